@@ -1,0 +1,40 @@
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = next(
+    line.split('"')[1] for line in (HERE / "src/pypid/__init__.py").read_text().splitlines() if line.startswith("__version__")
+)
+
+EXTRAS = {
+    # every optional part has its extra here; `all` is their sum
+    "hashes": ["libpass>=1.9"],  # verify password hashes of other programs (bcrypt, sha512_crypt, pbkdf2)
+}
+
+setup(
+    name="pypid",
+    version=VERSION,
+    description="A team's Python package index in one Twisted daemon",
+    long_description=(HERE / "README.rst").read_text() if (HERE / "README.rst").exists() else "",
+    long_description_content_type="text/x-rst",
+    license="MIT",
+    python_requires=">=3.11",
+    package_dir={"": "src"},
+    packages=[*find_packages("src", include=["pypid", "pypid.*"]), "twisted.plugins"],
+    package_data={"pypid": ["py.typed", "pypid.ini"]},
+    install_requires=[
+        "argon2-cffi>=23.1",
+        "attrs>=23.2",
+        "klein>=24.8",
+        "msgspec>=0.19",
+        "multipart>=1.2",
+        "packaging>=24.2",
+        "pyopenssl>=24",
+        "service-identity>=24.1",
+        "treq>=24.9",
+        "twisted>=24.7",
+    ],
+    extras_require={**EXTRAS, "all": sorted({need for needs in EXTRAS.values() for need in needs})},
+    entry_points={"console_scripts": ["pypid = pypid.cli:main"]},
+)

@@ -1,0 +1,1 @@
+"""Who is this: one module for each source of people (`ports.Access`)."""

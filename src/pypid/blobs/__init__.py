@@ -1,0 +1,1 @@
+"""Bytes by key: one module for each technology (`ports.Blobs`)."""

@@ -1,0 +1,1 @@
+"""What we know: one module for each technology (`ports.Catalog`)."""

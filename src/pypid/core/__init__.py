@@ -1,0 +1,1 @@
+"""Words and rules: pure values and functions, no I/O, no clock, no Twisted."""

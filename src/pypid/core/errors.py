@@ -1,0 +1,288 @@
+"""Every way pypid says no: an exception with fields, whose text says what to do next.
+
+Rules raise these; `web/errors.py` holds the one table that makes HTTP statuses of them, and `cli` prints
+them. No text here may hold a secret: texts go to clients and into logs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import define
+
+
+@define
+class PypidError(Exception):
+    """The base of all that pypid refuses or cannot do. ``str()`` is one readable line or paragraph."""
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def text(self) -> str:
+        """What happened and what to do about it."""
+        return type(self).__name__
+
+
+@define
+class BadName(PypidError):
+    """A text that is not a project's name (packaging specification "Names and normalization")."""
+
+    name: str
+
+    def text(self) -> str:
+        return (
+            f"{shortened(self.name)!r} is not a project name: use letters, digits, '.', '_' and '-', "
+            "beginning and ending with a letter or a digit, at most 200 characters."
+        )
+
+
+@define
+class BadFilename(PypidError):
+    """A file name that no distribution can have."""
+
+    filename: str
+    reason: str
+
+    def text(self) -> str:
+        return f"{shortened(self.filename)!r} is not a distribution's file name: {self.reason}"
+
+
+@define
+class ConfigProblem:
+    """One thing wrong with the configuration; `str` gives one line: where, what was read, what is allowed."""
+
+    where: str
+    line: int | None
+    section: str
+    key: str | None
+    message: str
+
+    def __str__(self) -> str:
+        place = self.where if self.line is None else f"{self.where}:{self.line}"
+        name = f"[{self.section}]" + (f" {self.key}" if self.key else "")
+        return f"{place}: {name}: {self.message}"
+
+
+@define
+class BadConfig(PypidError):
+    """The configuration cannot be used; holds all the problems, never only the first."""
+
+    problems: Sequence[ConfigProblem]
+
+    def text(self) -> str:
+        head = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
+        return "\n".join([f"{head} in the configuration:", *(f"  {problem}" for problem in self.problems)])
+
+
+@define
+class CannotStart(PypidError):
+    """The daemon cannot start; `reason` says why and what to do."""
+
+    reason: str
+
+    def text(self) -> str:
+        return self.reason
+
+
+@define
+class NoSuchProject(PypidError):
+    """No project of this name is visible here."""
+
+    name: str
+
+    def text(self) -> str:
+        return f"There is no project {shortened(self.name)!r} on this index."
+
+
+@define
+class NoSuchFile(PypidError):
+    """No file (or release) of this name is visible here."""
+
+    name: str
+
+    def text(self) -> str:
+        return f"There is no file or release {shortened(self.name)!r} on this index."
+
+
+@define
+class NotYetKnown(PypidError):
+    """Whether the name is ours is not known yet: the listing of the storage is not complete (503)."""
+
+    name: str
+    retry_after: int = 5
+
+    def text(self) -> str:
+        return f"Whether {shortened(self.name)!r} is hosted here is not known yet: the storage is still being read. Try again soon."
+
+
+@define
+class BadRequest(PypidError):
+    """A request that cannot be understood; `reason` says what was expected."""
+
+    reason: str
+
+    def text(self) -> str:
+        return self.reason
+
+
+@define
+class UploadRejected(PypidError):
+    """A distribution that cannot be published; holds all the problems at once."""
+
+    problems: Sequence[str]
+    filename: str = ""
+
+    def text(self) -> str:
+        what = shortened(self.filename) or "the upload"
+        if len(self.problems) == 1:
+            return f"{what} was not accepted: {self.problems[0]}"
+        return "\n".join([f"{what} was not accepted, for {len(self.problems)} reasons:", *(f"- {p}" for p in self.problems)])
+
+
+@define
+class AlreadyExists(PypidError):
+    """Another file of this name, with other bytes, is published. Clients look for the first three words."""
+
+    filename: str
+    blake2b_256: str | None = None
+
+    def text(self) -> str:
+        with_hash = f", with blake2_256 hash {self.blake2b_256!r}" if self.blake2b_256 else ""
+        return f"File already exists ({self.filename!r}{with_hash}). Published files never change: raise the version and publish again."
+
+
+@define
+class NameUsedUp(PypidError):
+    """A file of this name was published and deleted; the name is not free for other bytes (tombstone)."""
+
+    filename: str
+
+    def text(self) -> str:
+        return (
+            f"A file named {self.filename!r} was published here and deleted; its name cannot be used for other bytes. "
+            "Raise the version and publish again."
+        )
+
+
+@define
+class ProjectClosed(PypidError):
+    """The project's status refuses uploads (project status markers, PEP 792)."""
+
+    name: str
+    status: str
+
+    def text(self) -> str:
+        return f"The project {self.name!r} is {self.status} and takes no uploads. Ask an administrator to set its status to active."
+
+
+@define
+class Unauthenticated(PypidError):
+    """Nobody, or a wrong password: HTTP 401 with a challenge."""
+
+    reason: str = "Log in to do this: send a user name and password (or a token) with the request."
+
+    def text(self) -> str:
+        return self.reason
+
+
+@define
+class Forbidden(PypidError):
+    """Somebody known who may not do this: HTTP 403."""
+
+    user: str
+    action: str
+    project: str | None = None
+
+    def text(self) -> str:
+        where = f" in the project {self.project!r}" if self.project else ""
+        return f"The user {self.user!r} may not {self.action}{where}. Ask an administrator for the right ([access] in the configuration)."
+
+
+@define
+class TooLarge(PypidError):
+    """A body over its limit: HTTP 413. `limit` in bytes; `key` names the setting that moves it, if one does."""
+
+    limit: int
+    key: str | None = None
+
+    def text(self) -> str:
+        advice = f" An administrator can raise {self.key}." if self.key else ""
+        return f"The request is larger than the {self.limit} bytes that are allowed.{advice}"
+
+
+@define
+class Busy(PypidError):
+    """Too much at once, or somebody else is at it: HTTP 503 with Retry-After (seconds)."""
+
+    reason: str
+    retry_after: int = 5
+
+    def text(self) -> str:
+        return f"{self.reason} Try again in {self.retry_after} seconds."
+
+
+@define
+class StorageDown(PypidError):
+    """The storage cannot be used now: HTTP 503. `reason` is for clients: no path, no secret."""
+
+    reason: str
+    retry_after: int = 30
+
+    def text(self) -> str:
+        return f"The storage of this index cannot be used now: {self.reason} An administrator finds the cause in the log."
+
+
+@define
+class StorageFull(PypidError):
+    """No space left: HTTP 507. Nothing was stored."""
+
+    where: str
+
+    def text(self) -> str:
+        return f"There is no space left in the {self.where} of this index. Nothing was stored; free some space and publish again."
+
+
+@define
+class Missing(PypidError):
+    """No blob has this key (raised by `Blobs`)."""
+
+    key: str
+
+    def text(self) -> str:
+        return f"Nothing is stored under {self.key!r}."
+
+
+@define
+class Exists(PypidError):
+    """A blob has this key already, and `replace` was not asked for (raised by `Blobs`)."""
+
+    key: str
+
+    def text(self) -> str:
+        return f"Something is already stored under {self.key!r}."
+
+
+@define
+class Unreadable(PypidError):
+    """A record, snapshot or other document of ours cannot be read: torn, or of another version."""
+
+    what: str
+    reason: str
+
+    def text(self) -> str:
+        return f"{self.what} cannot be read: {self.reason}"
+
+
+@define
+class NotAvailable(PypidError):
+    """A capability that this version of pypid does not have yet."""
+
+    what: str
+
+    def text(self) -> str:
+        return f"{self.what} is not part of this version of pypid."
+
+
+def shortened(text: str, most: int = 120) -> str:
+    """`text` fit for a message: cut to `most` characters."""
+    return text if len(text) <= most else text[:most] + "..."

@@ -1,0 +1,109 @@
+"""Where things lie in a `Blobs`: keys, and back from keys.
+
+Beside the artifact ``<project>/<filename>`` lie small objects whose suffixes no distribution can have::
+
+    <project>/<filename>                 the bytes
+    <project>/<filename>.metadata        core metadata (PEP 658)
+    <project>/<filename>.record.json     the record: written last, only if absent; it is the commit
+    <project>/<filename>.yanked.json     there while the file is yanked
+    <project>/<filename>.deleted.json    a tombstone: the name was used
+    <project>/<filename>.asc             a PGP signature
+    <project>/<filename>.provenance.json provenance (PEP 740)
+    <project>/<filename>.at-<hex>        the bytes of an overwrite (the record names its key)
+    <project>/project.json               project status; a project with this alone is ours and empty
+    .pypid/...                           what belongs to the storage as a whole
+
+No project's name begins with a dot, so ``.pypid`` cannot be one.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+
+from attrs import frozen
+
+from pypid.core.errors import BadFilename, BadName
+from pypid.core.model import File
+from pypid.core.names import ProjectName, parse_filename, project_name
+
+STORAGE_IDENTITY = ".pypid/storage.json"
+
+
+class Kind(Enum):
+    """What a key below a project holds; the values are the suffixes after the file name."""
+
+    ARTIFACT = ""
+    METADATA = ".metadata"
+    RECORD = ".record.json"
+    YANKED = ".yanked.json"
+    DELETED = ".deleted.json"
+    SIGNATURE = ".asc"
+    PROVENANCE = ".provenance.json"
+    OVERWRITE = ".at-"
+    PROJECT = "project.json"
+
+
+_SUFFIXED = (Kind.RECORD, Kind.YANKED, Kind.DELETED, Kind.PROVENANCE, Kind.METADATA, Kind.SIGNATURE)
+_OVERWRITE = re.compile(r"(?P<filename>.+)\.at-[0-9a-f]{16}(?P<metadata>\.metadata)?\Z")
+
+
+@frozen
+class Place:
+    """What a key means. `filename` is empty for `Kind.PROJECT`."""
+
+    project: ProjectName
+    filename: str
+    kind: Kind
+
+
+def key(project: ProjectName, filename: str, kind: Kind = Kind.ARTIFACT) -> str:
+    """The key of the object of this kind that belongs to the file."""
+    if kind is Kind.PROJECT:
+        return f"{project}/{kind.value}"
+    return f"{project}/{filename}{kind.value}"
+
+
+def overwrite_key(project: ProjectName, filename: str, sha256: str) -> str:
+    """The key of bytes that take an older file's place."""
+    return f"{project}/{filename}{Kind.OVERWRITE.value}{sha256[:16]}"
+
+
+def metadata_key(file: File) -> str:
+    """Where the file's core metadata lies: beside the very bytes that it belongs to."""
+    beside = file.key if file.key is not None and _OVERWRITE.match(file.key) else key(file.project, file.filename)
+    return beside + Kind.METADATA.value
+
+
+def folder(project: ProjectName) -> str:
+    """The prefix of all that belongs to the project."""
+    return f"{project}/"
+
+
+def place(key: str) -> Place | None:
+    """What `key` means, or None for what is not in our layout (foreign objects, files that someone dropped elsewhere)."""
+    project_text, slash, rest = key.partition("/")
+    if not slash or "/" in rest:
+        return None
+    try:
+        project = project_name(project_text)
+        if project != project_text:
+            return None
+        if rest == Kind.PROJECT.value:
+            return Place(project, "", Kind.PROJECT)
+        filename, kind = _split(rest)
+        if parse_filename(filename).project != project:
+            return None
+    except (BadName, BadFilename):
+        return None
+    return Place(project, filename, kind)
+
+
+def _split(rest: str) -> tuple[str, Kind]:
+    overwrite = _OVERWRITE.match(rest)
+    if overwrite:
+        return overwrite["filename"], Kind.OVERWRITE
+    for kind in _SUFFIXED:
+        if rest.endswith(kind.value):
+            return rest.removesuffix(kind.value), kind
+    return rest, Kind.ARTIFACT

@@ -1,0 +1,182 @@
+"""The values that travel through pypid. All frozen; containers inside are tuples.
+
+Sources: "Simple repository API" (packaging.python.org) for what a file and a project are; PEP 592 (yank),
+PEP 658/714 (core metadata), PEP 700 (size, upload time, versions), PEP 792 (project status).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+from attrs import field, frozen
+
+from pypid.core.names import Distribution, ProjectName, version_key
+
+
+class Status(Enum):
+    """Project status markers (PEP 792); the values are those of the specification."""
+
+    ACTIVE = "active"
+    ARCHIVED = "archived"
+    QUARANTINED = "quarantined"
+    DEPRECATED = "deprecated"
+
+    @property
+    def takes_uploads(self) -> bool:
+        """Archived and quarantined projects MUST refuse uploads."""
+        return self in (Status.ACTIVE, Status.DEPRECATED)
+
+    @property
+    def offers_files(self) -> bool:
+        """Quarantined projects MUST NOT offer files."""
+        return self is not Status.QUARANTINED
+
+
+@frozen(kw_only=True)
+class File:
+    """One distribution file, ours or theirs.
+
+    `sha256`, `md5`, `blake2b_256` and `metadata_sha256` are lower-case hex. `size` is in bytes. `uploaded` is aware, UTC.
+    For files of ours `sha256`, `size`, `uploaded` and `key` are always known.
+    """
+
+    project: ProjectName
+    filename: str
+    version: str
+    sha256: str | None
+    size: int | None
+    uploaded: datetime | None = None
+    requires_python: str | None = None
+    metadata_sha256: str | None = None
+    """Set if core metadata is stored beside the file and served as ``<file>.metadata`` (PEP 658/714)."""
+    yanked: str | None = None
+    """None: not yanked; "": yanked without a reason (PEP 592)."""
+    source: str | None = None
+    """The upstream URL; None means ours."""
+    key: str | None = None
+    """Where the bytes lie in the `Blobs`; None for a file of theirs that is not kept."""
+    md5: str | None = None
+    blake2b_256: str | None = None
+    uploader: str | None = None
+    summary: str | None = None
+    signed: bool = False
+    """A PGP signature is stored beside the file and served as ``<file>.asc``."""
+    attested: bool = False
+    """A provenance object is stored and served (PEP 740)."""
+
+
+def file_order(file: File) -> tuple[tuple[int, Any], str]:
+    """The order of files on a page: by version (PEP 440), then by name."""
+    return (version_key(file.version), file.filename)
+
+
+def in_order(files: tuple[File, ...]) -> tuple[File, ...]:
+    """`files` as a `Project` holds them."""
+    return tuple(sorted(files, key=file_order))
+
+
+@frozen(kw_only=True)
+class Project:
+    """What is known, or visible, of one project. `files` are `in_order`."""
+
+    name: ProjectName
+    files: tuple[File, ...] = ()
+    status: Status = Status.ACTIVE
+    status_reason: str = ""
+    serial: int = 0
+    """The catalog's serial number of the last change; grows with every change of any project."""
+
+    def file(self, filename: str) -> File | None:
+        """The file of this name, or None."""
+        return next((file for file in self.files if file.filename == filename), None)
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """The versions of all files, each once, in order."""
+        return tuple(dict.fromkeys(file.version for file in self.files))
+
+
+class Presence(Enum):
+    """What `Catalog.ours` says where it has no project to show (house rule: unknown is not absent)."""
+
+    ABSENT = "absent"
+    """Proven: the storage has been compared since this process started, and the name is not ours."""
+    UNKNOWN = "unknown"
+    """The catalog does not hold it, and nobody has compared the storage yet."""
+
+
+@frozen
+class Summary:
+    """One line of the list of projects. `serial` as `Project.serial`."""
+
+    name: ProjectName
+    serial: int
+    status: Status = Status.ACTIVE
+
+
+@frozen
+class Span:
+    """A part of a blob: bytes `start` up to, not including, `stop`."""
+
+    start: int
+    stop: int
+
+
+@frozen
+class Blob:
+    """What a listing says of one blob. `size` in bytes; `modified` aware UTC.
+
+    `etag` changes whenever the bytes are written again; it is compared only with an `etag` seen before.
+    """
+
+    key: str
+    size: int
+    modified: datetime
+    etag: str
+
+
+@frozen
+class Link:
+    """A signed URL that gives a blob to whoever holds it, until `expires`."""
+
+    url: str = field(repr=False)
+    expires: datetime
+
+
+@frozen
+class Digests:
+    """The hashes of one body, lower-case hex, and its length in bytes."""
+
+    sha256: str
+    md5: str
+    blake2b_256: str
+    size: int
+
+
+@frozen
+class Page:
+    """A finished page: its bytes, its exact Content-Type, and a strong ETag (with its quotes)."""
+
+    body: bytes = field(repr=False)
+    content_type: str
+    etag: str
+
+
+@frozen(kw_only=True)
+class Upload:
+    """A distribution that was received whole and checked: what `policy.admits` judges and `Index.publish` stores."""
+
+    distribution: Distribution
+    version: str
+    """As the metadata inside the file spells it, PEP 440 normalised."""
+    digests: Digests
+    metadata: bytes | None = field(default=None, repr=False)
+    """The exact bytes to serve as ``<file>.metadata`` (wheels: METADATA), or None where clients must read the file."""
+    requires_python: str | None = None
+    summary: str | None = None
+    signature: bytes | None = field(default=None, repr=False)
+    """A PGP signature, served as ``<file>.asc``."""
+    attestations: tuple[bytes, ...] = field(default=(), repr=False)
+    """PEP 740 attestation objects, as JSON, checked."""

@@ -1,0 +1,152 @@
+"""Names: of projects, and what a distribution's file name says.
+
+Sources: packaging.python.org "Names and normalization" (the regular expressions), "Binary distribution
+format" and "Source distribution format" (file names), PEP 440 (versions).
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from functools import lru_cache
+from typing import Any, NewType
+
+from attrs import frozen
+from packaging.tags import Tag
+from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sdist_filename, parse_wheel_filename
+from packaging.version import InvalidVersion, Version
+
+from pypid.core.errors import BadFilename, BadName
+
+ProjectName = NewType("ProjectName", str)
+"""A normalised project name; only `project_name` makes one."""
+
+LONGEST_NAME = 200
+LONGEST_FILENAME = 220
+"""Leaves room for our suffixes (`layout`) below the 255 bytes that file systems allow."""
+
+_VALID = re.compile(r"([A-Z0-9]|[A-Z0-9][A-Z0-9._-]*[A-Z0-9])\Z", re.IGNORECASE | re.ASCII)
+_RUNS = re.compile(r"[-_.]+")
+_FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!~-]*\Z")
+_EGG = re.compile(r"(?P<name>[^-]+)-(?P<version>[^-]+)(-py(?P<python>\d+(\.\d+)?))?(-[^-]+)?\.egg\Z")
+
+
+@lru_cache(maxsize=8192)
+def project_name(text: str) -> ProjectName:
+    """The normalised form of `text`; raises `BadName` if it is no project name (also over 200 characters)."""
+    if len(text) > LONGEST_NAME or not _VALID.match(text):
+        raise BadName(text)
+    return ProjectName(_RUNS.sub("-", text).lower())
+
+
+class Packagetype(Enum):
+    """What a distribution is; the values are those of the legacy upload API's ``filetype``."""
+
+    WHEEL = "bdist_wheel"
+    SDIST = "sdist"
+    EGG = "bdist_egg"
+
+
+@frozen
+class Distribution:
+    """What a distribution's file name says. `version` is as the name spells it, PEP 440 normalised."""
+
+    filename: str
+    project: ProjectName
+    version: str
+    packagetype: Packagetype
+    python_version: str
+    """As the legacy API's ``pyversion``: ``source`` for sdists, else the Python tag (``py3``, ``cp311``)."""
+    tags: frozenset[Tag] = frozenset()
+
+
+SDIST_SUFFIXES = (".tar.gz", ".zip")
+OLD_SDIST_SUFFIXES = (".tar.bz2", ".tgz", ".tar.xz")
+"""Made by old tools; pip installs them, so they may be published and adopted."""
+
+
+def parse_filename(filename: str) -> Distribution:
+    """What `filename` says of its distribution.
+
+    Accepts wheels, sdists (also ``.tar.bz2``, ``.tgz`` and ``.tar.xz`` of old tools) and eggs. Raises `BadFilename`
+    with the reason for anything else: other characters, path separators, more than 220 characters, no PEP 440 version.
+    """
+    if len(filename) > LONGEST_FILENAME:
+        raise BadFilename(filename, f"it is longer than {LONGEST_FILENAME} characters.")
+    if not _FILENAME.match(filename):
+        raise BadFilename(filename, "only letters, digits and . _ + ! ~ - are allowed, and it begins with a letter or digit.")
+    try:
+        if filename.endswith(".whl"):
+            return _wheel(filename)
+        if filename.endswith(".egg"):
+            return _egg(filename)
+        return _sdist(filename)
+    except BadName as error:
+        raise BadFilename(filename, str(error)) from None
+
+
+def _wheel(filename: str) -> Distribution:
+    try:
+        name, version, _build, tags = parse_wheel_filename(filename)
+    except InvalidWheelFilename as error:
+        raise BadFilename(filename, f"{error}.") from None
+    python = filename[:-4].split("-")[-3]
+    return Distribution(filename, project_name(str(name)), str(version), Packagetype.WHEEL, python, tags)
+
+
+def _egg(filename: str) -> Distribution:
+    match = _EGG.match(filename)
+    if match is None:
+        raise BadFilename(filename, "an egg is named name-version[-pyX.Y][-platform].egg.")
+    return Distribution(
+        filename, project_name(match["name"]), _version(filename, match["version"]), Packagetype.EGG, match["python"] or ""
+    )
+
+
+def _sdist(filename: str) -> Distribution:
+    for suffix in OLD_SDIST_SUFFIXES:
+        if filename.endswith(suffix):
+            plain = filename.removesuffix(suffix) + ".tar.gz"
+            break
+    else:
+        if not filename.endswith(SDIST_SUFFIXES):
+            raise BadFilename(filename, "it ends neither in .whl nor in .tar.gz, .zip, .egg, .tar.bz2, .tgz or .tar.xz.")
+        plain = filename
+    try:
+        name, version = parse_sdist_filename(plain)
+    except InvalidSdistFilename as error:
+        raise BadFilename(filename, f"{error}.") from None
+    return Distribution(filename, project_name(str(name)), str(version), Packagetype.SDIST, "source")
+
+
+def _version(filename: str, text: str) -> str:
+    try:
+        return str(Version(text.replace("_", "-")))
+    except InvalidVersion:
+        raise BadFilename(filename, f"{text!r} is not a version (PEP 440).") from None
+
+
+@lru_cache(maxsize=65536)
+def _parsed(version: str) -> Version:
+    return Version(version)
+
+
+def version_key(version: str) -> tuple[int, Any]:
+    """A sort key for versions: those that PEP 440 does not know come first, by their text."""
+    try:
+        return (1, _parsed(version))
+    except InvalidVersion:
+        return (0, version)
+
+
+def same_version(one: str, other: str) -> bool:
+    """Whether both spell one release (``1.0`` and ``1.0.0`` do, PEP 440)."""
+    return version_key(one) == version_key(other)
+
+
+def is_prerelease(version: str) -> bool:
+    """Whether `version` is a pre- or development release; what PEP 440 does not know counts as one."""
+    try:
+        return _parsed(version).is_prerelease
+    except InvalidVersion:
+        return True

@@ -1,0 +1,268 @@
+"""Twisted plumbing: the outside world as a value, bodies that stream, one flight, locks, periodic jobs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from hashlib import blake2b, md5, sha256
+from typing import Any, BinaryIO, Generic, Protocol, TypeVar
+
+from attrs import define, field, frozen
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredLock, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from pypid.core.model import Digests, Span
+from pypid.ports import Body
+
+T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
+
+PIECE = 1 << 17
+"""What a transport takes at once without copying the rest (twisted.internet.abstract sends 128 KiB a turn)."""
+BATCH = 1 << 20
+"""What one call in a thread reads, writes or hashes: large enough that the hop costs nothing."""
+
+
+class Blocking(Protocol):
+    """Runs a call that would block, off the reactor thread."""
+
+    def __call__(self, call: Callable[..., T], *args: Any) -> Deferred[T]: ...
+
+
+@frozen
+class World:
+    """What factories receive of the outside: nothing else in pypid knows a clock, threads or chance."""
+
+    clock: IReactorTime
+    now: Callable[[], datetime]
+    """The time of day, aware, UTC."""
+    blocking: Blocking
+    random: Callable[[int], bytes]
+    """That many unpredictable bytes."""
+
+
+def at_once(call: Callable[..., T], *args: Any) -> Deferred[T]:
+    """A `Blocking` for tests and tools without a reactor: runs the call here and now."""
+    try:
+        return succeed(call(*args))
+    except Exception:
+        failed: Deferred[T] = Deferred()
+        failed.errback()
+        return failed
+
+
+def start(coroutine: Coroutine[Any, Any, T]) -> Deferred[T]:
+    """The coroutine, running, as a Deferred (the rim, where Twisted calls us)."""
+    return Deferred.fromCoroutine(coroutine)
+
+
+async def shielded(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run the coroutine to its end even if whoever awaits it here is cancelled (a client that went away)."""
+    done: Deferred[T] = Deferred(canceller=lambda _: None)
+    result: list[Callable[[], None]] = []
+
+    def finish(settle: Callable[[], None]) -> None:
+        result.append(settle)
+        if not done.called:
+            settle()
+
+    start(coroutine).addCallbacks(
+        lambda value: finish(lambda: done.callback(value)), lambda failure: finish(lambda: done.errback(failure))
+    )
+    return await done
+
+
+# --- bodies -----------------------------------------------------------------------------------------------
+
+
+@define
+class BytesBody:
+    """A body of bytes that are in memory."""
+
+    data: bytes = field(repr=False)
+
+    @property
+    def size(self) -> int | None:
+        return len(self.data)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        if self.data:
+            yield self.data
+
+    async def aclose(self) -> None:
+        return None
+
+
+@define
+class FileBody:
+    """A body out of an open file (which it closes), read in batches off the reactor thread.
+
+    `path` is where the file lies, if it lies anywhere: a store on the same file system may link it instead of copying.
+    Raises `EOFError` if the file turns out shorter than `span`.
+    """
+
+    file: BinaryIO
+    span: Span
+    blocking: Blocking
+    path: str | None = None
+
+    @property
+    def size(self) -> int | None:
+        return self.span.stop - self.span.start
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        position = self.span.start
+        while position < self.span.stop:
+            batch = await self.blocking(self._read, position, min(BATCH, self.span.stop - position))
+            if not batch:
+                raise EOFError("the file is shorter than it was")
+            position += len(batch)
+            view = memoryview(batch)
+            for offset in range(0, len(batch), PIECE):
+                yield bytes(view[offset : offset + PIECE])
+
+    def _read(self, position: int, most: int) -> bytes:
+        self.file.seek(position)
+        return self.file.read(most)
+
+    async def aclose(self) -> None:
+        self.file.close()
+
+
+async def whole(body: Body, limit: int) -> bytes:
+    """All of a small body, closed; raises `ValueError` beyond `limit` bytes."""
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        async for piece in body:
+            size += len(piece)
+            if size > limit:
+                raise ValueError(f"the body is larger than {limit} bytes")
+            pieces.append(piece)
+    finally:
+        await body.aclose()
+    return b"".join(pieces)
+
+
+class Hashes:
+    """The three hashes that the packaging APIs know, taken in one go."""
+
+    def __init__(self) -> None:
+        self._sha256 = sha256()
+        self._md5 = md5(usedforsecurity=False)
+        self._blake2b = blake2b(digest_size=32)
+        self._size = 0
+
+    def update(self, data: bytes) -> None:
+        """Take in more bytes."""
+        self._sha256.update(data)
+        self._md5.update(data)
+        self._blake2b.update(data)
+        self._size += len(data)
+
+    def digests(self) -> Digests:
+        """The hashes of all that came so far."""
+        return Digests(
+            sha256=self._sha256.hexdigest(), md5=self._md5.hexdigest(), blake2b_256=self._blake2b.hexdigest(), size=self._size
+        )
+
+
+# --- doing things once, in turn, and again ------------------------------------------------------------------
+
+
+class Flights(Generic[K, T]):
+    """One flight: while a job for a key is under way, others who want it wait for the same result.
+
+    The job runs to its end even if everybody who waits goes away.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[K, list[Deferred[T]]] = {}
+
+    async def single(self, key: K, job: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """The result of `job`, or of the flight for `key` that is under way."""
+        mine: Deferred[T] = Deferred(canceller=lambda _: None)
+        if key in self._waiting:
+            self._waiting[key].append(mine)
+            return await mine
+        self._waiting[key] = [mine]
+
+        def land(settle: Callable[[Deferred[T]], None]) -> None:
+            for waiter in self._waiting.pop(key):
+                if not waiter.called:
+                    settle(waiter)
+
+        start(job()).addCallbacks(
+            lambda value: land(lambda waiter: waiter.callback(value)),
+            lambda failure: land(lambda waiter: waiter.errback(failure)),
+        )
+        return await mine
+
+
+class Locks(Generic[K]):
+    """A lock for each key, kept only while somebody holds or wants it."""
+
+    def __init__(self) -> None:
+        self._locks: dict[K, tuple[DeferredLock, int]] = {}
+
+    def held(self, key: K) -> bool:
+        """Whether somebody holds the lock."""
+        return key in self._locks
+
+    @asynccontextmanager
+    async def hold(self, key: K) -> AsyncIterator[None]:
+        """Hold the key's lock; those who want it get it in the order they asked."""
+        lock, wanted = self._locks.get(key, (DeferredLock(), 0))
+        self._locks[key] = (lock, wanted + 1)
+        try:
+            await lock.acquire()
+            try:
+                yield
+            finally:
+                lock.release()
+        finally:
+            lock, wanted = self._locks[key]
+            if wanted == 1:
+                del self._locks[key]
+            else:
+                self._locks[key] = (lock, wanted - 1)
+
+
+class Periodic(Service):
+    """Does `job` every `interval` seconds, never twice at once; a job that fails is logged and tried again next time.
+
+    `stopService` waits for a job under way.
+    """
+
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime, interval: float, job: Callable[[], Awaitable[object]], what: str) -> None:
+        self._job = job
+        self._what = what
+        self._interval = interval
+        self._loop = LoopingCall(self._run)
+        self._loop.clock = clock
+        self._ended: Deferred[LoopingCall] | None = None
+
+    def _run(self) -> Deferred[None]:
+        return start(self._once())
+
+    async def _once(self) -> None:
+        try:
+            await self._job()
+        except Exception:
+            self._log.failure("{what} failed; it is tried again in {interval} s", what=self._what, interval=self._interval)
+
+    def startService(self) -> None:
+        super().startService()  # type: ignore[no-untyped-call]  # Twisted's Service is not annotated
+        self._ended = self._loop.start(self._interval, now=False)
+
+    def stopService(self) -> Deferred[LoopingCall] | None:
+        super().stopService()  # type: ignore[no-untyped-call]
+        if self._loop.running:
+            self._loop.stop()
+        return self._ended

@@ -1,0 +1,118 @@
+"""The sockets: what pypid needs of the outside world. Protocols and docstrings only.
+
+A backend is one file in the folder of its socket, and passes the contract suite for it (`pypid.testing`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import timedelta
+from typing import Protocol
+
+from pypid.core.model import Blob, Link, Presence, Project, Span, Summary
+from pypid.core.names import ProjectName
+from pypid.core.permissions import Credential, Identity
+
+
+class Body(Protocol):
+    """Bytes that come once, piece by piece, at the pace of whoever takes them.
+
+    Iterate it once, to the end or until `aclose`; the pieces are of any size above 0. Whoever receives a body closes it.
+    """
+
+    @property
+    def size(self) -> int | None:
+        """The number of bytes that will come, or None where nobody knows."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """The pieces, in order. Raises what the source raises; never ends early without raising."""
+
+    async def aclose(self) -> None:
+        """Let go of what is behind it. May be called at any time, and more than once."""
+
+
+class Blobs(Protocol):
+    """Bytes by key; knows nothing of projects.
+
+    Keys are relative paths with ``/`` between parts that are neither empty, ``.`` nor ``..``. Everything raises
+    `StorageDown` where the store cannot be reached, is gone or denies access.
+    """
+
+    async def read(self, key: str, span: Span | None = None) -> Body:
+        """The bytes, or those of `span` (inside the blob's length), once it is certain that they can be read.
+
+        Raises `Missing`.
+        """
+
+    async def write(self, key: str, body: Body, *, replace: bool = False) -> Blob:
+        """Store the whole body durably under `key`, or nothing; closes the body.
+
+        Of several writers at once exactly one wins; without `replace` the others get `Exists`, and so does a
+        late one (the body may then be left unread). Raises `StorageFull`, and whatever the body raises.
+        """
+
+    async def delete(self, key: str) -> None:
+        """Remove the blob; one that is not there is removed already."""
+
+    async def stat(self, key: str) -> Blob:
+        """What a listing says of this blob. Raises `Missing`."""
+
+    def list(self, prefix: str = "") -> AsyncIterator[Blob]:
+        """Every blob whose key begins with `prefix`, in the order of the keys' UTF-8 bytes.
+
+        What is written or deleted meanwhile may be there or not; everything else is there exactly once. Raises `StorageDown`
+        rather than ending early. Close it by hand (`contextlib.aclosing`).
+        """
+
+    async def link(self, key: str, lifetime: timedelta) -> Link | None:
+        """A signed URL that is good for `lifetime`, or None where the store has no such thing."""
+
+
+class Catalog(Protocol):
+    """What we know of our projects: derived from `Blobs`, and can always be rebuilt from there.
+
+    Each change gets the next serial number; what is read after a change was awaited shows it.
+    """
+
+    async def ours(self, name: ProjectName) -> Project | Presence:
+        """The project; or whether its absence is proven (`complete` was called) or unknown."""
+
+    async def names(self) -> Sequence[Summary]:
+        """All our projects, by name; the same object until something changes."""
+
+    async def edit(
+        self, name: ProjectName, change: Callable[[Project | None], Project | None], *, mark: str | None = None
+    ) -> Project | None:
+        """Replace the project by what `change` makes of it (None: take it out), as one step; returns what is now held.
+
+        An equal result changes nothing and takes no serial. `mark` is kept beside it (see `mark`).
+        """
+
+    async def mark(self, name: ProjectName) -> str | None:
+        """The fingerprint of the storage listing that the project was last read from; None after any other edit."""
+
+    async def serial(self) -> int:
+        """The serial of the last change."""
+
+    async def complete(self) -> None:
+        """Say that all that storage holds has been compared: from now on what is not held is absent."""
+
+    async def is_complete(self) -> bool:
+        """Whether `complete` was called since this process started."""
+
+
+class Access(Protocol):
+    """Who somebody is. (What they may do is `core.permissions`.)"""
+
+    async def identify(self, credential: Credential) -> Identity:
+        """The identity that the credential proves.
+
+        Raises `Unauthenticated` (an unknown user takes as long as a wrong password) and `Busy`.
+        """
+
+
+class Upstream(Protocol):
+    """Another index, seen through the Simple API."""
+
+    async def project(self, name: ProjectName) -> Project | None:
+        """What the other index says of the project; None where it does not have it."""

@@ -1,0 +1,1 @@
+"""Another index: one module for each way to ask it (`ports.Upstream`)."""

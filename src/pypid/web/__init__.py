@@ -1,0 +1,1 @@
+"""The HTTP face: routes, the guard, answers, errors, bodies that stream."""
