@@ -239,7 +239,9 @@ class StorageFull(PypidError):
     where: str
 
     def text(self) -> str:
-        return f"There is no space left in the {self.where} of this index. Nothing was stored; free some space and publish again."
+        return (
+            f"There is no space left in the {self.where} of this index. Nothing was stored; free some space and publish again."
+        )
 
 
 @define
