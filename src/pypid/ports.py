@@ -5,7 +5,7 @@ A backend is one file in the folder of its socket, and passes the contract suite
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from datetime import timedelta
 from typing import Protocol
 
@@ -57,7 +57,7 @@ class Blobs(Protocol):
     async def stat(self, key: str) -> Blob:
         """What a listing says of this blob. Raises `Missing`."""
 
-    def list(self, prefix: str = "") -> AsyncIterator[Blob]:
+    def list(self, prefix: str = "") -> AsyncGenerator[Blob, None]:
         """Every blob whose key begins with `prefix`, in the order of the keys' UTF-8 bytes.
 
         What is written or deleted meanwhile may be there or not; everything else is there exactly once. Raises `StorageDown`

@@ -1,0 +1,149 @@
+"""The front of the middle: what the web and the commands ask of pypid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from attrs import define, field
+
+from pypid.core.errors import Missing, NoSuchFile, NoSuchProject, NotYetKnown, StorageDown
+from pypid.core.layout import Kind, key, metadata_key
+from pypid.core.model import File, Presence, Project, Span, Status, Summary, Upload
+from pypid.core.names import ProjectName
+from pypid.core.policy import Policy, asks_upstream, delivery, is_listed, view
+from pypid.flow import World
+from pypid.index import truth
+from pypid.index.adopting import Adopted, Adopter
+from pypid.index.managing import Manager, files_of_release
+from pypid.index.parts import Parts
+from pypid.index.publishing import Outcome, Publisher
+from pypid.index.reconciling import Reconciled, Reconciler
+from pypid.ports import Blobs, Body, Catalog, Upstream
+
+
+@define
+class Index:
+    """One package index: what is stored, seen through the policy.
+
+    What may be asked of whom is not decided here (see `web.guard`). Everything raises `StorageDown` where the storage is needed and away.
+    """
+
+    blobs: Blobs
+    catalog: Catalog
+    upstream: Upstream
+    policy: Policy
+    world: World
+    parts: Parts = field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.parts = Parts(self.blobs, self.catalog, self.policy, self.world)
+
+    # --- looking ------------------------------------------------------------------------------------------
+
+    async def names(self) -> Sequence[Summary]:
+        """The projects of the list, by name."""
+        names = await self.catalog.names()
+        if all(is_listed(summary) for summary in names):
+            return names
+        return tuple(summary for summary in names if is_listed(summary))
+
+    async def project(self, name: ProjectName) -> Project:
+        """What a client may see of the project. Raises `NoSuchProject`, `NotYetKnown`."""
+        ours = await self.parts.ours(name)
+        if asks_upstream(self.policy, name, ours):
+            theirs = await self.upstream.project(name)
+            if theirs is not None:
+                return view(self.policy, Project(name=name), theirs, self.world.now())
+        match ours:
+            case Project():
+                return view(self.policy, ours, None, self.world.now())
+            case Presence.ABSENT:
+                raise NoSuchProject(name)
+            case Presence.UNKNOWN:
+                raise NotYetKnown(name)
+
+    async def file(self, name: ProjectName, filename: str) -> File:
+        """The file, if it is visible: it comes out of the same view as the page. Raises `NoSuchFile`, `NotYetKnown`."""
+        try:
+            file = (await self.project(name)).file(filename)
+        except NoSuchProject:
+            file = None
+        if file is None:
+            raise NoSuchFile(filename)
+        return file
+
+    async def open(self, file: File, span: Span | None = None) -> Body:
+        """The bytes of a visible file. Raises `StorageDown` if the storage has lost them."""
+        where = delivery(self.policy, file).file.key
+        assert where is not None  # a file of ours always has a key
+        try:
+            return await self.blobs.read(where, span)
+        except Missing:
+            # on the disk it is gone, in the catalog it is not: say so, and look what else is gone
+            await self.parts.look(file.project)
+            raise StorageDown(f"the bytes of {file.filename!r} are missing.") from None
+
+    async def metadata(self, file: File) -> bytes:
+        """The core metadata of a visible file (PEP 658). Raises `NoSuchFile` where it has none."""
+        return await self._beside(file, metadata_key(file) if file.metadata_sha256 else None, ".metadata")
+
+    async def signature(self, file: File) -> bytes:
+        """The PGP signature of a visible file. Raises `NoSuchFile` where it has none."""
+        return await self._beside(file, key(file.project, file.filename, Kind.SIGNATURE) if file.signed else None, ".asc")
+
+    async def provenance(self, file: File) -> bytes:
+        """The provenance object of a visible file (PEP 740). Raises `NoSuchFile` where it has none."""
+        where = key(file.project, file.filename, Kind.PROVENANCE) if file.attested else None
+        return await self._beside(file, where, ".provenance")
+
+    async def _beside(self, file: File, where: str | None, what: str) -> bytes:
+        data = None if where is None else await truth.read_bytes(self.blobs, where)
+        if data is None:
+            raise NoSuchFile(file.filename + what)
+        return data
+
+    # --- changing -----------------------------------------------------------------------------------------
+
+    async def publish(self, upload: Upload, body: Callable[[], Body], by: str, *, overwrite: bool = False) -> Outcome:
+        """Store an upload and list it; see `Publisher.publish`."""
+        return await Publisher(self.parts).publish(upload, body, by, overwrite=overwrite)
+
+    async def yank(self, name: ProjectName, filenames: Iterable[str], reason: str) -> Project:
+        """Mark files yanked (PEP 592)."""
+        return await Manager(self.parts).yank(name, filenames, reason)
+
+    async def unyank(self, name: ProjectName, filenames: Iterable[str]) -> Project:
+        """Take the yank off files."""
+        return await Manager(self.parts).unyank(name, filenames)
+
+    async def set_status(self, name: ProjectName, status: Status, reason: str) -> Project:
+        """Set the project status marker (PEP 792)."""
+        return await Manager(self.parts).set_status(name, status, reason)
+
+    async def delete(self, name: ProjectName, filenames: Iterable[str], by: str) -> Project:
+        """Delete files; their names stay used."""
+        return await Manager(self.parts).delete(name, filenames, by)
+
+    async def delete_project(self, name: ProjectName, by: str) -> Project:
+        """Delete all files of a project; the name stays ours."""
+        return await Manager(self.parts).delete_project(name, by)
+
+    async def release_name(self, name: ProjectName) -> None:
+        """Give the name of an empty project back."""
+        await Manager(self.parts).release_name(name)
+
+    async def release(self, name: ProjectName, version: str) -> frozenset[str]:
+        """The names of a release's files, hidden ones included. Raises `NoSuchProject`, `NoSuchFile`."""
+        return files_of_release(await self.parts.known(name), version)
+
+    # --- keeping in step with the storage -----------------------------------------------------------------
+
+    async def reconcile(self) -> Reconciled:
+        """Compare the catalog with the storage."""
+        return await Reconciler(self.parts).reconcile()
+
+    async def rebuild(self, by: str, project: ProjectName | None = None) -> tuple[Reconciled, Sequence[Adopted]]:
+        """Compare everything, or one project, and make files without a record ours."""
+        reconciler = Reconciler(self.parts)
+        found = await (reconciler.reconcile() if project is None else reconciler.reconcile_project(project))
+        return found, await Adopter(self.parts).adopt(found.strays, by)

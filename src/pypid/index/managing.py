@@ -1,0 +1,145 @@
+"""Managing what is published: yank, status, delete, and giving a name back.
+
+The storage is changed first, under the project's lock, then the catalog: views may lag the truth, never lead it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import aclosing
+
+from attrs import evolve, frozen
+
+from pypid.core.errors import BadRequest, NoSuchFile
+from pypid.core.layout import Kind, folder, key, metadata_key, place
+from pypid.core.model import File, Project, Status
+from pypid.core.names import ProjectName, same_version
+from pypid.core.records import Deleted, ProjectStatus, Yanked
+from pypid.flow import shielded
+from pypid.index import truth
+from pypid.index.parts import Parts, with_files, without_files
+
+LONGEST_REASON = 1000
+"""Characters that a reason (of a yank, of a status) may have."""
+
+
+@frozen
+class Manager:
+    """Changes what is published. Every method raises `NoSuchProject`, `NoSuchFile`, `StorageDown`."""
+
+    parts: Parts
+
+    async def yank(self, name: ProjectName, filenames: Iterable[str], reason: str) -> Project:
+        """Mark the files yanked (PEP 592); an empty reason is none. Yanking again replaces the reason."""
+        _check_reason(reason)
+        return await shielded(self._yank(name, frozenset(filenames), reason))
+
+    async def _yank(self, name: ProjectName, filenames: frozenset[str], reason: str) -> Project:
+        await self.parts.known(name)
+        async with self.parts.locks.hold(name):
+            files = _chosen(await self.parts.held(name), filenames)
+            for file in files:
+                await truth.write_document(self.parts.blobs, key(name, file.filename, Kind.YANKED), Yanked(reason))
+            return await self.parts.amend(name, lambda p: with_files(p, *(evolve(f, yanked=reason) for f in files)))
+
+    async def unyank(self, name: ProjectName, filenames: Iterable[str]) -> Project:
+        """Take the mark off the files."""
+        return await shielded(self._unyank(name, frozenset(filenames)))
+
+    async def _unyank(self, name: ProjectName, filenames: frozenset[str]) -> Project:
+        await self.parts.known(name)
+        async with self.parts.locks.hold(name):
+            files = _chosen(await self.parts.held(name), filenames)
+            for file in files:
+                await self.parts.blobs.delete(key(name, file.filename, Kind.YANKED))
+            return await self.parts.amend(name, lambda p: with_files(p, *(evolve(f, yanked=None) for f in files)))
+
+    async def set_status(self, name: ProjectName, status: Status, reason: str = "") -> Project:
+        """Set the project status marker (PEP 792)."""
+        _check_reason(reason)
+        return await shielded(self._set_status(name, status, reason))
+
+    async def _set_status(self, name: ProjectName, status: Status, reason: str) -> Project:
+        await self.parts.known(name)
+        async with self.parts.locks.hold(name):
+            await truth.write_document(self.parts.blobs, key(name, "", Kind.PROJECT), ProjectStatus(status, reason))
+            return await self.parts.amend(name, lambda p: evolve(p, status=status, status_reason=reason))
+
+    async def delete(self, name: ProjectName, filenames: Iterable[str], by: str) -> Project:
+        """Delete the files for good; their names can be used again only for the same bytes. The project stays ours."""
+        return await shielded(self._delete(name, frozenset(filenames), by))
+
+    async def _delete(self, name: ProjectName, filenames: frozenset[str], by: str) -> Project:
+        await self.parts.known(name)
+        async with self.parts.locks.hold(name):
+            files = _chosen(await self.parts.held(name), filenames)
+            for file in files:
+                tombstone = Deleted(sha256=file.sha256 or "", deleted=self.parts.world.now(), by=by)
+                await truth.write_document(self.parts.blobs, key(name, file.filename, Kind.DELETED), tombstone)
+                await self.parts.blobs.delete(key(name, file.filename, Kind.RECORD))
+            held = await self.parts.amend(name, lambda p: without_files(p, filenames))
+            for file in files:
+                await self._remove_bytes(file)
+            return held
+
+    async def _remove_bytes(self, file: File) -> None:
+        for kind in (Kind.YANKED, Kind.SIGNATURE, Kind.PROVENANCE):
+            await self.parts.blobs.delete(key(file.project, file.filename, kind))
+        await self.parts.blobs.delete(metadata_key(file))
+        if file.key is not None:
+            await self.parts.blobs.delete(file.key)
+
+    async def delete_project(self, name: ProjectName, by: str) -> Project:
+        """Delete all files of the project; it stays ours, empty, with its status, until `release_name`."""
+        return await shielded(self._delete_project(name, by))
+
+    async def _delete_project(self, name: ProjectName, by: str) -> Project:
+        project = await self.parts.known(name)
+        if project.files:
+            project = await self._delete(name, frozenset(file.filename for file in project.files), by)
+        return project
+
+    async def release_name(self, name: ProjectName) -> None:
+        """Forget that an empty project was ever ours, tombstones and all. Raises `BadRequest` while it has files."""
+        await shielded(self._release_name(name))
+
+    async def _release_name(self, name: ProjectName) -> None:
+        await self.parts.known(name)
+        async with self.parts.locks.hold(name):
+            found = await truth.read_project(self.parts.blobs, name)
+            if found.project is not None and found.project.files:
+                raise BadRequest(f"The project {name!r} still has files: delete it first, then release its name.")
+            async with aclosing(self.parts.blobs.list(folder(name))) as listing:
+                witnesses = [blob.key async for blob in listing if _witnesses(blob.key)]
+            for where in witnesses:
+                await self.parts.blobs.delete(where)
+            await self.parts.catalog.edit(name, lambda _: None)
+
+
+def _witnesses(where: str) -> bool:
+    """Whether the key makes a project without files ours."""
+    meaning = place(where)
+    return meaning is not None and meaning.kind in (Kind.DELETED, Kind.PROJECT, Kind.YANKED)
+
+
+def files_of_release(project: Project, version: str) -> frozenset[str]:
+    """The names of the release's files; raises `NoSuchFile` where there is no such release."""
+    filenames = frozenset(file.filename for file in project.files if same_version(file.version, version))
+    if not filenames:
+        raise NoSuchFile(f"{project.name} {version}")
+    return filenames
+
+
+def _chosen(project: Project, filenames: frozenset[str]) -> tuple[File, ...]:
+    files = tuple(file for file in project.files if file.filename in filenames)
+    missing = filenames - {file.filename for file in files}
+    if missing:
+        raise NoSuchFile(sorted(missing)[0])
+    return files
+
+
+def _check_reason(reason: str) -> None:
+    if len(reason) > LONGEST_REASON:
+        raise BadRequest(f"The reason has {len(reason)} characters; at most {LONGEST_REASON} are allowed.")
+    if any(ord(character) < 32 and character not in "\t\n" for character in reason):
+        raise BadRequest("The reason may not hold control characters.")

@@ -1,0 +1,72 @@
+"""The folder for what pypid itself keeps: lock, spool, snapshot, control socket, first-run admin. Mode 0700."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import IO
+
+from attrs import field, frozen
+
+from pypid.core.errors import CannotStart
+
+
+def default_state(ini: Path, state_directory: str | None) -> Path:
+    """Where state lies when `[server] state` is empty.
+
+    systemd's ``$STATE_DIRECTORY`` if there is one; ``var`` beside the folder ``etc`` that the ini lies in; else ``pypid-state`` beside the ini.
+    """
+    if state_directory:
+        return Path(state_directory.split(":")[0])
+    folder = ini.resolve().parent
+    return folder.parent / "var" if folder.name == "etc" else folder / "pypid-state"
+
+
+@frozen
+class State:
+    """The state folder, locked for this process until it ends."""
+
+    folder: Path
+    _lock: IO[str] = field(repr=False)
+
+    @property
+    def spool(self) -> Path:
+        """Uploads under way. Cleared at each start."""
+        return self.folder / "spool"
+
+    @property
+    def control_socket(self) -> Path:
+        """Where the running daemon listens for `pypid` commands."""
+        return control_socket(self.folder)
+
+    def release(self) -> None:
+        """Give up the lock."""
+        self._lock.close()
+
+
+def control_socket(folder: Path) -> Path:
+    """The control socket of the daemon whose state lies in `folder`."""
+    return folder / "control.sock"
+
+
+def open_state(folder: Path) -> State:
+    """Make the folder if need be, and lock it. Raises `CannotStart`, with advice."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if folder.stat().st_uid == os.geteuid():
+            folder.chmod(0o700)
+        (folder / "spool").mkdir(mode=0o700, exist_ok=True)
+        lock = (folder / "lock").open("a+")
+    except OSError as error:
+        raise CannotStart(
+            f"The state folder {folder} cannot be used: {error.strerror}. Set [server] state to a folder that this user may write."
+        ) from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise CannotStart(
+            f"Another pypid is running with the state folder {folder}. Stop it first, or give this one a [server] state of its own."
+        ) from None
+    return State(folder, lock)

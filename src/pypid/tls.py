@@ -1,0 +1,89 @@
+"""TLS for listening sockets, with a certificate that can be changed while connections are open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from attrs import define, field
+from OpenSSL import SSL
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IProtocolFactory
+from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from zope.interface import implementer
+
+from pypid.core.errors import CannotStart
+
+_MINIMUM = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+@define(eq=False)
+class Certificate:
+    """The certificate chain and key in force. Connections that are open keep the one they began with."""
+
+    chain: Path
+    key: Path
+    minimum: str = "1.2"
+    _context: SSL.Context = field(init=False, repr=False)
+    _stamp: tuple[int, ...] = field(init=False, default=(), repr=False)
+    _log = Logger()
+
+    def __attrs_post_init__(self) -> None:
+        self._stamp = self.stamp()
+        self._context = self._load()
+
+    def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+        return SSL.Connection(self._context, None)
+
+    def wrap(self, factory: IProtocolFactory) -> TLSMemoryBIOFactory:
+        """A factory that speaks TLS and, inside, what `factory` speaks."""
+        return TLSMemoryBIOFactory(self, False, factory)
+
+    def stamp(self) -> tuple[int, ...]:
+        """Changes whenever one of the files does; empty while one of them is missing (in the middle of being replaced)."""
+        try:
+            stats = [path.stat() for path in (self.chain, self.key)]
+        except OSError:
+            return ()
+        return tuple(number for stat in stats for number in (stat.st_mtime_ns, stat.st_ino, stat.st_size))
+
+    def reload_if_changed(self) -> None:
+        """Read the files again if they changed; what cannot be used is logged and the old certificate stays in force."""
+        stamp = self.stamp()
+        if stamp and stamp != self._stamp:
+            self.reload()
+
+    def reload(self) -> None:
+        """Read the files again, changed or not."""
+        stamp = self.stamp()
+        try:
+            self._context = self._load()
+        except CannotStart as error:
+            self._log.error("{error} The certificate that was in force stays in force.", error=error)
+        else:
+            self._log.info("the TLS certificate {chain} was read again", chain=str(self.chain))
+        self._stamp = stamp
+
+    def _load(self) -> SSL.Context:
+        context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        context.set_min_proto_version(_MINIMUM[self.minimum])
+        context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
+        self._use(context.use_certificate_chain_file, self.chain, "tls_certificate")
+        self._use(context.use_privatekey_file, self.key, "tls_key")
+        try:
+            context.check_privatekey()
+        except SSL.Error:
+            raise CannotStart(f"[server] tls_key {self.key} is not the key of the certificate {self.chain}.") from None
+        return context
+
+    @staticmethod
+    def _use(load: Callable[[bytes], None], path: Path, name: str) -> None:
+        try:
+            with path.open("rb"):
+                pass
+            load(str(path).encode())
+        except OSError as error:
+            raise CannotStart(f"[server] {name} {path} cannot be read: {error.strerror}.") from None
+        except SSL.Error:
+            raise CannotStart(f"[server] {name} {path} is not usable: expected PEM, without a password.") from None
