@@ -1,0 +1,140 @@
+"""Core metadata: what METADATA and PKG-INFO say.
+
+Sources: packaging.python.org "Core metadata specifications", versions 1.0 (PEP 241) to 2.6. Read leniently, as installers do:
+unknown fields are ignored, odd bytes are tolerated, only what an index lives on (name, version, Requires-Python) is judged.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from email.errors import MessageError
+from types import MappingProxyType
+from typing import Any
+
+from attrs import field, frozen
+from packaging.metadata import parse_email
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import InvalidVersion, Version
+
+from pypid.core.errors import BadName, shortened
+from pypid.core.names import ProjectName, project_name
+
+LONGEST_METADATA = 8 << 20
+"""Bytes of METADATA or PKG-INFO that are read; the largest on PyPI hold a whole manual and stay below 1 MiB."""
+
+_LONGEST_SUMMARY = 512
+"""What the specification's readers (and PyPI) keep of a summary."""
+_METADATA_VERSION = re.compile(r"([0-9]{1,4})(\.[0-9]{1,4})?\Z")
+_MAJOR = 2
+"""The specification: refuse metadata of a greater major version, accept a greater minor one."""
+_UNKNOWN = "UNKNOWN"
+"""What distutils writes where it knows nothing."""
+_WORDS = {"metadata-version": "metadata_version", "name": "name", "version": "version", "requires-python": "requires_python"}
+
+
+@frozen(kw_only=True)
+class CoreMetadata:
+    """What core metadata says. Texts are as written, without white space around them; absent and ``UNKNOWN`` are None.
+
+    `problems` is what forbids publishing; it is empty for metadata that an index can live with.
+    """
+
+    metadata_version: str | None = None
+    name: str | None = None
+    project: ProjectName | None = None
+    """`name`, normalised; None if it is absent or no project name."""
+    version: str | None = None
+    """PEP 440 normalised; None if it is absent or no version."""
+    requires_python: str | None = None
+    summary: str | None = None
+    """One line, at most 512 characters."""
+    dynamic: frozenset[str] = frozenset()
+    """The fields that the build may change (PEP 643), lower-case, as ``requires-dist``."""
+    fields: Mapping[str, Any] = field(factory=dict, repr=False)
+    """All that `packaging.metadata.parse_email` understood: its `RawMetadata` (``requires_dist``, ``classifiers``, ...)."""
+    problems: tuple[str, ...] = ()
+
+
+def read_metadata(data: bytes) -> CoreMetadata:
+    """What `data`, a METADATA or PKG-INFO file, says. Never raises; what is wrong is in the result's `problems`."""
+    if len(data) > LONGEST_METADATA:
+        return CoreMetadata(problems=(f"the metadata is longer than {LONGEST_METADATA >> 20} MiB.",))
+    try:
+        raw, unparsed = parse_email(data)
+    except (ValueError, LookupError, MessageError, RecursionError) as error:  # the email parser, on hostile bytes
+        return CoreMetadata(problems=(f"the metadata cannot be read: {shortened(str(error))}",))
+    fields: dict[str, Any] = dict(raw)
+    problems: list[str] = []
+    for key, word in _WORDS.items():
+        if len(set(unparsed.get(key, ()))) > 1:
+            problems.append(f"the metadata has several {key.title()} fields that differ; keep one.")
+        elif key in unparsed and word not in fields:
+            fields[word] = unparsed[key][0]
+    said = {word: _text(fields.get(word)) for word in _WORDS.values()}
+    _judge_metadata_version(said["metadata_version"], problems)
+    return CoreMetadata(
+        metadata_version=said["metadata_version"],
+        name=said["name"],
+        project=_project(said["name"], problems),
+        version=_version(said["version"], problems),
+        requires_python=_requires_python(said["requires_python"], problems),
+        summary=_summary(fields),
+        dynamic=frozenset(name.strip().lower() for name in fields.get("dynamic", ())),
+        fields=MappingProxyType(fields),
+        problems=tuple(problems),
+    )
+
+
+def _text(value: object) -> str | None:
+    """A field's text, or None where it says nothing."""
+    text = value.strip() if isinstance(value, str) else ""
+    return None if text in ("", _UNKNOWN) else text
+
+
+def _judge_metadata_version(text: str | None, problems: list[str]) -> None:
+    if text is None:
+        problems.append("the metadata has no Metadata-Version: build the file anew with a current build tool.")
+        return
+    match = _METADATA_VERSION.match(text)
+    if match is None or not 1 <= int(match[1]) <= _MAJOR:
+        problems.append(f"the Metadata-Version {shortened(text)!r} is not known here: versions 1.0 to {_MAJOR}.x are.")
+
+
+def _project(name: str | None, problems: list[str]) -> ProjectName | None:
+    if name is None:
+        problems.append("the metadata has no Name.")
+        return None
+    try:
+        return project_name(name)
+    except BadName as error:
+        problems.append(f"the Name in the metadata: {error}")
+        return None
+
+
+def _version(text: str | None, problems: list[str]) -> str | None:
+    if text is None:
+        problems.append("the metadata has no Version.")
+        return None
+    try:
+        return str(Version(text))
+    except InvalidVersion:
+        problems.append(f"the Version {shortened(text)!r} in the metadata is not a version (PEP 440).")
+        return None
+
+
+def _requires_python(text: str | None, problems: list[str]) -> str | None:
+    if text is None:
+        return None
+    one_line = " ".join(text.split())
+    try:
+        SpecifierSet(one_line)
+    except InvalidSpecifier:
+        problems.append(f"Requires-Python {shortened(text)!r} is not a version specifier: write it as '>=3.9' or '>=3.9,<4'.")
+        return None
+    return one_line
+
+
+def _summary(fields: Mapping[str, Any]) -> str | None:
+    text = _text(fields.get("summary"))
+    return None if text is None else " ".join(text.split())[:_LONGEST_SUMMARY] or None
