@@ -1,0 +1,204 @@
+"""The storage folder of `blobs.files` as the operating system sees it. All here blocks: call it in a thread.
+
+Below the root lie the blobs, each at its key, and ``.pypid/tmp``: the drafts of what is being written. That folder is also
+how a root that is there is told from the bare mount point of one that is not: it is made once, at the start, and never
+again, so nothing is ever written to, or reported missing from, a disk that is not mounted.
+"""
+
+# Paths are bytes here, as the system has them, and pathlib takes text only.
+# ruff: noqa: PTH100, PTH102, PTH103, PTH105, PTH108, PTH112, PTH116
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+
+from attrs import frozen
+from twisted.logger import Logger
+
+from pypid.core.errors import CannotStart, Missing, StorageDown, StorageFull
+from pypid.core.model import Blob
+
+DRAFTS = (b".pypid", b"tmp")
+PART = b".part"
+ABANDONED = timedelta(hours=1)
+"""A draft that nobody has touched for so long, and nobody holds, is a crash's."""
+FILE_MODE = 0o640
+FOLDER_MODE = 0o750
+
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR)
+"""What the system says where no file can be."""
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_NOT_SUPPORTED = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
+_REASONS = {
+    errno.ENOENT: "its folder is not there.",
+    errno.EACCES: "it may not be accessed.",
+    errno.EPERM: "it may not be accessed.",
+    errno.EROFS: "it is read-only.",
+    errno.EIO: "the disk reports errors.",
+    errno.ESTALE: "the file server does not know it any more.",
+    errno.ENOTDIR: "a file lies where a folder belongs.",
+    errno.EISDIR: "a folder lies where a file belongs.",
+    errno.ENAMETOOLONG: "a name is longer than its file system takes.",
+    errno.EFBIG: "the file is larger than its file system takes.",
+}
+_log = Logger()
+
+
+@contextmanager
+def our_words(doing: str) -> Iterator[None]:
+    """The system's errors as ours: the log gets all of it, the client a reason without a path."""
+    try:
+        yield
+    except OSError as error:
+        _log.error("{doing} in the storage failed: {error}", doing=doing, error=error)
+        if error.errno in _FULL:
+            raise StorageFull("storage") from error
+        raise StorageDown(_REASONS.get(error.errno or 0, "the system refuses.")) from error
+
+
+@contextmanager
+def hung_up(descriptor: int) -> Iterator[int]:
+    """Close the descriptor at the end."""
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@frozen
+class Disk:
+    """The storage folder. `links`: its file system has hard links."""
+
+    root: bytes
+    links: bool
+
+    def path(self, parts: tuple[bytes, ...]) -> bytes:
+        """Where a key's parts lead."""
+        return b"/".join((self.root, *parts))
+
+    def draft(self, name: bytes) -> bytes:
+        """Where the draft of this name lies."""
+        return self.path((*DRAFTS, name + PART))
+
+    def must_be_there(self) -> None:
+        """Raise `OSError` unless the root is the one that was opened at the start."""
+        os.stat(self.path(DRAFTS))
+
+    def absent(self, error: OSError, key: str) -> Missing:
+        """`Missing`, if `error` says that no file can be there and the root is; else raises the error to report."""
+        if error.errno not in _ABSENT:
+            raise error
+        self.must_be_there()
+        return Missing(key)
+
+    def install(self, draft: bytes, parts: tuple[bytes, ...], replace: bool) -> None:
+        """Give a synced draft its key, in one step and durably. Raises `FileExistsError`, then the draft is still there."""
+        target = self.path(parts)
+        folders = [self.path(parts[:depth]) for depth in range(len(parts))]
+        self.must_be_there()
+        for folder in folders[1:]:
+            with suppress(FileExistsError):
+                os.mkdir(folder, FOLDER_MODE)
+        if not self.links:
+            self._install_locked(draft, target, replace)
+        elif replace:
+            os.replace(draft, target)
+        else:
+            os.link(draft, target)
+        # Also those folders that were there: another writer may have made them a moment ago and not come to syncing them.
+        for folder in reversed(folders):
+            sync_folder(folder)
+
+    def _install_locked(self, draft: bytes, target: bytes, replace: bool) -> None:
+        """Where there are no hard links (vfat, exfat, some network shares): look, then rename, one writer at a time.
+
+        The lock is every pypid's, and a crash frees it. Reserving the name with an empty file (O_EXCL) would show
+        readers half a blob, and leave it there after a crash; RENAME_NOREPLACE needs ctypes, and those very
+        file systems that lack links often lack it too.
+        """
+        with hung_up(os.open(self.path((*DRAFTS, b"lock")), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)) as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not replace and os.path.lexists(target):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
+            os.replace(draft, target)
+
+
+def sync_folder(folder: bytes) -> None:
+    """Make what was created, renamed or removed in `folder` survive a power cut, where the file system can."""
+    with hung_up(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)) as descriptor:
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in _NOT_SUPPORTED:
+                raise
+
+
+def hold(descriptor: int) -> bool:
+    """Mark an open draft as a living process's; whether that could be done."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def blob(key: str, found: os.stat_result) -> Blob:
+    """What a listing says of this file."""
+    etag = f"{found.st_ino:x}-{found.st_size:x}-{found.st_mtime_ns:x}"
+    try:
+        modified = datetime.fromtimestamp(found.st_mtime_ns / 1e9, UTC)
+    except (OverflowError, ValueError, OSError):  # a year that datetime does not have
+        modified = datetime.fromtimestamp(0, UTC)
+    return Blob(key=key, size=found.st_size, modified=modified, etag=etag)
+
+
+def prepare(root: str, create: bool, probe: bytes, now: datetime) -> Disk:
+    """The storage folder, ready: drafts' folder made, hard links tried, a crash's drafts swept. Raises `CannotStart`."""
+    path = os.path.abspath(os.fsencode(root))
+    try:
+        if create:
+            os.makedirs(path, FOLDER_MODE, exist_ok=True)
+        elif not os.path.isdir(path):
+            raise CannotStart(f"The storage folder {root} is not there: mount it, make it, or correct [storage] path.")
+        disk = Disk(path, links=True)
+        os.makedirs(disk.path(DRAFTS), 0o700, exist_ok=True)
+        sync_folder(path)
+        disk = Disk(path, links=_has_links(disk, probe))
+        _sweep(disk, now)
+    except OSError as error:
+        raise CannotStart(
+            f"The storage folder {root} cannot be used: {error.strerror}. The user that runs pypid needs to read and write it."
+        ) from error
+    return disk
+
+
+def _has_links(disk: Disk, probe: bytes) -> bool:
+    one, other = disk.draft(probe), disk.draft(probe + b"-link")
+    os.close(os.open(one, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    try:
+        os.link(one, other)
+    except OSError:
+        return False
+    else:
+        os.unlink(other)
+        return True
+    finally:
+        os.unlink(one)
+
+
+def _sweep(disk: Disk, now: datetime) -> None:
+    with os.scandir(disk.path(DRAFTS)) as entries:
+        drafts = [entry.path for entry in entries if entry.name.endswith(PART)]
+    for draft in drafts:
+        with suppress(OSError), hung_up(os.open(draft, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)) as descriptor:
+            found = os.fstat(descriptor)
+            untouched = now.timestamp() - max(found.st_mtime, found.st_ctime)
+            if stat.S_ISREG(found.st_mode) and untouched > ABANDONED.total_seconds() and hold(descriptor):
+                os.unlink(draft)
+                _log.info("Removed the rest of a write that a crash cut off, {size} bytes", size=found.st_size)

@@ -1,0 +1,135 @@
+"""A file on its way into the storage folder: a draft beside it that becomes the blob in one step, or goes away."""
+
+# Paths are bytes here, as the system has them, and pathlib takes text only.
+# ruff: noqa: PTH108, PTH112
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Sequence
+from contextlib import suppress
+from threading import Lock
+from typing import BinaryIO
+
+from pypid.blobs.disk import FILE_MODE, Disk, hold, our_words
+from pypid.core.errors import Exists, StorageDown
+
+
+class Draft:
+    """One write. Its methods block; call them in threads.
+
+    Whoever waits for such a thread may be cancelled, and the thread goes on: the lock makes `discard` wait for it, so that
+    no descriptor is closed (and given to another file) under a write, and a step that comes after `discard` does nothing.
+    """
+
+    def __init__(self, disk: Disk, key: str, parts: tuple[bytes, ...], name: bytes, replace: bool) -> None:
+        self._disk = disk
+        self._key = key
+        self._parts = parts
+        self._path = disk.draft(name)
+        self._replace = replace
+        self._lock = Lock()
+        self._descriptor: int | None = None
+        self._made = False
+        self._discarded = False
+
+    def add(self, pieces: Sequence[bytes]) -> None:
+        """Append the pieces. Raises `Exists` early where the key is taken, `StorageFull`, `StorageDown`."""
+        with self._lock, our_words("Writing"):
+            self._append(pieces)
+
+    def commit(self, pieces: Sequence[bytes]) -> os.stat_result:
+        """Append the last pieces; when this returns, the blob is there to stay. Raises as `add`."""
+        with self._lock, our_words("Writing"):
+            descriptor = self._append(pieces)
+            os.fsync(descriptor)
+            found = os.fstat(descriptor)
+            self._install()
+            self._let_go()
+            return found
+
+    def adopt(self, file: BinaryIO, path: str, size: int) -> os.stat_result | None:
+        """Make the file itself the blob, without copying; None where that cannot be (another file system, another file)."""
+        if not self._disk.links:
+            return None
+        with self._lock, our_words("Linking"):
+            descriptor = file.fileno()
+            found = os.fstat(descriptor)
+            if not self._is_all_of(found, path, size):
+                return None
+            self._must_be_free()
+            hold(descriptor)
+            try:
+                os.link(path, self._path)
+            except OSError as error:
+                if error.errno in (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOENT):
+                    self._disk.must_be_there()
+                    return None
+                raise
+            self._made = True
+            os.fchmod(descriptor, FILE_MODE)
+            os.fsync(descriptor)
+            self._install()
+            self._let_go()
+            return found
+
+    def discard(self) -> None:
+        """Nothing came of it: leave no trace."""
+        with self._lock:
+            self._discarded = True
+            self._let_go()
+
+    def _append(self, pieces: Sequence[bytes]) -> int:
+        descriptor = self._opened()
+        for piece in pieces:
+            rest = memoryview(piece)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+        return descriptor
+
+    def _opened(self) -> int:
+        if self._discarded:
+            raise StorageDown("the write was given up.")
+        if self._descriptor is None:
+            self._must_be_free()
+            self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+            self._made = True
+            os.fchmod(self._descriptor, FILE_MODE)  # whatever the umask: a linked file and a copied one are alike
+            hold(self._descriptor)
+        return self._descriptor
+
+    def _must_be_free(self) -> None:
+        """An early answer, before a large body is copied; `_install` decides."""
+        target = self._disk.path(self._parts)
+        if os.path.isdir(target):
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), target)
+        if not self._replace and os.path.lexists(target):
+            raise Exists(self._key)
+
+    def _is_all_of(self, found: os.stat_result, path: str, size: int) -> bool:
+        if self._discarded or not stat.S_ISREG(found.st_mode) or found.st_size != size:
+            return False
+        try:
+            named = os.lstat(path)
+        except OSError:
+            return False
+        return (named.st_dev, named.st_ino) == (found.st_dev, found.st_ino)
+
+    def _install(self) -> None:
+        try:
+            self._disk.install(self._path, self._parts, self._replace)
+        except FileExistsError:
+            raise Exists(self._key) from None
+
+    def _let_go(self) -> None:
+        """Close and remove the draft; if that fails, the sweep at the next start finds it."""
+        if self._descriptor is not None:
+            descriptor, self._descriptor = self._descriptor, None
+            with suppress(OSError):
+                os.close(descriptor)
+        if self._made:
+            self._made = False
+            with suppress(OSError):
+                os.unlink(self._path)

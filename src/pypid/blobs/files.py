@@ -1,0 +1,164 @@
+"""Blobs as files below one folder: the key is the path, so that people and other programs find their way about in it.
+
+A write goes to a draft below ``.pypid/tmp`` on the same file system, is synced, and gets its name in one step: by a hard
+link, which fails if the name is taken, or by a rename over it. A crash leaves a draft, never half a blob. Several processes
+(also on several machines, over NFS) may use one folder.
+"""
+
+# Paths are bytes here, as the system has them, and pathlib takes text only.
+# ruff: noqa: PTH108, PTH116, PTH120
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from datetime import timedelta
+from itertools import islice
+
+from attrs import frozen
+
+from pypid.blobs.disk import DRAFTS, Disk, blob, our_words, prepare, sync_folder
+from pypid.blobs.draft import Draft
+from pypid.blobs.keys import must_be_key, parts, pieces
+from pypid.blobs.walk import walk
+from pypid.core.errors import Missing
+from pypid.core.model import Blob, Link, Span
+from pypid.flow import BATCH, FileBody, World
+from pypid.ports import Blobs, Body
+
+LISTED = 500
+"""Blobs listed in one go in a thread."""
+
+
+@frozen
+class FilesSettings:
+    """`root`: the folder. `create`: make it if it is not there (else it may be a disk that is not mounted)."""
+
+    root: str
+    create: bool = False
+
+
+class FilesBlobs:
+    """A `Blobs` that is a folder. Made by `open`.
+
+    Files are made with mode 0640 and folders with 0750. Empty folders stay: to remove one is to race with a write into it.
+    """
+
+    def __init__(self, disk: Disk, world: World) -> None:
+        self._disk = disk
+        self._blocking = world.blocking
+        self._random = world.random
+
+    async def read(self, key: str, span: Span | None = None) -> Body:
+        if span is not None and not 0 <= span.start <= span.stop:
+            raise ValueError(f"{span} is not a span")
+        return await self._blocking(self._opened, key, span)
+
+    async def write(self, key: str, body: Body, *, replace: bool = False) -> Blob:
+        async with aclosing(body):
+            where = must_be_key(key)
+            if where[: len(DRAFTS)] == DRAFTS:
+                raise ValueError(f"{key!r} is where drafts lie")
+            draft = Draft(self._disk, key, where, self._random(16).hex().encode(), replace)
+            try:
+                return blob(key, await self._take(body, draft))
+            except Exception:
+                await self._blocking(draft.discard)
+                raise
+
+    async def delete(self, key: str) -> None:
+        await self._blocking(self._removed, key)
+
+    async def stat(self, key: str) -> Blob:
+        return await self._blocking(self._found, key)
+
+    async def list(self, prefix: str = "") -> AsyncGenerator[Blob]:
+        walking = walk(self._disk, prefix)
+        while batch := await self._blocking(_next, walking):
+            for found in batch:
+                yield found
+
+    async def link(self, key: str, lifetime: timedelta) -> Link | None:
+        return None
+
+    async def _take(self, body: Body, draft: Draft) -> os.stat_result:
+        """All of `body` into the draft, and the draft into place: a small body takes one turn in a thread, a spool too."""
+        if isinstance(body, FileBody) and body.path is not None and body.span.start == 0:
+            linked = await self._blocking(draft.adopt, body.file, body.path, body.span.stop)
+            if linked is not None:
+                return linked
+        held: list[bytes] = []
+        size = 0
+        async with aclosing(pieces(body)) as source:
+            async for piece in source:
+                held.append(piece)
+                size += len(piece)
+                if size >= BATCH:
+                    await self._blocking(draft.add, held)
+                    held, size = [], 0
+        return await self._blocking(draft.commit, held)
+
+    def _path(self, key: str) -> bytes:
+        """Where to look for `key`; raises `Missing` for what is no key, or not one of ours."""
+        where = parts(key)
+        if where is None or where[: len(DRAFTS)] == DRAFTS:
+            self._disk.must_be_there()
+            raise Missing(key)
+        return self._disk.path(where)
+
+    def _opened(self, key: str, span: Span | None) -> FileBody:
+        with our_words("Reading"):
+            try:
+                # O_NONBLOCK: a FIFO that somebody put there must not hold the thread for ever
+                descriptor = os.open(self._path(key), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            except OSError as error:
+                raise self._disk.absent(error, key) from None
+            try:
+                found = os.fstat(descriptor)
+                if not stat.S_ISREG(found.st_mode) or (span is not None and span.stop > found.st_size):
+                    raise Missing(key)
+                file = os.fdopen(descriptor, "rb")
+            except BaseException:
+                os.close(descriptor)
+                raise
+            return FileBody(file, span or Span(0, found.st_size), self._blocking)
+
+    def _found(self, key: str) -> Blob:
+        with our_words("Looking"):
+            try:
+                found = os.stat(self._path(key))
+            except OSError as error:
+                raise self._disk.absent(error, key) from None
+            if not stat.S_ISREG(found.st_mode):
+                raise Missing(key)
+            return blob(key, found)
+
+    def _removed(self, key: str) -> None:
+        with our_words("Deleting"):
+            try:
+                path = self._path(key)
+                os.unlink(path)
+                sync_folder(os.path.dirname(path))
+            except OSError as error:
+                self._disk.absent(error, key)
+            except Missing:
+                return
+
+
+def _next(walking: Iterator[Blob]) -> list[Blob]:
+    with our_words("Listing"):
+        return list(islice(walking, LISTED))
+
+
+async def open(settings: FilesSettings, world: World) -> FilesBlobs:
+    """The store in the folder, swept of what a crash left.
+
+    Raises `CannotStart` where the folder is not there (and not to be created) or cannot be written.
+    """
+    disk = await world.blocking(prepare, settings.root, settings.create, world.random(16).hex().encode(), world.now())
+    return FilesBlobs(disk, world)
+
+
+_: type[Blobs] = FilesBlobs

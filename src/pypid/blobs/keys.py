@@ -1,0 +1,48 @@
+"""Which texts are keys, and taking in a body: what every store does alike."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+from pypid.ports import Body
+
+
+def parts(key: str) -> tuple[bytes, ...] | None:
+    """The parts of `key` as UTF-8, or None for what is not a key.
+
+    Not keys: an empty text, empty parts (so also a ``/`` at either end), ``.``, ``..``, NUL, and text that UTF-8 cannot
+    spell. Nothing that leads out of a folder is a key.
+    """
+    try:
+        found = tuple(key.encode().split(b"/"))
+    except UnicodeEncodeError:
+        return None
+    if b"\0" in key.encode() or any(part in (b"", b".", b"..") for part in found):
+        return None
+    return found
+
+
+def must_be_key(key: str) -> tuple[bytes, ...]:
+    """The parts of a key to write to; raises `ValueError`, since only a mistake of ours writes to anything else."""
+    found = parts(key)
+    if found is None:
+        raise ValueError(f"{key!r} is not a key")
+    return found
+
+
+async def pieces(body: Body) -> AsyncGenerator[bytes]:
+    """The pieces of `body`, up to the last byte; raises `EOFError` where it is not as long as it said.
+
+    Close it by hand; that also closes the iteration of the body, not the body.
+    """
+    promised, came = body.size, 0
+    source = aiter(body)
+    try:
+        async for piece in source:
+            came += len(piece)
+            yield piece
+    finally:
+        if isinstance(source, AsyncGenerator):
+            await source.aclose()
+    if promised is not None and came != promised:
+        raise EOFError(f"the body was to have {promised} bytes, and has {came}")

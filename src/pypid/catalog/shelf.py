@@ -1,0 +1,164 @@
+"""The files of a snapshot: how they are written so that a crash at any step leaves the one before. All here blocks."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+from attrs import field, frozen
+
+from pypid.catalog.memory import SHARDS, Moment, shard_of
+from pypid.core.errors import Unreadable
+from pypid.core.records import FORMAT, Head, dump, load_head
+
+MANIFEST = "manifest.json"
+_PART = ".part"
+_SHARD_FILE = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}\.jsonl\Z")
+_LARGEST_MANIFEST = 1 << 20
+
+
+class StoredShard(msgspec.Struct, frozen=True):
+    """What the manifest says of one shard; `size` in bytes, `sha256` lower-case hex."""
+
+    file: str
+    size: int
+    sha256: str
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """The snapshot: see `catalog.snapshot`. Shards are numbered in two hex digits; an empty one is left out."""
+
+    identity: str
+    serial: int
+    shards: dict[str, StoredShard]
+    format: int = FORMAT
+
+    def by_number(self) -> dict[int, StoredShard]:
+        """The shards by their number."""
+        return {int(number, 16): shard for number, shard in self.shards.items()}
+
+
+class _Header(msgspec.Struct, frozen=True):
+    shard: int
+    format: int = FORMAT
+
+
+class _Format(msgspec.Struct, frozen=True):
+    format: int
+
+
+@frozen
+class Shelf:
+    """The folder of a snapshot, mode 0700; its files 0600: the names in it are private."""
+
+    folder: Path = field(converter=Path)
+
+    def manifest(self) -> Manifest | None:
+        """The manifest in place; None where there is none. Raises `Unreadable`; of another format only `format` counts."""
+        try:
+            data = self.read(MANIFEST, _LARGEST_MANIFEST)
+        except FileNotFoundError:
+            return None
+        try:
+            found = msgspec.json.decode(data, type=_Format)
+            if found.format != FORMAT:
+                return Manifest("", 0, {}, found.format)
+            manifest = msgspec.json.decode(data, type=Manifest)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Unreadable(MANIFEST, str(error)) from None
+        for number, shard in manifest.shards.items():
+            if not re.fullmatch("[0-9a-f]{2}", number) or not _SHARD_FILE.match(shard.file):
+                raise Unreadable(MANIFEST, "it names a file that is no shard")
+        return manifest
+
+    def read(self, name: str, most: int) -> bytes:
+        """The bytes of a file; raises `OSError`, and `Unreadable` beyond `most` bytes."""
+        with (self.folder / name).open("rb") as file:
+            data = file.read(most + 1)
+        if len(data) > most:
+            raise Unreadable(name, "it is longer than it was")
+        return data
+
+    def store(self, identity: str, moment: Moment, kept: Mapping[int, StoredShard]) -> dict[int, StoredShard]:
+        """Write a snapshot of the `moment`, with its shards, and those `kept` that did not change. Raises `OSError`."""
+        shards = dict(kept)
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for number, lines in moment.lines.items():
+                shards.pop(number, None)
+                if lines:
+                    shards[number] = self._store_shard(number, lines)
+            self._sync()
+            manifest = Manifest(identity, moment.serial, {f"{number:02x}": shard for number, shard in sorted(shards.items())})
+            self._put(MANIFEST, [dump(manifest)])
+            self._sync()
+        except OSError:
+            self._sweep(kept)
+            raise
+        self._sweep({})
+        return shards
+
+    def _store_shard(self, number: int, lines: Sequence[bytes]) -> StoredShard:
+        data = dump(_Header(number)) + b"\n".join(lines) + b"\n"
+        digest = sha256(data).hexdigest()
+        shard = StoredShard(f"{number:02x}-{digest[:32]}.jsonl", len(data), digest)
+        self._put(shard.file, [data])
+        return shard
+
+    def _put(self, name: str, pieces: Sequence[bytes]) -> None:
+        """Write beside, sync, rename; the folder is synced by the caller, once for many."""
+        part = self.folder / (name + _PART)
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            for piece in pieces:
+                rest = memoryview(piece)
+                while rest:
+                    rest = rest[os.write(descriptor, rest) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename(part, self.folder / name)  # noqa: PTH104  # one name, `os`, for all that a test of crashes counts
+
+    def _sync(self) -> None:
+        descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _sweep(self, kept: Mapping[int, StoredShard]) -> None:
+        """Remove what neither the manifest in place nor `kept` names.
+
+        After a failure nobody knows which manifest a power cut would bring back, so both keep their files.
+        """
+        with suppress(OSError, Unreadable):
+            manifest = self.manifest()
+            if manifest is not None and manifest.format != FORMAT:
+                return
+            named = {shard.file for shard in kept.values()}
+            named.update(shard.file for shard in (manifest.shards.values() if manifest else ()))
+            for name in os.listdir(self.folder):  # noqa: PTH208
+                ours = _SHARD_FILE.match(name.removesuffix(_PART)) or name == MANIFEST + _PART
+                if ours and name not in named:
+                    os.unlink(self.folder / name)  # noqa: PTH108
+
+
+def read_shard(shelf: Shelf, number: int, stored: StoredShard) -> Iterator[tuple[Head, bytes]]:
+    """The projects of a shard: of each the head, and its line. Raises `Unreadable` for anything but what was written."""
+    data = shelf.read(stored.file, stored.size)
+    if len(data) != stored.size or sha256(data).hexdigest() != stored.sha256:
+        raise Unreadable(stored.file, "it is not what was written (torn, or changed by somebody)")
+    header, *lines, end = data.split(b"\n")
+    del data
+    if number >= SHARDS or header + b"\n" != dump(_Header(number)) or end:
+        raise Unreadable(stored.file, "it is another shard, or of another format")
+    for line in lines:
+        head = load_head(line)
+        if shard_of(head.name) != number:
+            raise Unreadable(stored.file, f"{head.name!r} does not belong into it")
+        yield head, line

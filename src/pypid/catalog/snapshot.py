@@ -1,0 +1,129 @@
+"""Snapshots of the catalog in memory: a folder of JSON that a start reads in place of the whole storage.
+
+``<shard>-<hash>.jsonl``
+    A header line, then the projects' lines as the catalog holds them. Named after its content, so never changed.
+``manifest.json``
+    Written last, and replaced in one step: it *is* the snapshot. Which shards belong to it and their SHA-256, the catalog's
+    serial, and the identity of the storage that all this was read from.
+
+Files of shards that no manifest names are the rest of a write that failed, or of the snapshot before: they are removed.
+A snapshot is either whole or ignored: the catalog can always be rebuilt from storage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import frozen
+from twisted.internet.defer import DeferredLock
+from twisted.logger import Logger
+
+from pypid.catalog.memory import Loaded, MemoryCatalog, Moment
+from pypid.catalog.shelf import MANIFEST, Manifest, Shelf, StoredShard, read_shard
+from pypid.core.errors import Unreadable
+from pypid.core.model import Status, Summary
+from pypid.core.names import ProjectName
+from pypid.core.records import FORMAT
+from pypid.flow import World, shielded
+
+_STATUS = {status.value: status for status in Status}
+
+
+@frozen
+class Ignored:
+    """Why there is nothing to load; `reason` follows "the snapshot is ignored: "."""
+
+    reason: str
+
+
+class Snapshot:
+    """Keeps a folder up to date with a catalog. `identity` is that of the storage (`records.StorageIdentity`)."""
+
+    _log = Logger()
+
+    def __init__(self, catalog: MemoryCatalog, folder: str, identity: str, world: World) -> None:
+        self._catalog = catalog
+        self._shelf = Shelf(folder)
+        self._identity = identity
+        self._blocking = world.blocking
+        self._turn = DeferredLock()
+        self._written: Moment | None = None
+        self._shards: Mapping[int, StoredShard] = {}
+
+    async def load(self) -> Loaded | Ignored:
+        """Fill the (still empty) catalog from the folder; where that cannot be, the log says why."""
+        found = await self._blocking(_load, self._shelf, self._identity)
+        if isinstance(found, Ignored):
+            self._log.warn("The snapshot is ignored: {reason} The storage is read instead.", reason=found.reason)
+            return found
+        loaded, manifest = found
+        self._catalog.fill(loaded)
+        self._written = Moment(loaded.serial, self._catalog.moment(None).versions, {})
+        self._shards = manifest.by_number()
+        return loaded
+
+    async def write(self) -> bool:
+        """Write what changed since the last time; whether all is written now.
+
+        The moment that counts is when the write begins, after one that is under way. What the system refuses (a full disk)
+        is logged, and the snapshot before stays; the next call tries again. Goes on to its end if it is cancelled.
+        """
+        return await shielded(self._write_in_turn())
+
+    async def _write_in_turn(self) -> bool:
+        await self._turn.acquire()
+        try:
+            return await self._write()
+        finally:
+            self._turn.release()
+
+    async def _write(self) -> bool:
+        written = self._written
+        moment = self._catalog.moment(None if written is None else written.versions)
+        if written is not None and written.serial == moment.serial and not moment.lines:
+            return True
+        try:
+            shards = await self._blocking(self._shelf.store, self._identity, moment, self._shards)
+        except OSError as error:
+            self._log.error("The snapshot could not be written, the one before is kept: {error}", error=error)
+            return False
+        self._written = Moment(moment.serial, moment.versions, {})
+        self._shards = shards
+        return True
+
+
+def load(folder: str, identity: str) -> Loaded | Ignored:
+    """The catalog that the snapshot in `folder` holds, if it is whole and of this storage. Never raises; blocks."""
+    found = _load(Shelf(folder), identity)
+    return found if isinstance(found, Ignored) else found[0]
+
+
+def _load(shelf: Shelf, identity: str) -> tuple[Loaded, Manifest] | Ignored:
+    try:
+        manifest = shelf.manifest()
+        if manifest is None:
+            return Ignored("there is none yet.")
+        if manifest.format != FORMAT:
+            return Ignored(f"it has format {manifest.format}, and this version of pypid reads format {FORMAT}.")
+        if manifest.identity != identity:
+            return Ignored("it belongs to another storage.")
+        return _all_shards(shelf, manifest), manifest
+    except Unreadable as error:
+        return Ignored(f"{error}.")
+    except FileNotFoundError:
+        return Ignored(f"a file that {MANIFEST} names is missing.")
+    except Exception as error:  # whatever is wrong with it: a snapshot is never a reason not to start
+        return Ignored(f"it cannot be read: {error!r}.")
+
+
+def _all_shards(shelf: Shelf, manifest: Manifest) -> Loaded:
+    catalog = Loaded.nothing(manifest.serial)
+    for number, stored in manifest.by_number().items():
+        shard = catalog.shards[number]
+        for head, line in read_shard(shelf, number, stored):
+            # The digest says that we wrote this line, and we write normalised names only.
+            name = ProjectName(head.name)
+            shard[name] = line
+            catalog.heads[name] = Summary(name, head.serial, _STATUS[head.status])
+    catalog.names.extend(sorted(catalog.heads))
+    return catalog

@@ -1,0 +1,214 @@
+"""What every `Catalog` keeps, as tests."""
+
+# trial's assertions are not annotated
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from attrs import evolve
+from hypothesis import HealthCheck, settings, stateful
+from hypothesis import strategies as st
+
+from pypid.core.model import File, Presence, Project, Status, Summary
+from pypid.core.names import ProjectName, project_name
+from pypid.ports import Catalog
+from pypid.testing.worlds import Awaiting
+
+SPAM = project_name("spam")
+
+
+def a_file(name: ProjectName, version: str, **fields: object) -> File:
+    """A file of ours with everything known."""
+    filename = f"{name}-{version}.tar.gz"
+    values: dict[str, object] = {
+        "sha256": "ab" * 32,
+        "size": 123,
+        "uploaded": datetime(2026, 1, 2, 3, 4, 5, 678900, tzinfo=UTC),
+        "requires_python": ">=3.9, <4",
+        "metadata_sha256": "cd" * 32,
+        "key": f"{name}/{filename}",
+        "md5": "12" * 16,
+        "blake2b_256": "ef" * 32,
+        "uploader": "m\u00fcller",
+        "summary": 'Says "spam"\n and <b>\u8de8</b>',
+        "signed": True,
+        "attested": True,
+    }
+    return File(project=name, filename=filename, version=version, **{**values, **fields})  # type: ignore[arg-type]
+
+
+def a_project(name: ProjectName, *versions: str, **fields: object) -> Project:
+    """A project with files of these versions."""
+    return Project(name=name, files=tuple(a_file(name, version) for version in versions), **fields)  # type: ignore[arg-type]
+
+
+def becomes(project: Project | None) -> Callable[[Project | None], Project | None]:
+    """An edit that makes the project this one, whatever it was."""
+    return lambda _: project
+
+
+class CatalogContract(Awaiting):
+    """Mix into a `SynchronousTestCase` whose `make` gives a new, empty catalog."""
+
+    async def make(self) -> Catalog:
+        """A new catalog with nothing in it."""
+        raise NotImplementedError
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.catalog = self.have(self.make())
+
+    def put(self, project: Project, mark: str | None = None) -> Project:
+        """Make the project this one, now; what is held then."""
+        held = self.have(self.catalog.edit(project.name, becomes(project), mark=mark))
+        assert held is not None
+        return held
+
+    def test_holds_what_was_put(self) -> None:
+        """Every field of a project and its files comes back, with the serial of the change."""
+        project = Project(
+            name=SPAM,
+            files=(a_file(SPAM, "1.0", yanked=""), a_file(SPAM, "2.0", yanked="br\u00f6ken"), a_file(SPAM, "3", summary=None)),
+            status=Status.DEPRECATED,
+            status_reason="use ham",
+        )
+        held = self.put(project)
+        self.assertEqual(held, evolve(project, serial=self.have(self.catalog.serial())))
+        self.assertEqual(self.have(self.catalog.ours(SPAM)), held)
+
+    def test_unknown_is_not_absent(self) -> None:
+        """What is not held is unknown until the comparison with storage is complete, and absent from then on."""
+        self.assertIs(self.have(self.catalog.ours(SPAM)), Presence.UNKNOWN)
+        self.assertFalse(self.have(self.catalog.is_complete()))
+        self.have(self.catalog.complete())
+        self.assertTrue(self.have(self.catalog.is_complete()))
+        self.assertIs(self.have(self.catalog.ours(SPAM)), Presence.ABSENT)
+        self.put(a_project(SPAM))
+        self.assertIsInstance(self.have(self.catalog.ours(SPAM)), Project)
+        self.have(self.catalog.edit(SPAM, becomes(None)))
+        self.assertIs(self.have(self.catalog.ours(SPAM)), Presence.ABSENT)
+
+    def test_edits_what_is_held(self) -> None:
+        """An edit is given what is held, with its serial, or None."""
+        seen: list[Project | None] = []
+
+        def change(project: Project | None) -> Project | None:
+            seen.append(project)
+            return a_project(SPAM, "1") if project is None else evolve(project, status=Status.ARCHIVED)
+
+        first = self.have(self.catalog.edit(SPAM, change))
+        second = self.have(self.catalog.edit(SPAM, change))
+        self.assertEqual(seen, [None, first])
+        assert first is not None and second is not None
+        self.assertEqual((second.status, second.serial), (Status.ARCHIVED, first.serial + 1))
+
+    def test_equal_changes_nothing(self) -> None:
+        """An edit that gives an equal project (whatever its serial) takes no serial and keeps the list of names."""
+        held = self.put(a_project(SPAM, "1"), mark="m")
+        names = self.have(self.catalog.names())
+        self.assertEqual(self.put(evolve(held, serial=77)), held)
+        self.assertIsNone(self.have(self.catalog.edit(project_name("ham"), lambda project: project)))
+        self.assertEqual(self.have(self.catalog.serial()), held.serial)
+        self.assertIs(self.have(self.catalog.names()), names)
+        self.assertEqual(self.have(self.catalog.mark(SPAM)), "m")
+
+    def test_edit_that_raises(self) -> None:
+        """An edit that raises changes nothing, and the caller gets what it raised."""
+        held = self.put(a_project(SPAM, "1"))
+
+        def change(project: Project | None) -> Project | None:
+            raise ZeroDivisionError
+
+        self.refused(self.catalog.edit(SPAM, change), ZeroDivisionError)
+        self.assertEqual(self.have(self.catalog.ours(SPAM)), held)
+
+    def test_edit_keeps_the_name(self) -> None:
+        """An edit cannot make another project of it."""
+        self.refused(self.catalog.edit(SPAM, becomes(a_project(project_name("ham")))), ValueError)
+        self.assertEqual(list(self.have(self.catalog.names())), [])
+
+    def test_serials_grow(self) -> None:
+        """Each change of any project, and a removal, takes the next serial."""
+        ham = project_name("ham")
+        begin = self.have(self.catalog.serial())
+        serials = [self.put(a_project(SPAM)).serial, self.put(a_project(ham)).serial, self.put(a_project(SPAM, "1")).serial]
+        self.have(self.catalog.edit(ham, becomes(None)))
+        self.assertEqual(serials, [begin + 1, begin + 2, begin + 3])
+        self.assertEqual(self.have(self.catalog.serial()), begin + 4)
+
+    def test_names(self) -> None:
+        """The list of projects is sorted by name, and another object only after a change."""
+        for text in ("spam", "ham", "eggs-2", "eggs", "eggs-10", "0"):
+            self.put(a_project(project_name(text), "1"))
+        archived = self.put(a_project(project_name("ham"), "1", status=Status.ARCHIVED))
+        names = self.have(self.catalog.names())
+        self.assertEqual([summary.name for summary in names], ["0", "eggs", "eggs-10", "eggs-2", "ham", "spam"])
+        self.assertEqual(names[4], Summary(archived.name, archived.serial, Status.ARCHIVED))
+        self.assertIs(self.have(self.catalog.names()), names)
+        self.have(self.catalog.edit(archived.name, becomes(None)))
+        self.assertEqual(
+            [summary.name for summary in self.have(self.catalog.names())], ["0", "eggs", "eggs-10", "eggs-2", "spam"]
+        )
+        self.assertEqual(len(names), 6)
+
+    def test_marks(self) -> None:
+        """A mark stays until the project is changed without one; a new mark alone takes no serial."""
+        self.assertIsNone(self.have(self.catalog.mark(SPAM)))
+        held = self.put(a_project(SPAM, "1"), mark="one")
+        self.assertEqual(self.have(self.catalog.mark(SPAM)), "one")
+        self.assertEqual(self.put(held, mark="two"), held)
+        self.assertEqual(self.have(self.catalog.mark(SPAM)), "two")
+        self.assertEqual(self.have(self.catalog.serial()), held.serial)
+        self.put(a_project(SPAM, "1", "2"))
+        self.assertIsNone(self.have(self.catalog.mark(SPAM)))
+        self.put(a_project(SPAM), mark="three")
+        self.have(self.catalog.edit(SPAM, becomes(None)))
+        self.assertIsNone(self.have(self.catalog.mark(SPAM)))
+
+    def test_is_a_dict(self) -> None:
+        """Whatever is edited in whatever order, the catalog holds what a dict would."""
+        modest = settings(
+            max_examples=25, stateful_step_count=25, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+        )
+        stateful.run_state_machine_as_test(lambda: CatalogModel(self), settings=modest)  # type: ignore[arg-type]
+
+
+names = st.sampled_from([project_name(text) for text in ("spam", "ham", "eggs", "eggs-2")])
+versions = st.lists(st.sampled_from(("1.0", "1.1", "2.0")), unique=True).map(sorted)
+
+
+class CatalogModel(stateful.RuleBasedStateMachine):
+    """The catalog of a contract beside a dict; backends add rules of their own."""
+
+    def __init__(self, contract: CatalogContract) -> None:
+        super().__init__()
+        self.contract = contract
+        contract.catalog = contract.have(contract.make())
+        self.held: dict[ProjectName, Project] = {}
+        self.serial = contract.have(contract.catalog.serial())
+
+    @stateful.rule(name=names, versions=versions, status=st.sampled_from(Status))
+    def put(self, name: ProjectName, versions: list[str], status: Status) -> None:
+        project = a_project(name, *versions, status=status)
+        old = self.held.get(name)
+        if old is None or evolve(old, serial=0) != project:
+            self.serial += 1
+            self.held[name] = evolve(project, serial=self.serial)
+        assert self.contract.put(project) == self.held[name]
+
+    @stateful.rule(name=names)
+    def remove(self, name: ProjectName) -> None:
+        self.serial += self.held.pop(name, None) is not None
+        assert self.contract.have(self.contract.catalog.edit(name, becomes(None))) is None
+
+    @stateful.invariant()
+    def same(self) -> None:
+        catalog = self.contract.catalog
+        assert self.contract.have(catalog.serial()) == self.serial
+        expected = [Summary(name, project.serial, project.status) for name, project in sorted(self.held.items())]
+        assert list(self.contract.have(catalog.names())) == expected
+        for name, project in self.held.items():
+            assert self.contract.have(catalog.ours(name)) == project

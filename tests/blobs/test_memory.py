@@ -1,0 +1,39 @@
+"""Blobs in memory."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.blobs.memory import MemoryBlobs, MemorySettings, open
+from pypid.core.errors import StorageFull
+from pypid.testing import BEGINNING, BlobsContract, Fed, contents, world
+
+
+class MemoryContractTests(BlobsContract, SynchronousTestCase):
+    """Memory keeps the contract."""
+
+    async def make(self) -> MemoryBlobs:
+        return await open(MemorySettings(), world())
+
+
+class MemoryTests(BlobsContract, SynchronousTestCase):
+    """What is special: a capacity that is not reached keeps the contract, and one that is stores nothing."""
+
+    async def make(self) -> MemoryBlobs:
+        return await open(MemorySettings(capacity=32 << 20), world())
+
+    def test_full(self) -> None:
+        """A body over the capacity is refused as it comes, and what is deleted or replaced makes room."""
+        self.blobs = self.have(open(MemorySettings(capacity=10), world()))
+        self.put("a", b"12345678")
+        endless = Fed(b"abc")
+        self.refused(self.blobs.write("b", endless), StorageFull)
+        self.assertTrue(endless.closed)
+        self.assertEqual(self.have(contents(self.blobs)), ["a"])
+        self.put("b", b"ab")
+        self.have(self.blobs.delete("a"))
+        self.put("c", b"12345678")
+
+    def test_time(self) -> None:
+        """A blob is as old as the world says."""
+        self.assertEqual(self.put("a", b"").modified, BEGINNING)
