@@ -1,0 +1,257 @@
+"""Password hashes: made with argon2id, verified in every kind that a team may bring along.
+
+The parameters are the second of those that OWASP's password storage cheat sheet recommends: 19 MiB and some 50 ms, so that
+logging in costs little memory. `verify` blocks; `Verifier` is how the daemon calls it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from enum import Enum
+from functools import partial
+from hashlib import blake2b
+from typing import Any
+
+from argon2 import PasswordHasher
+from argon2.exceptions import Argon2Error, InvalidHashError, VerifyMismatchError
+from twisted.internet.defer import DeferredSemaphore
+from twisted.logger import Logger
+
+from pypid.core.errors import BadRequest, Busy
+from pypid.flow import Flights, World
+
+MEMORY = 19456
+"""KiB."""
+PASSES = 2
+LANES = 1
+LONGEST_PASSWORD = 4096
+"""Bytes of UTF-8; longer ones are refused before anything is computed."""
+
+_OURS = PasswordHasher(time_cost=PASSES, memory_cost=MEMORY, parallelism=LANES)
+_NOBODYS = f"$argon2id$v=19$m={MEMORY},t={PASSES},p={LANES}$" + "A" * 22 + "$" + "A" * 43
+"""A hash of our parameters that no password is known for."""
+_BCRYPT_READS = 72
+
+
+class Kind(Enum):
+    """The kinds of hashes that can be verified; the values, but for the first, are passlib's names."""
+
+    ARGON2 = "argon2"
+    BCRYPT = "bcrypt"
+    SHA512_CRYPT = "sha512_crypt"
+    SHA256_CRYPT = "sha256_crypt"
+    PBKDF2_SHA512 = "pbkdf2_sha512"
+    PBKDF2_SHA256 = "pbkdf2_sha256"
+
+
+_PREFIXES = {
+    "$argon2id$": Kind.ARGON2,
+    "$argon2i$": Kind.ARGON2,
+    "$argon2d$": Kind.ARGON2,
+    "$2a$": Kind.BCRYPT,
+    "$2b$": Kind.BCRYPT,
+    "$2y$": Kind.BCRYPT,
+    "$6$": Kind.SHA512_CRYPT,
+    "$5$": Kind.SHA256_CRYPT,
+    "$pbkdf2-sha512$": Kind.PBKDF2_SHA512,
+    "$pbkdf2-sha256$": Kind.PBKDF2_SHA256,
+}
+
+
+class Verdict(Enum):
+    """What a verification found out."""
+
+    RIGHT = "right"
+    WRONG = "wrong"
+    UNVERIFIABLE = "unverifiable"
+    """Nobody here can tell: an unknown or damaged hash, or the library for its kind is not installed."""
+
+
+def kind_of(stored: str) -> Kind | None:
+    """The kind of hash, by its prefix; None for what pypid does not know."""
+    return next((kind for prefix, kind in _PREFIXES.items() if stored.startswith(prefix)), None)
+
+
+def hash_password(password: str) -> str:
+    """A new argon2id hash (PHC string) with our parameters; takes some 50 ms.
+
+    Raises `BadRequest` for a password that could never log in: empty, over 4096 bytes, or with a NUL.
+    """
+    secret = _usable(password)
+    if secret is None:
+        raise BadRequest(
+            f"This cannot be a password: it is empty, longer than {LONGEST_PASSWORD} bytes, or holds a NUL character."
+        )
+    return _OURS.hash(secret)
+
+
+def needs_upgrade(stored: str) -> bool:
+    """Whether the hash is anything but argon2id with our parameters.
+
+    Stronger ones too: where all hashes cost the same, time tells nobody which user exists, and memory stays bounded.
+    """
+    try:
+        return _OURS.check_needs_rehash(stored)
+    except (InvalidHashError, ValueError):
+        return True
+
+
+def verify(stored: str, password: str) -> Verdict:
+    """Whether `password` is the one that `stored` was made from. Blocks: call it in a thread.
+
+    An empty password, one over 4096 bytes and one with a NUL (where crypt's kinds would end it) are never right.
+    """
+    secret = _usable(password)
+    if secret is None:
+        return Verdict.WRONG
+    match kind_of(stored):
+        case None:
+            return Verdict.UNVERIFIABLE
+        case Kind.ARGON2:
+            return _verify_argon2(stored, secret)
+        case kind:
+            return _verify_others(kind, stored, secret)
+
+
+def _usable(password: str) -> bytes | None:
+    if not password or len(password) > LONGEST_PASSWORD or "\0" in password:
+        return None
+    try:
+        secret = password.encode()
+    except UnicodeEncodeError:
+        return None
+    return secret if len(secret) <= LONGEST_PASSWORD else None
+
+
+def _verify_argon2(stored: str, secret: bytes) -> Verdict:
+    try:
+        _OURS.verify(stored, secret)
+    except VerifyMismatchError:
+        return Verdict.WRONG
+    except (Argon2Error, InvalidHashError, ValueError):
+        return Verdict.UNVERIFIABLE
+    return Verdict.RIGHT
+
+
+def _verify_others(kind: Kind, stored: str, secret: bytes) -> Verdict:
+    try:
+        from passlib import hash as kinds  # type: ignore[import-untyped]  # the optional extra `hashes`
+        from passlib.exc import MissingBackendError, PasswordValueError  # type: ignore[import-untyped]
+    except ImportError:
+        return Verdict.UNVERIFIABLE
+    if kind is Kind.BCRYPT:
+        # bcrypt never read more; since its release 5 the library refuses longer passwords instead of ignoring the rest
+        secret = secret[:_BCRYPT_READS]
+    scheme: Any = getattr(kinds, kind.value)
+    try:
+        return Verdict.RIGHT if scheme.verify(secret, stored) else Verdict.WRONG
+    except PasswordValueError:
+        return Verdict.WRONG
+    except (MissingBackendError, ValueError, TypeError):
+        return Verdict.UNVERIFIABLE
+
+
+def _judge(stored: str | None, decoy: str, password: str) -> Verdict:
+    """`verify`, at the price of one verification also where there is nothing to verify. Blocks."""
+    verdict = Verdict.WRONG if stored is None else verify(stored, password)
+    if stored is None or verdict is Verdict.UNVERIFIABLE:
+        verify(decoy, password)
+    return verdict
+
+
+class Verifier:
+    """Verifies passwords off the reactor thread, at most two at once, and remembers the right ones for a short while.
+
+    What is remembered is a keyed hash over user, password and stored hash, with a key that never leaves this process: nothing
+    in clear, and a user whose stored hash changes is forgotten by that. Wrong passwords are not remembered.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, world: World, *, lifetime: float = 300.0, most: int = 1024, at_once: int = 2, most_waiting: int = 64
+    ) -> None:
+        """`lifetime` in seconds; `most` credentials are remembered."""
+        self._world = world
+        self._lifetime = lifetime
+        self._most = most
+        self._most_waiting = most_waiting
+        self._key = world.random(32)
+        self._remembered: OrderedDict[bytes, float] = OrderedDict()
+        self._flights: Flights[bytes, bool] = Flights()
+        self._turns = DeferredSemaphore(at_once)
+        self._decoys: tuple[str, ...] = (_NOBODYS,)
+        self._told: set[str] = set()
+
+    def resemble(self, hashes: Iterable[str]) -> None:
+        """Verify unknown users against these, the hashes of the users: the same kinds and parameters take the same time."""
+        self._decoys = tuple(sorted(stored for stored in hashes if kind_of(stored) is not None)) or (_NOBODYS,)
+
+    async def check(self, user: str, password: str, stored: str | None) -> bool:
+        """Whether the password is right; `stored` None: there is no such user, which takes as long as a wrong password.
+
+        Raises `Busy` where too many wait already.
+        """
+        if _usable(password) is None:
+            return False
+        fingerprint = self._fingerprint(user, password, stored or "")
+        if self._is_remembered(fingerprint):
+            return True
+        return await self._flights.single(fingerprint, partial(self._verify, user, password, stored, fingerprint))
+
+    async def _verify(self, user: str, password: str, stored: str | None, fingerprint: bytes) -> bool:
+        if len(self._turns.waiting) >= self._most_waiting:
+            raise Busy("Too many passwords are being checked at once.", retry_after=2)
+        await self._turns.acquire()
+        try:
+            verdict = await self._world.blocking(_judge, stored, self._decoy(user), password)
+        finally:
+            self._turns.release()
+        match verdict:
+            case Verdict.RIGHT:
+                self._remember(fingerprint)
+                return True
+            case Verdict.UNVERIFIABLE:
+                self._tell(user)
+                return False
+            case Verdict.WRONG:
+                return False
+
+    def _decoy(self, user: str) -> str:
+        # always the same one for a name, as if it were that user's own; which one, nobody outside can compute
+        return self._decoys[int.from_bytes(self._fingerprint(user)[:8]) % len(self._decoys)]
+
+    def _fingerprint(self, *parts: str) -> bytes:
+        digest = blake2b(key=self._key, digest_size=32)
+        for part in parts:
+            data = part.encode("utf-8", "surrogatepass")
+            digest.update(len(data).to_bytes(8) + data)
+        return digest.digest()
+
+    def _is_remembered(self, fingerprint: bytes) -> bool:
+        until = self._remembered.get(fingerprint)
+        if until is None:
+            return False
+        if until <= self._world.clock.seconds():
+            del self._remembered[fingerprint]
+            return False
+        self._remembered.move_to_end(fingerprint)
+        return True
+
+    def _remember(self, fingerprint: bytes) -> None:
+        self._remembered[fingerprint] = self._world.clock.seconds() + self._lifetime
+        self._remembered.move_to_end(fingerprint)
+        while len(self._remembered) > self._most:
+            self._remembered.popitem(last=False)
+
+    def _tell(self, user: str) -> None:
+        if user in self._told:
+            return
+        self._told.add(user)
+        self._log.error(
+            "The password hash of the user {user!r} is damaged or of a kind that cannot be verified here, so nobody can log in "
+            "with it. Make a new one with `pypid gen-password`, or install pypid[hashes] if it is one of bcrypt, "
+            "sha512_crypt, sha256_crypt, pbkdf2_sha512 and pbkdf2_sha256.",
+            user=user,
+        )

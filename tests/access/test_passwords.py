@@ -1,0 +1,313 @@
+from __future__ import annotations
+
+import os
+import sys
+from base64 import b64encode
+from collections.abc import Callable
+from datetime import UTC, datetime
+from hashlib import pbkdf2_hmac
+from typing import Any
+from unittest import skipUnless
+
+from argon2 import PasswordHasher, Type
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
+from twisted.python.modules import getModule
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.access import passwords
+from pypid.access.passwords import (
+    LONGEST_PASSWORD,
+    Kind,
+    Verdict,
+    Verifier,
+    hash_password,
+    kind_of,
+    needs_upgrade,
+    verify,
+)
+from pypid.core.errors import BadRequest, Busy
+from pypid.flow import World, start
+
+SECRET = "Xyzzy: gr\u00fcn"
+HASH = hash_password(SECRET)
+CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+
+
+def has(module: str) -> bool:
+    try:
+        getModule(module).load()
+    except Exception:
+        return False
+    return True
+
+
+def passlib_hash(kind: Kind, password: str) -> str:
+    from passlib import hash as kinds
+
+    return str(getattr(kinds, kind.value).using(rounds=4 if kind is Kind.BCRYPT else 1000).hash(password))
+
+
+class HashTests(SynchronousTestCase):
+    def test_parameters(self) -> None:
+        """A new hash is argon2id with 19456 KiB, 2 passes, 1 lane and a salt of its own, and shows nothing of the password."""
+        self.assertTrue(HASH.startswith("$argon2id$v=19$m=19456,t=2,p=1$"))
+        self.assertNotEqual(HASH, hash_password(SECRET))
+        self.assertNotIn("Xyzzy", HASH)
+
+    def test_verify(self) -> None:
+        """Only the password itself verifies."""
+        self.assertIs(verify(HASH, SECRET), Verdict.RIGHT)
+        for wrong in ("", SECRET + "x", SECRET[:-1], SECRET.swapcase(), SECRET + "\0", "\0", "\ud800"):
+            self.assertIs(verify(HASH, wrong), Verdict.WRONG, wrong)
+
+    def test_bounds(self) -> None:
+        """4096 bytes are a password, 4097 are not, counted in UTF-8; nor are an empty one and one with a NUL."""
+        longest = "\u00fc" * (LONGEST_PASSWORD // 2)
+        self.assertIs(verify(CHEAP.hash(longest), longest), Verdict.RIGHT)
+        for bad in (longest + "x", "x" * 10_000, "", "a\0b"):
+            self.assertIs(verify(CHEAP.hash(bad), bad), Verdict.WRONG)
+            error = self.assertRaises(BadRequest, hash_password, bad)
+            self.assertNotIn("xxx", str(error))
+
+    def test_argon2(self) -> None:
+        """Argon2 verifies with any type and parameters."""
+        for type in Type:
+            stored = PasswordHasher(time_cost=1, memory_cost=64, parallelism=2, hash_len=16, type=type).hash(SECRET)
+            self.assertIs(verify(stored, SECRET), Verdict.RIGHT)
+            self.assertIs(verify(stored, "x"), Verdict.WRONG)
+            self.assertTrue(needs_upgrade(stored))
+        self.assertTrue(needs_upgrade(PasswordHasher(time_cost=3).hash("x")))
+        self.assertFalse(needs_upgrade(HASH))
+
+    def test_damaged(self) -> None:
+        """A damaged or unknown hash never verifies, says that it cannot be verified, and needs an upgrade."""
+        for stored in (
+            "",
+            "Xyzzy",
+            SECRET,
+            "$1$abcdefgh$ibDWkDLnBAYdqtbOBBMLF0",
+            "{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=",
+            "$argon2id$",
+            "$argon2id$v=19$m=99999999999,t=2,p=1$c29tZXNhbHQ$RdescudvJCsgt3ub",
+            "\u00fc" + HASH,
+            HASH + "\u00fc",
+            "$2b$12$short",
+            "$2b$99$" + "." * 53,
+            "$6$rounds=x$a$b",
+            "$5$",
+            "$pbkdf2-sha512$x$y$z",
+            "$pbkdf2-sha256$1000$!!$!!",
+        ):
+            self.assertIs(verify(stored, SECRET), Verdict.UNVERIFIABLE, stored)
+            self.assertTrue(needs_upgrade(stored), stored)
+        self.assertIsNot(verify(HASH[:-1], SECRET), Verdict.RIGHT)
+
+
+@skipUnless(has("passlib"), "libpass is not installed (pypid[hashes])")
+class OthersTests(SynchronousTestCase):
+    def test_each(self) -> None:
+        """Each other kind verifies the right password only, and needs an upgrade."""
+        for kind in Kind:
+            if kind is Kind.ARGON2 or (kind is Kind.BCRYPT and not has("bcrypt")):
+                continue
+            stored = passlib_hash(kind, SECRET)
+            self.assertIs(kind_of(stored), kind)
+            self.assertIs(verify(stored, SECRET), Verdict.RIGHT, kind)
+            for wrong in ("x", "", SECRET + "x", SECRET + "\0", "x" * 3000):
+                self.assertIs(verify(stored, wrong), Verdict.WRONG, kind)
+            self.assertTrue(needs_upgrade(stored))
+
+    def test_not_installed(self) -> None:
+        """Without the extra `hashes` the other kinds cannot be verified, and nothing breaks."""
+        stored = passlib_hash(Kind.SHA512_CRYPT, SECRET)
+        self.addCleanup(sys.modules.__setitem__, "passlib", sys.modules["passlib"])
+        sys.modules["passlib"] = None  # type: ignore[assignment]
+        self.assertIs(verify(stored, SECRET), Verdict.UNVERIFIABLE)
+
+    def test_made_by_others(self) -> None:
+        """Hashes verify that `openssl passwd -5` and `-6` made, and PBKDF2 as Python itself computes it."""
+        for stored in (
+            "$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5",
+            "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/O817G3uBnIFNjnQJuesI68u4OTLiBFdcbYEdFCoEOfaS35inz1",
+        ):
+            self.assertIs(verify(stored, "Hello world!"), Verdict.RIGHT, stored)
+        for digest in ("sha256", "sha512"):
+            raw = pbkdf2_hmac(digest, b"Hello world!", b"saltstring", 1000)
+            salt, checksum = (b64encode(part).decode().rstrip("=").replace("+", ".") for part in (b"saltstring", raw))
+            self.assertIs(verify(f"$pbkdf2-{digest}$1000${salt}${checksum}", "Hello world!"), Verdict.RIGHT, digest)
+
+    @skipUnless(has("bcrypt"), "bcrypt is not installed (pypid[hashes])")
+    def test_bcrypt(self) -> None:
+        """bcrypt reads 72 bytes: a longer password, hashed when the library still cut it, logs in; $2y$ (htpasswd) is known."""
+        stored = passlib_hash(Kind.BCRYPT, "p" * 72)
+        self.assertIs(verify(stored, "p" * 100), Verdict.RIGHT)
+        self.assertIs(verify(stored, "p" * 71), Verdict.WRONG)
+        self.assertIs(verify("$2y$" + stored.removeprefix("$2b$"), "p" * 72), Verdict.RIGHT)
+
+
+class Threads:
+    """A `Blocking` whose calls run when the test says so."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Callable[[], Any], Deferred[Any]]] = []
+        self.arguments: list[tuple[Any, ...]] = []
+
+    def __call__(self, call: Callable[..., Any], *args: Any) -> Deferred[Any]:
+        done: Deferred[Any] = Deferred(canceller=lambda _: None)
+        self.arguments.append(args)
+        self.calls.append((lambda: call(*args), done))
+        return done
+
+    def run(self) -> None:
+        call, done = self.calls.pop(0)
+        done.callback(call())
+
+
+class VerifierTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.threads = Threads()
+        self.world = World(
+            clock=self.clock, now=lambda: datetime(2026, 1, 1, tzinfo=UTC), blocking=self.threads, random=os.urandom
+        )
+        self.verifier = Verifier(self.world, most=3)
+        self.stored = CHEAP.hash(SECRET)
+
+    def check(self, user: str = "alice", password: str = SECRET, stored: str | None = "") -> Deferred[bool]:
+        return start(self.verifier.check(user, password, self.stored if stored == "" else stored))
+
+    def test_remembered(self) -> None:
+        """A right password is verified once in five minutes, by user, password and stored hash."""
+        first = self.check()
+        self.assertNoResult(first)
+        self.threads.run()
+        self.assertTrue(self.successResultOf(first))
+        self.clock.advance(299)
+        self.assertTrue(self.successResultOf(self.check()))
+        for other in (
+            self.check("bob"),
+            self.check(password="x"),
+            self.check(stored=CHEAP.hash("other")),
+            self.check(stored=None),
+        ):
+            self.assertNoResult(other)
+        self.assertEqual(len(self.threads.calls), 2)
+        while self.threads.calls:
+            self.threads.run()
+        self.clock.advance(1)
+        self.assertNoResult(self.check())
+
+    def test_wrong_is_not_remembered(self) -> None:
+        """A wrong password is verified each time."""
+        for _ in range(2):
+            wrong = self.check(password="x")
+            self.threads.run()
+            self.assertFalse(self.successResultOf(wrong))
+
+    def test_bounded(self) -> None:
+        """Only so many credentials are remembered; the one not used for longest goes first."""
+        for user in "abc":
+            self.check(user)
+            self.threads.run()
+        self.successResultOf(self.check("a"))
+        self.check("d")
+        self.threads.run()
+        for user in "acd":
+            self.assertTrue(self.successResultOf(self.check(user)))
+        self.assertNoResult(self.check("b"))
+
+    def test_nothing_in_clear(self) -> None:
+        """What is remembered holds no part of the credential, and another process's key gives another hash."""
+        self.check()
+        self.threads.run()
+        (fingerprint,) = self.verifier._remembered
+        self.assertEqual(len(fingerprint), 32)
+        for part in (b"alice", SECRET.encode(), self.stored.encode()):
+            self.assertNotIn(part, repr(vars(self.verifier)).encode())
+        other = Verifier(self.world)
+        self.assertNotEqual(fingerprint, other._fingerprint("alice", SECRET, self.stored))
+
+    def test_parts_do_not_run_together(self) -> None:
+        """The fingerprint keeps user and password apart."""
+        self.assertNotEqual(self.verifier._fingerprint("ab", "c"), self.verifier._fingerprint("a", "bc"))
+
+    def test_one_verification(self) -> None:
+        """The same credential, many times at once, is verified once; a client that goes away does not end it for others."""
+        waiting = [self.check() for _ in range(200)]
+        waiting[0].addErrback(lambda failure: None)
+        waiting[0].cancel()
+        self.assertEqual(len(self.threads.calls), 1)
+        self.threads.run()
+        self.assertEqual([self.successResultOf(one) for one in waiting[1:]], [True] * 199)
+
+    def test_queue(self) -> None:
+        """Two are verified at once, 64 wait, the next gets Busy; who is remembered does not wait; then it goes on."""
+        self.check()
+        self.threads.run()
+        waiting = [self.check(f"u{n}", "x") for n in range(66)]
+        self.assertEqual(len(self.threads.calls), 2)
+        self.assertGreater(self.failureResultOf(self.check("late"), Busy).value.retry_after, 0)
+        self.assertTrue(self.successResultOf(self.check()))
+        while self.threads.calls:
+            self.assertLessEqual(len(self.threads.calls), 2)
+            self.threads.run()
+        self.assertEqual([self.successResultOf(one) for one in waiting], [False] * 66)
+        late = self.check("late")
+        self.threads.run()
+        self.assertTrue(self.successResultOf(late))
+
+    def test_thread_fails(self) -> None:
+        """A thread that fails fails that login, and gives its turn back."""
+        for _ in range(3):
+            failing = self.check()
+            self.threads.calls.pop()[1].errback(RuntimeError("no more threads"))
+            self.failureResultOf(failing, RuntimeError)
+        self.check()
+        self.threads.run()
+
+    def test_unknown_user(self) -> None:
+        """An unknown user is verified against some user's hash, the same each time, and refused even if that is right."""
+        hashes = [CHEAP.hash(SECRET) for _ in range(4)]
+        self.verifier.resemble([*hashes, "plain"])
+        seen = {}
+        for n in range(40):
+            for _ in range(2):
+                unknown = self.check(f"u{n}", stored=None)
+                decoy = self.threads.arguments[-1][1]
+                self.assertEqual(seen.setdefault(n, decoy), decoy)
+                self.threads.run()
+                self.assertFalse(self.successResultOf(unknown))
+        self.assertEqual(set(seen.values()), set(hashes))
+
+    def test_unverifiable(self) -> None:
+        """A hash of an unknown kind never verifies; the log says so once for a user, without the hash or the password."""
+        with capturedLogs() as events:
+            for _ in range(2):
+                refused = self.check("carol", "Plugh", "Plugh")
+                self.threads.run()
+                self.assertFalse(self.successResultOf(refused))
+        (event,) = events
+        self.assertIn("gen-password", formatEvent(event))
+        self.assertIn("carol", formatEvent(event))
+        self.assertNotIn("Plugh", repr(event))
+
+    def test_same_work(self) -> None:
+        """An unknown user, a wrong password and a hash that cannot be verified each cost one verification of a real hash."""
+        real: list[str] = []
+
+        def counting(stored: str, password: str) -> Verdict:
+            verdict = verify(stored, password)
+            if verdict is not Verdict.UNVERIFIABLE:
+                real.append(stored)
+            return verdict
+
+        self.patch(passwords, "verify", counting)
+        self.verifier.resemble([self.stored])
+        for stored in (None, self.stored, "$1$unknown"):
+            real.clear()
+            refused = self.check("somebody", "wrong", stored)
+            self.threads.run()
+            self.assertFalse(self.successResultOf(refused))
+            self.assertEqual(real, [self.stored])
