@@ -1,0 +1,199 @@
+"""The first run: an index that nobody can log in to yet makes its own `admin`, and says once how to use it.
+
+Only the password's hash is kept, in ``admin.json`` below `state`. Everything here blocks: it runs before the reactor does,
+or in a thread.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection
+from ipaddress import ip_address
+from pathlib import Path
+from tempfile import mkstemp
+from urllib.parse import urlsplit
+
+import msgspec
+from attrs import field, frozen
+
+from pypid.access.passwords import hash_password
+from pypid.core.errors import Unreadable
+
+ADMIN = "admin"
+RECORD = "admin.json"
+FORMAT = 1
+
+_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
+"""Without i, l, o, 0 and 1, which people mistake for each other."""
+_GROUPS, _GROUP = 7, 4
+"""28 characters out of 31: 138 bits."""
+
+
+@frozen
+class AdminRecord:
+    """The first-run admin, as ``admin.json`` holds it."""
+
+    format: int
+    user: str
+    hash: str = field(repr=False)
+
+
+def read_admin(state: Path) -> AdminRecord | None:
+    """The first-run admin, or None if there is none. Raises `Unreadable` for a record that is torn or of a newer format."""
+    try:
+        data = (state / RECORD).read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Unreadable(str(state / RECORD), f"{error.strerror}. Let the user that runs pypid read it.") from None
+    advice = "Delete it and start pypid again: that makes a new admin with a new password."
+    try:
+        record = msgspec.json.decode(data, type=AdminRecord)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        # not chained: the text of the cause may quote what it could not read
+        raise Unreadable(str(state / RECORD), f"it is not a record of the first-run admin. {advice}") from None
+    if record.format != FORMAT:
+        raise Unreadable(str(state / RECORD), f"its format is {record.format}, this pypid knows {FORMAT}. {advice}")
+    return record
+
+
+def first_run(state: Path, users: Collection[str], random: Callable[[int], bytes]) -> str | None:
+    """Make the admin if this is a first run without any user; returns the password, to be printed once, or None.
+
+    `users` are the names in ``[users]``. Of several processes that start at once exactly one makes the admin and gets the
+    password.
+    Raises `Unreadable` as `read_admin` does.
+    """
+    if users or read_admin(state) is not None:
+        return None
+    password = readable_password(random)
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return password if _create(state / RECORD, AdminRecord(FORMAT, ADMIN, hash_password(password))) else None
+
+
+def upgrade_admin(state: Path, old: AdminRecord, hash: str) -> AdminRecord | None:
+    """Replace the record's hash, unless the file is no longer `old`; returns what is now kept.
+
+    It may have been deleted meanwhile, to reset the password, or upgraded by another process.
+    """
+    current = read_admin(state)
+    if current != old:
+        return current
+    new = AdminRecord(FORMAT, old.user, hash)
+    beside = _write_beside(state / RECORD, new)
+    try:
+        beside.replace(state / RECORD)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    _sync_folder(state)
+    return new
+
+
+def readable_password(random: Callable[[int], bytes]) -> str:
+    """A password of 138 bits in groups of four, with no characters that look alike; needs no quotes in a shell or URL."""
+    chance = int.from_bytes(random(32))  # so many more bits than are used that the remainders are even
+    letters = []
+    for _ in range(_GROUPS * _GROUP):
+        chance, index = divmod(chance, len(_ALPHABET))
+        letters.append(_ALPHABET[index])
+    text = "".join(letters)
+    return "-".join(text[start : start + _GROUP] for start in range(0, len(text), _GROUP))
+
+
+def _create(path: Path, record: AdminRecord) -> bool:
+    """Write the record durably under a name that must be free: whole, or not at all."""
+    beside = _write_beside(path, record)
+    try:
+        path.hardlink_to(beside)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without hard links
+        return _create_in_place(path, record)
+    finally:
+        beside.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+    return True
+
+
+def _create_in_place(path: Path, record: AdminRecord) -> bool:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return False
+    _fill(descriptor, record)
+    return True
+
+
+def _write_beside(path: Path, record: AdminRecord) -> Path:
+    descriptor, name = mkstemp(prefix=f".{path.name}-", dir=path.parent)  # mode 0600
+    try:
+        _fill(descriptor, record)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return Path(name)
+
+
+def _fill(descriptor: int, record: AdminRecord) -> None:
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(msgspec.json.encode(record) + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def greeting(base_url: str, password: str, state: Path | None = None, *, readable: bool = True) -> str:
+    """What a first run prints: the password, and the commands to publish and install with it.
+
+    `base_url` as clients reach this index; `state` is named where the password can be reset. `readable`: everyone may read, so
+    that installing needs no password. Printed, never logged: it holds the password.
+    """
+    base = base_url.rstrip("/")
+    parts = urlsplit(base)
+    simple = f"{base}/simple/" if readable else f"{parts.scheme}://{ADMIN}:{password}@{parts.netloc}{parts.path}/simple/"
+    trust = "" if parts.scheme == "https" or _is_loopback(parts.hostname) else f" --trusted-host {_host(parts.hostname)}"
+    record = RECORD if state is None else str(state / RECORD)
+    return f"""\
+This is the first run, and nobody could log in yet. pypid made an administrator:
+
+    user      {ADMIN}
+    password  {password}
+
+Keep the password now: it is not shown again, and only its hash is stored.
+
+Publish what lies in dist/, with twine or with uv:
+
+    twine upload --repository-url {base}/legacy/ --username {ADMIN} --password {password} dist/*
+    uv publish --publish-url {base}/legacy/ --username {ADMIN} --password {password} dist/*
+
+Install PROJECT (put your project's name there), with pip or with uv:
+
+    pip install --index-url {simple}{trust} PROJECT
+    uv pip install --index-url {simple} PROJECT
+
+To get a new password, delete {record} and start pypid again.
+To have users of your own, run `pypid gen-password`, put its line into [users] of the
+configuration, list administrators in [access] admins, and start pypid again.
+"""
+
+
+def _is_loopback(host: str | None) -> bool:
+    """What pip trusts without TLS (``SECURE_ORIGINS`` in its ``network/session.py``)."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
+def _host(host: str | None) -> str:
+    return f"[{host}]" if host and ":" in host else str(host)

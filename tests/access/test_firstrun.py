@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.access.firstrun import AdminRecord, first_run, greeting, read_admin, readable_password, upgrade_admin
+from pypid.access.passwords import Verdict, verify
+from pypid.core.errors import Unreadable
+
+STARTS = """
+import os, sys
+from pathlib import Path
+from pypid.access.firstrun import first_run
+sys.stdin.read()
+print(first_run(Path(sys.argv[1]), (), os.urandom) or "")
+"""
+
+
+class FirstRunTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.state = Path(self.mktemp()) / "state"
+        self.record = self.state / "admin.json"
+
+    def test_makes_admin(self) -> None:
+        """A first run makes admin; only the hash is stored, for nobody else to read; the password logs in."""
+        password = first_run(self.state, (), os.urandom)
+        assert password is not None
+        kept = json.loads(self.record.read_bytes())
+        self.assertEqual((kept["format"], kept["user"]), (1, "admin"))
+        self.assertIs(verify(kept["hash"], password), Verdict.RIGHT)
+        self.assertNotIn(password, self.record.read_text())
+        self.assertEqual(stat.S_IMODE(self.record.stat().st_mode), 0o600)
+        self.assertEqual(stat.S_IMODE(self.state.stat().st_mode), 0o700)
+        self.assertEqual([path.name for path in self.state.iterdir()], ["admin.json"])
+        self.assertNotIn(kept["hash"], repr(read_admin(self.state)))
+
+    def test_once(self) -> None:
+        """A second run makes nothing, and leaves the record as it is."""
+        first_run(self.state, (), os.urandom)
+        before = self.record.read_bytes()
+        self.assertIsNone(first_run(self.state, (), os.urandom))
+        self.assertEqual(self.record.read_bytes(), before)
+
+    def test_with_users(self) -> None:
+        """Where the configuration has users, nothing is made."""
+        self.assertIsNone(first_run(self.state, {"alice": "hash"}, os.urandom))
+        self.assertFalse(self.state.exists())
+
+    def test_deleted(self) -> None:
+        """Deleting the record and starting again gives a new password."""
+        one = first_run(self.state, (), os.urandom)
+        self.record.unlink()
+        two = first_run(self.state, (), os.urandom)
+        self.assertTrue(two and one != two)
+
+    def test_damaged(self) -> None:
+        """A torn, empty, foreign or newer record is refused with what to do, never replaced, and not quoted."""
+        self.state.mkdir(parents=True)
+        for data in (
+            b"",
+            b"{",
+            b"[]",
+            b"null",
+            b"\xff",
+            b'{"format":1,"user":"admin"}',
+            b'{"format":2,"user":"a","hash":"Xyzzy"}',
+            b'"Xyzzy"',
+        ):
+            self.record.write_bytes(data)
+            error = self.assertRaises(Unreadable, first_run, self.state, (), os.urandom)
+            self.assertIn("Delete it and start", str(error))
+            self.assertNotIn("Xyzzy", str(error) + repr(error.__cause__))
+            self.assertEqual(self.record.read_bytes(), data)
+        self.record.unlink()
+        self.record.mkdir()
+        self.assertRaises(Unreadable, read_admin, self.state)
+
+    def test_race(self) -> None:
+        """Of processes that start at once, one makes the admin and knows the password."""
+        started = [
+            subprocess.Popen(
+                [sys.executable, "-c", STARTS, str(self.state)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+            for _ in range(3)
+        ]
+        for process in started:
+            assert process.stdin is not None
+            process.stdin.close()
+        outs = []
+        for process in started:
+            assert process.stdout is not None
+            with process.stdout:
+                outs.append(process.stdout.read().strip())
+            self.assertEqual(process.wait(), 0)
+        passwords = [out for out in outs if out]
+        record = read_admin(self.state)
+        assert record is not None
+        self.assertEqual(len(passwords), 1, outs)
+        self.assertIs(verify(record.hash, passwords[0]), Verdict.RIGHT)
+        self.assertEqual([path.name for path in self.state.iterdir()], ["admin.json"])
+
+    def test_lost_race(self) -> None:
+        """Who finds the record made between looking and writing gives up, with and without hard links."""
+
+        def meanwhile(count: int) -> bytes:
+            self.state.mkdir(parents=True, exist_ok=True)
+            self.record.write_text("another's")
+            return os.urandom(count)
+
+        def no_links(*args: object) -> None:
+            raise PermissionError("no hard links here")
+
+        self.assertIsNone(first_run(self.state, (), meanwhile))
+        self.record.unlink()
+        self.patch(os, "link", no_links)
+        self.assertIsNone(first_run(self.state, (), meanwhile))
+        self.assertEqual(self.record.read_text(), "another's")
+        self.record.unlink()
+        self.assertTrue(first_run(self.state, (), os.urandom))
+        self.assertEqual(stat.S_IMODE(self.record.stat().st_mode), 0o600)
+        self.assertEqual([path.name for path in self.state.iterdir()], ["admin.json"])
+
+    def test_upgrade(self) -> None:
+        """An upgrade replaces the record that it was made for, and no other, and does not bring a deleted one back."""
+        first_run(self.state, (), os.urandom)
+        old = read_admin(self.state)
+        assert old is not None
+        new = upgrade_admin(self.state, old, "new")
+        self.assertEqual(new, AdminRecord(1, "admin", "new"))
+        self.assertEqual(read_admin(self.state), new)
+        self.assertEqual(stat.S_IMODE(self.record.stat().st_mode), 0o600)
+        self.assertEqual(upgrade_admin(self.state, old, "newer"), new)
+        self.record.unlink()
+        self.assertIsNone(upgrade_admin(self.state, old, "newer"))
+        self.assertEqual([path.name for path in self.state.iterdir()], [])
+
+
+class GreetingTests(SynchronousTestCase):
+    @settings(max_examples=100, deadline=None, database=None)
+    @given(st.binary(min_size=32, max_size=32))
+    def test_password(self, chance: bytes) -> None:
+        """The password has 28 characters that nobody mistakes for others, in groups; a shell and a URL take it as it is."""
+        password = readable_password(lambda count: chance)
+        self.assertRegex(password, r"\A([a-hjkmnp-z2-9]{4}-){6}[a-hjkmnp-z2-9]{4}\Z")
+        self.assertEqual(shlex.quote(password), password)
+
+    def test_passwords_differ(self) -> None:
+        """No two passwords are the same."""
+        self.assertEqual(len({readable_password(os.urandom) for _ in range(100)}), 100)
+
+    def commands(self, text: str) -> dict[str, list[str]]:
+        lines = [shlex.split(line) for line in text.splitlines() if line.startswith("    ")]
+        return {line[0] if line[0] != "uv" else " ".join(line[:2]): line for line in lines}
+
+    def test_commands(self) -> None:
+        """It shows the password and whole commands for twine, uv and pip; pip trusts this computer as it is."""
+        for base in ("http://localhost:6543", "http://127.0.0.1:6543/", "http://[::1]:6543", "https://index.acme.com"):
+            text = greeting(base, "abcd-efgh", Path("/var/lib/pypid"))
+            commands = self.commands(text)
+            self.assertEqual(set(commands), {"user", "password", "twine", "uv publish", "pip", "uv pip"})
+            self.assertNotIn("trusted", text)
+            url = base.rstrip("/")
+            self.assertEqual(commands["pip"][2:4], ["--index-url", f"{url}/simple/"])
+            self.assertIn(f"{url}/legacy/", commands["twine"])
+            self.assertIn("abcd-efgh", commands["uv publish"])
+            self.assertIn("/var/lib/pypid/admin.json", text)
+            self.assertIn("gen-password", text)
+
+    def test_plain_http(self) -> None:
+        """Over plain HTTP from another computer pip is told to trust the host, without the port (as pip 9 needs it)."""
+        for base, host in (("http://index.acme.com:6543", "index.acme.com"), ("http://[2001:db8::1]:80", "[2001:db8::1]")):
+            commands = self.commands(greeting(base, "abcd"))
+            self.assertIn(["--trusted-host", host], [commands["pip"][n : n + 2] for n in range(6)])
+
+    def test_private(self) -> None:
+        """Where not everyone may read, installing logs in."""
+        commands = self.commands(greeting("http://localhost:6543", "abcd", readable=False))
+        self.assertIn("http://admin:abcd@localhost:6543/simple/", commands["pip"])
+        self.assertIn("http://admin:abcd@localhost:6543/simple/", commands["uv pip"])
