@@ -1,0 +1,143 @@
+"""Users out of the configuration's ``[users]``, and the admin of the first run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from attrs import evolve, field, frozen
+from twisted.logger import Logger
+
+from pypid.access.firstrun import RECORD, AdminRecord, read_admin, upgrade_admin
+from pypid.access.passwords import Verifier, hash_password, needs_upgrade
+from pypid.core.errors import Unauthenticated
+from pypid.core.permissions import Credential, Identity
+from pypid.flow import World, shielded
+from pypid.ports import Access
+
+WRONG = "The user name or the password is wrong."
+"""The same for both, so that nobody learns which users exist."""
+
+
+@frozen(kw_only=True)
+class Settings:
+    """``[users]``, ``[groups]`` and ``[access] admins``. Names are compared exactly.
+
+    `users`: name to password hash; `groups`: name to members; `state`: the folder that may hold the first-run admin.
+    """
+
+    users: Mapping[str, str] = field(repr=False)
+    state: Path
+    groups: Mapping[str, frozenset[str]] = field(factory=dict)
+    admins: frozenset[str] = frozenset()
+
+
+@frozen
+class _Roll:
+    """Everybody who can log in, at one time."""
+
+    settings: Settings
+    first: AdminRecord | None
+
+    def stored(self, user: str) -> str | None:
+        if self.is_first(user):
+            return self.first.hash if self.first else None
+        return self.settings.users.get(user)
+
+    def is_first(self, user: str) -> bool:
+        """Whether this is the first-run admin. The configuration comes first: a user of that name in it is another person."""
+        return self.first is not None and user == self.first.user and user not in self.settings.users
+
+    def identity(self, user: str) -> Identity:
+        groups = frozenset(name for name, members in self.settings.groups.items() if user in members)
+        return Identity(user, groups, user in self.settings.admins or self.is_first(user))
+
+    def hashes(self) -> list[str]:
+        first = [self.first.hash] if self.first and self.is_first(self.first.user) else []
+        return [*self.settings.users.values(), *first]
+
+
+class ConfigAccess:
+    """Who somebody is, by the configuration file.
+
+    Hashes in the file are read-only: one that is not argon2id with our parameters is verified, and the log advises, once for
+    each user, to make a new one. The first-run admin's is upgraded in place at the first login.
+    """
+
+    _log = Logger()
+
+    def __init__(self, settings: Settings, world: World, first: AdminRecord | None = None) -> None:
+        """`first` is the first-run admin, as read by `read_admin`."""
+        self._world = world
+        self._verifier = Verifier(world)
+        self._advised: set[str] = set()
+        self._upgrading = False
+        self._swap(_Roll(settings, first))
+
+    async def identify(self, credential: Credential) -> Identity:
+        """As `Access.identify`."""
+        roll = self._roll
+        stored = roll.stored(credential.user)
+        if not await self._verifier.check(credential.user, credential.password, stored) or stored is None:
+            raise Unauthenticated(WRONG)
+        if credential.user not in self._advised and needs_upgrade(stored):
+            await self._renew(roll, credential)
+        return roll.identity(credential.user)
+
+    async def reload(self, settings: Settings) -> None:
+        """Go on with these users, and with the first-run admin as `state` now holds it.
+
+        Raises `Unreadable` for a damaged record, and then nothing changes.
+        """
+        self._swap(_Roll(settings, await self._world.blocking(read_admin, settings.state)))
+
+    def _swap(self, roll: _Roll) -> None:
+        self._roll = roll
+        self._verifier.resemble(roll.hashes())
+        if roll.first and not roll.is_first(roll.first.user):
+            self._log.warn(
+                "[users] has a user {user!r}, so the administrator made at the first run ({record}) is not used. List {user!r} "
+                "in [access] admins if that user shall be an administrator, and delete the record.",
+                user=roll.first.user,
+                record=str(roll.settings.state / RECORD),
+            )
+
+    async def _renew(self, roll: _Roll, credential: Credential) -> None:
+        if not roll.is_first(credential.user):
+            self._advised.add(credential.user)
+            self._log.info(
+                "The password hash of the user {user!r} in [users] is not of the kind that pypid makes now. It works; better "
+                "make a new one with `pypid gen-password` and put it into the configuration.",
+                user=credential.user,
+            )
+        elif roll.first and not self._upgrading:
+            await shielded(self._upgrade(roll.settings.state, roll.first, credential.password))
+
+    async def _upgrade(self, state: Path, first: AdminRecord, password: str) -> None:
+        self._upgrading = True
+        try:
+            kept = await self._world.blocking(partial(_rehash, state, first, password))
+        except Exception:
+            self._advised.add(first.user)  # once is enough; the old hash is still good
+            self._log.failure("The hash of the first-run administrator could not be upgraded; the old one is still used")
+            return
+        finally:
+            self._upgrading = False
+        if kept is not None and self._roll.first == first:
+            self._swap(evolve(self._roll, first=kept))
+
+
+def _rehash(state: Path, first: AdminRecord, password: str) -> AdminRecord | None:
+    return upgrade_admin(state, first, hash_password(password))
+
+
+def open(settings: Settings, world: World) -> ConfigAccess:
+    """The backend, with the first-run admin if there is one. Reads a file: call it before the reactor runs.
+
+    Raises `Unreadable` for a damaged ``admin.json``.
+    """
+    return ConfigAccess(settings, world, read_admin(settings.state))
+
+
+_: type[Access] = ConfigAccess
