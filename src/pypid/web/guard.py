@@ -1,0 +1,124 @@
+"""The guard: a route and who may use it are declared in one place, so that no route can be without one.
+
+After Tahoe-LAFS's ``storage/http_server.py``. Who is asking is found out, and what they may do is decided, before the route's
+method is called: a request that is refused has had nothing of its body read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from enum import Enum
+from functools import wraps
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar
+
+from attrs import frozen
+from klein import Klein
+from twisted.web.server import Request
+
+from pypid.core.errors import Unauthenticated
+from pypid.core.names import project_name
+from pypid.core.permissions import ANONYMOUS, Action, Identity, Rules, demand
+from pypid.ports import Access
+from pypid.web.credentials import credential_of
+
+
+class Open(Enum):
+    """For routes that show nothing of the index (health, style sheets); a wrong password is refused there too."""
+
+    ANYBODY = "anybody"
+
+
+ANYBODY = Open.ANYBODY
+
+
+class Guards(Protocol):
+    """What a class of routes has."""
+
+    @property
+    def access(self) -> Access:
+        """Who somebody is."""
+
+    @property
+    def rules(self) -> Rules:
+        """What they may do."""
+
+
+@frozen
+class GuardedRoute:
+    """One route: its rule as Klein spells it, its methods (HEAD with GET), and what is asked for."""
+
+    rule: str
+    methods: frozenset[str]
+    may: Action | Literal[Open.ANYBODY]
+
+
+G = TypeVar("G", bound=Guards)
+P = ParamSpec("P")
+R = TypeVar("R")
+Route = Callable[Concatenate[G, Request, Identity, P], Awaitable[R]]
+
+
+def guarded(
+    app: Klein, rule: str, *, may: Action | Literal[Open.ANYBODY], methods: Sequence[str] = ("GET",), **options: Any
+) -> Callable[[Route[G, P, R]], Route[G, P, R]]:
+    """Register ``async def route(self, request, who, **values)`` for `rule`, to be used by those who may do `may`.
+
+    The value ``project`` of the rule, if any, is the project that is asked about; the method gets it as it was written.
+    `options` go to Klein (``strict_slashes``, ``branch``, ...). The guard raises `Unauthenticated`, `Forbidden`, `Busy` and
+    `BadName`, and sets ``request.identity``. Several may stand above one method, each with its own right.
+    """
+    if not isinstance(may, (Action, Open)):
+        raise TypeError(f"The route {rule!r} must say who may use it: may=Action.READ, for example, or may=ANYBODY.")
+    if isinstance(methods, str) or not methods:
+        raise TypeError(f"The route {rule!r} must name its methods in a tuple.")
+
+    def register(method: Route[G, P, R]) -> Route[G, P, R]:
+        # Klein would name the endpoint after the method, and a second route of that name would replace the first and its guard
+        endpoint = f"{' '.join(sorted(methods))} {rule}"
+        if endpoint in app.endpoints:
+            raise ValueError(f"There is a route {endpoint!r} already.")
+
+        @wraps(method)
+        async def route(self: G, request: Request, *args: P.args, **values: P.kwargs) -> R:
+            who = await _admit(self, request, may, values.get("project"))
+            return await method(self, request, who, *args, **values)
+
+        route.__pypid_may__ = may  # type: ignore[attr-defined]  # for guarded_routes; Klein's wrapper inherits it
+        app.route(rule, methods=list(methods), endpoint=endpoint, **options)(
+            route  # type: ignore[type-var]  # Klein's typing knows no async function of these parameters
+        )
+        return method
+
+    return register
+
+
+def guarded_routes(app: Klein) -> tuple[GuardedRoute, ...]:
+    """All the routes, in the order of their rules. Raises `TypeError` if one was registered past the guard."""
+    routes = []
+    for rule in app.url_map.iter_rules():
+        may = getattr(app.endpoints[rule.endpoint], "__pypid_may__", None)
+        if may is None:
+            raise TypeError(f"The route {rule.rule!r} was registered without a guard: use guarded().")
+        routes.append(GuardedRoute(rule.rule, frozenset(rule.methods or ()), may))
+    return tuple(sorted(routes, key=lambda route: (route.rule, sorted(route.methods))))
+
+
+async def _admit(guards: Guards, request: Request, may: Action | Literal[Open.ANYBODY], project: object) -> Identity:
+    request.identity = ANONYMOUS  # type: ignore[attr-defined]  # the access log reads it
+    who = await identity_of(guards.access, request)
+    request.identity = who  # type: ignore[attr-defined]
+    if isinstance(may, Action):
+        demand(guards.rules, who, may, project_name(project) if isinstance(project, str) else None)
+    return who
+
+
+async def identity_of(access: Access, request: Request) -> Identity:
+    """Who sends the request: ANONYMOUS without an Authorization header, and then nothing is verified.
+
+    Raises `Unauthenticated` for a wrong or damaged credential, also where nobody needs one (so that a typing error is noticed).
+    """
+    values = request.requestHeaders.getRawHeaders(b"authorization") or ()
+    if len(values) > 1:
+        raise Unauthenticated("There is more than one Authorization header: send one.")
+    credential = credential_of(values[0] if values else None)
+    return ANONYMOUS if credential is None else await access.identify(credential)
