@@ -1,0 +1,240 @@
+"""The renderer: a project, or the list of projects, as a page of the Simple API 1.4, in JSON and HTML.
+
+Both representations are written from the same `_Entry`, so that they cannot say different things.
+
+Sources: "Simple repository API" (packaging.python.org); PEP 592 (yank), 658/714 (core metadata), 700 (size, upload time,
+versions), 740 (provenance), 792 (status), 833 (HTML stays at 1.4). PEP 708 is rejected and 752 would be 1.5: neither is here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from hashlib import sha256
+from html import escape
+from urllib.parse import quote
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from pypid.core.model import File, Page, Project, Summary
+from pypid.core.negotiation import Format
+from pypid.core.policy import is_listed
+from pypid.core.releases import releases
+
+API_VERSION = "1.4"
+API_VERSION_WITHOUT_SIZES = "1.0"
+"""From 1.1 on each file in JSON MUST have a size. All else that is known is still said: readers ignore the keys that they
+do not know, uv and pip read them whatever the version, and without ``upload-time`` uv drops files."""
+
+FILES_URL = "../../packages/"
+"""From ``/simple/<project>/`` to where files are served. bandersnatch demands that their paths begin with ``/packages``."""
+
+
+class _Meta(msgspec.Struct, rename="kebab", frozen=True):
+    api_version: str
+    last_serial: int = msgspec.field(name="_last-serial")
+
+
+class _Status(msgspec.Struct, frozen=True):
+    status: str
+    reason: str | UnsetType = UNSET
+
+
+class _Entry(msgspec.Struct, rename="kebab", frozen=True, kw_only=True, gc=False):
+    """What a page says of one file. What is not known is left out: uv refuses the whole page for a null."""
+
+    filename: str
+    url: str
+    hashes: dict[str, str]
+    size: int | UnsetType = UNSET
+    upload_time: str | UnsetType = UNSET
+    requires_python: str | UnsetType = UNSET
+    core_metadata: dict[str, str] | UnsetType = UNSET
+    dist_info_metadata: dict[str, str] | UnsetType = UNSET
+    gpg_sig: bool | UnsetType = UNSET
+    provenance: str | UnsetType = UNSET
+    yanked: bool | str = False
+
+
+class _Detail(msgspec.Struct, rename="kebab", frozen=True):
+    meta: _Meta
+    name: str
+    project_status: _Status
+    versions: list[str]
+    files: list[_Entry]
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def render_project(project: Project, format: Format, *, files_url: str = FILES_URL, provenance_url: str | None = None) -> Page:
+    """The project's page. `project` is what the client may see (`policy.view`).
+
+    `files_url` is the URL, with its last ``/``, below which files are served, absolute or relative to the page.
+    `provenance_url` is the absolute base of provenance objects (``https://host/integrity/``), or None; as the
+    specification demands a secure one, it is used only if it begins with ``https://``.
+    """
+    if provenance_url is not None and not provenance_url.startswith("https://"):
+        provenance_url = None
+    files_url = f"{files_url}{project.name}/"
+    entries = [_entry(file, files_url, provenance_url) for file in project.files]
+    reason = plain(project.status_reason) or UNSET
+    status = _Status(project.status.value, reason)
+    if format.is_json:
+        complete = all(file.size is not None for file in project.files)
+        version = API_VERSION if complete else API_VERSION_WITHOUT_SIZES
+        versions = [plain(release.version) for release in releases(project)]
+        detail = _Detail(_Meta(version, project.serial), project.name, status, versions, entries)
+        return finished(_encoder.encode(detail), format.value)
+    return finished(_detail_html(project, status, entries).encode(), format.value)
+
+
+def render_names(names: Sequence[Summary], format: Format, *, serial: int | None = None) -> Page:
+    """The list of projects, in the order of `names`; those that `policy.is_listed` hides are left out.
+
+    `serial` is the catalog's last serial; without it, the highest of `names`.
+    """
+    if serial is None:
+        serial = max((summary.serial for summary in names), default=0)
+    listed = [summary for summary in names if is_listed(summary)]
+    body = _names_json(listed, serial) if format.is_json else _names_html(listed, serial)
+    return finished(body.encode(), format.value)
+
+
+def finished(body: bytes, content_type: str) -> Page:
+    """The page with its strong ETag: a digest of the Content-Type and the body."""
+    digest = sha256(content_type.encode() + b"\n")
+    digest.update(body)
+    return Page(body, content_type, f'"{digest.hexdigest()[:32]}"')
+
+
+_ODD = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
+
+
+_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]*\Z").match
+
+
+def plain(text: str) -> str:
+    """`text` as every representation can carry it, without white space around it.
+
+    Line ends become LF; control characters, halves of surrogate pairs and noncharacters, which HTML cannot express or
+    UTF-8 cannot encode, become U+FFFD.
+    """
+    text = text.strip()
+    if text.isprintable():
+        return text
+    return _ODD.sub("\ufffd", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def utc_text(moment: datetime) -> str:
+    """`moment` (aware) as ``yyyy-mm-ddThh:mm:ss[.ffffff]Z``, the one form that PEP 700 allows."""
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    text: str = msgspec.to_builtins(moment)  # ten times as fast as isoformat
+    return text
+
+
+def quoted(part: str) -> str:
+    """`part` as one segment of a URL's path; nothing in it can end the segment."""
+    if _UNRESERVED(part):
+        return part
+    return quote(part, safe="", errors="replace")
+
+
+def _entry(file: File, files_url: str, provenance_url: str | None) -> _Entry:
+    filename = plain(file.filename)
+    metadata = {"sha256": file.metadata_sha256} if file.metadata_sha256 else UNSET
+    provenance: str | UnsetType = UNSET
+    if provenance_url is not None and file.attested:
+        provenance = f"{provenance_url}{file.project}/{quoted(file.version)}/{quoted(filename)}/provenance"
+    return _Entry(
+        filename=filename,
+        url=files_url + quoted(filename),
+        hashes=_hashes(file),
+        size=UNSET if file.size is None else file.size,
+        upload_time=UNSET if file.uploaded is None else utc_text(file.uploaded),
+        requires_python=(plain(file.requires_python) or UNSET) if file.requires_python else UNSET,
+        core_metadata=metadata,
+        dist_info_metadata=metadata,
+        gpg_sig=True if file.signed else UNSET,
+        provenance=provenance,
+        # uv takes "" for yanked, pip does not: without a reason it is True.
+        yanked=file.yanked is not None and (plain(file.yanked) or True),
+    )
+
+
+def _hashes(file: File) -> dict[str, str]:
+    """The one hash that clients are to check: HTML has room for one, and uv refuses algorithms that it does not know."""
+    if file.sha256:
+        return {"sha256": file.sha256}
+    return {"md5": file.md5} if file.md5 else {}
+
+
+# HTML
+
+
+def _document(title: str, head: str, lines: Iterable[str], serial: int) -> str:
+    body = "".join(lines)
+    # No <base>: uv refuses a relative one, and links relative to the page survive any proxy in front.
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta name="pypi:repository-version" content="{API_VERSION}">\n{head}'
+        f"<title>{title}</title>\n</head>\n<body>\n<h1>{title}</h1>\n{body}</body>\n</html>\n<!--SERIAL {serial}-->\n"
+    )
+
+
+def _detail_html(project: Project, status: _Status, entries: list[_Entry]) -> str:
+    head = f'<meta name="pypi:project-status" content="{status.status}">\n'
+    notice = []
+    if status.reason is not UNSET:
+        reason = escape(status.reason)
+        head += f'<meta name="pypi:project-status-reason" content="{reason}">\n'
+        notice = [f"<p>{status.status}: {reason}</p>\n"]
+    elif project.status is not project.status.ACTIVE:
+        notice = [f"<p>{status.status}</p>\n"]
+    return _document(f"Links for {project.name}", head, [*notice, *map(_anchor, entries)], project.serial)
+
+
+def _anchor(entry: _Entry) -> str:
+    """The line of one file. Attributes hold no bare ``>``: hatch reads them with a regular expression."""
+    href = entry.url
+    for name, digest in entry.hashes.items():
+        href = f"{href}#{name}={digest}"
+    attributes = f'href="{escape(href)}"'
+    remarks = ""
+    if entry.size is not UNSET:
+        attributes += f' data-size="{entry.size}"'
+        remarks += f" {entry.size:,} bytes"
+    if entry.upload_time is not UNSET:
+        attributes += f' data-upload-time="{entry.upload_time}"'
+        remarks += f" {entry.upload_time[:10]}"
+    if entry.requires_python is not UNSET:
+        attributes += f' data-requires-python="{escape(entry.requires_python)}"'
+    # Left out where there is none: for pip even "false" means that there is metadata.
+    if entry.core_metadata is not UNSET:
+        value = f"sha256={escape(entry.core_metadata['sha256'])}"
+        attributes += f' data-core-metadata="{value}" data-dist-info-metadata="{value}"'
+    if entry.gpg_sig is not UNSET:
+        attributes += ' data-gpg-sig="true"'
+    if entry.provenance is not UNSET:
+        attributes += f' data-provenance="{escape(entry.provenance)}"'
+    if entry.yanked is not False:
+        reason = "" if entry.yanked is True else escape(entry.yanked)
+        attributes += f' data-yanked="{reason}"'
+        remarks += f" yanked: {reason}" if reason else " yanked"
+    return f"<a {attributes}>{escape(entry.filename)}</a>{remarks}<br>\n"
+
+
+# The list of projects. One fragment for each name, so that a long list can be patched; a name needs no escapes (`ProjectName`).
+
+
+def _names_json(listed: list[Summary], serial: int) -> str:
+    projects = ",".join([f'{{"_last-serial":{summary.serial},"name":"{summary.name}"}}' for summary in listed])
+    return f'{{"meta":{{"api-version":"{API_VERSION}","_last-serial":{serial}}},"projects":[{projects}]}}'
+
+
+def _names_html(listed: list[Summary], serial: int) -> str:
+    lines = [f'<a href="{summary.name}/">{summary.name}</a><br>\n' for summary in listed]
+    return _document("Projects", "", lines, serial)
