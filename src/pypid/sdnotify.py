@@ -1,0 +1,45 @@
+"""Tell the service manager how we are: systemd's notification protocol, as far as a daemon needs it.
+
+One datagram of ``NAME=value`` lines to the socket named by ``$NOTIFY_SOCKET`` (``sd_notify(3)``). This is all that libsystemd
+would do for us, so we do not ask for its binding.
+"""
+
+import socket
+from collections.abc import Mapping
+from typing import Final
+
+__all__ = ["READY", "STOPPING", "notify", "reloading", "status"]
+
+READY: Final = "READY=1"
+STOPPING: Final = "STOPPING=1"
+
+
+def status(text: str) -> str:
+    """One line for ``systemctl status``. Line ends become spaces: a second line would be a second assignment."""
+    return "STATUS=" + " ".join(text.split())
+
+
+def reloading(monotonic: float) -> str:
+    """A reload begins, `monotonic` seconds on CLOCK_MONOTONIC; send `READY` when it is over.
+
+    ``Type=notify-reload`` (systemd 253) needs the time to know which reload is meant; older ones ignore it.
+    """
+    return f"RELOADING=1\nMONOTONIC_USEC={int(monotonic * 1_000_000)}"
+
+
+def notify(environ: Mapping[str, str], text: str) -> bool:
+    """Send `text`; True when it was handed over, False when nobody asked for it or nobody can be reached.
+
+    Never raises for the world's state and never waits: a daemon that runs by hand, or whose manager is busy, goes on. A leading
+    ``@`` is an abstract socket (Linux). The environment is left as it is.
+    """
+    address = environ.get("NOTIFY_SOCKET", "")
+    if not address.startswith(("/", "@")):
+        return False
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as channel:
+            return channel.sendto(text.encode(), address) > 0
+    except (OSError, ValueError):  # ValueError: a NUL within a path
+        return False

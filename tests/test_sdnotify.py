@@ -1,0 +1,63 @@
+import os
+import socket
+import tempfile
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid import sdnotify
+
+
+class NotifyTests(SynchronousTestCase):
+    def listen(self, address: str | Path) -> socket.socket:
+        channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.addCleanup(channel.close)
+        channel.bind(str(address))
+        channel.settimeout(5)
+        return channel
+
+    def folder(self) -> Path:
+        made = tempfile.TemporaryDirectory()  # trial's own folder can be too long for a socket's 108 bytes
+        self.addCleanup(made.cleanup)
+        return Path(made.name)
+
+    def test_path(self) -> None:
+        """The text arrives, as it is and in one datagram, at the socket that the environment names."""
+        path = self.folder() / "notify"
+        channel = self.listen(path)
+        environ = {"NOTIFY_SOCKET": str(path)}
+        self.assertTrue(sdnotify.notify(environ, f"{sdnotify.READY}\n{sdnotify.status('10 projects')}"))
+        self.assertEqual(channel.recv(1000), b"READY=1\nSTATUS=10 projects")
+
+    def test_abstract(self) -> None:
+        """An address that begins with @ is in the abstract name space."""
+        name = f"pypid-test-{os.getpid()}-{id(self)}"
+        channel = self.listen("\0" + name)
+        self.assertTrue(sdnotify.notify({"NOTIFY_SOCKET": "@" + name}, sdnotify.STOPPING))
+        self.assertEqual(channel.recv(1000), b"STOPPING=1")
+
+    def test_nobody_asked(self) -> None:
+        """Without an address, or with one of a kind that we do not know, nothing is sent and nothing is raised."""
+        for environ in {}, {"NOTIFY_SOCKET": ""}, {"NOTIFY_SOCKET": "vsock:2:1234"}, {"NOTIFY_SOCKET": "relative"}:
+            self.assertFalse(sdnotify.notify(environ, sdnotify.READY))
+
+    def test_nobody_there(self) -> None:
+        """A socket that is gone, a path that is too long and one with a NUL are no reason to fail."""
+        for address in str(self.folder() / "gone"), "/" + "x" * 200, "/a\0b":
+            self.assertFalse(sdnotify.notify({"NOTIFY_SOCKET": address}, sdnotify.READY))
+
+    def test_never_waits(self) -> None:
+        """A manager that does not read its queue cannot stop us: once it is full, the rest is dropped."""
+        path = self.folder() / "notify"
+        self.listen(path)
+        answers = [sdnotify.notify({"NOTIFY_SOCKET": str(path)}, sdnotify.READY) for _ in range(3000)]
+        self.assertTrue(answers[0])
+        self.assertFalse(answers[-1])
+
+    def test_one_line(self) -> None:
+        """A status is one line, whatever it is made of: it cannot smuggle in another assignment."""
+        self.assertEqual(sdnotify.status("a\nREADY=1\r\n b"), "STATUS=a READY=1 b")
+
+    def test_reloading(self) -> None:
+        """A reload says when it began, in whole microseconds of the monotonic clock."""
+        self.assertEqual(sdnotify.reloading(12.3456789), "RELOADING=1\nMONOTONIC_USEC=12345678")
