@@ -9,7 +9,14 @@ VERSION = next(
 
 EXTRAS = {
     # every optional part has its extra here; `all` is their sum
-    "hashes": ["libpass>=1.9"],  # verify password hashes of other programs (bcrypt, sha512_crypt, pbkdf2)
+    "hashes": ["libpass[bcrypt]>=1.9"],  # verify password hashes of other programs (bcrypt, sha512_crypt, pbkdf2)
+}
+
+TOOLS = {
+    # for those who work on pypid (see docs/developing.rst); not parts of it, so not in `all`
+    "test": ["hypothesis>=6.100", "import-linter>=2.1", "mypy>=1.15", "mypy-zope>=1.0.9", "ruff>=0.9", "uv>=0.7"],
+    "docs": ["sphinx>=8.1"],
+    "binary": ["shiv>=1.0.8"],
 }
 
 setup(
@@ -35,6 +42,16 @@ setup(
         "treq>=24.9",
         "twisted>=24.7",
     ],
-    extras_require={**EXTRAS, "all": sorted({need for needs in EXTRAS.values() for need in needs})},
+    extras_require={**EXTRAS, "all": sorted({need for needs in EXTRAS.values() for need in needs}), **TOOLS},
     entry_points={"console_scripts": ["pypid = pypid.cli:main"]},
+    classifiers=[
+        "Framework :: Twisted",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: System :: Software Distribution",
+        "Typing :: Typed",
+    ],
 )

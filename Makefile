@@ -1,0 +1,69 @@
+# pypid: `make run` starts it, `make test` tests it. Nothing has to be done before either; see docs/developing.rst.
+
+PYTHON := $(or $(PYTHON),$(shell for python in python3 python3.13 python3.12 python3.11 python3.14; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done))
+CONFIG ?= etc/pypid.ini
+JOBS ?= 2
+BIN := .venv/bin
+NEEDS := setup.py pyproject.toml constraints.txt
+PATHS := src tests benchmarks setup.py
+UNIT := $(sort $(patsubst %/__init__.py,%,$(filter-out tests/live/%,$(wildcard tests/*/__init__.py))) $(wildcard tests/test_*.py))
+TRIAL = scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT INT TERM && \
+	$(BIN)/python -m twisted.trial -j$(JOBS) --temp-directory="$$scratch/trial"
+
+.PHONY: help run test check docs unit live bench binary clean
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' $(MAKEFILE_LIST)
+
+run: .venv/run.stamp  ## start the daemon in the foreground, with CONFIG (etc/pypid.ini); Ctrl-C stops it
+	@exec $(BIN)/twistd --nodaemon --pidfile= pypid --config $(CONFIG)
+
+test: check docs unit live  ## everything below, as CI does it
+
+check: .venv/test.stamp  ## style, types and layers
+	$(BIN)/ruff check $(PATHS)
+	$(BIN)/ruff format --check $(PATHS)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: .venv/test.stamp  ## build/docs from docs/; a warning is an error
+	$(if $(wildcard docs/conf.py),$(BIN)/sphinx-build -W --keep-going -q docs build/docs,@echo "docs/conf.py is not there yet")
+
+unit: .venv/test.stamp  ## the fast tests: rules, contracts, routes
+	@$(TRIAL) $(subst /,.,$(UNIT:.py=))
+
+live: .venv/test.stamp  ## a real daemon with real clients; what the machine lacks is skipped by name
+	@$(TRIAL) tests.live
+
+bench: .venv/run.stamp  ## what we claim about speed and memory
+	@for script in benchmarks/[a-z]*.py; do echo "== $$script" && $(BIN)/python $$script || exit 1; done
+
+binary: dist/pypid  ## one file, dist/pypid, for a bare Python of the version that builds it
+
+dist/pypid: .venv/test.stamp $(shell find src etc -name '*.egg-info' -prune -o -type f -not -name '*.pyc' -not -name dropin.cache -print)
+	@rm -rf build/lib && mkdir -p dist
+	$(BIN)/shiv --quiet --console-script pypid --preamble etc/onefile.py --output-file $@ \
+		--python "/usr/bin/env $$($(BIN)/python -c 'import sys; print("python%d.%d" % sys.version_info[:2])')" \
+		--constraint constraints.txt '.[all]'
+
+clean:  ## forget what was built and installed; never what pypid keeps (var/)
+	rm -rf .venv .clients build dist src/*.egg-info src/twisted/plugins/dropin.cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	@test -w . || { echo "$$(id -un) cannot write in $$(pwd): make a copy of your own, then run make there." >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer was found. On Debian: apt install python3 python3-venv;" \
+		"elsewhere name one: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+		echo "$(PYTHON) cannot make virtual environments. On Debian: apt install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv --clear .venv || { rm -rf .venv; exit 1; }
+
+.venv/run.stamp: $(NEEDS) | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all]'
+	@touch $@
+
+.venv/test.stamp: $(NEEDS) | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,test,docs,binary]'
+	@touch $@ .venv/run.stamp
