@@ -1,0 +1,111 @@
+"""The access log: one line for each answer, as text or JSON, through twisted.logger.
+
+What may be secret is not there: no query, no Authorization, no user name or password of a URL, no Referer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import datetime
+from json import dumps
+from typing import Any
+
+from attrs import asdict, frozen
+from twisted.logger import Logger
+from twisted.web.http import Request
+
+from pypid.core.permissions import Identity
+
+LONGEST = 500
+"""Characters of a field that the client makes."""
+
+_AUTHORITY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
+_TO_ESCAPE = {code: f"\\x{code:02x}" for code in (*range(0x20), 0x22, 0x5C, *range(0x7F, 0x100))}
+
+
+@frozen(kw_only=True)
+class Entry:
+    """One answer. `size` is in bytes of the body as sent; `milliseconds` is None where nobody noted the beginning."""
+
+    time: str
+    client: str | None
+    user: str | None
+    method: str
+    path: str
+    protocol: str
+    status: int
+    size: int
+    milliseconds: float | None
+    agent: str
+
+    def text(self) -> str:
+        """As the combined log format has it, with the milliseconds at the end and never a Referer."""
+        user = "-" if self.user is None else escaped(self.user).replace(" ", "\\x20")
+        took = "-" if self.milliseconds is None else f"{self.milliseconds:.1f}"
+        asked = f"{escaped(self.method)} {escaped(self.path)} {escaped(self.protocol)}"
+        return (
+            f'{self.client or "-"} - {user} [{self.time}] "{asked}" '
+            f'{self.status} {self.size or "-"} "-" "{escaped(self.agent) or "-"}" {took}'
+        )
+
+    def json(self) -> str:
+        """As one line of ASCII."""
+        return dumps(asdict(self), separators=(",", ":"))
+
+
+class AccessLog:
+    """Writes an entry for each request that is finished: give it to a `Site` as its `log`.
+
+    The event's text is the line; its field ``access`` is the `Entry`, for observers that write events as they like.
+    """
+
+    _log = Logger()
+
+    def __init__(self, now: Callable[[], datetime], seconds: Callable[[], float], *, json: bool = False) -> None:
+        self._now = now
+        self._seconds = seconds
+        self._json = json
+
+    def __call__(self, request: Request) -> None:
+        entry = self.entry(request)
+        self._log.info("{line}", line=entry.json() if self._json else entry.text(), access=entry)
+
+    def entry(self, request: Request) -> Entry:
+        """What is logged of the request, whose answer is complete (or broken off)."""
+        identity = getattr(request, "identity", None)  # set by the guard
+        begun = getattr(request, "begun_at", None)  # set by whoever makes the request, on the same clock
+        moment = self._now()
+        return Entry(
+            time=moment.isoformat(timespec="seconds") if self._json else moment.strftime("%d/%b/%Y:%H:%M:%S %z"),
+            client=_client(request),
+            user=identity.user if isinstance(identity, Identity) else None,
+            method=_shortened(request.method),
+            path=path_of(request.uri),
+            protocol=_shortened(request.clientproto),
+            status=request.code,
+            size=request.sentLength,
+            milliseconds=None if begun is None else round((self._seconds() - begun) * 1000, 1),
+            agent=_shortened(request.requestHeaders.getRawHeaders(b"user-agent", [b""])[0]),
+        )
+
+
+def path_of(target: bytes) -> str:
+    """The path of a request's target, without what may be secret: its query, and the user name and password of a whole URL."""
+    path = _AUTHORITY.sub("", target.decode("latin-1"), count=1) if b"://" in target else target.decode("latin-1")
+    return path.partition("?")[0].partition("#")[0][:LONGEST] or "/"
+
+
+def escaped(text: str) -> str:
+    r"""`text` in printable ASCII, without quotes: ``\x0a`` for a line's end, so that nobody forges lines."""
+    return text.translate(_TO_ESCAPE).encode("ascii", "backslashreplace").decode("ascii")
+
+
+def _shortened(value: bytes) -> str:
+    return value[:LONGEST].decode("latin-1")
+
+
+def _client(request: Request) -> str | None:
+    heeds_proxies: Any = getattr(request, "client_address", None)
+    host = heeds_proxies() if heeds_proxies is not None else getattr(request.client, "host", None)
+    return host if isinstance(host, str) else None

@@ -1,0 +1,219 @@
+"""Errors as answers: the one table from error classes to HTTP statuses, and the answer itself.
+
+Clients print different parts of it: twine and poetry the reason phrase, uv, flit and pdm the body (pdm's "skip existing" reads
+nothing else), uv the ``code`` of a JSON body. So all of them carry the message.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from html import escape
+from http import HTTPStatus
+from json import dumps
+
+from attrs import field, frozen
+from twisted.internet.defer import CancelledError
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.http import Request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+from werkzeug.routing import RequestRedirect
+
+from pypid.core import errors
+from pypid.core.errors import PypidError
+from pypid.web.body import ClientGone
+from pypid.web.heads import Head
+from pypid.web.negotiation import ErrorFormat, choose_error_format
+from pypid.web.pour import abort, gone, write
+from pypid.web.redirects import redirect
+from pypid.web.respond import header_of, set_head
+
+_log = Logger()
+
+REALM = b'Basic realm="pypid", charset="UTF-8"'
+LONGEST_REASON = 200
+"""Characters of the reason phrase; clients and proxies have small limits for the first line."""
+
+INTERNAL = 0
+"""In the table: never meant for clients. They get a 500 with a number, and the log gets the rest."""
+
+STATUSES: dict[type[PypidError], int] = {
+    errors.BadName: 400,
+    errors.BadFilename: 400,
+    errors.BadRequest: 400,
+    errors.UploadRejected: 400,
+    errors.AlreadyExists: 400,  # as the public index; 409 means a namespace conflict (PEP 752)
+    errors.NameUsedUp: 400,
+    errors.Unauthenticated: 401,
+    errors.Forbidden: 403,
+    errors.ProjectClosed: 403,
+    errors.NoSuchProject: 404,
+    errors.NoSuchFile: 404,
+    errors.TooLarge: 413,
+    errors.NotAvailable: 501,
+    errors.NotYetKnown: 503,
+    errors.Busy: 503,
+    errors.StorageDown: 503,
+    errors.StorageFull: 507,
+    ClientGone: 400,  # nobody reads it
+    errors.Missing: INTERNAL,
+    errors.Exists: INTERNAL,
+    errors.Unreadable: INTERNAL,
+    errors.BadConfig: INTERNAL,
+    errors.CannotStart: INTERNAL,
+}
+
+_NAMES_IN_THE_PATH = (errors.BadName, errors.BadFilename)
+_WITH_A_FORM = (b"POST", b"PUT", b"PATCH")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+_OF_ANOTHER_ANSWER = (
+    b"ETag",
+    b"Last-Modified",
+    b"Accept-Ranges",
+    b"Content-Range",
+    b"Content-Encoding",
+    b"Content-Disposition",
+    b"X-PyPI-Last-Serial",
+)
+
+
+@frozen
+class Refusal:
+    """An error as it is answered: the status, the text for people, and header fields of its own."""
+
+    status: int
+    text: str
+    head: Head = field(default=(), repr=False)
+
+    @property
+    def title(self) -> str:
+        """The standard phrase of the status."""
+        try:
+            return HTTPStatus(self.status).phrase
+        except ValueError:
+            return "Error"
+
+    @property
+    def reason(self) -> str:
+        """The reason phrase: the text on one line, printable Latin-1, at most 200 characters."""
+        line = _CONTROL.sub(" ", self.text).encode("latin-1", "replace").decode("latin-1").strip()
+        return line if len(line) <= LONGEST_REASON else line[: LONGEST_REASON - 3] + "..."
+
+
+def refusal_of(error: BaseException | None, method: bytes = b"GET") -> Refusal | None:
+    """What the error is to the client, or None for one that is not meant for it.
+
+    A name that cannot be is 404 where it comes in the path (C20), and 400 where it comes in a form (`method` POST or PUT).
+    """
+    match error:
+        case PypidError():
+            return _of_ours(error, method)
+        case UnicodeError():
+            if method in _WITH_A_FORM:
+                return Refusal(400, "The request is not text in UTF-8.")
+            return Refusal(404, "There is nothing here: the address is not text in UTF-8.")
+        case CancelledError():
+            return Refusal(503, "The request was broken off. Try again.", ((b"Retry-After", b"5"),))
+        case MethodNotAllowed():
+            allowed = ", ".join(sorted(error.valid_methods or ("GET", "HEAD")))
+            head = ((b"Allow", allowed.encode("ascii", "replace")),)
+            return Refusal(405, f"This address takes {allowed} only. (Is it the upload URL that is wanted here?)", head)
+        case NotFound():
+            return Refusal(404, "There is nothing at this address.")
+        case HTTPException(code=int() as code):
+            return Refusal(code, error.description or HTTPStatus(code).phrase)
+        case _:
+            return None
+
+
+def _of_ours(error: PypidError, method: bytes) -> Refusal | None:
+    status = next((STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES), INTERNAL)
+    if status is INTERNAL:
+        return None
+    if isinstance(error, _NAMES_IN_THE_PATH) and method not in _WITH_A_FORM:
+        status = 404
+    head: list[tuple[bytes, bytes]] = []
+    if status == 401:
+        head.append((b"WWW-Authenticate", REALM))
+    retry_after = getattr(error, "retry_after", None)
+    if isinstance(retry_after, int):
+        head.append((b"Retry-After", b"%d" % retry_after))
+    return Refusal(status, error.text(), tuple(head))
+
+
+async def respond_error(request: Request, error: Failure | BaseException, *, random: Callable[[int], bytes]) -> None:
+    """Answer with the error: in plain text, JSON or HTML, as the request accepts.
+
+    One that is not meant for clients is logged with its traceback and a random number, and only the number is sent (500).
+    Where an answer has begun already the connection is closed at once, and `CancelledError` raised when that is done; where
+    the client has gone nothing happens. The request is not finished here. `random` gives that many unpredictable bytes.
+    """
+    failure = error if isinstance(error, Failure) else Failure(error)  # type: ignore[no-untyped-call]
+    if request.channel is None:
+        return
+    if request.startedWriting:
+        if not failure.check(CancelledError):  # type: ignore[no-untyped-call]
+            _log.failure("an answer broke off in the middle, and its connection was closed", failure=failure)
+        abort(request)
+        await gone(request)
+    value = failure.value
+    if isinstance(value, RequestRedirect):
+        redirect(request, _path_and_query(value.new_url), permanent=True)
+        return
+    refusal = refusal_of(value, request.method)
+    if refusal is None:
+        number = random(6).hex()
+        _log.failure("an unexpected error, number {number}", failure=failure, number=number)
+        refusal = Refusal(500, f"Something went wrong here. An administrator finds error number {number} in the log.")
+    elif refusal.status in (503, 507):
+        _log.warn(
+            "{method} was answered with {status}: {text}", method=request.method, status=refusal.status, text=refusal.text
+        )
+    send_refusal(request, refusal)
+
+
+def send_refusal(request: Request, refusal: Refusal) -> None:
+    """Write the refusal, whole, in the format that the request accepts."""
+    chosen = choose_error_format(header_of(request, "accept"))
+    body = _body(refusal, chosen)
+    head: Head = (
+        (b"Content-Type", chosen.value.encode("ascii")),
+        (b"Content-Length", b"%d" % len(body)),
+        (b"Cache-Control", b"no-store"),
+        (b"Vary", b"Accept"),
+        (b"X-Content-Type-Options", b"nosniff"),
+        (b"Content-Security-Policy", b"default-src 'none'"),
+        *refusal.head,
+    )
+    for name in _OF_ANOTHER_ANSWER:
+        request.responseHeaders.removeHeader(name)
+    set_head(request, refusal.status, head)
+    request.setResponseCode(refusal.status, refusal.reason.encode("latin-1"))
+    write(request, body)
+
+
+def _body(refusal: Refusal, chosen: ErrorFormat) -> bytes:
+    match chosen:
+        case ErrorFormat.PLAIN:
+            return f"{refusal.text}\n".encode("utf-8", "replace")
+        case ErrorFormat.JSON:
+            code = f"{refusal.status} {refusal.reason}"
+            return dumps({"code": code, "title": refusal.title, "message": refusal.text}).encode("ascii")
+        case ErrorFormat.HTML:
+            return _html(refusal).encode("utf-8", "replace")
+
+
+def _html(refusal: Refusal) -> str:
+    title = f"{refusal.status} {escape(refusal.title)}"
+    lines = "<br>\n".join(escape(_CONTROL.sub(" ", line)) for line in refusal.text.splitlines())
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{title}</title>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n<p>{lines}</p>\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _path_and_query(url: str) -> str:
+    """Of the absolute URL that werkzeug makes, what does not depend on the Host header."""
+    return "/" + url.partition("://")[2].partition("/")[2]

@@ -1,0 +1,102 @@
+"""The header fields of answers, as pairs: one list for the routes and for the front door."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from attrs import frozen
+
+from pypid.core.model import File, Page
+from pypid.web.conditional import http_date
+from pypid.web.negotiation import Encoding
+
+Head = tuple[tuple[bytes, bytes], ...]
+"""Names as they are sent, and values."""
+
+BYTES = "application/octet-stream"
+"""For wheels, zips and tarballs alike, as the public index sends them. Never a type, and never a Content-Encoding, that makes a
+client unpack what it is going to hash: poetry's downloads gunzip a ``.tar.gz`` that is marked as gzip (checklist, C48)."""
+TEXT = "text/plain; charset=utf-8"
+"""For core metadata: UTF-8 by PEP 566, and readable in a browser."""
+
+_ONE_YEAR = 365 * 24 * 3600
+_INERT = ((b"X-Content-Type-Options", b"nosniff"), (b"Content-Security-Policy", b"sandbox; default-src 'none'"))
+_ANY_ORIGIN: Head = (
+    (b"Access-Control-Allow-Origin", b"*"),
+    (b"Access-Control-Expose-Headers", b"ETag, X-PyPI-Last-Serial"),
+)
+_PREFLIGHT: Head = (
+    (b"Access-Control-Allow-Methods", b"GET, HEAD"),
+    (
+        b"Access-Control-Allow-Headers",
+        b"Content-Type, If-Match, If-Modified-Since, If-None-Match, If-Range, If-Unmodified-Since, Range",
+    ),
+    (b"Access-Control-Max-Age", b"86400"),
+)
+
+
+@frozen(kw_only=True)
+class Download:
+    """What is known of bytes that never change, before they are read. `etag` is with its quotes; `size` in bytes."""
+
+    size: int
+    etag: str | None
+    modified: datetime | None = None
+    content_type: str = BYTES
+
+    @classmethod
+    def of(cls, file: File) -> Download:
+        """A file of ours (its `size` is known)."""
+        if file.size is None:
+            raise ValueError(f"the size of {file.filename} is not known")
+        etag = None if file.sha256 is None else f'"{file.sha256}"'
+        return cls(size=file.size, etag=etag, modified=file.uploaded)
+
+
+def download_head(what: Download, *, restricted: bool) -> Head:
+    """Of a file, or of a 304 for it. `restricted`: not everyone may read it, so that shared caches keep nothing."""
+    head = [(b"Accept-Ranges", b"bytes"), (b"Cache-Control", _lasting(restricted)), *_INERT, *origins(restricted=restricted)]
+    if what.etag is not None:
+        head.append((b"ETag", what.etag.encode("latin-1")))
+    if what.modified is not None:
+        head.append((b"Last-Modified", http_date(what.modified).encode("ascii")))
+    return tuple(head)
+
+
+def _lasting(restricted: bool) -> bytes:
+    return b"%s, max-age=%d, immutable" % (b"private" if restricted else b"public", _ONE_YEAR)
+
+
+def page_head(etag: str, *, serial: int | None, restricted: bool) -> Head:
+    """Of a page, or of a 304 for it.
+
+    Pages are revalidated every time: a file is to be found by the next request after its upload (pip keeps pages since 26.2).
+    """
+    vary = b"Accept, Accept-Encoding" + (b", Authorization" if restricted else b"")
+    head = [
+        (b"ETag", etag.encode("latin-1")),
+        (b"Vary", vary),
+        (b"Cache-Control", b"private, no-cache" if restricted else b"no-cache"),
+        (b"X-Content-Type-Options", b"nosniff"),
+        *origins(restricted=restricted),
+    ]
+    if serial is not None:
+        head.append((b"X-PyPI-Last-Serial", b"%d" % serial))
+    return tuple(head)
+
+
+def body_head(page: Page, encoding: Encoding) -> Head:
+    """What a page's 200 has beside `page_head`; `page` is in `encoding`."""
+    head = ((b"Content-Type", page.content_type.encode("latin-1")), (b"Content-Length", b"%d" % len(page.body)))
+    return head if encoding is Encoding.IDENTITY else (*head, (b"Content-Encoding", encoding.value.encode("ascii")))
+
+
+def origins(*, restricted: bool) -> Head:
+    """What lets scripts of other sites read (micropip, in a browser): only what everyone may read."""
+    return () if restricted else _ANY_ORIGIN
+
+
+def preflight_head(*, restricted: bool) -> Head:
+    """Of the answer to OPTIONS."""
+    allow = ((b"Allow", b"GET, HEAD, OPTIONS"),)
+    return allow if restricted else (*allow, *_ANY_ORIGIN, *_PREFLIGHT)

@@ -1,0 +1,86 @@
+"""What a client would rather have: Accept and Accept-Encoding, weighed. Pure; nothing a client sends makes it raise.
+
+Source: RFC 9110, sections 12.4.2 (quality values), 12.5.1 (Accept) and 12.5.3 (Accept-Encoding).
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+
+_QUALITY = re.compile(r"(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)\Z")
+
+
+class Encoding(Enum):
+    """How the bytes of a page travel; the values are those of Content-Encoding."""
+
+    IDENTITY = "identity"
+    GZIP = "gzip"
+
+
+class ErrorFormat(Enum):
+    """How an error's text is sent; the values are exact Content-Types.
+
+    uv reads the JSON only if its type is exactly ``application/json``, without a charset.
+    """
+
+    PLAIN = "text/plain; charset=utf-8"
+    JSON = "application/json"
+    HTML = "text/html; charset=utf-8"
+
+
+def qualities(header: str) -> dict[str, float]:
+    """The wishes in a header of the Accept family: lower-case name to quality (0 to 1).
+
+    Parameters other than ``q`` are ignored; a quality that is none counts as 0, as if it was not asked for.
+    """
+    found: dict[str, float] = {}
+    for element in header.split(","):
+        name, *parameters = (part.strip() for part in element.split(";"))
+        if not name:
+            continue
+        quality = 1.0
+        for parameter in parameters:
+            key, _, value = parameter.partition("=")
+            if key.strip().lower() == "q":
+                value = value.strip()
+                quality = float(value) if _QUALITY.match(value) else 0.0
+        found[name.lower()] = max(quality, found.get(name.lower(), 0.0))
+    return found
+
+
+def choose_encoding(accept_encoding: str | None) -> Encoding:
+    """gzip where the client takes it and does not like identity better; else identity.
+
+    Identity is sent even to a client that refuses it (``identity;q=0``) and gzip too: RFC 9110 allows this in place of 406,
+    and no client of a package index is helped by a 406.
+    """
+    if accept_encoding is None:
+        return Encoding.IDENTITY
+    wishes = qualities(accept_encoding)
+    anything = wishes.get("*", 0.0)
+    gzip = max((wishes[name] for name in ("gzip", "x-gzip") if name in wishes), default=anything)
+    identity = wishes.get("identity", 0.0)
+    return Encoding.GZIP if gzip > 0 and gzip >= identity else Encoding.IDENTITY
+
+
+def choose_error_format(accept: str | None) -> ErrorFormat:
+    """The format that the client likes best for an error; plain text for one that does not care, or likes none of them.
+
+    Between equals the named type wins over the wildcard; of several named ones JSON, then HTML.
+    """
+    if accept is None:
+        return ErrorFormat.PLAIN
+    wishes = qualities(accept)
+    best, best_rank = ErrorFormat.PLAIN, (0.0, 0, 0)
+    for preference, candidate in enumerate((ErrorFormat.PLAIN, ErrorFormat.HTML, ErrorFormat.JSON)):
+        media = candidate.value.partition(";")[0]
+        if media in wishes:
+            rank = (wishes[media], 2, preference)
+        elif f"{media.partition('/')[0]}/*" in wishes:
+            rank = (wishes[f"{media.partition('/')[0]}/*"], 1, -preference)
+        else:
+            rank = (wishes.get("*/*", 0.0), 0, -preference)
+        if rank[0] > 0 and rank > best_rank:
+            best, best_rank = candidate, rank
+    return best

@@ -1,0 +1,131 @@
+"""A body, poured into a response at the pace of the client."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import NoReturn
+
+from attrs import define, field
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall, IPushProducer
+from twisted.web.http import Request
+from zope.interface import implementer
+
+PATIENCE = 120.0
+"""Seconds without one piece taken, after which a client that does not read is cut off (nginx: send_timeout, 60)."""
+
+
+class WrongLength(Exception):
+    """A body that ended before, or went on after, the length that was announced."""
+
+
+def abort(request: Request) -> None:
+    """Close the connection at once, so that what was sent cannot be taken for the whole."""
+    transport = None if request.channel is None else request.channel.transport
+    if transport is not None:
+        transport.abortConnection()  # type: ignore[attr-defined]  # both TCP and TLS have it; ITransport does not say so
+
+
+def write(request: Request, data: bytes) -> None:
+    """Write a part of the response's body; the head goes first."""
+    request.write(data)  # type: ignore[no-untyped-call]  # Twisted's Request is not annotated
+
+
+async def gone(request: Request) -> NoReturn:
+    """Wait until the connection is lost, then raise `CancelledError`.
+
+    For a response that broke off: whoever renders the request must not finish it, and finishes it when we return.
+    """
+    if request.channel is not None:  # else it was lost before, and notifyFinish would never fire
+        try:
+            await request.notifyFinish()
+        except Exception:
+            raise CancelledError() from None
+    raise CancelledError()
+
+
+async def pour(request: Request, first: bytes, rest: AsyncIterator[bytes], size: int) -> None:
+    """Write `first` and then `rest`, together `size` bytes, as the response's body. The caller closes the body.
+
+    In memory are the piece being sent and the next one. A body that fails, or is not of `size` bytes, closes the connection at
+    once and raises what happened (`WrongLength`); a client that goes away raises `CancelledError`.
+    """
+    producer = _Producer(request)
+    request.registerProducer(producer, True)  # type: ignore[no-untyped-call]
+    try:
+        producer.watch()
+        await _write_all(producer, first, rest, size)
+    except Exception:
+        abort(request)
+        raise
+    finally:
+        producer.close()
+    if producer.stopped:
+        await gone(request)
+
+
+async def _write_all(producer: _Producer, first: bytes, rest: AsyncIterator[bytes], size: int) -> None:
+    piece: bytes | None = first
+    while piece is not None and not producer.stopped:
+        if producer.sent + len(piece) > size:
+            raise WrongLength(f"the body has more than the {size} bytes that were announced")
+        producer.write(piece)
+        # fetched while the client takes what was written
+        piece = await anext(rest, None)
+        await producer.room()
+    if not producer.stopped and producer.sent != size:
+        raise WrongLength(f"the body ended after {producer.sent} of {size} bytes")
+
+
+@implementer(IPushProducer)
+@define(eq=False)
+class _Producer:
+    """What the channel pauses while its buffer is full, and stops when the client goes away."""
+
+    request: Request
+    sent: int = 0
+    stopped: bool = False
+    _paused: bool = False
+    _waiting: Deferred[None] | None = None
+    _sent_then: int = -1
+    _watch: IDelayedCall | None = field(default=None, repr=False)
+
+    def pauseProducing(self) -> None:
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        self._paused = False
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None and not waiting.called:
+            waiting.callback(None)
+
+    def stopProducing(self) -> None:
+        self.stopped = True
+        self.resumeProducing()
+
+    def write(self, piece: bytes) -> None:
+        self.sent += len(piece)
+        write(self.request, piece)
+
+    async def room(self) -> None:
+        """Wait until the client has taken what was written, or has gone."""
+        while self._paused and not self.stopped:
+            self._waiting = Deferred()
+            await self._waiting
+
+    def watch(self) -> None:
+        """Cut off a client that took nothing since the last look."""
+        if self._paused and self.sent == self._sent_then:
+            abort(self.request)
+            return
+        self._sent_then = self.sent
+        # the clock that Twisted gives to each channel; a channel of a test may have none
+        later: Callable[..., IDelayedCall] | None = getattr(self.request.channel, "callLater", None)
+        if later is not None:
+            self._watch = later(PATIENCE, self.watch)
+
+    def close(self) -> None:
+        if self._watch is not None and self._watch.active():
+            self._watch.cancel()
+        if self.request.channel is not None:
+            self.request.unregisterProducer()  # type: ignore[no-untyped-call]

@@ -1,0 +1,186 @@
+"""Answers: files, pages and redirects, written into a request.
+
+Nothing here finishes the request: whoever renders it (Klein) does, once the coroutine has returned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from twisted.internet.defer import CancelledError
+from twisted.web.http import Request
+
+from pypid.core.errors import Missing, StorageDown
+from pypid.core.model import Span
+from pypid.flow import BytesBody
+from pypid.ports import Body
+from pypid.web.conditional import Validators, Verdict, judge
+from pypid.web.finished import FinishedPage
+from pypid.web.heads import Download, Head, body_head, download_head, page_head, preflight_head
+from pypid.web.negotiation import choose_encoding
+from pypid.web.pour import pour, write
+from pypid.web.ranges import Unsatisfiable, still_the_same, wanted
+
+BodyOf = Callable[[Span | None], Awaitable[Body]]
+"""Opens the bytes, or a part of them; raises `Missing` or `StorageDown` where they cannot be read."""
+
+SMALL = 1 << 16
+"""Bytes that are gathered and written at once, with the head, in place of being poured."""
+
+_CONDITIONS = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range", "range")
+
+
+async def send_file(request: Request, what: Download, body_of: BodyOf, *, restricted: bool = False) -> None:
+    """Answer GET and HEAD for bytes that never change: 200, 206, 304, 412 or 416.
+
+    The bytes are opened, and the first of them read, before the head is written: raises `StorageDown` while an error can still
+    be sent. From then on a failure closes the connection at once (see `pour`). `restricted`: not everyone may read it.
+    """
+    asked = conditions_of(request)
+    validators = Validators(what.etag, what.modified)
+    head = download_head(what, restricted=restricted)
+    match judge(asked, validators):
+        case Verdict.NOT_MODIFIED:
+            return _without_body(request, 304, head)
+        case Verdict.FAILED:
+            return _without_body(request, 412, ((b"Content-Length", b"0"),))
+        case Verdict.SEND:
+            pass
+    if request.method == b"HEAD":  # a Range has a meaning for GET only
+        await _prove(what, body_of)
+        return _begin(request, what, None, head)
+    part = wanted(asked.get("range"), what.size) if still_the_same(asked.get("if-range"), validators) else None
+    if isinstance(part, Unsatisfiable):
+        whole = b"bytes */%d" % what.size
+        return _without_body(request, 416, ((b"Content-Range", whole), (b"Content-Length", b"0"), (b"Accept-Ranges", b"bytes")))
+    return await _send_bytes(request, what, part, head, body_of)
+
+
+async def send_text(request: Request, data: bytes, what: Download, *, restricted: bool = False) -> None:
+    """As `send_file`, for bytes that are in memory (core metadata, a signature)."""
+
+    async def part_of(span: Span | None) -> Body:
+        return BytesBody(data if span is None else data[span.start : span.stop])
+
+    await send_file(request, what, part_of, restricted=restricted)
+
+
+async def send_page(request: Request, finished: FinishedPage, *, serial: int | None = None, restricted: bool = False) -> None:
+    """Answer GET and HEAD for a page, gzipped where the client takes it: 200, 304 or 412.
+
+    `serial`: the catalog's, for ``X-PyPI-Last-Serial``. `restricted`: not everyone may read it.
+    """
+    encoding = finished.encoding_for(choose_encoding(header_of(request, "accept-encoding")))
+    etag = finished.etag_in(encoding)
+    head = page_head(etag, serial=serial, restricted=restricted)
+    match judge(conditions_of(request), Validators(etag)):
+        case Verdict.NOT_MODIFIED:
+            return _without_body(request, 304, head)
+        case Verdict.FAILED:
+            return _without_body(request, 412, ((b"Content-Length", b"0"),))
+        case Verdict.SEND:
+            page = await finished.in_encoding(encoding)
+            set_head(request, 200, (*head, *body_head(page, encoding)))
+            write(request, page.body)
+            return None
+
+
+def preflight(request: Request, *, restricted: bool = False) -> None:
+    """Answer OPTIONS: what scripts of other sites may do (C116); nothing, if not everyone may read."""
+    _without_body(request, 204, preflight_head(restricted=restricted))
+
+
+def header_of(request: Request, name: str) -> str | None:
+    """The values of a header of the request, joined as RFC 9110, 5.3 has it; None without one."""
+    values = request.requestHeaders.getRawHeaders(name.encode("ascii"))
+    return None if values is None else b", ".join(values).decode("latin-1")
+
+
+def conditions_of(request: Request) -> dict[str, str]:
+    """The conditions of the request, by lower-case name."""
+    found = ((name, header_of(request, name)) for name in _CONDITIONS)
+    return {name: value for name, value in found if value is not None}
+
+
+def set_head(request: Request, status: int, head: Head) -> None:
+    """The status and header fields, in place of those of these names that were set before."""
+    request.setResponseCode(status)
+    for name, value in head:
+        request.responseHeaders.setRawHeaders(name, [value])
+
+
+def _without_body(request: Request, status: int, head: Head) -> None:
+    set_head(request, status, head)
+    request.responseHeaders.removeHeader(b"Content-Type")  # Twisted's default
+    write(request, b"")
+
+
+def _begin(request: Request, what: Download, span: Span | None, head: Head) -> None:
+    """The head of a 200 or 206, followed by nothing yet."""
+    length = what.size if span is None else span.stop - span.start
+    body = ((b"Content-Type", what.content_type.encode("latin-1")), (b"Content-Length", b"%d" % length))
+    if span is None:
+        set_head(request, 200, (*head, *body))
+    else:
+        set_head(request, 206, (*head, *body, (b"Content-Range", b"bytes %d-%d/%d" % (span.start, span.stop - 1, what.size))))
+    if request.method == b"HEAD":
+        write(request, b"")
+
+
+async def _send_bytes(request: Request, what: Download, span: Span | None, head: Head, body_of: BodyOf) -> None:
+    size = what.size if span is None else span.stop - span.start
+    body = await _open(body_of, span)
+    pieces = aiter(body)
+    try:
+        first = await _first(pieces, size)
+        if request.channel is None:  # the client went away meanwhile
+            raise CancelledError()
+        _begin(request, what, span, head)
+        if size <= SMALL:
+            write(request, first)
+        else:
+            await pour(request, first, pieces, size)
+    finally:
+        await _close(pieces)
+        await body.aclose()
+
+
+async def _prove(what: Download, body_of: BodyOf) -> None:
+    """Make sure that the bytes are there, for HEAD. One byte is asked for, so that a store far away does not send them all."""
+    body = await _open(body_of, Span(0, 1) if what.size > 1 else None)
+    await body.aclose()
+
+
+async def _open(body_of: BodyOf, span: Span | None) -> Body:
+    try:
+        return await body_of(span)
+    except Missing as error:
+        raise _bytes_are_gone() from error
+
+
+async def _first(pieces: AsyncIterator[bytes], size: int) -> bytes:
+    """The first piece; of a small body all of it, checked."""
+    try:
+        first = await anext(pieces, b"")
+        if size > SMALL:
+            return first
+        while more := await anext(pieces, b""):
+            first += more
+            if len(first) > size:
+                break
+    except (Missing, EOFError) as error:
+        raise _bytes_are_gone() from error
+    if len(first) != size:
+        raise _bytes_are_gone()
+    return first
+
+
+def _bytes_are_gone() -> StorageDown:
+    return StorageDown("the bytes of this file are missing or damaged.")
+
+
+async def _close(pieces: AsyncIterator[bytes]) -> None:
+    """Close an async generator by hand: Twisted does not."""
+    close = getattr(pieces, "aclose", None)
+    if close is not None:
+        await close()
