@@ -1,0 +1,211 @@
+"""The clients that live tests drive, each in a virtual environment of its own below ``.clients/`` (not in git).
+
+`client("twine")` is the path of its executable. The first call makes the environment, others and later runs find it;
+``python -m tests.live.clients`` makes them all. What cannot be had is a skipped test that names it. Where the environment says
+CI, only a Python that the machine lacks may be skipped; a client that cannot be installed is a failure.
+"""
+
+import fcntl
+import functools
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+from unittest import SkipTest
+
+from attrs import frozen
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+CLIENTS: Final = ROOT / ".clients"
+INSTALL_TIMEOUT: Final = 600.0
+"""Seconds that one installation may take."""
+
+OURS: Final = f"{sys.version_info[0]}.{sys.version_info[1]}"
+
+
+@frozen
+class Client:
+    """What is installed, on which Python (the first of these that the machine has), and which executable is wanted."""
+
+    executable: str
+    requirements: tuple[str, ...]
+    pythons: tuple[str, ...] = (OURS,)
+
+
+TABLE: Final[dict[str, Client]] = {
+    "uv": Client("uv", ("uv==0.13.9",)),
+    "twine": Client("twine", ("twine==7.0.0",)),
+    "twine-6.1": Client("twine", ("twine==6.1.0",)),
+    "poetry": Client("poetry", ("poetry==2.5.1",)),
+    "pdm": Client("pdm", ("pdm[locked]==2.29.3",), ("3.12", "3.13")),
+    "flit": Client("flit", ("flit==4.2.0",)),
+    "hatch": Client("hatch", ("hatch==1.18.2",)),
+    "pypi-simple": Client("python", ("pypi-simple==1.8.0",)),  # a library: its Python
+    "bandersnatch": Client("bandersnatch", ("bandersnatch==6.8.0",)),
+    # pip: "pip-9" and so on; each on a Python of its time
+    "pip-9-on-2.7": Client("pip", ("pip==9.0.3", "setuptools==44.1.1", "wheel==0.37.1"), ("2.7",)),
+    "pip-9-on-3.6": Client("pip", ("pip==9.0.3", "setuptools==59.6.0", "wheel==0.37.1"), ("3.6",)),
+    "pip-20-on-2.7": Client("pip", ("pip==20.3.4", "setuptools==44.1.1", "wheel==0.37.1"), ("2.7",)),
+    "pip-20-on-3.8": Client("pip", ("pip==20.3.4",), ("3.8", "3.7", "3.9")),
+    "pip-23-on-3.9": Client("pip", ("pip==23.0.1",), ("3.9", "3.10")),
+    "pip-23-on-3.11": Client("pip", ("pip==23.0.1",), ("3.11",)),  # what Debian 12 has
+    "pip-on-3.11": Client("pip", ("pip==26.3",), ("3.11",)),
+    "pip-on-3.12": Client("pip", ("pip==26.3",), ("3.12",)),
+    "pip-on-3.13": Client("pip", ("pip==26.3",), ("3.13",)),
+    # `setup.py upload`: the Python that runs it
+    "setup.py-on-2.7": Client("python", ("setuptools==44.1.1", "wheel==0.37.1"), ("2.7",)),
+    "setup.py-on-3.6": Client("python", ("setuptools==59.6.0", "wheel==0.37.1"), ("3.6",)),
+    "setup.py-on-3.11": Client("python", ("setuptools==68.2.2", "wheel==0.45.1"), ("3.11",)),
+    # makes the environments of Pythons that have no venv, or one too old
+    "virtualenv": Client("virtualenv", ("virtualenv==20.21.1", "setuptools<80"), ("3.11", "3.10", "3.9", "3.8")),
+}
+
+
+class Unavailable(Exception):
+    """A client that should be installable here and is not; the text says what failed."""
+
+
+def client(name: str) -> Path:
+    """The executable of `name` (a key of `TABLE`), made on the first use.
+
+    Raises `unittest.SkipTest` when its Python is not on this machine or, outside CI, when it cannot be installed; `Unavailable`
+    when that happens in CI.
+    """
+    wanted = TABLE[name]
+    python = next((found for version in wanted.pythons if (found := pythons().get(version))), None)
+    if python is None:
+        raise SkipTest(f"{name}: no Python {' or '.join(wanted.pythons)} on this machine")
+    try:
+        return _made(name, wanted, python) / "bin" / wanted.executable
+    except Unavailable as error:
+        if in_ci():
+            raise
+        raise SkipTest(str(error)) from error
+
+
+def in_ci() -> bool:
+    """Whether a missing part is a failure."""
+    return bool(os.environ.get("CI"))
+
+
+@functools.cache
+def pythons() -> dict[str, Path]:
+    """The Pythons of this machine by version ("2.7", "3.11"), from PATH and pyenv; each has answered."""
+    places = [*os.environ.get("PATH", "").split(os.pathsep), *map(str, sorted(Path.home().glob(".pyenv/versions/*/bin")))]
+    found = {OURS: Path(getattr(sys, "_base_executable", sys.executable))}
+    for place in places:
+        if Path(place).name == "shims" or place == str(Path(sys.executable).parent):
+            continue  # pyenv's shims stand for what pyenv has; our own environment is not a Python to build on
+        for path in sorted(Path(place).glob("python[23].*")):
+            version = path.name.removeprefix("python")
+            if re.fullmatch(r"[23]\.\d+", version) and version not in found and _version(path) == version:
+                found[version] = path
+    return found
+
+
+def _version(python: Path) -> str:
+    code = "import sys, zlib; sys.stdout.write('%d.%d' % sys.version_info[:2])"
+    try:
+        return subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=30, check=False).stdout
+    except OSError:
+        return ""
+
+
+def _made(name: str, wanted: Client, python: Path) -> Path:
+    folder = CLIENTS / name
+    stamp = folder / "made"
+    recipe = "\n".join([str(python), *wanted.requirements])
+    with _locked(name):
+        if stamp.is_file() and stamp.read_text() == recipe and (folder / "bin" / wanted.executable).exists():
+            return folder
+        shutil.rmtree(folder, ignore_errors=True)
+        if not _with_uv(folder, python, wanted.requirements):
+            shutil.rmtree(folder, ignore_errors=True)
+            _with_pip(folder, python, wanted.requirements)
+        stamp.write_text(recipe)
+    return folder
+
+
+@contextmanager
+def _locked(name: str) -> Iterator[None]:
+    CLIENTS.mkdir(exist_ok=True)
+    with (CLIENTS / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # trial -j: two processes may want the same client
+        yield
+
+
+def _with_uv(folder: Path, python: Path, requirements: tuple[str, ...]) -> bool:
+    """Ten times as fast as pip. False without uv, or where it cannot (old Pythons, a registry that it misses)."""
+    uv = Path(sys.executable).with_name("uv")
+    if not uv.exists() or python.name in ("python2.7", "python3.6", "python3.7"):
+        return False
+    environ = {**os.environ, "UV_NO_CONFIG": "1", "UV_PYTHON_DOWNLOADS": "never", "UV_LINK_MODE": "copy", **_registry()}
+    into = folder / "bin" / "python"
+    steps: tuple[tuple[str | Path, ...], ...] = (
+        (uv, "venv", "--quiet", "--python", python, folder),
+        (uv, "pip", "install", "--quiet", "--python", into, *requirements),
+    )
+    return all(_run(step, environ).returncode == 0 for step in steps)
+
+
+@functools.cache
+def _registry() -> dict[str, str]:
+    """Where pip is told to look, in uv's words: uv reads none of pip's configuration."""
+    listed = _run([sys.executable, "-m", "pip", "config", "list"], dict(os.environ)).stdout
+    options = {key.partition(".")[2].lstrip("."): value for key, value in re.findall(r"^(\S+)='(.*)'$", listed, re.MULTILINE)}
+    known = {"index-url": "UV_DEFAULT_INDEX", "cert": "SSL_CERT_FILE"}
+    return {variable: options[key] for key, variable in known.items() if key in options}
+
+
+def _with_pip(folder: Path, python: Path, requirements: tuple[str, ...]) -> None:
+    environ = dict(os.environ)
+    if python.name in ("python2.7", "python3.6"):
+        making: tuple[str | Path, ...] = (client("virtualenv"), "--quiet", "--python", python, folder)
+    else:
+        making = (python, "-m", "venv", folder)
+    pip = (folder / "bin" / "python", "-m", "pip", "--disable-pip-version-check")
+    for step in (making, (*pip, "install", "--quiet", *requirements)):
+        done = _run(step, environ)
+        if done.returncode:
+            last = (done.stderr or done.stdout).strip().splitlines()[-3:]
+            raise Unavailable(f"{folder.name} cannot be installed: " + " / ".join(last))
+
+
+def _run(command: Sequence[str | Path], environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            env=environ,
+            timeout=INSTALL_TIMEOUT,
+            check=False,
+            cwd="/",
+        )
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 1, "", f"no end after {INSTALL_TIMEOUT:.0f} s")
+
+
+def main() -> None:
+    """Make all of them; say by name what could not be had. Exits with 1 when that is a failure (CI)."""
+    failed = []
+    for name in TABLE:
+        try:
+            client(name)
+        except SkipTest as reason:
+            print(f"not here: {reason}")
+        except Unavailable as reason:
+            failed.append(str(reason))
+    print(f"{len(TABLE)} clients wanted; they are in {CLIENTS.relative_to(ROOT)}/")
+    if failed:
+        sys.exit("\n".join(failed))
+
+
+if __name__ == "__main__":
+    main()
