@@ -49,7 +49,10 @@ class BadFilename(PypidError):
 
 @define
 class ConfigProblem:
-    """One thing wrong with the configuration; `str` gives one line: where, what was read, what is allowed."""
+    """One thing wrong with the configuration; `str` gives one line: where, what was read, what is allowed.
+
+    `section` is empty for what concerns the file, or the environment, as a whole.
+    """
 
     where: str
     line: int | None
@@ -59,8 +62,8 @@ class ConfigProblem:
 
     def __str__(self) -> str:
         place = self.where if self.line is None else f"{self.where}:{self.line}"
-        name = f"[{self.section}]" + (f" {self.key}" if self.key else "")
-        return f"{place}: {name}: {self.message}"
+        name = " ".join(part for part in (f"[{self.section}]" if self.section else "", self.key) if part)
+        return ": ".join(part for part in (place, name, self.message) if part)
 
 
 @define
@@ -123,6 +126,16 @@ class BadRequest(PypidError):
 
     def text(self) -> str:
         return self.reason
+
+
+@define
+class NotAcceptable(PypidError):
+    """None of the representations that the client accepts is to be had: HTTP 406."""
+
+    offered: Sequence[str]
+
+    def text(self) -> str:
+        return f"None of the formats that were asked for can be had here. There are: {', '.join(self.offered)}."
 
 
 @define

@@ -20,6 +20,24 @@ class Action(Enum):
     ADMIN = "administer this index"
 
 
+WORDS = frozenset({"everyone", "authenticated", "admins", "nobody"})
+"""What stands for many in a list of principals, and so cannot be the name of a user or a group."""
+
+
+def account_name(text: str) -> str:
+    """`text`, if a user or a group can be called so; else raises `ValueError` with the reason.
+
+    A colon would cut HTTP Basic credentials (RFC 7617) and ``group:team``; ``=``, ``;`` and white space cut the configuration.
+    """
+    if not text:
+        raise ValueError("a name of a user or group cannot be empty")
+    if text in WORDS:
+        raise ValueError(f"{text!r} stands for many, so no user or group can be called so")
+    if any(character in ":=;" or character.isspace() or not character.isprintable() for character in text):
+        raise ValueError("a name of a user or group has no : = ; white space or control characters")
+    return text
+
+
 @frozen
 class Credential:
     """What a client sent to prove who it is. The password is in no repr."""
@@ -49,6 +67,29 @@ class Principals:
     admins: bool = False
     users: frozenset[str] = frozenset()
     groups: frozenset[str] = frozenset()
+
+    @classmethod
+    def parse(cls, text: str) -> Principals:
+        """From the words of the configuration, with white space between them; raises `ValueError` with the reason.
+
+        ``everyone``, ``authenticated``, ``admins``, ``nobody`` (alone), ``group:team``, ``user:alice``; a bare name is a user.
+        """
+        words = text.split()
+        if "nobody" in words and len(words) > 1:
+            raise ValueError("'nobody' stands alone")
+        users = {account_name(word.removeprefix("user:")) for word in words if word not in WORDS and word[:6] != "group:"}
+        return cls(
+            everyone="everyone" in words,
+            authenticated="authenticated" in words,
+            admins="admins" in words,
+            users=frozenset(users),
+            groups=frozenset(account_name(word.removeprefix("group:")) for word in words if word.startswith("group:")),
+        )
+
+    def text(self) -> str:
+        """As the configuration spells them; `parse` reads it back."""
+        named = [word for word in ("everyone", "authenticated", "admins") if getattr(self, word)]
+        return " ".join([*named, *sorted(self.users), *(f"group:{group}" for group in sorted(self.groups))]) or "nobody"
 
     def include(self, who: Identity) -> bool:
         """Whether `who` is one of them."""

@@ -1,0 +1,261 @@
+"""The configuration: INI text and environment -> `Config`, or all the problems at once.
+
+Nothing is read here: the text, the environment and a function that reads files come in as arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
+from pathlib import PurePosixPath
+from types import MappingProxyType
+from typing import Any
+
+from attrs import define, field, frozen
+
+from pypid.core import environment, ini
+from pypid.core.errors import BadConfig, ConfigProblem, shortened
+from pypid.core.ini import Entry, printable
+from pypid.core.judging import is_open, nearest, value_of
+from pypid.core.permissions import Principals, account_name
+from pypid.core.settings import (
+    FREE,
+    ISSUER,
+    NOT_YET,
+    SECTIONS,
+    AccessSettings,
+    CacheSettings,
+    IssuerSettings,
+    Key,
+    LdapSettings,
+    LogSettings,
+    PublishSettings,
+    RemoteSettings,
+    ServerSettings,
+    StorageSettings,
+    UpstreamSettings,
+    keys,
+)
+from pypid.core.values import USER, parse_hash, several, without_userinfo
+
+_NONE: Mapping[str, Any] = MappingProxyType({})
+
+
+@frozen(kw_only=True)
+class Config:
+    """The configuration, checked. `Config()` is what holds when nothing is said."""
+
+    server: ServerSettings = ServerSettings()
+    storage: StorageSettings = StorageSettings()
+    cache: CacheSettings = CacheSettings()
+    upstream: UpstreamSettings = UpstreamSettings()
+    access: AccessSettings = AccessSettings()
+    ldap: LdapSettings = LdapSettings()
+    remote: RemoteSettings = RemoteSettings()
+    publish: PublishSettings = PublishSettings()
+    log: LogSettings = LogSettings()
+    users: Mapping[str, str] = field(default=_NONE, repr=lambda users: f"<{len(users)} users>")
+    """Password hashes by name of user; in no repr."""
+    groups: Mapping[str, tuple[str, ...]] = _NONE
+    """Members by name of group."""
+    projects: Mapping[str, str] = _NONE
+    """The rules of projects, as the file spells them."""
+    issuers: Mapping[str, IssuerSettings] = _NONE
+    """By the name after ``issuer:``."""
+    source: str = "pypid.ini"
+    """The name of the file it came from."""
+    origins: Mapping[tuple[str, str], str] = field(default=_NONE, repr=False, eq=False)
+    """Where the value of (section, key) was found, if it was: ``file:line`` or the name of an environment variable."""
+
+    def path(self, text: str) -> str:
+        """A path of the configuration as seen from where `source` is seen: relative ones begin at the file's folder."""
+        return str(PurePosixPath(self.source).parent / text)
+
+
+def parse(
+    text: bytes | str,
+    *,
+    filename: str,
+    environ: Mapping[str, str] = MappingProxyType({}),
+    read_file: Callable[[str], str] = environment.no_files,
+    not_yet: AbstractSet[str] = NOT_YET,
+) -> Config:
+    """The configuration that the INI `text` and the ``PYPID_*`` variables of `environ` say together.
+
+    `filename` is for messages, and where relative paths begin. `read_file` gives the text of the file that a ``PYPID_..._FILE``
+    variable names (it may raise `OSError` and `ValueError`). `not_yet` are the capabilities to refuse. Raises `BadConfig`
+    with all problems, nothing else.
+    """
+    document = ini.read(text, filename)
+    judge = _Judge(filename, not_yet, list(document.problems))
+    judge.names(document)
+    found = {name: dict(section.entries) for name, section in document.sections.items()}
+    said, problems = environment.read(environ, (name for name in found if name.startswith(ISSUER)), read_file)
+    judge.problems.extend(problems)
+    for (section, key), entry in said.items():
+        found.setdefault(section, {})[key] = entry  # the environment wins
+    config = judge.config(found)
+    if judge.problems:
+        in_file = sorted((p for p in judge.problems if p.where == filename), key=lambda problem: problem.line or 0)
+        raise BadConfig((*in_file, *(p for p in judge.problems if p.where != filename)))
+    return config
+
+
+@define
+class _Judge:
+    """Makes a `Config` of what was found, and collects what is wrong with it."""
+
+    filename: str
+    not_yet: AbstractSet[str]
+    problems: list[ConfigProblem]
+    origins: dict[tuple[str, str], str] = field(factory=dict)
+
+    def problem(self, section: str, key: str | None, entry: Entry | None, message: str) -> None:
+        where, line = (entry.where, entry.line) if entry else (self.filename, None)
+        self.problems.append(ConfigProblem(where, line, printable(section), key and printable(key), message))
+
+    def names(self, document: ini.Document) -> None:
+        """Find the sections and keys of the file that nobody knows."""
+        for name, section in document.sections.items():
+            here = Entry("", self.filename, section.line)
+            if name in FREE:
+                continue
+            if name.startswith(ISSUER):
+                if len(name.split(maxsplit=1)) != 1 or name == ISSUER or not name.isprintable():
+                    self.problem(name, None, here, "a name without white space follows the colon, as in [issuer:github]")
+                declared = keys(IssuerSettings)
+            elif name in SECTIONS:
+                declared = keys(SECTIONS[name])
+            else:
+                sections = [*SECTIONS, *FREE, ISSUER + "github"]
+                advice = nearest(name, sections, "[{}]") or f"; known: {' '.join(f'[{known}]' for known in sections)}"
+                self.problem(name, None, here, f"unknown section{advice}")
+                continue
+            for key, entry in section.entries.items():
+                if key not in declared:
+                    self.problem(name, key, entry, f"unknown key{self._elsewhere(key, declared)}")
+
+    def _elsewhere(self, key: str, declared: Mapping[str, Key]) -> str:
+        homes = [f"[{name}]" for name, section in SECTIONS.items() if key in keys(section)]
+        if homes:
+            return f"; it belongs to {' or '.join(homes)}"
+        return nearest(key, declared) or f"; known: {' '.join(declared)}"
+
+    def config(self, found: Mapping[str, Mapping[str, Entry]]) -> Config:
+        sections = {name: self._section(name, section, found.get(name, {})) for name, section in SECTIONS.items()}
+        config = Config(
+            **sections,
+            users=self._free("users", found, parse_hash),
+            groups=self._free("groups", found, several(USER).parse),
+            projects=self._free("projects", found, _right),
+            issuers=MappingProxyType(
+                {
+                    name.removeprefix(ISSUER): self._section(name, IssuerSettings, entries)
+                    for name, entries in found.items()
+                    if name.startswith(ISSUER)
+                }
+            ),
+            source=self.filename,
+            origins=MappingProxyType(self.origins),
+        )
+        self._together(config, found)
+        return config
+
+    def _section(self, name: str, section: type[Any], entries: Mapping[str, Entry]) -> Any:
+        given = {}
+        for key, declared in keys(section).items():
+            entry = entries.get(key)
+            if entry is None or not entry.text.strip():
+                continue
+            try:
+                given[key] = value_of(declared, entry.text.strip(), self.not_yet)
+                self.origins[name, key] = entry.origin
+            except ValueError as error:
+                self.problem(name, key, entry, str(error))
+        return section(**given)
+
+    def _free(self, name: str, found: Mapping[str, Mapping[str, Entry]], read: Callable[[str], Any]) -> Mapping[str, Any]:
+        entries = found.get(name, {})
+        if entries and FREE[name] in self.not_yet:
+            first = next(iter(entries.values()))
+            self.problem(name, None, first, "the section is not part of this version of pypid yet; leave it empty")
+            return _NONE
+        given = {}
+        for key, entry in entries.items():
+            shown = key.partition(":")[0]  # somebody may have written alice:password
+            try:
+                if name != "projects":
+                    account_name(key)
+                given[key] = read(entry.text.strip())
+                self.origins[name, key] = entry.origin
+            except ValueError as error:
+                self.problem(name, shown, entry, str(error))
+        return MappingProxyType(given)
+
+    def _together(self, config: Config, found: Mapping[str, Mapping[str, Entry]]) -> None:
+        """What must fit together; only values that are good by themselves are looked at."""
+        pair = [found.get("server", {}).get(key) for key in ("tls_certificate", "tls_key")]
+        given = [entry for entry in pair if entry is not None and entry.text.strip()]
+        if len(given) == 1:
+            missing = "tls_key" if given[0] is pair[0] else "tls_certificate"
+            self.problem("server", missing, given[0], "tls_certificate and tls_key belong together; set both or none")
+        for name in ("server", "access"):
+            for key, principals in ((key, getattr(getattr(config, name), key)) for key in keys(SECTIONS[name])):
+                if isinstance(principals, Principals):
+                    self._groups(name, key, principals.groups - config.groups.keys(), found)
+
+    def _groups(self, name: str, key: str, unknown: AbstractSet[str], found: Mapping[str, Mapping[str, Entry]]) -> None:
+        if unknown:
+            why = "which are not part of this version of pypid yet" if "groups" in self.not_yet else "which has no such group"
+            listed = ", ".join(sorted(f"group:{group}" for group in unknown))
+            self.problem(name, key, found[name][key], f"{shortened(listed)} would come from [groups], {why}")
+
+
+def _right(text: str) -> str:
+    if text not in ("r", "rw"):
+        raise ValueError(f"{shortened(text)!r} was read; allowed: r, rw")
+    return text
+
+
+# --- in words -------------------------------------------------------------------------------------------------
+
+SET = "(set)"
+"""What stands for a secret that is set."""
+_ORIGIN_COLUMN = 48
+
+
+def describe(config: Config, *, not_yet: AbstractSet[str] = NOT_YET) -> str:
+    """The configuration in force, as INI text: each value with where it came from, secrets and hashes as ``(set)``.
+
+    Keys of capabilities that this version does not have are left out.
+    """
+    parts = []
+    for name in SECTIONS:
+        parts.append(_lines(config, name, getattr(config, name), not_yet))
+        if name == "access":
+            parts.extend(_free_lines(config, free) for free, needs in FREE.items() if needs not in not_yet)
+    parts.extend(_lines(config, ISSUER + name, issuer, not_yet) for name, issuer in config.issuers.items())
+    return "\n".join("\n".join(part) + "\n" for part in parts if len(part) > 1)
+
+
+def _lines(config: Config, name: str, section: Any, not_yet: AbstractSet[str]) -> list[str]:
+    opened = {key: declared for key, declared in keys(type(section)).items() if is_open(declared, not_yet)}
+    return [f"[{name}]", *(_line(config, name, key, _text(it, getattr(section, key))) for key, it in opened.items())]
+
+
+def _free_lines(config: Config, name: str) -> list[str]:
+    given: Mapping[str, Any] = getattr(config, name)
+    texts = {
+        key: SET if name == "users" else value if isinstance(value, str) else " ".join(value) for key, value in given.items()
+    }
+    return [f"[{name}]", *(_line(config, name, printable(key), text) for key, text in texts.items())]
+
+
+def _line(config: Config, section: str, key: str, text: str) -> str:
+    return f"{f'{key} = {text}':<{_ORIGIN_COLUMN}} ; {printable(config.origins.get((section, key), 'default'))}"
+
+
+def _text(key: Key, value: Any) -> str:
+    if value == key.kind.parse(key.default):
+        return key.default
+    return SET if key.secret else without_userinfo(str(key.kind.show(value)))

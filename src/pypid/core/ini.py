@@ -1,0 +1,174 @@
+"""INI text -> sections of keys, each with its line, and everything that is wrong with the text.
+
+The dialect is configparser's, with ``delimiters=('=',)``, ``comment_prefixes=('#', ';')``,
+``inline_comment_prefixes=(';',)``, no interpolation, no default section and case-sensitive names (a test compares the two).
+configparser itself knows no line numbers and stops at the first duplicate, so that it cannot say all problems at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from attrs import define, field, frozen
+
+from pypid.core.errors import ConfigProblem
+
+_INLINE_COMMENT = re.compile(r"(?:^|(?<=\s));")
+_COLON_AS_DELIMITER = re.compile(r"(?P<key>[A-Za-z_]+)\s*:")
+
+
+@frozen
+class Entry:
+    """What was read for one key: its text (lines joined by newlines; it may be secret), and where.
+
+    `where` is the name of a file, with the key's line (from 1), or of an environment variable.
+    """
+
+    text: str = field(repr=False)
+    where: str
+    line: int | None = None
+
+    @property
+    def origin(self) -> str:
+        """Where it was found, in words."""
+        return self.where if self.line is None else f"{self.where}:{self.line}"
+
+
+@frozen
+class Section:
+    """A section: the line of its header, from 1, and its keys as they are spelled."""
+
+    line: int
+    entries: Mapping[str, Entry]
+
+
+@frozen
+class Document:
+    """All the sections of a text, by name, and what is wrong with it. No problem's text shows a value."""
+
+    sections: Mapping[str, Section]
+    problems: tuple[ConfigProblem, ...]
+
+
+def read(text: bytes | str, filename: str) -> Document:
+    """Read an INI text; `filename` is for messages. Bytes are UTF-8; a byte order mark is passed over. Never raises."""
+    undecodable: list[int] = []
+    if isinstance(text, bytes):
+        if text.startswith((b"\xff\xfe", b"\xfe\xff")):
+            return _unusable(filename, "the file is UTF-16; save it as UTF-8")
+        undecodable = list(_undecodable(text))
+        text = text.decode("utf-8", "replace")
+    if "\0" in text:
+        return _unusable(filename, "there are NUL characters in it, so this is no text file; name an INI file in UTF-8")
+    reader = _Reader(filename)
+    for number in undecodable:
+        reader.problem(number, "this line is not UTF-8; save the file as UTF-8")
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    for number, line in enumerate(text.split("\n"), start=1):
+        reader.take(number, line)
+    return reader.document()
+
+
+def _unusable(filename: str, reason: str) -> Document:
+    return Document({}, (ConfigProblem(filename, None, "", None, reason),))
+
+
+def _undecodable(text: bytes) -> Iterator[int]:
+    for number, line in enumerate(text.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n"), start=1):
+        try:
+            line.decode()
+        except UnicodeDecodeError:
+            yield number
+
+
+@define
+class _Open:
+    """The key whose value may go on in the next line."""
+
+    line: int
+    indent: int
+    parts: list[str]
+
+
+@define
+class _Reader:
+    filename: str
+    _sections: dict[str, tuple[int, dict[str, _Open]]] = field(factory=dict)
+    _section: str | None = None
+    _key: _Open | None = None
+    _problems: list[ConfigProblem] = field(factory=list)
+    _headless: bool = False
+
+    def problem(self, line: int, message: str, key: str | None = None) -> None:
+        self._problems.append(ConfigProblem(self.filename, line, printable(self._section or ""), key, message))
+
+    def document(self) -> Document:
+        sections = {name: Section(line, self._entries(keys)) for name, (line, keys) in self._sections.items()}
+        return Document(sections, tuple(self._problems))
+
+    def _entries(self, keys: Mapping[str, _Open]) -> Mapping[str, Entry]:
+        return {key: Entry("\n".join(value.parts).rstrip(), self.filename, value.line) for key, value in keys.items()}
+
+    def take(self, number: int, line: str) -> None:
+        comment = _comment(line)
+        content = line[:comment].strip()
+        if not content:
+            if comment is None and self._key is not None:
+                self._key.parts.append("")
+            return
+        indent = len(line) - len(line.lstrip())
+        if self._key is not None and indent > self._key.indent:
+            self._key.parts.append(content)
+            return
+        self._key = None
+        if content.startswith("["):
+            self._header(number, content)
+        elif self._section is None:
+            if not self._headless:
+                self.problem(number, "there is no [section] above this line; begin with one, like [server]")
+            self._headless = True
+        else:
+            self._entry(number, indent, content)
+
+    def _header(self, number: int, content: str) -> None:
+        if not content.endswith("]") or len(content) < 3:
+            self.problem(number, "a line that begins with [ must be a section and end with ], like [server]")
+            return
+        self._section = content[1:-1]
+        if self._section in self._sections:
+            first = self._sections[self._section][0]
+            self.problem(number, f"the section is already in line {first}; put its keys together there")
+        else:
+            self._sections[self._section] = (number, {})
+
+    def _entry(self, number: int, indent: int, content: str) -> None:
+        assert self._section is not None
+        key, delimiter, value = content.partition("=")
+        key = key.rstrip()
+        if not delimiter or not key:
+            # Nothing of the line is shown: "secret_key: AKIA..." is a likely slip.
+            colon = _COLON_AS_DELIMITER.match(content)
+            advice = " (between key and value stands =, not :)" if colon else ""
+            self.problem(number, f"the line is neither [section] nor key = value{advice}; comments begin with ; or #")
+            return
+        self._key = _Open(number, indent, [value.strip()])
+        keys = self._sections[self._section][1]
+        if key in keys:
+            self.problem(number, f"the key is already in line {keys[key].line}; remove one of the two", printable(key))
+        else:
+            keys[key] = self._key
+
+
+def _comment(line: str) -> int | None:
+    """Where the comment of the line begins, if it has one."""
+    if line.lstrip().startswith(("#", ";")):
+        return 0
+    inline = _INLINE_COMMENT.search(line)
+    return inline.start() if inline else None
+
+
+def printable(text: str, most: int = 120) -> str:
+    """`text` fit for one line of a terminal or a log: cut, and what is not printable escaped."""
+    cut = text if len(text) <= most else text[:most] + "..."
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in cut)

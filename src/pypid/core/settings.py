@@ -1,0 +1,328 @@
+"""The table of the configuration: every section and key, declared once.
+
+From these declarations come parsing, `pypid check-config` and docs/configuration. A field of a class below is a key: its kind,
+the text of its default, one line of documentation (reStructuredText), whether it is secret, and which capability it needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+import attrs
+from attrs import field, frozen
+
+from pypid.core import values
+from pypid.core.choices import (
+    AccessStore,
+    Addressing,
+    CatalogStore,
+    Encryption,
+    Level,
+    Linking,
+    LogFormat,
+    Mode,
+    Registration,
+    Store,
+    Tls,
+)
+from pypid.core.permissions import Principals
+from pypid.core.values import Cooldown, Kind, choice, count, duration, optional, several, size
+
+NOT_YET = frozenset(
+    {
+        "access_sql",
+        "accounts",
+        "front_door",
+        "groups",
+        "ldap",
+        "metrics",
+        "project_rules",
+        "publish",
+        "redis",
+        "remote",
+        "s3",
+        "secret",
+        "shared_catalog",
+        "sql",
+        "trusted_publishing",
+        "upstream",
+        "upstream_mirror",
+        "upstream_redirect",
+        "workers",
+    }
+)
+"""Capabilities that the contract names and this version does not have: deleting a word here opens all that needs it."""
+
+DEFAULT_MODE = "offline"
+"""The contract's default is ``cache``; it becomes so with the first version that has an upstream."""
+
+T = TypeVar("T")
+_DECLARED = "pypid"
+
+
+@frozen
+class Key:
+    """The declaration of one key. `needs` names a capability: of the key, or of each word that may be said."""
+
+    kind: Kind[Any]
+    default: str
+    doc: str
+    secret: bool = False
+    needs: str | Mapping[str, str] = ""
+
+
+def key(kind: Kind[T], default: str, doc: str, *, secret: bool = False, needs: str | Mapping[str, str] = "") -> T:
+    """Declare a key, as a field of a section's class; the field's name is the key's."""
+    if secret:
+        shown: Any = False
+    else:
+        shown = (lambda value: repr(values.without_userinfo(kind.show(value)))) if kind.url else True
+    declared = Key(kind, default, doc, secret, needs)
+    return field(default=kind.parse(default), repr=shown, metadata={_DECLARED: declared})
+
+
+def keys(section: type[Any]) -> dict[str, Key]:
+    """The keys that a section's class declares, by name, in order."""
+    return {attribute.name: attribute.metadata[_DECLARED] for attribute in attrs.fields(section)}
+
+
+_GLOBS = several(values.GLOB)
+_TEXT = optional(values.TEXT)
+_PATH = optional(values.PATH)
+
+
+@frozen(kw_only=True)
+class ServerSettings:
+    """Where pypid listens, and how it stands towards the network."""
+
+    listen: tuple[str, ...] = key(
+        several(values.ENDPOINT),
+        "tcp:6543:interface=127.0.0.1",
+        "One or more Twisted endpoint strings, white space between them.",
+    )
+    tls_certificate: str | None = key(
+        _PATH,
+        "",
+        "PEM chain; with ``tls_key``, every tcp, tcp6 and systemd endpoint speaks TLS, unix never. Read again on change.",
+    )
+    tls_key: str | None = key(_PATH, "", "PEM private key of the certificate; read again on SIGHUP and when the files change.")
+    tls_minimum: Tls = key(choice(Tls), "1.2", "The oldest TLS version that is spoken.")
+    public_url: str | None = key(
+        optional(values.BASE_URL), "", "Base of generated absolute URLs; empty: from Host, only if it is in ``allowed_hosts``."
+    )
+    allowed_hosts: tuple[str, ...] = key(several(values.HOST), "*", "Values of Host that are answered.")
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = key(
+        several(values.NETWORK), "", "Networks whose X-Forwarded-For and X-Forwarded-Proto are believed."
+    )
+    max_upload: int = key(size(1), "4G", "The largest upload that is taken.")
+    workers: int = key(
+        count(1), "1", "Processes that share the sockets; more than 1 needs a shared catalog (sql or redis).", needs="workers"
+    )
+    front_door: bool = key(
+        values.BOOLEAN,
+        "yes",
+        "Finished pages are answered before any routing; no: all goes through the routes.",
+        needs="front_door",
+    )
+    state: str | None = key(
+        _PATH,
+        "",
+        "Folder of what pypid keeps, mode 0700; empty: ``$STATE_DIRECTORY`` (systemd), else ``var`` beside the folder of"
+        " ``etc/pypid.ini``, else ``pypid-state`` beside the file.",
+    )
+    secret: str | None = key(
+        _TEXT, "", "Key for sessions and for what is of record; made by ``pypid gen-secret``.", secret=True, needs="secret"
+    )
+    metrics: Principals = key(values.PRINCIPALS, "admins", "Who may read ``/metrics``; as ``[access] read``.", needs="metrics")
+
+
+@frozen(kw_only=True)
+class StorageSettings:
+    """Where the files lie."""
+
+    backend: Store = key(choice(Store), "files", "A folder, S3, or memory (all is gone at the end).", needs={"s3": "s3"})
+    path: str | None = key(_PATH, "", "Folder of the files; empty: ``packages`` below the state folder.")
+    bucket: str | None = key(_TEXT, "", "The S3 bucket.", needs="s3")
+    prefix: str | None = key(_TEXT, "", "What all keys in the bucket begin with.", needs="s3")
+    region: str = key(values.TEXT, "us-east-1", "The bucket's region.", needs="s3")
+    endpoint_url: str | None = key(
+        optional(values.BASE_URL), "", "Other S3 implementations; path-style is used when this is set.", needs="s3"
+    )
+    ca_certificates: str | None = key(_PATH, "", "PEM, trusted beside the system's.", needs="s3")
+    addressing: Addressing = key(choice(Addressing), "auto", "Where the bucket's name stands in URLs.", needs="s3")
+    access_key: str | None = key(_TEXT, "", "Empty: the standard AWS chain.", secret=True, needs="s3")
+    secret_key: str | None = key(_TEXT, "", "The secret that belongs to ``access_key``.", secret=True, needs="s3")
+    session_token: str | None = key(_TEXT, "", "For temporary credentials.", secret=True, needs="s3")
+    redirect: bool = key(values.BOOLEAN, "yes", "yes: 302 to a signed URL; no: stream through pypid.", needs="s3")
+    expire_after: timedelta = key(
+        duration("1s", "7d"), "1d", "How long a signed URL is valid; less where the credentials end earlier.", needs="s3"
+    )
+    buffer_time: timedelta = key(duration(), "5m", "A signed URL is forgotten this long before it expires.", needs="s3")
+    server_side_encryption: Encryption | None = key(
+        optional(choice(Encryption)), "", "S3's server-side encryption.", needs="s3"
+    )
+    kms_key_id: str | None = key(_TEXT, "", "The KMS key, with ``aws:kms``.", needs="s3")
+    storage_class: str | None = key(_TEXT, "", "S3's storage class.", needs="s3")
+    prepend_hash: bool = key(values.BOOLEAN, "no", "pypicloud's layout: ``md5(filename)[:4]/`` before the project.", needs="s3")
+    cloudfront_domain: str | None = key(_TEXT, "", "Signed CloudFront URLs in place of S3's.", needs="s3")
+    cloudfront_key_id: str | None = key(_TEXT, "", "CloudFront's name of the key.", needs="s3")
+    cloudfront_key_file: str | None = key(_PATH, "", "PEM private key for CloudFront.", needs="s3")
+
+
+@frozen(kw_only=True)
+class CacheSettings:
+    """Where the catalog (what pypid knows of the files) lives."""
+
+    backend: CatalogStore = key(
+        choice(CatalogStore), "memory", "One process, or shared by several.", needs={"sql": "sql", "redis": "redis"}
+    )
+    url: str | None = key(_TEXT, "", "sql: an SQLAlchemy URL; redis: ``redis://...``", secret=True, needs="shared_catalog")
+    snapshot: str = key(values.FOLDER, "snapshot", "memory: folder below the state folder, of JSON files.")
+    snapshot_interval: timedelta = key(duration("1s"), "60s", "How often changes are written to the snapshot.")
+    stale_for: timedelta = key(
+        duration(), "10m", "Shared catalog down: pages that were valid go on for at most this long.", needs="shared_catalog"
+    )
+
+
+@frozen(kw_only=True)
+class UpstreamSettings:
+    """The other index: where projects come from that are not ours."""
+
+    mode: Mode = key(
+        choice(Mode),
+        DEFAULT_MODE,
+        "Keep what is asked for, send clients there, keep all of what is kept fresh, or ask nobody.",
+        needs={"cache": "upstream", "redirect": "upstream_redirect", "mirror": "upstream_mirror"},
+    )
+    url: tuple[str, ...] = key(
+        several(values.INDEX_URL),
+        "",
+        "Simple API base(s), first match wins; empty: the public Python Package Index.",
+        needs="upstream",
+    )
+    ca_certificates: str | None = key(_PATH, "", "PEM, trusted beside the system's.", needs="upstream")
+    timeout: timedelta = key(duration("1s"), "10s", "How long upstream may be silent.", needs="upstream")
+    ttl: timedelta = key(
+        duration(),
+        "10m",
+        "How long a page is fresh; then it is revalidated; stale is served when upstream is down.",
+        needs="upstream",
+    )
+    reserved: tuple[str, ...] = key(_GLOBS, "", "Names and globs never asked upstream (``acme-*``).", needs="upstream")
+    allow: tuple[str, ...] = key(_GLOBS, "*", "Names and globs that may come from upstream.", needs="upstream")
+    deny: tuple[str, ...] = key(_GLOBS, "", "Names and globs that may not.", needs="upstream")
+    blend: tuple[str, ...] = key(_GLOBS, "", "Names and globs of ours that may also show upstream's files.", needs="upstream")
+    cooldown: Cooldown = key(values.COOLDOWN, "0", "Upstream files younger than this are not visible.", needs="upstream")
+    refresh: timedelta = key(duration("1s"), "1h", "mirror: how often kept projects are refreshed.", needs="upstream_mirror")
+    max_cache: int | None = key(
+        optional(size(1)), "", "Size at which cached upstream files are evicted, least recently used first.", needs="upstream"
+    )
+
+
+@frozen(kw_only=True)
+class AccessSettings:
+    """Who may do what, where a project has no rules of its own."""
+
+    backend: tuple[AccessStore, ...] = key(
+        several(choice(AccessStore)),
+        "config",
+        "One or more, asked in this order.",
+        needs={"sql": "access_sql", "ldap": "ldap", "remote": "remote"},
+    )
+    url: str | None = key(
+        _TEXT, "", "sql: an SQLAlchemy URL; empty: sqlite below the state folder.", secret=True, needs="access_sql"
+    )
+    read: Principals = key(values.PRINCIPALS, "everyone", "Who may see and download.")
+    write: Principals = key(values.PRINCIPALS, "authenticated", "Who may publish.")
+    cache_update: Principals = key(values.PRINCIPALS, "everyone", "Who may make pypid fetch from upstream.", needs="upstream")
+    overwrite: Principals = key(values.PRINCIPALS, "nobody", "Who may publish other bytes under a name that is taken.")
+    delete: Principals = key(values.PRINCIPALS, "admins", "Who may delete files, releases and projects.")
+    admins: tuple[str, ...] = key(several(values.USER), "", "Users who administer the index.")
+    registration: Registration = key(choice(Registration), "closed", "Who may make an account.", needs="accounts")
+    captcha: bool = key(values.BOOLEAN, "no", "Ask a riddle at registration.", needs="accounts")
+    session_lifetime: timedelta = key(duration("1s"), "12h", "How long a login in the browser lasts.", needs="accounts")
+
+
+@frozen(kw_only=True)
+class LdapSettings:
+    """Users and groups from a directory."""
+
+    url: str | None = key(optional(values.LDAP_URL), "", "The server.", needs="ldap")
+    bind_dn: str | None = key(_TEXT, "", "Who searches the directory.", needs="ldap")
+    bind_password: str | None = key(_TEXT, "", "The password of ``bind_dn``.", secret=True, needs="ldap")
+    base_dn: str | None = key(_TEXT, "", "Where users are searched.", needs="ldap")
+    user_filter: str | None = key(_TEXT, "", "Which entry is the user.", needs="ldap")
+    group_base_dn: str | None = key(_TEXT, "", "Where groups are searched.", needs="ldap")
+    group_filter: str | None = key(_TEXT, "", "Which entries are the user's groups.", needs="ldap")
+    admin_group: str | None = key(_TEXT, "", "The group whose members are admins.", needs="ldap")
+    ca_certificates: str | None = key(_PATH, "", "PEM, trusted beside the system's.", needs="ldap")
+
+
+@frozen(kw_only=True)
+class RemoteSettings:
+    """Users and rights from another service."""
+
+    url: str | None = key(optional(values.BASE_URL), "", "The service.", needs="remote")
+    user: str | None = key(_TEXT, "", "How pypid logs in there.", needs="remote")
+    password: str | None = key(_TEXT, "", "The password of ``user``.", secret=True, needs="remote")
+    cache: timedelta = key(duration(), "1m", "How long an answer is believed.", needs="remote")
+
+
+@frozen(kw_only=True)
+class IssuerSettings:
+    """Trusted publishing: one section for each OIDC issuer, any name after the colon."""
+
+    url: str | None = key(
+        optional(values.BASE_URL), "", "The issuer; its JWKS is found by discovery.", needs="trusted_publishing"
+    )
+    audience: str = key(values.TEXT, "pypid", "The audience that a token must name.", needs="trusted_publishing")
+    allow: tuple[str, ...] = key(
+        values.LINES, "", "One line a rule: ``<project glob> <claim>=<value glob> ...``", needs="trusted_publishing"
+    )
+
+
+@frozen(kw_only=True)
+class PublishSettings:
+    """The same index as static files."""
+
+    as_user: str | None = key(
+        optional(values.USER), "", "Whose view is written; empty: what anonymous may see.", needs="publish"
+    )
+    target: str | None = key(_TEXT, "", "Folder or ``s3://bucket/prefix`` that is kept up to date.", needs="publish")
+    files: Linking = key(choice(Linking), "link", "Whether files are linked or copied.", needs="publish")
+    files_url: str | None = key(optional(values.BASE_URL), "", "Base of file links in published pages.", needs="publish")
+
+
+@frozen(kw_only=True)
+class LogSettings:
+    """What pypid tells of itself."""
+
+    level: Level = key(choice(Level), "info", "This and everything graver is logged.")
+    format: LogFormat = key(choice(LogFormat), "text", "Lines for people, or JSON for machines.")
+    access: bool = key(values.BOOLEAN, "yes", "One line for each request.")
+
+
+SECTIONS: Mapping[str, type[Any]] = MappingProxyType(
+    {
+        "server": ServerSettings,
+        "storage": StorageSettings,
+        "cache": CacheSettings,
+        "upstream": UpstreamSettings,
+        "access": AccessSettings,
+        "ldap": LdapSettings,
+        "remote": RemoteSettings,
+        "publish": PublishSettings,
+        "log": LogSettings,
+    }
+)
+"""The sections with fixed names; each is a field of `Config`."""
+
+ISSUER = "issuer:"
+"""What the names of `IssuerSettings` sections begin with."""
+
+FREE = MappingProxyType({"users": "", "groups": "groups", "projects": "project_rules"})
+"""Sections whose keys are names that users choose, and the capability that each needs. They come from the file only."""
