@@ -308,8 +308,8 @@ class BlobsContract(Awaiting):
     def test_is_a_dict(self) -> None:
         """Whatever is done in whatever order, the store holds what a dict would."""
         modest = settings(
-            max_examples=25,
-            stateful_step_count=25,
+            max_examples=15,
+            stateful_step_count=20,
             deadline=None,
             database=None,
             suppress_health_check=list(HealthCheck),

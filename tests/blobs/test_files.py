@@ -1,0 +1,482 @@
+"""Blobs as files below a folder."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from pathlib import Path
+
+from attrs import evolve
+from twisted.internet.defer import CancelledError
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.blobs import disk, draft, files, walk
+from pypid.blobs.disk import prepare
+from pypid.blobs.files import FilesBlobs, FilesSettings
+from pypid.core.errors import CannotStart, Exists, Missing, PypidError, StorageDown, StorageFull
+from pypid.core.model import Span
+from pypid.flow import BytesBody, FileBody, at_once, start
+from pypid.ports import Blobs
+from pypid.testing import BEGINNING, BlobsContract, Fed, Turns, contents, world
+from pypid.testing.worlds import Awaiting
+from tests.crashes import REFUSALS, Scripted, die, in_child, refuse
+
+MODULES = (disk, draft, files, walk)
+
+
+def open_files() -> int:
+    """How many descriptors this process has open."""
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+class FilesContractTests(BlobsContract, SynchronousTestCase):
+    """A folder keeps the contract."""
+
+    async def make(self) -> Blobs:
+        return await files.open(FilesSettings(self.mktemp(), create=True), world())
+
+
+class LinklessContractTests(BlobsContract, SynchronousTestCase):
+    """A folder on a file system without hard links keeps the contract."""
+
+    async def make(self) -> Blobs:
+        folder = prepare(self.mktemp(), True, b"probe", BEGINNING)
+        return FilesBlobs(evolve(folder, links=False), world())
+
+
+class FilesCase(Awaiting, SynchronousTestCase):
+    """Each test with a folder of its own."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.root = Path(self.mktemp()).absolute()
+        self.root.mkdir()
+        self.blobs = self.reopened()
+
+    def reopened(self) -> FilesBlobs:
+        """The folder as a process sees it that starts now. (Counted chance would be the same in a child that was killed.)"""
+        return self.have(files.open(FilesSettings(str(self.root)), evolve(world(), random=os.urandom)))
+
+    def drafts(self) -> list[str]:
+        return [path.name for path in (self.root / ".pypid/tmp").iterdir() if path.name.endswith(".part")]
+
+    def put(self, key: str, data: bytes, replace: bool = False) -> None:
+        self.have(self.blobs.write(key, BytesBody(data), replace=replace))
+
+    def get(self, key: str) -> bytes | None:
+        return (self.root / key).read_bytes() if (self.root / key).exists() else None
+
+    def scripted(self, nth: int, act: object) -> Scripted:
+        script = Scripted(nth, act)
+        for module in MODULES:
+            self.patch(module, "os", script)
+        return script
+
+    def plain(self) -> None:
+        for module in MODULES:
+            self.patch(module, "os", os)
+
+
+class FolderTests(FilesCase):
+    """The folder as people and other programs see it."""
+
+    def test_key_is_path(self) -> None:
+        """The key is the path; files are not for everybody, and nothing else is left in the folder."""
+        self.put("spam/spam-1.tar.gz", b"x")
+        self.assertEqual(self.get("spam/spam-1.tar.gz"), b"x")
+        self.assertEqual((self.root / "spam/spam-1.tar.gz").stat().st_mode & 0o777, 0o640)
+        self.assertEqual((self.root / "spam/spam-1.tar.gz").stat().st_nlink, 1)
+        self.assertEqual(sorted(path.name for path in self.root.iterdir()), [".pypid", "spam"])
+        self.assertEqual(self.drafts(), [])
+
+    def test_adopts(self) -> None:
+        """Files and folders that somebody put there, and links to others, are blobs; what is no file or no text is none."""
+        outside = Path(self.mktemp()).absolute()
+        outside.mkdir()
+        (outside / "f").write_bytes(b"outside")
+        (self.root / "deep/er").mkdir(parents=True)
+        (self.root / "deep/er/x").write_bytes(b"x")
+        (self.root / "file").symlink_to(outside / "f")
+        (self.root / "folder").symlink_to(outside)
+        (self.root / "dangling").symlink_to("nowhere")
+        (self.root / "itself").symlink_to("itself")
+        (self.root / "deep/up").symlink_to("..")
+        (self.root / "lost+found").mkdir()
+        (self.root / "lost+found/#1").write_bytes(b"")
+        os.mkfifo(self.root / "fifo")
+        (self.root / os.fsdecode(b"latin-\xff")).write_bytes(b"")
+        self.assertEqual(self.have(contents(self.blobs)), ["deep/er/x", "file", "folder/f"])
+        self.assertEqual(self.have(self.blobs.stat("folder/f")).size, 7)
+        for key in ("fifo", "dangling", "itself", "deep"):
+            self.refused(self.blobs.read(key), Missing)
+            self.refused(self.blobs.stat(key), Missing)
+
+    def test_odd_times(self) -> None:
+        """A file with a time that no calendar has is listed like the others."""
+        (self.root / "x").write_bytes(b"")
+        for seconds in (-1, 0, 2**33):
+            os.utime(self.root / "x", (seconds, seconds))
+            self.assertEqual(self.have(self.blobs.stat("x")).modified.timestamp(), seconds)
+
+    def test_drafts_are_no_blobs(self) -> None:
+        """What lies where drafts lie is not listed, read, written or deleted through keys."""
+        (self.root / ".pypid/tmp/x.part").write_bytes(b"")
+        self.put(".pypid/storage.json", b"{}")
+        for prefix in ("", ".pypid/tmp/", ".pypid/tmp/x"):
+            self.assertNotIn(".pypid/tmp/x.part", self.have(contents(self.blobs, prefix)))
+        self.refused(self.blobs.read(".pypid/tmp/x.part"), Missing)
+        self.refused(self.blobs.write(".pypid/tmp/y", BytesBody(b"")), ValueError)
+        self.refused(self.blobs.write(".pypid/tmp", BytesBody(b"")), ValueError)
+        self.have(self.blobs.delete(".pypid/tmp/x.part"))
+        self.assertEqual(self.drafts(), ["x.part"])
+
+    def test_in_the_way(self) -> None:
+        """A file where a folder belongs, or a folder where a file belongs, is the operator's to clear: storage down."""
+        (self.root / "spam").write_bytes(b"")
+        (self.root / "ham/x").mkdir(parents=True)
+        for key in ("spam/x", "ham/x"):
+            for replace in (False, True):
+                self.refused(self.blobs.write(key, BytesBody(b"1"), replace=replace), StorageDown)
+        self.assertEqual(self.drafts(), [])
+        self.assertEqual(self.have(contents(self.blobs)), ["spam"])
+
+    def test_name_too_long(self) -> None:
+        """A name that the file system does not take is storage down with that reason, and nothing is left."""
+        error = self.refused(self.blobs.write("spam/" + "x" * 300, BytesBody(b"1")), StorageDown)
+        self.assertIn("longer", str(error))
+        self.assertEqual(self.drafts(), [])
+
+    def test_lists_by_hand(self) -> None:
+        """A file that vanishes between its folder's listing and its turn is left out; a folder too."""
+        (self.root / "a").mkdir()
+        for number in range(files.LISTED + 2):
+            (self.root / f"a/{number:04d}").write_bytes(b"")
+        self.put("b/x", b"")
+
+        async def listed() -> int:
+            found = 0
+            async for _ in self.blobs.list():
+                found += 1
+                if found == 1:
+                    (self.root / "a" / f"{files.LISTED + 1:04d}").unlink()
+                    (self.root / "b/x").unlink()
+                    (self.root / "b").rmdir()
+            return found
+
+        self.assertEqual(self.have(listed()), files.LISTED + 1)
+
+
+class GoneTests(FilesCase):
+    """A folder that is not there (any more)."""
+
+    def test_opens_what_is_there(self) -> None:
+        """A folder is made only if that is asked for; else the daemon does not start, and is told what to do."""
+        for path in (self.root / "not/there", self.root / "file"):
+            (self.root / "file").write_bytes(b"")
+            error = self.refused(files.open(FilesSettings(str(path)), world()), CannotStart)
+            self.assertIn("[storage] path", str(error))
+        self.assertFalse((self.root / "not").exists())
+        self.have(files.open(FilesSettings(str(self.root / "not/there"), create=True), world()))
+        self.refused(files.open(FilesSettings(str(self.root / "file"), create=True), world()), CannotStart)
+
+    def check_down(self) -> None:
+        async def listed(prefix: str) -> list[str]:
+            return await contents(self.blobs, prefix)
+
+        body = Fed(b"x", None)
+        for job in (
+            self.blobs.read("spam/x"),
+            self.blobs.stat("spam/x"),
+            self.blobs.stat(".."),
+            self.blobs.delete("spam/x"),
+            self.blobs.write("spam/x", body),
+            self.blobs.write("spam/x", BytesBody(b"x"), replace=True),
+            listed(""),
+            listed("spam/"),
+            listed("spam/spam-1"),
+            listed("../"),
+        ):
+            error = self.refused(job, StorageDown)
+            self.assertNotIn(str(self.root), str(error))
+            self.assertNotIn(self.root.name, str(error))
+        self.assertTrue(body.closed)
+
+    def test_gone(self) -> None:
+        """When the folder is gone every call says that the storage is down, no call makes it again, and it may come back."""
+        self.put("spam/x", b"x")
+        away = self.root.with_name("away")
+        self.root.rename(away)
+        self.check_down()
+        self.assertFalse(self.root.exists())
+        away.rename(self.root)
+        self.assertEqual(self.have(contents(self.blobs)), ["spam/x"])
+
+    def test_unmounted(self) -> None:
+        """The bare mount point of a disk that is not there is no empty storage, and stays bare."""
+        self.put("spam/x", b"x")
+        self.root.rename(self.root.with_name("away"))
+        self.root.mkdir()
+        self.check_down()
+        self.assertEqual(list(self.root.iterdir()), [])
+
+    def test_unmounted_while_listing(self) -> None:
+        """A listing that was under way when the disk went raises; it does not end as if that were all."""
+        for number in range(files.LISTED + 2):
+            (self.root / f"p{number:04d}").mkdir()
+            (self.root / f"p{number:04d}/x").write_bytes(b"")
+
+        async def listed() -> None:
+            async for _ in self.blobs.list():
+                with contextlib.suppress(OSError):
+                    self.root.rename(self.root.with_name("away"))
+                    self.root.mkdir()
+
+        self.refused(listed(), StorageDown)
+
+    def test_unmounted_while_writing(self) -> None:
+        """A write that was under way when the disk went is storage down, and writes nothing to the bare mount point."""
+        body = Fed(b"x" * (2 << 20))
+        writing = start(self.blobs.write("spam/x", body))
+        self.root.rename(self.root.with_name("away"))
+        self.root.mkdir()
+        body.feed(None)
+        self.failureResultOf(writing, StorageDown)
+        self.assertEqual(list(self.root.iterdir()), [])
+
+
+class SpoolTests(FilesCase):
+    """A body that is a file on the same file system."""
+
+    def spool(self, data: bytes) -> Path:
+        path = Path(self.mktemp()).absolute()
+        path.write_bytes(data)
+        return path
+
+    def body(self, spool: Path, **changes: object) -> FileBody:
+        whole = FileBody(spool.open("rb"), Span(0, spool.stat().st_size), at_once, str(spool))
+        return evolve(whole, **changes)
+
+    def test_is_linked(self) -> None:
+        """A whole spool becomes the blob without being copied; its own name can go then."""
+        path = self.spool(b"spooled")
+        for key, replace in (("spam/x", False), ("spam/y", True), ("spam/y", True)):
+            body = self.body(path)
+            blob = self.have(self.blobs.write(key, body, replace=replace))
+            self.assertTrue(body.file.closed)
+            self.assertTrue((self.root / key).samefile(path))
+            self.assertEqual(blob, self.have(self.blobs.stat(key)))
+            self.assertEqual((self.root / key).stat().st_mode & 0o777, 0o640)
+        path.unlink()
+        self.assertEqual(self.get("spam/x"), b"spooled")
+        self.assertEqual(self.drafts(), [])
+
+    def test_only_if_absent(self) -> None:
+        """A spool does not take a key that is taken."""
+        self.put("spam/x", b"first")
+        self.refused(self.blobs.write("spam/x", self.body(self.spool(b"second"))), Exists)
+        self.assertEqual(self.get("spam/x"), b"first")
+        self.assertEqual(self.drafts(), [])
+
+    def test_is_copied(self) -> None:
+        """A part of a file, one whose name means another file by now, and one on another file system are copied."""
+        path = self.spool(b"0123456789")
+        renamed = self.body(path)
+        path.rename(path.with_name("kept"))
+        path.write_bytes(b"impostor!!")
+        bodies = [
+            (renamed, b"0123456789"),
+            (self.body(path, span=Span(0, 4)), b"impo"),
+            (self.body(path, span=Span(4, 10)), b"stor!!"),
+            (self.body(path, path=str(path) + "-gone"), b"impostor!!"),
+            (self.body(path, path=None), b"impostor!!"),
+        ]
+        other = Path("/dev/shm")
+        if other.is_dir() and other.stat().st_dev != self.root.stat().st_dev:
+            far = other / f"pypid-test-{os.getpid()}"
+            far.write_bytes(b"far")
+            self.addCleanup(far.unlink)
+            bodies.append((self.body(far), b"far"))
+        for number, (body, expected) in enumerate(bodies):
+            self.have(self.blobs.write(f"spam/{number}", body))
+            self.assertEqual(self.get(f"spam/{number}"), expected)
+            self.assertEqual((self.root / f"spam/{number}").stat().st_nlink, 1)
+
+    def test_file_that_shrank(self) -> None:
+        """A file that is shorter than its body says stores nothing."""
+        path = self.spool(b"0123456789")
+        body = self.body(path)
+        os.truncate(path, 5)
+        self.refused(self.blobs.write("spam/x", body), EOFError)
+        self.assertEqual(self.have(contents(self.blobs)), [])
+
+
+class CrashTests(FilesCase):
+    """Each step of a write refused by the system, and the process killed at each step."""
+
+    def kinds(self) -> list[tuple[str, object, bool]]:
+        """Ways to write: into a new folder, over a blob, in several turns, by link; whether it replaces."""
+        spool = Path(self.mktemp()).absolute()
+        spool.write_bytes(b"new")
+        return [
+            ("new/x", lambda: BytesBody(b"new"), False),
+            ("old/x", lambda: BytesBody(b"new"), True),
+            ("large/x", lambda: Fed(b"n" * (2 << 20), b"ew", None), False),
+            ("spool/x", lambda: FileBody(spool.open("rb"), Span(0, 3), at_once, str(spool)), False),
+            ("old/y", lambda: FileBody(spool.open("rb"), Span(0, 3), at_once, str(spool)), True),
+        ]
+
+    def check(self, key: str) -> bytes | None:
+        """The blob is there whole, or as it was, and nothing else is; what is there."""
+        found = self.get(key)
+        self.assertIn(found, (b"new", b"n" * (2 << 20) + b"ew", b"old" if key.startswith("old") else None))
+        listed = set(self.have(contents(self.blobs)))
+        self.assertEqual(listed - {key}, {"old/x", "old/y"} - {key})
+        self.assertEqual(key in listed, found is not None)
+        return found
+
+    def each_step(self, act: object) -> object:
+        """Every way to write, failed at every step: the key, what is to be done, and the script."""
+        for folder in (False, True):
+            for key, body, replace in self.kinds()[: 1 if folder else None]:
+                for nth in range(1, 60):
+                    for path in self.root.glob("*/*"):
+                        if path.is_file():
+                            path.unlink()
+                    for name in ("old/x", "old/y"):
+                        (self.root / name).parent.mkdir(exist_ok=True)
+                        (self.root / name).write_bytes(b"old")
+                    if not folder:
+                        with contextlib.suppress(OSError):
+                            (self.root / key).parent.rmdir()
+                    script = self.scripted(nth, act)
+                    yield key, body, replace, script
+                    self.plain()
+                    if script.failed is None and script.calls:
+                        break
+                else:
+                    self.fail("a write of more than 60 steps")
+
+    def test_refused_at_each_step(self) -> None:
+        """Whatever step the system refuses, the write says so or is whole, and no draft is left where it could be removed."""
+        for number in REFUSALS:
+            for key, body, replace, script in self.each_step(refuse(number)):
+                outcome: list[object] = []
+                start(self.blobs.write(key, body(), replace=replace)).addBoth(outcome.append)
+                self.plain()
+                found = self.check(key)
+                if isinstance(outcome[0], PypidError) or hasattr(outcome[0], "value"):
+                    error = outcome[0].value
+                    self.assertIsInstance(error, StorageFull if number == errno.ENOSPC else StorageDown, script.calls)
+                    self.assertNotIn("/a/path", str(error))
+                else:
+                    self.assertNotIn(found, (None, b"old"), script.calls)
+                if script.failed != "unlink":
+                    self.assertEqual(self.drafts(), [], script.calls)
+                for name in self.drafts():
+                    (self.root / ".pypid/tmp" / name).unlink()
+
+    def test_killed_at_each_step(self) -> None:
+        """Whatever step the process dies at, the blob is there whole or as it was, and the next write of it goes well."""
+        for key, body, replace, script in self.each_step(die):
+
+            def job(key: str = key, body: object = body, replace: bool = replace) -> None:
+                self.have(self.blobs.write(key, body(), replace=replace))
+
+            ended = in_child(job)
+            self.plain()
+            found = self.check(key)
+            if ended:
+                self.assertNotIn(found, (None, b"old"))
+                script.calls.append("")  # the child's calls are its own: here is the end
+            if found is None:
+                self.have(self.reopened().write(key, BytesBody(b"again")))
+            for name in self.drafts():
+                (self.root / ".pypid/tmp" / name).unlink()
+
+    def test_reads_refused(self) -> None:
+        """A disk that reports errors, or denies, is storage down: for reading, looking, listing and deleting."""
+        self.put("spam/x", b"x")
+        for number in (errno.EIO, errno.EACCES, errno.ESTALE):
+            for job in (
+                lambda: self.blobs.read("spam/x"),
+                lambda: self.blobs.stat("spam/x"),
+                lambda: self.blobs.delete("spam/x"),
+                lambda: contents(self.blobs),
+            ):
+                self.scripted(1, refuse(number))
+                error = self.refused(job(), StorageDown)
+                self.assertNotIn("/a/path", str(error))
+                self.plain()
+
+    def test_sweeps(self) -> None:
+        """A start removes drafts that nobody touched for an hour: not those that a process holds, and no other files."""
+        folder = self.root / ".pypid/tmp"
+        writing = start(self.blobs.write("spam/x", body := Fed(b"x" * (2 << 20))))
+        (living,) = self.drafts()
+        (folder / "dead.part").write_bytes(b"")
+        (folder / "note.txt").write_bytes(b"")
+        (folder / "odd.part").mkdir()
+        now = (folder / "dead.part").stat().st_ctime
+        clock = Clock()
+        clock.advance(now + 3500 - BEGINNING.timestamp())
+        self.have(files.open(FilesSettings(str(self.root)), world(clock)))
+        self.assertIn("dead.part", self.drafts())
+        clock.advance(200)
+        self.have(files.open(FilesSettings(str(self.root)), world(clock)))
+        self.assertEqual(sorted(self.drafts()), sorted([living, "odd.part"]))
+        self.assertTrue((folder / "note.txt").exists())
+        body.feed(None)
+        self.successResultOf(writing)
+
+    def test_finds_out_about_links(self) -> None:
+        """Where the file system refuses hard links at the start, writing once works all the same."""
+        script = Scripted(0, die)
+        self.patch(script, "link", refuse(errno.EPERM))
+        for module in MODULES:
+            self.patch(module, "os", script)
+        self.patch(script, "link", lambda *_: refuse(errno.EPERM)(""))
+        self.blobs = self.reopened()
+        self.put("spam/x", b"1")
+        self.refused(self.blobs.write("spam/x", BytesBody(b"2")), Exists)
+        self.assertEqual(self.get("spam/x"), b"1")
+
+
+class CancelTests(FilesCase):
+    """A write that is cancelled while a thread is at it."""
+
+    def test_cancelled_at_each_turn(self) -> None:
+        """Whenever a write is cancelled, before or while a thread works for it: no draft, no open file is left."""
+        descriptors = open_files()
+        for turns_before in range(4):
+            for key in (f"spam/{turns_before}", f"ham/{turns_before}"):
+                turns = Turns()
+                blobs = FilesBlobs(self.blobs._disk, world(blocking=turns))
+                body = Fed(b"x" * (1 << 20), b"y" * (1 << 20), b"z", None)
+                writing = start(blobs.write(key, body))
+                for _ in range(turns_before):
+                    if turns:
+                        turns.turn()
+                if writing.called:
+                    continue
+                writing.cancel()
+                turns.all()
+                self.failureResultOf(writing, CancelledError)
+                self.assertTrue(body.closed)
+                self.assertEqual(self.drafts(), [])
+                self.assertIn(self.get(key), (None, b"x" * (1 << 20) + b"y" * (1 << 20) + b"z"))
+                self.assertEqual(open_files(), descriptors)
+
+    def test_small_bodies_take_one_turn(self) -> None:
+        """A small body, and a spool, cost one turn in a thread."""
+        turns = Turns()
+        blobs = FilesBlobs(self.blobs._disk, world(blocking=turns))
+        writing = start(blobs.write("spam/x", BytesBody(b"x")))
+        turns.turn()
+        self.successResultOf(writing)
+        path = Path(self.mktemp()).absolute()
+        path.write_bytes(b"x")
+        writing = start(blobs.write("spam/y", FileBody(path.open("rb"), Span(0, 1), turns, str(path))))
+        turns.turn()
+        self.successResultOf(writing)
