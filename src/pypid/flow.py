@@ -102,6 +102,7 @@ class FileBody:
     """A body out of an open file (which it closes), read in batches off the reactor thread.
 
     `path` is where the file lies, if it lies anywhere: a store on the same file system may link it instead of copying.
+    So give it only for a file that nobody writes to any more, now or later (its name may go, and its mode may change).
     Raises `EOFError` if the file turns out shorter than `span`.
     """
 

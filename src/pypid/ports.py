@@ -34,21 +34,23 @@ class Body(Protocol):
 class Blobs(Protocol):
     """Bytes by key; knows nothing of projects.
 
-    Keys are relative paths with ``/`` between parts that are neither empty, ``.`` nor ``..``. Everything raises
-    `StorageDown` where the store cannot be reached, is gone or denies access.
+    Keys are relative paths in any UTF-8 text with ``/`` between parts that are neither empty, ``.`` nor ``..``, without
+    NUL; no key is another's folder. Under anything else nothing can be stored: to read it is `Missing`, to write it a
+    `ValueError`. Everything raises `StorageDown` where the store cannot be reached, is gone or denies access.
     """
 
     async def read(self, key: str, span: Span | None = None) -> Body:
-        """The bytes, or those of `span` (inside the blob's length), once it is certain that they can be read.
+        """The bytes, or those of `span`, once it is certain that they can be read: one version, whatever happens meanwhile.
 
-        Raises `Missing`.
+        Raises `Missing`, also where the blob is shorter than `span` says.
         """
 
     async def write(self, key: str, body: Body, *, replace: bool = False) -> Blob:
         """Store the whole body durably under `key`, or nothing; closes the body.
 
         Of several writers at once exactly one wins; without `replace` the others get `Exists`, and so does a
-        late one (the body may then be left unread). Raises `StorageFull`, and whatever the body raises.
+        late one (the body may then be left unread). Raises `StorageFull`, and whatever the body raises, with nothing
+        stored. After `StorageDown`, or when it is cancelled, the blob is there whole or as it was, and nobody knows which.
         """
 
     async def delete(self, key: str) -> None:
