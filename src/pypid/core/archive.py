@@ -27,8 +27,8 @@ class Inside:
 def inspect(file: BinaryIO, distribution: Distribution) -> Inside:
     """Look into the seekable `file`, which is named as `distribution` says; its position does not matter.
 
-    Blocks: run it in a thread. Reads the headers of a wheel, egg or zip only; a tar is unpacked once as a stream. Memory and work are
-    bounded, whatever the bytes are, and no archive makes it raise (only `file` itself can).
+    Blocks: run it in a thread. Reads the headers of a wheel, egg or zip only; a tar is unpacked once as a stream. Memory and
+    work are bounded, whatever the bytes are, and no archive makes it raise (only `file` itself can).
     """
     findings = Findings()
     metadata: bytes | None = None

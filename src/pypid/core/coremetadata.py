@@ -55,6 +55,11 @@ class CoreMetadata:
     """All that `packaging.metadata.parse_email` understood: its `RawMetadata` (``requires_dist``, ``classifiers``, ...)."""
     problems: tuple[str, ...] = ()
 
+    def is_since(self, major: int, minor: int) -> bool:
+        """Whether `metadata_version` is this one or a later one."""
+        match = _METADATA_VERSION.match(self.metadata_version or "")
+        return match is not None and (int(match[1]), int((match[2] or ".0")[1:])) >= (major, minor)
+
 
 def read_metadata(data: bytes) -> CoreMetadata:
     """What `data`, a METADATA or PKG-INFO file, says. Never raises; what is wrong is in the result's `problems`."""
@@ -78,8 +83,8 @@ def read_metadata(data: bytes) -> CoreMetadata:
         name=said["name"],
         project=_project(said["name"], problems),
         version=_version(said["version"], problems),
-        requires_python=_requires_python(said["requires_python"], problems),
-        summary=_summary(fields),
+        requires_python=python_specifier(said["requires_python"], problems),
+        summary=summary_line(fields.get("summary")),
         dynamic=frozenset(name.strip().lower() for name in fields.get("dynamic", ())),
         fields=MappingProxyType(fields),
         problems=tuple(problems),
@@ -123,7 +128,8 @@ def _version(text: str | None, problems: list[str]) -> str | None:
         return None
 
 
-def _requires_python(text: str | None, problems: list[str]) -> str | None:
+def python_specifier(text: str | None, problems: list[str]) -> str | None:
+    """A Requires-Python on one line; None, with a line in `problems`, if it is no version specifier (PEP 440)."""
     if text is None:
         return None
     one_line = " ".join(text.split())
@@ -135,6 +141,7 @@ def _requires_python(text: str | None, problems: list[str]) -> str | None:
     return one_line
 
 
-def _summary(fields: Mapping[str, Any]) -> str | None:
-    text = _text(fields.get("summary"))
+def summary_line(value: object) -> str | None:
+    """A summary on one line of at most 512 characters, or None where `value` says nothing."""
+    text = _text(value)
     return None if text is None else " ".join(text.split())[:_LONGEST_SUMMARY] or None

@@ -1,7 +1,7 @@
 """What is inside an sdist: its PKG-INFO, and whether it may be unpacked anywhere.
 
-Sources: "Source distribution format" (packaging.python.org), PEP 625 and, for what may be unpacked, PEP 706 (the ``data`` filter of
-`tarfile`). Old sdists are met with patience: the spelling of the top folder does not matter.
+Sources: "Source distribution format" (packaging.python.org), PEP 625 and, for what may be unpacked, PEP 706 (the ``data``
+filter of `tarfile`). Old sdists are met with patience: the spelling of the top folder does not matter.
 """
 
 from __future__ import annotations

@@ -59,8 +59,8 @@ class Member:
 def read_tar(stream: Unpacked, keep: Callable[[Member], bool]) -> Iterator[tuple[Member, bytes]]:
     """The members in order, each with its contents if `keep` asks for them, else with none.
 
-    `keep` bounds what it asks for by the member's `size`. After the last member the stream is at its end. Raises `Unusable` for what is
-    no tar, is cut off, has bytes after its end, or would need guessing.
+    `keep` bounds what it asks for by the member's `size`. After the last member the stream is at its end. Raises `Unusable`
+    for what is no tar, is cut off, has bytes after its end, or would need guessing.
     """
     pending: dict[str, str] = {}
     count = 0

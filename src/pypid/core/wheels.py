@@ -1,6 +1,7 @@
 """What is inside a wheel or an egg: METADATA, and whether WHEEL, RECORD and the file name agree with it.
 
-Source: "Binary distribution format" (packaging.python.org; PEP 427, PEP 491). Eggs: setuptools' "The Internal Structure of Python Eggs".
+Source: "Binary distribution format" (packaging.python.org; PEP 427, PEP 491). Eggs: setuptools'
+"The Internal Structure of Python Eggs".
 """
 
 from __future__ import annotations
