@@ -1,0 +1,151 @@
+"""The body of a request as a stream: what the parser puts in at one end, somebody takes out at the other."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from attrs import define
+from twisted.internet.defer import Deferred
+
+from pypid.core.errors import PypidError, TooLarge
+from pypid.flow import whole
+from pypid.ports import Body
+
+FULL = 1 << 18
+"""Bytes that may wait unread before we stop reading from the client."""
+PIECE_COST = 64
+"""What a piece costs beside its bytes; counted, so that a body of one-byte chunks is bounded too."""
+
+
+@define
+class ClientGone(PypidError):
+    """The connection was lost before the body was in: nobody waits for an answer."""
+
+    def text(self) -> str:
+        return "The client went away before its request was complete."
+
+
+class Tap(Protocol):
+    """What a body asks of the connection that it comes from."""
+
+    def bodyAsked(self) -> None:
+        """Somebody waits for bytes, and there are none."""
+
+    def bodyDrained(self) -> None:
+        """There is room again."""
+
+
+class RequestBody:
+    """A `pypid.ports.Body` that the connection fills; `size` is the Content-Length, None for a chunked body.
+
+    Iterating raises `ClientGone`, or `BadRequest` where the framing is broken.
+    """
+
+    def __init__(self, size: int | None, tap: Tap) -> None:
+        self._size = size
+        self._tap = tap
+        self._pieces: deque[bytes] = deque()
+        self._waiting = 0
+        self._complete = False
+        self._closed = False
+        self._failure: Exception | None = None
+        self._reader: Deferred[None] | None = None
+
+    @property
+    def size(self) -> int | None:
+        return self._size
+
+    @property
+    def full(self) -> bool:
+        """Whether so much waits unread that the client should pause."""
+        return self._waiting > FULL
+
+    # --- for who takes ---
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while True:
+            if self._closed:
+                raise RuntimeError("this body was closed")
+            if self._pieces:
+                return self._take()
+            if self._failure is not None:
+                raise self._failure
+            if self._complete:
+                raise StopAsyncIteration
+            await self._more()
+
+    def _take(self) -> bytes:
+        """All that waits, as one piece: fewer turns for whoever parses it."""
+        taken = self._pieces.popleft() if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces.clear()
+        self._waiting = 0
+        self._tap.bodyDrained()
+        return taken
+
+    async def _more(self) -> None:
+        if self._reader is not None:
+            raise RuntimeError("somebody else is reading this body")
+        reader: Deferred[None] = Deferred()
+        self._reader = reader
+        self._tap.bodyAsked()
+        try:
+            await reader
+        finally:
+            self._reader = None
+
+    async def aclose(self) -> None:
+        """Want no more: what still comes is thrown away."""
+        self.discard()
+        self.wake()
+
+    # --- for who puts in ---
+
+    def feed(self, data: bytes) -> None:
+        """Add bytes; nobody is told before `wake`."""
+        if data and not self._closed:
+            self._pieces.append(data)
+            self._waiting += len(data) + PIECE_COST
+
+    def end(self) -> None:
+        """The last byte has come."""
+        self._complete = True
+
+    def fail(self, error: Exception) -> None:
+        """No more will come, and that is wrong."""
+        if not self._complete and self._failure is None:
+            self._failure = error
+
+    def discard(self) -> None:
+        """Throw away what waits and what will come."""
+        self._closed = True
+        self._pieces.clear()
+        if self._waiting:
+            self._waiting = 0
+            self._tap.bodyDrained()
+
+    def wake(self) -> None:
+        """Run whoever waits, if there is something to say."""
+        reader = self._reader
+        if reader is not None and (self._pieces or self._complete or self._closed or self._failure is not None):
+            self._reader = None
+            reader.callback(None)
+
+
+def refuse_early(size: int | None, limit: int, key: str | None = None) -> None:
+    """Before the first byte is read: raise `TooLarge` if the announced `size` is over `limit`."""
+    if size is not None and size > limit:
+        raise TooLarge(limit, key)
+
+
+async def read_small(body: Body, limit: int) -> bytes:
+    """All of a small body (a JSON document), closed; raises `TooLarge` beyond `limit` bytes."""
+    refuse_early(body.size, limit)
+    try:
+        return await whole(body, limit)
+    except ValueError:
+        raise TooLarge(limit) from None

@@ -1,0 +1,358 @@
+"""HTTP/1.1 as twisted.web speaks it, but handlers run when the headers are in, and bodies stream with back-pressure.
+
+Three things may be true of the request at hand; the rest is `http.HTTPChannel`:
+
+- its body is coming (`_receiving` is set); its handler runs, its answer may have begun;
+- its body is in, its answer is not finished: twisted.web's own state (`_handlingRequest`);
+- its answer is finished, its body is not in: the channel lingers (`_linger`), so that the answer is not lost.
+
+The parser never runs a handler of a request with a body: `dataReceived` lets it finish with all that came, and then
+delivers. So no handler ends a request beneath the parser's feet, and an answer to a small request, whose body came along
+with its headers, leaves the connection open.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.internet.interfaces import IDelayedCall, IHalfCloseableDescriptor, IReactorTime, ISSLTransport
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from twisted.web import http, server
+from twisted.web.http_headers import Headers
+from twisted.web.resource import IResource
+
+from pypid.core.errors import BadRequest
+from pypid.web.proxies import HOST, TrustedProxies
+from pypid.web.request import Request, access_line
+
+if TYPE_CHECKING:
+    from typing import Any as HTTPChannel  # Twisted's is hardly annotated
+else:
+    from twisted.web.http import HTTPChannel
+
+LINGER = 30.0
+"""Seconds that a client gets for the rest of a body that nobody wants."""
+LINGER_IDLE = 5.0
+"""Seconds of silence after which such a client has had enough time to read its answer."""
+READ = 1 << 18
+"""Bytes that we ask the kernel for at once while a body comes (measured: four times Twisted's 64 KiB)."""
+
+BROKEN_CHUNKS = "The body is not what Transfer-Encoding: chunked says. Send the request again, or with a Content-Length."
+NOT_HTTP = "This is not a request that HTTP/1.1 knows (RFC 9112), or its headers are too long."
+ONE_HOST = "A request needs exactly one Host header, with a host and perhaps a port (RFC 9112, 3.2)."
+
+_TWISTED = (
+    "_dataBuffer", "_handlingRequest", "_networkProducer", "_optimisticEagerReadSize", "_requestProducer", "_savedTimeOut",
+    "_transferDecoder", "_waitingForTransport", "_finishRequestBody", "_maybeChooseTransferDecoder",
+    "_failChooseTransferDecoder", "_respondToBadRequestAndDisconnect", "_send100Continue", "_command", "_path", "_version",
+)  # fmt: skip
+"""The private names of `http.HTTPChannel` that this module lives on; a test asserts that they are there."""
+
+
+class Channel(HTTPChannel):  # type: ignore[misc]
+    """One connection."""
+
+    requests: list[Request]
+    site: Site
+
+    _receiving: Request | None = None
+    """The request whose body is coming."""
+    _due: Request | None = None
+    """The request that has something new for its handler."""
+    _delivering = False
+    _patience: float | None = None
+    """Seconds that a silent client is waited for, or None."""
+    _continue_due = False
+    """The client waits for 100 Continue before it sends the body."""
+    _paused = False
+    """We have stopped reading, because too much of a body waits unread."""
+    _lingering = False
+    _total: IDelayedCall | None = None
+    _silence: IDelayedCall | None = None
+
+    def connectionMade(self) -> None:
+        self._patience = self.timeOut
+        self.site.channels.add(self)
+        super().connectionMade()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._stop_clocks()
+        self.site.channels.discard(self)
+        self._paused = self._continue_due = False
+        super().connectionLost(reason)
+
+    def drain(self) -> None:
+        """Close the connection now, or, where a request is under way, after its answer."""
+        if self.requests:
+            self.persistent = False
+        else:
+            self.loseConnection()
+
+    # --- what comes in ---
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._silence is not None:
+            self._silence.reset(LINGER_IDLE)
+        super().dataReceived(data)
+        if self._delivering:
+            return
+        self._delivering = True
+        try:
+            while (request := self._due) is not None:
+                self._due = None
+                request.deliver()
+                if request is self._receiving and request.bodyFull:
+                    self._pause()
+        finally:
+            self._delivering = False
+
+    def allHeadersReceived(self) -> None:
+        request = self.requests[-1]
+        if not self._host_is_good(request):
+            self._refuse(ONE_HOST)
+            return
+        request.parseCookies()  # type: ignore[no-untyped-call]
+        self.persistent = self.checkPersistence(request, self._version)
+        request.gotLength(self.length)
+        if self.length == 0:
+            return
+        request.headersReceived(self._command, self._path, self._version)
+        self._receiving = self._due = request
+        self._read_at_once(READ)
+        if self._waitingForTransport:
+            self._networkProducer.resumeProducing()  # see pauseProducing
+        expect = request.requestHeaders.getRawHeaders(b"Expect")
+        if expect and expect[0].lower() == b"100-continue" and self._version == b"HTTP/1.1":
+            self._continue_due = True
+            self.setTimeout(None)  # it waits for us, not we for it
+
+    def _host_is_good(self, request: Request) -> bool:
+        hosts = request.requestHeaders.getRawHeaders(b"Host") or []
+        if not hosts:
+            return bool(self._version == b"HTTP/1.0")
+        return len(hosts) == 1 and HOST.fullmatch(hosts[0].decode("latin-1")) is not None
+
+    def _maybeChooseTransferDecoder(self, header: bytes, data: bytes) -> bool:
+        # int() raises for digits without end, and Twisted does not expect that of it
+        if header.lower() == b"content-length" and len(data) > 18:
+            return bool(self._failChooseTransferDecoder())
+        return bool(super()._maybeChooseTransferDecoder(header, data))
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        self._refuse(NOT_HTTP)
+
+    def rawDataReceived(self, data: bytes) -> None:
+        if self._handlingRequest:
+            self._keep_for_later(data)
+        elif self._transferDecoder is not None:
+            self._due = self._receiving
+            if self._continue_due:
+                self._continue_due = False
+                self.setTimeout(self._patience)
+            try:
+                self._transferDecoder.dataReceived(data)
+            except http._MalformedChunkedDataError:
+                self._break_off()
+        # else the rest of something that was refused
+
+    def _keep_for_later(self, data: bytes) -> None:
+        """Hold the beginning of a pipelined request; Twisted would hold any amount while the answer's way is blocked."""
+        self._dataBuffer.append(data)
+        if sum(map(len, self._dataBuffer)) > self._optimisticEagerReadSize:
+            self._networkProducer.pauseProducing()
+
+    def _break_off(self) -> None:
+        """The framing is broken: nobody knows any more where what begins. Whoever reads the body says so."""
+        self._transferDecoder = None
+        self.persistent = False
+        self.setTimeout(None)
+        if self._receiving is not None:
+            self._receiving.failBody(BadRequest(BROKEN_CHUNKS))
+
+    def _finishRequestBody(self, data: bytes) -> None:
+        if self._lingering:
+            self._transferDecoder = None
+            if self._is_socket and not data:  # else more is on its way, and closing now could destroy the answer
+                self.transport.loseConnection()
+            return
+        super()._finishRequestBody(data)
+
+    def allContentReceived(self) -> None:
+        if self._lingering:
+            return
+        if self._receiving is not None:
+            self._receiving = None
+            self._continue_due = False
+            self.setTimeout(self._patience)  # what twisted.web puts back when the answer is finished
+            self._read_at_once(None)
+        super().allContentReceived()
+
+    def _read_at_once(self, most: int | None) -> None:
+        """Ask the kernel for up to `most` bytes a read; None: as many as the transport likes."""
+        transport = self.transport
+        if not self._is_socket:
+            return
+        if most is not None:
+            transport.bufferSize = most
+        elif "bufferSize" in vars(transport):
+            del transport.bufferSize
+
+    # --- what the body asks for (`pypid.web.body.Tap`) ---
+
+    def bodyAsked(self) -> None:
+        if self._continue_due:
+            self._continue_due = False
+            if self._receiving is not None and not self._receiving.startedWriting:
+                self._send100Continue()
+            self.setTimeout(self._patience)
+
+    def bodyDrained(self) -> None:
+        if self._paused:
+            self._paused = False
+            self._networkProducer.resumeProducing()
+            if not self._lingering:
+                self.setTimeout(self._patience)
+
+    def _pause(self) -> None:
+        self._paused = True
+        self._networkProducer.pauseProducing()
+        self.setTimeout(None)  # nothing comes, but that is our doing
+
+    # --- what goes out ---
+
+    def pauseProducing(self) -> None:
+        if self._receiving is None:
+            super().pauseProducing()
+            return
+        # A client that first sends everything and then reads would wait for us as we for it: go on reading.
+        self._waitingForTransport = True
+        if self._requestProducer is not None:
+            self._requestProducer.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        if self._receiving is None:
+            super().resumeProducing()
+            return
+        self._waitingForTransport = False
+        if self._requestProducer is not None:
+            self._requestProducer.resumeProducing()
+        if not self._paused:
+            self._networkProducer.resumeProducing()
+        if self._lingering:
+            self._half_close()
+
+    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:
+        if self._receiving is not None:
+            # Whether all of the body will have come when the answer is finished cannot be known any more.
+            headers.setRawHeaders(b"Connection", [b"close"])
+            self.persistent = False
+        super().writeHeaders(version, code, reason, headers)
+
+    def requestDone(self, request: Request) -> None:
+        if request is not self._receiving:
+            super().requestDone(request)
+            return
+        del self.requests[0]
+        request.discardBody()
+        self._linger()
+
+    # --- no, and good bye ---
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        self._refuse(NOT_HTTP)
+
+    def _refuse(self, reason: str) -> None:
+        """Answer 400 to what will never be a request."""
+        if self._lingering:
+            return
+        text = reason.encode("ascii") + b"\n"
+        self._transferDecoder = None
+        self.transport.write(
+            b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
+            b"Content-Length: %d\r\n\r\n%s" % (len(text), text)
+        )
+        self._linger()
+
+    def _linger(self) -> None:
+        """The answer is given. Read on for a while before closing: data that nobody reads makes the kernel send a RST, and a
+        RST destroys what the client has not read yet (RFC 9112, 9.6)."""
+        self._lingering = True
+        self.persistent = False
+        self.setTimeout(None)
+        self.setRawMode()
+        if self._waitingForTransport:
+            self._total = self.callLater(self._patience or LINGER, self._give_up)  # to take in the answer
+        else:
+            self._half_close()
+
+    def _half_close(self) -> None:
+        self._stop_clocks()
+        self._networkProducer.unregisterProducer()
+        if self._is_socket:
+            self.transport.loseWriteConnection()
+        else:
+            self.transport.loseConnection()  # TLS says good bye and then reads on until the peer has said it too
+        self._total = self.callLater(LINGER, self._give_up)
+        self._silence = self.callLater(LINGER_IDLE, self._give_up)
+
+    def _give_up(self) -> None:
+        self._stop_clocks()
+        if not self._is_socket:
+            self.transport.abortConnection()
+            return
+        self._abortingCall = self.callLater(self.abortTimeout, self.forceAbortClient)
+        self.transport.loseConnection()
+
+    @property
+    def _is_socket(self) -> bool:
+        """Whether the transport is a plain socket, which can be closed for writing only. (TLS claims what its socket can.)"""
+        return IHalfCloseableDescriptor.providedBy(self.transport) and not ISSLTransport.providedBy(self.transport)
+
+    def _stop_clocks(self) -> None:
+        for clock in (self._total, self._silence):
+            if clock is not None and clock.active():
+                clock.cancel()
+        self._total = self._silence = None
+
+
+class Site(server.Site):
+    """A web site that speaks HTTP/1.1 through `Channel`.
+
+    `timeout`: seconds that a silent client is waited for. `trusted_proxies`: whose forwarding headers are believed.
+    """
+
+    protocol = Channel  # without the proxy that Twisted puts around it, which is for HTTP/2 only
+    requestFactory = Request
+
+    def __init__(
+        self,
+        resource: IResource,
+        *,
+        reactor: IReactorTime,
+        timeout: float = 60,
+        trusted_proxies: TrustedProxies = TrustedProxies(),  # noqa: B008  # frozen
+    ) -> None:
+        super().__init__(resource, reactor=reactor, timeout=timeout, logFormatter=access_line)  # type: ignore[no-untyped-call]
+        self.trusted_proxies = trusted_proxies
+        self.channels: set[Channel] = set()
+        """The connections that are open."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether a connection is open; after `drain`: one whose request is not answered yet."""
+        return bool(self.channels)
+
+    def drain(self) -> None:
+        """Close what is idle; a connection with a request under way is closed when that is answered."""
+        for channel in tuple(self.channels):
+            channel.drain()
+
+    def abort(self) -> None:
+        """Cut off every connection that is left."""
+        for channel in tuple(self.channels):
+            channel.forceAbortClient()
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """What is offered to TLS clients: never HTTP/2, even where the library for it is installed."""
+        return [b"http/1.1"]

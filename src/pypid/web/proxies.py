@@ -1,0 +1,90 @@
+"""What a trusted proxy says of the client: who it is, and by which scheme and host it came. Pure.
+
+``X-Forwarded-For``, ``X-Forwarded-Proto`` and ``X-Forwarded-Host`` are believed only if the peer of the connection is
+trusted: anybody can send them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+from attrs import frozen
+
+HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?")
+"""What a Host header may hold (RFC 9110, 7.2: uri-host [":" port]; RFC 3986, 3.2.2)."""
+
+
+@frozen
+class TrustedProxies:
+    """Whose forwarding headers are believed.
+
+    `unix`: peers on a unix socket too. They have no address, so they are trusted only where this is asked for by name.
+    """
+
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    unix: bool = False
+
+    def trust(self, peer: str | None) -> bool:
+        """Whether a peer of this address is one of them; None is a peer on a unix socket."""
+        if peer is None:
+            return self.unix
+        address = read_address(peer)
+        return address is not None and any(address in network for network in self.networks)
+
+
+def read_address(text: str) -> IPv4Address | IPv6Address | None:
+    """The address in one entry of ``X-Forwarded-For``, with or without a port, or None.
+
+    An IPv4 address inside IPv6 (what a socket for both says) is an IPv4 address.
+    """
+    text = text.strip().strip('"')
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
+
+
+def client_of(peer: str | None, forwarded_for: Sequence[str], trusted: TrustedProxies) -> str | None:
+    """The client's address: the right-most one that no trusted proxy has, or the peer's where the peer is not trusted.
+
+    `forwarded_for` are the values of the header as they came. What stands left of an untrusted or unreadable entry is
+    hearsay. None: a peer on a unix socket that said nothing more.
+    """
+    nearest = peer
+    if not trusted.trust(peer):
+        return nearest
+    for entry in reversed(",".join(forwarded_for).split(",")):
+        address = read_address(entry)
+        if address is None:
+            break
+        nearest = str(address)
+        if not trusted.trust(nearest):
+            break
+    return nearest
+
+
+def scheme_of(peer: str | None, secure: bool, forwarded_proto: Sequence[str], trusted: TrustedProxies) -> str:
+    """``http`` or ``https``: how the client came. The last entry counts: the proxy next to us wrote it."""
+    if trusted.trust(peer) and forwarded_proto:
+        said = forwarded_proto[-1].rpartition(",")[2].strip().lower()
+        if said in ("http", "https"):
+            return said
+    return "https" if secure else "http"
+
+
+def host_of(peer: str | None, host: str, forwarded_host: Sequence[str], trusted: TrustedProxies) -> str:
+    """The host (and port) that the client asked for; `host` is the Host header."""
+    if trusted.trust(peer) and forwarded_host:
+        said = forwarded_host[-1].rpartition(",")[2].strip()
+        if said and HOST.fullmatch(said):
+            return said
+    return host

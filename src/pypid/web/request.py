@@ -1,0 +1,167 @@
+"""A request whose handler runs when the headers are in, and whose body is a stream.
+
+`Request.body` is a `pypid.ports.Body`: take it at any pace, or answer without it (401, 403, 413). Requests without a body
+are exactly those of twisted.web.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.interfaces import IAddress
+from twisted.python.failure import Failure
+from twisted.web import http, server
+
+from pypid.core.permissions import ANONYMOUS, Identity
+from pypid.flow import BytesBody
+from pypid.ports import Body
+from pypid.web.body import ClientGone, RequestBody, read_small
+from pypid.web.proxies import TrustedProxies, client_of, host_of, scheme_of
+
+if TYPE_CHECKING:
+    from pypid.web.channel import Channel
+
+__all__ = ["ClientGone", "Request", "access_line", "read_small", "shown"]
+
+
+class Request(server.Request):
+    """One request; `client_address`, `scheme` and `base_host` heed the trusted proxies of the site."""
+
+    channel: Channel
+    body: Body
+    """The body. A handler need not read it, and need not close it."""
+    identity: Identity = ANONYMOUS
+    """Who sends it, once the guard knows; for the access log."""
+    _streamed: RequestBody | None = None
+    _begun = False
+
+    def __init__(self, channel: Channel, *args: Any, **options: Any) -> None:
+        super().__init__(channel, *args, **options)  # type: ignore[no-untyped-call]
+        self._trusted: TrustedProxies = channel.site.trusted_proxies
+
+    # --- for the channel ---
+
+    def gotLength(self, length: int | None) -> None:
+        """Called by the channel with the length of the body, None where it is chunked; makes `body`."""
+        if length == 0:
+            self.body = BytesBody(b"")
+            super().gotLength(0)  # type: ignore[no-untyped-call]
+        else:
+            self.body = self._streamed = RequestBody(length, self.channel)
+
+    def headersReceived(self, command: bytes, uri: bytes, version: bytes) -> None:
+        """Called by the channel when the headers of a request with a body are in: what `requestReceived` does without one."""
+        self.method, self.uri, self.clientproto = command, uri, version
+        self.path, _, query = uri.partition(b"?")
+        self.args = http.parse_qs(query, 1)  # type: ignore[no-untyped-call]
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Called by the decoder of the body: keeps the bytes for `deliver`."""
+        if self._streamed is not None:
+            self._streamed.feed(data)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """Called by the channel when the request is complete: the end of a body, or a request without one."""
+        if self._streamed is None:
+            super().requestReceived(command, path, version)  # type: ignore[no-untyped-call]
+        else:
+            self._streamed.end()
+
+    def deliver(self) -> None:
+        """Called by the channel when its parser is done with what came: run the handler, or go on with it.
+
+        Never from inside the parser, because the handler may end the request.
+        """
+        if self._streamed is None or self._disconnected:
+            return
+        if not self._begun:
+            self._begun = True
+            self.process()  # type: ignore[no-untyped-call]
+        self._streamed.wake()
+
+    @property
+    def bodyFull(self) -> bool:
+        """Whether too much of the body waits unread."""
+        return self._streamed is not None and self._streamed.full
+
+    def failBody(self, error: Exception) -> None:
+        """Called by the channel when the rest of the body cannot come."""
+        if self._streamed is not None:
+            self._streamed.fail(error)
+
+    def discardBody(self) -> None:
+        """Called by the channel when the answer is complete: nobody wants the rest."""
+        if self._streamed is not None:
+            self._streamed.discard()
+
+    def connectionLost(self, reason: Failure) -> None:
+        # The order matters: who waits for notifyFinish (Klein) cancels the handler, so that it does not answer into the void.
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+        if self._streamed is not None:
+            self._streamed.fail(ClientGone())
+            self._streamed.wake()
+
+    # --- for handlers ---
+
+    def client_address(self) -> str | None:
+        """The IP address of the client; None for a client on a unix socket."""
+        return client_of(self._peer, self._said("x-forwarded-for"), self._trusted)
+
+    @property
+    def scheme(self) -> str:
+        """``http`` or ``https``: how the client reached us, or the proxy before us."""
+        secure = bool(super().isSecure())  # type: ignore[no-untyped-call]
+        return scheme_of(self._peer, secure, self._said("x-forwarded-proto"), self._trusted)
+
+    @property
+    def base_host(self) -> str:
+        """The host, with its port if one was given, that the client asked for; "" where it named none."""
+        named = self._said("host")
+        return host_of(self._peer, named[0] if named else "", self._said("x-forwarded-host"), self._trusted)
+
+    def isSecure(self) -> bool:
+        """Whether the client came by https."""
+        return self.scheme == "https"
+
+    @property
+    def _peer(self) -> str | None:
+        return host_at(self.client)
+
+    def _said(self, name: str) -> list[str]:
+        values = self.requestHeaders.getRawHeaders(name.encode("ascii")) or ()
+        return [value.decode("latin-1") for value in values]
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.method.decode('latin-1')} {shown(self.uri)}>"
+
+
+def host_at(address: IAddress) -> str | None:
+    """The IP address in a Twisted address; None for a unix socket."""
+    host = getattr(address, "host", None)
+    return host if isinstance(host, str) else None
+
+
+def shown(uri: bytes) -> str:
+    """A request target as logs may show it: without its query, and without what stands before the path of an absolute one.
+
+    Both may hold tokens and passwords.
+    """
+    text = re.sub(r"^[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*", "", uri.decode("latin-1"))
+    return re.split(r"[?#]", text, maxsplit=1)[0] or "/"
+
+
+def access_line(timestamp: str, request: Request) -> str:
+    """One line of the access log: the Combined Log Format, without queries."""
+
+    def quoted(value: str | bytes) -> str:
+        text = value.decode("latin-1") if isinstance(value, bytes) else value
+        return text.encode("unicode_escape").decode("ascii").replace('"', '\\"')
+
+    referrer = request.getHeader(b"referer")
+    return (
+        f'"{request.client_address() or "-"}" - - {timestamp} '
+        f'"{quoted(request.method)} {quoted(shown(request.uri))} {quoted(request.clientproto)}" '
+        f'{request.code} {request.sentLength or "-"} "{quoted(shown(referrer)) if referrer else "-"}" '
+        f'"{quoted(request.getHeader(b"user-agent") or "-")}"'
+    )
