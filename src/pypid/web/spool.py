@@ -1,0 +1,174 @@
+"""A file that is on its way in: written beside, hashed as it comes, and gone when its request ends."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from errno import EDQUOT, ENOSPC
+from fcntl import LOCK_EX, LOCK_NB, flock
+from pathlib import Path
+from tempfile import mkstemp
+from threading import Lock
+from types import TracebackType
+from typing import BinaryIO
+
+from twisted.internet.defer import Deferred
+
+from pypid.core.errors import StorageDown, StorageFull
+from pypid.core.model import Digests, Span
+from pypid.flow import BATCH, Blocking, FileBody, Hashes
+
+PREFIX = "incoming-"
+
+
+class Spool:
+    """A temporary file (mode 0600) in `folder`; use it with ``async with``, which removes it however the block ends.
+
+    While one batch is hashed and written in a thread the next one fills, so two batches are in memory at most. The file is
+    made when the first batch is written. Raises `StorageFull` and `StorageDown`.
+    """
+
+    def __init__(self, folder: Path, blocking: Blocking, *, batch: int = BATCH) -> None:
+        self._folder = folder
+        self._blocking = blocking
+        self._batch = batch
+        self._filling: list[bytes] = []
+        self._filled = 0
+        self._under_way: Deferred[None] | None = None
+        self._disk = _Disk(folder)
+        self._digests: Digests | None = None
+
+    async def __aenter__(self) -> Spool:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.discard()
+
+    async def write(self, data: bytes) -> None:
+        """Take more bytes; waits while a batch is full and the one before it is not yet written."""
+        self._filling.append(data)
+        self._filled += len(data)
+        if self._filled >= self._batch:
+            await self._turn()
+
+    async def finish(self) -> Digests:
+        """All has come: write the rest, and give the hashes and the size."""
+        await self._turn()
+        await self._settle()
+        self._digests = await self._blocking(self._disk.finish)
+        return self._digests
+
+    async def body(self) -> FileBody:
+        """The finished file as a body, from its beginning; its `path` is where the file lies, fit to be hard-linked."""
+        if self._digests is None:
+            raise RuntimeError("the spool is not finished")
+        file = await self._blocking(self.open_for_inspection)
+        return FileBody(file, Span(0, self._digests.size), self._blocking, str(self._disk.path))
+
+    def open_for_inspection(self) -> BinaryIO:
+        """The finished file, open for reading; whoever opens it closes it. Blocks: call it in a thread."""
+        if self._disk.path is None:
+            raise RuntimeError("the spool is not finished")
+        return self._disk.path.open("rb")
+
+    async def discard(self) -> None:
+        """Remove the file. May be called at any time, and more than once; what `body` opened stays readable."""
+        self._filling.clear()
+        self._filled = 0
+        if self._under_way is not None:
+            self._under_way.addErrback(lambda _: None)
+            self._under_way = None
+        await self._blocking(self._disk.remove)
+
+    async def _turn(self) -> None:
+        """Send the batch that is full to the thread, after the one before."""
+        await self._settle()
+        batch, self._filling, self._filled = self._filling, [], 0
+        if batch:
+            self._under_way = self._blocking(self._disk.write, batch)
+
+    async def _settle(self) -> None:
+        under_way, self._under_way = self._under_way, None
+        if under_way is not None:
+            await under_way
+
+
+class _Disk:
+    """The part of a spool that blocks. Its calls come from threads, one after the other even after a cancellation."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._turn = Lock()
+        self._descriptor = -1
+        self._removed = False
+        self._hashes = Hashes()
+        self.path: Path | None = None
+
+    def write(self, pieces: list[bytes]) -> None:
+        with self._turn:
+            if self._removed:
+                return  # the request was cancelled meanwhile
+            data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            _storing(self._append, data)
+            self._hashes.update(data)
+
+    def finish(self) -> Digests:
+        with self._turn:
+            if self.path is None:
+                _storing(self._append, b"")
+            return self._hashes.digests()
+
+    def remove(self) -> None:
+        with self._turn:
+            self._removed = True
+            if self.path is not None:
+                self.path.unlink(missing_ok=True)
+                self.path = None
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+                self._descriptor = -1
+
+    def _append(self, data: bytes) -> None:
+        if self._descriptor < 0:
+            self._descriptor, self.path = _create(self._folder)
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(self._descriptor, rest) :]
+
+
+def _create(folder: Path) -> tuple[int, Path]:
+    """A new file, locked for as long as it is open: `sweep` lets it live."""
+    while True:
+        descriptor, name = mkstemp(prefix=PREFIX, dir=folder)
+        with suppress(OSError):  # a file system without locks; nobody sweeps while we run, then
+            flock(descriptor, LOCK_EX | LOCK_NB)
+        if os.fstat(descriptor).st_nlink:
+            return descriptor, Path(name)
+        os.close(descriptor)  # swept before it was locked
+
+
+def _storing(call: Callable[[bytes], None], data: bytes) -> None:
+    try:
+        call(data)
+    except OSError as error:
+        if error.errno in (ENOSPC, EDQUOT):
+            raise StorageFull("spool") from error
+        raise StorageDown("its folder for incoming files cannot be written.") from error
+
+
+def sweep(folder: Path) -> int:
+    """Make the folder of the spools (mode 0700) if it is not there, and remove what a crash left in it; blocks.
+
+    Files that another process is writing stay. Returns how many files were removed.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    removed = 0
+    for path in folder.glob(f"{PREFIX}*"):
+        with suppress(OSError), path.open("rb") as file:
+            flock(file, LOCK_EX | LOCK_NB)
+            path.unlink()
+            removed += 1
+    return removed

@@ -1,0 +1,213 @@
+"""Files on their way in: `pypid.web.spool`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.core.errors import StorageDown, StorageFull
+from pypid.flow import at_once
+from pypid.web.spool import Spool, sweep
+
+T = TypeVar("T")
+
+
+class Slow:
+    """A `Blocking` whose calls run when we say so."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Deferred[Any], Callable[[], Any]]] = []
+
+    def __call__(self, call: Callable[..., T], *args: Any) -> Deferred[T]:
+        done: Deferred[T] = Deferred()
+        self.calls.append((done, lambda: call(*args)))
+        return done
+
+    def run(self) -> None:
+        """Run the oldest call."""
+        done, call = self.calls.pop(0)
+        try:
+            result = call()
+        except Exception:
+            done.errback()
+        else:
+            done.callback(result)
+
+
+class SpoolTests(SynchronousTestCase):
+    """A spool takes bytes, hashes them, and leaves nothing behind."""
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp())
+        sweep(self.folder)
+
+    def run_now(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return self.successResultOf(Deferred.fromCoroutine(coroutine))
+
+    @property
+    def files(self) -> list[Path]:
+        return list(self.folder.iterdir())
+
+    @given(st.lists(st.binary(max_size=30)))
+    @settings(max_examples=30, deadline=None, database=None)
+    def test_bytes_and_hashes(self, pieces: list[bytes]) -> None:
+        """What was written is what is read, and what was hashed."""
+
+        async def use() -> None:
+            async with Spool(self.folder, at_once, batch=16) as spool:
+                for piece in pieces:
+                    await spool.write(piece)
+                digests = await spool.finish()
+                data = b"".join(pieces)
+                self.assertEqual(digests.sha256, hashlib.sha256(data).hexdigest())
+                self.assertEqual(digests.md5, hashlib.md5(data).hexdigest())
+                self.assertEqual(digests.blake2b_256, hashlib.blake2b(data, digest_size=32).hexdigest())
+                self.assertEqual(digests.size, len(data))
+                body = await spool.body()
+                self.assertEqual((body.size, b"".join([piece async for piece in body])), (len(data), data))
+                await body.aclose()
+                with spool.open_for_inspection() as file:
+                    self.assertEqual(file.read(), data)
+
+        self.run_now(use())
+        self.assertEqual(self.files, [])
+
+    def test_the_file_can_be_linked(self) -> None:
+        """The body says where the file lies; it is ours alone (mode 0600), and a link to it outlives the spool."""
+
+        async def use() -> None:
+            async with Spool(self.folder, at_once) as spool:
+                await spool.write(b"hello")
+                await spool.finish()
+                body = await spool.body()
+                assert body.path is not None
+                self.assertEqual(Path(body.path).stat().st_mode & 0o777, 0o600)
+                os.link(body.path, self.folder / "kept")
+                await body.aclose()
+
+        self.run_now(use())
+        self.assertEqual([path.read_bytes() for path in self.files], [b"hello"])
+
+    def test_two_batches_at_most(self) -> None:
+        """While one batch is written the next one fills; then the writer waits."""
+        slow = Slow()
+        spool = Spool(self.folder, slow, batch=10)
+        self.run_now(spool.write(b"x" * 10))
+        self.run_now(spool.write(b"y" * 9))
+        third = Deferred.fromCoroutine(spool.write(b"z"))
+        self.assertNoResult(third)
+        self.assertEqual(len(slow.calls), 1)
+        slow.run()
+        self.successResultOf(third)
+        done = Deferred.fromCoroutine(spool.finish())
+        while slow.calls:
+            slow.run()
+        self.assertEqual(self.successResultOf(done).size, 20)
+        removed = Deferred.fromCoroutine(spool.discard())
+        slow.run()
+        self.successResultOf(removed)
+
+    def test_cancelled(self) -> None:
+        """A request that is cancelled while a batch is under way leaves no file, whenever the thread comes to run."""
+        slow = Slow()
+
+        async def use() -> None:
+            async with Spool(self.folder, slow, batch=4) as spool:
+                for _ in range(3):
+                    await spool.write(b"four")
+
+        using = Deferred.fromCoroutine(use())
+        slow.run()
+        self.assertEqual(len(self.files), 1)
+        using.cancel()
+        while slow.calls:
+            done, call = slow.calls.pop(0)
+            call()
+            if not done.called:
+                done.callback(None)
+        self.failureResultOf(using, CancelledError)
+        self.assertEqual(self.files, [])
+
+    def test_a_late_thread(self) -> None:
+        """A batch that its thread comes to after the file was removed does not make it again."""
+        slow = Slow()
+        spool = Spool(self.folder, slow, batch=4)
+        self.run_now(spool.write(b"four"))
+        removed = Deferred.fromCoroutine(spool.discard())
+        slow.calls.reverse()
+        slow.run()
+        slow.run()
+        self.successResultOf(removed)
+        self.assertEqual(self.files, [])
+
+    def test_no_file_without_bytes(self) -> None:
+        """A spool that nobody wrote to costs no file; an empty distribution has one."""
+
+        async def use(finish: bool) -> int:
+            async with Spool(self.folder, at_once) as spool:
+                if finish:
+                    await spool.finish()
+                return len(self.files)
+
+        self.assertEqual((self.run_now(use(False)), self.run_now(use(True))), (0, 1))
+        self.assertEqual(self.files, [])
+
+    def test_full(self) -> None:
+        """No space left is `StorageFull`, from the batch or from the end, and leaves nothing."""
+
+        async def use() -> None:
+            async with Spool(self.folder, at_once, batch=4) as spool:
+                await spool.write(b"four")
+                full = os.open("/dev/full", os.O_WRONLY)
+                os.dup2(full, spool._disk._descriptor)
+                os.close(full)
+                await spool.write(b"more")
+                await spool.finish()
+
+        error = self.failureResultOf(Deferred.fromCoroutine(use()), StorageFull).value
+        self.assertIn("spool", str(error))
+        self.assertEqual(self.files, [])
+
+    def test_a_failed_batch_is_not_forgotten(self) -> None:
+        """An error of a batch that nobody waited for ends in no log when the spool is discarded."""
+        spool = Spool(self.folder / "missing", at_once, batch=4)
+        self.run_now(spool.write(b"four"))
+        self.run_now(spool.discard())
+
+    def test_no_folder(self) -> None:
+        """A folder that cannot be written is `StorageDown`, whose text has no path."""
+        spool = Spool(self.folder / "missing", at_once)
+        error = self.failureResultOf(Deferred.fromCoroutine(spool.finish()), StorageDown).value
+        self.assertNotIn("missing", str(error))
+
+
+class SweepTests(SynchronousTestCase):
+    """What a crash left is removed at the next start."""
+
+    def test_it_makes_the_folder(self) -> None:
+        """The folder is made, for us alone."""
+        folder = Path(self.mktemp()) / "spool"
+        self.assertEqual(sweep(folder), 0)
+        self.assertEqual(folder.stat().st_mode & 0o777, 0o700)
+
+    def test_leftovers_go_and_the_living_stay(self) -> None:
+        """Files of a crash go; those that are being written, by whomever, and strangers stay."""
+        folder = Path(self.mktemp())
+        sweep(folder)
+        (folder / "incoming-old").write_bytes(b"x")
+        (folder / "stranger").write_bytes(b"x")
+        spool = Spool(folder, at_once, batch=1)
+        self.successResultOf(Deferred.fromCoroutine(spool.write(b"living")))
+        self.assertEqual(sweep(folder), 1)
+        self.assertEqual(self.successResultOf(Deferred.fromCoroutine(spool.finish())).size, 6)
+        self.assertEqual(len(list(folder.iterdir())), 2)
+        self.successResultOf(Deferred.fromCoroutine(spool.discard()))
+        self.assertEqual([path.name for path in folder.iterdir()], ["stranger"])
