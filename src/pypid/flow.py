@@ -21,10 +21,13 @@ from pypid.ports import Body
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
 
-PIECE = 1 << 17
-"""What a transport takes at once without copying the rest (twisted.internet.abstract sends 128 KiB a turn)."""
+PIECE = 1 << 19
+"""What a file gives at a time, as it was read (to cut it again is a copy); `web.pour` lets a transport send it in one go.
+
+500 MB to one client, on one core: 128 KiB 790 MB/s, 512 KiB 1,580, 1 MiB 1,980, nginx 2,190. Each client holds two pieces.
+"""
 BATCH = 1 << 20
-"""What one call in a thread reads, writes or hashes: large enough that the hop costs nothing."""
+"""What one call in a thread writes or hashes: large enough that the hop costs nothing."""
 
 
 class Blocking(Protocol):
@@ -99,7 +102,7 @@ class BytesBody:
 
 @define
 class FileBody:
-    """A body out of an open file (which it closes), read in batches off the reactor thread.
+    """A body out of an open file (which it closes), read in pieces of `PIECE` bytes off the reactor thread.
 
     `path` is where the file lies, if it lies anywhere: a store on the same file system may link it instead of copying.
     So give it only for a file that nobody writes to any more, now or later (its name may go, and its mode may change).
@@ -118,13 +121,11 @@ class FileBody:
     async def __aiter__(self) -> AsyncIterator[bytes]:
         position = self.span.start
         while position < self.span.stop:
-            batch = await self.blocking(self._read, position, min(BATCH, self.span.stop - position))
-            if not batch:
+            piece = await self.blocking(self._read, position, min(PIECE, self.span.stop - position))
+            if not piece:
                 raise EOFError("the file is shorter than it was")
-            position += len(batch)
-            view = memoryview(batch)
-            for offset in range(0, len(batch), PIECE):
-                yield bytes(view[offset : offset + PIECE])
+            position += len(piece)
+            yield piece
 
     def _read(self, position: int, most: int) -> bytes:
         self.file.seek(position)
