@@ -50,6 +50,8 @@ STATUSES: dict[type[PypidError], int] = {
     errors.ProjectClosed: 403,
     errors.NoSuchProject: 404,
     errors.NoSuchFile: 404,
+    errors.NotAcceptable: 406,
+    errors.NotAcceptable: 406,
     errors.TooLarge: 413,
     errors.NotAvailable: 501,
     errors.NotYetKnown: 503,
