@@ -1,0 +1,184 @@
+"""How fast a snapshot is loaded and written, what the catalog weighs, and whether the reactor stalls meanwhile.
+
+``python benchmarks/snapshot.py``            100,000 files in 10,000 projects
+``python benchmarks/snapshot.py --large``    1,000,000 files in 100,000 projects
+``python benchmarks/snapshot.py --files 5000 --projects 100``
+
+Three processes: one makes and writes a catalog; one loads it, then writes everything anew and one change; and one loads
+it by itself, for the memory. Prints a table and a JSON line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from hashlib import sha256
+from time import perf_counter
+
+from attrs import evolve
+from twisted.internet import reactor
+from twisted.internet.task import LoopingCall, deferLater, react
+from twisted.internet.threads import deferToThread
+
+from pypid.catalog.memory import Loaded, MemoryCatalog
+from pypid.catalog.snapshot import Snapshot
+from pypid.core.model import File, Project
+from pypid.core.names import project_name
+from pypid.flow import World, start
+
+TICK = 0.001
+
+
+def world() -> World:
+    """The real one."""
+    return World(clock=reactor, now=lambda: datetime.now(UTC), blocking=deferToThread, random=os.urandom)
+
+
+class Stalls:
+    """The longest time that the reactor did not come round to a call that is due every millisecond."""
+
+    def __init__(self) -> None:
+        self._last = perf_counter()
+        self.worst = 0.0
+        self._loop = LoopingCall(self._tick)
+
+    def _tick(self) -> None:
+        now = perf_counter()
+        self.worst = max(self.worst, now - self._last - TICK)
+        self._last = now
+
+    async def during(self, job: Callable[[], Awaitable[object]]) -> tuple[float, float]:
+        """Seconds that the job took, and of the longest stall in it."""
+        gc.collect()
+        gc.freeze()  # as a daemon does once it is ready: else the collector's stalls are measured here
+        self._last, self.worst = perf_counter(), 0.0
+        self._loop.start(TICK)
+        begin = perf_counter()
+        await job()
+        took = perf_counter() - begin
+        self._tick()
+        self._loop.stop()
+        return took, self.worst
+
+
+def rss() -> float:
+    """MiB of this process now."""
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+
+
+def made_up(number: int, files: int) -> Project:
+    """A project with files like those of real ones."""
+    name = project_name(f"acme-project-{number}")
+    made = []
+    for count in range(files):
+        version = f"1.{count // 2}.0"
+        filename = f"acme_project_{number}-{version}" + ("-py3-none-any.whl" if count % 2 else ".tar.gz")
+        digest = sha256(filename.encode()).hexdigest()
+        made.append(
+            File(
+                project=name,
+                filename=filename,
+                version=version,
+                sha256=digest,
+                size=123_456 + count,
+                uploaded=datetime(2026, 1, 2, 3, 4, 5, 678_900, tzinfo=UTC),
+                requires_python=">=3.9",
+                metadata_sha256=digest[::-1],
+                key=f"{name}/{filename}",
+                md5=digest[:32],
+                blake2b_256=digest,
+                uploader="ci",
+                summary="A project that the benchmark made up",
+            )
+        )
+    return Project(name=name, files=tuple(made))
+
+
+async def make(folder: str, files: int, projects: int) -> dict[str, float]:
+    """Publish everything to a catalog, and write it for the first time."""
+    catalog = MemoryCatalog()
+    for number in range(projects):
+        project = made_up(number, files // projects)
+        await catalog.edit(project.name, lambda _, project=project: project, mark="0" * 32)
+    await deferLater(reactor, 0.1)  # the reactor is only starting
+    took, stall = await Stalls().during(Snapshot(catalog, folder, "here", world()).write)
+    return {"first write, s": took, "stall in it, ms": stall * 1000}
+
+
+async def work(folder: str, files: int, projects: int) -> dict[str, float]:
+    """Load; write everything anew; change one project and write that."""
+    catalog = MemoryCatalog()
+    snapshot = Snapshot(catalog, folder, "here", world())
+    load, load_stall = await Stalls().during(snapshot.load)
+    names_begin = perf_counter()
+    first = (await catalog.names())[0]
+    names = perf_counter() - names_begin
+    everything, everything_stall = await Stalls().during(Snapshot(catalog, folder + "-2", "here", world()).write)
+    await catalog.edit(first.name, lambda project: evolve(project, status_reason="changed"))
+    change, change_stall = await Stalls().during(snapshot.write)
+    return {
+        "load, s": load,
+        "stall while loading, ms": load_stall * 1000,
+        "list of names after a change, ms": names * 1000,
+        "write of everything, s": everything,
+        "stall while writing everything, ms": everything_stall * 1000,
+        "write of one change, s": change,
+        "stall while writing one change, ms": change_stall * 1000,
+    }
+
+
+async def weigh(folder: str, files: int, projects: int) -> dict[str, float]:
+    """Load, and nothing else."""
+    before = rss()
+    loaded = await Snapshot(MemoryCatalog(), folder, "here", world()).load()
+    assert isinstance(loaded, Loaded)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"RSS before, MiB": before, "RSS after, MiB": rss(), "peak RSS, MiB": peak}
+
+
+JOBS = {"make": make, "work": work, "weigh": weigh}
+
+
+def child(job: str, folder: str, files: int, projects: int) -> None:
+    """One of the jobs in this process; its figures as a line of JSON."""
+
+    def main(_: object) -> object:
+        return start(JOBS[job](folder, files, projects)).addCallback(lambda figures: print(json.dumps(figures)))
+
+    react(main)
+
+
+def main() -> None:
+    """The jobs, each in a process of its own, and the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--files", type=int, default=100_000)
+    parser.add_argument("--projects", type=int, default=10_000)
+    parser.add_argument("--large", action="store_true", help="1,000,000 files in 100,000 projects")
+    parser.add_argument("--job", nargs=2, metavar=("JOB", "FOLDER"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    files, projects = (1_000_000, 100_000) if options.large else (options.files, options.projects)
+    if options.job:
+        child(*options.job, files, projects)
+        return
+    figures: dict[str, float] = {"files": files, "projects": projects}
+    with tempfile.TemporaryDirectory() as folder:
+        for job in JOBS:
+            command = [sys.executable, __file__, "--files", str(files), "--projects", str(projects)]
+            done = subprocess.run([*command, "--job", job, folder + "/snapshot"], check=True, stdout=subprocess.PIPE)
+            figures.update(json.loads(done.stdout))
+    for name, figure in figures.items():
+        print(f"{name:40} {figure:12,.2f}")
+    print(json.dumps({"benchmark": "snapshot", **{name: round(figure, 4) for name, figure in figures.items()}}))
+
+
+if __name__ == "__main__":
+    main()
