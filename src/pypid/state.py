@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 from pathlib import Path
 from typing import IO
 
@@ -15,12 +14,16 @@ from pypid.core.errors import CannotStart
 def default_state(ini: Path, state_directory: str | None) -> Path:
     """Where state lies when `[server] state` is empty.
 
-    systemd's ``$STATE_DIRECTORY`` if there is one; ``var`` beside the folder ``etc`` that the ini lies in; else ``pypid-state`` beside the ini.
+    systemd's ``$STATE_DIRECTORY`` if there is one; ``var`` beside the folder of ``etc/pypid.ini``; else ``pypid-state`` beside
+    the
+    ini. For the system's own ``/etc`` it is ``/var/lib/pypid``.
     """
     if state_directory:
         return Path(state_directory.split(":")[0])
     folder = ini.resolve().parent
-    return folder.parent / "var" if folder.name == "etc" else folder / "pypid-state"
+    if folder == Path("/etc") or folder.parent == Path("/etc"):
+        return Path("/var/lib/pypid")
+    return folder.parent / "var" if (folder.name, ini.name) == ("etc", "pypid.ini") else folder / "pypid-state"
 
 
 @frozen
@@ -54,19 +57,19 @@ def open_state(folder: Path) -> State:
     """Make the folder if need be, and lock it. Raises `CannotStart`, with advice."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if folder.stat().st_uid == os.geteuid():
-            folder.chmod(0o700)
         (folder / "spool").mkdir(mode=0o700, exist_ok=True)
         lock = (folder / "lock").open("a+")
     except OSError as error:
         raise CannotStart(
-            f"The state folder {folder} cannot be used: {error.strerror}. Set [server] state to a folder that this user may write."
+            f"The state folder {folder} cannot be used: {error.strerror}. "
+            "Set [server] state to a folder that this user may write."
         ) from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         lock.close()
         raise CannotStart(
-            f"Another pypid is running with the state folder {folder}. Stop it first, or give this one a [server] state of its own."
+            f"Another pypid is running with the state folder {folder}. "
+            "Stop it first, or give this one a [server] state of its own."
         ) from None
     return State(folder, lock)

@@ -115,7 +115,8 @@ class NotYetKnown(PypidError):
     retry_after: int = 5
 
     def text(self) -> str:
-        return f"Whether {shortened(self.name)!r} is hosted here is not known yet: the storage is still being read. Try again soon."
+        advice = "the storage is still being read. Try again soon."
+        return f"Whether {shortened(self.name)!r} is hosted here is not known yet: {advice}"
 
 
 @define
@@ -161,7 +162,8 @@ class AlreadyExists(PypidError):
 
     def text(self) -> str:
         with_hash = f", with blake2_256 hash {self.blake2b_256!r}" if self.blake2b_256 else ""
-        return f"File already exists ({self.filename!r}{with_hash}). Published files never change: raise the version and publish again."
+        advice = "Published files never change: raise the version and publish again."
+        return f"File already exists ({self.filename!r}{with_hash}). {advice}"
 
 
 @define
@@ -185,7 +187,8 @@ class ProjectClosed(PypidError):
     status: str
 
     def text(self) -> str:
-        return f"The project {self.name!r} is {self.status} and takes no uploads. Ask an administrator to set its status to active."
+        advice = "Ask an administrator to set its status to active."
+        return f"The project {self.name!r} is {self.status} and takes no uploads. {advice}"
 
 
 @define
@@ -208,7 +211,8 @@ class Forbidden(PypidError):
 
     def text(self) -> str:
         where = f" in the project {self.project!r}" if self.project else ""
-        return f"The user {self.user!r} may not {self.action}{where}. Ask an administrator for the right ([access] in the configuration)."
+        advice = "Ask an administrator for the right ([access] in the configuration)."
+        return f"The user {self.user!r} may not {self.action}{where}. {advice}"
 
 
 @define

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from attrs import define, field
 
@@ -16,7 +16,7 @@ from pypid.index import truth
 from pypid.index.adopting import Adopted, Adopter
 from pypid.index.managing import Manager, files_of_release
 from pypid.index.parts import Parts
-from pypid.index.publishing import Outcome, Publisher
+from pypid.index.publishing import BodyAnew, Outcome, Publisher
 from pypid.index.reconciling import Reconciled, Reconciler
 from pypid.ports import Blobs, Body, Catalog, Upstream
 
@@ -25,7 +25,8 @@ from pypid.ports import Blobs, Body, Catalog, Upstream
 class Index:
     """One package index: what is stored, seen through the policy.
 
-    What may be asked of whom is not decided here (see `web.guard`). Everything raises `StorageDown` where the storage is needed and away.
+    What may be asked of whom is not decided here (see `web.guard`). Everything raises `StorageDown` where the storage is
+    needed and away.
     """
 
     blobs: Blobs
@@ -104,7 +105,7 @@ class Index:
 
     # --- changing -----------------------------------------------------------------------------------------
 
-    async def publish(self, upload: Upload, body: Callable[[], Body], by: str, *, overwrite: bool = False) -> Outcome:
+    async def publish(self, upload: Upload, body: BodyAnew, by: str, *, overwrite: bool = False) -> Outcome:
         """Store an upload and list it; see `Publisher.publish`."""
         return await Publisher(self.parts).publish(upload, body, by, overwrite=overwrite)
 
@@ -147,3 +148,9 @@ class Index:
         reconciler = Reconciler(self.parts)
         found = await (reconciler.reconcile() if project is None else reconciler.reconcile_project(project))
         return found, await Adopter(self.parts).adopt(found.strays, by)
+
+    async def adopt(self, prefix: str, by: str) -> tuple[Reconciled, Sequence[Adopted]]:
+        """Make the distributions without a record below `prefix` (empty, or ending in a slash) ours, where they lie."""
+        found = await Reconciler(self.parts).reconcile()
+        strays = [blob for blob in found.strays if blob.key.startswith(prefix)]
+        return found, await Adopter(self.parts).adopt(strays, by)

@@ -5,7 +5,7 @@ A crash between any two steps leaves at worst blobs that no record names, which 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from enum import Enum
 
@@ -29,6 +29,10 @@ UNDER_WAY = timedelta(minutes=15)
 """On storage that others write to, an artifact without a record this young belongs to somebody's publish."""
 
 
+BodyAnew = Callable[[], Awaitable[Body]]
+"""Gives the bytes of an upload, from their beginning with each call."""
+
+
 class Outcome(Enum):
     """What came of a publish."""
 
@@ -44,10 +48,11 @@ class Publisher:
 
     parts: Parts
 
-    async def publish(self, upload: Upload, body: Callable[[], Body], by: str, *, overwrite: bool = False) -> Outcome:
+    async def publish(self, upload: Upload, body: BodyAnew, by: str, *, overwrite: bool = False) -> Outcome:
         """Store the upload durably and list it; `body` gives its bytes, anew with each call.
 
-        Once begun it goes to its end even if the client goes away. Raises `AlreadyExists`, `NameUsedUp`, `ProjectClosed`, `Busy`,
+        Once begun it goes to its end even if the client goes away. Raises `AlreadyExists`, `NameUsedUp`, `ProjectClosed`,
+        `Busy`,
         `StorageFull`, `StorageDown`; then nothing of it is visible.
         """
         place = f"{upload.distribution.project}/{upload.distribution.filename}"
@@ -76,7 +81,7 @@ class Publisher:
         if tombstone is not None and tombstone.sha256 != upload.digests.sha256:
             raise NameUsedUp(upload.distribution.filename)
 
-    async def _store(self, upload: Upload, body: Callable[[], Body], by: str, older: File | None) -> Outcome:
+    async def _store(self, upload: Upload, body: BodyAnew, by: str, older: File | None) -> Outcome:
         file = file_of(upload, by, self.parts.world.now(), overwrites=older is not None)
         written: list[str] = []
         try:
@@ -91,15 +96,15 @@ class Publisher:
             return Outcome.OVERWRITTEN
         return Outcome.PUBLISHED
 
-    async def _write_artifact(self, file: File, body: Callable[[], Body], written: list[str]) -> None:
+    async def _write_artifact(self, file: File, body: BodyAnew, written: list[str]) -> None:
         """The bytes, only if absent. Bytes without a record belong to a publish under way or to one that broke off."""
         where = file.key or ""
         try:
-            await self.parts.blobs.write(where, body())
+            await self.parts.blobs.write(where, await body())
         except Exists:
             if self.parts.shared and await self._age(where) < UNDER_WAY:
                 raise Busy(f"Somebody else is publishing {file.filename!r} right now.", 30) from None
-            await self.parts.blobs.write(where, body(), replace=True)
+            await self.parts.blobs.write(where, await body(), replace=True)
         written.append(where)
 
     async def _age(self, where: str) -> timedelta:

@@ -68,7 +68,9 @@ class Reconciler:
         await self.parts.catalog.complete()
         strays = await self._unclaimed(walk.strays)
         if walk.foreign:
-            _log.info("{count} objects in the storage are neither distributions nor pypid's; they were skipped", count=walk.foreign)
+            _log.info(
+                "{count} objects in the storage are neither distributions nor pypid's; they were skipped", count=walk.foreign
+            )
         return Reconciled(projects=len(walk.seen), changed=walk.changed, strays=strays)
 
     async def reconcile_project(self, name: ProjectName) -> Reconciled:
@@ -83,7 +85,9 @@ class Reconciler:
     def _count(self, walk: _Walk) -> None:
         walk.blobs += 1
         if walk.blobs % PROGRESS == 0:
-            _log.info("comparing with the storage: {blobs} objects, {changed} projects read", blobs=walk.blobs, changed=walk.changed)
+            _log.info(
+                "comparing with the storage: {blobs} objects, {changed} projects read", blobs=walk.blobs, changed=walk.changed
+            )
 
     async def _group(self, walk: _Walk, top: str, group: list[Blob]) -> None:
         """All blobs below one top folder: a project's, or files that somebody dropped."""

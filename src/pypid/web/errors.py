@@ -51,7 +51,6 @@ STATUSES: dict[type[PypidError], int] = {
     errors.NoSuchProject: 404,
     errors.NoSuchFile: 404,
     errors.NotAcceptable: 406,
-    errors.NotAcceptable: 406,
     errors.TooLarge: 413,
     errors.NotAvailable: 501,
     errors.NotYetKnown: 503,

@@ -13,13 +13,13 @@ from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar
 
 from attrs import frozen
 from klein import Klein
-from twisted.web.server import Request
 
 from pypid.core.errors import Unauthenticated
 from pypid.core.names import project_name
 from pypid.core.permissions import ANONYMOUS, Action, Identity, Rules, demand
 from pypid.ports import Access
 from pypid.web.credentials import credential_of
+from pypid.web.request import Request
 
 
 class Open(Enum):
@@ -104,9 +104,9 @@ def guarded_routes(app: Klein) -> tuple[GuardedRoute, ...]:
 
 
 async def _admit(guards: Guards, request: Request, may: Action | Literal[Open.ANYBODY], project: object) -> Identity:
-    request.identity = ANONYMOUS  # type: ignore[attr-defined]  # the access log reads it
+    request.identity = ANONYMOUS
     who = await identity_of(guards.access, request)
-    request.identity = who  # type: ignore[attr-defined]
+    request.identity = who
     if isinstance(may, Action):
         demand(guards.rules, who, may, project_name(project) if isinstance(project, str) else None)
     return who

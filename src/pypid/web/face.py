@@ -1,0 +1,69 @@
+"""The HTTP face: what every route is given. The routes stand in the modules that `web.app` names."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from attrs import define, field, frozen
+from klein import Klein
+
+from pypid.core.permissions import EVERYONE, Identity, Rules
+from pypid.flow import World
+from pypid.index import Index
+from pypid.ports import Access
+from pypid.web.pages import Pages
+from pypid.web.request import Request
+
+app = Klein()
+"""All routes. They are functions whose first argument is the `Face`; see `web.guard.guarded`."""
+app.url_map.strict_slashes = False  # each route says itself what it does without its slash
+app.url_map.merge_slashes = False
+
+
+@frozen(kw_only=True)
+class FaceSettings:
+    """What the routes know of the configuration. `max_upload` in bytes; `spool` is the folder of uploads under way."""
+
+    spool: Path
+    max_upload: int
+    public_url: str | None = None
+    allowed_hosts: tuple[str, ...] = ("*",)
+    storage_folder: Path | None = None
+    """The folder that is the storage, if it is one: what may be adopted lies in it."""
+
+
+@define(slots=False, eq=False)
+class Face:
+    """Everything that a route needs. `rules` and `access` are looked at by the guard, for every route."""
+
+    index: Index
+    access: Access
+    rules: Rules
+    world: World
+    settings: FaceSettings
+    pages: Pages = field(init=False)
+    app = app
+
+    def __attrs_post_init__(self) -> None:
+        self.pages = Pages(self.index, self.world)
+
+    @property
+    def restricted(self) -> bool:
+        """Whether not everyone may read: then answers are for nobody else's cache."""
+        return self.rules.read != EVERYONE
+
+    def base_url(self, request: Request) -> str | None:
+        """The absolute base of generated URLs, without its last slash; None where the Host may not be believed."""
+        if self.settings.public_url is not None:
+            return self.settings.public_url.rstrip("/")
+        host = request.base_host
+        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+        if any(fnmatchcase(candidate, allowed) for allowed in self.settings.allowed_hosts for candidate in (host, name)):
+            return f"{request.scheme}://{host}"
+        return None
+
+
+def user_of(who: Identity) -> str:
+    """The name that is written down for what somebody did."""
+    return who.user or "anonymous"

@@ -1,0 +1,93 @@
+"""The older APIs that clients still ask: legacy JSON, classifiers, and the three XML-RPC methods of mirrors."""
+
+from __future__ import annotations
+
+from typing import Any
+from xmlrpc.client import Fault, dumps, loads
+
+from trove_classifiers import sorted_classifiers
+
+from pypid.core.errors import BadRequest, NoSuchFile
+from pypid.core.legacy import render_legacy
+from pypid.core.names import project_name
+from pypid.core.permissions import Action, Identity
+from pypid.core.releases import choose_release, describing_file
+from pypid.web.body import read_small
+from pypid.web.documents import send, send_plain
+from pypid.web.face import Face, app
+from pypid.web.finished import FinishedPage
+from pypid.web.guard import guarded
+from pypid.web.redirects import redirect
+from pypid.web.request import Request
+from pypid.web.respond import send_page
+
+NO_HOST = "This index does not know its own address: ask by a host that is in [server] allowed_hosts, or set public_url."
+
+
+@guarded(app, "/pypi/<project>/json", may=Action.READ)
+async def project_json(face: Face, request: Request, who: Identity, project: str) -> None:
+    """A project, described by its newest release (C110)."""
+    name = project_name(project)
+    if project != name:
+        return redirect(request, f"/pypi/{name}/json", permanent=True, restricted=face.restricted)
+    return await _describe(face, request, project, None)
+
+
+@guarded(app, "/pypi/<project>/<version>/json", may=Action.READ)
+async def release_json(face: Face, request: Request, who: Identity, project: str, version: str) -> None:
+    """A release (C110)."""
+    name = project_name(project)
+    if project != name:
+        return redirect(request, f"/pypi/{name}/{version}/json", permanent=True, restricted=face.restricted)
+    return await _describe(face, request, project, version)
+
+
+async def _describe(face: Face, request: Request, project: str, version: str | None) -> None:
+    base_url = face.base_url(request)
+    if base_url is None:
+        raise BadRequest(NO_HOST)
+    found = await face.index.project(project_name(project))
+    release = choose_release(found, version)
+    described = None if release is None else describing_file(found, release)
+    metadata = None if described is None else await face.index.metadata(described)
+    page = render_legacy(found, version, metadata, base_url=base_url)
+    if page is None:
+        raise NoSuchFile(f"{project} {version}" if version else project)
+    await send_page(request, FinishedPage(page, face.world.blocking), serial=found.serial, restricted=face.restricted)
+
+
+@guarded(app, "/pypi/", may=Action.READ)
+async def pypi(face: Face, request: Request, who: Identity) -> None:
+    """``?:action=list_classifiers`` (C72); else the list of projects is what is meant."""
+    if (request.args or {}).get(b":action") == [b"list_classifiers"]:
+        return send_plain(request, 200, "\n".join(sorted_classifiers) + "\n")
+    return redirect(request, "/simple/", permanent=False, restricted=face.restricted)
+
+
+@guarded(app, "/pypi/", may=Action.READ, methods=("POST",))
+async def xmlrpc(face: Face, request: Request, who: Identity) -> None:
+    """What bandersnatch asks of a master: the names with their serials, and what changed since one (C112)."""
+    try:
+        parameters, method = loads(await read_small(request.body, 64 << 10), use_builtin_types=True)
+    except Exception:  # expat's and xmlrpc's own errors have no common base
+        raise BadRequest("This address takes XML-RPC calls: the body is none.") from None
+    answer = await _call(face, method, parameters)
+    answered: Any = answer if isinstance(answer, Fault) else (answer,)
+    body = dumps(answered, methodresponse=True, allow_none=True)
+    return send(request, 200, "text/xml; charset=utf-8", body.encode())
+
+
+async def _call(face: Face, method: str | None, parameters: tuple[object, ...]) -> object:
+    match method, parameters:
+        case "changelog_last_serial", ():
+            return await face.index.catalog.serial()
+        case "list_packages_with_serial", ():
+            return {summary.name: summary.serial for summary in await face.index.names()}
+        case "list_packages", ():
+            return [summary.name for summary in await face.index.names()]
+        case "changelog_since_serial", (int() as since,):
+            changed = sorted((s for s in await face.index.names() if s.serial > since), key=lambda s: s.serial)
+            return [(summary.name, None, 0, "change", summary.serial) for summary in changed]
+        case _:
+            known = "changelog_last_serial(), changelog_since_serial(serial), list_packages(), list_packages_with_serial()"
+            return Fault(-32601, f"{method} with these arguments is not known here; there are {known}")

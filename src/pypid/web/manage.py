@@ -1,0 +1,212 @@
+"""The JSON API for managing what is published, below ``/api/``; described in docs/http-api."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pypid.core.errors import BadRequest
+from pypid.core.model import File, Project, Status
+from pypid.core.names import ProjectName, project_name
+from pypid.core.permissions import Action, Identity
+from pypid.core.simple import utc_text
+from pypid.index.adopting import Adopted
+from pypid.index.reconciling import Reconciled
+from pypid.web.documents import read_json, send_json
+from pypid.web.face import Face, app, user_of
+from pypid.web.guard import guarded
+from pypid.web.request import Request
+
+PROJECT = "/api/projects/<project>"
+
+
+class Reason(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a yank."""
+
+    reason: str = ""
+
+
+class NewStatus(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a change of status (PEP 792)."""
+
+    status: Status
+    reason: str = ""
+
+
+class Folder(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of an adoption: a folder on the server."""
+
+    folder: str
+
+
+# --- looking ------------------------------------------------------------------------------------------------
+
+
+@guarded(app, "/api/projects", may=Action.READ)
+async def projects(face: Face, request: Request, who: Identity) -> None:
+    """The projects' names."""
+    send_json(request, {"projects": [summary.name for summary in await face.index.names()]})
+
+
+@guarded(app, PROJECT, may=Action.READ)
+async def project(face: Face, request: Request, who: Identity, project: str) -> None:
+    """A project with its files."""
+    send_json(request, _document(await face.index.project(project_name(project))))
+
+
+# --- yank and status ----------------------------------------------------------------------------------------
+
+
+@guarded(app, PROJECT + "/files/<filename>/yank", may=Action.WRITE, methods=("PUT",))
+async def yank_file(face: Face, request: Request, who: Identity, project: str, filename: str) -> None:
+    """Yank one file."""
+    await _yank(face, request, project_name(project), frozenset({filename}))
+
+
+@guarded(app, PROJECT + "/releases/<version>/yank", may=Action.WRITE, methods=("PUT",))
+async def yank_release(face: Face, request: Request, who: Identity, project: str, version: str) -> None:
+    """Yank all files of a release."""
+    name = project_name(project)
+    await _yank(face, request, name, await face.index.release(name, version))
+
+
+async def _yank(face: Face, request: Request, name: ProjectName, filenames: frozenset[str]) -> None:
+    reason = (await read_json(request, Reason)).reason
+    _changed(request, await face.index.yank(name, filenames, reason), filenames)
+
+
+@guarded(app, PROJECT + "/files/<filename>/yank", may=Action.WRITE, methods=("DELETE",))
+async def unyank_file(face: Face, request: Request, who: Identity, project: str, filename: str) -> None:
+    """Take the yank off one file."""
+    filenames = frozenset({filename})
+    _changed(request, await face.index.unyank(project_name(project), filenames), filenames)
+
+
+@guarded(app, PROJECT + "/releases/<version>/yank", may=Action.WRITE, methods=("DELETE",))
+async def unyank_release(face: Face, request: Request, who: Identity, project: str, version: str) -> None:
+    """Take the yank off all files of a release."""
+    name = project_name(project)
+    filenames = await face.index.release(name, version)
+    _changed(request, await face.index.unyank(name, filenames), filenames)
+
+
+@guarded(app, PROJECT + "/status", may=Action.ADMIN, methods=("PUT",))
+async def set_status(face: Face, request: Request, who: Identity, project: str) -> None:
+    """Set the project's status."""
+    name = project_name(project)
+    wanted = await read_json(request, NewStatus)
+    _changed(request, await face.index.set_status(name, wanted.status, wanted.reason), frozenset())
+
+
+# --- delete -------------------------------------------------------------------------------------------------
+
+
+@guarded(app, PROJECT + "/files/<filename>", may=Action.DELETE, methods=("DELETE",))
+async def delete_file(face: Face, request: Request, who: Identity, project: str, filename: str) -> None:
+    """Delete one file for good."""
+    filenames = frozenset({filename})
+    _changed(request, await face.index.delete(project_name(project), filenames, user_of(who)), filenames)
+
+
+@guarded(app, PROJECT + "/releases/<version>", may=Action.DELETE, methods=("DELETE",))
+async def delete_release(face: Face, request: Request, who: Identity, project: str, version: str) -> None:
+    """Delete all files of a release for good."""
+    name = project_name(project)
+    filenames = await face.index.release(name, version)
+    _changed(request, await face.index.delete(name, filenames, user_of(who)), filenames)
+
+
+@guarded(app, PROJECT, may=Action.DELETE, methods=("DELETE",))
+async def delete_project(face: Face, request: Request, who: Identity, project: str) -> None:
+    """Delete all files of a project for good; its name stays ours."""
+    name = project_name(project)
+    before = await face.index.parts.known(name)
+    after = await face.index.delete_project(name, user_of(who))
+    _changed(request, after, frozenset(file.filename for file in before.files))
+
+
+@guarded(app, "/api/names/<project>", may=Action.ADMIN, methods=("DELETE",))
+async def release_name(face: Face, request: Request, who: Identity, project: str) -> None:
+    """Give the name of an empty project back: it may then belong to somebody else again."""
+    name = project_name(project)
+    await face.index.release_name(name)
+    send_json(request, {"name": name, "released": True})
+
+
+# --- the storage --------------------------------------------------------------------------------------------
+
+
+@guarded(app, "/api/rebuild", may=Action.ADMIN, methods=("POST",))
+async def rebuild(face: Face, request: Request, who: Identity) -> None:
+    """Compare with the storage, and take in files without a record."""
+    _rebuilt(request, *await face.index.rebuild(user_of(who)))
+
+
+@guarded(app, "/api/rebuild/<project>", may=Action.ADMIN, methods=("POST",))
+async def rebuild_project(face: Face, request: Request, who: Identity, project: str) -> None:
+    """The same for one project."""
+    _rebuilt(request, *await face.index.rebuild(user_of(who), project_name(project)))
+
+
+@guarded(app, "/api/adopt", may=Action.ADMIN, methods=("POST",))
+async def adopt(face: Face, request: Request, who: Identity) -> None:
+    """Take in the files of a folder that lies in the storage."""
+    wanted = await read_json(request, Folder)
+    _rebuilt(request, *await face.index.adopt(_prefix_of(face, Path(wanted.folder)), user_of(who)))
+
+
+def _prefix_of(face: Face, folder: Path) -> str:
+    """What the keys of the folder's files begin with. Raises `BadRequest`, with advice, for a folder outside the storage."""
+    storage = face.settings.storage_folder
+    if storage is None:
+        raise BadRequest("Only a storage that is a folder ([storage] backend = files) can adopt one.")
+    try:
+        below = folder.resolve().relative_to(storage.resolve()).as_posix()
+    except ValueError:
+        raise BadRequest(
+            f"{folder} is not in the storage folder, {storage}. To adopt it in place, make it the storage: set path = {folder} "
+            "in [storage], start pypid, and adopt it again. Or move the files into the storage folder, and run `pypid rebuild`."
+        ) from None
+    return "" if below == "." else f"{below}/"
+
+
+def _rebuilt(request: Request, found: Reconciled, adopted: Any) -> None:
+    lines: list[Adopted] = list(adopted)
+    send_json(
+        request,
+        {
+            "projects": found.projects,
+            "changed": found.changed,
+            "adopted": [{"key": a.key, "outcome": a.outcome.value, "problems": a.problems} for a in lines],
+        },
+    )
+
+
+def _changed(request: Request, project: Project, filenames: frozenset[str]) -> None:
+    send_json(request, {**_document(project), "changed": sorted(filenames)})
+
+
+def _document(project: Project) -> dict[str, Any]:
+    return {
+        "name": project.name,
+        "status": project.status.value,
+        "status_reason": project.status_reason,
+        "serial": project.serial,
+        "files": [_file(file) for file in project.files],
+    }
+
+
+def _file(file: File) -> dict[str, Any]:
+    return {
+        "filename": file.filename,
+        "version": file.version,
+        "size": file.size,
+        "sha256": file.sha256,
+        "upload_time": None if file.uploaded is None else utc_text(file.uploaded),
+        "uploader": file.uploader,
+        "requires_python": file.requires_python,
+        "yanked": file.yanked is not None,
+        "yanked_reason": file.yanked or None,
+    }

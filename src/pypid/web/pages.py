@@ -1,0 +1,78 @@
+"""Finished pages, kept until their project changes: rendered and gzipped once for each change, not for each request."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+from attrs import frozen
+
+from pypid.core.model import Page, Project
+from pypid.core.names import ProjectName
+from pypid.core.negotiation import Format
+from pypid.core.simple import render_names, render_project
+from pypid.flow import World
+from pypid.index import Index
+from pypid.web.finished import FinishedPage
+
+LIMIT = 64 << 20
+"""Bytes of page bodies that are kept, least recently used first out."""
+
+
+@frozen
+class _Kept:
+    of: object
+    """The very value that the page was made of; another value, another page."""
+    serial: int
+    finished: FinishedPage
+
+
+class Pages:
+    """The pages of one index."""
+
+    def __init__(self, index: Index, world: World, limit: int = LIMIT) -> None:
+        self._index = index
+        self._world = world
+        self._limit = limit
+        self._size = 0
+        self._kept: OrderedDict[tuple[object, ...], _Kept] = OrderedDict()
+
+    async def project(
+        self, name: ProjectName, format: Format, *, files_url: str, provenance_url: str | None
+    ) -> tuple[FinishedPage, int]:
+        """The project's page and its serial. Raises as `Index.project`."""
+        project = await self._index.project(name)
+        if not any(file.attested for file in project.files):
+            provenance_url = None  # the page is then the same for every host
+        key = (name, format, files_url, provenance_url)
+        finished = self._finished(
+            key, project.serial, project.serial, lambda: _rendered(project, format, files_url, provenance_url)
+        )
+        return finished, project.serial
+
+    async def names(self, format: Format) -> tuple[FinishedPage, int]:
+        """The list of projects and the catalog's serial."""
+        serial = await self._index.catalog.serial()
+        names = await self._index.names()
+        return self._finished((format,), serial, names, lambda: render_names(names, format, serial=serial)), serial
+
+    def _finished(self, key: tuple[object, ...], serial: int, of: object, make: Callable[[], Page]) -> FinishedPage:
+        kept = self._kept.get(key)
+        if kept is not None and kept.serial == serial and (kept.of is of or kept.of == of):
+            self._kept.move_to_end(key)
+            return kept.finished
+        if kept is not None:
+            self._forget(key)
+        finished = FinishedPage(make(), self._world.blocking)
+        self._kept[key] = _Kept(of, serial, finished)
+        self._size += len(finished.page.body)
+        while self._size > self._limit and len(self._kept) > 1:
+            self._forget(next(iter(self._kept)))
+        return finished
+
+    def _forget(self, key: tuple[object, ...]) -> None:
+        self._size -= len(self._kept.pop(key).finished.page.body)
+
+
+def _rendered(project: Project, format: Format, files_url: str, provenance_url: str | None) -> Page:
+    return render_project(project, format, files_url=files_url, provenance_url=provenance_url)

@@ -1,0 +1,80 @@
+"""The Simple API: the list of projects and a page for each (PEP 503, 691, 700, 714, 740, 792)."""
+
+from __future__ import annotations
+
+from pypid.core.errors import NotAcceptable
+from pypid.core.names import project_name
+from pypid.core.negotiation import Format, negotiate
+from pypid.core.permissions import Action, Identity
+from pypid.web.face import Face, app
+from pypid.web.guard import guarded
+from pypid.web.redirects import redirect
+from pypid.web.request import Request
+from pypid.web.respond import header_of, preflight, send_page
+
+
+@guarded(app, "/simple/", may=Action.READ)
+async def names(face: Face, request: Request, who: Identity) -> None:
+    """The list of projects."""
+    if not request.path.endswith(b"/"):
+        return redirect(request, "/simple/", permanent=True, restricted=face.restricted)
+    finished, serial = await face.pages.names(format_of(request))
+    return await send_page(request, finished, serial=serial, restricted=face.restricted)
+
+
+@guarded(app, "/simple/<project>/", may=Action.READ)
+async def project_page(face: Face, request: Request, who: Identity, project: str) -> None:
+    """A project's page; another spelling of its name is sent to the normalised one."""
+    name = project_name(project)
+    if project != name or not request.path.endswith(b"/"):
+        return redirect(request, f"/simple/{name}/", permanent=True, restricted=face.restricted)
+    return await _send_project(face, request, project, format_of(request), "../../packages/")
+
+
+@guarded(app, "/+simple/<project>/", may=Action.READ)
+async def plus_simple(face: Face, request: Request, who: Identity, project: str) -> None:
+    """What hatch asks before it publishes, below the upload URL (C115): always HTML, it reads it with a regular expression."""
+    return await _send_project(face, request, project, Format.TEXT_HTML, "../../packages/")
+
+
+@guarded(app, "/simple/+simple/<project>/", may=Action.READ)
+@guarded(app, "/legacy/+simple/<project>/", may=Action.READ)
+async def plus_simple_below(face: Face, request: Request, who: Identity, project: str) -> None:
+    """The same below the other upload URLs."""
+    return await _send_project(face, request, project, Format.TEXT_HTML, "../../../packages/")
+
+
+@guarded(app, "/legacy/<project>/", may=Action.READ)
+@guarded(app, "/legacy/<project>/<version>/", may=Action.READ)
+async def published(face: Face, request: Request, who: Identity, project: str, version: str = "") -> None:
+    """The page that hatch names after publishing (``<upload URL>/<project>/<version>/``)."""
+    redirect(request, f"/simple/{project_name(project)}/", permanent=False, restricted=face.restricted)
+
+
+@guarded(app, "/simple/", may=Action.READ, methods=("OPTIONS",))
+@guarded(app, "/simple/<project>/", may=Action.READ, methods=("OPTIONS",))
+@guarded(app, "/pypi/<project>/json", may=Action.READ, methods=("OPTIONS",))
+@guarded(app, "/pypi/<project>/<version>/json", may=Action.READ, methods=("OPTIONS",))
+@guarded(app, "/packages/<project>/<filename>", may=Action.READ, methods=("OPTIONS",))
+async def options(
+    face: Face, request: Request, who: Identity, project: str = "", version: str = "", filename: str = ""
+) -> None:
+    """What browsers ask before micropip may read (C116)."""
+    preflight(request, restricted=face.restricted)
+
+
+async def _send_project(face: Face, request: Request, project: str, format: Format, files_url: str) -> None:
+    base = face.base_url(request)
+    finished, serial = await face.pages.project(
+        project_name(project), format, files_url=files_url, provenance_url=None if base is None else f"{base}/integrity/"
+    )
+    await send_page(request, finished, serial=serial, restricted=face.restricted)
+
+
+def format_of(request: Request) -> Format:
+    """The representation to answer with. Raises `NotAcceptable`."""
+    wanted = (request.args or {}).get(b"format")
+    chosen = negotiate(header_of(request, "accept"), wanted[0].decode("latin-1") if wanted else None)
+    if chosen is None:
+        raise NotAcceptable(tuple(format.value for format in Format))
+    return chosen

@@ -1,0 +1,77 @@
+"""The legacy upload API: what twine, uv, poetry, pdm, flit, hatch and ``setup.py upload`` send."""
+
+from __future__ import annotations
+
+from pypid.core.archive import inspect
+from pypid.core.errors import BadRequest
+from pypid.core.model import Upload
+from pypid.core.names import Distribution
+from pypid.core.permissions import Action, Identity, demand, may
+from pypid.core.upload import Form, FormAction, action_of, check, distribution_of
+from pypid.index.publishing import Outcome
+from pypid.web.documents import send_plain
+from pypid.web.errors import Refusal, send_refusal
+from pypid.web.face import Face, app, user_of
+from pypid.web.forms import Limits, read_form, refuse_early_form
+from pypid.web.guard import guarded
+from pypid.web.request import Request
+from pypid.web.respond import header_of
+from pypid.web.spool import Spool
+
+REGISTERED = "Projects need not be registered here: publish a file, and the project is there.\n"
+
+
+@guarded(app, "/", may=Action.WRITE, methods=("POST",))
+@guarded(app, "/simple/", may=Action.WRITE, methods=("POST",))
+@guarded(app, "/legacy/", may=Action.WRITE, methods=("POST",))
+async def upload(face: Face, request: Request, who: Identity) -> None:
+    """Publish one distribution (200; the same bytes again: 200 and nothing changes)."""
+    limits = Limits(content=face.settings.max_upload)
+    refuse_early_form(request.body.size, limits)
+    async with Spool(face.settings.spool, face.world.blocking) as spool:
+        content_type = header_of(request, "content-type") or ""
+        form = await read_form(request.body, content_type, limits=limits, spool=spool)
+        match action_of(form, _query_action(request)):
+            case FormAction.FILE_UPLOAD:
+                outcome = await _publish(face, form, spool, who)
+            case FormAction.SUBMIT:
+                return send_plain(request, 200, REGISTERED)
+            case FormAction.DOC_UPLOAD:
+                return send_refusal(request, Refusal(410, "Documentation is not hosted here."))
+            case FormAction.UNKNOWN:
+                raise BadRequest("The form's :action is not known here: file_upload is.")
+    return send_plain(request, 200, f"{form.filename}: {_WORDS[outcome]}\n")
+
+
+_WORDS = {
+    Outcome.PUBLISHED: "published",
+    Outcome.OVERWRITTEN: "published in place of the older file",
+    Outcome.UNCHANGED: "these very bytes were published before; nothing was changed",
+}
+
+
+async def _publish(face: Face, form: Form, spool: Spool, who: Identity) -> Outcome:
+    distribution = distribution_of(form)
+    # the guard has asked in general; now that the project is known, it is asked about
+    demand(face.rules, who, Action.WRITE, distribution.project)
+    upload = await face.world.blocking(_checked, form, distribution, spool)
+    overwrite = may(face.rules, who, Action.OVERWRITE, distribution.project)
+    return await face.index.publish(upload, spool.body, user_of(who), overwrite=overwrite)
+
+
+def _checked(form: Form, distribution: Distribution, spool: Spool) -> Upload:
+    """Blocks: the archive is opened and looked through."""
+    with spool.open_for_inspection() as file:
+        return check(form, distribution, inspect(file, distribution))
+
+
+def _query_action(request: Request) -> str | None:
+    values = (request.args or {}).get(b":action")
+    return values[0].decode("latin-1") if values else None
+
+
+@guarded(app, "/legacy/", may=Action.READ)
+async def wrong_method(face: Face, request: Request, who: Identity) -> None:
+    """A browser, or an installer that was given the upload URL (C71)."""
+    advice = "This is where distributions are uploaded (POST, by twine or uv). To install, use /simple/ as the index URL."
+    send_refusal(request, Refusal(405, advice, ((b"Allow", b"POST"),)))
