@@ -35,6 +35,7 @@ unit: .venv/test.stamp  ## the fast tests: rules, contracts, routes
 	@$(TRIAL) $(subst /,.,$(UNIT:.py=))
 
 live: .venv/test.stamp  ## a real daemon with real clients; what the machine lacks is skipped by name
+	@$(BIN)/python -m tests.live.clients
 	@$(TRIAL) tests.live
 
 bench: .venv/run.stamp  ## what we claim about speed and memory

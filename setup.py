@@ -40,6 +40,7 @@ setup(
         "pyopenssl>=24",
         "service-identity>=24.1",
         "treq>=24.9",
+        "trove-classifiers>=2024.10.13",
         "twisted>=24.7",
     ],
     extras_require={**EXTRAS, "all": sorted({need for needs in EXTRAS.values() for need in needs}), **TOOLS},

@@ -168,8 +168,8 @@ def _with_pip(folder: Path, python: Path, requirements: tuple[str, ...]) -> None
         making: tuple[str | Path, ...] = (client("virtualenv"), "--quiet", "--python", python, folder)
     else:
         making = (python, "-m", "venv", folder)
-    pip = (folder / "bin" / "python", "-m", "pip", "--disable-pip-version-check")
-    for step in (making, (*pip, "install", "--quiet", *requirements)):
+    pip: tuple[str | Path, ...] = (folder / "bin" / "python", "-m", "pip", "--disable-pip-version-check")
+    for step in (making, [*pip, "install", "--quiet", *requirements]):
         done = _run(step, environ)
         if done.returncode:
             last = (done.stderr or done.stdout).strip().splitlines()[-3:]

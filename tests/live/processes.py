@@ -1,0 +1,159 @@
+"""Starting what a person would start, asking it over a real port, and ending it by its pid."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from attrs import frozen
+
+from tests.live.clients import ROOT
+
+BIN: Final = Path(sys.executable).parent
+SOURCE: Final = (
+    "setup.py pyproject.toml constraints.txt MANIFEST.in Makefile pypid.tac README.rst CHANGES.rst etc src .containerignore"
+)
+"""What is needed to install pypid, without what others have made in the checkout."""
+
+
+def free_port() -> int:
+    """A TCP port on 127.0.0.1 that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def scratch(prefix: str = "pypid-") -> Iterator[Path]:
+    """A folder that is gone afterwards, whoever owns what is in it. Its path is short (sockets may lie in it)."""
+    with TemporaryDirectory(prefix=prefix) as name:
+        yield Path(name)
+
+
+def copy_source(target: Path) -> Path:
+    """A clean checkout's worth of pypid in `target`."""
+    target.mkdir(parents=True, exist_ok=True)
+    unwanted = shutil.ignore_patterns("__pycache__", "*.egg-info", "dropin.cache")
+    for name in SOURCE.split():
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, target / name, ignore=unwanted, symlinks=True)
+        elif (ROOT / name).exists():
+            shutil.copy2(ROOT / name, target / name)
+    return target
+
+
+def configure(folder: Path, listen: str) -> Path:
+    """A configuration with its state below `folder`; the first run makes its admin there."""
+    path = folder / "pypid.ini"
+    path.write_text(f"[server]\nlisten = {listen}\nstate = {folder / 'state'}\n")
+    return path
+
+
+def clean_environ(**more: str) -> dict[str, str]:
+    """This environment without what would configure pypid, systemd's sockets or Python's import path."""
+    unwanted = ("PYPID_", "NOTIFY_", "LISTEN_", "PYTHONPATH", "STATE_DIRECTORY", "MAKE", "MFLAGS", "VIRTUAL_ENV", "TRIAL_")
+    return {**{name: value for name, value in os.environ.items() if not name.startswith(unwanted)}, **more}
+
+
+def done(
+    command: Sequence[str | Path],
+    *,
+    cwd: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    timeout: float = 300,
+    status: int = 0,
+) -> str:
+    """What `command` printed, both streams in one. Raises `AssertionError` with all of it unless it exits with `status`."""
+    ended = subprocess.run(
+        command,
+        cwd=cwd,
+        env=clean_environ() if environ is None else dict(environ),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        timeout=timeout,
+        check=False,
+    )
+    if ended.returncode != status:
+        raise AssertionError(f"{' '.join(map(str, command))} exited with {ended.returncode}:\n{ended.stdout[-6000:]}")
+    return ended.stdout
+
+
+@frozen
+class Running:
+    """A process in a group of its own, and the file that collects all that it prints."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def output(self) -> str:
+        """All that it printed so far."""
+        return self.log.read_text(errors="replace")
+
+    def until_answers(self, url: str, within: float = 30.0) -> bytes:
+        """The body of the first 200 from `url`. Raises `AssertionError` with the log if the process ends or time is up."""
+        deadline = time.monotonic() + within
+        trouble = ""
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise AssertionError(f"exited with {self.process.returncode} before it answered:\n{self.output()}")
+            try:
+                with urllib.request.urlopen(url, timeout=5) as response:
+                    return bytes(response.read())
+            except (urllib.error.URLError, OSError) as error:
+                trouble = str(error)
+            time.sleep(0.05)
+        raise AssertionError(f"{url} did not answer within {within} s ({trouble}):\n{self.output()}")
+
+    def stop(self, sign: signal.Signals = signal.SIGTERM, within: float = 30.0) -> int:
+        """Send `sign` to the process alone and wait; its exit status."""
+        self.process.send_signal(sign)
+        return self.process.wait(within)
+
+
+@contextmanager
+def running(
+    command: Sequence[str | Path],
+    log: Path,
+    *,
+    cwd: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    user: int | None = None,
+) -> Iterator[Running]:
+    """Run `command`; whatever is left of its process group is ended afterwards."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=clean_environ() if environ is None else dict(environ),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            user=user,
+            group=user,
+            extra_groups=None if user is None else [],
+        )
+    try:
+        yield Running(process, log)
+    finally:
+        for sign in signal.SIGTERM, signal.SIGKILL:
+            if process.poll() is None:
+                os.killpg(process.pid, sign)
+            try:
+                process.wait(20)
+                break
+            except subprocess.TimeoutExpired:
+                continue

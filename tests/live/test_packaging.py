@@ -1,0 +1,234 @@
+"""What a person installs: the wheel, an editable checkout, `pypid.tac`, `make run` and the single file."""
+
+import functools
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from atexit import register
+from collections.abc import Callable
+from email.parser import BytesParser
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any, Final
+
+from packaging.requirements import Requirement
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+from tests.live.clients import OURS, ROOT, in_ci, pythons
+from tests.live.processes import BIN, clean_environ, configure, copy_source, done, free_port, running, scratch
+
+SUPPORTED: Final = ("3.11", "3.12", "3.13")
+OLDEST_TWISTED: Final = "24.7.0"
+IMPORT_ALL: Final = (
+    "import pkgutil, importlib, pypid\n"
+    "names = [m.name for m in pkgutil.walk_packages(pypid.__path__, 'pypid.')]\n"
+    "assert len(names) > 20, names\n"
+    "for name in names: importlib.import_module(name)\n"
+)
+
+
+@functools.cache
+def built_wheel() -> Path:
+    """Our wheel, built once for each test process from a clean copy."""
+    folder = Path(mkdtemp(prefix="pypid-wheel-"))
+    register(shutil.rmtree, folder, ignore_errors=True)
+    source = copy_source(folder / "source")
+    done([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, source])
+    (wheel,) = folder.glob("pypid-*.whl")
+    return wheel
+
+
+def python_of(version: str) -> Path:
+    """An interpreter of that version; skips where this machine has none."""
+    found = pythons().get(version)
+    if found is None:
+        raise SkipTest(f"no Python {version} on this machine")
+    return found
+
+
+def installed(folder: Path, python: Path, *what: str | Path) -> Path:
+    """A new environment below `folder` with `what` in it (as pip's arguments); the folder of its executables."""
+    done([python, "-m", "venv", folder])
+    done([folder / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *what], timeout=600)
+    return folder / "bin"
+
+
+def on_each_python(check: Callable[[Any, Path], None]) -> Callable[[type[Any]], type[Any]]:
+    """One test for each supported Python, so that each is skipped or fails by its own name."""
+
+    def decorate(case: type[Any]) -> type[Any]:
+        for version in SUPPORTED:
+
+            def test(self: Any, version: str = version) -> None:
+                check(self, python_of(version))
+
+            name = f"test_python_{version.replace('.', '_')}"
+            test.__name__, test.__doc__, test.__qualname__ = name, check.__doc__, f"{case.__qualname__}.{name}"
+            setattr(case, name, test)
+        return case
+
+    return decorate
+
+
+class WheelTests(SynchronousTestCase):
+    def test_contents(self) -> None:
+        """The wheel holds every file of src/pypid and the plugin, and no package file that would hide Twisted's plugins."""
+        source = built_wheel().parent / "source/src"
+        wanted = {str(path.relative_to(source)) for path in source.rglob("*") if path.is_file()}
+        wanted = {name for name in wanted if ".egg-info" not in name and "__pycache__" not in name}
+        with zipfile.ZipFile(built_wheel()) as wheel:
+            names = {name for name in wheel.namelist() if ".dist-info/" not in name}
+            self.assertEqual(wheel.read("pypid/pypid.ini"), (ROOT / "etc/pypid.ini").read_bytes())
+        self.assertEqual(names, wanted)
+        self.assertIn("twisted/plugins/pypid_plugin.py", names)
+        self.assertFalse(names & {"twisted/__init__.py", "twisted/plugins/__init__.py"})
+
+    def test_requirements(self) -> None:
+        """Twisted's HTTP/2 parts are not asked for, Twisted 24.7 is enough, and `all` is the sum of the optional parts."""
+        with zipfile.ZipFile(built_wheel()) as wheel:
+            (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+            metadata = BytesParser().parsebytes(wheel.read(name))
+        needs = [Requirement(text) for text in metadata.get_all("Requires-Dist", [])]
+        twisted = next(need for need in needs if need.name == "twisted")
+        self.assertTrue(twisted.specifier.contains(OLDEST_TWISTED))
+        self.assertNotIn("http2", twisted.extras)
+        self.assertFalse({need.name for need in needs} & {"h2", "priority"})
+        tools = {"all", "test", "docs", "binary"}
+        extras = set(metadata.get_all("Provides-Extra", [])) - tools
+        parts = {str(need).partition(";")[0] for extra in extras for need in needs if in_extra(need, extra)}
+        self.assertEqual({str(need).partition(";")[0] for need in needs if in_extra(need, "all")}, parts)
+
+
+def in_extra(need: Requirement, extra: str) -> bool:
+    """Whether only that extra asks for it."""
+    return need.marker is not None and need.marker.evaluate({"extra": extra}) and not need.marker.evaluate({"extra": ""})
+
+
+def _installs(case: SynchronousTestCase, python: Path) -> None:
+    """`pip install` of the wheel gives this Python a `twistd` that lists pypid and a `pypid` command; nothing conflicts."""
+    with scratch() as folder:
+        what = ("--constraint", ROOT / "constraints.txt", f"{built_wheel()}[all]")
+        place = installed(folder / "venv", python, *what)
+        case.assertRegex(done([place / "twistd", "--help"], cwd=folder), r"(?m)^ +pypid +A team's Python package index")
+        case.assertIn("check-config", done([place / "pypid", "--help"], cwd=folder))
+        done([place / "python", "-c", IMPORT_ALL], cwd=folder)
+        done([place / "python", "-m", "pip", "check"], cwd=folder)
+        done([place / "python", "-c", "import h2"], cwd=folder, status=1)
+        done([place / "python", "-c", "import priority"], cwd=folder, status=1)
+
+
+@on_each_python(_installs)
+class InstallTests(SynchronousTestCase):
+    pass
+
+
+class OtherInstallTests(SynchronousTestCase):
+    def test_oldest_twisted(self) -> None:
+        """With the oldest Twisted that setup.py allows, every module can be imported and `twistd --help` lists pypid."""
+        with scratch() as folder:
+            place = installed(folder / "venv", python_of(OURS), f"{built_wheel()}[all]", f"twisted=={OLDEST_TWISTED}")
+            done([place / "python", "-c", IMPORT_ALL], cwd=folder)
+            self.assertIn("pypid", done([place / "twistd", "--help"], cwd=folder))
+
+    def test_editable(self) -> None:
+        """`pip install -e .` gives a `twistd` that lists pypid, and `twistd -y pypid.tac` there serves and stops cleanly."""
+        port = free_port()
+        with scratch() as folder:
+            source = copy_source(folder / "checkout")
+            what = ("--constraint", source / "constraints.txt", "--editable", f"{source}[all]")
+            place = installed(folder / "venv", python_of(OURS), *what)
+            self.assertIn("pypid", done([place / "twistd", "--help"], cwd=folder))
+            command = [place / "twistd", "--nodaemon", "--pidfile=", "-y", "pypid.tac"]
+            environ = clean_environ(PYPID_SERVER_LISTEN=f"tcp:{port}:interface=127.0.0.1")
+            with running(command, folder / "log", cwd=source, environ=environ) as daemon:
+                daemon.until_answers(f"http://127.0.0.1:{port}/simple/")
+                self.assertEqual(daemon.stop(), 0, daemon.output())
+
+
+class OneFileTests(SynchronousTestCase):
+    def test_binary(self) -> None:
+        """`make binary` builds one file that serves on a bare Python, and says which Python it needs to another one."""
+        port = free_port()
+        with scratch() as folder:
+            source = copy_source(folder / "checkout")
+            stamped = ("--old-file=.venv/test.stamp", f"BIN={BIN}")  # with the tools that run this test
+            done(["make", *stamped, "binary"], cwd=source, timeout=600)
+            binary = shutil.copy(source / "dist/pypid", folder / "pypid")
+            config = configure(folder, f"tcp:{port}:interface=127.0.0.1")
+            environ = clean_environ(SHIV_ROOT=str(folder / "unpacked"))
+            command = [python_of(OURS), "-I", binary, "serve", "--config", config]
+            with running(command, folder / "log", cwd=folder, environ=environ) as daemon:
+                daemon.until_answers(f"http://127.0.0.1:{port}/simple/", within=60)
+                self.assertEqual(daemon.stop(), 0, daemon.output())
+            other = next((version for version in SUPPORTED if version != OURS and version in pythons()), None)
+            if other is not None:
+                said = done([python_of(other), binary, "--help"], cwd=folder, environ=environ, status=1)
+                self.assertIn(f"was built for python{OURS}", said)
+
+
+class MakeTests(SynchronousTestCase):
+    def python_for(self, user: int | None) -> Path:
+        """A Python that `user` may run and that can make environments."""
+        for python in (Path("/usr/bin/python3"), *(pythons()[version] for version in SUPPORTED if version in pythons())):
+            check = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))"
+            try:
+                answer = subprocess.run([python, "-c", check], capture_output=True, user=user, cwd="/", check=False)
+            except OSError:
+                continue
+            if answer.returncode == 0:
+                return python
+        if in_ci():
+            raise AssertionError("no Python 3.11 that another user can run: apt install python3-venv")
+        raise SkipTest("no Python 3.11 that another user can run (apt install python3-venv)")
+
+    def test_run(self) -> None:
+        """`make run` by a user who is not root sets all up and serves; Ctrl-C stops it without litter; again takes 2 s."""
+        user = 65534 if os.geteuid() == 0 else None  # nobody
+        python = self.python_for(user)
+        port = free_port()
+        with scratch() as folder:
+            folder.chmod(0o711)
+            source = copy_source(folder / "checkout")
+            (folder / "home").mkdir()
+            for path in (source, *source.rglob("*"), folder / "home"):
+                if user is not None:
+                    os.lchown(path, user, user)
+            before = {path.name for path in source.iterdir()}
+            environ = clean_environ(HOME=str(folder / "home"), PYPID_SERVER_LISTEN=f"tcp:{port}:interface=127.0.0.1")
+            command = ["make", "run", f"PYTHON={python}"]
+            for within in 300.0, 2.0:
+                started = time.monotonic()
+                with running(command, folder / "log", cwd=source, environ=environ, user=user) as make:
+                    make.until_answers(f"http://127.0.0.1:{port}/simple/", within)
+                    self.assertLess(time.monotonic() - started, within)
+                    os.killpg(make.process.pid, signal.SIGINT)  # what a terminal does for Ctrl-C
+                    make.process.wait(30)
+                    self.assertIn("Server Shut Down", make.output())
+                    self.assertNotIn("Traceback", make.output())
+            litter = {path.name for path in source.iterdir()} - before
+            self.assertEqual(litter, {".venv", "var"})
+
+    def test_without_venv(self) -> None:
+        """Where Python cannot make environments, as on Debian without python3-venv, make says what to install."""
+        with scratch() as folder:
+            source = copy_source(folder / "checkout")
+            bare = folder / "python3"
+            bare.write_text(f'#!/bin/sh\ncase "$*" in *ensurepip*) exit 1;; esac\nexec {sys.executable} "$@"\n')
+            bare.chmod(0o755)
+            said = done(["make", "run", f"PYTHON={bare}"], cwd=source, status=2)
+            self.assertIn("apt install python3-venv", said)
+            self.assertFalse((source / ".venv").exists())
+
+    def test_without_python(self) -> None:
+        """Where there is no Python that is new enough, make says which it needs."""
+        with scratch() as folder:
+            source = copy_source(folder / "checkout")
+            (folder / "bin").mkdir()
+            for name in "sh", "make", "test", "id", "echo":
+                (folder / "bin" / name).symlink_to(str(shutil.which(name)))
+            said = done(["make", "run"], cwd=source, environ={"PATH": str(folder / "bin")}, status=2)
+            self.assertIn("No Python 3.11 or newer was found", said)
