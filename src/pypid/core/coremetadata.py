@@ -143,5 +143,5 @@ def python_specifier(text: str | None, problems: list[str]) -> str | None:
 
 def summary_line(value: object) -> str | None:
     """A summary on one line of at most 512 characters, or None where `value` says nothing."""
-    text = _text(value)
-    return None if text is None else " ".join(text.split())[:_LONGEST_SUMMARY] or None
+    words = (_text(value) or "").split()
+    return "".join(letter for letter in " ".join(words) if letter.isprintable())[:_LONGEST_SUMMARY] or None

@@ -102,10 +102,11 @@ def _end(stream: Unpacked, header: bytes, count: int, pending: dict[str, str]) -
 def _verify(header: bytes, *, first: bool) -> None:
     """The checksum, as POSIX sums it or as old tars did (signed)."""
     if len(header) == BLOCK:
-        said = _octal(header[148:156])
         blank = header[:148] + b" " * 8 + header[156:]
         total = sum(blank)
-        if said in (total, total - 256 * sum(byte > 127 for byte in blank)):
+        digits = header[148:156].split(b"\0")[0].strip()
+        sums = (total, total - 256 * sum(byte > 127 for byte in blank))
+        if digits.isdigit() and digits.lstrip(b"0") in [b"%o" % each for each in sums]:
             return
     if first:
         raise Unusable("it is not a tar archive compressed as its name says: build it anew.")

@@ -92,14 +92,13 @@ def check(form: Form, distribution: Distribution, inside: Inside) -> Upload:
 
     `distribution` comes from `distribution_of`, `inside` from `archive.inspect` of the content.
     """
-    problems = [*_form_problems(form, distribution), *inside.problems]
-    attestations = read_attestations(form.value("attestations"))
     metadata = CoreMetadata() if inside.metadata is None else read_metadata(inside.metadata)
+    problems = [*_form_problems(form, distribution), *inside.problems]
     problems += [*metadata.problems, *contradictions(distribution, metadata)]
     requires_python = metadata.requires_python or _fallback_requires_python(form, distribution, problems)
-    if form.content_digests is None or inside.metadata is None or metadata.version is None:
-        problems = problems or ["the file has no metadata that can be read: build it anew with a current build tool."]
-    if problems or form.content_digests is None or metadata.version is None:
+    if inside.metadata is None and not problems:
+        problems.append("the file has no metadata that can be read: build it anew with a current build tool.")
+    if problems or metadata.version is None or form.content_digests is None:
         raise UploadRejected(tuple(dict.fromkeys(problems)), distribution.filename)
     return Upload(
         distribution=distribution,
@@ -109,7 +108,7 @@ def check(form: Form, distribution: Distribution, inside: Inside) -> Upload:
         requires_python=requires_python,
         summary=metadata.summary or summary_line(form.value("summary")),
         signature=_signature(form),
-        attestations=attestations.objects,
+        attestations=read_attestations(form.value("attestations")).objects,
     )
 
 
@@ -169,7 +168,7 @@ def _digest_problems(form: Form) -> list[str]:
         return []
     ours = {"md5_digest": digests.md5, "sha256_digest": digests.sha256, "blake2_256_digest": digests.blake2b_256}
     return [
-        f"{name} of the form is {shortened(said)!r}, but the content that came has {true}: it changed on the way; upload it again."
+        f"{name} of the form is {shortened(said)!r}, but the content that came has {true}: upload it again."
         for name, true in ours.items()
         for said in form.values(name)
         if said.lower() != true

@@ -46,12 +46,6 @@ def egg_metadata(file: BinaryIO, findings: Findings) -> bytes | None:
     return _member(file, read_zip(file, findings), "EGG-INFO/PKG-INFO", LONGEST_METADATA, findings)
 
 
-def colliding(names: Mapping[str, Entry]) -> tuple[str, ...]:
-    """Names that are one name on Windows and macOS, for a note: such a wheel installs differently there."""
-    seen: dict[str, str] = {}
-    return tuple(name for name in names if seen.setdefault(name.casefold(), name) != name)
-
-
 def _member(file: BinaryIO, entries: Mapping[str, Entry], name: str, limit: int, findings: Findings) -> bytes | None:
     if name not in entries:
         findings.add(f"the archive lacks {shortened(name)!r}; build it anew with a current build tool.")
