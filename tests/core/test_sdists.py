@@ -151,6 +151,16 @@ class SdistTests(SynchronousTestCase):
         info.type, info.size = tarfile.XHDTYPE, 1 << 33
         self.refused(compressed(info.tobuf(tarfile.GNU_FORMAT) + bytes(5120), ".tar.gz"), "header of 8589934592 bytes")
 
+    def test_many_records(self) -> None:
+        """Headers full of records are read in linear time, and all the headers together are bounded."""
+        text = (b"13 comment=x\n" * 80_660)[: 13 * 80_659]
+        info = tarfile.TarInfo("x")
+        info.type, info.size = tarfile.XGLTYPE, len(text)
+        header = info.tobuf() + text + bytes(-len(text) % 512)
+        self.accepted(compressed(header + tarred([PKG_INFO], suffix=".tar"), ".tar.gz"))
+        self.patch(tars, "_MOST_HEADERS", len(text) + 1)
+        self.refused(compressed(header * 2, ".tar.gz"), "of extended headers")
+
     def test_damaged_headers(self) -> None:
         """Extended headers that are torn, negative sizes, and wrong checksums are refused."""
         for text in (b"9999 path=x\n", b"-1 path=x\n", b"0 path=x\n", b"x", b"12 path", b"11 path=xyz"):

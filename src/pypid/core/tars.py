@@ -19,6 +19,8 @@ from pypid.core.unpacking import Unpacked
 BLOCK = 512
 _LONGEST_HEADER = 1 << 20
 """Bytes of an extended header or long name that are read."""
+_MOST_HEADERS = 64 << 20
+"""Bytes of all of them together: an hour of work for us would pack into a small file."""
 
 
 _CUT_OFF = "the tar archive was cut off: build the file anew and upload it again."
@@ -63,7 +65,7 @@ def read_tar(stream: Unpacked, keep: Callable[[Member], bool]) -> Iterator[tuple
     for what is no tar, is cut off, has bytes after its end, or would need guessing.
     """
     pending: dict[str, str] = {}
-    count = 0
+    count = headers = 0
     while True:
         header = stream.read(BLOCK)
         if not header.strip(b"\0"):
@@ -75,6 +77,9 @@ def read_tar(stream: Unpacked, keep: Callable[[Member], bool]) -> Iterator[tuple
         _verify(header, first=count == 1)
         kind, size = header[156:157], _number(header[124:136])
         if kind in _EXTENDED:
+            headers += size
+            if headers > _MOST_HEADERS:
+                raise Unusable(f"the tar archive has more than {_MOST_HEADERS >> 20} MiB of extended headers.")
             _extend(kind, _block(stream, size, _LONGEST_HEADER), pending)
             continue
         member = _member(header, pending, size)
@@ -166,15 +171,17 @@ def _pax(data: bytes) -> dict[str, str]:
     """The records ``<length> <key>=<value>\\n`` that matter here (path, linkpath, size)."""
     records: dict[str, str] = {}
     damaged = Unusable("the tar archive has a damaged extended (pax) header: build the file anew.")
-    while data and data.strip(b"\0"):
-        digits, blank, _ = data[:21].partition(b" ")
+    data = data.rstrip(b"\0")
+    start = 0
+    while start < len(data):  # by position: to cut the data each time would take quadratic time
+        digits, blank, _ = data[start : start + 21].partition(b" ")
         if not blank or not digits.isdigit():
             raise damaged
-        length = int(digits)
-        record, data = data[len(digits) + 1 : length], data[length:]
-        key, equals, value = record.partition(b"=")
-        if length < 5 or len(record) + len(digits) + 1 != length or not equals or not value.endswith(b"\n"):
+        end = start + int(digits)
+        key, equals, value = data[start + len(digits) + 1 : end].partition(b"=")
+        if end > len(data) or end < start + 5 or not equals or not value.endswith(b"\n"):
             raise damaged
+        start = end
         name = _text(key)
         if name.startswith("GNU.sparse."):
             raise Unusable("the tar archive has a sparse member; build it without --sparse.")

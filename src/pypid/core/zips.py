@@ -128,14 +128,15 @@ def _entry(header: bytes, data: io.BytesIO) -> Entry:
 def _extras(extra: bytes) -> dict[int, bytes]:
     """The extra fields by number (4.5); a torn rest is ignored, as installers do (old tools pad with zeros)."""
     fields: dict[int, bytes] = {}
-    while len(extra) >= 4:
-        number, size = struct.unpack_from("<HH", extra)
-        if size + 4 > len(extra):
+    start = 0
+    while start + 4 <= len(extra):
+        number, size = struct.unpack_from("<HH", extra, start)
+        start += 4 + size
+        if start > len(extra):
             break
         if number in fields and number in (_ZIP64, _UNICODE_PATH):
             raise Unusable("a member of the zip archive says the same thing twice (a repeated extra field).")
-        fields[number] = extra[4 : 4 + size]
-        extra = extra[4 + size :]
+        fields[number] = extra[start - size : start]
     return fields
 
 
