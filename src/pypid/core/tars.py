@@ -77,10 +77,10 @@ def read_tar(stream: Unpacked, keep: Callable[[Member], bool]) -> Iterator[tuple
         _verify(header, first=count == 1)
         kind, size = header[156:157], _number(header[124:136])
         if kind in _EXTENDED:
+            _extend(kind, _block(stream, size, _LONGEST_HEADER), pending)
             headers += size
             if headers > _MOST_HEADERS:
                 raise Unusable(f"the tar archive has more than {_MOST_HEADERS >> 20} MiB of extended headers.")
-            _extend(kind, _block(stream, size, _LONGEST_HEADER), pending)
             continue
         member = _member(header, pending, size)
         pending = {}
