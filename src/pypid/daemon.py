@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -71,6 +72,7 @@ class Daemon(MultiService):
         Periodic(self.world.clock, interval, job, what).setServiceParent(self)  # type: ignore[no-untyped-call]
 
     def startService(self) -> None:
+        _settle()
         for listening in self.listening:
             self._listen(listening)
             _log.info("pypid {version} listens on {endpoint}", version=__version__, endpoint=listening.endpoint)
@@ -105,6 +107,7 @@ class Daemon(MultiService):
                 pause = min(pause * 2, LONGEST_PAUSE)
                 continue
             self.notify(status(f"{found.projects} projects"))
+            _settle()
             _log.info(
                 "compared with the storage: {projects} projects, {changed} of them read anew{strays}",
                 projects=found.projects,
@@ -148,6 +151,12 @@ class Daemon(MultiService):
             left -= 0.05
         for site in self.sites:
             site.abort()
+
+
+def _settle() -> None:
+    """What is known now lives long: the collector need not look at it again and again (it held up the reactor for 20 ms)."""
+    gc.collect()
+    gc.freeze()
 
 
 async def _ended(result: Any) -> None:

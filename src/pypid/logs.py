@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import IO, cast
 
@@ -18,34 +17,33 @@ from twisted.logger import (
 )
 from zope.interface import provider
 
-Observer = Callable[[LogEvent], None]
-"""As `ILogObserver`, which is what these functions provide."""
+from pypid.web.accesslog import Entry
 
 
-def observer(level: str, form: str, stream: IO[str]) -> Observer:
+def observer(level: str, form: str, stream: IO[str]) -> ILogObserver:
     """An observer that writes what is of `level` or graver; `form` is ``text`` or ``json``."""
     writer = _json_writer(stream) if form == "json" else _text_writer(stream)
     predicate = LogLevelFilterPredicate(defaultLogLevel=LogLevel.levelWithName("warn" if level == "warning" else level))
-    return FilteringLogObserver(cast(ILogObserver, writer), [predicate])
+    return FilteringLogObserver(writer, [predicate])
 
 
 FOR_TWISTD = "pypid.logs.configured"
 """What twistd's ``--logger`` is set to: it takes the name of a function without arguments, and nothing else."""
 
-_configured: list[Observer] = []
+_configured: list[ILogObserver] = []
 
 
-def configure(chosen: Observer) -> None:
+def configure(chosen: ILogObserver) -> None:
     """Say what `configured` gives."""
     _configured[:] = [chosen]
 
 
-def configured() -> Observer:
+def configured() -> ILogObserver:
     """The observer that the configuration asks for."""
     return _configured[0]
 
 
-def _text_writer(stream: IO[str]) -> Observer:
+def _text_writer(stream: IO[str]) -> ILogObserver:
     @provider(ILogObserver)
     def write(event: LogEvent) -> None:
         text = eventAsText(event, includeTimestamp=False, includeSystem=False)
@@ -56,22 +54,22 @@ def _text_writer(stream: IO[str]) -> Observer:
             stream.write(head + text.replace("\n", "\n    ") + "\n")
             stream.flush()
 
-    return cast(Observer, write)
+    return cast(ILogObserver, write)
 
 
-def _json_writer(stream: IO[str]) -> Observer:
+def _json_writer(stream: IO[str]) -> ILogObserver:
     encoder = msgspec.json.Encoder()
 
     @provider(ILogObserver)
     def write(event: LogEvent) -> None:
-        fields = event.get("access")
+        entry = event.get("access")
         document: dict[str, object] = {
             "time": _moment(event),
             "level": event.get("log_level", LogLevel.info).name,
             "source": _source(event),
         }
-        if isinstance(fields, dict):
-            document.update(fields)
+        if isinstance(entry, Entry):
+            document.update(entry.fields())
         else:
             document["message"] = formatEvent(event)
         failure = event.get("log_failure")
@@ -80,7 +78,7 @@ def _json_writer(stream: IO[str]) -> Observer:
         stream.write(encoder.encode(document).decode() + "\n")
         stream.flush()
 
-    return cast(Observer, write)
+    return cast(ILogObserver, write)
 
 
 def _moment(event: LogEvent) -> str:

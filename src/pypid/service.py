@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.task import react
 from twisted.internet.threads import deferToThreadPool
-from twisted.logger import Logger, globalLogBeginner
+from twisted.logger import ILogObserver, Logger, globalLogBeginner
 from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
@@ -45,6 +45,7 @@ from pypid.sdnotify import notify
 from pypid.state import State, control_socket, default_state, open_state
 from pypid.tls import Certificate
 from pypid.upstream.nothing import Nothing
+from pypid.web.accesslog import AccessLog
 from pypid.web.app import Face, FaceSettings, resource
 from pypid.web.channel import Site
 from pypid.web.proxies import TrustedProxies
@@ -90,7 +91,7 @@ class Options(UsageOptions):
             twistd["logger"] = logs.FOR_TWISTD
 
 
-def _observer(config: Config) -> logs.Observer:
+def _observer(config: Config) -> ILogObserver:
     return logs.observer(config.log.level.value, config.log.format.value, sys.stdout)
 
 
@@ -217,7 +218,8 @@ def assemble(config: Config, places: Where, state: State, world: World) -> Assem
     sweep(state.spool)
     blobs = _now(open_blobs(config, places, world))
     identity = _now(identity_of(blobs, config, places, world))
-    catalog = MemoryCatalog()
+    # serials never come again, even if the snapshot is lost: mirrors (bandersnatch) remember the last one that they saw
+    catalog = MemoryCatalog(serial=int(world.now().timestamp()))
     snapshot = None
     if places.storage is not None:
         snapshot = Snapshot(catalog, str(places.state / config.cache.snapshot), identity, world)
@@ -259,8 +261,7 @@ def make_daemon(config: Config, reactor: Any, environ: dict[str, str], *, only_c
         raise
     proxies = TrustedProxies(config.server.trusted_proxies)
     public = Site(resource(assembly.face), reactor=reactor, trusted_proxies=proxies)
-    if not config.log.access:
-        public.log = lambda request: None  # type: ignore[method-assign]
+    public.log = AccessLog(world.now, reactor.seconds) if config.log.access else _silent  # type: ignore[method-assign]
     control = _control_site(assembly.face, Operator(), reactor)
     listening = () if only_control else tuple(_listening(endpoint, public, certificate) for endpoint in config.server.listen)
     if assembly.password is not None and not only_control:
@@ -295,8 +296,12 @@ async def _reload(config: Config, places: Where, assembly: Assembly) -> None:
 def _control_site(face: Face, access: Access, reactor: Any) -> Site:
     operators = Face(face.index, access, face.rules, face.world, face.settings)
     site = Site(resource(operators), reactor=reactor)
-    site.log = lambda request: None  # type: ignore[method-assign]
+    site.log = _silent  # type: ignore[method-assign]
     return site
+
+
+def _silent(request: object) -> None:
+    """An access log that says nothing."""
 
 
 def _listening(endpoint: str, site: Site, certificate: Certificate | None) -> Listening:
