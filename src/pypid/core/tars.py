@@ -118,26 +118,17 @@ def _verify(header: bytes, *, first: bool) -> None:
     raise Unusable("the tar archive is damaged or was cut off: build the file anew and upload it again.")
 
 
-def _octal(text: bytes) -> int:
-    digits = text.split(b"\0")[0].strip()
-    if not digits:
-        return 0
-    try:
-        return int(digits.decode("ascii"), 8)
-    except ValueError:
-        raise Unusable("the tar archive is damaged: a number in a header is none.") from None
-
-
 def _number(text: bytes) -> int:
-    if text[0] & 0x80:  # GNU base-256; 0xff is a negative number, which no size is
+    """A size: octal digits, or GNU's base-256. Nothing else that ``int`` takes: readers in other languages take other things."""
+    if text[0] & 0x80:  # 0xff would be a negative number, which no size is
         value = int.from_bytes(text[1:], "big")
         if text[0] != 0x80 or value >= 1 << 62:
             raise Unusable("the tar archive is damaged: a size is out of all bounds.")
         return value
-    value = _octal(text)
-    if value < 0:
-        raise Unusable("the tar archive is damaged: a size is below zero.")
-    return value
+    digits = text.split(b"\0")[0].strip()
+    if digits.strip(b"01234567"):
+        raise Unusable("the tar archive is damaged: a size is no number.")
+    return int(digits or b"0", 8)
 
 
 def _block(stream: Unpacked, size: int, most: int) -> bytes:
