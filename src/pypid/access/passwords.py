@@ -136,8 +136,8 @@ def _verify_argon2(stored: str, secret: bytes) -> Verdict:
 
 def _verify_others(kind: Kind, stored: str, secret: bytes) -> Verdict:
     try:
-        from passlib import hash as kinds  # type: ignore[import-untyped]  # the optional extra `hashes`
-        from passlib.exc import MissingBackendError, PasswordValueError  # type: ignore[import-untyped]
+        from passlib import hash as kinds
+        from passlib.exc import MissingBackendError, PasswordValueError
     except ImportError:
         return Verdict.UNVERIFIABLE
     if kind is Kind.BCRYPT:
