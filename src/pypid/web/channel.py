@@ -4,7 +4,7 @@ Three things may be true of the request at hand; the rest is `http.HTTPChannel`:
 
 - its body is coming (`_receiving` is set); its handler runs, its answer may have begun;
 - its body is in, its answer is not finished: twisted.web's own state (`_handlingRequest`);
-- its answer is finished, its body is not in: the channel lingers (`_linger`), so that the answer is not lost.
+- its answer is finished, its body is not in: the channel lingers, so that the answer is not lost.
 
 The parser never runs a handler of a request with a body: `dataReceived` lets it finish with all that came, and then
 delivers. So no handler ends a request beneath the parser's feet, and an answer to a small request, whose body came along
@@ -13,9 +13,7 @@ with its headers, leaves the connection open.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from twisted.internet.interfaces import IDelayedCall, IHalfCloseableDescriptor, IReactorTime, ISSLTransport
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web import http, server
@@ -23,20 +21,12 @@ from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource
 
 from pypid.core.errors import BadRequest
+from pypid.web.linger import LingeringChannel
 from pypid.web.proxies import HOST, TrustedProxies
 from pypid.web.request import Request, access_line
 
-if TYPE_CHECKING:
-    from typing import Any as HTTPChannel  # Twisted's is hardly annotated
-else:
-    from twisted.web.http import HTTPChannel
-
-LINGER = 30.0
-"""Seconds that a client gets for the rest of a body that nobody wants."""
-LINGER_IDLE = 5.0
-"""Seconds of silence after which such a client has had enough time to read its answer."""
 READ = 1 << 18
-"""Bytes that we ask the kernel for at once while a body comes (measured: four times Twisted's 64 KiB)."""
+"""Bytes that we ask the kernel for at once while a body comes (Twisted asks for 64 KiB)."""
 
 BROKEN_CHUNKS = "The body is not what Transfer-Encoding: chunked says. Send the request again, or with a Content-Length."
 NOT_HTTP = "This is not a request that HTTP/1.1 knows (RFC 9112), or its headers are too long."
@@ -50,7 +40,7 @@ _TWISTED = (
 """The private names of `http.HTTPChannel` that this module lives on; a test asserts that they are there."""
 
 
-class Channel(HTTPChannel):  # type: ignore[misc]
+class Channel(LingeringChannel):
     """One connection."""
 
     requests: list[Request]
@@ -61,23 +51,16 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     _due: Request | None = None
     """The request that has something new for its handler."""
     _delivering = False
-    _patience: float | None = None
-    """Seconds that a silent client is waited for, or None."""
     _continue_due = False
     """The client waits for 100 Continue before it sends the body."""
     _paused = False
     """We have stopped reading, because too much of a body waits unread."""
-    _lingering = False
-    _total: IDelayedCall | None = None
-    _silence: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
-        self._patience = self.timeOut
         self.site.channels.add(self)
         super().connectionMade()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._stop_clocks()
         self.site.channels.discard(self)
         self._paused = self._continue_due = False
         super().connectionLost(reason)
@@ -86,14 +69,12 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         """Close the connection now, or, where a request is under way, after its answer."""
         if self.requests:
             self.persistent = False
-        else:
+        elif not self._lingering:
             self.loseConnection()
 
     # --- what comes in ---
 
     def dataReceived(self, data: bytes) -> None:
-        if self._silence is not None:
-            self._silence.reset(LINGER_IDLE)
         super().dataReceived(data)
         if self._delivering:
             return
@@ -231,16 +212,9 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             self._requestProducer.pauseProducing()
 
     def resumeProducing(self) -> None:
-        if self._receiving is None:
-            super().resumeProducing()
-            return
-        self._waitingForTransport = False
-        if self._requestProducer is not None:
-            self._requestProducer.resumeProducing()
-        if not self._paused:
-            self._networkProducer.resumeProducing()
-        if self._lingering:
-            self._half_close()
+        super().resumeProducing()
+        if self._paused:
+            self._networkProducer.pauseProducing()
 
     def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:
         if self._receiving is not None:
@@ -257,7 +231,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         request.discardBody()
         self._linger()
 
-    # --- no, and good bye ---
+    # --- no ---
 
     def _respondToBadRequestAndDisconnect(self) -> None:
         self._refuse(NOT_HTTP)
@@ -273,47 +247,6 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             b"Content-Length: %d\r\n\r\n%s" % (len(text), text)
         )
         self._linger()
-
-    def _linger(self) -> None:
-        """The answer is given. Read on for a while before closing: data that nobody reads makes the kernel send a RST, and a
-        RST destroys what the client has not read yet (RFC 9112, 9.6)."""
-        self._lingering = True
-        self.persistent = False
-        self.setTimeout(None)
-        self.setRawMode()
-        if self._waitingForTransport:
-            self._total = self.callLater(self._patience or LINGER, self._give_up)  # to take in the answer
-        else:
-            self._half_close()
-
-    def _half_close(self) -> None:
-        self._stop_clocks()
-        self._networkProducer.unregisterProducer()
-        if self._is_socket:
-            self.transport.loseWriteConnection()
-        else:
-            self.transport.loseConnection()  # TLS says good bye and then reads on until the peer has said it too
-        self._total = self.callLater(LINGER, self._give_up)
-        self._silence = self.callLater(LINGER_IDLE, self._give_up)
-
-    def _give_up(self) -> None:
-        self._stop_clocks()
-        if not self._is_socket:
-            self.transport.abortConnection()
-            return
-        self._abortingCall = self.callLater(self.abortTimeout, self.forceAbortClient)
-        self.transport.loseConnection()
-
-    @property
-    def _is_socket(self) -> bool:
-        """Whether the transport is a plain socket, which can be closed for writing only. (TLS claims what its socket can.)"""
-        return IHalfCloseableDescriptor.providedBy(self.transport) and not ISSLTransport.providedBy(self.transport)
-
-    def _stop_clocks(self) -> None:
-        for clock in (self._total, self._silence):
-            if clock is not None and clock.active():
-                clock.cancel()
-        self._total = self._silence = None
 
 
 class Site(server.Site):

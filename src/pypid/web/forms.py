@@ -12,7 +12,7 @@ from typing import Protocol
 from urllib.parse import parse_qsl
 
 from attrs import define, field, frozen
-from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser  # type: ignore[import-untyped]
+from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser
 
 from pypid.core.errors import BadRequest, TooLarge
 from pypid.core.model import Digests
