@@ -173,7 +173,7 @@ class SdistTests(SynchronousTestCase):
         self.refused(compressed(info.tobuf(tarfile.GNU_FORMAT) + bytes(1024), ".tar.gz"), "damaged")
         for size in (b"0o7", b"1_0", b"-1", b"+1", b"9"):
             header = member("spam-1.0/x")[0].tobuf()
-            header = header[:124] + size.ljust(12, b"\0") + b" " * 8 + header[156:]
+            header = header[:124] + size.ljust(12, b"\0") + header[136:148] + b" " * 8 + header[156:]
             header = header[:148] + b"%06o\0 " % sum(header) + header[156:]
             self.refused(compressed(header + bytes(1024), ".tar.gz"), "no number")
         tar = bytearray(tarred([PKG_INFO, member("spam-1.0/x")], suffix=".tar"))

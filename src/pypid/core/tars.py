@@ -119,7 +119,7 @@ def _verify(header: bytes, *, first: bool) -> None:
 
 
 def _number(text: bytes) -> int:
-    """A size: octal digits, or GNU's base-256. Nothing else that ``int`` takes: readers in other languages take other things."""
+    """A size: octal digits, or GNU's base-256. Nothing else that ``int`` takes: other readers differ there."""
     if text[0] & 0x80:  # 0xff would be a negative number, which no size is
         value = int.from_bytes(text[1:], "big")
         if text[0] != 0x80 or value >= 1 << 62:
