@@ -25,24 +25,20 @@ from twisted.python.usage import UsageError
 from pypid import logs
 from pypid.access import config as config_access
 from pypid.access.firstrun import first_run, greeting
-from pypid.blobs import files, memory
 from pypid.catalog.memory import MemoryCatalog
-from pypid.catalog.shelf import Shelf
 from pypid.catalog.snapshot import Snapshot
 from pypid.control import Control, Operator, listens
-from pypid.core.choices import Store
 from pypid.core.config import Config, parse
-from pypid.core.errors import BadConfig, CannotStart, ConfigProblem, PypidError, Unreadable
-from pypid.core.layout import STORAGE_IDENTITY
+from pypid.core.errors import BadConfig, ConfigProblem, PypidError
 from pypid.core.permissions import EVERYONE, Rules
 from pypid.core.policy import Policy
-from pypid.core.records import StorageIdentity
 from pypid.daemon import Daemon, Listening
 from pypid.flow import World, at_once, start
-from pypid.index import Index, truth
-from pypid.ports import Access, Blobs
+from pypid.index import Index
+from pypid.ports import Access
 from pypid.sdnotify import notify
-from pypid.state import State, control_socket, default_state, open_state
+from pypid.state import State, Where, control_socket, open_state, where
+from pypid.stores import identity_of, open_blobs
 from pypid.tls import Certificate
 from pypid.upstream.nothing import Nothing
 from pypid.web.accesslog import AccessLog
@@ -98,33 +94,6 @@ def _observer(config: Config) -> ILogObserver:
 # --- the parts --------------------------------------------------------------------------------------------------
 
 
-@frozen
-class Where:
-    """Folders and files, made absolute."""
-
-    state: Path
-    storage: Path | None
-    certificate: Path | None
-    key: Path | None
-
-
-def where(config: Config, environ: dict[str, str]) -> Where:
-    """Paths in the configuration are relative to its file."""
-    ini = Path(config.source).resolve()
-
-    def absolute(text: str | None) -> Path | None:
-        return None if text is None else ini.parent / text
-
-    state = absolute(config.server.state) or default_state(ini, environ.get("STATE_DIRECTORY"))
-    storage = absolute(config.storage.path) or state / "packages"
-    return Where(
-        state=state,
-        storage=storage if config.storage.backend is Store.FILES else None,
-        certificate=absolute(config.server.tls_certificate),
-        key=absolute(config.server.tls_key),
-    )
-
-
 def the_world(reactor: Any) -> World:
     """The real one. Before the reactor runs there is nothing to hold up: what blocks is then done at once."""
     pool = reactor.getThreadPool()
@@ -146,56 +115,6 @@ def _now(coroutine: Coroutine[Any, Any, T]) -> T:
     if failures:
         raise failures[0]
     return results[0]
-
-
-async def open_blobs(config: Config, places: Where, world: World) -> Blobs:
-    """The storage that is configured. Raises `CannotStart`."""
-    if places.storage is None:
-        return await memory.open(memory.MemorySettings(), world)
-    # a folder that is gone although a snapshot knows it is a disk that is not mounted: a new one would hide what is ours
-    known = _manifest_identity(config, places) is not None
-    return await files.open(files.FilesSettings(str(places.storage), create=not known), world)
-
-
-async def identity_of(blobs: Blobs, config: Config, places: Where, world: World) -> str:
-    """The storage's identity, written down when it is new. Raises `CannotStart` for an empty one in place of one that is
-    known.
-    """
-    try:
-        document = await truth.read_document(blobs, StorageIdentity, STORAGE_IDENTITY)
-    except Unreadable as error:
-        raise CannotStart(
-            f"{error}. Restore the file from a backup, or delete it if nothing else shares this storage."
-        ) from None
-    if document is not None:
-        return document.identity
-    if _manifest_identity(config, places) is not None and places.storage is not None and await _is_empty(blobs):
-        raise CannotStart(
-            f"The storage folder {places.storage} is empty, but the snapshot below {places.state} knows files in it. "
-            "Is the disk mounted? If the files are meant to be gone, delete "
-            f"{places.state / config.cache.snapshot} and start again."
-        )
-    identity = world.random(16).hex()
-    await truth.write_document(blobs, STORAGE_IDENTITY, StorageIdentity(identity))
-    return identity
-
-
-async def _is_empty(blobs: Blobs) -> bool:
-    listing = blobs.list()
-    try:
-        async for _ in listing:
-            return False
-        return True
-    finally:
-        await listing.aclose()
-
-
-def _manifest_identity(config: Config, places: Where) -> str | None:
-    try:
-        manifest = Shelf(str(places.state / config.cache.snapshot)).manifest()
-    except (Unreadable, OSError):
-        return None
-    return None if manifest is None else manifest.identity
 
 
 # --- all together -----------------------------------------------------------------------------------------------

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
 from attrs import field, frozen
 
+from pypid.core.choices import Store
+from pypid.core.config import Config
 from pypid.core.errors import CannotStart
 
 
@@ -24,6 +27,33 @@ def default_state(ini: Path, state_directory: str | None) -> Path:
     if folder == Path("/etc") or folder.parent == Path("/etc"):
         return Path("/var/lib/pypid")
     return folder.parent / "var" if (folder.name, ini.name) == ("etc", "pypid.ini") else folder / "pypid-state"
+
+
+@frozen
+class Where:
+    """Folders and files, made absolute."""
+
+    state: Path
+    storage: Path | None
+    certificate: Path | None
+    key: Path | None
+
+
+def where(config: Config, environ: Mapping[str, str]) -> Where:
+    """Paths in the configuration are relative to its file."""
+    ini = Path(config.source).resolve()
+
+    def absolute(text: str | None) -> Path | None:
+        return None if text is None else ini.parent / text
+
+    state = absolute(config.server.state) or default_state(ini, environ.get("STATE_DIRECTORY"))
+    storage = absolute(config.storage.path) or state / "packages"
+    return Where(
+        state=state,
+        storage=storage if config.storage.backend is Store.FILES else None,
+        certificate=absolute(config.server.tls_certificate),
+        key=absolute(config.server.tls_key),
+    )
 
 
 @frozen
