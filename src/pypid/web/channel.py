@@ -35,7 +35,7 @@ ONE_HOST = "A request needs exactly one Host header, with a host and perhaps a p
 _TWISTED = (
     "_dataBuffer", "_handlingRequest", "_networkProducer", "_optimisticEagerReadSize", "_requestProducer", "_savedTimeOut",
     "_transferDecoder", "_waitingForTransport", "_finishRequestBody", "_maybeChooseTransferDecoder",
-    "_failChooseTransferDecoder", "_respondToBadRequestAndDisconnect", "_send100Continue", "_command", "_path", "_version",
+    "_respondToBadRequestAndDisconnect", "_send100Continue", "_command", "_path", "_version",
 )  # fmt: skip
 """The private names of `http.HTTPChannel` that this module lives on; a test asserts that they are there."""
 
@@ -117,7 +117,8 @@ class Channel(LingeringChannel):
     def _maybeChooseTransferDecoder(self, header: bytes, data: bytes) -> bool:
         # int() raises for digits without end, and Twisted does not expect that of it
         if header.lower() == b"content-length" and len(data) > 18:
-            return bool(self._failChooseTransferDecoder())
+            self._refuse(NOT_HTTP)
+            return False
         return bool(super()._maybeChooseTransferDecoder(header, data))
 
     def lineLengthExceeded(self, line: bytes) -> None:
