@@ -8,6 +8,7 @@ from pypid.core.model import Upload
 from pypid.core.names import Distribution
 from pypid.core.permissions import Action, Identity, demand, may
 from pypid.core.upload import Form, FormAction, action_of, check, distribution_of
+from pypid.flow import shielded
 from pypid.index.publishing import Outcome
 from pypid.web.documents import send_plain
 from pypid.web.errors import Refusal, send_refusal
@@ -28,19 +29,32 @@ async def upload(face: Face, request: Request, who: Identity) -> None:
     """Publish one distribution (200; the same bytes again: 200 and nothing changes)."""
     limits = Limits(content=face.settings.max_upload)
     refuse_early_form(request.body.size, limits)
+    # a publish that has begun goes to its end, and its spool with it, even if the client goes away; a body that breaks off ends it
+    _answer(request, await shielded(_taken(face, request, who, limits)))
+
+
+async def _taken(face: Face, request: Request, who: Identity, limits: Limits) -> Refusal | str:
+    """The whole upload, to its end; what is to be answered."""
     async with Spool(face.settings.spool, face.world.blocking) as spool:
         content_type = header_of(request, "content-type") or ""
         form = await read_form(request.body, content_type, limits=limits, spool=spool)
         match action_of(form, _query_action(request)):
             case FormAction.FILE_UPLOAD:
                 outcome = await _publish(face, form, spool, who)
+                return f"{form.filename}: {_WORDS[outcome]}\n"
             case FormAction.SUBMIT:
-                return send_plain(request, 200, REGISTERED)
+                return REGISTERED
             case FormAction.DOC_UPLOAD:
-                return send_refusal(request, Refusal(410, "Documentation is not hosted here."))
+                return Refusal(410, "Documentation is not hosted here.")
             case FormAction.UNKNOWN:
                 raise BadRequest("The form's :action is not known here: file_upload is.")
-    return send_plain(request, 200, f"{form.filename}: {_WORDS[outcome]}\n")
+
+
+def _answer(request: Request, answer: Refusal | str) -> None:
+    if isinstance(answer, Refusal):
+        send_refusal(request, answer)
+    else:
+        send_plain(request, 200, answer)
 
 
 _WORDS = {
