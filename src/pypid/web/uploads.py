@@ -29,7 +29,7 @@ async def upload(face: Face, request: Request, who: Identity) -> None:
     """Publish one distribution (200; the same bytes again: 200 and nothing changes)."""
     limits = Limits(content=face.settings.max_upload)
     refuse_early_form(request.body.size, limits)
-    # a publish that has begun goes to its end, and its spool with it, even if the client goes away; a body that breaks off ends it
+    # what has begun goes to its end, and its spool with it, even if the client goes away (a body that breaks off is an end too)
     _answer(request, await shielded(_taken(face, request, who, limits)))
 
 
