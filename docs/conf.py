@@ -20,5 +20,7 @@ autodoc_default_options = {"members": True, "show-inheritance": False}
 default_role = "code"
 nitpicky = False
 
-# the table of the configuration is made from the declarations that parse it, so it cannot be wrong
-(Path(__file__).parent / "configuration.rst").write_text(configuration_rst())
+# the page of the configuration is made from the declarations that parse it; it is committed, for who reads the source
+page = Path(__file__).parent / "configuration.rst"
+if not page.exists() or page.read_text() != configuration_rst():
+    page.write_text(configuration_rst())
