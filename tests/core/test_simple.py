@@ -97,7 +97,6 @@ OPTIONAL = {
     "upload-time": str,
     "requires-python": str,
     "core-metadata": dict,
-    "dist-info-metadata": dict,
     "gpg-sig": bool,
     "provenance": str,
     "yanked": (bool, str),
@@ -112,7 +111,7 @@ def check(file: dict[str, Any], version: str) -> None:
         assert isinstance(file.get(key, kind() if isinstance(kind, type) else False), kind), (key, file)
     assert "size" in file or version == "1.0"
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z", file.get("upload-time", "2026-01-01T00:00:00Z"))
-    assert file.get("core-metadata") == file.get("dist-info-metadata")
+    assert "dist-info-metadata" not in file  # pip 22.3 to 23.1 crash on it
     assert unquote(file["url"].rpartition("/")[2]) == file["filename"], file
     assert file.get("provenance", "https://").startswith("https://")
 
@@ -258,7 +257,6 @@ class DetailTests(SynchronousTestCase):
                         "upload-time": "2026-01-02T03:04:05.678901Z",
                         "requires-python": ">=3.9",
                         "core-metadata": {"sha256": "b" * 64},
-                        "dist-info-metadata": {"sha256": "b" * 64},
                         "gpg-sig": True,
                         "provenance": "https://host/integrity/demo/1.0/demo-1.0-py3-none-any.whl/provenance",
                         "yanked": False,

@@ -52,7 +52,7 @@ class _Entry(msgspec.Struct, rename="kebab", frozen=True, kw_only=True, gc=False
     upload_time: str | UnsetType = UNSET
     requires_python: str | UnsetType = UNSET
     core_metadata: dict[str, str] | UnsetType = UNSET
-    dist_info_metadata: dict[str, str] | UnsetType = UNSET
+    # and not dist-info-metadata, its older name: pip 22.3 to 23.1, Debian 12's among them, crash on an object there (PEP 714)
     gpg_sig: bool | UnsetType = UNSET
     provenance: str | UnsetType = UNSET
     yanked: bool | str = False
@@ -157,7 +157,6 @@ def _entry(file: File, files_url: str, provenance_url: str | None) -> _Entry:
         upload_time=UNSET if file.uploaded is None else utc_text(file.uploaded),
         requires_python=(plain(file.requires_python) or UNSET) if file.requires_python else UNSET,
         core_metadata=metadata,
-        dist_info_metadata=metadata,
         gpg_sig=True if file.signed else UNSET,
         provenance=provenance,
         # uv takes "" for yanked, pip does not: without a reason it is True.
