@@ -1,0 +1,336 @@
+"""A whole pypid in memory: the real site, routes, index and access over memory, at the end of a wire that takes raw bytes.
+
+What is not real: the clock stands, threads are calls, the storage is a dict. Incoming files do go to a folder on disk.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from functools import cache
+from itertools import count
+from pathlib import Path
+from typing import Any, TypeVar
+
+from argon2 import PasswordHasher
+from attrs import frozen
+from twisted.internet.address import IPv4Address
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.access.config import ConfigAccess, Settings
+from pypid.blobs.memory import MemoryBlobs
+from pypid.catalog.memory import MemoryCatalog
+from pypid.core.permissions import AUTHENTICATED, Principals, Rules
+from pypid.core.policy import Policy
+from pypid.flow import start
+from pypid.index import Index
+from pypid.ports import Blobs
+from pypid.testing.worlds import world
+from pypid.upstream.nothing import Nothing
+from pypid.web.app import Face, FaceSettings, resource
+from pypid.web.channel import Site
+from pypid.web.spool import sweep
+from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
+from tests.web.wire import Socket
+
+T = TypeVar("T")
+
+HOST = "index.example"
+J = "application/vnd.pypi.simple.v1+json"
+H = "application/vnd.pypi.simple.v1+html"
+HTML = "text/html; charset=utf-8"
+
+PASSWORDS = {
+    "ada": "pa:ss wörd",
+    "alice": "alice's",
+    "bob": "bob's",
+    "__token__": "pypi-AgENdGVzdA",
+}
+"""Everybody's: ada is an admin, alice and ``__token__`` may publish, bob may do what everybody may who logs in."""
+
+RULES = Rules(write=Principals(users=frozenset({"alice", "__token__"})))
+PRIVATE = Rules(read=AUTHENTICATED, write=RULES.write)
+
+
+@cache
+def cheap_hashes() -> Mapping[str, str]:
+    """argon2id hashes of `PASSWORDS` that cost nothing."""
+    hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    return {user: hasher.hash(password) for user, password in PASSWORDS.items()}
+
+
+def basic(user: str, password: str | None = None, encoding: str = "utf-8") -> tuple[str, str]:
+    """The header by which `user` logs in."""
+    pair = f"{user}:{PASSWORDS[user] if password is None else password}"
+    return ("Authorization", "Basic " + b64encode(pair.encode(encoding)).decode())
+
+
+@frozen
+class Answer:
+    """One response, taken off the wire."""
+
+    status: int
+    reason: str
+    head: tuple[tuple[str, str], ...]
+    body: bytes
+
+    def __getitem__(self, name: str) -> str | None:
+        """The value of a header; None where there is none. One that came twice is an error."""
+        values = [value for key, value in self.head if key.lower() == name.lower()]
+        assert len(values) < 2, (name, values)
+        return values[0] if values else None
+
+    @property
+    def text(self) -> str:
+        """The body, which is UTF-8."""
+        return self.body.decode()
+
+    @property
+    def json(self) -> Any:
+        """The body, which is JSON."""
+        return json.loads(self.body)
+
+
+class Connection:
+    """One connection to the site."""
+
+    def __init__(self, site: Site) -> None:
+        self.socket = Socket(peerAddress=IPv4Address("TCP", "192.0.2.7", 4711))
+        self.channel = site.buildProtocol(None)
+        self.channel.makeConnection(self.socket)
+        self.taken = 0
+
+    def send(self, data: bytes) -> None:
+        """Send bytes as they are."""
+        if not self.socket.disconnecting:
+            self.channel.dataReceived(data)
+
+    def answer(self, method: str = "GET") -> Answer | None:
+        """The next final response to a request of this method; None where it has not come, or not whole."""
+        while True:
+            rest = bytes(self.socket.value())[self.taken :]
+            head, separator, body = rest.partition(b"\r\n\r\n")
+            if not separator:
+                return None
+            first, *lines = head.decode("latin-1").split("\r\n")
+            _, status, *reason = first.split(" ", 2)
+            self.taken += len(head) + 4
+            if int(status) >= 200:
+                break
+        fields = tuple((key, value.strip()) for key, _, value in (line.partition(":") for line in lines))
+        answer = Answer(int(status), reason[0] if reason else "", fields, b"")
+        length = 0 if method == "HEAD" or answer.status in (204, 304) else int(answer["content-length"] or -1)
+        assert length >= 0, f"an answer without a length: {answer}"
+        if len(body) < length:
+            return None
+        self.taken += length
+        return Answer(answer.status, answer.reason, fields, body[:length])
+
+    def rest(self) -> bytes:
+        """What came after the answers that were taken."""
+        return bytes(self.socket.value())[self.taken :]
+
+    def lose(self, why: BaseException) -> None:
+        """The client goes away."""
+        self.channel.connectionLost(Failure(why))
+
+
+Headers = Iterable[tuple[str, str]]
+
+
+class Pypid:
+    """A pypid: what it is made of is in its attributes, `ask` is a client."""
+
+    def __init__(
+        self,
+        spool: Path,
+        *,
+        rules: Rules = RULES,
+        blobs: Blobs | None = None,
+        public_url: str | None = None,
+        max_upload: int = 64 << 20,
+        storage_folder: Path | None = None,
+    ) -> None:
+        sweep(spool)
+        self.clock = Clock()
+        self.clock.advance(1.5)
+        self.world = world(self.clock)
+        self.blobs: Blobs = blobs if blobs is not None else MemoryBlobs(self.world.now)
+        self.catalog = MemoryCatalog()
+        self.index = Index(self.blobs, self.catalog, Nothing(), Policy(offline=True), self.world)
+        people = Settings(users=cheap_hashes(), state=spool, admins=frozenset({"ada"}))
+        self.access = ConfigAccess(people, self.world)
+        settings = FaceSettings(spool=spool, max_upload=max_upload, public_url=public_url, storage_folder=storage_folder)
+        self.face = Face(self.index, self.access, rules, self.world, settings)
+        self.site = Site(resource(self.face), reactor=self.clock)
+        self.log: list[str] = []
+        self.site.startFactory()
+        self.site._logFile = self
+
+    def write(self, line: str) -> None:
+        """Be the site's access log."""
+        self.log.append(line)
+
+    def connect(self) -> Connection:
+        """A new connection."""
+        return Connection(self.site)
+
+    def ask(
+        self, method: str, target: str, *headers: tuple[str, str], body: bytes | None = None, user: str | None = None
+    ) -> Answer:
+        """The answer to one request; `target` and header values go out as they are (Latin-1)."""
+        answer = self.try_to_ask(method, target, *headers, body=body, user=user)
+        assert answer is not None, f"no answer to {method} {target}"
+        return answer
+
+    def try_to_ask(
+        self, method: str, target: str, *headers: tuple[str, str], body: bytes | None = None, user: str | None = None
+    ) -> Answer | None:
+        """As `ask`, or None where no answer came."""
+        connection = self.connect()
+        connection.send(spelled(method, target, *headers, body=body, user=user))
+        return connection.answer(method)
+
+    def get(self, target: str, accept: str | None = None, *headers: tuple[str, str], user: str | None = None) -> Answer:
+        """The answer to a GET with this Accept."""
+        asked = headers if accept is None else (("Accept", accept), *headers)
+        return self.ask("GET", target, *asked, user=user)
+
+    def api(self, method: str, path: str, document: object = None, *, user: str | None = "ada") -> Answer:
+        """The answer to a request of the management API."""
+        body = None if document is None else json.dumps(document).encode()
+        return self.ask(method, path, ("Content-Type", "application/json"), body=body, user=user)
+
+    def page(self, project: str, user: str | None = None) -> dict[str, Any]:
+        """A project's page in JSON."""
+        answer = self.get(f"/simple/{project}/", J, user=user)
+        assert answer.status == 200, answer
+        document: dict[str, Any] = answer.json
+        return document
+
+    def file_on(self, project: str, filename: str, user: str | None = None) -> dict[str, Any]:
+        """What a project's page says of a file."""
+        [file] = [file for file in self.page(project, user)["files"] if file["filename"] == filename]
+        found: dict[str, Any] = file
+        return found
+
+    def names(self, user: str | None = None) -> list[str]:
+        """The names on the list of projects."""
+        return [project["name"] for project in self.get("/simple/", J, user=user).json["projects"]]
+
+
+def spelled(method: str, target: str, *headers: tuple[str, str], body: bytes | None = None, user: str | None = None) -> bytes:
+    """The bytes of a request with a Host, and with a Content-Length if there is a `body`."""
+    fields = [("Host", HOST), *([basic(user)] if user else []), *headers]
+    if body is not None:
+        fields.append(("Content-Length", str(len(body))))
+    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields), "", ""]
+    return "\r\n".join(lines).encode("latin-1") + (body or b"")
+
+
+_boundaries = count()
+
+Part = tuple[str, "str | bytes"]
+"""The rest of a part's Content-Disposition (and further headers), and its value."""
+
+
+def form(parts: Sequence[Part], boundary: str, *, newline: bytes = b"\r\n", leading: bool = False) -> bytes:
+    """A multipart body. `leading`: with the line end before the first boundary that distutils sends."""
+    line = b"--" + boundary.encode()
+    body = newline if leading else b""
+    for headers, value in parts:
+        disposition = f"Content-Disposition: form-data; {headers}".encode().replace(b"\r\n", newline)
+        body += line + newline + disposition + newline * 2 + (value.encode() if isinstance(value, str) else value) + newline
+    return body + line + b"--" + newline
+
+
+def text(name: str, value: str) -> Part:
+    """A text field."""
+    return (f'name="{name}"', value)
+
+
+def content(filename: str, data: bytes, headers: str = "\r\nContent-Type: application/octet-stream") -> Part:
+    """The part with the distribution."""
+    return (f'name="content"; filename="{filename}"{headers}', data)
+
+
+class WholeCase(SynchronousTestCase):
+    """A test of a whole pypid, which is made new for each test."""
+
+    rules = RULES
+
+    def setUp(self) -> None:
+        """Make one."""
+        self.spool = Path(self.mktemp())
+        self.pypid = Pypid(self.spool, rules=self.rules)
+
+    def have(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """What the coroutine returns."""
+        result: T = self.successResultOf(start(coroutine))
+        return result
+
+    def send_form(
+        self,
+        parts: Sequence[Part],
+        *headers: tuple[str, str],
+        target: str = "/legacy/",
+        user: str | None = "alice",
+        pypid: Pypid | None = None,
+    ) -> Answer:
+        """The answer to a form, which is marked as an upload if it says nothing itself."""
+        boundary = f"form{next(_boundaries)}"
+        body = form(parts, boundary)
+        kind = ("Content-Type", f"multipart/form-data; boundary={boundary}")
+        return (pypid or self.pypid).ask("POST", target, kind, *headers, body=body, user=user)
+
+    def publish(
+        self,
+        filename: str,
+        data: bytes,
+        *parts: Part,
+        target: str = "/legacy/",
+        user: str | None = "alice",
+        headers: Headers = (),
+        pypid: Pypid | None = None,
+    ) -> Answer:
+        """The answer to the shortest form that uploads a file; `parts` come before the file."""
+        whole = [text(":action", "file_upload"), text("protocol_version", "1"), *parts, content(filename, data)]
+        return self.send_form(whole, *headers, target=target, user=user, pypid=pypid)
+
+    def have_wheel(self, name: str = "spam", version: str = "1.0", **options: Any) -> tuple[str, bytes]:
+        """Publish a wheel; its file name and its bytes."""
+        filename, data = wheel_filename(name, version, tag=options.get("tag", "py3-none-any")), wheel(name, version, **options)
+        self.published(self.publish(filename, data))
+        return filename, data
+
+    def have_sdist(self, name: str = "spam", version: str = "1.0", **options: Any) -> tuple[str, bytes]:
+        """Publish an sdist; its file name and its bytes."""
+        suffix = options.get("suffix", ".tar.gz")
+        filename, data = sdist_filename(name, version, suffix=suffix), sdist(name, version, **options)
+        self.published(self.publish(filename, data))
+        return filename, data
+
+    def published(self, answer: Answer) -> None:
+        """The upload was taken."""
+        self.assertEqual(answer.status, 200, answer)
+
+    def refused(self, answer: Answer, status: int, *words: str) -> None:
+        """The answer is this error, and its text holds these words."""
+        self.assertEqual(answer.status, status, answer)
+        for word in words:
+            self.assertIn(word, answer.text)
+
+    def keys(self) -> list[str]:
+        """All keys of the storage."""
+
+        async def listed() -> list[str]:
+            return [blob.key async for blob in self.pypid.blobs.list()]
+
+        return self.have(listed())
+
+    def incoming(self) -> list[Path]:
+        """The files in the spool."""
+        return list(self.spool.iterdir())
