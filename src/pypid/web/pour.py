@@ -14,7 +14,7 @@ from zope.interface import implementer
 from pypid.flow import PIECE
 
 PATIENCE = 120.0
-"""Seconds without one piece taken, after which a client that does not read is cut off (nginx: send_timeout, 60)."""
+"""Seconds between two looks at a client; one that took no piece meanwhile is cut off (nginx: send_timeout, 60)."""
 
 
 class WrongLength(Exception):
