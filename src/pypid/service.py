@@ -179,8 +179,8 @@ def make_daemon(config: Config, reactor: Any, environ: dict[str, str], *, only_c
         state.release()
         raise
     proxies = TrustedProxies(config.server.trusted_proxies)
-    public = Site(resource(assembly.face), reactor=reactor, trusted_proxies=proxies)
-    public.log = AccessLog(world.now, reactor.seconds) if config.log.access else _silent  # type: ignore[method-assign]
+    access_log = AccessLog(world.now, reactor.seconds) if config.log.access else None
+    public = Site(resource(assembly.face), reactor=reactor, trusted_proxies=proxies, access_log=access_log)
     control = _control_site(assembly.face, Operator(), reactor)
     listening = () if only_control else tuple(_listening(endpoint, public, certificate) for endpoint in config.server.listen)
     if assembly.password is not None and not only_control:
@@ -214,13 +214,7 @@ async def _reload(config: Config, places: Where, assembly: Assembly) -> None:
 
 def _control_site(face: Face, access: Access, reactor: Any) -> Site:
     operators = Face(face.index, access, face.rules, face.world, face.settings)
-    site = Site(resource(operators), reactor=reactor)
-    site.log = _silent  # type: ignore[method-assign]
-    return site
-
-
-def _silent(request: object) -> None:
-    """An access log that says nothing."""
+    return Site(resource(operators), reactor=reactor)
 
 
 def _listening(endpoint: str, site: Site, certificate: Certificate | None) -> Listening:

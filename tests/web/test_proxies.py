@@ -88,4 +88,4 @@ class ProxyTests(SynchronousTestCase):
                 (None, "http", "index.example", False),
             ],
         )
-        self.assertEqual(logs, ['"198.51.100.1"', '"192.0.2.1"', '"-"'])
+        self.assertEqual(logs, ["198.51.100.1", "192.0.2.1", "-"])

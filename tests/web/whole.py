@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from functools import cache
 from itertools import count
 from pathlib import Path
@@ -21,15 +22,19 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.access.config import ConfigAccess, Settings
+from pypid.blobs.keys import pieces
 from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.memory import MemoryCatalog
+from pypid.core.errors import PypidError, StorageDown
+from pypid.core.model import Blob, Span
 from pypid.core.permissions import AUTHENTICATED, Principals, Rules
 from pypid.core.policy import Policy
 from pypid.flow import start
 from pypid.index import Index
-from pypid.ports import Blobs
+from pypid.ports import Body
 from pypid.testing.worlds import world
 from pypid.upstream.nothing import Nothing
+from pypid.web.accesslog import AccessLog
 from pypid.web.app import Face, FaceSettings, resource
 from pypid.web.channel import Site
 from pypid.web.spool import sweep
@@ -94,6 +99,46 @@ class Answer:
         return json.loads(self.body)
 
 
+class Fragile(MemoryBlobs):
+    """A storage that can be made to fail."""
+
+    away: StorageDown | None = None
+    """What every call raises from now on."""
+    failing: Callable[[str], PypidError | None] = staticmethod(lambda key: None)
+    """What a write to a key raises, after it has taken the first piece; None: it goes well."""
+
+    def there(self) -> None:
+        """Raise if it is away."""
+        if self.away is not None:
+            raise self.away
+
+    async def read(self, key: str, span: Span | None = None) -> Body:
+        self.there()
+        return await super().read(key, span)
+
+    async def write(self, key: str, body: Body, *, replace: bool = False) -> Blob:
+        error = self.away or self.failing(key)
+        if error is not None:
+            async with aclosing(body), aclosing(pieces(body)) as source:
+                await anext(source, None)
+            raise error
+        return await super().write(key, body, replace=replace)
+
+    async def delete(self, key: str) -> None:
+        self.there()
+        await super().delete(key)
+
+    async def stat(self, key: str) -> Blob:
+        self.there()
+        return await super().stat(key)
+
+    async def list(self, prefix: str = "") -> AsyncGenerator[Blob]:
+        self.there()
+        async with aclosing(super().list(prefix)) as listing:
+            async for blob in listing:
+                yield blob
+
+
 class Connection:
     """One connection to the site."""
 
@@ -149,7 +194,7 @@ class Pypid:
         spool: Path,
         *,
         rules: Rules = RULES,
-        blobs: Blobs | None = None,
+        capacity: int | None = None,
         public_url: str | None = None,
         max_upload: int = 64 << 20,
         storage_folder: Path | None = None,
@@ -158,21 +203,22 @@ class Pypid:
         self.clock = Clock()
         self.clock.advance(1.5)
         self.world = world(self.clock)
-        self.blobs: Blobs = blobs if blobs is not None else MemoryBlobs(self.world.now)
+        self.blobs = Fragile(self.world.now, capacity)
         self.catalog = MemoryCatalog()
         self.index = Index(self.blobs, self.catalog, Nothing(), Policy(offline=True), self.world)
         people = Settings(users=cheap_hashes(), state=spool, admins=frozenset({"ada"}))
         self.access = ConfigAccess(people, self.world)
         settings = FaceSettings(spool=spool, max_upload=max_upload, public_url=public_url, storage_folder=storage_folder)
         self.face = Face(self.index, self.access, rules, self.world, settings)
-        self.site = Site(resource(self.face), reactor=self.clock)
         self.log: list[str] = []
+        """The access log's lines."""
+        lines = AccessLog(lambda: self.world.now(), self.clock.seconds)
+        self.site = Site(
+            resource(self.face),
+            reactor=self.clock,
+            access_log=lambda request: self.log.append(lines.entry(request).text()),
+        )
         self.site.startFactory()
-        self.site._logFile = self
-
-    def write(self, line: str) -> None:
-        """Be the site's access log."""
-        self.log.append(line)
 
     def connect(self) -> Connection:
         """A new connection."""

@@ -21,6 +21,8 @@ from zope.interface import implementer
 
 from pypid.core.errors import BadRequest, PypidError, TooLarge, Unauthenticated
 from pypid.flow import start
+from pypid.testing import BEGINNING
+from pypid.web.accesslog import AccessLog
 from pypid.web.channel import Channel, Site
 from pypid.web.proxies import TrustedProxies
 from pypid.web.request import Request
@@ -102,19 +104,22 @@ class Wire:
     ) -> None:
         self.clock = Clock()
         self.resource = Answering(handle)
-        self.site = Site(self.resource, reactor=self.clock, timeout=timeout, trusted_proxies=trusted or TrustedProxies())
         self.log: list[str] = []
+        """The access log's lines."""
+        self.site = Site(
+            self.resource,
+            reactor=self.clock,
+            timeout=timeout,
+            trusted_proxies=trusted or TrustedProxies(),
+            access_log=lambda request: self.log.append(access_log.entry(request).text()),
+        )
+        access_log = AccessLog(lambda: BEGINNING, self.clock.seconds)
         self.site.startFactory()
-        self.site._logFile = self
         self.socket = Socket(peerAddress=peer or IPv4Address("TCP", "192.0.2.7", 4711))
         self.channel: Channel = self.site.buildProtocol(None)
         self.channel.makeConnection(self.socket)
         self.unsent = b""
         self.gone = False
-
-    def write(self, line: str) -> None:
-        """Be the site's access log."""
-        self.log.append(line)
 
     def send(self, data: bytes, by: int | None = None) -> None:
         """Send `data`, `by` bytes at a time; what the site does not want yet stays in `unsent`."""

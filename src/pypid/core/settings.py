@@ -114,7 +114,9 @@ class ServerSettings:
     public_url: str | None = key(
         optional(values.BASE_URL), "", "Base of generated absolute URLs; empty: from Host, only if it is in ``allowed_hosts``."
     )
-    allowed_hosts: tuple[str, ...] = key(several(values.HOST), "*", "Values of Host that generated absolute URLs may begin with.")
+    allowed_hosts: tuple[str, ...] = key(
+        several(values.HOST), "*", "Values of Host that generated absolute URLs may begin with."
+    )
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = key(
         several(values.NETWORK), "", "Networks whose X-Forwarded-For and X-Forwarded-Proto are believed."
     )

@@ -49,6 +49,10 @@ class Entry:
             f'{self.status} {self.size or "-"} "-" "{escaped(self.agent) or "-"}" {took}'
         )
 
+    def fields(self) -> dict[str, object]:
+        """For logs in JSON, where each line has its time already."""
+        return {name: value for name, value in asdict(self).items() if name != "time"}
+
     def json(self) -> str:
         """As one line of ASCII."""
         return dumps(asdict(self), separators=(",", ":"))
@@ -60,7 +64,7 @@ class AccessLog:
     The event's text is the line; its field ``access`` is the `Entry`, for observers that write events as they like.
     """
 
-    _log = Logger()
+    _log = Logger(namespace="access")
 
     def __init__(self, now: Callable[[], datetime], seconds: Callable[[], float], *, json: bool = False) -> None:
         self._now = now

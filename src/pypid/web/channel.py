@@ -13,6 +13,8 @@ with its headers, leaves the connection open.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
@@ -23,7 +25,7 @@ from twisted.web.resource import IResource
 from pypid.core.errors import BadRequest
 from pypid.web.linger import LingeringChannel
 from pypid.web.proxies import HOST, TrustedProxies
-from pypid.web.request import Request, access_line
+from pypid.web.request import Request
 
 READ = 1 << 18
 """Bytes that we ask the kernel for at once while a body comes (Twisted asks for 64 KiB)."""
@@ -254,6 +256,7 @@ class Site(server.Site):
     """A web site that speaks HTTP/1.1 through `Channel`.
 
     `timeout`: seconds that a silent client is waited for. `trusted_proxies`: whose forwarding headers are believed.
+    `access_log`: called with each request that was answered, also in part.
     """
 
     protocol = Channel  # without the proxy that Twisted puts around it, which is for HTTP/2 only
@@ -266,11 +269,19 @@ class Site(server.Site):
         reactor: IReactorTime,
         timeout: float = 60,
         trusted_proxies: TrustedProxies = TrustedProxies(),  # noqa: B008  # frozen
+        access_log: Callable[[Request], object] | None = None,
     ) -> None:
-        super().__init__(resource, reactor=reactor, timeout=timeout, logFormatter=access_line)  # type: ignore[no-untyped-call]
+        super().__init__(resource, reactor=reactor, timeout=timeout)  # type: ignore[no-untyped-call]
         self.trusted_proxies = trusted_proxies
+        self.seconds = reactor.seconds
+        self._access_log = access_log
         self.channels: set[Channel] = set()
         """The connections that are open."""
+
+    def log(self, request: Request) -> None:  # type: ignore[override]  # ours are the only requests
+        """Called for each answer that is complete, and for each that broke off."""
+        if self._access_log is not None:
+            self._access_log(request)
 
     @property
     def busy(self) -> bool:

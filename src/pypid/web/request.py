@@ -6,7 +6,6 @@ are exactly those of twisted.web.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IAddress
@@ -16,13 +15,14 @@ from twisted.web import http, server
 from pypid.core.permissions import ANONYMOUS, Identity
 from pypid.flow import BytesBody
 from pypid.ports import Body
+from pypid.web.accesslog import path_of
 from pypid.web.body import ClientGone, RequestBody, read_small
 from pypid.web.proxies import TrustedProxies, client_of, host_of, scheme_of
 
 if TYPE_CHECKING:
     from pypid.web.channel import Channel
 
-__all__ = ["ClientGone", "Request", "access_line", "read_small", "shown"]
+__all__ = ["ClientGone", "Request", "read_small"]
 
 
 class Request(server.Request):
@@ -39,6 +39,8 @@ class Request(server.Request):
     def __init__(self, channel: Channel, *args: Any, **options: Any) -> None:
         super().__init__(channel, *args, **options)  # type: ignore[no-untyped-call]
         self._trusted: TrustedProxies = channel.site.trusted_proxies
+        self.begun_at: float = channel.site.seconds()
+        """When it began to come, on the reactor's clock; for the access log."""
 
     # --- for the channel ---
 
@@ -96,6 +98,8 @@ class Request(server.Request):
             self._streamed.discard()
 
     def connectionLost(self, reason: Failure) -> None:
+        if self.startedWriting and not self.finished:
+            self.channel.site.log(self)  # twisted.web logs finished answers only; this one broke off
         # The order matters: who waits for notifyFinish (Klein) cancels the handler, so that it does not answer into the void.
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
         if self._streamed is not None:
@@ -133,35 +137,10 @@ class Request(server.Request):
         return [value.decode("latin-1") for value in values]
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.method.decode('latin-1')} {shown(self.uri)}>"
+        return f"<{type(self).__name__} {self.method.decode('latin-1')} {path_of(self.uri)}>"
 
 
 def host_at(address: IAddress) -> str | None:
     """The IP address in a Twisted address; None for a unix socket."""
     host = getattr(address, "host", None)
     return host if isinstance(host, str) else None
-
-
-def shown(uri: bytes) -> str:
-    """A request target as logs may show it: without its query, and without what stands before the path of an absolute one.
-
-    Both may hold tokens and passwords.
-    """
-    text = re.sub(r"^[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*", "", uri.decode("latin-1"))
-    return re.split(r"[?#]", text, maxsplit=1)[0] or "/"
-
-
-def access_line(timestamp: str, request: Request) -> str:
-    """One line of the access log: the Combined Log Format, without queries."""
-
-    def quoted(value: str | bytes) -> str:
-        text = value.decode("latin-1") if isinstance(value, bytes) else value
-        return text.encode("unicode_escape").decode("ascii").replace('"', '\\"')
-
-    referrer = request.getHeader(b"referer")
-    return (
-        f'"{request.client_address() or "-"}" - - {timestamp} '
-        f'"{quoted(request.method)} {quoted(shown(request.uri))} {quoted(request.clientproto)}" '
-        f'{request.code} {request.sentLength or "-"} "{quoted(shown(referrer)) if referrer else "-"}" '
-        f'"{quoted(request.getHeader(b"user-agent") or "-")}"'
-    )
