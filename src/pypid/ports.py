@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from datetime import timedelta
 from typing import Protocol
 
-from pypid.core.model import Blob, Link, Presence, Project, Span, Summary
+from pypid.core.model import Blob, Link, Presence, Project, Remembered, Span, Summary
 from pypid.core.names import ProjectName
 from pypid.core.permissions import Credential, Identity
 
@@ -114,7 +114,22 @@ class Access(Protocol):
 
 
 class Upstream(Protocol):
-    """Another index, seen through the Simple API."""
+    """Other indexes, seen through the Simple API, in the order of the configuration: the first that knows a name wins.
 
-    async def project(self, name: ProjectName) -> Project | None:
-        """What the other index says of the project; None where it does not have it."""
+    Whoever asks has made sure that the name may be told (`policy.asks_upstream`). Every wait and every body is bounded. Everything
+    raises `UpstreamDown` where nobody could be asked (refused, timed out, reset, truncated, 5xx, an expired certificate), `BadListing` where
+    the answer cannot be used, and `Loop` where the request has been here before.
+    """
+
+    async def project(self, name: ProjectName, known: Remembered | None, via: Sequence[str]) -> Remembered:
+        """What they say of the project now. `known` is what they said before: where it is still so (304), it comes back with a
+        new `asked`. `files` is None where none of them has the project."""
+
+    async def names(self, via: Sequence[str]) -> Sequence[ProjectName]:
+        """All projects that they have."""
+
+    async def fetch(self, url: str, span: Span | None, via: Sequence[str]) -> Body:
+        """The bytes of a file of theirs (or of its ``.metadata``), or exactly those of `span`, once their head has come.
+
+        `via` names the pypids that the request has come through (``Via``). Raises `NotThere` for 404 and 410. A body that ends early raises `UpstreamDown`.
+        """

@@ -293,6 +293,46 @@ class Unreadable(PypidError):
 
 
 @define
+class UpstreamDown(PypidError):
+    """The other index cannot be asked now: HTTP 502, 503 or 504. `reason` is for clients: no URL, no secret."""
+
+    reason: str
+    timed_out: bool = False
+    retry_after: int = 30
+
+    def text(self) -> str:
+        return f"The upstream index cannot be reached: {self.reason}"
+
+
+@define
+class BadListing(PypidError):
+    """What the other index answered is no listing that can be used: HTTP 502."""
+
+    reason: str
+
+    def text(self) -> str:
+        return f"The upstream index answered with something that cannot be used: {self.reason}"
+
+
+@define
+class NotThere(PypidError):
+    """The other index does not have the file (any more)."""
+
+    filename: str
+
+    def text(self) -> str:
+        return f"The upstream index does not have {shortened(self.filename)!r} any more."
+
+
+@define
+class Loop(PypidError):
+    """The request has come through this pypid before: HTTP 508."""
+
+    def text(self) -> str:
+        return "This index asks itself: its [upstream] url leads back to it, perhaps through another pypid. Correct the url."
+
+
+@define
 class NotAvailable(PypidError):
     """A capability that this version of pypid does not have yet."""
 

@@ -65,6 +65,10 @@ class File:
     """A PGP signature is stored beside the file and served as ``<file>.asc``."""
     attested: bool = False
     """A provenance object is stored and served (PEP 740)."""
+    seen: datetime | None = None
+    """Of theirs: when it was first seen here; a file without upload time has its age from this."""
+    provenance_url: str | None = None
+    """Of theirs: where upstream serves its provenance object."""
 
 
 def file_order(file: File) -> tuple[tuple[int, Any], str]:
@@ -96,6 +100,25 @@ class Project:
     def versions(self) -> tuple[str, ...]:
         """The versions of all files, each once, in order."""
         return tuple(dict.fromkeys(file.version for file in self.files))
+
+
+@frozen(kw_only=True)
+class Remembered:
+    """What another index said of a project, the last time that it answered.
+
+    `files` are `in_order`, without keys; None: it does not have the project (a 404 is knowledge). `asked` is when it last said so
+    (aware, UTC); `etag` is what to revalidate with; `index` the base URL of the index that answered, without credentials.
+    """
+
+    name: ProjectName
+    files: tuple[File, ...] | None
+    asked: datetime
+    index: str
+    etag: str | None = None
+    status: Status = Status.ACTIVE
+    status_reason: str = ""
+    serial: int = 0
+    """The catalog's serial of the last change of what was said."""
 
 
 class Presence(Enum):

@@ -1,22 +1,185 @@
-"""Every decision about what is visible and what may come in. Pure: values in, a value or an exception out."""
+"""Every decision about what is visible and what may come in. Pure: values in, a value or an exception out.
+
+The heart of it is that pages and files come out of the same `view`, and that a name which is ours, or may be, is never told to
+anybody else (`asks_upstream`).
+"""
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from typing import assert_never
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
+from pypid.core.choices import Mode
 from pypid.core.errors import ProjectClosed
-from pypid.core.model import File, Presence, Project, Summary, Upload
+from pypid.core.globs import first_match, matches
+from pypid.core.model import File, Presence, Project, Remembered, Status, Summary, Upload, in_order
 from pypid.core.names import ProjectName
+from pypid.core.values import Cooldown
+
+BEGINNING = datetime.min.replace(tzinfo=UTC)
+NEVER = datetime.max.replace(tzinfo=UTC)
 
 
-@frozen
+@frozen(kw_only=True)
 class Policy:
-    """The settings that the rules below look at (made from the configuration by `service`)."""
+    """The settings that the rules below look at: `[upstream]` of the configuration."""
 
-    offline: bool = True
-    """[upstream] mode = offline: only what is stored; nobody is asked."""
+    mode: Mode = Mode.OFFLINE
+    reserved: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ("*",)
+    deny: tuple[str, ...] = ()
+    blend: tuple[str, ...] = ()
+    cooldown: Cooldown = field(factory=Cooldown)
+
+
+# --- may the other index hear this name? ----------------------------------------------------------------------
+
+
+class Silence(Enum):
+    """Why a name is not asked upstream; the values are for people."""
+
+    OFFLINE = "pypid is offline ([upstream] mode): only what is stored is served"
+    RESERVED = "the name is reserved ([upstream] reserved): it is never asked upstream"
+    OURS = "the name is ours: it never goes upstream (unless [upstream] blend lists it)"
+    UNKNOWN = "whether the name is ours is not known yet: it is not asked upstream until it is"
+    DENIED = "the name may not come from upstream ([upstream] deny)"
+    NOT_ALLOWED = "the name is not among those that may come from upstream ([upstream] allow)"
+
+
+def silence(policy: Policy, name: ProjectName, ours: Project | Presence) -> Silence | None:
+    """Why the name must not be told to the other index, or None if it may be."""
+    if policy.mode is Mode.OFFLINE:
+        return Silence.OFFLINE
+    if ours is Presence.UNKNOWN:
+        return Silence.UNKNOWN
+    if matches(name, policy.reserved):
+        return Silence.RESERVED
+    if isinstance(ours, Project) and not matches(name, policy.blend):
+        return Silence.OURS
+    if matches(name, policy.deny):
+        return Silence.DENIED
+    return None if matches(name, policy.allow) else Silence.NOT_ALLOWED
+
+
+def asks_upstream(policy: Policy, name: ProjectName, ours: Project | Presence) -> bool:
+    """Whether the upstream index may hear this name."""
+    return silence(policy, name, ours) is None
+
+
+def may_show_theirs(policy: Policy, name: ProjectName, ours: Project | Presence) -> bool:
+    """Whether files of theirs that are stored may be shown: as `asks_upstream`, but stored files are served offline too."""
+    return silence(policy, name, ours) in (None, Silence.OFFLINE) and _permitted(policy, name, ours)
+
+
+def _permitted(policy: Policy, name: ProjectName, ours: Project | Presence) -> bool:
+    online = evolve(policy, mode=Mode.CACHE)
+    return silence(online, name, ours) is None
+
+
+# --- what is visible ------------------------------------------------------------------------------------------
+
+
+@frozen(kw_only=True)
+class Theirs:
+    """All that is known of a project of the other index.
+
+    `said` is what it said last, None where it was never heard; `kept` are the files of theirs that are stored (with their keys);
+    `reachable` is whether it can be asked now.
+    """
+
+    said: Remembered | None = None
+    kept: tuple[File, ...] = ()
+    reachable: bool = True
+
+
+class Hidden(Enum):
+    """Why a file of theirs is not visible; the values are for people."""
+
+    OURS = "a file of ours has this name"
+    COOLDOWN = "it is too young ([upstream] cooldown)"
+    QUARANTINED = "the upstream index has put the project in quarantine"
+    GONE = "the upstream index does not list it any more"
+    NOT_KEPT = "the upstream index cannot be reached, and the file is not stored here"
+
+
+def view(policy: Policy, ours: Project | Presence, theirs: Theirs | None, now: datetime, name: ProjectName) -> Project:
+    """What a client may see of a project. Pages and files both come out of here: what is hidden cannot be downloaded."""
+    own = ours if isinstance(ours, Project) else None
+    if own is not None and not own.status.offers_files:
+        return evolve(own, files=())
+    if theirs is None or not may_show_theirs(policy, name, ours):
+        return own or Project(name=name)
+    own_files = own.files if own else ()
+    taken = frozenset(file.filename for file in own_files)
+    visible = tuple(file for file in listed(theirs) if hidden(policy, file, theirs, taken, now) is None)
+    if own is not None:
+        return evolve(own, files=in_order((*own_files, *visible)))
+    said = theirs.said
+    status = said.status if said is not None else Status.ACTIVE
+    reason = said.status_reason if said is not None else ""
+    return Project(name=name, files=in_order(visible), status=status, status_reason=reason, serial=said.serial if said else 0)
+
+
+def listed(theirs: Theirs) -> tuple[File, ...]:
+    """The files of theirs that there is anything to say about: what upstream listed, each with its key if it is stored; or,
+    where it was never heard, what is stored."""
+    kept = {file.filename: file for file in theirs.kept}
+    if theirs.said is None or theirs.said.files is None:
+        return theirs.kept if theirs.said is None else ()
+    return tuple(_joined(file, kept.get(file.filename)) for file in theirs.said.files)
+
+
+def _joined(file: File, kept: File | None) -> File:
+    """What upstream says now, with our copy of the bytes, if it is a copy of these bytes."""
+    if kept is None or (file.sha256 is not None and kept.sha256 != file.sha256):
+        return file
+    return evolve(
+        file,
+        key=kept.key,
+        sha256=kept.sha256,
+        size=kept.size,
+        metadata_sha256=kept.metadata_sha256 or file.metadata_sha256,
+    )
+
+
+def hidden(policy: Policy, file: File, theirs: Theirs, taken: frozenset[str], now: datetime) -> Hidden | None:
+    """Why this file of theirs is not visible, or None. `taken` are the names of our files."""
+    if file.filename in taken:
+        return Hidden.OURS
+    said = theirs.said
+    if said is not None and not said.status.offers_files:
+        return Hidden.QUARANTINED
+    if file.yanked is None and now < visible_from(policy, file):
+        return Hidden.COOLDOWN
+    if file.key is None and (policy.mode is Mode.OFFLINE or not theirs.reachable):
+        return Hidden.NOT_KEPT
+    return None
+
+
+def visible_from(policy: Policy, file: File) -> datetime:
+    """When the file is old enough: its age counts from upstream's upload time, else from when it was first seen here."""
+    begun = file.uploaded or file.seen
+    if begun is None:
+        return NEVER if cooldown_of(policy, file.project) else BEGINNING
+    return begun + cooldown_of(policy, file.project)
+
+
+def cooldown_of(policy: Policy, name: ProjectName) -> timedelta:
+    """How old files of the project have to be."""
+    ages = dict(policy.cooldown.exceptions)
+    fitting = first_match(name, ages)
+    return policy.cooldown.age if fitting is None else ages[fitting]
+
+
+def is_listed(project: Summary) -> bool:
+    """Whether the list of projects names this one: not while it is quarantined (as the public index does)."""
+    return project.status.offers_files
+
+
+# --- how the bytes travel -------------------------------------------------------------------------------------
 
 
 @frozen
@@ -26,29 +189,41 @@ class Serve:
     file: File
 
 
-Delivery = Serve
+@frozen
+class PassOn:
+    """The client is sent to the other index, with a redirect."""
+
+    url: str
 
 
-def asks_upstream(policy: Policy, name: ProjectName, ours: Project | Presence) -> bool:
-    """Whether the upstream index may hear this name. A name that is ours, or may be, never goes out."""
-    return not policy.offline and ours is Presence.ABSENT
+@frozen
+class Keep:
+    """The bytes are fetched, given to the client as they come, and stored."""
+
+    file: File
+    url: str
 
 
-def view(policy: Policy, ours: Project, theirs: Project | None, now: datetime) -> Project:
-    """What a client may see of a project. Pages and files both come out of here: what is hidden cannot be downloaded."""
-    if not ours.status.offers_files:
-        return evolve(ours, files=())
-    return ours
-
-
-def is_listed(project: Summary) -> bool:
-    """Whether the list of projects names this one: not while it is quarantined (as the public index does)."""
-    return project.status.offers_files
+Delivery = Serve | PassOn | Keep
 
 
 def delivery(policy: Policy, file: File) -> Delivery:
     """How the bytes of a visible file reach the client."""
-    return Serve(file)
+    if file.key is not None:
+        return Serve(file)
+    assert file.source is not None  # a file that is neither stored nor theirs is not visible
+    match policy.mode:
+        case Mode.REDIRECT:
+            return PassOn(file.source)
+        case Mode.CACHE | Mode.MIRROR:
+            return Keep(file, file.source)
+        case Mode.OFFLINE:
+            raise AssertionError("offline, a file that is not stored is not visible")
+        case _ as never:
+            assert_never(never)
+
+
+# --- what may be published ------------------------------------------------------------------------------------
 
 
 def admits(policy: Policy, upload: Upload, ours: Project | Presence) -> None:

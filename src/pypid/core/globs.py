@@ -1,0 +1,30 @@
+"""Names and globs of projects, as the configuration lists them: matched under every spelling of a name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from fnmatch import translate
+from functools import lru_cache
+
+from pypid.core.names import ProjectName
+
+_RUNS = re.compile(r"[-_.]+")
+
+
+@lru_cache(maxsize=1024)
+def _compiled(glob: str) -> re.Pattern[str]:
+    # what a name's normalisation does to a name is done to the glob (PEP 503), except inside [...], where - means a range
+    parts = re.split(r"(\[[^\]]*\])", glob)
+    normal = "".join(part if part.startswith("[") else _RUNS.sub("-", part) for part in parts)
+    return re.compile(translate(normal.lower()))
+
+
+def matches(name: ProjectName, globs: Iterable[str]) -> bool:
+    """Whether the name is one of the names, or fits one of the globs."""
+    return any(_compiled(glob).match(name) for glob in globs)
+
+
+def first_match(name: ProjectName, globs: Iterable[str]) -> str | None:
+    """The first of `globs` that the name fits, or None."""
+    return next((glob for glob in globs if _compiled(glob).match(name)), None)
