@@ -28,7 +28,8 @@ from twisted.internet import reactor
 from twisted.internet.task import LoopingCall, deferLater, react
 from twisted.internet.threads import deferToThread
 
-from pypid.catalog.memory import Loaded, MemoryCatalog
+from pypid.catalog.lines import Loaded
+from pypid.catalog.memory import MemoryCatalog
 from pypid.catalog.snapshot import Snapshot
 from pypid.core.model import File, Project
 from pypid.core.names import project_name

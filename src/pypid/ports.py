@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from datetime import timedelta
 from typing import Protocol
 
-from pypid.core.model import Blob, Link, Presence, Project, Remembered, Span, Summary
+from pypid.core.model import Blob, Heard, Link, Presence, Project, Remembered, Span, Summary
 from pypid.core.names import ProjectName
 from pypid.core.permissions import Credential, Identity
 
@@ -92,6 +92,18 @@ class Catalog(Protocol):
 
     async def mark(self, name: ProjectName) -> str | None:
         """The fingerprint of the storage listing that the project was last read from; None after any other edit."""
+
+    async def theirs(self, name: ProjectName) -> Heard:
+        """What was heard of the project of other indexes, and what of it is kept; an empty `Heard` where there is nothing."""
+
+    async def edit_theirs(self, name: ProjectName, change: Callable[[Heard], Heard]) -> Heard:
+        """Replace what is known of theirs by what `change` makes of it, as one step.
+
+        Only a change of what can be seen takes a serial: not one of `said.asked` and `said.etag` alone.
+        """
+
+    async def their_names(self) -> Sequence[ProjectName]:
+        """The projects of theirs of which files are kept, by name."""
 
     async def serial(self) -> int:
         """The serial of the last change."""

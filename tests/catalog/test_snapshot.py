@@ -13,7 +13,8 @@ from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.catalog import shelf
-from pypid.catalog.memory import Loaded, MemoryCatalog, shard_of
+from pypid.catalog.lines import Loaded, shard_of
+from pypid.catalog.memory import MemoryCatalog
 from pypid.catalog.snapshot import Ignored, Snapshot, load
 from pypid.core.model import Presence, Project
 from pypid.core.names import project_name

@@ -37,7 +37,7 @@ from pypid.upstream.nothing import Nothing
 from pypid.web.accesslog import AccessLog
 from pypid.web.app import Face, FaceSettings, resource
 from pypid.web.channel import Site
-from pypid.web.spool import sweep
+from pypid.spool import sweep
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.web.wire import Socket
 

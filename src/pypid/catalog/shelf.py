@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 from attrs import field, frozen
 
-from pypid.catalog.memory import SHARDS, Moment, shard_of
+from pypid.catalog.lines import SHARDS, Moment, shard_of
 from pypid.core.errors import Unreadable
 from pypid.core.records import FORMAT, Head, dump, load_head
 

@@ -18,7 +18,7 @@ from attrs import frozen
 from twisted.internet.defer import DeferredLock
 from twisted.logger import Logger
 
-from pypid.catalog.memory import Loaded, MemoryCatalog, Moment
+from pypid.catalog.lines import Loaded, Moment, Shelved
 from pypid.catalog.shelf import MANIFEST, Manifest, Shelf, StoredShard, read_shard
 from pypid.core.errors import Unreadable
 from pypid.core.model import Status, Summary
@@ -41,7 +41,7 @@ class Snapshot:
 
     _log = Logger()
 
-    def __init__(self, catalog: MemoryCatalog, folder: str, identity: str, world: World) -> None:
+    def __init__(self, catalog: Shelved, folder: str, identity: str, world: World) -> None:
         self._catalog = catalog
         self._shelf = Shelf(folder)
         self._identity = identity

@@ -13,7 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from pypid.core.errors import BadName, Unreadable
-from pypid.core.model import File, Project, Status
+from pypid.core.model import File, Heard, Project, Remembered, Status
 from pypid.core.names import ProjectName, project_name
 
 FORMAT = 1
@@ -36,6 +36,8 @@ class _File(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=
     summary: str | None = None
     signed: bool = False
     attested: bool = False
+    seen: datetime | None = None
+    provenance: str | None = None
 
 
 class _Record(msgspec.Struct, rename="kebab", frozen=True):
@@ -189,6 +191,8 @@ def _from_file(file: File, yanked: bool = True) -> _File:
         summary=file.summary,
         signed=file.signed,
         attested=file.attested,
+        seen=file.seen,
+        provenance=file.provenance_url,
     )
 
 
@@ -211,4 +215,74 @@ def _to_file(project: ProjectName, file: _File) -> File:
         summary=file.summary,
         signed=file.signed,
         attested=file.attested,
+        seen=file.seen,
+        provenance_url=file.provenance,
     )
+
+
+# --- theirs -----------------------------------------------------------------------------------------------
+
+
+class _Said(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=False):
+    asked: datetime
+    index: str
+    etag: str | None = None
+    status: str = "active"
+    status_reason: str = ""
+    files: tuple[_File, ...] | None = None
+
+
+class _Heard(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=False):
+    name: str
+    serial: int = 0
+    said: _Said | None = None
+    kept: tuple[_File, ...] = ()
+
+
+_heard_decoder = msgspec.json.Decoder(_Heard)
+
+
+def dump_heard(heard: Heard) -> bytes:
+    """What is known of a project of theirs as one line of JSON, which `load_head` can read the beginning of."""
+    said = heard.said
+    return _encoder.encode(
+        _Heard(
+            name=heard.name,
+            serial=heard.serial,
+            said=said
+            and _Said(
+                asked=said.asked,
+                index=said.index,
+                etag=said.etag,
+                status=said.status.value,
+                status_reason=said.status_reason,
+                files=None if said.files is None else tuple(map(_from_file, said.files)),
+            ),
+            kept=tuple(map(_from_file, heard.kept)),
+        )
+    )
+
+
+def load_heard(line: bytes) -> Heard:
+    """What a line of `dump_heard` says; raises `Unreadable`."""
+    document = _decode(_heard_decoder, line, "a line of what was heard")
+    try:
+        name = project_name(document.name)
+        said = document.said
+        return Heard(
+            name=name,
+            serial=document.serial,
+            said=said
+            and Remembered(
+                name=name,
+                asked=said.asked,
+                index=said.index,
+                etag=said.etag,
+                status=Status(said.status),
+                status_reason=said.status_reason,
+                files=None if said.files is None else tuple(_to_file(name, file) for file in said.files),
+            ),
+            kept=tuple(_to_file(name, file) for file in document.kept),
+        )
+    except (BadName, ValueError) as error:
+        raise Unreadable("a line of what was heard", str(error)) from None

@@ -36,7 +36,7 @@ _BOUNDARY = re.compile(r';\s*boundary\s*=\s*(?:"([^"]+)"|([^;"\s]+))', re.IGNORE
 
 
 class Sink(Protocol):
-    """Where the distribution goes (`pypid.web.spool.Spool`)."""
+    """Where the distribution goes (`pypid.spool.Spool`)."""
 
     async def write(self, data: bytes) -> None: ...
 

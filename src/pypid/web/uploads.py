@@ -17,7 +17,7 @@ from pypid.web.forms import Limits, read_form, refuse_early_form
 from pypid.web.guard import guarded
 from pypid.web.request import Request
 from pypid.web.respond import header_of
-from pypid.web.spool import Spool
+from pypid.spool import Spool
 
 REGISTERED = "Projects need not be registered here: publish a file, and the project is there.\n"
 

@@ -1,4 +1,4 @@
-"""Files on their way in: `pypid.web.spool`."""
+"""Files on their way in: `pypid.spool`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import StorageDown, StorageFull
 from pypid.flow import at_once
-from pypid.web.spool import Spool, sweep
+from pypid.spool import Spool, sweep
 
 T = TypeVar("T")
 
