@@ -9,15 +9,20 @@ from functools import lru_cache
 
 from pypid.core.names import ProjectName
 
+_SETS = re.compile(r"(\[!?\]?[^\]]*\])")
 _RUNS = re.compile(r"[-_.]+")
 
 
 @lru_cache(maxsize=1024)
 def _compiled(glob: str) -> re.Pattern[str]:
-    # what a name's normalisation does to a name is done to the glob (PEP 503), except inside [...], where - means a range
-    parts = re.split(r"(\[[^\]]*\])", glob)
-    normal = "".join(part if part.startswith("[") else _RUNS.sub("-", part) for part in parts)
+    # what a name's normalisation does to a name is done to the glob (PEP 503), also inside [...], where - means a range
+    normal = "".join(_set(part) if part.startswith("[") else _RUNS.sub("-", part) for part in _SETS.split(glob))
     return re.compile(translate(normal.lower()))
+
+
+def _set(part: str) -> str:
+    """``[_.]`` means a separator, and of these a normalised name has one only; at the end of a set - is itself."""
+    return part[:-1] + "-]" if re.search(r"[._]", part) and part.endswith("]") else part
 
 
 def matches(name: ProjectName, globs: Iterable[str]) -> bool:

@@ -1,21 +1,33 @@
-"""A project's page in HTML, read: links with their attributes, `<base>`, and what its `<meta>` say (PEP 503, 592, 629, 658, 792)."""
+"""A project's page in HTML, read: links with their attributes, `<base>` and `<meta>` (PEP 503, 592, 629, 658, 792)."""
 
 from __future__ import annotations
 
+import re
+from codecs import getincrementaldecoder, lookup
 from html.parser import HTMLParser
 from typing import Any
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import unquote, urljoin
 
 from pypid.core.errors import BadListing
-from pypid.core.listing import Listing, collected, file_of, must_be_known, status_of
+from pypid.core.listing import FEW, LARGEST_SIZE, LONGEST_TEXT, Gathered, Listing, Slices, at_once, must_be_known, status_of
 from pypid.core.names import ProjectName
 
 MOST_LINKS = 500_000
 """Links of one page; the largest project of the public index has some ten thousand."""
+PIECE = 1 << 14
+"""Bytes that are parsed without a stop: some 5 milliseconds of what indexes write."""
+LONGEST_TAG = 1 << 17
+"""Characters of one tag, comment or script. `HTMLParser` looks at an unfinished one again with every piece."""
+_ENCODINGS = frozenset({"utf-8", "ascii", "iso8859-1", "iso8859-15", "cp1252"})
+_CHARSET = re.compile(r"charset\s*=\s*[\"']?([A-Za-z0-9._-]{1,40})", re.IGNORECASE)
+_NUMBER = re.compile(r"[0-9]{1,16}\Z", re.ASCII).match
 
 
 class _Page(HTMLParser):
-    """Collects what matters; a page is fed in pieces."""
+    """Collects what matters; it is fed in pieces, and never told the end: `close` takes minutes over unfinished tags."""
+
+    rawdata: str
+    """What waits for its end (an attribute of HTMLParser that its documentation does not name)."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
@@ -23,6 +35,7 @@ class _Page(HTMLParser):
         self.version: str | None = None
         self.status: dict[str, str] = {}
         self.links: list[dict[str, str | None]] = []
+        self.tags: set[str] = set()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "a":
@@ -32,9 +45,15 @@ class _Page(HTMLParser):
                 if len(self.links) > MOST_LINKS:
                     raise BadListing(f"it has more than {MOST_LINKS} links.")
         elif tag == "base" and self.base is None:
-            self.base = dict(attrs).get("href")
+            self.base = dict(reversed(attrs)).get("href")
         elif tag == "meta":
-            self._meta(dict(attrs))
+            self._meta(dict(reversed(attrs)))
+        elif len(tag) < 12:
+            self.tags.add(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("html", "body"):
+            self.tags.add(f"/{tag}")
 
     def _meta(self, said: dict[str, str | None]) -> None:
         content = said.get("content") or ""
@@ -48,57 +67,88 @@ class _Page(HTMLParser):
             case _:
                 pass
 
+    def links_from(self, url: str) -> str:
+        """What relative links count from."""
+        try:
+            return urljoin(url, self.base.strip()[:LONGEST_TEXT]) if self.base else url
+        except ValueError:
+            return url
 
-class HtmlReader:
-    """Reads a page piece by piece, so that nobody is held up by a large one: `feed` some, let others run, `feed` more, `finish`."""
-
-    def __init__(self, name: ProjectName, url: str) -> None:
-        self._page = _Page()
-        self._name = name
-        self._url = url
-
-    def feed(self, text: str) -> None:
-        """More of the page. Raises `BadListing`."""
-        self._page.feed(text)
-
-    def finish(self) -> Listing:
-        """The listing. Raises `BadListing` for what is no index page."""
-        self._page.close()
-        must_be_known(self._page.version)
-        base = urljoin(self._url, self._page.base) if self._page.base else self._url
-        files = (file_of(entry_of(link), self._name, base) for link in self._page.links)
-        return collected(files, *status_of(self._page.status))
+    def is_no_index(self) -> bool:
+        """Whether the page, on which there is no file, is something else: a log-in, or an error that calls itself 200."""
+        if self.version is not None:
+            return False
+        return not self.tags or not self.tags.isdisjoint(("form", "script", "iframe", "frame", "input"))
 
 
-def read_html(text: str, name: ProjectName, url: str) -> Listing:
-    """The listing in an HTML page that came from `url`. Raises `BadListing`."""
-    reader = HtmlReader(name, url)
-    reader.feed(text)
-    return reader.finish()
+def slices_of_html(
+    data: bytes | bytearray, name: ProjectName, url: str, content_type: str = "", *, must_end: bool = False
+) -> Slices:
+    """The listing in an HTML page that came from `url`.
+
+    `must_end`: nobody knows whether the page came whole, so it has to end as HTML does. Raises `BadListing`, also for
+    what is no index page.
+    """
+    page = _Page()
+    decoder = getincrementaldecoder(_encoding(content_type))("replace")
+    for start in range(0, len(data), PIECE):
+        page.feed(decoder.decode(bytes(data[start : start + PIECE])))
+        if len(page.rawdata) > LONGEST_TAG:
+            raise BadListing(f"its HTML has a tag of more than {LONGEST_TAG} characters.")
+        yield
+    if must_end and page.tags.isdisjoint(("/html", "/body")):
+        raise BadListing("its HTML breaks off.")
+    must_be_known(page.version or None)
+    gathered = Gathered(name, page.links_from(url))
+    for start in range(0, len(page.links), FEW):
+        gathered.take(entry_of(link) for link in page.links[start : start + FEW])
+        yield
+    listing = gathered.listing(*status_of(page.status))
+    if not listing.files and page.is_no_index():
+        raise BadListing("it is HTML, but not the page of a project (a log-in, or an error?).")
+    return listing
+
+
+def read_html(data: bytes, name: ProjectName, url: str, content_type: str = "") -> Listing:
+    """The same, at once."""
+    return at_once(slices_of_html(data, name, url, content_type))
+
+
+def _encoding(content_type: str) -> str:
+    """UTF-8 (the Simple API knows no other), unless the page says that it is one of the old ones."""
+    said = _CHARSET.search(content_type[:LONGEST_TEXT])
+    try:
+        found = lookup(said[1]).name if said else "utf-8"
+    except LookupError:
+        return "utf-8"
+    return found if found in _ENCODINGS else "utf-8"
 
 
 def entry_of(link: dict[str, str | None]) -> dict[str, Any]:
     """A link as an entry of the JSON API has it."""
-    href = (link["href"] or "").strip()
+    href, _, fragment = (link["href"] or "").strip().partition("#")
     entry: dict[str, Any] = {"url": href}
-    fragment = urlsplit(href).fragment if "#" in href else ""
-    algorithm, equals, value = unquote(fragment).partition("&")[0].partition("=")
-    if equals:
-        entry["hashes"] = {algorithm: value}
+    hashes = _pairs(unquote(fragment[:LONGEST_TEXT]))
+    if hashes:
+        entry["hashes"] = hashes
     if "data-requires-python" in link:
         entry["requires-python"] = link["data-requires-python"]
     if "data-yanked" in link:
-        entry["yanked"] = link["data-yanked"] or True
+        entry["yanked"] = (link["data-yanked"] or "").strip() or True
     for key in ("data-core-metadata", "data-dist-info-metadata"):
-        algorithm, equals, value = (link.get(key) or "").partition("=")
-        if equals and "core-metadata" not in entry:
-            entry["core-metadata"] = {algorithm: value}
-    if (link.get("data-gpg-sig") or "").lower() == "true":
-        entry["gpg-sig"] = True
-    if (link.get("data-size") or "").isdigit():
+        said = (link.get(key) or "").strip()
+        if said and "core-metadata" not in entry:
+            entry["core-metadata"] = _pairs(said) if "=" in said else said.lower() == "true"
+    if _NUMBER(link.get("data-size") or "") and int(link["data-size"] or 0) <= LARGEST_SIZE:
         entry["size"] = int(link["data-size"] or 0)
     if link.get("data-upload-time"):
         entry["upload-time"] = link["data-upload-time"]
     if link.get("data-provenance"):
         entry["provenance"] = link["data-provenance"]
     return entry
+
+
+def _pairs(text: str) -> dict[str, str]:
+    """The hashes in ``sha256=...``, or in ``sha256=...&egg=...``."""
+    found = (pair.partition("=") for pair in text.split("&", 8)[:8])
+    return {algorithm: value for algorithm, equals, value in found if equals}

@@ -8,23 +8,28 @@ leaves that file out, or that key; what cannot be understood of the whole is `Ba
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote, urljoin, urlsplit
 
-import msgspec
 from attrs import field, frozen
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-from pypid.core.errors import BadFilename, BadListing, BadName
+from pypid.core.elements import elements
+from pypid.core.errors import BadFilename, BadListing, BadName, shortened
 from pypid.core.model import File, Status, in_order
 from pypid.core.names import LONGEST_FILENAME, ProjectName, parse_filename, project_name
 
 LONGEST_TEXT = 4096
 """Characters of a reason, a specifier or a URL."""
-_HEX = {"sha256": 64, "md5": 32, "blake2b_256": 64, "sha384": 96, "sha512": 128, "sha224": 56, "sha1": 40}
+LARGEST_SIZE = (1 << 53) - 1
+"""Bytes; more is a number that some readers of JSON change."""
+FEW = 64
+"""Files that are read without a stop: some 5 milliseconds."""
+_OTHERS = ("sha512", "sha384", "blake2b", "sha224", "sha1")
+_HEX = {"sha256": 64, "md5": 32, "blake2b_256": 64, "sha512": 128, "sha384": 96, "blake2b": 128, "sha224": 56, "sha1": 40}
+T = TypeVar("T")
 _VARIANT = re.compile(r"(?P<name>[^-]+)-(?P<version>[^-]+)(-\d[^-]*)?-[^-]+-[^-]+-[^-]+-(?P<label>[a-z0-9_.]{1,16})\.whl\Z")
 """A wheel of a variant (PEP 825, draft): a label behind the tags."""
 _VARIANTS = re.compile(r"(?P<name>[^-]+)-(?P<version>[^-]+)-variants\.json\Z")
@@ -40,39 +45,74 @@ class Listing:
     left_out: int = 0
 
 
-def read_json(data: bytes, name: ProjectName, url: str) -> Listing:
+Slices = Generator[None, None, Listing]
+"""A page being read: it stops after every few milliseconds, so that others get their turn; returns the listing."""
+
+
+def slices_of_json(data: bytes | bytearray, name: ProjectName, url: str) -> Slices:
     """The listing in a JSON page that came from `url` (relative links count from it). Raises `BadListing`."""
-    try:
-        document = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadListing(f"its JSON is damaged: {error}.") from None
-    if not isinstance(document, dict) or not isinstance(document.get("files"), list):
-        raise BadListing("its JSON is not a project's page.")
-    meta = document.get("meta")
+    gathered = Gathered(name, url)
+    entries = elements(data, "files")
+    while True:
+        try:
+            some = next(entries)
+        except StopIteration as ended:
+            rest: dict[str, Any] = ended.value
+            break
+        for start in range(0, len(some), FEW):
+            gathered.take(some[start : start + FEW])
+            yield
+    meta = rest.get("meta")
     must_be_known(meta.get("api-version") if isinstance(meta, dict) else None)
-    _must_be_of(name, document.get("name"))
-    files = [file_of(entry, name, url) for entry in document["files"] if isinstance(entry, dict)]
-    status, reason = status_of(document.get("project-status"))
-    return collected(files, status, reason)
+    _must_be_of(name, rest.get("name"))
+    yield
+    return gathered.listing(*status_of(rest.get("project-status")))
 
 
-def collected(files: Iterable[File | None], status: Status, reason: str) -> Listing:
-    """The listing of these files, each name once; None counts as left out."""
-    found: dict[str, File] = {}
-    left_out = 0
-    for file in files:
-        if file is None or file.filename in found:
-            left_out += 1
-        else:
-            found[file.filename] = file
-    return Listing(files=in_order(tuple(found.values())), status=status, status_reason=reason, left_out=left_out)
+def read_json(data: bytes | bytearray, name: ProjectName, url: str) -> Listing:
+    """The same, at once."""
+    return at_once(slices_of_json(data, name, url))
+
+
+def at_once(slices: Generator[None, None, T]) -> T:
+    """What the slices return, without letting anybody else have a turn."""
+    while True:
+        try:
+            next(slices)
+        except StopIteration as ended:
+            result: T = ended.value
+            return result
+
+
+class Gathered:
+    """The files of a page, each name once: the first counts."""
+
+    def __init__(self, name: ProjectName, url: str) -> None:
+        self._name = name
+        self._url = url
+        self._files: dict[str, File] = {}
+        self._left_out = 0
+
+    def take(self, entries: Iterable[object]) -> None:
+        """Some entries of the page; what is none, or cannot be used, is counted."""
+        for entry in entries:
+            file = file_of(entry, self._name, self._url) if isinstance(entry, dict) else None
+            if file is None or file.filename in self._files:
+                self._left_out += 1
+            else:
+                self._files[file.filename] = file
+
+    def listing(self, status: Status, reason: str) -> Listing:
+        """All of it."""
+        files = in_order(tuple(self._files.values()))
+        return Listing(files=files, status=status, status_reason=reason, left_out=self._left_out)
 
 
 def must_be_known(version: object) -> None:
-    """Raise `BadListing` for a repository version of a higher major (PEP 629: clients MUST fail). None is 1.0."""
-    major = str(version if version is not None else "1.0").partition(".")[0]
-    if major != "1":
-        raise BadListing(f"its repository version is {str(version)[:20]!r}, and only 1.x is known here.")
+    """Raise `BadListing` for a repository version of another major (PEP 629: clients MUST fail). None is 1.0."""
+    said = "1.0" if version is None else repr(version) if isinstance(version, float | int) else version
+    if not isinstance(said, str) or said.strip().partition(".")[0] != "1":
+        raise BadListing(f"its repository version is {shortened(str(said), 20)!r}, and only 1.x is known here.")
 
 
 def _must_be_of(name: ProjectName, said: object) -> None:
@@ -103,17 +143,14 @@ def file_of(entry: Mapping[str, Any], name: ProjectName, base: str) -> File | No
     if url is None:
         return None
     # pip takes the name from the URL, uv and poetry from the entry: only one that both agree on is safe
-    filename = unquote(urlsplit(url).path.rpartition("/")[2])
-    if entry.get("filename", filename) != filename or len(filename) > LONGEST_FILENAME:
+    filename = unquote(url.partition("?")[0].rpartition("/")[2])
+    if len(filename) > LONGEST_FILENAME or entry.get("filename", filename) != filename:
         return None
     version = version_of(filename, name)
     if version is None:
         return None
     hashes = hashes_of(entry.get("hashes"))
-    metadata = entry.get("core-metadata")
-    if metadata is None:
-        metadata = entry.get("dist-info-metadata", entry.get("data-dist-info-metadata"))
-    size = entry.get("size")
+    metadata = _metadata_of(entry)
     return File(
         project=name,
         filename=filename,
@@ -121,35 +158,35 @@ def file_of(entry: Mapping[str, Any], name: ProjectName, base: str) -> File | No
         sha256=hashes.get("sha256"),
         md5=hashes.get("md5"),
         blake2b_256=hashes.get("blake2b_256"),
-        size=size if isinstance(size, int) and not isinstance(size, bool) and size >= 0 else None,
+        digest=_strongest(hashes),
+        size=_size(entry.get("size")),
         uploaded=moment_of(entry.get("upload-time")),
         requires_python=_specifier(entry.get("requires-python")),
-        metadata_sha256=hashes_of(metadata).get("sha256"),
+        metadata_sha256=None if metadata is None else metadata.get("sha256"),
+        metadata_offered=metadata is not None,
         yanked=yanked_of(entry.get("yanked")),
         source=url,
-        signed=entry.get("gpg-sig") is True,
         provenance_url=_secure(entry.get("provenance")),
     )
 
 
 def version_of(filename: str, name: ProjectName) -> str | None:
     """The version in the file name; None for what no installer takes, or for another project's file."""
-    variant = _VARIANTS.match(filename) or (None if _is_plain(filename) else _VARIANT.match(filename))
     try:
-        if variant is not None:
-            return str(Version(variant["version"])) if project_name(variant["name"]) == name else None
         parsed = parse_filename(filename)
-    except (BadFilename, BadName, InvalidVersion):
-        return None
+    except BadFilename:
+        return _version_of_variant(filename, name)
     return parsed.version if parsed.project == name else None
 
 
-def _is_plain(filename: str) -> bool:
+def _version_of_variant(filename: str, name: ProjectName) -> str | None:
+    variant = _VARIANTS.match(filename) or _VARIANT.match(filename)
     try:
-        parse_filename(filename)
-    except BadFilename:
-        return False
-    return True
+        if variant is None or project_name(variant["name"]) != name:
+            return None
+        return str(Version(variant["version"]))
+    except (BadName, InvalidVersion):
+        return None
 
 
 def is_mutable(filename: str) -> bool:
@@ -163,20 +200,33 @@ def hashes_of(said: object) -> dict[str, str]:
         return {}
     found = {}
     for algorithm, value in said.items():
-        if isinstance(algorithm, str) and isinstance(value, str) and _is_hex(value, _HEX.get(algorithm.lower(), 0)):
+        length = _HEX.get(algorithm.lower()) if isinstance(algorithm, str) else None
+        if isinstance(value, str) and len(value) == length and _is_hex(value):
             found[algorithm.lower()] = value.lower()
     return found
 
 
-def _is_hex(value: str, length: int) -> bool:
-    return len(value) == length and not value.strip("0123456789abcdefABCDEF")
+_is_hex = re.compile(r"[0-9a-fA-F]+\Z").match
+
+
+def _strongest(hashes: Mapping[str, str]) -> str | None:
+    if "sha256" in hashes:
+        return None
+    return next((f"{algorithm}={hashes[algorithm]}" for algorithm in _OTHERS if algorithm in hashes), None)
+
+
+def _metadata_of(entry: Mapping[str, Any]) -> dict[str, str] | None:
+    """The hashes of the core metadata that upstream serves beside the file, as far as it says any; None: it serves none."""
+    said = entry.get("core-metadata")
+    for older in ("dist-info-metadata", "data-dist-info-metadata"):  # PEP 658's name, and what the public index made of it
+        if said is None:
+            said = entry.get(older)
+    return hashes_of(said) if said is True or isinstance(said, Mapping) else None
 
 
 def yanked_of(said: object) -> str | None:
     """PEP 592: false, true, or a reason. Empty and null count as not yanked, as pip has it (uv takes "" for yanked)."""
-    if said is True:
-        return ""
-    return _text(said)
+    return "" if said is True else _text(said)
 
 
 def moment_of(said: object) -> datetime | None:
@@ -190,15 +240,14 @@ def moment_of(said: object) -> datetime | None:
         return None
 
 
+def _size(said: object) -> int | None:
+    return said if isinstance(said, int) and not isinstance(said, bool) and 0 <= said <= LARGEST_SIZE else None
+
+
 def _specifier(said: object) -> str | None:
+    # passed on as it is: what is no specifier, pip ignores, and uv repairs it or leaves out that file
     text = _text(said)
-    if text is None:
-        return None
-    try:
-        SpecifierSet(text)
-    except InvalidSpecifier:
-        return None  # pip ignores one that it cannot read, uv drops the file
-    return text
+    return text if text is not None and len(text) < LONGEST_TEXT else None
 
 
 def _text(said: object) -> str | None:
@@ -206,20 +255,24 @@ def _text(said: object) -> str | None:
     return text or None
 
 
+_CLEAN_URL = re.compile(r"https?://[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?(?:/[A-Za-z0-9_~!+,=%-][A-Za-z0-9._~!+,=%-]*)+\Z").match
+
+
 def _url(said: object, base: str) -> str | None:
     """The absolute URL of a file, without fragment; http and https only, and no credentials that the page brings along."""
     if not isinstance(said, str) or not 0 < len(said) <= LONGEST_TEXT:
         return None
+    if _CLEAN_URL(said):
+        return said
     try:
-        joined = urljoin(base, said)
-        parts = urlsplit(joined)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+        parts = urlsplit(urljoin(base, said.partition("#")[0].strip()))
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
             return None
-        return parts._replace(fragment="").geturl()
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl()
     except ValueError:
         return None
 
 
 def _secure(said: object) -> str | None:
     text = _text(said)
-    return text if text is not None and text.startswith("https://") else None
+    return text if text is not None and text.startswith("https://") and len(text) < LONGEST_TEXT else None
