@@ -124,8 +124,7 @@ def view(policy: Policy, ours: Project | Presence, theirs: Theirs | None, now: d
 
 
 def listed(theirs: Theirs) -> tuple[File, ...]:
-    """The files of theirs that there is anything to say about: what upstream listed, each with its key if it is stored; or,
-    where it was never heard, what is stored."""
+    """The files of theirs: what upstream listed, each with its key if it is stored; where it was never heard, what is stored."""
     kept = {file.filename: file for file in theirs.kept}
     if theirs.said is None or theirs.said.files is None:
         return theirs.kept if theirs.said is None else ()

@@ -1,0 +1,103 @@
+"""What another index says of a project: asked once for many, remembered, and believed while it cannot be asked.
+
+Fresh for `ttl`, then revalidated. A 404 is knowledge. While upstream is down what it said last is served, and what is kept of its
+files; a short while after a failure nobody waits for it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from attrs import define, evolve, field
+from twisted.logger import Logger
+
+from pypid.core.errors import BadListing, UpstreamDown
+from pypid.core.model import File, Heard, Remembered
+from pypid.core.names import ProjectName
+from pypid.core.policy import Theirs
+from pypid.flow import Flights, World
+from pypid.ports import Catalog, Upstream
+
+_log = Logger()
+
+PAUSE = timedelta(seconds=5)
+"""After a failure upstream is left alone for so long, for this project: clients do not each wait for the same time-out."""
+
+
+@define(eq=False)
+class Correspondent:
+    """Asks upstream on behalf of everybody. Whoever calls has made sure that the name may be told (`policy.asks_upstream`)."""
+
+    upstream: Upstream
+    catalog: Catalog
+    world: World
+    ttl: timedelta
+    _flights: Flights[ProjectName, Heard] = field(factory=Flights, init=False, repr=False)
+    _failed: dict[ProjectName, tuple[datetime, UpstreamDown | BadListing]] = field(factory=dict, init=False, repr=False)
+
+    async def theirs(self, name: ProjectName, via: Sequence[str] = (), *, anew: bool = False) -> Theirs:
+        """What is known of the project of theirs; asks if that is not fresh, or with `anew`.
+
+        Raises `UpstreamDown`, `BadListing` where upstream cannot be asked and nothing is known.
+        """
+        heard = await self.catalog.theirs(name)
+        now = self.world.now()
+        if not anew and heard.said is not None and now < heard.said.asked + self.ttl:
+            return _reachable(heard)
+        try:
+            self._respect_pause(name, now)
+            return _reachable(await self._flights.single(name, lambda: self._ask(name, via)))
+        except (UpstreamDown, BadListing) as error:
+            if heard.said is None and not heard.kept:
+                raise
+            _log.warn(
+                "upstream cannot be asked for {name}, what it said {since} is served: {error}",
+                name=name,
+                since="before" if heard.said is None else f"at {heard.said.asked:%Y-%m-%d %H:%M:%S} UTC",
+                error=error,
+            )
+            return Theirs(said=heard.said, kept=heard.kept, reachable=False)
+
+    async def known(self, name: ProjectName) -> Theirs:
+        """What is known already; nobody is asked (offline, `/local/`)."""
+        heard = await self.catalog.theirs(name)
+        return Theirs(said=heard.said, kept=heard.kept, reachable=False)
+
+    def _respect_pause(self, name: ProjectName, now: datetime) -> None:
+        failed = self._failed.get(name)
+        if failed is None:
+            return
+        if now < failed[0] + PAUSE:
+            raise failed[1]
+        del self._failed[name]
+
+    async def _ask(self, name: ProjectName, via: Sequence[str]) -> Heard:
+        before = (await self.catalog.theirs(name)).said
+        try:
+            said = await self.upstream.project(name, before, via)
+        except (UpstreamDown, BadListing) as error:
+            now = self.world.now()
+            self._failed = {other: failure for other, failure in self._failed.items() if now < failure[0] + PAUSE}
+            self._failed[name] = (now, error)
+            raise
+        return await self.catalog.edit_theirs(name, lambda heard: evolve(heard, said=dated(said, heard.said)))
+
+
+def _reachable(heard: Heard) -> Theirs:
+    return Theirs(said=heard.said, kept=heard.kept, reachable=True)
+
+
+def dated(said: Remembered, before: Remembered | None) -> Remembered:
+    """`said`, with each file that has no upload time marked with when it was first seen here."""
+    if said.files is None or all(file.uploaded is not None for file in said.files):
+        return said
+    seen = {file.filename: file for file in (before.files if before is not None and before.files else ())}
+    return evolve(said, files=tuple(_dated(file, seen.get(file.filename), said.asked) for file in said.files))
+
+
+def _dated(file: File, before: File | None, now: datetime) -> File:
+    if file.uploaded is not None:
+        return file
+    same = before is not None and before.sha256 == file.sha256
+    return evolve(file, seen=(before.seen if before is not None and same else None) or now)

@@ -1,0 +1,238 @@
+"""The rules about what may go upstream, what is visible, how it travels, and what may come in."""
+
+from datetime import UTC, datetime, timedelta
+
+from attrs import evolve
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.core.choices import Mode
+from pypid.core.errors import ProjectClosed
+from pypid.core.model import Digests, File, Presence, Project, Remembered, Status, Summary, Upload
+from pypid.core.names import parse_filename, project_name
+from pypid.core.policy import (
+    Hidden,
+    Keep,
+    PassOn,
+    Policy,
+    Serve,
+    Silence,
+    Theirs,
+    admits,
+    asks_upstream,
+    delivery,
+    hidden,
+    is_listed,
+    listed,
+    silence,
+    view,
+    visible_from,
+)
+from pypid.core.values import Cooldown
+
+SPAM = project_name("spam")
+NOW = datetime(2026, 1, 20, tzinfo=UTC)
+GLOBS = st.sampled_from([(), ("spam",), ("sp*",), ("other",), ("*",), ("SPAM",), ("s[a-q]am", "x-*")])
+OUR_FILE = File(project=SPAM, filename="spam-1.0.tar.gz", version="1.0", sha256="ab" * 32, size=1, key="spam/spam-1.0.tar.gz")
+
+
+def their_file(version: str, **fields: object) -> File:
+    """A file of theirs, as upstream lists it."""
+    filename = f"spam-{version}.tar.gz"
+    values = {"sha256": "cd" * 32, "size": 2, "uploaded": NOW - timedelta(days=30), "source": f"https://up.example/{filename}"}
+    return File(project=SPAM, filename=filename, version=version, **{**values, **fields})  # type: ignore[arg-type]
+
+
+OURS = st.sampled_from(Presence) | st.builds(
+    Project, name=st.just(SPAM), files=st.sampled_from([(), (OUR_FILE,)]), status=st.sampled_from(Status)
+)
+POLICIES = st.builds(
+    Policy,
+    mode=st.sampled_from(Mode),
+    reserved=GLOBS,
+    allow=GLOBS,
+    deny=GLOBS,
+    blend=GLOBS,
+    cooldown=st.builds(
+        Cooldown,
+        age=st.sampled_from([timedelta(), timedelta(days=3), timedelta(days=60)]),
+        exceptions=st.sampled_from([(), (("sp*", timedelta(days=10)),)]),
+    ),
+)
+FILES = st.lists(
+    st.builds(
+        their_file,
+        st.sampled_from(["1.0", "2.0", "3.0", "4.0"]),
+        uploaded=st.none() | st.integers(0, 90).map(lambda days: NOW - timedelta(days=days)),
+        seen=st.none() | st.integers(0, 90).map(lambda days: NOW - timedelta(days=days)),
+        yanked=st.sampled_from([None, "", "bad"]),
+    ),
+    max_size=4,
+    unique_by=lambda file: file.filename,
+).map(tuple)
+SAID = st.none() | st.builds(
+    Remembered,
+    name=st.just(SPAM),
+    files=st.none() | FILES,
+    asked=st.just(NOW),
+    index=st.just("https://up.example/simple/"),
+    status=st.sampled_from(Status),
+)
+KEPT = FILES.map(lambda files: tuple(evolve(file, key=f".kept/spam/{file.filename}") for file in files))
+THEIRS = st.none() | st.builds(Theirs, said=SAID, kept=KEPT, reachable=st.booleans())
+UPLOAD = Upload(
+    distribution=parse_filename("spam-2.0.tar.gz"), version="2.0", digests=Digests("ab" * 32, "cd" * 16, "ef" * 32, 1)
+)
+many = settings(max_examples=300, deadline=None, database=None)
+
+
+class SilenceTests(SynchronousTestCase):
+    """What may be told to another index."""
+
+    @many
+    @given(POLICIES, OURS)
+    def test_nothing_private(self, policy: Policy, ours: Project | Presence) -> None:
+        """A name that is reserved, unknown, denied, or ours and not blended is never told, in any mode."""
+        if asks_upstream(policy, SPAM, ours):
+            self.assertIsNot(policy.mode, Mode.OFFLINE)
+            self.assertIsNot(ours, Presence.UNKNOWN)
+            for globs in (policy.reserved, policy.deny):
+                self.assertFalse({"spam", "SPAM", "sp*", "*"} & set(globs))
+            if isinstance(ours, Project):
+                self.assertTrue(set(policy.blend) & {"spam", "SPAM", "sp*", "*"} or "s[a-q]am" in policy.blend)
+
+    def test_reasons(self) -> None:
+        """Each rule has its reason, and the strongest is told first."""
+        cache = Policy(mode=Mode.CACHE)
+        ours = Project(name=SPAM)
+        self.assertIsNone(silence(cache, SPAM, Presence.ABSENT))
+        self.assertEqual(silence(Policy(), SPAM, Presence.ABSENT), Silence.OFFLINE)
+        self.assertEqual(silence(cache, SPAM, Presence.UNKNOWN), Silence.UNKNOWN)
+        self.assertEqual(silence(cache, SPAM, ours), Silence.OURS)
+        self.assertIsNone(silence(evolve(cache, blend=("spam",)), SPAM, ours))
+        self.assertEqual(silence(evolve(cache, blend=("spam",), reserved=("spam",)), SPAM, ours), Silence.RESERVED)
+        self.assertEqual(silence(evolve(cache, deny=("s*",)), SPAM, Presence.ABSENT), Silence.DENIED)
+        self.assertEqual(silence(evolve(cache, allow=("eggs",)), SPAM, Presence.ABSENT), Silence.NOT_ALLOWED)
+
+
+class ViewTests(SynchronousTestCase):
+    """What a client may see."""
+
+    @many
+    @given(POLICIES, OURS, THEIRS)
+    def test_invariants(self, policy: Policy, ours: Project | Presence, theirs: Theirs | None) -> None:
+        """Ours are all there and never replaced; theirs are there only by the rules; every visible file can be delivered."""
+        seen = view(policy, ours, theirs, NOW, SPAM)
+        own = ours if isinstance(ours, Project) else None
+        if own is not None and own.status.offers_files:
+            for file in own.files:
+                self.assertEqual(seen.file(file.filename), file)
+        foreign = [file for file in seen.files if own is None or file not in own.files]
+        for file in foreign:
+            assert theirs is not None
+            self.assertIn(silence(policy, SPAM, ours), (None, Silence.OFFLINE))
+            if file.yanked is None:
+                self.assertLessEqual(visible_from(policy, file), NOW)
+            if not theirs.reachable or policy.mode is Mode.OFFLINE:
+                self.assertIsNotNone(file.key)
+            if theirs.said is not None:
+                self.assertTrue(theirs.said.status.offers_files)
+        for file in seen.files:
+            self.assertIsInstance(delivery(policy, file), (Serve, PassOn, Keep))
+        self.assertEqual(len({file.filename for file in seen.files}), len(seen.files))
+
+    def test_no_blend(self) -> None:
+        """A project of ours shows nothing of theirs, not even what is kept."""
+        theirs = Theirs(
+            said=Remembered(name=SPAM, files=(their_file("9.0"),), asked=NOW, index="i"),
+            kept=(evolve(their_file("9.0"), key=".kept/spam/spam-9.0.tar.gz"),),
+        )
+        ours = Project(name=SPAM, files=(OUR_FILE,))
+        for mode in Mode:
+            self.assertEqual(view(Policy(mode=mode), ours, theirs, NOW, SPAM), ours)
+
+    def test_upstream_down(self) -> None:
+        """While upstream is down only kept files are there, so that an unpinned install finds the newest kept one."""
+        kept = evolve(their_file("1.0"), key=".kept/spam/spam-1.0.tar.gz")
+        said = Remembered(name=SPAM, files=(their_file("1.0"), their_file("2.0")), asked=NOW, index="i")
+        down = view(Policy(mode=Mode.CACHE), Presence.ABSENT, Theirs(said=said, kept=(kept,), reachable=False), NOW, SPAM)
+        self.assertEqual([file.version for file in down.files], ["1.0"])
+        up = view(Policy(mode=Mode.CACHE), Presence.ABSENT, Theirs(said=said, kept=(kept,)), NOW, SPAM)
+        self.assertEqual([(file.version, file.key is None) for file in up.files], [("1.0", False), ("2.0", True)])
+
+    def test_changed_bytes(self) -> None:
+        """A kept file whose bytes upstream no longer lists is not served in place of those that it lists now."""
+        kept = evolve(their_file("1.0", sha256="ee" * 32), key=".kept/spam/spam-1.0.tar.gz")
+        said = Remembered(name=SPAM, files=(their_file("1.0"),), asked=NOW, index="i")
+        self.assertEqual(listed(Theirs(said=said, kept=(kept,))), (their_file("1.0"),))
+
+    def test_gone(self) -> None:
+        """What upstream has taken away is not shown any more, kept or not."""
+        kept = evolve(their_file("1.0"), key=".kept/spam/spam-1.0.tar.gz")
+        for files in ((), None):
+            said = Remembered(name=SPAM, files=files, asked=NOW, index="i")
+            self.assertEqual(
+                view(Policy(mode=Mode.CACHE), Presence.ABSENT, Theirs(said=said, kept=(kept,)), NOW, SPAM).files, ()
+            )
+
+    def test_quarantine(self) -> None:
+        """A quarantined project of ours or of theirs offers no files, and is not listed."""
+        self.assertEqual(
+            view(Policy(), Project(name=SPAM, files=(OUR_FILE,), status=Status.QUARANTINED), None, NOW, SPAM).files, ()
+        )
+        for status in Status:
+            self.assertEqual(is_listed(Summary(SPAM, 1, status)), status is not Status.QUARANTINED)
+
+
+class CooldownTests(SynchronousTestCase):
+    """Files that are too young."""
+
+    def test_ages(self) -> None:
+        """The age counts from the upload, else from when the file was first seen; with neither, a cooldown hides it for good."""
+        policy = Policy(mode=Mode.CACHE, cooldown=Cooldown(timedelta(days=3)))
+        young, old = their_file("1.0", uploaded=NOW - timedelta(days=2)), their_file("1.0", uploaded=NOW - timedelta(days=3))
+        seen = their_file("1.0", uploaded=None, seen=NOW - timedelta(days=4))
+        never = their_file("1.0", uploaded=None)
+        hide = [hidden(policy, file, Theirs(), frozenset(), NOW) for file in (young, old, seen, never)]
+        self.assertEqual(hide, [Hidden.COOLDOWN, None, None, Hidden.COOLDOWN])
+        self.assertIsNone(hidden(Policy(mode=Mode.CACHE), never, Theirs(), frozenset(), NOW))
+
+    def test_exceptions(self) -> None:
+        """The first name or glob that fits sets the age; yanked files are not held back."""
+        policy = Policy(
+            cooldown=Cooldown(timedelta(days=9), (("sp*", timedelta()), ("spam", timedelta(days=90)))), mode=Mode.CACHE
+        )
+        self.assertIsNone(hidden(policy, their_file("1.0", uploaded=NOW), Theirs(), frozenset(), NOW))
+        strict = Policy(cooldown=Cooldown(timedelta(days=99)), mode=Mode.CACHE)
+        self.assertIsNone(hidden(strict, their_file("1.0", yanked=""), Theirs(), frozenset(), NOW))
+
+
+class DeliveryTests(SynchronousTestCase):
+    """How bytes travel."""
+
+    def test_modes(self) -> None:
+        """Stored files are served in every mode; others are kept, or passed on where pypid redirects."""
+        theirs = their_file("1.0")
+        for mode in Mode:
+            self.assertEqual(delivery(Policy(mode=mode), OUR_FILE), Serve(OUR_FILE))
+        self.assertEqual(delivery(Policy(mode=Mode.REDIRECT), theirs), PassOn(theirs.source or ""))
+        for mode in (Mode.CACHE, Mode.MIRROR):
+            self.assertEqual(delivery(Policy(mode=mode), theirs), Keep(theirs, theirs.source or ""))
+
+
+class AdmitsTests(SynchronousTestCase):
+    """What may be published."""
+
+    def test_statuses(self) -> None:
+        """Archived and quarantined projects refuse uploads, with advice; new, active and deprecated ones take them."""
+        for presence in Presence:
+            admits(Policy(), UPLOAD, presence)
+        for status in Status:
+            project = Project(name=SPAM, status=status)
+            if status in (Status.ARCHIVED, Status.QUARANTINED):
+                error = self.assertRaises(ProjectClosed, admits, Policy(), UPLOAD, project)
+                self.assertIn(status.value, str(error))
+                self.assertIn("administrator", str(error))
+            else:
+                admits(Policy(), UPLOAD, project)
