@@ -7,6 +7,7 @@ names its client). The metadata inside the file is the truth; the form is compar
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import Enum
 
@@ -21,6 +22,8 @@ from pypid.core.names import Distribution, Packagetype, parse_filename, project_
 
 _SAYS_NOTHING = ("", "UNKNOWN", "None")
 """What distutils (``UNKNOWN``, later ``None``) and pdm (empty) send for fields that they do not have."""
+_BLAKE2_512 = re.compile(r"[0-9A-Fa-f]{128}\Z")
+"""What distutils of Python 3.8 to 3.11 sends as ``blake2_256_digest``; MD5 and SHA-256 come with it, and are compared."""
 _RESOLVED_BY = frozenset({"name", "version", "requires-dist", "requires-python", "provides-extra"})
 """The fields that an installer resolves dependencies by."""
 _ARMOUR = b"-----BEGIN PGP SIGNATURE-----"
@@ -171,7 +174,7 @@ def _digest_problems(form: Form) -> list[str]:
         f"{name} of the form is {shortened(said)!r}, but the content that came has {true}: upload it again."
         for name, true in ours.items()
         for said in form.values(name)
-        if said.lower() != true
+        if said.lower() != true and not (name == "blake2_256_digest" and _BLAKE2_512.match(said))
     ]
 
 
