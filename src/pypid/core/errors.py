@@ -10,6 +10,9 @@ from collections.abc import Sequence
 
 from attrs import define
 
+INVALID_ATTESTATIONS = "Invalid attestations supplied during upload: "
+"""How the public index begins what it says of attestations that it refuses."""
+
 
 @define
 class PypidError(Exception):
@@ -151,6 +154,14 @@ class UploadRejected(PypidError):
         if len(self.problems) == 1:
             return f"{what} was not accepted: {self.problems[0]}"
         return "\n".join([f"{what} was not accepted, for {len(self.problems)} reasons:", *(f"- {p}" for p in self.problems)])
+
+
+@define
+class AttestationsRejected(UploadRejected):
+    """The attestations of an upload (PEP 740) cannot be accepted, and nothing else is wrong with it."""
+
+    def text(self) -> str:
+        return INVALID_ATTESTATIONS + "\n".join(self.problems)
 
 
 @define

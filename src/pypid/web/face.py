@@ -8,6 +8,7 @@ from pathlib import Path
 from attrs import define, field, frozen
 from klein import Klein
 
+from pypid.attesting import Attesting
 from pypid.core.permissions import EVERYONE, Identity, Rules
 from pypid.flow import World
 from pypid.index import Index
@@ -42,6 +43,7 @@ class Face:
     rules: Rules
     world: World
     settings: FaceSettings
+    attesting: Attesting = field(factory=Attesting)
     pages: Pages = field(init=False)
     app = app
 
