@@ -16,6 +16,7 @@ import msgspec
 from pypid import __version__
 from pypid.core.errors import PypidError
 from pypid.core.model import Status
+from pypid.sdnotify import name_sockets
 
 DEFAULT_CONFIG = "etc/pypid.ini"
 
@@ -125,6 +126,7 @@ def _add_config(command: argparse.ArgumentParser) -> None:
 
 
 def _serve(options: argparse.Namespace) -> None:
+    name_sockets(os.environ)
     from pypid.service import serve
 
     serve(options.config)

@@ -120,7 +120,7 @@ def _made(name: str, wanted: Client, python: Path) -> Path:
     folder = CLIENTS / name
     stamp = folder / "made"
     recipe = "\n".join([str(python), *wanted.requirements])
-    with _locked(name):
+    with locked(name):
         if stamp.is_file() and stamp.read_text() == recipe and (folder / "bin" / wanted.executable).exists():
             return folder
         shutil.rmtree(folder, ignore_errors=True)
@@ -132,7 +132,8 @@ def _made(name: str, wanted: Client, python: Path) -> Path:
 
 
 @contextmanager
-def _locked(name: str) -> Iterator[None]:
+def locked(name: str) -> Iterator[None]:
+    """Only one process at a time; the folder of clients is there."""
     CLIENTS.mkdir(exist_ok=True)
     with (CLIENTS / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # trial -j: two processes may want the same client
