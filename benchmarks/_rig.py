@@ -76,14 +76,15 @@ class Server:
             command = [str(twistd), "-n", "--pidfile=", "pypid", "--config", str(self.config)]
             self.process = subprocess.Popen([*PINNED, *command], stdout=log, stderr=log, cwd=self.folder)
         try:
-            self._wait()
+            self.wait()
             self.started = time.perf_counter() - begun
             yield self
         finally:
             self.process.send_signal(signal.SIGTERM)
             self.process.wait(60)
 
-    def _wait(self) -> None:
+    def wait(self) -> None:
+        """Until `page` answers."""
         for _ in range(6000):
             if self.process.poll() is not None:
                 raise SystemExit((self.folder / "log").read_text())
