@@ -67,8 +67,9 @@ async def pypi(face: Face, request: Request, who: Identity) -> None:
 @guarded(app, "/pypi/", may=Action.READ, methods=("POST",))
 async def xmlrpc(face: Face, request: Request, who: Identity) -> None:
     """What bandersnatch asks of a master: the names with their serials, and what changed since one (C112)."""
+    call = await read_small(request.body, 64 << 10)
     try:
-        parameters, method = loads(await read_small(request.body, 64 << 10), use_builtin_types=True)
+        parameters, method = loads(call, use_builtin_types=True)
     except Exception:  # expat's and xmlrpc's own errors have no common base
         raise BadRequest("This address takes XML-RPC calls: the body is none.") from None
     answer = await _call(face, method, parameters)
