@@ -61,7 +61,8 @@ def gitlab(repository: str = "monty/python/spam", path: str = "ci/release.yml") 
 
 def google(email: str = "build@spam.iam.gserviceaccount.com") -> Identity:
     """A service account of Google Cloud."""
-    return Identity({8: "https://accounts.google.com"}, x509.RFC822Name(email))
+    issuer = "https://accounts.google.com"
+    return Identity({1: issuer, 8: issuer}, x509.RFC822Name(email))
 
 
 def circleci(origin: str = "github.com/monty/spam") -> Identity:
@@ -71,11 +72,11 @@ def circleci(origin: str = "github.com/monty/spam") -> Identity:
     return Identity(said, x509.UniformResourceIdentifier(signer))
 
 
-def statement(filename: str, digest: str, predicate: str = PUBLISH, **other: Any) -> dict[str, Any]:
+def statement(filename: str, digest: str, kind: str = PUBLISH, **other: Any) -> dict[str, Any]:
     """An in-toto statement about a file; `other` are further keys, or others' values."""
     subject = [{"name": filename, "digest": {"sha256": digest}}]
-    kind = "https://in-toto.io/Statement/v1"
-    return {"_type": kind, "subject": subject, "predicateType": predicate, "predicate": None, **other}
+    form = "https://in-toto.io/Statement/v1"
+    return {"_type": form, "subject": subject, "predicateType": kind, "predicate": None, **other}
 
 
 def text_of(data: bytes) -> str:
@@ -145,7 +146,8 @@ class OwnSigstore:
             .add_extension(x509.SubjectAlternativeName([identity.name]), critical=True)
         )
         for number, value in identity.claims.items():
-            claim = x509.UnrecognizedExtension(ObjectIdentifier(f"{FULCIO}{number}"), _der(0x0C, value.encode()))
+            data = value.encode() if number < 8 else _der(0x0C, value.encode())  # the oldest are no DER
+            claim = x509.UnrecognizedExtension(ObjectIdentifier(f"{FULCIO}{number}"), data)
             builder = builder.add_extension(claim, critical=False)
         logged = self._logged(builder.sign(self.authority, hashes.SHA256()))
         return builder.add_extension(logged, critical=False).sign(self.authority, hashes.SHA256())
