@@ -228,7 +228,8 @@ def _report_adoption(options: argparse.Namespace, answer: Any) -> None:
         for line in answer["adopted"]:
             print(f"{line['key']}: {line['outcome']}" + "".join(f"\n    {problem}" for problem in line["problems"]))
         taken = sum(line["outcome"] == "adopted" for line in answer["adopted"])
-        print(f"{answer['projects']} projects, {answer['changed']} changed; {taken} files adopted.")
+        # the counts of projects are from before the files were taken in
+        print(f"{taken} files adopted; {answer['projects']} projects were known, {answer['changed']} of them read anew.")
     if any(line["outcome"] == "refused" for line in answer["adopted"]):
         sys.exit(1)
 
