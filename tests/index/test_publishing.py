@@ -197,6 +197,22 @@ class OrphanTests(IndexCase):
         self.assertEqual(self.have(anew.file(SPAM, WHEEL)).sha256, sent(b"fast").upload.digests.sha256)
         self.assertEqual(self.get(f"spam/{WHEEL}"), b"fast")
 
+    def test_lost_to_another_under_way(self) -> None:
+        """The same where the other has not committed yet: what it wrote so far is not swept away under it."""
+        slow_gate, fast_gate = Gated(self.store), Gated(self.store)
+        slow = start(publishing(self.restarted(slow_gate, shared=True), sent(b"slow")))
+        while "metadata" not in slow_gate.asked[-1]:
+            slow_gate.go()
+        self.clock.advance(timedelta(minutes=16).total_seconds())
+        fast = start(publishing(self.restarted(fast_gate, shared=True), sent(b"fast")))
+        while "record" not in fast_gate.asked[-1] or "write" not in fast_gate.asked[-1]:
+            fast_gate.go()
+        slow_gate.all()
+        self.failureResultOf(slow, Busy)
+        fast_gate.all()
+        self.assertEqual(self.successResultOf(fast), Outcome.PUBLISHED)
+        self.assertEqual(self.get(f"spam/{WHEEL}"), b"fast")
+
 
 class FailureTests(IndexCase):
     """Each operation of a publish fails, or the process dies at it."""
