@@ -194,6 +194,7 @@ class Pypid:
         spool: Path,
         *,
         rules: Rules = RULES,
+        blobs: Fragile | None = None,
         capacity: int | None = None,
         public_url: str | None = None,
         max_upload: int = 64 << 20,
@@ -203,7 +204,7 @@ class Pypid:
         self.clock = Clock()
         self.clock.advance(1.5)
         self.world = world(self.clock)
-        self.blobs = Fragile(self.world.now, capacity)
+        self.blobs = Fragile(self.world.now, capacity) if blobs is None else blobs
         self.catalog = MemoryCatalog()
         self.index = Index(self.blobs, self.catalog, Nothing(), Policy(offline=True), self.world)
         people = Settings(users=cheap_hashes(), state=spool, admins=frozenset({"ada"}))
