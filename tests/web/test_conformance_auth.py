@@ -64,6 +64,7 @@ MATRIX = {
     (f"{RELEASE}/yank", "PUT"): WRITE,
     (f"{RELEASE}/yank", "DELETE"): WRITE,
     ("/api/names/<project>", "DELETE"): ADMIN,
+    ("/api/check", "POST"): ADMIN,
     ("/api/rebuild", "POST"): ADMIN,
     ("/api/rebuild/<project>", "POST"): ADMIN,
     ("/api/adopt", "POST"): ADMIN,
