@@ -98,6 +98,11 @@ def _storage(commands: Any) -> None:
         "Nothing is moved, renamed or rewritten."
     )
     adopt.add_argument("folder", metavar="FOLDER", type=Path)
+    check = _command(
+        commands, "check", _check, "look for what a crash, a disk or a hand left wrong in the storage", config=True
+    )
+    check.add_argument("--sweep", action="store_true", help="remove what nothing refers to and nobody can see")
+    check.add_argument("--hashes", action="store_true", help="read all files, and compare them with what was published")
 
 
 def _command(
@@ -191,6 +196,21 @@ def _rebuild(options: argparse.Namespace) -> None:
 def _adopt(options: argparse.Namespace) -> None:
     folder = str(options.folder.resolve())
     _report_adoption(options, _ask(options, "POST", "/api/adopt", {"folder": folder}))
+
+
+def _check(options: argparse.Namespace) -> None:
+    answer = _ask(options, "POST", "/api/check", {"sweep": options.sweep, "hashes": options.hashes})
+    left = [finding for finding in answer["findings"] if not finding["swept"]]
+    if options.json:
+        print(msgspec.json.format(msgspec.json.encode(answer)).decode())
+    else:
+        for finding in answer["findings"]:
+            said = "removed" if finding["swept"] else f"{finding['wrong']}\n    {finding['advice']}"
+            print(f"{finding['key']}: {said}")
+        swept = len(answer["findings"]) - len(left)
+        print(f"{answer['objects']} objects, {answer['files']} files; {len(left)} things are wrong, {swept} removed.")
+    if left:
+        sys.exit(1)
 
 
 def _project(options: argparse.Namespace) -> str:
