@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import subprocess
 import sys
 from base64 import b64decode, b64encode
 from collections.abc import Callable
@@ -117,9 +118,11 @@ class RightTests(AttestingCase):
 class RefusedTests(AttestingCase):
     def test_other_authority(self) -> None:
         """Certificates of another authority than the trusted one are refused, whatever they say (here: the public Sigstore)."""
-        self.refused(OwnSigstore().attestation(statement(WHEEL, DIGEST)), "certificate chain", "upload without attestations")
+        self.refused(
+            OwnSigstore().attestation(statement(WHEEL, DIGEST)), "not issued by Sigstore", "upload without attestations"
+        )
         self.attesting = Attesting()
-        self.refused(RIGHT, "certificate chain")
+        self.refused(RIGHT, "not issued by Sigstore")
 
     def test_logs(self) -> None:
         """A certificate, or a signature, that was not logged where it has to be is refused."""
@@ -206,6 +209,12 @@ class WithoutTests(AttestingCase):
         self.assertEqual([self.attesting.provenance(upload(RIGHT)) for _ in range(2)], [None, None])
         [said] = [event for event in self.logged if event.get("log_namespace") == "pypid.attesting"]
         self.assertIn("pip install 'pypid[attestations]'", str(said["log_format"]))
+
+    def test_start(self) -> None:
+        """Nobody who starts pypid waits for the library, or pays for it in memory."""
+        code = "import sys, pypid.service; sys.exit(str(sys.modules.keys() & {'pypi_attestations', 'sigstore', 'pydantic'}))"
+        ended = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+        self.assertEqual(ended.stderr.strip(), "set()")
 
     def test_bad_root(self) -> None:
         """Without a trusted root that can be read it is the same."""

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from cryptography import x509
 from pypi_attestations import Attestation
 from sigstore.dsse import Statement
-from sigstore.errors import Error
+from sigstore.errors import CertValidationError, Error
 from sigstore.models import TrustedRoot
 from sigstore.verify import Verifier
 
@@ -57,6 +57,8 @@ class Sigstore:
             model = Attestation.model_validate_json(attestation)
             kind, statement = self._verifier.verify_dsse(model.to_bundle(), _Anybody())
             Statement(statement)  # what clients will read it with
+        except CertValidationError as error:  # its text is of no help to whoever uploads
+            raise ValueError("its certificate was not issued by Sigstore, or was not valid when it was used") from error
         except (Error, ValueError) as error:
             raise ValueError(f"it cannot be verified: {shortened(' '.join(str(error).split()), 300)}") from error
         if kind != IN_TOTO:

@@ -142,7 +142,7 @@ class RefusedTests(AttestedCase):
             ([attestation(OTHER)], "sha256 digest"),
             ([attestation(filename="eggs-1.0-py3-none-any.whl")], "not about"),
             ([attestation(), attestation()], "several attestations"),
-            ([strangers], "cannot be verified"),
+            ([strangers], "not issued by Sigstore"),
             ([attestation(identity=github(c8="https://example.com"))], "https://example.com"),
         ):
             answer = self.attested(*attestations)
