@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.access.config import ConfigAccess, Settings
+from pypid.attesting import Attesting
 from pypid.blobs.keys import pieces
 from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.memory import MemoryCatalog
@@ -199,6 +200,7 @@ class Pypid:
         public_url: str | None = None,
         max_upload: int = 64 << 20,
         storage_folder: Path | None = None,
+        trusted_root: Path | None = None,
     ) -> None:
         sweep(spool)
         self.clock = Clock()
@@ -210,7 +212,7 @@ class Pypid:
         people = Settings(users=cheap_hashes(), state=spool, admins=frozenset({"ada"}))
         self.access = ConfigAccess(people, self.world)
         settings = FaceSettings(spool=spool, max_upload=max_upload, public_url=public_url, storage_folder=storage_folder)
-        self.face = Face(self.index, self.access, rules, self.world, settings)
+        self.face = Face(self.index, self.access, rules, self.world, settings, Attesting(trusted_root))
         self.log: list[str] = []
         """The access log's lines."""
         lines = AccessLog(lambda: self.world.now(), self.clock.seconds)
