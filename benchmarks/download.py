@@ -78,12 +78,12 @@ def main() -> None:
         folder = stack.enter_context(rig.scratch())
         server = stack.enter_context(rig.Server(folder).running())
         size = publish(server, folder, "big", options.size * 1_000_000)
-        small_size = publish(server, folder, "small", 1_000_000)
+        small_size = publish(server, folder, "small", 1 << 20)
         nginx = stack.enter_context(rig.Nginx(folder, server.storage).running())
         jobs: list[tuple[str, Callable[[int, str], float], str, int, str]] = [
             (f"{options.size} MB", one, BIG, size, ">= 0.5 x"),
             (f"{options.size} MB, {CLIENTS} clients at once", many, BIG, size * CLIENTS, ""),
-            ("1 MB, one after the other", small, SMALL, small_size * SMALL_FILES, ""),
+            ("1 MiB, one after the other", small, SMALL, small_size * SMALL_FILES, ""),
         ]
         server.forget_peak()
         idle = server.rss()
