@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tracemalloc
 from functools import partial
 from hashlib import blake2b, md5, sha256
 
@@ -454,6 +455,30 @@ class RefusalTests(UploadCase):
         answer = streamed.answer()
         assert answer is not None
         self.assertEqual(answer.status, 413)
+        self.nothing_stored()
+
+    def test_memory(self) -> None:
+        """A large upload takes no memory: a few batches at a time, whatever its size (C77)."""
+        size, piece = 48 << 20, bytes(1 << 18)
+        first = form([text(":action", "file_upload")], "x").removesuffix(b"--\r\n")
+        start = first + b'\r\nContent-Disposition: form-data; name="content"; filename="spam-1.0.zip"\r\n\r\n'
+        end = b"\r\n--x--\r\n"
+        fields = (("Content-Type", "multipart/form-data; boundary=x"), ("Content-Length", str(len(start) + size + len(end))))
+        connection = self.pypid.connect()
+        tracemalloc.start()
+        try:
+            connection.send(spelled("POST", "/legacy/", *fields, user="alice") + start)
+            for _ in range(size // len(piece)):
+                connection.send(piece)
+            self.assertEqual([path.stat().st_size > size - (8 << 20) for path in self.incoming()], [True])
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        connection.send(end)
+        answer = connection.answer()
+        assert answer is not None
+        self.refused(answer, 400, "was not accepted")
+        self.assertLess(peak, 8 << 20)
         self.nothing_stored()
 
     def test_large_fields(self) -> None:
