@@ -114,7 +114,7 @@ class ClassifierTests(WholeCase):
     """What old distutils asks."""
 
     def test_list(self) -> None:
-        """The classifiers are plain text, one a line (C72); flit must not need them (C60)."""
+        """The classifiers are plain text, one a line (C72)."""
         for target in ("/pypi?:action=list_classifiers", "/pypi/?%3Aaction=list_classifiers"):
             answer = self.pypid.get(target)
             self.assertEqual((answer.status, answer["content-type"]), (200, "text/plain; charset=utf-8"))
