@@ -77,7 +77,7 @@ def build() -> None:
             f"--tag={IMAGE}",
             f"--build-arg=BASE={BASE}",
         ]
-        command += ["--network=host", "--pull=never", *registry_of_this_machine()]
+        command += ["--layers=false", "--force-rm", "--network=host", "--pull=never", *registry_of_this_machine()]
         # where a sandbox forbids what the usual isolation needs, a chroot is enough to build in
         done([*command, "--isolation=chroot", "."], cwd=source, timeout=1200)
 
