@@ -47,6 +47,7 @@ TABLE: Final[dict[str, Client]] = {
     "hatch": Client("hatch", ("hatch==1.18.2",)),
     "pypi-simple": Client("python", ("pypi-simple==1.8.0",)),  # a library: its Python
     "bandersnatch": Client("bandersnatch", ("bandersnatch==6.8.0",)),
+    "bandersnatch-8": Client("bandersnatch", ("bandersnatch==8.2.0",), ("3.13", "3.12", "3.11")),
     # pip: "pip-9" and so on; each on a Python of its time
     "pip-9-on-2.7": Client("pip", ("pip==9.0.3", "setuptools==44.1.1", "wheel==0.37.1"), ("2.7",)),
     "pip-9-on-3.6": Client("pip", ("pip==9.0.3", "setuptools==59.6.0", "wheel==0.37.1"), ("3.6",)),
