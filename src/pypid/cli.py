@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import getpass
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import msgspec
 
@@ -23,15 +24,20 @@ DEFAULT_CONFIG = "etc/pypid.ini"
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; exits with 0, with 1 when pypid says no (the text says why), with 2 when the command line is wrong."""
-    options = parser().parse_args(arguments)
+    line = parser()
+    options = line.parse_args(arguments)
+    if options.run is None:
+        line.print_help()
+        sys.exit(0)
     try:
         sys.exit(options.run(options))
     except PypidError as error:
         sys.exit(f"pypid: {error}")
-    except BrokenPipeError:
+    except BrokenPipeError:  # of `pypid ... | head`; Python would say so again when it ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
-        sys.exit("pypid: stopped")
+        print("pypid: stopped", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -42,7 +48,8 @@ def parser() -> argparse.ArgumentParser:
         epilog="Each command has its own help: pypid COMMAND --help. All guides: docs/ in the source.",
     )
     top.add_argument("--version", action="version", version=f"pypid {__version__}")
-    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    top.set_defaults(run=None)
+    commands = top.add_subparsers(title="commands", metavar="COMMAND")
 
     serve = _command(commands, "serve", _serve, "start the index and stay in the foreground (the same as `twistd -n pypid`)")
     _add_config(serve)
@@ -179,7 +186,11 @@ def _delete(options: argparse.Namespace) -> None:
     what = f"{options.what} of {options.project}" if options.what else f"ALL files of {options.project}"
     if not options.yes:
         print(f"This deletes {what} for good; the file names can never be used again for other bytes.")
-        if input("Type the project's name to go on: ").strip() != options.project:
+        try:
+            typed = input("Type the project's name to go on: ").strip()
+        except EOFError:
+            sys.exit("pypid: nobody is there to confirm it; nothing was deleted. In a script, say --yes.")
+        if typed != options.project:
             sys.exit("pypid: nothing was deleted")
     _manage(options, "DELETE", _selected(options) if options.what else _project(options), None, "deleted")
 
@@ -254,8 +265,9 @@ def _report_adoption(options: argparse.Namespace, answer: Any) -> None:
         sys.exit(1)
 
 
-def _ask(options: argparse.Namespace, method: str, url: str, document: Any = None, **query: str) -> Any:
+def _ask(options: argparse.Namespace, method: str, url: str, document: Any = None) -> Any:
     """One request to the running daemon, or to one that is started for it."""
+    from pypid.control import Question
     from pypid.service import ask
 
-    return ask(options.config, method, url + (f"?{urlencode(query)}" if query else ""), document)
+    return ask(options.config, Question(method, url, document))
