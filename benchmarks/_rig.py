@@ -44,9 +44,7 @@ def scratch() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-NICE = int(os.environ.get("BENCH_NICE", "0"))
-"""For a machine that others use as well: -10 puts both sides before them, if you may."""
-PINNED = ("nice", "-n", str(NICE), "taskset", "-c", str(SERVER_CORE))
+PINNED = ("taskset", "-c", str(SERVER_CORE))
 
 
 class Server:
@@ -264,7 +262,6 @@ class Watch(threading.Thread):
 def pin_client() -> None:
     """This process is the client: it stays off the server's core."""
     os.sched_setaffinity(0, {CLIENT_CORE})
-    os.setpriority(os.PRIO_PROCESS, 0, NICE)
 
 
 def median(values: Sequence[float]) -> float:
