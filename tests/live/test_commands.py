@@ -12,10 +12,10 @@ from tests.live.test_install import NEWEST, installed
 
 
 class CommandCase(IndexTestCase):
-    maxDiff = None
     """One pypid for each test: they stop it, or ask it to compare all."""
 
     settings = Settings()
+    maxDiff = None
 
     def start(self) -> LiveIndex:
         self.place = self.folder / "pypid"
