@@ -125,11 +125,16 @@ def _made(name: str, wanted: Client, python: Path) -> Path:
         if stamp.is_file() and stamp.read_text() == recipe and (folder / "bin" / wanted.executable).exists():
             return folder
         shutil.rmtree(folder, ignore_errors=True)
-        if not _with_uv(folder, python, wanted.requirements):
-            shutil.rmtree(folder, ignore_errors=True)
-            _with_pip(folder, python, wanted.requirements)
+        environment(folder, python, *wanted.requirements)
         stamp.write_text(recipe)
     return folder
+
+
+def environment(folder: Path, python: Path, *requirements: str) -> None:
+    """A new virtual environment of `python` with `requirements`, as fast as it can be had. Raises `Unavailable`."""
+    if not _with_uv(folder, python, requirements):
+        shutil.rmtree(folder, ignore_errors=True)
+        _with_pip(folder, python, requirements)
 
 
 @contextmanager
