@@ -262,6 +262,7 @@ class Watch(threading.Thread):
 def pin_client() -> None:
     """This process is the client: it stays off the server's core."""
     os.sched_setaffinity(0, {CLIENT_CORE})
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that servers and folders go as well
 
 
 def median(values: Sequence[float]) -> float:
