@@ -5,9 +5,12 @@ from __future__ import annotations
 from hashlib import sha256
 from urllib.parse import quote
 
+from attrs import evolve
+
 from pypid.core.errors import StorageDown
+from pypid.core.permissions import AUTHENTICATED, Principals
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
-from tests.web.whole import Answer, WholeCase, text
+from tests.web.whole import Answer, WholeCase, basic, text
 
 SIGNATURE = "-----BEGIN PGP SIGNATURE-----\n\niQ==\n-----END PGP SIGNATURE-----\n"
 
@@ -62,6 +65,16 @@ class DownloadTests(FileCase):
             self.assertEqual((again.status, again.body, again["etag"]), (304, b"", answer["etag"]))
         tags = {self.fetch(url=url)["etag"] for url in (self.url, f"{self.url}.metadata", f"{self.url}.asc")}
         self.assertEqual(len(tags), 3)
+
+    def test_caching_where_files_may_change(self) -> None:
+        """While somebody may overwrite, nothing is called immutable: an installer is never left with the older bytes (C45)."""
+        self.pypid.face.rules = evolve(self.pypid.face.rules, overwrite=Principals(users=frozenset({"alice"})))
+        for url in (self.url, f"{self.url}.metadata", f"{self.url}.asc"):
+            answer = self.fetch(url=url)
+            self.assertEqual(answer["cache-control"], "no-cache")
+            self.assertEqual(self.fetch(("If-None-Match", answer["etag"] or ""), url=url)["cache-control"], "no-cache")
+        self.pypid.face.rules = evolve(self.pypid.face.rules, read=AUTHENTICATED)
+        self.assertEqual(self.fetch(basic("bob"))["cache-control"], "private, no-cache")
 
     def test_metadata_ranges(self) -> None:
         """Metadata may be asked for in parts and conditionally, as files may (C42, C45)."""

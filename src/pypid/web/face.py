@@ -9,7 +9,7 @@ from attrs import define, field, frozen
 from klein import Klein
 
 from pypid.attesting import Attesting
-from pypid.core.permissions import EVERYONE, Identity, Rules
+from pypid.core.permissions import EVERYONE, NOBODY, Identity, Rules
 from pypid.flow import World
 from pypid.index import Index
 from pypid.ports import Access
@@ -54,6 +54,11 @@ class Face:
     def restricted(self) -> bool:
         """Whether not everyone may read: then answers are for nobody else's cache."""
         return self.rules.read != EVERYONE
+
+    @property
+    def lasting(self) -> bool:
+        """Whether a published file never changes: then caches need not ask again. Not while somebody may overwrite."""
+        return self.rules.overwrite == NOBODY
 
     def base_url(self, request: Request) -> str | None:
         """The absolute base of generated URLs, without its last slash; None where the Host may not be believed."""

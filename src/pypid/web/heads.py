@@ -37,25 +37,30 @@ _PREFLIGHT: Head = (
 
 @frozen(kw_only=True)
 class Download:
-    """What is known of bytes that never change, before they are read. `etag` is with its quotes; `size` in bytes."""
+    """What is known of bytes before they are read. `etag` is with its quotes; `size` in bytes.
+
+    `lasting`: what lies at this URL never changes, so that caches need not ask again. Not where overwriting is granted.
+    """
 
     size: int
     etag: str | None
     modified: datetime | None = None
     content_type: str = BYTES
+    lasting: bool = True
 
     @classmethod
-    def of(cls, file: File) -> Download:
+    def of(cls, file: File, *, lasting: bool = True) -> Download:
         """A file of ours (its `size` is known)."""
         if file.size is None:
             raise ValueError(f"the size of {file.filename} is not known")
         etag = None if file.sha256 is None else f'"{file.sha256}"'
-        return cls(size=file.size, etag=etag, modified=file.uploaded)
+        return cls(size=file.size, etag=etag, modified=file.uploaded, lasting=lasting)
 
 
 def download_head(what: Download, *, restricted: bool) -> Head:
     """Of a file, or of a 304 for it. `restricted`: not everyone may read it, so that shared caches keep nothing."""
-    head = [(b"Accept-Ranges", b"bytes"), (b"Cache-Control", _lasting(restricted)), *_INERT, *origins(restricted=restricted)]
+    caching = _lasting(restricted) if what.lasting else _asking(restricted)
+    head = [(b"Accept-Ranges", b"bytes"), (b"Cache-Control", caching), *_INERT, *origins(restricted=restricted)]
     if what.etag is not None:
         head.append((b"ETag", what.etag.encode("latin-1")))
     if what.modified is not None:
@@ -67,6 +72,11 @@ def _lasting(restricted: bool) -> bytes:
     return b"%s, max-age=%d, immutable" % (b"private" if restricted else b"public", _ONE_YEAR)
 
 
+def _asking(restricted: bool) -> bytes:
+    """Kept, but asked about every time."""
+    return b"private, no-cache" if restricted else b"no-cache"
+
+
 def page_head(etag: str, *, serial: int | None, restricted: bool) -> Head:
     """Of a page, or of a 304 for it.
 
@@ -76,7 +86,7 @@ def page_head(etag: str, *, serial: int | None, restricted: bool) -> Head:
     head = [
         (b"ETag", etag.encode("latin-1")),
         (b"Vary", vary),
-        (b"Cache-Control", b"private, no-cache" if restricted else b"no-cache"),
+        (b"Cache-Control", _asking(restricted)),
         (b"X-Content-Type-Options", b"nosniff"),
         *origins(restricted=restricted),
     ]
