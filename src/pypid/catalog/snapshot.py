@@ -60,7 +60,8 @@ class Snapshot:
             return found
         loaded, manifest = found
         self._catalog.fill(loaded)
-        self._written = Moment(loaded.serial, self._catalog.moment(None).versions, {})
+        moment = self._catalog.moment(None)  # its serial may be ahead of the snapshot's, which is nothing to write down
+        self._written = Moment(moment.serial, moment.versions, {})
         self._shards = manifest.by_number()
         return loaded
 
