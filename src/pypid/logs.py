@@ -35,8 +35,8 @@ class Stream(Protocol):
 
 
 def observer(level: str, form: str, stream: Stream) -> ILogObserver:
-    """An observer that writes what is of `level` or graver; `form` is ``text`` or ``json``."""
-    least = LogLevel.levelWithName("warn" if level == "warning" else level)
+    """An observer that writes what is of `level` (``warn``, for example) or graver; `form` is ``text`` or ``json``."""
+    least = LogLevel.levelWithName(level)
     predicate = LogLevelFilterPredicate(defaultLogLevel=least)
     if least is LogLevel.info:
         predicate.setLogLevelForNamespace(_OLD_WORLD, LogLevel.warn)

@@ -287,7 +287,7 @@ def ask(file: Path, question: control.Question) -> Any:
     from twisted.internet import reactor
 
     config = load_config(file)
-    _begin_logging("warning", "text", sys.stderr, redirect=False)
+    _begin_logging("warn", "text", sys.stderr, redirect=False)
     environ = dict(os.environ)
     make = partial(make_daemon, config, reactor, environ, only_control=True)
     return control.ask(reactor, where(config, environ).state, question, make)
