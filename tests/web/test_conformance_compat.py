@@ -183,6 +183,12 @@ class XmlRpcTests(WholeCase):
         entity = b'<!DOCTYPE x [<!ENTITY f SYSTEM "file:///etc/passwd">]><methodCall><methodName>&f;</methodName></methodCall>'
         self.assertNotIn("root:", self.pypid.ask("POST", "/pypi/", body=entity).text)
         self.assertEqual(self.pypid.ask("POST", "/pypi/", body=b"x" * 100_000).status, 413)
+        harmless = b'<!DOCTYPE x [<!ENTITY m "list_packages">]><methodCall><methodName>&m;</methodName></methodCall>'
+        for encoded in (
+            harmless,
+            b"<?xml version='1.0' encoding='utf-16'?>".decode().encode("utf-16") + harmless.decode().encode("utf-16-le"),
+        ):
+            self.assertEqual(self.pypid.ask("POST", "/pypi/", body=encoded).status, 400)  # no entity is ever expanded
 
     def test_big_numbers(self) -> None:
         """A serial that XML-RPC cannot hold is a fault or an empty list, never a 500 (C112)."""
