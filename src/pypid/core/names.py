@@ -28,7 +28,7 @@ LONGEST_FILENAME = 220
 _VALID = re.compile(r"([A-Z0-9]|[A-Z0-9][A-Z0-9._-]*[A-Z0-9])\Z", re.IGNORECASE | re.ASCII)
 _RUNS = re.compile(r"[-_.]+")
 _FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!~-]*\Z")
-_EGG = re.compile(r"(?P<name>[^-]+)-(?P<version>[^-]+)(-py(?P<python>\d+(\.\d+)?))?(-[^-]+)?\.egg\Z")
+_EGG = re.compile(r"(?P<name>[^-]+)-(?P<version>[^-]+)(-py(?P<python>\d+(\.\d+)?))?(-.+)?\.egg\Z")
 
 
 @lru_cache(maxsize=8192)
