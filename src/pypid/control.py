@@ -134,7 +134,13 @@ def ask(reactor: Any, state: Path, question: Question, make: Callable[[], Daemon
 
     def begin() -> None:
         asking = start(Control(reactor, path).answer(question))
-        reactor.addSystemEventTrigger("before", "shutdown", asking.cancel)
+
+        def give_up() -> None:
+            if not outcome:  # a signal ends the reactor
+                outcome.append(Failure(KeyboardInterrupt()))  # type: ignore[no-untyped-call]
+                asking.cancel()
+
+        reactor.addSystemEventTrigger("before", "shutdown", give_up)
         if daemon is not None:
             reactor.addSystemEventTrigger("before", "shutdown", daemon.stopService)
         asking.addBoth(outcome.append)
@@ -143,11 +149,9 @@ def ask(reactor: Any, state: Path, question: Question, make: Callable[[], Daemon
     reactor.callWhenRunning(begin)
     reactor.run()
     match outcome:
-        case [Failure(value=CancelledError())]:
-            raise KeyboardInterrupt
-        case [Failure(value=BaseException() as error)]:
+        case [Failure(value=BaseException() as error), *_]:
             raise error
-        case [answer]:
+        case [answer, *_]:
             return answer
     raise KeyboardInterrupt
 
