@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import re
 from enum import Enum
+from functools import lru_cache
 
 from attrs import frozen
 
@@ -106,11 +107,17 @@ def place(key: str) -> Place | None:
         if rest == Kind.PROJECT.value:
             return Place(project, "", Kind.PROJECT)
         filename, kind = _split(rest)
-        if parse_filename(filename).project != project:
+        if _project_of(filename) != project:
             return None
     except (BadName, BadFilename):
         return None
     return Place(project, filename, kind)
+
+
+@lru_cache(maxsize=64)
+def _project_of(filename: str) -> ProjectName:
+    """The project that the file name tells; raises `BadFilename`. In a listing, what belongs to one file lies together."""
+    return parse_filename(filename).project
 
 
 def _split(rest: str) -> tuple[str, Kind]:
