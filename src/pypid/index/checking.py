@@ -6,7 +6,7 @@ not to belong to a publish under way. A distribution that could be taken in is n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import aclosing
 from datetime import datetime
 from enum import Enum
@@ -129,27 +129,28 @@ class Checker:
 
     async def _group(self, seen: _Seen, group: list[Blob], hashes: bool) -> None:
         seen.progress.at(lambda: f"checking: {seen.objects} objects, {len(seen.findings)} findings")
-        placed: dict[Place, Blob] = {}
+        placed: list[tuple[Place, Blob]] = []
         for blob in group:
             where = place(blob.key)
             if blob.key.startswith(SET_ASIDE):
                 await self._report(seen, _finding(blob.key, Wrong.SET_ASIDE))
             elif where is not None:
-                placed[where] = blob
+                placed.append((where, blob))
             elif distribution_at(blob.key) is not None:
                 seen.loose[blob.key] = blob
             await seen.pace.keep()
         files = {}
-        for where, blob in placed.items():
+        listed = {blob.key for _, blob in placed}
+        for where, blob in placed:
             if where.kind is Kind.RECORD:
-                files[where.filename] = await self._record(seen, where, placed, hashes)
+                files[where.filename] = await self._record(seen, where, listed, hashes)
             elif where.kind in _DOCUMENTS:
                 await self._document(seen, blob, _DOCUMENTS[where.kind])
             await seen.pace.keep()
         for finding in _unclaimed(placed, files, self.parts.world.now()):
             await self._report(seen, finding)
 
-    async def _record(self, seen: _Seen, where: Place, placed: Mapping[Place, Blob], hashes: bool) -> File | None:
+    async def _record(self, seen: _Seen, where: Place, listed: Set[str], hashes: bool) -> File | None:
         """The file of a record, with its bytes and documents looked at; None if the record is damaged."""
         try:
             file = await truth.read_record(self.parts.blobs, where.project, where.filename)
@@ -159,13 +160,13 @@ class Checker:
         if file is None or file.key is None:
             return None  # deleted meanwhile
         seen.files += 1
-        if place(file.key) not in placed:
+        if file.key not in listed:
             seen.claimed.add(file.key)
         wrong = await self._wrong_with_bytes(file, hashes)
         if wrong is not None and await truth.read_record(self.parts.blobs, where.project, where.filename) == file:
             await self._report(seen, _finding(file.key, wrong, file), is_there=wrong is not Wrong.LOST_BYTES)
         elif wrong is None:
-            await self._documents_of(seen, file, {blob.key for blob in placed.values()}, hashes)
+            await self._documents_of(seen, file, listed, hashes)
         return file
 
     async def _wrong_with_bytes(self, file: File, hashes: bool) -> Wrong | None:
@@ -179,7 +180,7 @@ class Checker:
             return Wrong.LOST_BYTES
         return None
 
-    async def _documents_of(self, seen: _Seen, file: File, listed: set[str], hashes: bool) -> None:
+    async def _documents_of(self, seen: _Seen, file: File, listed: Set[str], hashes: bool) -> None:
         for where in _promised(file):
             if where not in listed:
                 await self._report(seen, _finding(where, Wrong.LOST_DOCUMENT, file), is_there=False)
@@ -254,22 +255,23 @@ def _referred(file: File) -> set[str]:
     return {*_promised(file), file.key or "", key(file.project, file.filename, Kind.YANKED)}
 
 
-def _unclaimed(placed: Mapping[Place, Blob], files: Mapping[str, File | None], now: datetime) -> Iterator[Finding]:
+def _unclaimed(placed: Sequence[tuple[Place, Blob]], files: Mapping[str, File | None], now: datetime) -> Iterator[Finding]:
     """What no record refers to. `files` are those of the records, by name; None for a damaged one: it may refer to anything."""
     referred = {where for file in files.values() if file is not None for where in _referred(file)}
-    for where, blob in placed.items():
+    places = {where for where, _ in placed}
+    for where, blob in placed:
         is_ours = where.kind in (Kind.RECORD, Kind.DELETED, Kind.PROJECT)
         is_damaged = where.filename in files and files[where.filename] is None
         if is_ours or is_damaged or blob.key in referred or now - blob.modified < UNDER_WAY:
             continue
         file = files.get(where.filename)
-        is_deleted = file is None and Place(where.project, where.filename, Kind.DELETED) in placed
+        is_deleted = file is None and Place(where.project, where.filename, Kind.DELETED) in places
         if where.kind is Kind.ARTIFACT:
             wrong = Wrong.NO_RECORD if file is None and not is_deleted else Wrong.LEFT_OVER
             yield _finding(blob.key, wrong, sweepable=is_deleted)
             continue
         # what lies beside a file that was never published, or not by us, belongs to whoever put it there
-        has_bytes = Place(where.project, where.filename, Kind.ARTIFACT) in placed and not is_deleted
+        has_bytes = Place(where.project, where.filename, Kind.ARTIFACT) in places and not is_deleted
         is_older = file is not None and beside_key(file, where.kind) != blob.key
         if where.kind is Kind.OVERWRITE or is_older or (where.kind in _NEVER_ALONE and file is None and not has_bytes):
             yield _finding(blob.key, Wrong.LEFT_OVER, sweepable=True)

@@ -16,7 +16,7 @@ from attrs import define, evolve, field, frozen
 from twisted.logger import Logger
 
 from pypid.core.errors import Missing, StorageDown, Unreadable
-from pypid.core.layout import Kind, Place, folder, key, place
+from pypid.core.layout import Kind, Place, beside_key, folder, key, place
 from pypid.core.model import Blob, File, Project, Status, in_order
 from pypid.core.names import ProjectName
 from pypid.core.records import Deleted, ProjectStatus, Yanked, dump, load, load_record
@@ -162,7 +162,7 @@ class _Reading:
                 return None
             file = recorded(data, where)
             await self._find_bytes(file)
-            return evolve(file, yanked=await self._yanked(where))
+            return evolve(self._with_what_is_there(file), yanked=await self._yanked(where))
         except Unreadable as error:
             _log.error("{error}; its file is not listed. `pypid check` says what to do.", error=error)
         except Missing:
@@ -178,6 +178,21 @@ class _Reading:
         found = self.listed.get(file.key) or await self.blobs.stat(file.key)
         if found.size != file.size:
             raise Missing(file.key)
+
+    def _with_what_is_there(self, file: File) -> File:
+        """The file without the metadata, signature or provenance that it had and that is gone: installers stop at a 404."""
+        promised = ((Kind.METADATA, file.metadata_sha256), (Kind.SIGNATURE, file.signed), (Kind.PROVENANCE, file.attested))
+        gone = {kind for kind, is_promised in promised if is_promised and beside_key(file, kind) not in self.listed}
+        if not gone:
+            return file
+        self.understood = False
+        _log.error("What lay beside {filename} is gone: {gone}", filename=file.filename, gone=[kind.value for kind in gone])
+        return evolve(
+            file,
+            metadata_sha256=None if Kind.METADATA in gone else file.metadata_sha256,
+            signed=file.signed and Kind.SIGNATURE not in gone,
+            attested=file.attested and Kind.PROVENANCE not in gone,
+        )
 
     async def _yanked(self, where: Place) -> str | None:
         document = key(where.project, where.filename, Kind.YANKED)
