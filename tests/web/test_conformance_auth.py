@@ -323,3 +323,29 @@ class SecretsTests(WholeCase):
             self.pypid.ask("POST", "/legacy/?password=s3cret", kind, body=sent.body[:-9], user="alice")
         self.assertNotIn("s3cret", "\n".join([*events, *self.pypid.log]))
         self.assertNotIn(PASSWORDS["alice"], "\n".join([*events, *self.pypid.log]))
+
+
+class OtherSiteTests(WholeCase):
+    """A browser that remembers a password, and a page of somebody else's that it shows."""
+
+    def test_nothing_is_changed(self) -> None:
+        """What a page of another site makes a browser post changes nothing, though the password comes with it."""
+        filename, _ = self.have_wheel("foo")
+        for origin in ("https://evil.example", "null", f"https://{HOST}.evil.example", f"https://{HOST}:8443", "", HOST):
+            header = ("Origin", origin)
+            self.refused(self.publish(wheel_filename("bar"), wheel("bar"), headers=[header]), 403, "another site")
+            for method, path in (
+                ("POST", "/api/check"),
+                ("POST", "/api/rebuild"),
+                ("DELETE", "/api/projects/foo"),
+                ("PUT", f"/api/projects/foo/files/{filename}/yank"),
+            ):
+                answer = self.pypid.ask(method, path, header, ("Content-Type", "text/plain"), body=b"{}", user="ada")
+                self.refused(answer, 403, "another site")
+        self.assertEqual(self.pypid.names(), ["foo"])
+        self.assertIs(self.pypid.file_on("foo", filename)["yanked"], False)
+        self.published(self.publish(wheel_filename("bar"), wheel("bar"), headers=[("Origin", f"https://{HOST.upper()}")]))
+
+    def test_reading(self) -> None:
+        """Pages of other sites may read what everyone may."""
+        self.assertEqual(self.pypid.get("/simple/", None, ("Origin", "https://pyodide.example")).status, 200)

@@ -227,6 +227,14 @@ class Forbidden(PypidError):
 
 
 @define
+class OtherSite(PypidError):
+    """A browser sent this for a page of another site, perhaps with the password that it remembers: HTTP 403."""
+
+    def text(self) -> str:
+        return "A page of another site asked your browser to change something here (see the Origin header): that is not done."
+
+
+@define
 class TooLarge(PypidError):
     """A body over its limit: HTTP 413. `limit` in bytes; `key` names the setting that moves it, if one does."""
 

@@ -48,6 +48,7 @@ STATUSES: dict[type[PypidError], int] = {
     errors.NameUsedUp: 400,
     errors.Unauthenticated: 401,
     errors.Forbidden: 403,
+    errors.OtherSite: 403,
     errors.ProjectClosed: 403,
     errors.NoSuchProject: 404,
     errors.NoSuchFile: 404,
