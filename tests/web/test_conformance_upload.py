@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import os
 import tracemalloc
+from collections.abc import Callable
 from functools import partial
 from hashlib import blake2b, md5, sha256
 
+from attrs import evolve
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 
 from pypid.core.errors import StorageDown, StorageFull
 from pypid.core.permissions import Principals, Rules
+from pypid.flow import at_once
 from pypid.web import spool
+from pypid.web.face import LOOKING
 from tests.distributions import egg, egg_filename, metadata, sdist, sdist_filename, wheel, wheel_filename
 from tests.web.test_conformance_files import SIGNATURE
 from tests.web.uploaders import CLIENTS, Dist, Sent, distutils_of_old, pdm, twine_7, uv
@@ -521,6 +526,31 @@ class UnderWayTests(UploadCase):
         served = self.pypid.get(f"/packages/spam/{self.wheel.filename}").body
         self.assertEqual(page["hashes"]["sha256"], sha256(served).hexdigest())
         self.assertIn(served, (self.wheel.data, other))
+
+    def test_hostile_archives_at_once(self) -> None:
+        """Archives that take minutes to look through take two threads and no more: the others go on serving."""
+        gates: list[Deferred[None]] = []
+
+        def blocking(call: Callable[..., object], *args: object) -> Deferred[object]:
+            if getattr(call, "__name__", "") != "_checked":
+                return at_once(call, *args)
+            gates.append(Deferred())
+            return gates[-1].addCallback(lambda _: call(*args))
+
+        self.pypid.face.world = evolve(self.pypid.world, blocking=blocking)
+        tags = [f"py3{minor}-none-any" for minor in range(6)]
+        begun = [self.begin(wheel(tag=tag), wheel_filename(tag=tag)) for tag in tags]
+        for connection, rest in begun:
+            connection.send(rest)
+        uploads = [connection for connection, _ in begun]
+        self.assertEqual(len(gates), LOOKING)
+        for number, upload in enumerate(uploads):
+            self.assertIsNone(upload.answer())
+            gates[number].callback(None)
+            answer = upload.answer()
+            assert answer is not None
+            self.assertEqual(answer.status, 200)
+        self.assertEqual(len(self.pypid.page("spam")["files"]), len(uploads))
 
     def test_aborted(self) -> None:
         """A client that goes away in the middle leaves nothing, and can try again (C76)."""

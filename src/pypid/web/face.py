@@ -7,6 +7,7 @@ from pathlib import Path
 
 from attrs import define, field, frozen
 from klein import Klein
+from twisted.internet.defer import DeferredSemaphore
 
 from pypid.attesting import Attesting
 from pypid.core.permissions import EVERYONE, NOBODY, Identity, Rules
@@ -15,6 +16,9 @@ from pypid.index import Index
 from pypid.ports import Access
 from pypid.web.pages import Pages
 from pypid.web.request import Request
+
+LOOKING = 2
+"""Archives that are looked through at once: each may take a thread for minutes, and 256 MiB (xz); others need threads, too."""
 
 app = Klein()
 """All routes. They are functions whose first argument is the `Face`; see `web.guard.guarded`."""
@@ -45,6 +49,8 @@ class Face:
     settings: FaceSettings
     attesting: Attesting = field(factory=Attesting)
     pages: Pages = field(init=False)
+    looking: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(LOOKING), init=False)
+    """Held while an archive is looked through."""
     app = app
 
     def __attrs_post_init__(self) -> None:

@@ -73,7 +73,7 @@ async def _publish(face: Face, form: Form, spool: Spool, who: Identity) -> str:
     distribution = distribution_of(form)
     # the guard has asked in general; now that the project is known, it is asked about
     demand(face.rules, who, Action.WRITE, distribution.project)
-    upload = await face.world.blocking(_checked, face, form, distribution, spool)
+    upload = await face.looking.run(face.world.blocking, _checked, face, form, distribution, spool)
     overwrite = may(face.rules, who, Action.OVERWRITE, distribution.project)
     outcome = await face.index.publish(upload, spool.body, user_of(who), overwrite=overwrite)
     unverified = upload.attestations and upload.provenance is None and outcome is not Outcome.UNCHANGED
