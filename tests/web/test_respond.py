@@ -303,6 +303,14 @@ class PageTests(SynchronousTestCase):
         self.assertEqual((got["etag"], got["cache-control"], got["vary"]), ('"abc"', "no-cache", "Accept, Accept-Encoding"))
         self.assertEqual((got["x-pypi-last-serial"], got["access-control-allow-origin"]), ("7", "*"))
 
+    def test_no_script(self) -> None:
+        """A page for people runs no script, whatever gets into it, and no other page may frame it."""
+        for encoding in ({}, GZIP):
+            policy = page(LONG, headers=encoding)["content-security-policy"] or ""
+            self.assertIn("default-src 'none'", policy)
+            self.assertIn("frame-ancestors 'none'", policy)
+        self.assertIsNone(page(Page(b"{}", "application/json", '"abc"'))["content-security-policy"])
+
     def test_gzip(self) -> None:
         """A page is gzipped for who takes it, with a tag of its own; a small one is not (C102)."""
         got = page(LONG, headers=GZIP)

@@ -21,6 +21,11 @@ TEXT = "text/plain; charset=utf-8"
 
 _ONE_YEAR = 365 * 24 * 3600
 _INERT = ((b"X-Content-Type-Options", b"nosniff"), (b"Content-Security-Policy", b"sandbox; default-src 'none'"))
+_NOTHING_BUT_LINKS = (
+    b"Content-Security-Policy",
+    b"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+)
+"""Our pages for people have text and links: whatever else gets into one (a yank's reason, a name), it does nothing."""
 _ANY_ORIGIN: Head = (
     (b"Access-Control-Allow-Origin", b"*"),
     (b"Access-Control-Expose-Headers", b"ETag, X-PyPI-Last-Serial"),
@@ -97,7 +102,9 @@ def page_head(etag: str, *, serial: int | None, restricted: bool) -> Head:
 
 def body_head(page: Page, encoding: Encoding) -> Head:
     """What a page's 200 has beside `page_head`; `page` is in `encoding`."""
-    head = ((b"Content-Type", page.content_type.encode("latin-1")), (b"Content-Length", b"%d" % len(page.body)))
+    head: Head = ((b"Content-Type", page.content_type.encode("latin-1")), (b"Content-Length", b"%d" % len(page.body)))
+    if "html" in page.content_type:
+        head = (*head, _NOTHING_BUT_LINKS)
     return head if encoding is Encoding.IDENTITY else (*head, (b"Content-Encoding", encoding.value.encode("ascii")))
 
 
