@@ -6,7 +6,7 @@ CONFIG ?= etc/pypid.ini
 JOBS ?= 2
 BIN := .venv/bin
 NEEDS := setup.py pyproject.toml constraints.txt
-PATHS := src tests benchmarks setup.py
+PATHS := src tests benchmarks setup.py etc/onefile.py pypid.tac
 UNIT := $(sort $(patsubst %/__init__.py,%,$(filter-out tests/live/%,$(wildcard tests/*/__init__.py))) $(wildcard tests/test_*.py))
 TRIAL = scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT INT TERM && \
 	$(BIN)/python -m twisted.trial -j$(JOBS) --temp-directory="$$scratch/trial"

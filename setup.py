@@ -9,6 +9,7 @@ VERSION = next(
 
 EXTRAS = {
     # every optional part has its extra here; `all` is their sum
+    "attestations": ["pypi-attestations>=0.0.30", "sigstore>=4.5,<5"],  # who signed what was uploaded (PEP 740)
     "hashes": ["libpass[bcrypt]>=1.9"],  # verify password hashes of other programs (bcrypt, sha512_crypt, pbkdf2)
 }
 

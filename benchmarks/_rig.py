@@ -1,10 +1,13 @@
-"""What the benchmarks share: a pypid on one core, a client on the other, what the kernel says of memory, and a table at the end."""
+"""What the benchmarks share: a pypid on one core, a client on the other, what the kernel says of memory, and a table."""
 
 from __future__ import annotations
 
+import base64
+import getpass
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -12,13 +15,16 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-SERVER_CORE, CLIENT_CORE = 0, max(os.sched_getaffinity(0))
+SERVER_CORE, CLIENT_CORE = min(os.sched_getaffinity(0)), max(os.sched_getaffinity(0))
 PASSWORD = "a password for benchmarks"
+LOGIN = "Basic " + base64.b64encode(f"bench:{PASSWORD}".encode()).decode()
+PIECE = 1 << 20
 
 
 def free_port() -> int:
@@ -38,71 +44,81 @@ def scratch() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-class Server:
-    """A pypid in a process of its own, pinned to one core, with its state in `folder`."""
+PINNED = ("taskset", "-c", str(SERVER_CORE))
 
-    def __init__(self, folder: Path) -> None:
+
+class Server:
+    """A pypid in a process of its own, pinned to one core, with its state in `folder`.
+
+    `page` is the page that says that it has started; `more` is more of the configuration.
+    """
+
+    def __init__(self, folder: Path, *, page: str = "/simple/", more: str = "") -> None:
         from pypid.access.passwords import hash_password
 
         self.folder = folder
+        self.page = page
+        self.storage = folder / "var" / "packages"
         self.port = free_port()
         (folder / "etc").mkdir(parents=True, exist_ok=True)
         self.config = folder / "etc" / "pypid.ini"
         self.config.write_text(
             f"[server]\nlisten = tcp:{self.port}:interface=127.0.0.1\n[access]\nadmins = bench\n"
-            f"[users]\nbench = {hash_password(PASSWORD)}\n"
+            f"[users]\nbench = {hash_password(PASSWORD)}\n{more}"
         )
 
     @contextmanager
     def running(self) -> Iterator[Server]:
-        """Started until it answers, stopped by SIGTERM. `started` holds the seconds from exec to the first page."""
-        begun = time.perf_counter()
+        """Started until it answers, stopped by SIGTERM. `started`: seconds from exec to the first page."""
+        begun = self.began = time.perf_counter()
         with (self.folder / "log").open("ab") as log:
             twistd = Path(sys.executable).with_name("twistd")
-            command = [
-                "taskset",
-                "-c",
-                str(SERVER_CORE),
-                str(twistd),
-                "-n",
-                "--pidfile=",
-                "pypid",
-                "--config",
-                str(self.config),
-            ]
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
+            command = [str(twistd), "-n", "--pidfile=", "pypid", "--config", str(self.config)]
+            self.process = subprocess.Popen([*PINNED, *command], stdout=log, stderr=log, cwd=self.folder)
         try:
-            self._wait()
+            self.wait()
             self.started = time.perf_counter() - begun
             yield self
         finally:
             self.process.send_signal(signal.SIGTERM)
             self.process.wait(60)
 
-    def _wait(self) -> None:
+    def wait(self) -> None:
+        """Until `page` answers."""
         for _ in range(6000):
             if self.process.poll() is not None:
                 raise SystemExit((self.folder / "log").read_text())
             try:
-                self.get("/simple/")
-            except OSError:
-                time.sleep(0.01)
-            else:
-                return
-        raise SystemExit("pypid did not answer within a minute")
+                if self.get(self.page):
+                    return
+            except (OSError, http.client.HTTPException):
+                time.sleep(0.005)
+        raise SystemExit(f"pypid did not answer {self.page} in time")
 
     def connect(self) -> http.client.HTTPConnection:
         """A connection that is kept open."""
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
 
-    def get(self, path: str) -> bytes:
-        """One page over a connection of its own."""
+    def get(self, path: str, accept: str = "text/html") -> bytes:
+        """One page over a connection of its own; raises `HTTPException` for anything but a 200."""
+        return self.call("GET", path, {"Accept": accept})
+
+    def call(self, method: str, path: str, headers: dict[str, str] | None = None, body: bytes | None = None) -> bytes:
+        """One request over a connection of its own; raises `HTTPException` for anything but a 200."""
         connection = self.connect()
         try:
-            connection.request("GET", path)
-            return connection.getresponse().read()
+            connection.request(method, path, body, headers or {})
+            answer = connection.getresponse()
+            data = answer.read()
+            if answer.status != 200:
+                raise http.client.HTTPException(f"{method} {path}: {answer.status} {data[:200]!r}")
+            return data
         finally:
             connection.close()
+
+    def complete(self) -> bool:
+        """Whether the storage has been compared since the start."""
+        return bool(json.loads(self.get("/health", "*/*"))["complete"])
 
     def rss(self) -> int:
         """Bytes of memory in use now."""
@@ -116,6 +132,10 @@ class Server:
         """Begin to look for the peak anew."""
         Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
 
+    def waited(self) -> float:
+        """Seconds since its start that it could have run and others had the core: what of a latency is not pypid's."""
+        return int(Path(f"/proc/{self.process.pid}/schedstat").read_text().split()[1]) / 1e9
+
     def _status(self, name: str) -> int:
         for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
             if line.startswith(f"{name}:"):
@@ -123,9 +143,126 @@ class Server:
         raise KeyError(name)
 
 
+class Nginx:
+    """An nginx with a configuration of its own, one worker pinned to pypid's core, that serves the files below `root`."""
+
+    def __init__(self, folder: Path, root: Path, types: str = "") -> None:
+        self.port = free_port()
+        self._folder = folder / "nginx"
+        self._folder.mkdir()
+        temporary = " ".join(f"{what}_temp_path t-{what};" for what in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        user = f"user {getpass.getuser()};" if os.geteuid() == 0 else ""
+        (self._folder / "nginx.conf").write_text(
+            f"{user} daemon off; worker_processes 1; pid nginx.pid; error_log error.log;"
+            "events { worker_connections 512; }"
+            f"http {{ {temporary} access_log access.log; sendfile on; tcp_nopush on; keepalive_requests 1000000000;"
+            f"types {{ {types} }} server {{ listen 127.0.0.1:{self.port}; root {root}; }} }}"
+        )
+
+    @staticmethod
+    def path() -> str | None:
+        """Where nginx is, if it is installed."""
+        return shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+
+    @contextmanager
+    def running(self) -> Iterator[Nginx]:
+        """Started until it listens, stopped at the end."""
+        found = self.path()
+        assert found is not None
+        command = [*PINNED, found, "-p", str(self._folder), "-e", "error.log", "-c", "nginx.conf"]
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        try:
+            for _ in range(500):
+                with socket.socket() as probe:
+                    if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                        break
+                time.sleep(0.01)
+            else:
+                raise SystemExit((self._folder / "error.log").read_text())
+            yield self
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+class Kept:
+    """A connection that is kept open, over a bare socket: what is measured is the server, not Python's HTTP client."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=120)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._space = memoryview(bytearray(PIECE))
+
+    def fetch(self, path: str, accept: str = "text/html") -> int:
+        """The length of the body of one 200; it is read, and dropped."""
+        request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: {accept}\r\n\r\n"
+        self._socket.sendall(request.encode())
+        head = b""
+        while b"\r\n\r\n" not in head:
+            piece = self._socket.recv(65536)
+            if not piece:
+                raise OSError("the server hung up")
+            head += piece
+        head, _, body = head.partition(b"\r\n\r\n")
+        if not head.startswith(b"HTTP/1.1 200"):
+            raise SystemExit(f"{path}: {head!r}")
+        found = re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)
+        assert found is not None
+        length, received = int(found[1]), len(body)
+        while received < length:
+            received += self._socket.recv_into(self._space)
+        return length
+
+    def timed(self, path: str, accept: str = "text/html") -> float:
+        """Seconds that one answer took."""
+        begun = time.perf_counter()
+        self.fetch(path, accept)
+        return time.perf_counter() - begun
+
+    def close(self) -> None:
+        """Hang up."""
+        self._socket.close()
+
+
+class Watch(threading.Thread):
+    """Asks for a page again and again, and keeps how long each answer took.
+
+    At a `steady` rate, whatever happens, the time counts from when the question was *due*: a stall of 50 ms shows in all the
+    answers that it held up. Else the next question comes `every` seconds after an answer: the longest is the longest stall.
+    """
+
+    def __init__(self, port: int, path: Callable[[], str], every: float, *, steady: bool = True) -> None:
+        super().__init__(daemon=True)
+        self._kept = Kept(port)
+        self._path = path
+        self._every = every
+        self._steady = steady
+        self._ended = threading.Event()
+        self.seconds: list[float] = []
+
+    def run(self) -> None:
+        due = time.perf_counter()
+        while not self._ended.is_set():
+            early = due - time.perf_counter()
+            if early > 0:
+                time.sleep(early)
+                due = time.perf_counter()  # what this process overslept is not the server's
+            self._kept.fetch(self._path())
+            self.seconds.append(time.perf_counter() - due)
+            due = (due if self._steady else time.perf_counter()) + self._every
+        self._kept.close()
+
+    def end(self) -> list[float]:
+        """No more questions; the seconds of all."""
+        self._ended.set()
+        self.join()
+        return self.seconds
+
+
 def pin_client() -> None:
     """This process is the client: it stays off the server's core."""
     os.sched_setaffinity(0, {CLIENT_CORE})
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that servers and folders go as well
 
 
 def median(values: Sequence[float]) -> float:

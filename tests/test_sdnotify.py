@@ -61,3 +61,15 @@ class NotifyTests(SynchronousTestCase):
     def test_reloading(self) -> None:
         """A reload says when it began, in whole microseconds of the monotonic clock."""
         self.assertEqual(sdnotify.reloading(12.3456789), "RELOADING=1\nMONOTONIC_USEC=12345678")
+
+    def test_names(self) -> None:
+        """Each socket without a name is called unknown; given names stay; without sockets nothing is set."""
+        for given, expected in (
+            ({"LISTEN_FDS": "2"}, "unknown:unknown"),
+            ({"LISTEN_FDS": "1", "LISTEN_FDNAMES": "web"}, "web"),
+            ({}, None),
+            ({"LISTEN_FDS": "x"}, None),
+        ):
+            environ = dict(given)
+            sdnotify.name_sockets(environ)
+            self.assertEqual(environ.get("LISTEN_FDNAMES"), expected)

@@ -5,32 +5,39 @@ from __future__ import annotations
 import argparse
 import getpass
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import msgspec
 
 from pypid import __version__
 from pypid.core.errors import PypidError
 from pypid.core.model import Status
+from pypid.sdnotify import name_sockets
 
 DEFAULT_CONFIG = "etc/pypid.ini"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; exits with 0, with 1 when pypid says no (the text says why), with 2 when the command line is wrong."""
-    options = parser().parse_args(arguments)
+    line = parser()
+    options = line.parse_args(arguments)
+    if options.run is None:
+        line.print_help()
+        sys.exit(0)
     try:
         sys.exit(options.run(options))
     except PypidError as error:
         sys.exit(f"pypid: {error}")
-    except BrokenPipeError:
+    except BrokenPipeError:  # of `pypid ... | head`; Python would say so again when it ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
-        sys.exit("pypid: stopped")
+        print("pypid: stopped", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -41,7 +48,8 @@ def parser() -> argparse.ArgumentParser:
         epilog="Each command has its own help: pypid COMMAND --help. All guides: docs/ in the source.",
     )
     top.add_argument("--version", action="version", version=f"pypid {__version__}")
-    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    top.set_defaults(run=None)
+    commands = top.add_subparsers(title="commands", metavar="COMMAND")
 
     serve = _command(commands, "serve", _serve, "start the index and stay in the foreground (the same as `twistd -n pypid`)")
     _add_config(serve)
@@ -97,6 +105,11 @@ def _storage(commands: Any) -> None:
         "Nothing is moved, renamed or rewritten."
     )
     adopt.add_argument("folder", metavar="FOLDER", type=Path)
+    check = _command(
+        commands, "check", _check, "look for what a crash, a disk or a hand left wrong in the storage", config=True
+    )
+    check.add_argument("--sweep", action="store_true", help="remove what nothing refers to and nobody can see")
+    check.add_argument("--hashes", action="store_true", help="read all files, and compare them with what was published")
 
 
 def _command(
@@ -125,6 +138,7 @@ def _add_config(command: argparse.ArgumentParser) -> None:
 
 
 def _serve(options: argparse.Namespace) -> None:
+    name_sockets(os.environ)
     from pypid.service import serve
 
     serve(options.config)
@@ -172,7 +186,11 @@ def _delete(options: argparse.Namespace) -> None:
     what = f"{options.what} of {options.project}" if options.what else f"ALL files of {options.project}"
     if not options.yes:
         print(f"This deletes {what} for good; the file names can never be used again for other bytes.")
-        if input("Type the project's name to go on: ").strip() != options.project:
+        try:
+            typed = input("Type the project's name to go on: ").strip()
+        except EOFError:
+            sys.exit("pypid: nobody is there to confirm it; nothing was deleted. In a script, say --yes.")
+        if typed != options.project:
             sys.exit("pypid: nothing was deleted")
     _manage(options, "DELETE", _selected(options) if options.what else _project(options), None, "deleted")
 
@@ -189,6 +207,21 @@ def _rebuild(options: argparse.Namespace) -> None:
 def _adopt(options: argparse.Namespace) -> None:
     folder = str(options.folder.resolve())
     _report_adoption(options, _ask(options, "POST", "/api/adopt", {"folder": folder}))
+
+
+def _check(options: argparse.Namespace) -> None:
+    answer = _ask(options, "POST", "/api/check", {"sweep": options.sweep, "hashes": options.hashes})
+    left = [finding for finding in answer["findings"] if not finding["swept"]]
+    if options.json:
+        print(msgspec.json.format(msgspec.json.encode(answer)).decode())
+    else:
+        for finding in answer["findings"]:
+            said = "removed" if finding["swept"] else f"{finding['wrong']}\n    {finding['advice']}"
+            print(f"{finding['key']}: {said}")
+        swept = len(answer["findings"]) - len(left)
+        print(f"{answer['objects']} objects, {answer['files']} files; {len(left)} things are wrong, {swept} removed.")
+    if left:
+        sys.exit(1)
 
 
 def _project(options: argparse.Namespace) -> str:
@@ -226,13 +259,15 @@ def _report_adoption(options: argparse.Namespace, answer: Any) -> None:
         for line in answer["adopted"]:
             print(f"{line['key']}: {line['outcome']}" + "".join(f"\n    {problem}" for problem in line["problems"]))
         taken = sum(line["outcome"] == "adopted" for line in answer["adopted"])
-        print(f"{answer['projects']} projects, {answer['changed']} changed; {taken} files adopted.")
+        # the counts of projects are from before the files were taken in
+        print(f"{taken} files adopted; {answer['projects']} projects were known, {answer['changed']} of them read anew.")
     if any(line["outcome"] == "refused" for line in answer["adopted"]):
         sys.exit(1)
 
 
-def _ask(options: argparse.Namespace, method: str, url: str, document: Any = None, **query: str) -> Any:
+def _ask(options: argparse.Namespace, method: str, url: str, document: Any = None) -> Any:
     """One request to the running daemon, or to one that is started for it."""
+    from pypid.control import Question
     from pypid.service import ask
 
-    return ask(options.config, method, url + (f"?{urlencode(query)}" if query else ""), document)
+    return ask(options.config, Question(method, url, document))

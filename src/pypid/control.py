@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
+from errno import EACCES, EPERM
 from pathlib import Path
 from socket import AF_UNIX, socket
 from typing import Any, cast
@@ -12,8 +14,12 @@ import msgspec
 import treq
 from attrs import frozen
 from treq.client import HTTPClient
+from twisted.internet.defer import CancelledError
 from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.internet.error import ConnectError, ReactorNotRunning
 from twisted.internet.interfaces import IReactorUNIX, IStreamClientEndpoint
+from twisted.python.failure import Failure
+from twisted.web._newclient import RequestNotSent, ResponseFailed
 from twisted.web.client import URI, Agent
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory
@@ -21,9 +27,14 @@ from zope.interface import implementer
 
 from pypid.core.errors import PypidError, Unauthenticated
 from pypid.core.permissions import Credential, Identity
+from pypid.daemon import Daemon
+from pypid.flow import start
 from pypid.ports import Access
+from pypid.state import control_socket, owner_of
 
-ANSWER_WITHIN = 24 * 3600
+AWAKE_WITHIN = 10.0
+"""Seconds in which a daemon that is well answers the simplest question."""
+ANSWER_WITHIN = 24 * 3600.0
 """Seconds; a rebuild of a large storage takes long, and the operator can press Ctrl-C."""
 
 
@@ -42,13 +53,22 @@ _: type[Access] = Operator
 
 
 class Refused(PypidError):
-    """The daemon said no; `message` is its text."""
+    """The daemon said no, or nothing; `message` tells what to do."""
 
     def __init__(self, message: str) -> None:
         self.message = message
 
     def text(self) -> str:
         return self.message
+
+
+@frozen
+class Question:
+    """One request to the JSON API."""
+
+    method: str
+    url: str
+    document: Mapping[str, Any] | None = None
 
 
 @implementer(IAgentEndpointFactory)
@@ -67,33 +87,106 @@ class Control:
 
     reactor: Any
     path: Path
+    awake_within: float = AWAKE_WITHIN
 
-    async def call(self, method: str, url: str, document: Mapping[str, Any] | None = None) -> Any:
-        """The answer to one request, decoded. Raises `Refused` with the daemon's text."""
-        agent = Agent.usingEndpointFactory(self.reactor, _Socket(self.reactor, self.path))  # type: ignore[no-untyped-call]
-        client = HTTPClient(agent)
-        response = await client.request(
-            method,
-            f"http://localhost{url}",
-            auth=(f"operator/{getpass.getuser()}", "-"),
-            data=None if document is None else msgspec.json.encode(document),
-            headers=Headers({"Accept": ["application/json"], "Content-Type": ["application/json"]}),
-            timeout=ANSWER_WITHIN,
-        )
-        body = await treq.content(response)
-        if response.code >= 400:
+    async def answer(self, question: Question) -> Any:
+        """The answer, decoded. Raises `Refused` with the daemon's text, or for a daemon that does not answer."""
+        try:
+            await self._send(Question("GET", "/health"), self.awake_within)
+        except (CancelledError, ConnectError, RequestNotSent, ResponseFailed):
+            raise Refused(
+                f"The running pypid (its control socket is {self.path}) does not answer within {self.awake_within:g} s. "
+                "Look into its log; if it hangs, start it again. Nothing was done."
+            ) from None
+        try:
+            code, body = await self._send(question, ANSWER_WITHIN)
+        except (ConnectError, RequestNotSent, ResponseFailed):
+            raise Refused(
+                "pypid ended before it answered. Whether anything was done is not known: look at the project, and try again."
+            ) from None
+        if code >= 400:
             raise Refused(_message(body))
         return msgspec.json.decode(body) if body else None
 
+    async def _send(self, question: Question, within: float) -> tuple[int, bytes]:
+        agent = Agent.usingEndpointFactory(self.reactor, _Socket(self.reactor, self.path))  # type: ignore[no-untyped-call]
+        response = await HTTPClient(agent).request(
+            question.method,
+            f"http://localhost{question.url}",
+            auth=(f"operator/{account()}", "-"),
+            data=None if question.document is None else msgspec.json.encode(question.document),
+            headers=Headers({"Accept": ["application/json"], "Content-Type": ["application/json"]}),
+            timeout=within,
+        )
+        return response.code, await treq.content(response)
 
-def listens(path: Path) -> bool:
-    """Whether a daemon listens there. Blocks for a moment; for before the reactor runs."""
+
+def ask(reactor: Any, state: Path, question: Question, make: Callable[[], Daemon]) -> Any:
+    """The answer of the pypid that runs with this state folder or, if none does, of one that is started for the question.
+
+    Runs the reactor, once. Raises `Refused` and whatever `make` and the start raise; `KeyboardInterrupt` if it is stopped.
+    """
+    path = control_socket(state)
+    daemon = None if listens(path) else make()  # made before the reactor runs, as in a start: then nothing has to wait
+    if daemon is not None:
+        daemon.startService()
+    outcome: list[Any] = []
+
+    def begin() -> None:
+        asking = start(Control(reactor, path).answer(question))
+
+        def give_up() -> None:
+            if not outcome:  # a signal ends the reactor
+                outcome.append(Failure(KeyboardInterrupt()))  # type: ignore[no-untyped-call]
+                asking.cancel()
+
+        reactor.addSystemEventTrigger("before", "shutdown", give_up)
+        if daemon is not None:
+            reactor.addSystemEventTrigger("before", "shutdown", daemon.stopService)
+        asking.addBoth(outcome.append)
+        asking.addCallback(lambda _: _stop(reactor))
+
+    reactor.callWhenRunning(begin)
+    reactor.run()
+    match outcome:
+        case [Failure(value=BaseException() as error), *_]:
+            raise error
+        case [answer, *_]:
+            return answer
+    raise KeyboardInterrupt
+
+
+def _stop(reactor: Any) -> None:
+    try:
+        reactor.stop()
+    except ReactorNotRunning:  # a signal did
+        return
+
+
+def listens(path: Path, within: float = AWAKE_WITHIN) -> bool:
+    """Whether a daemon listens there; blocks for a moment. Raises `Refused` where we may not know, or it is overwhelmed."""
     with socket(AF_UNIX) as probe:
+        probe.settimeout(within)
         try:
-            probe.connect(str(path))
-        except OSError:
-            return False
+            probe.connect(os.fsencode(path))
+        except TimeoutError:
+            raise Refused(f"The running pypid ({path}) does not take connections: it hangs. Start it again.") from None
+        except OSError as error:
+            if error.errno not in (EACCES, EPERM):
+                return False
+            owner = owner_of(path) or owner_of(path.parent)
+            whose = "the user that runs pypid" if owner is None else f"the user that runs pypid, {owner},"
+            again = "that user" if owner is None else owner
+            raise Refused(f"Only {whose} and root may manage it through {path}: run this command as {again}.") from None
         return True
+
+
+def account() -> str:
+    """The name of the account that runs this: what is written down for what it does."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, in a container
+        return f"uid-{os.getuid()}"
 
 
 def _message(body: bytes) -> str:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import gc
-import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from time import monotonic
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import define, field
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock
+from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from pypid import __version__
 from pypid.catalog.snapshot import Snapshot
-from pypid.core.errors import CannotStart, StorageDown
+from pypid.core.errors import StorageDown
 from pypid.flow import Periodic, World, start
 from pypid.index import Index
+from pypid.listening import Listening, url_of
 from pypid.sdnotify import READY, STOPPING, reloading, status
 from pypid.state import State
 from pypid.tls import Certificate
@@ -29,18 +31,12 @@ _log = Logger()
 
 DRAIN = 10.0
 """Seconds that requests under way get to end when pypid stops."""
-LOOK_AT_CERTIFICATE = 5.0
-"""Seconds between two looks at the certificate's files."""
+_LOOK = 0.05
+"""Seconds between two looks whether they have ended."""
+LOOK_AT_CERTIFICATE = 3.0
+"""Seconds between two looks at the certificate's files; see `Certificate.reload_if_changed`."""
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds between two tries to compare with a storage that is away."""
-
-
-@frozen
-class Listening:
-    """One endpoint: its Twisted string, what speaks on it, and whether it speaks TLS."""
-
-    endpoint: str
-    factory: IProtocolFactory
 
 
 @define(slots=False, eq=False)
@@ -57,9 +53,12 @@ class Daemon(MultiService):
     world: World
     reactor: Any
     notify: Callable[[str], object]
-    reload_people: Callable[[], Deferred[None]]
+    reload_people: Callable[[], Awaitable[None]]
+    stopping: bool = field(default=False, init=False)
     _ports: list[IListeningPort] = field(factory=list, init=False)
-    _stopping: bool = field(default=False, init=False)
+    _turn: DeferredLock = field(factory=DeferredLock, init=False)
+    _comparing: Deferred[None] | None = field(default=None, init=False)
+    _left: float = field(default=DRAIN, init=False)
 
     def __attrs_post_init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted's services are not annotated
@@ -71,84 +70,108 @@ class Daemon(MultiService):
     def _add(self, interval: float, job: Callable[[], Any], what: str) -> None:
         Periodic(self.world.clock, interval, job, what).setServiceParent(self)  # type: ignore[no-untyped-call]
 
+    # --- start ----------------------------------------------------------------------------------------------
+
     def startService(self) -> None:
         _settle()
         for listening in self.listening:
-            self._listen(listening)
-            _log.info("pypid {version} listens on {endpoint}", version=__version__, endpoint=listening.endpoint)
+            port = listening.listen()
+            self._ports.append(port)
+            if listening.text:
+                _log.info("pypid {version} answers at {url}", version=__version__, url=url_of(port, secure=listening.secure))
         super().startService()  # type: ignore[no-untyped-call]
-        signal.signal(signal.SIGHUP, lambda *_: self.reactor.callFromThread(self.reload))
         self.reactor.callWhenRunning(self._run)
-
-    def _listen(self, listening: Listening) -> None:
-        failures: list[str] = []
-        endpoint = serverFromString(self.reactor, listening.endpoint)  # type: ignore[no-untyped-call]
-        listened = endpoint.listen(listening.factory)
-        listened.addCallbacks(self._ports.append, lambda failure: failures.append(failure.getErrorMessage()))
-        if failures:
-            raise CannotStart(
-                f"pypid cannot listen on {listening.endpoint}: {failures[0]} "
-                "Stop what uses that address, or choose another in [server] listen."
-            )
 
     def _run(self) -> None:
         self.notify(READY)
-        start(self._reconcile()).addErrback(lambda failure: _log.failure("comparing with the storage failed", failure))
+        self._comparing = start(self._compare())
+        self._comparing.addErrback(_trap_cancelled)
 
-    async def _reconcile(self) -> None:
+    async def _compare(self) -> None:
         """Compare with the storage, until it worked once: only then is an absence proven."""
         pause = FIRST_PAUSE
-        while not self._stopping:
-            try:
-                found = await self.index.reconcile()
-            except StorageDown as error:
-                _log.error("{error} Trying again in {pause} s.", error=error, pause=pause)
-                await deferLater(self.world.clock, pause)
-                pause = min(pause * 2, LONGEST_PAUSE)
-                continue
-            self.notify(status(f"{found.projects} projects"))
-            _settle()
-            _log.info(
-                "compared with the storage: {projects} projects, {changed} of them read anew{strays}",
-                projects=found.projects,
-                changed=found.changed,
-                strays=f"; {len(found.strays)} files have no record: `pypid rebuild` takes them in" if found.strays else "",
-            )
-            return
+        while not await self._compared(pause):
+            await deferLater(self.world.clock, pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
 
-    def reload(self) -> None:
-        """SIGHUP: read the certificate and the people again; connections stay open."""
-        self.notify(reloading(self.world.clock.seconds()))
-        if self.certificate is not None:
-            self.certificate.reload()
-        self.reload_people().addBoth(lambda _: self.notify(READY))
+    async def _compared(self, pause: float) -> bool:
+        try:
+            found = await self.index.reconcile()
+        except StorageDown as error:
+            _log.error("{error} Comparing with it is tried again in {pause} s.", error=error, pause=pause)
+            return False
+        except CancelledError:  # pypid stops, and this is no failure
+            raise
+        except Exception:
+            _log.failure("comparing with the storage failed; it is tried again in {pause} s", pause=pause)
+            return False
+        self.notify(status(f"{found.projects} projects"))
+        _settle()
+        _log.info(
+            "compared with the storage: {projects} projects, {changed} of them read anew{strays}",
+            projects=found.projects,
+            changed=found.changed,
+            strays=f"; {len(found.strays)} files have no record: `pypid rebuild` takes them in" if found.strays else "",
+        )
+        return True
+
+    # --- go on ----------------------------------------------------------------------------------------------
+
+    def reload(self) -> Deferred[None]:
+        """SIGHUP: read the certificate and the people again, one reload after the other; connections stay open."""
+        return self._turn.run(lambda: start(self._reload()))
+
+    async def _reload(self) -> None:
+        if self.stopping:
+            return
+        self.notify(reloading(monotonic()))  # systemd's clock, which is not the reactor's
+        try:
+            if self.certificate is not None:
+                await self.world.blocking(self.certificate.reload)
+            await self.reload_people()
+        except Exception:
+            _log.failure("reloading failed; what was in force stays in force")
+        if not self.stopping:
+            self.notify(READY)
 
     async def _look_at_certificate(self) -> None:
         assert self.certificate is not None
         await self.world.blocking(self.certificate.reload_if_changed)
 
+    # --- stop -----------------------------------------------------------------------------------------------
+
     def stopService(self) -> Deferred[None]:
-        self._stopping = True
+        self.stopping = True
         self.notify(STOPPING)
+        if self._comparing is not None:
+            self._comparing.cancel()
         return start(self._stop())
 
-    async def _stop(self) -> None:
-        for port in self._ports:
-            await _ended(port.stopListening())
-        await self._drain()
-        await _ended(super().stopService())  # type: ignore[no-untyped-call]
-        if self.snapshot is not None:
-            await self.snapshot.write()
-        self.state.release()
+    def hurry(self) -> None:
+        """Do not wait any longer for requests under way."""
+        self._left = 0.0
 
-    async def _drain(self) -> None:
+    async def _stop(self) -> None:
+        try:
+            await self._drain([port.stopListening() for port in self._ports])
+            await _ended(super().stopService())  # type: ignore[no-untyped-call]
+            if self.snapshot is not None:
+                await self.snapshot.write()
+        finally:
+            self.state.release()
+
+    async def _drain(self, closing: list[Any]) -> None:
         """Idle connections are closed at once; requests under way get `DRAIN` seconds."""
-        left = DRAIN
         for site in self.sites:
             site.drain()
-        while left > 0 and any(site.busy for site in self.sites):
-            await deferLater(self.reactor, 0.05)
-            left -= 0.05
+        for closed in closing:
+            with suppress(TimeoutError):  # Twisted never says so where somebody has removed a socket's file
+                await _ended(closed.addTimeout(1, self.world.clock) if isinstance(closed, Deferred) else closed)
+        if any(site.busy for site in self.sites):
+            _log.info("stopping: requests under way get {seconds:.0f} s to end", seconds=DRAIN)
+        while self._left > 0 and any(site.busy for site in self.sites):
+            await deferLater(self.world.clock, _LOOK)
+            self._left -= _LOOK
         for site in self.sites:
             site.abort()
 
@@ -157,6 +180,10 @@ def _settle() -> None:
     """What is known now lives long: the collector need not look at it again and again (it held up the reactor for 20 ms)."""
     gc.collect()
     gc.freeze()
+
+
+def _trap_cancelled(failure: Failure) -> None:
+    failure.trap(CancelledError)  # type: ignore[no-untyped-call]
 
 
 async def _ended(result: Any) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import IO, cast
+from typing import Any, Protocol, cast
 
-import msgspec
 from twisted.logger import (
     FilteringLogObserver,
     ILogObserver,
@@ -15,70 +17,125 @@ from twisted.logger import (
     eventAsText,
     formatEvent,
 )
+from twisted.python.logfile import LogFile
 from zope.interface import provider
 
 from pypid.web.accesslog import Entry
 
+_OLD_WORLD = "log_legacy"
+"""The namespace of twisted.python.log, in which Twisted tells of ports that open and close; its errors are graver than info."""
 
-def observer(level: str, form: str, stream: IO[str]) -> ILogObserver:
-    """An observer that writes what is of `level` or graver; `form` is ``text`` or ``json``."""
-    writer = _json_writer(stream) if form == "json" else _text_writer(stream)
-    predicate = LogLevelFilterPredicate(defaultLogLevel=LogLevel.levelWithName("warn" if level == "warning" else level))
-    return FilteringLogObserver(writer, [predicate])
 
+class Stream(Protocol):
+    """What lines are written to: a text file, or twistd's log file."""
+
+    def write(self, text: str, /) -> object: ...
+
+    def flush(self) -> object: ...
+
+
+def observer(level: str, form: str, stream: Stream) -> ILogObserver:
+    """An observer that writes what is of `level` (``warn``, for example) or graver; `form` is ``text`` or ``json``."""
+    least = LogLevel.levelWithName(level)
+    predicate = LogLevelFilterPredicate(defaultLogLevel=least)
+    if least is LogLevel.info:
+        predicate.setLogLevelForNamespace(_OLD_WORLD, LogLevel.warn)
+    line = json_line if form == "json" else text_line
+
+    @provider(ILogObserver)
+    def write(event: LogEvent) -> None:
+        text = line(event)
+        if text:
+            stream.write(text)
+            stream.flush()
+
+    return FilteringLogObserver(cast(ILogObserver, write), [predicate])
+
+
+# --- with twistd ------------------------------------------------------------------------------------------------
 
 FOR_TWISTD = "pypid.logs.configured"
 """What twistd's ``--logger`` is set to: it takes the name of a function without arguments, and nothing else."""
 
-_configured: list[ILogObserver] = []
+_configured: list[Callable[[], ILogObserver]] = []
+_file: list[LogFile] = []
 
 
-def configure(chosen: ILogObserver) -> None:
-    """Say what `configured` gives."""
-    _configured[:] = [chosen]
+def heed_twistd(options: Mapping[str, Any], level: str, form: str) -> bool:
+    """Make `configured` give an observer that writes where twistd's options say; False where twistd has to do it alone.
+
+    That is with ``--logger``, with ``--syslog``, and for a daemon that would log to its lost standard output.
+    """
+    attached = bool(options.get("nodaemon") or options.get("debug"))
+    name = options.get("logfile")
+    if options.get("logger") or options.get("syslog") or (name == "-" and not attached):
+        return False
+    if name == "-" or (attached and not name):
+        _configured[:] = [lambda: observer(level, form, sys.stdout)]
+    else:
+        _configured[:] = [lambda: observer(level, form, _opened(name or "twistd.log"))]
+    return True
 
 
 def configured() -> ILogObserver:
-    """The observer that the configuration asks for."""
-    return _configured[0]
+    """The observer for twistd, which asks for it once, before it leaves the terminal."""
+    return _configured[0]()
 
 
-def _text_writer(stream: IO[str]) -> ILogObserver:
-    @provider(ILogObserver)
-    def write(event: LogEvent) -> None:
-        text = eventAsText(event, includeTimestamp=False, includeSystem=False)
-        if text:
-            level = event.get("log_level", LogLevel.info)
-            head = f"{_moment(event)} {level.name:<8} {_source(event)}: "
-            # what follows a line end belongs to this event: it is indented, so that nobody can forge a line
-            stream.write(head + text.replace("\n", "\n    ") + "\n")
-            stream.flush()
-
-    return cast(ILogObserver, write)
+def rotate() -> None:
+    """Begin a new log file, where twistd was told to write one."""
+    for file in _file:
+        file.rotate()  # type: ignore[no-untyped-call]
 
 
-def _json_writer(stream: IO[str]) -> ILogObserver:
-    encoder = msgspec.json.Encoder()
+def _opened(name: str) -> LogFile:
+    """The log file as twistd makes it, which grows to a megabyte and is then put aside under a number."""
+    _file[:] = [LogFile.fromFullPath(name)]  # type: ignore[no-untyped-call]
+    return _file[0]
 
-    @provider(ILogObserver)
-    def write(event: LogEvent) -> None:
-        entry = event.get("access")
-        document: dict[str, object] = {
-            "time": _moment(event),
-            "level": event.get("log_level", LogLevel.info).name,
-            "source": _source(event),
-        }
-        if isinstance(entry, Entry):
-            document.update(entry.fields())
-        else:
-            document["message"] = formatEvent(event)
-        failure = event.get("log_failure")
-        if failure is not None:
-            document["traceback"] = failure.getTraceback()
-        stream.write(encoder.encode(document).decode() + "\n")
-        stream.flush()
 
-    return cast(ILogObserver, write)
+# --- lines ------------------------------------------------------------------------------------------------------
+
+
+def text_line(event: LogEvent) -> str:
+    """One line of an event, or more of a traceback's: what follows a line end is indented, so that nobody forges a line."""
+    text = eventAsText(event, includeTimestamp=False, includeSystem=False)
+    if not text:
+        return ""
+    level = event.get("log_level", LogLevel.info)
+    return f"{_moment(event)} {level.name:<8} {_source(event)}: {_printable(text)}\n"
+
+
+def _printable(text: str) -> str:
+    r"""Without what moves a terminal's cursor or that readers take for a line's end: ``\x1b`` for an escape."""
+    if text.isprintable():
+        return text
+    lines = text.rstrip("\n").split("\n")
+    return "\n    ".join("".join(map(_shown, line)) for line in lines)
+
+
+def _shown(character: str) -> str:
+    if character.isprintable() or character == "\t":
+        return character
+    return character.encode("ascii", "backslashreplace").decode() if character > "\x7f" else f"\\x{ord(character):02x}"
+
+
+def json_line(event: LogEvent) -> str:
+    """One line of ASCII: a JSON object with ``time``, ``level``, ``source``, and ``message`` or an answer's fields."""
+    entry = event.get("access")
+    document: dict[str, object] = {
+        "time": _moment(event),
+        "level": event.get("log_level", LogLevel.info).name,
+        "source": _source(event),
+    }
+    if isinstance(entry, Entry):
+        document.update(entry.fields())
+    else:
+        document["message"] = formatEvent(event)
+    failure = event.get("log_failure")
+    if failure is not None:
+        document["traceback"] = failure.getTraceback()
+    return json.dumps(document) + "\n"
 
 
 def _moment(event: LogEvent) -> str:

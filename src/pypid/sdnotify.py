@@ -5,10 +5,10 @@ would do for us, so we do not ask for its binding.
 """
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import Final
 
-__all__ = ["READY", "STOPPING", "notify", "reloading", "status"]
+__all__ = ["READY", "STOPPING", "name_sockets", "notify", "reloading", "status"]
 
 READY: Final = "READY=1"
 STOPPING: Final = "STOPPING=1"
@@ -43,3 +43,14 @@ def notify(environ: Mapping[str, str], text: str) -> bool:
             return channel.sendto(text.encode(), address) > 0
     except (OSError, ValueError):  # ValueError: a NUL within a path
         return False
+
+
+def name_sockets(environ: MutableMapping[str, str]) -> None:
+    """Give inherited sockets the name "unknown" where the manager named none, as `sd_listen_fds_with_names(3)` does.
+
+    Twisted ignores sockets without names, and ``systemd-socket-activate`` gives none unless it is told to. Twisted looks when
+    `twisted.internet.endpoints` is imported, so this has to be called before that.
+    """
+    count = environ.get("LISTEN_FDS", "")
+    if count.isdecimal():
+        environ.setdefault("LISTEN_FDNAMES", ":".join(["unknown"] * int(count)))

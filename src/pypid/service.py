@@ -5,40 +5,37 @@ from __future__ import annotations
 import os
 import secrets
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
+import attrs
 from attrs import frozen
-from twisted.application.app import startApplication
-from twisted.application.service import Application, IService
+from twisted.application.service import IService
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IProtocolFactory
-from twisted.internet.task import react
 from twisted.internet.threads import deferToThreadPool
-from twisted.logger import ILogObserver, Logger, globalLogBeginner
+from twisted.logger import Logger, globalLogBeginner
 from twisted.python.usage import Options as UsageOptions
-from twisted.python.usage import UsageError
 
-from pypid import logs
+from pypid import control, listening, logs
 from pypid.access import config as config_access
-from pypid.access.firstrun import first_run, greeting
-from pypid.catalog.memory import MemoryCatalog
+from pypid.access.firstrun import RECORD, first_run, greeting
+from pypid.catalog.memory import Loaded, MemoryCatalog
 from pypid.catalog.snapshot import Snapshot
-from pypid.control import Control, Operator, listens
 from pypid.core.config import Config, parse
-from pypid.core.errors import BadConfig, ConfigProblem, PypidError
+from pypid.core.errors import BadConfig, CannotStart, ConfigProblem, PypidError
 from pypid.core.permissions import EVERYONE, Rules
 from pypid.core.policy import Policy
-from pypid.daemon import Daemon, Listening
+from pypid.daemon import Daemon
 from pypid.flow import World, at_once, start
 from pypid.index import Index
 from pypid.ports import Access
+from pypid.process import Process
 from pypid.sdnotify import notify
-from pypid.state import State, Where, control_socket, open_state, where
-from pypid.stores import identity_of, open_blobs
+from pypid.state import State, Where, open_state, where
+from pypid.stores import open_storage
 from pypid.tls import Certificate
 from pypid.upstream.nothing import Nothing
 from pypid.web.accesslog import AccessLog
@@ -58,37 +55,13 @@ THREADS = 16
 
 
 def load_config(file: Path) -> Config:
-    """The configuration in force: the file's, with the environment's. Raises `BadConfig` with all the problems."""
+    """The configuration in force: the file's, with the environment's. Raises `BadConfig` with all the problems; blocks."""
     try:
         data = file.read_bytes()
     except OSError as error:
         hint = "Give another one with --config FILE; the source has a commented one, etc/pypid.ini."
         raise BadConfig([ConfigProblem(str(file), None, "", None, f"cannot be read: {error.strerror}. {hint}")]) from None
     return parse(data, filename=str(file), environ=os.environ, read_file=lambda name: Path(name).read_text())
-
-
-class Options(UsageOptions):
-    """The command line of ``twistd pypid``."""
-
-    synopsis = "[twistd's options] pypid [--config FILE]"
-    longdesc = "A team's Python package index. All else is in the configuration file; `pypid check-config FILE` explains one."
-    optParameters = [["config", "c", "etc/pypid.ini", "The configuration file."]]  # noqa: RUF012  # Twisted's declaration
-    loaded: Config
-
-    def postOptions(self) -> None:
-        """Read the configuration, so that what is wrong with it is said before anything starts."""
-        try:
-            self.loaded = load_config(Path(self["config"]))
-        except PypidError as error:
-            raise UsageError(str(error)) from None
-        twistd = self.parent
-        if twistd is not None and not twistd.get("logger") and not twistd.get("logfile"):
-            logs.configure(_observer(self.loaded))
-            twistd["logger"] = logs.FOR_TWISTD
-
-
-def _observer(config: Config) -> ILogObserver:
-    return logs.observer(config.log.level.value, config.log.format.value, sys.stdout)
 
 
 # --- the parts --------------------------------------------------------------------------------------------------
@@ -117,34 +90,30 @@ def _now(coroutine: Coroutine[Any, Any, T]) -> T:
     return results[0]
 
 
-# --- all together -----------------------------------------------------------------------------------------------
-
-
 @frozen
 class Assembly:
-    """A pypid that is put together and not running yet."""
+    """A pypid that is put together and not running yet. `faces`: the public one, and the operator's."""
 
     index: Index
     snapshot: Snapshot | None
     access: config_access.ConfigAccess
-    face: Face
-    password: str | None
-    """Of the admin that this first run made; to be printed once."""
+    faces: tuple[Face, Face]
 
 
 def assemble(config: Config, places: Where, state: State, world: World) -> Assembly:
     """Everything but the sockets. Raises `CannotStart`, `Unreadable`."""
-    sweep(state.spool)
-    blobs = _now(open_blobs(config, places, world))
-    identity = _now(identity_of(blobs, config, places, world))
+    _prepare_spool(state)
+    storage = _now(open_storage(config, places, world))
     # serials never come again, even if the snapshot is lost: mirrors (bandersnatch) remember the last one that they saw
     catalog = MemoryCatalog(serial=int(world.now().timestamp()))
     snapshot = None
-    if places.storage is not None:
-        snapshot = Snapshot(catalog, str(places.state / config.cache.snapshot), identity, world)
-        _now(snapshot.load())
-    index = Index(blobs, catalog, Nothing(), Policy(offline=True), world)
-    password = first_run(places.state, config.users, world.random)
+    if places.storage is not None:  # what is in memory is gone at the next start, and so is what is known of it
+        snapshot = Snapshot(catalog, str(places.snapshot), storage.identity, world)
+        # of a new storage there can be none
+        loaded = None if storage.new else _now(snapshot.load())
+        if isinstance(loaded, Loaded):
+            _log.info("the snapshot knows {projects} projects", projects=len(loaded.names))
+    index = Index(storage.blobs, catalog, Nothing(), Policy(offline=True), world)
     access = config_access.open(_people(config, places), world)
     settings = FaceSettings(
         spool=state.spool,
@@ -153,7 +122,19 @@ def assemble(config: Config, places: Where, state: State, world: World) -> Assem
         allowed_hosts=config.server.allowed_hosts,
         storage_folder=places.storage,
     )
-    return Assembly(index, snapshot, access, Face(index, access, _rules(config), world, settings), password)
+    faces = (_face(index, access, config, settings), _face(index, control.Operator(), config, settings))
+    return Assembly(index, snapshot, access, faces)
+
+
+def _prepare_spool(state: State) -> None:
+    try:
+        sweep(state.spool)
+    except OSError as error:
+        raise CannotStart(f"The folder {state.spool} cannot be used: {error.strerror}. It is in [server] state.") from None
+
+
+def _face(index: Index, access: Access, config: Config, settings: FaceSettings) -> Face:
+    return Face(index, access, _rules(config), index.world, settings)
 
 
 def _people(config: Config, places: Where) -> config_access.Settings:
@@ -165,96 +146,128 @@ def _rules(config: Config) -> Rules:
     return Rules(read=access.read, write=access.write, overwrite=access.overwrite, delete=access.delete)
 
 
-def make_daemon(config: Config, reactor: Any, environ: dict[str, str], *, only_control: bool = False) -> Daemon:
-    """The service. With `only_control` it listens on the control socket alone, and greets nobody."""
+# --- all together -----------------------------------------------------------------------------------------------
+
+
+def make_daemon(config: Config, reactor: Any, environ: Mapping[str, str], *, only_control: bool = False) -> Daemon:
+    """The service. With `only_control` it listens on the control socket alone: it answers one command, and greets nobody."""
     places = where(config, environ)
     world = the_world(reactor)
-    certificate = None
-    if places.certificate is not None and places.key is not None and not only_control:
-        certificate = Certificate(places.certificate, places.key, config.server.tls_minimum.value)
+    certificate = None if only_control else _certificate(config, places)
+    proxies = TrustedProxies(config.server.trusted_proxies)
+    access_log = AccessLog(world.now, reactor.seconds) if config.log.access else None
     state = open_state(places.state)
     try:
+        if not only_control:
+            _greet(config, places, world)
         assembly = assemble(config, places, state, world)
+        face, operators = assembly.faces
+        ours = Site(resource(face), reactor=reactor, trusted_proxies=proxies, access_log=access_log)
+        operated = Site(resource(operators), reactor=reactor)
+        for_clients = () if only_control else config.server.listen
+        sockets = [listening.public(reactor, text, ours, certificate) for text in for_clients]
+        sockets.append(listening.control(reactor, state, operated))
     except BaseException:
         state.release()
         raise
-    proxies = TrustedProxies(config.server.trusted_proxies)
-    access_log = AccessLog(world.now, reactor.seconds) if config.log.access else None
-    public = Site(resource(assembly.face), reactor=reactor, trusted_proxies=proxies, access_log=access_log)
-    control = _control_site(assembly.face, Operator(), reactor)
-    listening = () if only_control else tuple(_listening(endpoint, public, certificate) for endpoint in config.server.listen)
-    if assembly.password is not None and not only_control:
-        print(greeting(_base_url(config), assembly.password, places.state, readable=config.access.read == EVERYONE), flush=True)
+    if not only_control:
+        _log.info("state: {state}; files: {files}", state=str(places.state), files=str(places.storage or "in memory"))
     return Daemon(
         index=assembly.index,
         snapshot=assembly.snapshot,
         snapshot_interval=config.cache.snapshot_interval.total_seconds(),
-        sites=(public, control),
-        listening=(*listening, Listening(f"unix:{_escaped(state.control_socket)}:mode=600", control)),
+        sites=(ours, operated),
+        listening=tuple(sockets),
         certificate=certificate,
         state=state,
         world=world,
         reactor=reactor,
-        notify=partial(notify, environ),
-        reload_people=lambda: start(_reload(config, places, assembly)),
+        notify=(lambda text: None) if only_control else partial(notify, environ),
+        reload_people=partial(_reload, config, places, assembly),
     )
+
+
+def _certificate(config: Config, places: Where) -> Certificate | None:
+    if places.certificate is None or places.key is None:
+        return None
+    return Certificate(places.certificate, places.key, config.server.tls_minimum.value)
+
+
+def _greet(config: Config, places: Where, world: World) -> None:
+    """At a first run: make the admin, and print its password. Never logged."""
+    password = first_run(places.state, config.users, world.random)
+    if password is None:
+        return
+    readable = config.access.read == EVERYONE
+    try:
+        print(greeting(listening.base_url(config), password, places.state, readable=readable), flush=True)
+    except OSError as error:  # nobody has seen it
+        (places.state / RECORD).unlink(missing_ok=True)
+        reason = "The password of the first administrator cannot be printed"
+        raise CannotStart(f"{reason}: {error.strerror}. Start pypid with its standard output open.") from None
 
 
 async def _reload(config: Config, places: Where, assembly: Assembly) -> None:
     """The users, and who may do what, as the file has them now; all else needs a restart."""
     try:
-        fresh = load_config(Path(config.source))
+        fresh = await assembly.index.world.blocking(load_config, places.ini)
         await assembly.access.reload(_people(fresh, places))
     except PypidError as error:
-        _log.error("{error}\nThe users that were in force stay in force.", error=error)
+        _log.error("{error}\nThe users and rules that were in force stay in force.", error=error)
         return
-    assembly.face.rules = _rules(fresh)
-    _log.info("[users] and [access] were read again; other sections take effect at a restart")
+    for face in assembly.faces:
+        face.rules = _rules(fresh)
+    old, new = (attrs.asdict(each, recurse=False) for each in (config, fresh))
+    waiting = [f"[{name}]" for name in old if name not in _RELOADED and old[name] != new[name]]
+    later = f"; what changed in {' '.join(waiting)} takes effect at a restart" if waiting else ""
+    _log.info("[users] and [access] were read again{later}", later=later)
 
 
-def _control_site(face: Face, access: Access, reactor: Any) -> Site:
-    operators = Face(face.index, access, face.rules, face.world, face.settings)
-    return Site(resource(operators), reactor=reactor)
-
-
-def _listening(endpoint: str, site: Site, certificate: Certificate | None) -> Listening:
-    speaks_tls = certificate is not None and endpoint.partition(":")[0] in ("tcp", "tcp6", "systemd")
-    factory: IProtocolFactory = certificate.wrap(site) if certificate is not None and speaks_tls else site
-    return Listening(endpoint, factory)
-
-
-def _escaped(path: Path) -> str:
-    """A path inside an endpoint string."""
-    return str(path).replace("\\", "\\\\").replace(":", "\\:")
-
-
-def _base_url(config: Config) -> str:
-    """The URL to print at a first run."""
-    if config.server.public_url is not None:
-        return config.server.public_url
-    scheme = "https" if config.server.tls_certificate else "http"
-    kind, _, rest = config.server.listen[0].partition(":")
-    port = rest.partition(":")[0] if kind in ("tcp", "tcp6") else ""
-    interface = rest.partition("interface=")[2].partition(":")[0]
-    host = interface if interface not in ("", "0.0.0.0") else "localhost"
-    return f"{scheme}://{host}:{port}" if port.isdigit() else f"{scheme}://{host}"
+_RELOADED = ("users", "groups", "access", "source", "origins")
 
 
 # --- running ----------------------------------------------------------------------------------------------------
 
 
+class Options(UsageOptions):
+    """The command line of ``twistd pypid``."""
+
+    synopsis = "[twistd's options] pypid [--config FILE]"
+    longdesc = "A team's Python package index. All else is in the configuration file; `pypid check-config FILE` explains one."
+    optParameters = [["config", "c", "etc/pypid.ini", "The configuration file."]]  # noqa: RUF012  # Twisted's declaration
+    loaded: Config
+
+    def postOptions(self) -> None:
+        """Read the configuration, so that what is wrong with it is said before anything starts, and without twistd's help."""
+        try:
+            self.loaded = load_config(Path(self["config"]))
+        except PypidError as error:
+            _cannot_start(error)
+        twistd = self.parent
+        if twistd is None:
+            return
+        if any(twistd.get(option) is not None for option in ("uid", "gid", "chroot")):
+            raise SystemExit("pypid: not with --uid, --gid or --chroot: start twistd as the user that pypid shall run as.")
+        if logs.heed_twistd(twistd, self.loaded.log.level.value, self.loaded.log.format.value):
+            twistd["logger"] = logs.FOR_TWISTD
+
+
 def makeService(options: Options) -> IService:
     """What twistd starts; ends with a line of advice where it cannot start."""
-    return _daemon_or_exit(options.loaded)
+    return _process(options.loaded)
 
 
-def _daemon_or_exit(config: Config) -> Daemon:
+def _process(config: Config) -> Process:
     from twisted.internet import reactor
 
     try:
-        return make_daemon(config, reactor, dict(os.environ))
+        return Process(make_daemon(config, reactor, dict(os.environ)), reactor, logs.rotate)
     except PypidError as error:
-        raise SystemExit(f"pypid: {error}") from None
+        _cannot_start(error)
+
+
+def _cannot_start(error: PypidError) -> NoReturn:
+    raise SystemExit(f"pypid: {error}") from None
 
 
 def serve(file: Path) -> None:
@@ -262,45 +275,23 @@ def serve(file: Path) -> None:
     from twisted.internet import reactor
 
     config = load_config(file)
-    daemon = _daemon_or_exit(config)
-    globalLogBeginner.beginLoggingTo([_observer(config)])
-    application = Application("pypid")  # type: ignore[no-untyped-call]
-    daemon.setServiceParent(application)  # type: ignore[no-untyped-call]
-    try:
-        startApplication(application, False)  # type: ignore[no-untyped-call]
-    except PypidError as error:
-        raise SystemExit(f"pypid: {error}") from None
+    process = _process(config)
+    _begin_logging(config.log.level.value, config.log.format.value, sys.stdout, redirect=True)
+    process.startService()
+    reactor.addSystemEventTrigger("before", "shutdown", process.stopService)
     reactor.run()
 
 
-def ask(file: Path, method: str, url: str, document: Any) -> Any:
+def ask(file: Path, question: control.Question) -> Any:
     """One request of the operator's to the daemon of this configuration, or to one that is started for it. Raises `Refused`."""
     from twisted.internet import reactor
 
     config = load_config(file)
+    _begin_logging("warn", "text", sys.stderr, redirect=False)
     environ = dict(os.environ)
-    path = control_socket(where(config, environ).state)
-    # made before the reactor runs, as in a start: then nothing has to wait
-    daemon = None if listens(path) else make_daemon(config, reactor, {**environ, "NOTIFY_SOCKET": ""}, only_control=True)
-    answers: list[Any] = []
-    failures: list[PypidError] = []
+    make = partial(make_daemon, config, reactor, environ, only_control=True)
+    return control.ask(reactor, where(config, environ).state, question, make)
 
-    async def main(reactor: Any) -> None:
-        if daemon is not None:
-            daemon.startService()
-        try:
-            answers.append(await Control(reactor, path).call(method, url, document))
-        except PypidError as error:
-            failures.append(error)
-        finally:
-            if daemon is not None:
-                await daemon.stopService()
 
-    try:
-        react(lambda reactor: start(main(reactor)))
-    except SystemExit as ended:
-        if ended.code:
-            raise
-    if failures:
-        raise failures[0]
-    return answers[0]
+def _begin_logging(level: str, form: str, stream: logs.Stream, *, redirect: bool) -> None:
+    globalLogBeginner.beginLoggingTo([logs.observer(level, form, stream)], redirectStandardIO=redirect)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import os
+import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from pwd import getpwuid
 from typing import IO
 
 from attrs import field, frozen
@@ -13,13 +17,15 @@ from pypid.core.choices import Store
 from pypid.core.config import Config
 from pypid.core.errors import CannotStart
 
+LONGEST_SOCKET_PATH = 107
+"""Bytes that the path of a socket may have (``sun_path`` of unix(7), without its NUL)."""
+
 
 def default_state(ini: Path, state_directory: str | None) -> Path:
     """Where state lies when `[server] state` is empty.
 
     systemd's ``$STATE_DIRECTORY`` if there is one; ``var`` beside the folder of ``etc/pypid.ini``; else ``pypid-state`` beside
-    the
-    ini. For the system's own ``/etc`` it is ``/var/lib/pypid``.
+    the ini. For the system's own ``/etc`` it is ``/var/lib/pypid``.
     """
     if state_directory:
         return Path(state_directory.split(":")[0])
@@ -31,9 +37,11 @@ def default_state(ini: Path, state_directory: str | None) -> Path:
 
 @frozen
 class Where:
-    """Folders and files, made absolute."""
+    """Folders and files, made absolute: twistd changes the working directory (``--rundir``)."""
 
+    ini: Path
     state: Path
+    snapshot: Path
     storage: Path | None
     certificate: Path | None
     key: Path | None
@@ -49,7 +57,9 @@ def where(config: Config, environ: Mapping[str, str]) -> Where:
     state = absolute(config.server.state) or default_state(ini, environ.get("STATE_DIRECTORY"))
     storage = absolute(config.storage.path) or state / "packages"
     return Where(
+        ini=ini,
         state=state,
+        snapshot=state / config.cache.snapshot,
         storage=storage if config.storage.backend is Store.FILES else None,
         certificate=absolute(config.server.tls_certificate),
         key=absolute(config.server.tls_key),
@@ -84,14 +94,22 @@ def control_socket(folder: Path) -> Path:
 
 
 def open_state(folder: Path) -> State:
-    """Make the folder if need be, and lock it. Raises `CannotStart`, with advice."""
+    """Make the folder if need be, lock it, and clear away the control socket of a pypid that was killed.
+
+    Raises `CannotStart`, with advice.
+    """
+    if len(os.fsencode(control_socket(folder))) > LONGEST_SOCKET_PATH:
+        raise CannotStart(
+            f"The path of the state folder {folder} is too long for the socket in it: the system allows {LONGEST_SOCKET_PATH} "
+            "bytes for both. Set [server] state to a shorter one."
+        )
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         (folder / "spool").mkdir(mode=0o700, exist_ok=True)
         lock = (folder / "lock").open("a+")
     except OSError as error:
         raise CannotStart(
-            f"The state folder {folder} cannot be used: {error.strerror}. "
+            f"The state folder {folder} cannot be used: {error.strerror}. {_who_may(folder, error)}"
             "Set [server] state to a folder that this user may write."
         ) from None
     try:
@@ -99,7 +117,29 @@ def open_state(folder: Path) -> State:
     except OSError:
         lock.close()
         raise CannotStart(
-            f"Another pypid is running with the state folder {folder}. "
-            "Stop it first, or give this one a [server] state of its own."
+            f"Another pypid is running with the state folder {folder}, or starts or stops just now. "
+            "Wait for its end or stop it, or give this one a [server] state of its own."
         ) from None
-    return State(folder, lock)
+    state = State(folder, lock)
+    # Twisted's lock file names a process by its id, which in a container is the same at every start
+    with suppress(OSError):
+        if stat.S_ISSOCK(state.control_socket.lstat().st_mode):
+            state.control_socket.unlink()
+    return state
+
+
+def owner_of(path: Path) -> str | None:
+    """The name of the user whom a file belongs to, where that can be seen."""
+    try:
+        user = path.stat().st_uid
+    except OSError:
+        return None
+    try:
+        return getpwuid(user).pw_name
+    except KeyError:
+        return str(user)
+
+
+def _who_may(folder: Path, error: OSError) -> str:
+    owner = owner_of(folder) if isinstance(error, PermissionError) else None
+    return "" if owner is None else f"It belongs to the user {owner}: run this as that user. Or: "

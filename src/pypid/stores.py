@@ -4,31 +4,49 @@ from __future__ import annotations
 
 from contextlib import aclosing
 
+from attrs import frozen
+
 from pypid.blobs import files, memory
-from pypid.catalog.shelf import Shelf
+from pypid.catalog.shelf import Manifest, Shelf
 from pypid.core.config import Config
-from pypid.core.errors import CannotStart, Unreadable
+from pypid.core.errors import CannotStart, StorageDown, StorageFull, Unreadable
 from pypid.core.layout import STORAGE_IDENTITY
-from pypid.core.records import StorageIdentity
+from pypid.core.records import FORMAT, StorageIdentity
 from pypid.flow import World
 from pypid.index import truth
 from pypid.ports import Blobs
 from pypid.state import Where
 
 
-async def open_blobs(config: Config, places: Where, world: World) -> Blobs:
+@frozen
+class Opened:
+    """The storage, and its identity; `new` if it had none before."""
+
+    blobs: Blobs
+    identity: str
+    new: bool
+
+
+async def open_storage(config: Config, places: Where, world: World) -> Opened:
     """The storage that is configured. Raises `CannotStart`."""
     if places.storage is None:
-        return await memory.open(memory.MemorySettings(), world)
+        return await _identified(await memory.open(memory.MemorySettings(), world), world)
+    known = _manifest(places)
     # a folder that is gone although a snapshot knows it is a disk that is not mounted: a new one would hide what is ours
-    known = _manifest_identity(config, places) is not None
-    return await files.open(files.FilesSettings(str(places.storage), create=not known), world)
+    create = known is None or _knows_nothing(known)
+    blobs = await files.open(files.FilesSettings(str(places.storage), create=create), world)
+    try:
+        if not create and await _is_empty(blobs):
+            raise CannotStart(
+                f"The storage folder {places.storage} is empty, but the snapshot {places.snapshot} knows files in it. "
+                "Is the disk mounted? If the files are meant to be gone, delete that snapshot and start again."
+            )
+        return await _identified(blobs, world)
+    except (StorageDown, StorageFull) as error:
+        raise CannotStart(f"The storage folder {places.storage} cannot be used: {_cause(error)}") from None
 
 
-async def identity_of(blobs: Blobs, config: Config, places: Where, world: World) -> str:
-    """The storage's identity, written down when it is new. Raises `CannotStart` for an empty one in place of one that is
-    known.
-    """
+async def _identified(blobs: Blobs, world: World) -> Opened:
     try:
         document = await truth.read_document(blobs, StorageIdentity, STORAGE_IDENTITY)
     except Unreadable as error:
@@ -36,28 +54,32 @@ async def identity_of(blobs: Blobs, config: Config, places: Where, world: World)
             f"{error}. Restore the file from a backup, or delete it if nothing else shares this storage."
         ) from None
     if document is not None:
-        return document.identity
-    if _manifest_identity(config, places) is not None and places.storage is not None and await _is_empty(blobs):
-        raise CannotStart(
-            f"The storage folder {places.storage} is empty, but the snapshot below {places.state} knows files in it. "
-            "Is the disk mounted? If the files are meant to be gone, delete "
-            f"{places.state / config.cache.snapshot} and start again."
-        )
+        return Opened(blobs, document.identity, new=False)
     identity = world.random(16).hex()
     await truth.write_document(blobs, STORAGE_IDENTITY, StorageIdentity(identity))
-    return identity
+    return Opened(blobs, identity, new=True)
 
 
 async def _is_empty(blobs: Blobs) -> bool:
+    """Whether nothing is stored: no identity either, which every storage has that pypid has used."""
     async with aclosing(blobs.list()) as listing:
         async for _ in listing:
             return False
     return True
 
 
-def _manifest_identity(config: Config, places: Where) -> str | None:
+def _manifest(places: Where) -> Manifest | None:
     try:
-        manifest = Shelf(str(places.state / config.cache.snapshot)).manifest()
+        return Shelf(str(places.snapshot)).manifest()
     except (Unreadable, OSError):
         return None
-    return None if manifest is None else manifest.identity
+
+
+def _knows_nothing(manifest: Manifest) -> bool:
+    """Whether the index was empty. A snapshot of another format may know anything."""
+    return manifest.format == FORMAT and not manifest.shards
+
+
+def _cause(error: StorageDown | StorageFull) -> str:
+    """What the log would tell, which nobody sees yet."""
+    return str(error.__cause__ or error)

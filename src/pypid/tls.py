@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +28,7 @@ class Certificate:
     minimum: str = "1.2"
     _context: SSL.Context = field(init=False, repr=False)
     _stamp: tuple[int, ...] = field(init=False, default=(), repr=False)
+    _seen: tuple[int, ...] = field(init=False, default=(), repr=False)
     _log = Logger()
 
     def __attrs_post_init__(self) -> None:
@@ -49,13 +51,17 @@ class Certificate:
         return tuple(number for stat in stats for number in (stat.st_mtime_ns, stat.st_ino, stat.st_size))
 
     def reload_if_changed(self) -> None:
-        """Read the files again if they changed; what cannot be used is logged and the old certificate stays in force."""
+        """Read the files again if they changed, and did not change any more since the last look.
+
+        Of a pair, one file is replaced before the other: then we wait for the other.
+        """
         stamp = self.stamp()
-        if stamp and stamp != self._stamp:
+        if stamp and stamp != self._stamp and stamp == self._seen:
             self.reload()
+        self._seen = stamp
 
     def reload(self) -> None:
-        """Read the files again, changed or not."""
+        """Read the files again, changed or not; what cannot be used is logged, and the old certificate stays in force."""
         stamp = self.stamp()
         try:
             self._context = self._load()
@@ -69,8 +75,10 @@ class Certificate:
         context = SSL.Context(SSL.TLS_SERVER_METHOD)
         context.set_min_proto_version(_MINIMUM[self.minimum])
         context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
-        self._use(context.use_certificate_chain_file, self.chain, "tls_certificate")
+        context.set_passwd_cb(lambda *_: b"")  # OpenSSL would ask on the terminal, and wait
+        # The key first: OpenSSL refuses a key that does not fit the certificate in words that say nothing of that.
         self._use(context.use_privatekey_file, self.key, "tls_key")
+        self._use(context.use_certificate_chain_file, self.chain, "tls_certificate")
         try:
             context.check_privatekey()
         except SSL.Error:
@@ -82,7 +90,7 @@ class Certificate:
         try:
             with path.open("rb"):
                 pass
-            load(str(path).encode())
+            load(os.fsencode(path))
         except OSError as error:
             raise CannotStart(f"[server] {name} {path} cannot be read: {error.strerror}.") from None
         except SSL.Error:

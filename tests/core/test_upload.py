@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from base64 import b64encode
 from collections.abc import Mapping
 from hashlib import blake2b, md5, sha256
 
@@ -17,15 +18,18 @@ from pypid.core.model import Digests, Upload
 from pypid.core.names import parse_filename
 from pypid.core.upload import Form, FormAction, action_of, check, distribution_of, served_metadata
 from tests.distributions import egg, egg_filename, metadata, sdist, sdist_filename, wheel, wheel_filename
+from tests.sigstores import PUBLISH, SLSA, statement
 
 WHEEL = wheel_filename()
 ARMOURED = b"-----BEGIN PGP SIGNATURE-----\n\nxyz\n-----END PGP SIGNATURE-----\n"
-ATTESTATION = {
-    "version": 1,
-    "verification_material": {"certificate": "MII=", "transparency_entries": [{"logIndex": "1"}]},
-    "envelope": {"statement": "e30=", "signature": "c2ln"},
-}
 DATA = wheel()
+
+
+def attestation(predicate: str = PUBLISH, filename: str = WHEEL, digest: str = sha256(DATA).hexdigest()) -> dict[str, object]:
+    """An attestation object whose signature is worth nothing."""
+    about = b64encode(json.dumps(statement(filename, digest, predicate)).encode()).decode()
+    material = {"certificate": "MII=", "transparency_entries": [{"logIndex": "1"}]}
+    return {"version": 1, "verification_material": material, "envelope": {"statement": about, "signature": "c2ln"}}
 
 
 def digests(data: bytes) -> Digests:
@@ -76,6 +80,7 @@ class UploadTests(SynchronousTestCase):
         right = digests(DATA)
         upload({"md5_digest": right.md5.upper(), "sha256_digest": f" {right.sha256}\n", "blake2_256_digest": right.blake2b_256})
         upload({"md5_digest": "", "sha256_digest": "UNKNOWN", "blake2_256_digest": "None"})
+        upload({"sha256_digest": right.sha256, "blake2_256_digest": blake2b(DATA).hexdigest()})  # distutils of Python 3.11
         wrong = {"md5_digest": "0" * 32, "sha256_digest": right.md5, "blake2_256_digest": "x"}
         self.refused(wrong, "md5_digest", "sha256_digest", "blake2_256_digest")
 
@@ -132,14 +137,28 @@ class UploadTests(SynchronousTestCase):
         self.assertEqual(len(self.problems({}, signature=b"\x88\x00binary")), 1)
 
     def test_attestations(self) -> None:
-        """Attestation objects come out as they were sent; anything else is refused (C79)."""
-        text = json.dumps([ATTESTATION, {**ATTESTATION, "later": True}], indent=1)
+        """Attestation objects about the file come out as they were sent (C79)."""
+        text = json.dumps([attestation(), {**attestation(SLSA), "later": True}], indent=1)
         came = upload({"attestations": text}).attestations
         self.assertEqual([json.loads(one) for one in came], json.loads(text))
         self.assertEqual(upload({"attestations": "[]"}).attestations, ())
-        bad = ("garbage", "{}", "[1]", "[{}]", "[" * 5000, "\udc80", json.dumps([{**ATTESTATION, "version": 2}]))
-        for one in (*bad, json.dumps([ATTESTATION] * 17)):
-            self.refused({"attestations": one}, "attestations")
+        spelled = attestation(filename="SPAM-1.0.0-py3-none-any.whl")
+        self.assertEqual(len(upload({"attestations": json.dumps([spelled])}).attestations), 1)
+
+    def test_bad_attestations(self) -> None:
+        """What is no attestation object, or not about the file, is refused, in the words of the public index (C79)."""
+        for one in ("garbage", "{}", "[1]", "[{}]", "[" * 5000, "\udc80", json.dumps([{**attestation(), "version": 2}])):
+            self.refused({"attestations": one}, "attestation")
+            error = self.assertRaises(UploadRejected, upload, {"attestations": one})
+            self.assertTrue(str(error).startswith("Invalid attestations supplied during upload: "), str(error))
+        wrong = json.dumps([attestation(), attestation("https://example.com/v1", "eggs-1.0-py3-none-any.whl", "0" * 64)])
+        [problem] = self.problems({"attestations": wrong})
+        for word in ("attestation 2", "'eggs-1.0-py3-none-any.whl'", "0" * 64, "'https://example.com/v1'"):
+            self.assertIn(word, problem)
+        error = self.assertRaises(UploadRejected, upload, {"attestations": wrong, "name": "eggs"})
+        self.assertEqual(len(error.problems), 2)
+        self.assertIn("Invalid attestations supplied during upload: attestation 2", str(error))
+        self.refused({"attestations": ("[]", "[1]")}, "more than once")
 
     def test_served_metadata(self) -> None:
         """METADATA of wheels is served, PKG-INFO of sdists only where the build cannot change what is resolved by it."""

@@ -47,6 +47,7 @@ TABLE: Final[dict[str, Client]] = {
     "hatch": Client("hatch", ("hatch==1.18.2",)),
     "pypi-simple": Client("python", ("pypi-simple==1.8.0",)),  # a library: its Python
     "bandersnatch": Client("bandersnatch", ("bandersnatch==6.8.0",)),
+    "bandersnatch-8": Client("bandersnatch", ("bandersnatch==8.2.0",), ("3.13", "3.12", "3.11")),
     # pip: "pip-9" and so on; each on a Python of its time
     "pip-9-on-2.7": Client("pip", ("pip==9.0.3", "setuptools==44.1.1", "wheel==0.37.1"), ("2.7",)),
     "pip-9-on-3.6": Client("pip", ("pip==9.0.3", "setuptools==59.6.0", "wheel==0.37.1"), ("3.6",)),
@@ -120,19 +121,25 @@ def _made(name: str, wanted: Client, python: Path) -> Path:
     folder = CLIENTS / name
     stamp = folder / "made"
     recipe = "\n".join([str(python), *wanted.requirements])
-    with _locked(name):
+    with locked(name):
         if stamp.is_file() and stamp.read_text() == recipe and (folder / "bin" / wanted.executable).exists():
             return folder
         shutil.rmtree(folder, ignore_errors=True)
-        if not _with_uv(folder, python, wanted.requirements):
-            shutil.rmtree(folder, ignore_errors=True)
-            _with_pip(folder, python, wanted.requirements)
+        environment(folder, python, *wanted.requirements)
         stamp.write_text(recipe)
     return folder
 
 
+def environment(folder: Path, python: Path, *requirements: str) -> None:
+    """A new virtual environment of `python` with `requirements`, as fast as it can be had. Raises `Unavailable`."""
+    if not _with_uv(folder, python, requirements):
+        shutil.rmtree(folder, ignore_errors=True)
+        _with_pip(folder, python, requirements)
+
+
 @contextmanager
-def _locked(name: str) -> Iterator[None]:
+def locked(name: str) -> Iterator[None]:
+    """Only one process at a time; the folder of clients is there."""
     CLIENTS.mkdir(exist_ok=True)
     with (CLIENTS / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # trial -j: two processes may want the same client

@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -91,6 +91,21 @@ def done(
     return ended.stdout
 
 
+def until_answers(url: str, within: float = 30.0, alive: Callable[[], None] = lambda: None) -> bytes:
+    """The body of the first 200 from `url`; before each try `alive` may raise. Raises `AssertionError` when time is up."""
+    deadline = time.monotonic() + within
+    trouble = ""
+    while time.monotonic() < deadline:
+        alive()
+        try:
+            with urllib.request.urlopen(url, timeout=5) as response:
+                return bytes(response.read())
+        except (urllib.error.URLError, OSError) as error:
+            trouble = str(error)
+        time.sleep(0.05)
+    raise AssertionError(f"{url} did not answer within {within} s ({trouble})")
+
+
 @frozen
 class Running:
     """A process in a group of its own, and the file that collects all that it prints."""
@@ -104,23 +119,27 @@ class Running:
 
     def until_answers(self, url: str, within: float = 30.0) -> bytes:
         """The body of the first 200 from `url`. Raises `AssertionError` with the log if the process ends or time is up."""
-        deadline = time.monotonic() + within
-        trouble = ""
-        while time.monotonic() < deadline:
+
+        def alive() -> None:
             if self.process.poll() is not None:
-                raise AssertionError(f"exited with {self.process.returncode} before it answered:\n{self.output()}")
-            try:
-                with urllib.request.urlopen(url, timeout=5) as response:
-                    return bytes(response.read())
-            except (urllib.error.URLError, OSError) as error:
-                trouble = str(error)
-            time.sleep(0.05)
-        raise AssertionError(f"{url} did not answer within {within} s ({trouble}):\n{self.output()}")
+                raise AssertionError(f"exited with {self.process.returncode} before it answered")
+
+        try:
+            return until_answers(url, within, alive)
+        except AssertionError as error:
+            raise AssertionError(f"{error}:\n{self.output()}") from None
 
     def stop(self, sign: signal.Signals = signal.SIGTERM, within: float = 30.0) -> int:
         """Send `sign` to the process alone and wait; its exit status."""
         self.process.send_signal(sign)
         return self.process.wait(within)
+
+    def stop_in_order(self, sign: signal.Signals = signal.SIGTERM, within: float = 30.0) -> None:
+        """Stop it and raise `AssertionError` unless it ended by itself: with 0, or, as twistd does last of all, by `sign`."""
+        status = self.stop(sign, within)
+        said = self.output()
+        if status not in (0, -sign) or "Main loop terminated" not in said or "Traceback" in said:
+            raise AssertionError(f"ended with {status}:\n{said}")
 
 
 @contextmanager

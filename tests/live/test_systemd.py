@@ -64,7 +64,7 @@ class DaemonTests(SynchronousTestCase):
             with running(command, folder / "log", cwd=folder) as daemon:
                 page = daemon.until_answers(f"http://127.0.0.1:{port}/simple/")  # the connection itself starts pypid
                 self.assertIn(b"<html", page.lower())
-                self.assertEqual(daemon.stop(), 0, daemon.output())
+                daemon.stop_in_order()
 
     def test_notification(self) -> None:
         """pypid says READY=1 once it serves, RELOADING=1 and READY=1 on SIGHUP, STOPPING=1 when it is asked to end."""
@@ -82,9 +82,8 @@ class DaemonTests(SynchronousTestCase):
                 daemon.process.send_signal(signal.SIGHUP)
                 self.assertIn("MONOTONIC_USEC=", self.until(manager, "RELOADING=1"))
                 self.until(manager, "READY=1")
-                daemon.process.send_signal(signal.SIGTERM)
+                daemon.stop_in_order()
                 self.until(manager, "STOPPING=1")
-                self.assertEqual(daemon.process.wait(30), 0, daemon.output())
 
     def until(self, manager: socket.socket, wanted: str) -> str:
         """The first message with the line `wanted`; status lines may come before it."""

@@ -292,7 +292,7 @@ class PageTests(WholeCase):
 
     def test_static_sdist(self) -> None:
         """An sdist whose metadata the build cannot change has them served (C26)."""
-        filename, data = self.have_sdist("foo", "4.0", metadata_version="2.2")
+        filename, _ = self.have_sdist("foo", "4.0", metadata_version="2.2")
         file, served = self.pypid.file_on("foo", filename), self.pypid.get(f"/packages/foo/{filename}.metadata")
         self.assertEqual(file["core-metadata"], {"sha256": sha256(served.body).hexdigest()})
         self.assertIn(b"Metadata-Version: 2.2\n", served.body)

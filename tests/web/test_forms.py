@@ -389,7 +389,7 @@ class RefusalTests(SynchronousTestCase):
     def test_urlencoded_is_bounded(self) -> None:
         """So are urlencoded forms."""
         kind = "application/x-www-form-urlencoded"
-        limits = Limits(content=1000, text=50, parts=4)
+        limits = Limits(content=1000, urlencoded=50, parts=4)
         self.assertIsInstance(self.refuses(b"a=" + b"y" * 49, kind, limits), TooLarge)
         self.assertIn("more than 4", str(self.refuses(b"a=1&b=2&c=3&d=4&e=5", kind, limits)))
 

@@ -89,3 +89,20 @@ class ProxyTests(SynchronousTestCase):
             ],
         )
         self.assertEqual(logs, ["198.51.100.1", "192.0.2.1", "-"])
+
+
+class NoHostTests(SynchronousTestCase):
+    """What the router is told where there is no host."""
+
+    def test_unix_socket(self) -> None:
+        """A request of HTTP/1.0 over a unix socket, with no host anywhere, is routed like any other."""
+        seen: list[bytes] = []
+
+        async def look(request: Request) -> bytes:
+            seen.append(request.getRequestHostname())
+            return b""
+
+        wire = Wire(look, peer=UNIXAddress(b""))
+        wire.socket.hostAddr = UNIXAddress(b"/run/pypid.sock")
+        wire.send(b"GET /health HTTP/1.0\r\n\r\n")
+        self.assertEqual(seen, [b"localhost"])

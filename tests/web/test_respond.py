@@ -17,7 +17,7 @@ from twisted.web.http import Request
 from pypid.core.errors import Missing, StorageDown
 from pypid.core.model import File, Page, Span
 from pypid.core.names import ProjectName
-from pypid.flow import BytesBody, at_once
+from pypid.flow import PIECE, BytesBody, at_once
 from pypid.web.finished import AT_ONCE, FinishedPage, gzipped
 from pypid.web.heads import TEXT, Download
 from pypid.web.pour import PATIENCE, WrongLength
@@ -303,12 +303,55 @@ class PageTests(SynchronousTestCase):
         self.assertEqual((got["etag"], got["cache-control"], got["vary"]), ('"abc"', "no-cache", "Accept, Accept-Encoding"))
         self.assertEqual((got["x-pypi-last-serial"], got["access-control-allow-origin"]), ("7", "*"))
 
+    def test_no_script(self) -> None:
+        """A page for people runs no script, whatever gets into it, and no other page may frame it."""
+        for encoding in ({}, GZIP):
+            policy = page(LONG, headers=encoding)["content-security-policy"] or ""
+            self.assertIn("default-src 'none'", policy)
+            self.assertIn("frame-ancestors 'none'", policy)
+        self.assertIsNone(page(Page(b"{}", "application/json", '"abc"'))["content-security-policy"])
+
     def test_gzip(self) -> None:
         """A page is gzipped for who takes it, with a tag of its own; a small one is not (C102)."""
         got = page(LONG, headers=GZIP)
         self.assertEqual((got["content-encoding"], got["etag"], gzip.decompress(got.body)), ("gzip", '"abc-gzip"', LONG.body))
         got = page(SHORT, headers=GZIP)
         self.assertEqual((got["content-encoding"], got["etag"], got.body), (None, '"abc"', SHORT.body))
+
+    def test_large_page(self) -> None:
+        """A large page goes at the pace of the client, and pipelined requests wait for it: unread pages do not pile up."""
+        large = FinishedPage(Page(bytes(range(256)) * 20_000, "text/html", '"abc"'), at_once)
+        talk = Talk(lambda request: send_page(request, large))
+        real_write = talk.transport.write
+
+        def write(data: bytes) -> None:
+            real_write(data)
+            talk.transport.producer.pauseProducing()
+
+        talk.transport.write = write
+        for _ in range(20):
+            talk.send("GET /simple/")
+        self.assertLess(len(talk.transport.value()), 2 * PIECE)
+        for _ in range(100):
+            talk.transport.producer.resumeProducing()
+            if talk.results:
+                break
+        first = talk.transport.value()[: talk.transport.value().find(b"HTTP/1.1", 10)] or talk.transport.value()
+        self.assertIn(large.page.body, first)
+        talk.lose()
+        self.assertEqual(talk.clock.getDelayedCalls(), [])
+
+    def test_page_for_nobody(self) -> None:
+        """A client that goes away while the page is gzipped gets nothing, and nothing fails."""
+        gate: Deferred[None] = Deferred()
+        large = FinishedPage(
+            Page(b"x" * 1_000_000, "text/html", '"abc"'), lambda call, *args: gate.addCallback(lambda _: call(*args))
+        )
+        talk = Talk(lambda request: send_page(request, large))
+        talk.send("GET /simple/", GZIP)
+        talk.lose()
+        gate.callback(None)
+        self.assertTrue(talk.results[0].check(CancelledError), talk.results)
 
     def test_not_modified(self) -> None:
         """A tag is good for the encoding that it was given for, and 304 repeats what caches need (C15)."""

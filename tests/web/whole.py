@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.access.config import ConfigAccess, Settings
+from pypid.attesting import Attesting
 from pypid.blobs.keys import pieces
 from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.memory import MemoryCatalog
@@ -194,22 +195,24 @@ class Pypid:
         spool: Path,
         *,
         rules: Rules = RULES,
+        blobs: Fragile | None = None,
         capacity: int | None = None,
         public_url: str | None = None,
         max_upload: int = 64 << 20,
         storage_folder: Path | None = None,
+        trusted_root: Path | None = None,
     ) -> None:
         sweep(spool)
         self.clock = Clock()
         self.clock.advance(1.5)
         self.world = world(self.clock)
-        self.blobs = Fragile(self.world.now, capacity)
+        self.blobs = Fragile(self.world.now, capacity) if blobs is None else blobs
         self.catalog = MemoryCatalog()
         self.index = Index(self.blobs, self.catalog, Nothing(), Policy(offline=True), self.world)
         people = Settings(users=cheap_hashes(), state=spool, admins=frozenset({"ada"}))
         self.access = ConfigAccess(people, self.world)
         settings = FaceSettings(spool=spool, max_upload=max_upload, public_url=public_url, storage_folder=storage_folder)
-        self.face = Face(self.index, self.access, rules, self.world, settings)
+        self.face = Face(self.index, self.access, rules, self.world, settings, Attesting(trusted_root))
         self.log: list[str] = []
         """The access log's lines."""
         lines = AccessLog(lambda: self.world.now(), self.clock.seconds)

@@ -31,9 +31,10 @@ _STATUS = {status.value: status for status in Status}
 
 @frozen
 class Ignored:
-    """Why there is nothing to load; `reason` follows "the snapshot is ignored: "."""
+    """Why there is nothing to load; `reason` follows "the snapshot is ignored: ". `usual`: nothing is wrong."""
 
     reason: str
+    usual: bool = False
 
 
 class Snapshot:
@@ -54,11 +55,13 @@ class Snapshot:
         """Fill the (still empty) catalog from the folder; where that cannot be, the log says why."""
         found = await self._blocking(_load, self._shelf, self._identity)
         if isinstance(found, Ignored):
-            self._log.warn("The snapshot is ignored: {reason} The storage is read instead.", reason=found.reason)
+            say = self._log.info if found.usual else self._log.warn
+            say("The snapshot is ignored: {reason} The storage is read instead.", reason=found.reason)
             return found
         loaded, manifest = found
         self._catalog.fill(loaded)
-        self._written = Moment(loaded.serial, self._catalog.moment(None).versions, {})
+        moment = self._catalog.moment(None)  # its serial may be ahead of the snapshot's, which is nothing to write down
+        self._written = Moment(moment.serial, moment.versions, {})
         self._shards = manifest.by_number()
         return loaded
 
@@ -102,7 +105,7 @@ def _load(shelf: Shelf, identity: str) -> tuple[Loaded, Manifest] | Ignored:
     try:
         manifest = shelf.manifest()
         if manifest is None:
-            return Ignored("there is none yet.")
+            return Ignored("there is none yet.", usual=True)
         if manifest.format != FORMAT:
             return Ignored(f"it has format {manifest.format}, and this version of pypid reads format {FORMAT}.")
         if manifest.identity != identity:

@@ -10,6 +10,9 @@ from collections.abc import Sequence
 
 from attrs import define
 
+INVALID_ATTESTATIONS = "Invalid attestations supplied during upload: "
+"""How the public index begins what it says of attestations that it refuses."""
+
 
 @define
 class PypidError(Exception):
@@ -154,6 +157,14 @@ class UploadRejected(PypidError):
 
 
 @define
+class AttestationsRejected(UploadRejected):
+    """The attestations of an upload (PEP 740) cannot be accepted, and nothing else is wrong with it."""
+
+    def text(self) -> str:
+        return INVALID_ATTESTATIONS + "\n".join(self.problems)
+
+
+@define
 class AlreadyExists(PypidError):
     """Another file of this name, with other bytes, is published. Clients look for the first three words."""
 
@@ -213,6 +224,14 @@ class Forbidden(PypidError):
         where = f" in the project {self.project!r}" if self.project else ""
         advice = "Ask an administrator for the right ([access] in the configuration)."
         return f"The user {self.user!r} may not {self.action}{where}. {advice}"
+
+
+@define
+class OtherSite(PypidError):
+    """A browser sent this for a page of another site, perhaps with the password that it remembers: HTTP 403."""
+
+    def text(self) -> str:
+        return "A page of another site asked your browser to change something here (see the Origin header): that is not done."
 
 
 @define

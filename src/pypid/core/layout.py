@@ -9,9 +9,11 @@ Beside the artifact ``<project>/<filename>`` lie small objects whose suffixes no
     <project>/<filename>.deleted.json    a tombstone: the name was used
     <project>/<filename>.asc             a PGP signature
     <project>/<filename>.provenance.json provenance (PEP 740)
-    <project>/<filename>.at-<hex>        the bytes of an overwrite (the record names its key)
+    <project>/<filename>.at-<hex>        the bytes of an overwrite (the record names its key); what belongs to these
+                                         bytes (metadata, signature, provenance) lies beside them: .at-<hex>.metadata
     <project>/project.json               project status; a project with this alone is ours and empty
     .pypid/...                           what belongs to the storage as a whole
+    .pypid/set-aside/<project>/<hex>/<filename>   bytes that lay where a publish had to write (see decision 0002)
 
 No project's name begins with a dot, so ``.pypid`` cannot be one.
 """
@@ -20,6 +22,7 @@ from __future__ import annotations
 
 import re
 from enum import Enum
+from functools import lru_cache
 
 from attrs import frozen
 
@@ -27,7 +30,9 @@ from pypid.core.errors import BadFilename, BadName
 from pypid.core.model import File
 from pypid.core.names import ProjectName, parse_filename, project_name
 
-STORAGE_IDENTITY = ".pypid/storage.json"
+OURS_AS_A_WHOLE = ".pypid/"
+STORAGE_IDENTITY = f"{OURS_AS_A_WHOLE}storage.json"
+SET_ASIDE = f"{OURS_AS_A_WHOLE}set-aside/"
 
 
 class Kind(Enum):
@@ -45,7 +50,7 @@ class Kind(Enum):
 
 
 _SUFFIXED = (Kind.RECORD, Kind.YANKED, Kind.DELETED, Kind.PROVENANCE, Kind.METADATA, Kind.SIGNATURE)
-_OVERWRITE = re.compile(r"(?P<filename>.+)\.at-[0-9a-f]{16}(?P<metadata>\.metadata)?\Z")
+_OVERWRITE = re.compile(r"(?P<filename>.+)\.at-[0-9a-f]{16}(?P<beside>\.metadata|\.asc|\.provenance\.json)?\Z")
 
 
 @frozen
@@ -69,10 +74,20 @@ def overwrite_key(project: ProjectName, filename: str, sha256: str) -> str:
     return f"{project}/{filename}{Kind.OVERWRITE.value}{sha256[:16]}"
 
 
-def metadata_key(file: File) -> str:
-    """Where the file's core metadata lies: beside the very bytes that it belongs to."""
+def beside_key(file: File, kind: Kind) -> str:
+    """Where the metadata, signature or provenance of the file lies: beside the very bytes that it belongs to."""
     beside = file.key if file.key is not None and _OVERWRITE.match(file.key) else key(file.project, file.filename)
-    return beside + Kind.METADATA.value
+    return beside + kind.value
+
+
+def metadata_key(file: File) -> str:
+    """Where the file's core metadata lies; see `beside_key`."""
+    return beside_key(file, Kind.METADATA)
+
+
+def aside_key(project: ProjectName, filename: str, sha256: str) -> str:
+    """Where bytes are kept that had no record and lay where a publish has to write."""
+    return f"{SET_ASIDE}{project}/{sha256[:16]}/{filename}"
 
 
 def folder(project: ProjectName) -> str:
@@ -92,11 +107,17 @@ def place(key: str) -> Place | None:
         if rest == Kind.PROJECT.value:
             return Place(project, "", Kind.PROJECT)
         filename, kind = _split(rest)
-        if parse_filename(filename).project != project:
+        if _project_of(filename) != project:
             return None
     except (BadName, BadFilename):
         return None
     return Place(project, filename, kind)
+
+
+@lru_cache(maxsize=64)
+def _project_of(filename: str) -> ProjectName:
+    """The project that the file name tells; raises `BadFilename`. In a listing, what belongs to one file lies together."""
+    return parse_filename(filename).project
 
 
 def _split(rest: str) -> tuple[str, Kind]:

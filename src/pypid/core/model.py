@@ -202,4 +202,6 @@ class Upload:
     signature: bytes | None = field(default=None, repr=False)
     """A PGP signature, served as ``<file>.asc``."""
     attestations: tuple[bytes, ...] = field(default=(), repr=False)
-    """PEP 740 attestation objects, as JSON, checked."""
+    """PEP 740 attestation objects, the exact JSON that came: they are about this file; who signed them is not known yet."""
+    provenance: bytes | None = field(default=None, repr=False)
+    """The provenance object to serve, made of attestations whose signatures were verified (`pypid.attesting`)."""

@@ -28,7 +28,7 @@ LONGEST_FILENAME = 220
 _VALID = re.compile(r"([A-Z0-9]|[A-Z0-9][A-Z0-9._-]*[A-Z0-9])\Z", re.IGNORECASE | re.ASCII)
 _RUNS = re.compile(r"[-_.]+")
 _FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!~-]*\Z")
-_EGG = re.compile(r"(?P<name>[^-]+)-(?P<version>[^-]+)(-py(?P<python>\d+(\.\d+)?))?(-[^-]+)?\.egg\Z")
+_EGG = re.compile(r"(?P<name>[^-]+)-(?P<version>[^-]+)(-py(?P<python>\d+(\.\d+)?))?(-.+)?\.egg\Z")
 
 
 @lru_cache(maxsize=8192)
@@ -131,11 +131,20 @@ def _parsed(version: str) -> Version:
     return Version(version)
 
 
+def version_of(text: str) -> Version:
+    """The version that `text` spells; raises `ValueError`. No longer than a file name, so that nobody can make us read digits
+    without end (Python itself refuses more than 4,300 of them, by another exception than `InvalidVersion`).
+    """
+    if len(text) > LONGEST_FILENAME:
+        raise InvalidVersion(f"Invalid version: {text[:40]!r}...")
+    return _parsed(text)
+
+
 def version_key(version: str) -> tuple[int, Any]:
     """A sort key for versions: those that PEP 440 does not know come first, by their text."""
     try:
-        return (1, _parsed(version))
-    except InvalidVersion:
+        return (1, version_of(version))
+    except ValueError:
         return (0, version)
 
 
@@ -147,6 +156,6 @@ def same_version(one: str, other: str) -> bool:
 def is_prerelease(version: str) -> bool:
     """Whether `version` is a pre- or development release; what PEP 440 does not know counts as one."""
     try:
-        return _parsed(version).is_prerelease
-    except InvalidVersion:
+        return version_of(version).is_prerelease
+    except ValueError:
         return True

@@ -7,20 +7,23 @@ names its client). The metadata inside the file is the truth; the form is compar
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import Enum
 
 from attrs import field, frozen
 
 from pypid.core.archive import Inside
-from pypid.core.attestations import read_attestations
+from pypid.core.attestations import About, Attestations, read_attestations
 from pypid.core.coremetadata import CoreMetadata, python_specifier, read_metadata, summary_line
-from pypid.core.errors import BadFilename, BadName, UploadRejected, shortened
+from pypid.core.errors import INVALID_ATTESTATIONS, AttestationsRejected, BadFilename, BadName, UploadRejected, shortened
 from pypid.core.model import Digests, Upload
 from pypid.core.names import Distribution, Packagetype, parse_filename, project_name, same_version
 
 _SAYS_NOTHING = ("", "UNKNOWN", "None")
 """What distutils (``UNKNOWN``, later ``None``) and pdm (empty) send for fields that they do not have."""
+_BLAKE2_512 = re.compile(r"[0-9A-Fa-f]{128}\Z")
+"""What distutils of Python 3.8 to 3.11 sends as ``blake2_256_digest``; MD5 and SHA-256 come with it, and are compared."""
 _RESOLVED_BY = frozenset({"name", "version", "requires-dist", "requires-python", "provides-extra"})
 """The fields that an installer resolves dependencies by."""
 _ARMOUR = b"-----BEGIN PGP SIGNATURE-----"
@@ -81,9 +84,12 @@ def distribution_of(form: Form) -> Distribution:
         distribution = parse_filename(form.filename)
     except BadFilename as error:
         raise UploadRejected((str(error),), form.filename) from None
+    attested = _attestations(form, distribution).problems
     problems = _form_problems(form, distribution)
     if problems:
-        raise UploadRejected(problems, form.filename)
+        raise UploadRejected((*problems, *(INVALID_ATTESTATIONS + problem for problem in attested)), form.filename)
+    if attested:
+        raise AttestationsRejected(attested, form.filename)
     return distribution
 
 
@@ -93,7 +99,9 @@ def check(form: Form, distribution: Distribution, inside: Inside) -> Upload:
     `distribution` comes from `distribution_of`, `inside` from `archive.inspect` of the content.
     """
     metadata = CoreMetadata() if inside.metadata is None else read_metadata(inside.metadata)
-    problems = [*_form_problems(form, distribution), *inside.problems]
+    attestations = _attestations(form, distribution)
+    problems = [*_form_problems(form, distribution), *(INVALID_ATTESTATIONS + problem for problem in attestations.problems)]
+    problems += inside.problems
     problems += [*metadata.problems, *contradictions(distribution, metadata)]
     requires_python = metadata.requires_python or _fallback_requires_python(form, distribution, problems)
     if inside.metadata is None and not problems:
@@ -108,7 +116,7 @@ def check(form: Form, distribution: Distribution, inside: Inside) -> Upload:
         requires_python=requires_python,
         summary=metadata.summary or summary_line(form.value("summary")),
         signature=_signature(form),
-        attestations=read_attestations(form.value("attestations")).objects,
+        attestations=attestations.objects,
     )
 
 
@@ -149,7 +157,6 @@ def served_metadata(distribution: Distribution, metadata: bytes | None) -> bytes
 def _form_problems(form: Form, distribution: Distribution) -> list[str]:
     problems = [*_protocol_problems(form), *_digest_problems(form), *_type_problems(form, distribution)]
     problems += _name_problems(form, distribution)
-    problems += read_attestations(form.value("attestations")).problems
     signature = _signature(form)
     if signature is not None and not signature.lstrip().startswith(_ARMOUR):
         problems.append("gpg_signature is not an ASCII-armoured PGP signature: sign with gpg --detach-sign --armor.")
@@ -171,7 +178,7 @@ def _digest_problems(form: Form) -> list[str]:
         f"{name} of the form is {shortened(said)!r}, but the content that came has {true}: upload it again."
         for name, true in ours.items()
         for said in form.values(name)
-        if said.lower() != true
+        if said.lower() != true and not (name == "blake2_256_digest" and _BLAKE2_512.match(said))
     ]
 
 
@@ -206,6 +213,11 @@ def _name_problems(form: Form, distribution: Distribution) -> list[str]:
         if not same_version(said, distribution.version)
     ]
     return problems
+
+
+def _attestations(form: Form, distribution: Distribution) -> Attestations:
+    sha256 = "" if form.content_digests is None else form.content_digests.sha256
+    return read_attestations(form.values("attestations"), About(distribution.filename, sha256))
 
 
 def _signature(form: Form) -> bytes | None:

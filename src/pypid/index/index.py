@@ -6,16 +6,18 @@ from collections.abc import Iterable, Sequence
 
 from attrs import define, field
 
-from pypid.core.errors import Missing, NoSuchFile, NoSuchProject, NotYetKnown, StorageDown
-from pypid.core.layout import Kind, key, metadata_key
+from pypid.core.errors import Busy, Missing, NoSuchFile, NoSuchProject, NotYetKnown, PypidError, StorageDown, Unreadable
+from pypid.core.layout import Kind, beside_key, metadata_key
 from pypid.core.model import File, Presence, Project, Span, Status, Summary, Upload
 from pypid.core.names import ProjectName
 from pypid.core.policy import Policy, asks_upstream, delivery, is_listed, view
 from pypid.flow import World
 from pypid.index import truth
 from pypid.index.adopting import Adopted, Adopter
+from pypid.index.checking import Checked, Checker
 from pypid.index.managing import Manager, files_of_release
 from pypid.index.parts import Parts
+from pypid.index.progress import Tell
 from pypid.index.publishing import BodyAnew, Outcome, Publisher
 from pypid.index.reconciling import Reconciled, Reconciler
 from pypid.ports import Blobs, Body, Catalog, Upstream
@@ -34,10 +36,12 @@ class Index:
     upstream: Upstream
     policy: Policy
     world: World
+    shared: bool = False
+    """Whether other processes write to the same storage."""
     parts: Parts = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self.parts = Parts(self.blobs, self.catalog, self.policy, self.world)
+        self.parts = Parts(self.blobs, self.catalog, self.policy, self.world, self.shared)
 
     # --- looking ------------------------------------------------------------------------------------------
 
@@ -74,15 +78,28 @@ class Index:
         return file
 
     async def open(self, file: File, span: Span | None = None) -> Body:
-        """The bytes of a visible file. Raises `StorageDown` if the storage has lost them."""
+        """The bytes of a visible file. Raises `StorageDown` if the storage has lost them, `NoSuchFile` if the file was deleted
+        since it was looked up, `Busy` if it was overwritten.
+        """
         where = delivery(self.policy, file).file.key
         assert where is not None  # a file of ours always has a key
         try:
             return await self.blobs.read(where, span)
         except Missing:
-            # on the disk it is gone, in the catalog it is not: say so, and look what else is gone
-            await self.parts.look(file.project)
-            raise StorageDown(f"the bytes of {file.filename!r} are missing.") from None
+            raise await self._gone(file) from None
+
+    async def _gone(self, file: File) -> PypidError:
+        """Why the bytes of a file that was visible a moment ago are not there; the catalog learns what else is gone."""
+        await self.parts.look(file.project)
+        try:
+            recorded = await truth.read_record(self.blobs, file.project, file.filename)
+        except Unreadable:
+            recorded = file
+        if recorded is None:
+            return NoSuchFile(file.filename)
+        if recorded.key != file.key:
+            return Busy(f"{file.filename!r} was just replaced.", 1)
+        return StorageDown(f"the bytes of {file.filename!r} are missing.")
 
     async def metadata(self, file: File) -> bytes:
         """The core metadata of a visible file (PEP 658). Raises `NoSuchFile` where it has none."""
@@ -90,12 +107,11 @@ class Index:
 
     async def signature(self, file: File) -> bytes:
         """The PGP signature of a visible file. Raises `NoSuchFile` where it has none."""
-        return await self._beside(file, key(file.project, file.filename, Kind.SIGNATURE) if file.signed else None, ".asc")
+        return await self._beside(file, beside_key(file, Kind.SIGNATURE) if file.signed else None, ".asc")
 
     async def provenance(self, file: File) -> bytes:
         """The provenance object of a visible file (PEP 740). Raises `NoSuchFile` where it has none."""
-        where = key(file.project, file.filename, Kind.PROVENANCE) if file.attested else None
-        return await self._beside(file, where, ".provenance")
+        return await self._beside(file, beside_key(file, Kind.PROVENANCE) if file.attested else None, ".provenance")
 
     async def _beside(self, file: File, where: str | None, what: str) -> bytes:
         data = None if where is None else await truth.read_bytes(self.blobs, where)
@@ -143,14 +159,20 @@ class Index:
         """Compare the catalog with the storage."""
         return await Reconciler(self.parts).reconcile()
 
-    async def rebuild(self, by: str, project: ProjectName | None = None) -> tuple[Reconciled, Sequence[Adopted]]:
-        """Compare everything, or one project, and make files without a record ours."""
-        reconciler = Reconciler(self.parts)
+    async def rebuild(
+        self, by: str, project: ProjectName | None = None, *, tell: Tell | None = None
+    ) -> tuple[Reconciled, Sequence[Adopted]]:
+        """Compare everything, or one project, and make files without a record ours; `tell` hears how far it is."""
+        reconciler = Reconciler(self.parts, tell)
         found = await (reconciler.reconcile() if project is None else reconciler.reconcile_project(project))
-        return found, await Adopter(self.parts).adopt(found.strays, by)
+        return found, await Adopter(self.parts, tell).adopt(found.strays, by)
 
-    async def adopt(self, prefix: str, by: str) -> tuple[Reconciled, Sequence[Adopted]]:
+    async def adopt(self, prefix: str, by: str, *, tell: Tell | None = None) -> tuple[Reconciled, Sequence[Adopted]]:
         """Make the distributions without a record below `prefix` (empty, or ending in a slash) ours, where they lie."""
-        found = await Reconciler(self.parts).reconcile()
+        found = await Reconciler(self.parts, tell).reconcile()
         strays = [blob for blob in found.strays if blob.key.startswith(prefix)]
-        return found, await Adopter(self.parts).adopt(strays, by)
+        return found, await Adopter(self.parts, tell).adopt(strays, by)
+
+    async def check(self, *, sweep: bool = False, hashes: bool = False, tell: Tell | None = None) -> Checked:
+        """Look for what is wrong in the storage; see `Checker.check`."""
+        return await Checker(self.parts, tell).check(sweep=sweep, hashes=hashes)

@@ -5,13 +5,13 @@ The storage is changed first, under the project's lock, then the catalog: views 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 
 from attrs import evolve, frozen
 
-from pypid.core.errors import BadRequest, NoSuchFile
-from pypid.core.layout import Kind, folder, key, metadata_key, place
+from pypid.core.errors import BadRequest, NoSuchFile, StorageDown, StorageFull, Unreadable
+from pypid.core.layout import Kind, beside_key, folder, key, place
 from pypid.core.model import File, Project, Status
 from pypid.core.names import ProjectName, same_version
 from pypid.core.records import Deleted, ProjectStatus, Yanked
@@ -21,6 +21,8 @@ from pypid.index.parts import Parts, with_files, without_files
 
 LONGEST_REASON = 1000
 """Characters that a reason (of a yank, of a status) may have."""
+_WITNESSES = (Kind.DELETED, Kind.PROJECT, Kind.YANKED)
+"""What keeps the name of a project without files."""
 
 
 @frozen
@@ -35,8 +37,7 @@ class Manager:
         return await shielded(self._yank(name, frozenset(filenames), reason))
 
     async def _yank(self, name: ProjectName, filenames: frozenset[str], reason: str) -> Project:
-        await self.parts.known(name)
-        async with self.parts.locks.hold(name):
+        async with self._changing(name):
             files = _chosen(await self.parts.held(name), filenames)
             for file in files:
                 await truth.write_document(self.parts.blobs, key(name, file.filename, Kind.YANKED), Yanked(reason))
@@ -47,8 +48,7 @@ class Manager:
         return await shielded(self._unyank(name, frozenset(filenames)))
 
     async def _unyank(self, name: ProjectName, filenames: frozenset[str]) -> Project:
-        await self.parts.known(name)
-        async with self.parts.locks.hold(name):
+        async with self._changing(name):
             files = _chosen(await self.parts.held(name), filenames)
             for file in files:
                 await self.parts.blobs.delete(key(name, file.filename, Kind.YANKED))
@@ -60,8 +60,7 @@ class Manager:
         return await shielded(self._set_status(name, status, reason))
 
     async def _set_status(self, name: ProjectName, status: Status, reason: str) -> Project:
-        await self.parts.known(name)
-        async with self.parts.locks.hold(name):
+        async with self._changing(name):
             await truth.write_document(self.parts.blobs, key(name, "", Kind.PROJECT), ProjectStatus(status, reason))
             return await self.parts.amend(name, lambda p: evolve(p, status=status, status_reason=reason))
 
@@ -70,22 +69,32 @@ class Manager:
         return await shielded(self._delete(name, frozenset(filenames), by))
 
     async def _delete(self, name: ProjectName, filenames: frozenset[str], by: str) -> Project:
-        await self.parts.known(name)
-        async with self.parts.locks.hold(name):
-            files = _chosen(await self.parts.held(name), filenames)
+        async with AsyncExitStack() as held:
+            # a publish of one of these names must not put its bytes where ours are being removed
+            for filename in sorted(filenames):
+                await held.enter_async_context(self.parts.places.hold(f"{name}/{filename}"))
+            await held.enter_async_context(self._changing(name))
+            files = [await self._current(file) for file in _chosen(await self.parts.held(name), filenames)]
             for file in files:
                 tombstone = Deleted(sha256=file.sha256 or "", deleted=self.parts.world.now(), by=by)
                 await truth.write_document(self.parts.blobs, key(name, file.filename, Kind.DELETED), tombstone)
                 await self.parts.blobs.delete(key(name, file.filename, Kind.RECORD))
-            held = await self.parts.amend(name, lambda p: without_files(p, filenames))
+            project = await self.parts.amend(name, lambda p: without_files(p, filenames))
             for file in files:
                 await self._remove_bytes(file)
-            return held
+            return project
+
+    async def _current(self, file: File) -> File:
+        """The file as its record has it: the catalog may lag behind an overwrite."""
+        try:
+            return await truth.read_record(self.parts.blobs, file.project, file.filename) or file
+        except Unreadable:
+            return file
 
     async def _remove_bytes(self, file: File) -> None:
-        for kind in (Kind.YANKED, Kind.SIGNATURE, Kind.PROVENANCE):
-            await self.parts.blobs.delete(key(file.project, file.filename, kind))
-        await self.parts.blobs.delete(metadata_key(file))
+        await self.parts.blobs.delete(key(file.project, file.filename, Kind.YANKED))
+        for kind in (Kind.SIGNATURE, Kind.PROVENANCE, Kind.METADATA):
+            await self.parts.blobs.delete(beside_key(file, kind))
         if file.key is not None:
             await self.parts.blobs.delete(file.key)
 
@@ -104,22 +113,27 @@ class Manager:
         await shielded(self._release_name(name))
 
     async def _release_name(self, name: ProjectName) -> None:
-        await self.parts.known(name)
-        async with self.parts.locks.hold(name):
-            found = await truth.read_project(self.parts.blobs, name)
-            if found.project is not None and found.project.files:
-                raise BadRequest(f"The project {name!r} still has files: delete it first, then release its name.")
+        async with self._changing(name):
             async with aclosing(self.parts.blobs.list(folder(name))) as listing:
-                witnesses = [blob.key async for blob in listing if _witnesses(blob.key)]
-            for where in witnesses:
-                await self.parts.blobs.delete(where)
+                placed = [(blob.key, place(blob.key)) async for blob in listing]
+            # records, also those that cannot be read: a file of theirs may come back from a backup
+            if any(meaning is not None and meaning.kind is Kind.RECORD for _, meaning in placed):
+                raise BadRequest(f"The project {name!r} still has files: delete it first, then release its name.")
+            for where, meaning in placed:
+                if meaning is not None and meaning.kind in _WITNESSES:
+                    await self.parts.blobs.delete(where)
             await self.parts.catalog.edit(name, lambda _: None)
 
-
-def _witnesses(where: str) -> bool:
-    """Whether the key makes a project without files ours."""
-    meaning = place(where)
-    return meaning is not None and meaning.kind in (Kind.DELETED, Kind.PROJECT, Kind.YANKED)
+    @asynccontextmanager
+    async def _changing(self, name: ProjectName) -> AsyncIterator[None]:
+        """Hold the lock of a project of ours. Raises `NoSuchProject`; a change that breaks off leaves no lie in the catalog."""
+        await self.parts.known(name)
+        try:
+            async with self.parts.locks.hold(name):
+                yield
+        except (StorageDown, StorageFull):
+            await self.parts.settle(name)
+            raise
 
 
 def files_of_release(project: Project, version: str) -> frozenset[str]:

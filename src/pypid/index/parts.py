@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
-from attrs import evolve, field, frozen
+from attrs import define, evolve, field, frozen
+from twisted.logger import Logger
 
-from pypid.core.errors import NoSuchProject, NotYetKnown
-from pypid.core.model import File, Presence, Project, in_order
+from pypid.core.errors import NoSuchProject, NotYetKnown, PypidError, StorageDown
+from pypid.core.model import Digests, File, Presence, Project, in_order
 from pypid.core.names import ProjectName
 from pypid.core.policy import Policy
-from pypid.flow import Flights, Locks, World
+from pypid.flow import Flights, Hashes, Locks, World
 from pypid.index import truth
 from pypid.ports import Blobs, Catalog
+
+_log = Logger()
+
+LONGEST_TURN = 0.005
+"""Seconds that a job may keep the reactor's thread to itself."""
 
 
 @frozen
@@ -26,6 +33,8 @@ class Parts:
     shared: bool = False
     locks: Locks[str] = field(factory=Locks, init=False, repr=False)
     """Held by name of a project while its documents and its catalog entry change together."""
+    places: Locks[str] = field(factory=Locks, init=False, repr=False)
+    """Held by ``<project>/<filename>`` while the bytes of a file come or go; taken before the project's lock, never after."""
     flights: Flights[ProjectName, Project | Presence] = field(factory=Flights, init=False, repr=False)
 
     async def ours(self, name: ProjectName) -> Project | Presence:
@@ -45,6 +54,11 @@ class Parts:
             found = await truth.read_project(self.blobs, name)
             held = await self.catalog.edit(name, lambda _: found.project, mark=found.mark)
         return Presence.ABSENT if held is None else held
+
+    async def settle(self, name: ProjectName) -> None:
+        """Bring the catalog in step after a change that broke off half-way; where even that fails, a comparison will."""
+        with suppress(PypidError):
+            await self.look(name)
 
     async def known(self, name: ProjectName) -> Project:
         """The project of ours; raises `NoSuchProject`."""
@@ -68,6 +82,42 @@ class Parts:
         held = await self.catalog.edit(name, lambda project: change(project or Project(name=name)))
         assert held is not None  # `change` makes a project
         return held
+
+
+async def digests_of(parts: Parts, where: str) -> Digests:
+    """The hashes of the bytes under a key. Raises `Missing`, `StorageDown`."""
+    body = await parts.blobs.read(where)
+    hashes = Hashes()
+    try:
+        async for piece in body:
+            await parts.world.blocking(hashes.update, piece)
+    except (EOFError, OSError) as error:
+        _log.error("Reading {key} failed: {error}", key=where, error=error)
+        raise StorageDown("a file in it cannot be read.") from error
+    finally:
+        await body.aclose()
+    return hashes.digests()
+
+
+@define
+class Pace:
+    """Lets others have their turn while a long job runs on the reactor's thread."""
+
+    world: World
+    _since: float = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._since = self.world.clock.seconds()
+
+    async def keep(self) -> None:
+        """Call this often: costs nothing, and pauses where `LONGEST_TURN` is over."""
+        if self.world.clock.seconds() - self._since > LONGEST_TURN:
+            await self.world.blocking(_nothing)  # a thread and back: whoever waited meanwhile comes first
+            self._since = self.world.clock.seconds()
+
+
+def _nothing() -> None:
+    """What a pause does."""
 
 
 def with_files(project: Project, *files: File) -> Project:

@@ -5,22 +5,22 @@ A crash between any two steps leaves at worst blobs that no record names, which 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Set
+from contextlib import suppress
 from datetime import datetime, timedelta
 from enum import Enum
 
-import msgspec
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.logger import Logger
 
-from pypid.core.errors import AlreadyExists, Busy, Exists, Missing, NameUsedUp, PypidError
-from pypid.core.layout import Kind, key, metadata_key, overwrite_key
-from pypid.core.model import File, Presence, Project, Upload
+from pypid.core.errors import AlreadyExists, Busy, Exists, Missing, NameUsedUp, PypidError, StorageDown, Unreadable
+from pypid.core.layout import Kind, aside_key, beside_key, key, metadata_key, overwrite_key
+from pypid.core.model import Blob, File, Presence, Project, Upload
 from pypid.core.policy import admits
 from pypid.core.records import dump_record
 from pypid.flow import BytesBody, shielded
 from pypid.index import truth
-from pypid.index.parts import Parts, with_files
+from pypid.index.parts import Parts, digests_of, with_files
 from pypid.ports import Body
 
 _log = Logger()
@@ -52,96 +52,187 @@ class Publisher:
         """Store the upload durably and list it; `body` gives its bytes, anew with each call.
 
         Once begun it goes to its end even if the client goes away. Raises `AlreadyExists`, `NameUsedUp`, `ProjectClosed`,
-        `Busy`,
-        `StorageFull`, `StorageDown`; then nothing of it is visible.
+        `Busy`, `StorageFull`, `StorageDown`; then nothing of it is visible (after `StorageDown` it may become so later, whole).
         """
-        place = f"{upload.distribution.project}/{upload.distribution.filename}"
-        async with self.parts.locks.hold(place):
-            name = upload.distribution.project
+        return await shielded(self._publish(upload, body, by, overwrite))
+
+    async def _publish(self, upload: Upload, body: BodyAnew, by: str, overwrite: bool) -> Outcome:
+        name, filename = upload.distribution.project, upload.distribution.filename
+        async with self.parts.places.hold(f"{name}/{filename}"):
             ours = await self.parts.ours(name)
             admits(self.parts.policy, upload, ours)
             older = await self._older(ours, upload)
-            if older is not None and older.sha256 == upload.digests.sha256:
-                return Outcome.UNCHANGED
-            if older is not None and not overwrite:
-                raise AlreadyExists(older.filename, older.blake2b_256)
-            if older is None and not overwrite:
-                await self._refuse_used_up(upload)
-            return await shielded(self._store(upload, body, by, older))
+            if older is None:
+                await self._clear_name(upload, overwrite)
+            elif older.file.sha256 == upload.digests.sha256:
+                return Outcome.UNCHANGED if older.is_whole else await self._restore(older.file, upload, body)
+            elif not overwrite:
+                raise AlreadyExists(filename, older.file.blake2b_256)
+            return await self._store(upload, body, by, None if older is None else older.file)
 
-    async def _older(self, ours: Project | Presence, upload: Upload) -> File | None:
+    # --- what is there already ---
+
+    async def _older(self, ours: Project | Presence, upload: Upload) -> _Older | None:
         """The file that is published under this name, by the catalog or (another node's, a moment ago) by its record."""
-        filename = upload.distribution.filename
-        if isinstance(ours, Project) and (file := ours.file(filename)) is not None:
-            return file
-        return await truth.read_record(self.parts.blobs, upload.distribution.project, filename)
+        name, filename = upload.distribution.project, upload.distribution.filename
+        held = ours.file(filename) if isinstance(ours, Project) else None
+        if held is not None and (held.sha256 != upload.digests.sha256 or await self._is_whole(held)):
+            return _Older(held, is_whole=True)
+        try:
+            recorded = await truth.read_record(self.parts.blobs, name, filename)
+        except Unreadable as error:
+            _log.error("{error}; `pypid check` says what to do.", error=error)
+            raise StorageDown(f"the record of {filename!r} is damaged.") from None
+        if recorded is None and held is None:
+            return None
+        await self.parts.look(name)  # the catalog lags behind
+        return None if recorded is None else _Older(recorded, await self._is_whole(recorded))
 
-    async def _refuse_used_up(self, upload: Upload) -> None:
-        tombstone = await truth.tombstone(self.parts.blobs, upload.distribution.project, upload.distribution.filename)
-        if tombstone is not None and tombstone.sha256 != upload.digests.sha256:
-            raise NameUsedUp(upload.distribution.filename)
+    async def _is_whole(self, file: File) -> bool:
+        """Whether the bytes of a published file are still there."""
+        try:
+            return (await self.parts.blobs.stat(file.key or "")).size == file.size
+        except Missing:
+            return False
+
+    async def _clear_name(self, upload: Upload, overwrite: bool) -> None:
+        """Nothing of this name is published: if it once was, only the same bytes may come back (tombstone)."""
+        name, filename = upload.distribution.project, upload.distribution.filename
+        tombstone = await truth.tombstone(self.parts.blobs, name, filename)
+        if tombstone is None:
+            return
+        if tombstone.sha256 != upload.digests.sha256 and not overwrite:
+            raise NameUsedUp(filename)
+        # a delete that broke off may have left the yank of the file that was
+        await self.parts.blobs.delete(key(name, filename, Kind.YANKED))
+
+    async def _restore(self, file: File, upload: Upload, body: BodyAnew) -> Outcome:
+        """The very bytes that the record names and the storage has lost: put them back."""
+        _log.warn("The bytes of {filename} were lost, and are put back out of an upload", filename=file.filename)
+        await self._write_artifact(file, body)
+        if upload.metadata is not None and truth.sha256_of(upload.metadata) == file.metadata_sha256:
+            await self.parts.blobs.write(metadata_key(file), BytesBody(upload.metadata), replace=True)
+        await self.parts.look(file.project)
+        return Outcome.PUBLISHED
+
+    # --- storing ---
 
     async def _store(self, upload: Upload, body: BodyAnew, by: str, older: File | None) -> Outcome:
         file = file_of(upload, by, self.parts.world.now(), overwrites=older is not None)
+        beside = documents_of(file, upload)
         written: list[str] = []
         try:
-            await self._write_artifact(file, body, written)
-            await self._write_beside(file, upload, written)
+            artifact, is_new = await self._write_artifact(file, body)
+            if is_new:
+                written.append(artifact.key)
+            for where, data in beside:
+                written.append(where)  # before: a write that fails may have written all the same
+                await self.parts.blobs.write(where, BytesBody(data), replace=True)
+            if not await self._is_mine(artifact):
+                written.clear()
+                raise Busy(f"Somebody else is publishing {file.filename!r} right now.", 30)
             await self.commit(file, replace=older is not None)
         except BaseException:
-            await self._sweep(written)
+            await self._undo(file, written, replaces=older is not None)
             raise
         if older is not None:
-            await self._sweep(_replaced(older))
+            await self._sweep(_left_by(older, keep={file.key, *(where for where, _ in beside)}))
             return Outcome.OVERWRITTEN
         return Outcome.PUBLISHED
 
-    async def _write_artifact(self, file: File, body: BodyAnew, written: list[str]) -> None:
-        """The bytes, only if absent. Bytes without a record belong to a publish under way or to one that broke off."""
+    async def _write_artifact(self, file: File, body: BodyAnew) -> tuple[Blob, bool]:
+        """The bytes, only if absent; and whether nothing lay there before.
+
+        Bytes without a record belong to a publish under way, to one that broke off, or to somebody who dropped them there.
+        """
         where = file.key or ""
         try:
-            await self.parts.blobs.write(where, await body())
+            return await self.parts.blobs.write(where, await body()), True
         except Exists:
-            if self.parts.shared and await self._age(where) < UNDER_WAY:
-                raise Busy(f"Somebody else is publishing {file.filename!r} right now.", 30) from None
-            await self.parts.blobs.write(where, await body(), replace=True)
-        written.append(where)
+            await self._set_aside(where, file)
+            return await self.parts.blobs.write(where, await body(), replace=True), False
 
-    async def _age(self, where: str) -> timedelta:
+    async def _set_aside(self, where: str, file: File) -> None:
+        """Keep what lies under the key, unless it is the very file. Raises `Busy` if somebody may be writing it just now."""
         try:
-            return self.parts.world.now() - (await self.parts.blobs.stat(where)).modified
+            there = await self.parts.blobs.stat(where)
+            if self.parts.shared and self.parts.world.now() - there.modified < UNDER_WAY:
+                raise Busy(f"Somebody else is publishing {file.filename!r} right now.", 30)
+            sha256 = (await digests_of(self.parts, where)).sha256
+            if sha256 == file.sha256:
+                return
+            aside = aside_key(file.project, file.filename, sha256)
+            with suppress(Exists):
+                await self.parts.blobs.write(aside, await self.parts.blobs.read(where))
         except Missing:
-            return UNDER_WAY
+            return
+        _log.warn("Bytes without a record lay where {key} is published; they are kept as {aside}", key=where, aside=aside)
 
-    async def _write_beside(self, file: File, upload: Upload, written: list[str]) -> None:
-        beside = [
-            (metadata_key(file), upload.metadata),
-            (key(file.project, file.filename, Kind.SIGNATURE), upload.signature),
-            (key(file.project, file.filename, Kind.PROVENANCE), provenance_of(upload)),
-        ]
-        for where, data in beside:
-            if data is not None:
-                await self.parts.blobs.write(where, BytesBody(data), replace=True)
-                written.append(where)
+    async def _is_mine(self, artifact: Blob) -> bool:
+        """Whether what is to be committed is still there: another process may have put its bytes in place of ours."""
+        try:
+            return (await self.parts.blobs.stat(artifact.key)).etag == artifact.etag
+        except Missing:
+            return False
 
     async def commit(self, file: File, *, replace: bool = False) -> None:
         """Write the record and list the file. Raises `AlreadyExists` if somebody else's record was first."""
         where = key(file.project, file.filename, Kind.RECORD)
         async with self.parts.locks.hold(file.project):
+            # the mark stays when the bytes are overwritten: only an un-yank takes it off
+            yanked = await truth.yanked(self.parts.blobs, file.project, file.filename)
             try:
                 await self.parts.blobs.write(where, BytesBody(dump_record(file)), replace=replace)
             except Exists:
-                first = await truth.read_record(self.parts.blobs, file.project, file.filename)
-                raise AlreadyExists(file.filename, first.blake2b_256 if first else None) from None
-            await self.parts.amend(file.project, lambda project: with_files(project, file))
+                raise await self._already_exists(file) from None
+            await self.parts.amend(file.project, lambda project: with_files(project, evolve(file, yanked=yanked)))
 
-    async def _sweep(self, keys: list[str]) -> None:
-        """Remove what nobody sees; what cannot be removed now is an orphan that `pypid check` finds."""
-        for where in reversed(keys):
+    async def _already_exists(self, file: File) -> AlreadyExists:
+        try:
+            first = await truth.read_record(self.parts.blobs, file.project, file.filename)
+        except Unreadable:
+            first = None
+        return AlreadyExists(file.filename, first.blake2b_256 if first else None)
+
+    # --- when it does not come to its end ---
+
+    async def _undo(self, file: File, written: list[str], *, replaces: bool) -> None:
+        """Remove what was written, the record first: it may be there although its write failed."""
+        try:
+            if not await self._is_withdrawn(file, replaces):
+                return
+        except PypidError as error:
+            _log.error("Whether {filename} was published is not known: {error}", filename=file.filename, error=error)
+            return  # then all of it stays, so that what a record names is there
+        await self._sweep(written)
+
+    async def _is_withdrawn(self, file: File, replaces: bool) -> bool:
+        """Whether no record names the bytes any more."""
+        recorded = await truth.read_record(self.parts.blobs, file.project, file.filename)
+        if recorded is None or recorded.key != file.key:
+            return True
+        if recorded != file:  # another node's, who committed the same key
+            return False
+        if not replaces:
+            await self.parts.blobs.delete(key(file.project, file.filename, Kind.RECORD))
+        await self.parts.settle(file.project)
+        return not replaces
+
+    async def _sweep(self, keys: Iterable[str]) -> None:
+        """Remove what nobody sees; what cannot be removed now is left for `pypid check`."""
+        for where in reversed(list(keys)):
             try:
                 await self.parts.blobs.delete(where)
             except PypidError as error:
                 _log.warn("{key} was left behind by an upload: {error}", key=where, error=error)
+
+
+@frozen
+class _Older:
+    """A file that is published under the name already; `is_whole`: its bytes are there."""
+
+    file: File
+    is_whole: bool
 
 
 def file_of(upload: Upload, by: str, now: datetime, *, overwrites: bool) -> File:
@@ -163,20 +254,21 @@ def file_of(upload: Upload, by: str, now: datetime, *, overwrites: bool) -> File
         uploader=by,
         summary=upload.summary,
         signed=upload.signature is not None,
-        attested=bool(upload.attestations),
+        attested=upload.provenance is not None,
     )
 
 
-def provenance_of(upload: Upload) -> bytes | None:
-    """The provenance object to serve (index-hosted attestations, PEP 740), or None."""
-    if not upload.attestations:
-        return None
-    attestations = [msgspec.Raw(attestation) for attestation in upload.attestations]
-    bundle = {"publisher": {"kind": "pypid", "claims": None}, "attestations": attestations}
-    return msgspec.json.encode({"version": 1, "attestation_bundles": [bundle]})
+def documents_of(file: File, upload: Upload) -> list[tuple[str, bytes]]:
+    """What is to be stored beside the bytes, by key."""
+    beside = (
+        (Kind.METADATA, upload.metadata),
+        (Kind.SIGNATURE, upload.signature),
+        (Kind.PROVENANCE, upload.provenance),
+    )
+    return [(beside_key(file, kind), data) for kind, data in beside if data is not None]
 
 
-def _replaced(older: File) -> list[str]:
-    """What an overwritten file leaves behind: its bytes and their metadata (the new ones lie under another key)."""
-    keys = [older.key] if older.key else []
-    return [*keys, metadata_key(older)] if older.metadata_sha256 else keys
+def _left_by(older: File, keep: Set[str | None]) -> list[str]:
+    """What an overwritten file leaves behind: the new bytes, and what belongs to them, lie under keys of their own."""
+    keys = [older.key, *(beside_key(older, kind) for kind in (Kind.METADATA, Kind.SIGNATURE, Kind.PROVENANCE))]
+    return [where for where in keys if where is not None and where not in keep]

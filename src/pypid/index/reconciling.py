@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import aclosing
 
 from attrs import define, field, frozen
 from twisted.logger import Logger
 
-from pypid.core.errors import BadFilename, BadName
-from pypid.core.layout import Kind
+from pypid.core.errors import BadFilename, BadName, StorageDown
+from pypid.core.layout import OURS_AS_A_WHOLE, Kind, folder, place
 from pypid.core.model import Blob, Project
-from pypid.core.names import OLD_SDIST_SUFFIXES, SDIST_SUFFIXES, ProjectName, parse_filename, project_name
+from pypid.core.names import OLD_SDIST_SUFFIXES, SDIST_SUFFIXES, Distribution, ProjectName, parse_filename, project_name
 from pypid.index import truth
-from pypid.index.parts import Parts
+from pypid.index.parts import Pace, Parts
+from pypid.index.progress import Progress, Tell
 
 _log = Logger()
 
 _SUFFIXES = (".whl", ".egg", *SDIST_SUFFIXES, *OLD_SDIST_SUFFIXES)
-_DOCUMENTS = (Kind.RECORD.value, Kind.DELETED.value, f"/{Kind.PROJECT.value}")
+_OVERWRITE = Kind.OVERWRITE.value
+_RECORD = Kind.RECORD.value
+_DOCUMENTS = (_RECORD, Kind.DELETED.value, f"/{Kind.PROJECT.value}")
 """What makes a name ours."""
-
-PROGRESS = 10_000
-"""Blobs between two lines of progress in the log."""
 
 
 @frozen
@@ -37,11 +38,18 @@ class Reconciled:
 class _Walk:
     """The state of one comparison."""
 
+    pace: Pace
+    progress: Progress
     seen: set[ProjectName] = field(factory=set)
-    strays: list[Blob] = field(factory=list)
-    changed: int = 0
+    loose: dict[str, Blob] = field(factory=dict)
+    """Distributions without a record beside them, by key: strays, or adopted where they lay."""
+    elsewhere: set[ProjectName] = field(factory=set)
+    """Projects that may have files whose bytes are not in the project's folder."""
+    changed: set[ProjectName] = field(factory=set)
     blobs: int = 0
     foreign: int = 0
+    failure: StorageDown | None = None
+    """What kept a project from being read; all others are compared all the same."""
 
 
 @frozen
@@ -49,10 +57,12 @@ class Reconciler:
     """Brings the catalog up to the storage, and proves absence (`Catalog.complete`)."""
 
     parts: Parts
+    tell: Tell | None = None
+    """Hears how far it is, as the log does."""
 
     async def reconcile(self) -> Reconciled:
         """Compare everything. Raises `StorageDown`; then absence is not proven, and what was read so far is kept."""
-        walk = _Walk()
+        walk = _Walk(Pace(self.parts.world), Progress(self.parts.world.clock, self.tell))
         async with aclosing(self.parts.blobs.list()) as listing:
             group: list[Blob] = []
             current = ""
@@ -62,16 +72,18 @@ class Reconciler:
                     await self._group(walk, current, group)
                     current, group = top, []
                 group.append(blob)
-                self._count(walk)
+                walk.blobs += 1
             await self._group(walk, current, group)
         await self._forget_gone(walk)
+        strays = await self._unclaimed(walk)
+        if walk.failure is not None:
+            raise walk.failure
         await self.parts.catalog.complete()
-        strays = await self._unclaimed(walk.strays)
         if walk.foreign:
             _log.info(
                 "{count} objects in the storage are neither distributions nor pypid's; they were skipped", count=walk.foreign
             )
-        return Reconciled(projects=len(walk.seen), changed=walk.changed, strays=strays)
+        return Reconciled(projects=len(walk.seen), changed=len(walk.changed), strays=strays)
 
     async def reconcile_project(self, name: ProjectName) -> Reconciled:
         """Read one project anew."""
@@ -82,40 +94,78 @@ class Reconciler:
         changed = held != before if isinstance(before, Project) else held is not None
         return Reconciled(projects=int(held is not None), changed=int(changed), strays=found.strays)
 
-    def _count(self, walk: _Walk) -> None:
-        walk.blobs += 1
-        if walk.blobs % PROGRESS == 0:
-            _log.info(
-                "comparing with the storage: {blobs} objects, {changed} projects read", blobs=walk.blobs, changed=walk.changed
-            )
-
     async def _group(self, walk: _Walk, top: str, group: list[Blob]) -> None:
         """All blobs below one top folder: a project's, or files that somebody dropped."""
-        keys = {blob.key for blob in group}
-        walk.strays.extend(blob for blob in group if _is_distribution(blob.key) and blob.key + Kind.RECORD.value not in keys)
-        if not _is_project(top) or not any(key.endswith(_DOCUMENTS) for key in keys):
-            walk.foreign += sum(not _is_distribution(key) and not key.startswith(".pypid/") for key in keys)
+        walk.progress.at(lambda: f"comparing with the storage: {walk.blobs} objects, {len(walk.changed)} projects read")
+        await walk.pace.keep()
+        if f"{top}/" == OURS_AS_A_WHOLE:
             return
-        name = ProjectName(top)
+        keys = {blob.key for blob in group}
+        is_ours = _is_project(top) and any(key.endswith(_DOCUMENTS) for key in keys)
+        for blob in group:
+            if blob.key + _RECORD in keys:
+                continue
+            distribution = distribution_at(blob.key)
+            if distribution is not None:
+                walk.loose[blob.key] = blob
+                walk.elsewhere.add(distribution.project)
+            elif not is_ours and place(blob.key) is None:
+                walk.foreign += 1
+            await walk.pace.keep()
+        if is_ours:
+            await self._project(walk, ProjectName(top), group, keys)
+
+    async def _project(self, walk: _Walk, name: ProjectName, group: list[Blob], keys: set[str]) -> None:
         walk.seen.add(name)
-        if await self.parts.catalog.mark(name) != truth.mark_of(group) and (await self.reconcile_project(name)).changed:
-            walk.changed += 1
+        if _lie_elsewhere(group, keys):
+            walk.elsewhere.add(name)
+        if await self.parts.catalog.mark(name) != truth.mark_of(group):
+            await self._read(walk, name)
+
+    async def _read(self, walk: _Walk, name: ProjectName) -> None:
+        try:
+            if (await self.reconcile_project(name)).changed:
+                walk.changed.add(name)
+        except StorageDown as error:
+            _log.error("The project {name} could not be read: {error}", name=name, error=error)
+            walk.failure = error
 
     async def _forget_gone(self, walk: _Walk) -> None:
         """Projects that the catalog holds and the listing did not show are looked at once more, then taken out."""
         for summary in await self.parts.catalog.names():
-            if summary.name not in walk.seen and (await self.reconcile_project(summary.name)).changed:
-                walk.changed += 1
+            if summary.name not in walk.seen:
+                await self._read(walk, summary.name)
+            await walk.pace.keep()
 
-    async def _unclaimed(self, strays: list[Blob]) -> tuple[Blob, ...]:
-        """Those of `strays` that no project's file lies in."""
-        unclaimed: list[Blob] = []
-        for blob in strays:
-            parsed = parse_filename(blob.key.rpartition("/")[2])
-            ours = await self.parts.catalog.ours(parsed.project)
-            if not (isinstance(ours, Project) and any(file.key == blob.key for file in ours.files)):
-                unclaimed.append(blob)
-        return tuple(unclaimed)
+    async def _unclaimed(self, walk: _Walk) -> tuple[Blob, ...]:
+        """The loose distributions that no project's file is; projects whose files lie elsewhere are compared with them.
+
+        That they have come, gone or changed does not show in the listing of the project's folder.
+        """
+        claimed: set[str] = set()
+        for name in sorted(walk.elsewhere):
+            ours = await self.parts.catalog.ours(name)
+            if isinstance(ours, Project) and not _agrees(ours, walk.loose):
+                await self._read(walk, name)
+                ours = await self.parts.catalog.ours(name)
+            if isinstance(ours, Project):
+                claimed.update(file.key or "" for file in ours.files)
+            walk.progress.at(lambda: f"comparing with the storage: {len(claimed)} files that lie elsewhere")
+            await walk.pace.keep()
+        return tuple(blob for key, blob in walk.loose.items() if key not in claimed)
+
+
+def _agrees(ours: Project, loose: Mapping[str, Blob]) -> bool:
+    """Whether the files of the project that lie outside its folder are there, as they were published."""
+    outside = [file for file in ours.files if file.key is not None and not file.key.startswith(folder(ours.name))]
+    return all(file.key in loose and loose[file.key].size == file.size for file in outside if file.key is not None)
+
+
+def _lie_elsewhere(group: list[Blob], keys: set[str]) -> bool:
+    """Whether a record's bytes are not beside it: neither under the file's name, nor as an overwrite."""
+    bare = [blob.key.removesuffix(_RECORD) for blob in group if blob.key.endswith(_RECORD)]
+    absent = {key for key in bare if key not in keys}
+    return bool(absent - {key.rpartition(_OVERWRITE)[0] for key in keys if _OVERWRITE in key})
 
 
 def _is_project(top: str) -> bool:
@@ -125,12 +175,12 @@ def _is_project(top: str) -> bool:
         return False
 
 
-def _is_distribution(where: str) -> bool:
+def distribution_at(where: str) -> Distribution | None:
+    """What the key says of a distribution, wherever it lies; None for what is none."""
     filename = where.rpartition("/")[2]
     if not filename.endswith(_SUFFIXES):
-        return False
+        return None
     try:
-        parse_filename(filename)
+        return parse_filename(filename)
     except BadFilename:
-        return False
-    return True
+        return None

@@ -5,17 +5,18 @@ The record is the commit: a file is there if its record is there, and is shown i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
+from datetime import UTC, datetime
 from hashlib import blake2b, sha256
 from typing import TypeVar
 
 import msgspec
-from attrs import evolve, field, frozen
+from attrs import define, evolve, field, frozen
 from twisted.logger import Logger
 
-from pypid.core.errors import Missing, Unreadable
-from pypid.core.layout import Kind, folder, key, place
+from pypid.core.errors import Missing, StorageDown, Unreadable
+from pypid.core.layout import Kind, Place, beside_key, folder, key, place
 from pypid.core.model import Blob, File, Project, Status, in_order
 from pypid.core.names import ProjectName
 from pypid.core.records import Deleted, ProjectStatus, Yanked, dump, load, load_record
@@ -36,10 +37,13 @@ class Found:
     """A project as the storage holds it; `project` is None where nothing makes the name ours."""
 
     project: Project | None
-    mark: str
-    """The fingerprint of the listing."""
+    mark: str | None
+    """The fingerprint of the listing; None where something of it could not be read, so that the next comparison tries again."""
     strays: tuple[Blob, ...] = field(default=(), repr=False)
     """Artifacts that no record names: a publish under way or broken off, or files that somebody dropped."""
+
+
+# --- small documents --------------------------------------------------------------------------------------
 
 
 async def read_document(blobs: Blobs, kind: type[_D], where: str) -> _D | None:
@@ -49,13 +53,16 @@ async def read_document(blobs: Blobs, kind: type[_D], where: str) -> _D | None:
 
 
 async def read_bytes(blobs: Blobs, where: str, limit: int = LARGEST_METADATA) -> bytes | None:
-    """A small blob whole, or None. Raises `Unreadable` beyond `limit`."""
+    """A small blob whole, or None. Raises `Unreadable` for one beyond `limit`, `StorageDown`."""
     try:
         return await whole(await blobs.read(where), limit)
     except Missing:
         return None
-    except ValueError as error:
+    except (ValueError, EOFError) as error:
         raise Unreadable(where, str(error)) from None
+    except OSError as error:
+        _log.error("Reading {key} failed: {error}", key=where, error=error)
+        raise StorageDown("a file in it cannot be read.") from error
 
 
 async def write_document(blobs: Blobs, where: str, document: msgspec.Struct) -> None:
@@ -64,10 +71,50 @@ async def write_document(blobs: Blobs, where: str, document: msgspec.Struct) -> 
 
 
 async def read_record(blobs: Blobs, project: ProjectName, filename: str) -> File | None:
-    """The file that the record commits, or None."""
+    """The file that the record commits, or None. Raises `Unreadable`, `StorageDown`."""
     where = key(project, filename, Kind.RECORD)
     data = await read_bytes(blobs, where, LARGEST_DOCUMENT)
-    return None if data is None else load_record(data, where)
+    return None if data is None else recorded(data, Place(project, filename, Kind.RECORD))
+
+
+def recorded(data: bytes, place: Place) -> File:
+    """The file of the record that lies at `place`. Raises `Unreadable`, also where it is another file's, or lacks something."""
+    where = key(place.project, place.filename, Kind.RECORD)
+    file = load_record(data, where)
+    if (file.project, file.filename) != (place.project, place.filename):
+        raise Unreadable(where, f"it is the record of {file.filename!r} of the project {file.project!r}")
+    if file.key is None or file.sha256 is None or file.size is None or file.uploaded is None:
+        raise Unreadable(where, "it does not say where the bytes lie, their hash, their size and when they came")
+    return file
+
+
+async def yanked(blobs: Blobs, project: ProjectName, filename: str) -> str | None:
+    """The reason for which the file is yanked; None if it is not. A mark that cannot be read is still a mark."""
+    return (await _marked(blobs, key(project, filename, Kind.YANKED)))[0]
+
+
+async def _marked(blobs: Blobs, where: str) -> tuple[str | None, bool]:
+    """The reason of a yank, and whether it could be read."""
+    try:
+        document = await read_document(blobs, Yanked, where)
+    except Unreadable as error:
+        # nobody un-yanks by accident
+        _log.error("{error}; the file counts as yanked without a reason", error=error)
+        return "", False
+    return (None if document is None else document.reason), True
+
+
+async def tombstone(blobs: Blobs, project: ProjectName, filename: str) -> Deleted | None:
+    """The tombstone of a file name that was used, or None. One that cannot be read lets no bytes come back."""
+    where = key(project, filename, Kind.DELETED)
+    try:
+        return await read_document(blobs, Deleted, where)
+    except Unreadable as error:
+        _log.error("{error}; the file name counts as used up", error=error)
+        return Deleted(sha256="", deleted=datetime.fromtimestamp(0, UTC))
+
+
+# --- a whole project ----------------------------------------------------------------------------------------
 
 
 async def read_project(blobs: Blobs, name: ProjectName) -> Found:
@@ -86,70 +133,87 @@ def mark_of(listing: Sequence[Blob]) -> str:
 
 async def project_of(blobs: Blobs, name: ProjectName, listing: Sequence[Blob]) -> Found:
     """The project out of the listing of its folder. What cannot be read is left out, with a line in the log."""
-    placed = {(where.filename, where.kind): blob for blob in listing if (where := place(blob.key)) is not None}
-    present = {blob.key for blob in listing}
-    files: list[File] = []
-    recorded: set[str] = set()
-    for (filename, kind), blob in placed.items():
-        if kind is Kind.RECORD:
-            file = await _committed(blobs, blob, present)
-            if file is not None and file.project == name and file.filename == filename:
-                recorded.add(file.key or "")
-                yanked = await _yanked(blobs, placed.get((filename, Kind.YANKED)))
-                files.append(evolve(file, yanked=yanked))
-    status = await _status(blobs, placed.get(("", Kind.PROJECT)))
-    known = bool(files) or any(kind in (Kind.RECORD, Kind.DELETED, Kind.PROJECT) for _, kind in placed)
+    placed = {where: blob for blob in listing if (where := place(blob.key)) is not None and where.project == name}
+    reading = _Reading(blobs, {blob.key: blob for blob in listing})
+    files = [file for where in placed if where.kind is Kind.RECORD and (file := await reading.file(where)) is not None]
+    status = await reading.status(name)
+    known = any(where.kind in (Kind.RECORD, Kind.DELETED, Kind.PROJECT) for where in placed)
     project = Project(name=name, files=in_order(tuple(files)), status=status.status, status_reason=status.reason)
-    strays = tuple(
-        blob for (_, kind), blob in placed.items() if kind in (Kind.ARTIFACT, Kind.OVERWRITE) and blob.key not in recorded
-    )
-    return Found(project if known else None, mark_of(listing), strays)
+    keys = {file.key for file in files}
+    strays = tuple(blob for where, blob in placed.items() if where.kind is Kind.ARTIFACT and blob.key not in keys)
+    return Found(project if known else None, mark_of(listing) if reading.understood else None, strays)
 
 
-async def _committed(blobs: Blobs, record: Blob, present: set[str]) -> File | None:
-    """The file of a record, if its bytes are there as well (a page never names what cannot be downloaded)."""
-    try:
-        data = await read_bytes(blobs, record.key, LARGEST_DOCUMENT)
-        if data is None:
-            return None  # deleted since the listing
-        file = load_record(data, record.key)
-        if file.key is not None and file.key not in present:
-            await blobs.stat(file.key)  # adopted where it lay, outside the project's folder
-    except Unreadable as error:
-        _log.error("A record cannot be read, its file is not listed: {error}", error=error)
+@define
+class _Reading:
+    """Reads the documents of one project, and remembers whether it understood them all."""
+
+    blobs: Blobs
+    listed: Mapping[str, Blob]
+    understood: bool = True
+
+    async def file(self, where: Place) -> File | None:
+        """The file of a record, if its bytes are there as well (a page never names what cannot be downloaded)."""
+        record = key(where.project, where.filename, Kind.RECORD)
+        try:
+            data = await read_bytes(self.blobs, record, LARGEST_DOCUMENT)
+            if data is None:
+                self.understood = False  # deleted since the listing
+                return None
+            file = recorded(data, where)
+            await self._find_bytes(file)
+            return evolve(self._with_what_is_there(file), yanked=await self._yanked(where))
+        except Unreadable as error:
+            _log.error("{error}; its file is not listed. `pypid check` says what to do.", error=error)
+        except Missing:
+            advice = "the file is not listed. `pypid check` says what to do."
+            _log.error("{record} is there, but not the bytes that it names; {advice}", record=record, advice=advice)
+        self.understood = False
         return None
-    except Missing as error:
-        _log.error("{record} is there but the bytes are not, the file is not listed: {error}", record=record.key, error=error)
-        return None
-    return file
 
+    async def _find_bytes(self, file: File) -> None:
+        """Raises `Missing`, also for bytes of another length: those are not the ones that were published."""
+        assert file.key is not None  # `recorded` has seen to it
+        # what is not in the project's folder was adopted where it lay
+        found = self.listed.get(file.key) or await self.blobs.stat(file.key)
+        if found.size != file.size:
+            raise Missing(file.key)
 
-async def _yanked(blobs: Blobs, document: Blob | None) -> str | None:
-    if document is None:
-        return None
-    try:
-        yanked = await read_document(blobs, Yanked, document.key)
-    except Unreadable as error:
-        # a mark that cannot be read is still a mark: nobody un-yanks by accident
-        _log.error("{error}; the file counts as yanked without a reason", error=error)
-        return ""
-    return None if yanked is None else yanked.reason
+    def _with_what_is_there(self, file: File) -> File:
+        """The file without the metadata, signature or provenance that it had and that is gone: installers stop at a 404."""
+        promised = ((Kind.METADATA, file.metadata_sha256), (Kind.SIGNATURE, file.signed), (Kind.PROVENANCE, file.attested))
+        gone = {kind for kind, is_promised in promised if is_promised and beside_key(file, kind) not in self.listed}
+        if not gone:
+            return file
+        self.understood = False
+        _log.error("What lay beside {filename} is gone: {gone}", filename=file.filename, gone=[kind.value for kind in gone])
+        return evolve(
+            file,
+            metadata_sha256=None if Kind.METADATA in gone else file.metadata_sha256,
+            signed=file.signed and Kind.SIGNATURE not in gone,
+            attested=file.attested and Kind.PROVENANCE not in gone,
+        )
 
+    async def _yanked(self, where: Place) -> str | None:
+        document = key(where.project, where.filename, Kind.YANKED)
+        if document not in self.listed:
+            return None
+        reason, understood = await _marked(self.blobs, document)
+        self.understood = self.understood and understood
+        return reason
 
-async def _status(blobs: Blobs, document: Blob | None) -> ProjectStatus:
-    if document is None:
-        return ProjectStatus()
-    try:
-        return await read_document(blobs, ProjectStatus, document.key) or ProjectStatus()
-    except Unreadable as error:
-        # it may say "quarantined": nothing is offered until an administrator sets the status again
-        _log.error("{error}; the project counts as quarantined", error=error)
-        return ProjectStatus(Status.QUARANTINED, "its status cannot be read")
-
-
-async def tombstone(blobs: Blobs, project: ProjectName, filename: str) -> Deleted | None:
-    """The tombstone of a file name that was used, or None."""
-    return await read_document(blobs, Deleted, key(project, filename, Kind.DELETED))
+    async def status(self, name: ProjectName) -> ProjectStatus:
+        """The project's status document."""
+        where = key(name, "", Kind.PROJECT)
+        if where not in self.listed:
+            return ProjectStatus()
+        try:
+            return await read_document(self.blobs, ProjectStatus, where) or ProjectStatus()
+        except Unreadable as error:
+            # it may say "quarantined": nothing is offered until an administrator sets the status again
+            _log.error("{error}; the project counts as quarantined", error=error)
+            self.understood = False
+            return ProjectStatus(Status.QUARANTINED, "its status cannot be read")
 
 
 def sha256_of(data: bytes | None) -> str | None:

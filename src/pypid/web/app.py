@@ -15,6 +15,7 @@ from pypid.web.channel import ONE_HOST
 from pypid.web.errors import Refusal, refusal_of, respond_error, send_refusal
 from pypid.web.face import Face, FaceSettings, app
 from pypid.web.guard import guarded_routes
+from pypid.web.heads import origins
 from pypid.web.request import Request
 
 ROOMS = (simple, files, uploads, legacy, manage, home)
@@ -24,6 +25,8 @@ ROOMS = (simple, files, uploads, legacy, manage, home)
 @app.handle_errors  # type: ignore[call-overload]  # Klein's types know methods of its own only
 async def error(face: Face, request: Request, failure: Failure) -> None:
     """Every error becomes an answer here, by the one table in `web.errors`."""
+    for name, value in origins(restricted=face.restricted):  # micropip asks the next index after a 404 that it may read
+        request.responseHeaders.setRawHeaders(name, [value])
     await respond_error(request, failure, random=face.world.random)
 
 

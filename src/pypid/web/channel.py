@@ -30,6 +30,9 @@ from pypid.web.request import Request
 READ = 1 << 18
 """Bytes that we ask the kernel for at once while a body comes (Twisted asks for 64 KiB)."""
 
+GOOD_BYE = 1.0
+"""Seconds that an idle TLS client gets to answer our good-bye when pypid stops."""
+
 BROKEN_CHUNKS = "The body is not what Transfer-Encoding: chunked says. Send the request again, or with a Content-Length."
 NOT_HTTP = "This is not a request that HTTP/1.1 knows (RFC 9112), or its headers are too long."
 ONE_HOST = "A request needs exactly one Host header, with a host and perhaps a port (RFC 9112, 3.2)."
@@ -55,6 +58,8 @@ class Channel(LingeringChannel):
     _delivering = False
     _continue_due = False
     """The client waits for 100 Continue before it sends the body."""
+    _draining = False
+    """This connection is to end, after the answer that is under way."""
     _paused = False
     """We have stopped reading, because too much of a body waits unread."""
 
@@ -69,10 +74,14 @@ class Channel(LingeringChannel):
 
     def drain(self) -> None:
         """Close the connection now, or, where a request is under way, after its answer."""
+        self._draining = True
         if self.requests:
             self.persistent = False
         elif not self._lingering:
             self.loseConnection()
+            if not self._is_socket and not self._waitingForTransport:
+                # TLS waits for the peer's good-bye, and a client that only keeps the connection for later reads nothing
+                self._abortingCall = self.callLater(GOOD_BYE, self.forceAbortClient)
 
     # --- what comes in ---
 
@@ -96,7 +105,7 @@ class Channel(LingeringChannel):
             self._refuse(ONE_HOST)
             return
         request.parseCookies()  # type: ignore[no-untyped-call]
-        self.persistent = self.checkPersistence(request, self._version)
+        self.persistent = self.checkPersistence(request, self._version) and not self._draining
         request.gotLength(self.length)
         if self.length == 0:
             return
@@ -222,8 +231,9 @@ class Channel(LingeringChannel):
     def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:
         if self._receiving is not None:
             # Whether all of the body will have come when the answer is finished cannot be known any more.
-            headers.setRawHeaders(b"Connection", [b"close"])
             self.persistent = False
+        if not self.persistent:
+            headers.setRawHeaders(b"Connection", [b"close"])
         super().writeHeaders(version, code, reason, headers)
 
     def requestDone(self, request: Request) -> None:
@@ -261,6 +271,7 @@ class Site(server.Site):
 
     protocol = Channel  # without the proxy that Twisted puts around it, which is for HTTP/2 only
     requestFactory = Request
+    noisy = False
 
     def __init__(
         self,

@@ -43,10 +43,12 @@ STATUSES: dict[type[PypidError], int] = {
     errors.BadFilename: 400,
     errors.BadRequest: 400,
     errors.UploadRejected: 400,
+    errors.AttestationsRejected: 400,
     errors.AlreadyExists: 400,  # as the public index; 409 means a namespace conflict (PEP 752)
     errors.NameUsedUp: 400,
     errors.Unauthenticated: 401,
     errors.Forbidden: 403,
+    errors.OtherSite: 403,
     errors.ProjectClosed: 403,
     errors.NoSuchProject: 404,
     errors.NoSuchFile: 404,

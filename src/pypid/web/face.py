@@ -7,13 +7,18 @@ from pathlib import Path
 
 from attrs import define, field, frozen
 from klein import Klein
+from twisted.internet.defer import DeferredSemaphore
 
-from pypid.core.permissions import EVERYONE, Identity, Rules
+from pypid.attesting import Attesting
+from pypid.core.permissions import EVERYONE, NOBODY, Identity, Rules
 from pypid.flow import World
 from pypid.index import Index
 from pypid.ports import Access
 from pypid.web.pages import Pages
 from pypid.web.request import Request
+
+LOOKING = 2
+"""Archives that are looked through at once: each may take a thread for minutes, and 256 MiB (xz); others need threads, too."""
 
 app = Klein()
 """All routes. They are functions whose first argument is the `Face`; see `web.guard.guarded`."""
@@ -42,7 +47,10 @@ class Face:
     rules: Rules
     world: World
     settings: FaceSettings
+    attesting: Attesting = field(factory=Attesting)
     pages: Pages = field(init=False)
+    looking: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(LOOKING), init=False)
+    """Held while an archive is looked through."""
     app = app
 
     def __attrs_post_init__(self) -> None:
@@ -52,6 +60,11 @@ class Face:
     def restricted(self) -> bool:
         """Whether not everyone may read: then answers are for nobody else's cache."""
         return self.rules.read != EVERYONE
+
+    @property
+    def lasting(self) -> bool:
+        """Whether a published file never changes: then caches need not ask again. Not while somebody may overwrite."""
+        return self.rules.overwrite == NOBODY
 
     def base_url(self, request: Request) -> str | None:
         """The absolute base of generated URLs, without its last slash; None where the Host may not be believed."""

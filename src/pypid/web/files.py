@@ -27,7 +27,8 @@ async def file(face: Face, request: Request, who: Identity, project: str, filena
         if filename.endswith(suffix):
             return await _beside(face, request, await _visible(face, project, filename.removesuffix(suffix)), suffix)
     found = await _visible(face, project, filename)
-    return await send_file(request, Download.of(found), lambda span: face.index.open(found, span), restricted=face.restricted)
+    what = Download.of(found, lasting=face.lasting)
+    return await send_file(request, what, lambda span: face.index.open(found, span), restricted=face.restricted)
 
 
 async def _visible(face: Face, project: str, filename: str) -> File:
@@ -39,7 +40,7 @@ async def _beside(face: Face, request: Request, found: File, suffix: str) -> Non
         data, tag = await face.index.metadata(found), found.metadata_sha256
     else:
         data, tag = await face.index.signature(found), f"{found.sha256}.asc"
-    what = Download(size=len(data), etag=f'"{tag}"', modified=found.uploaded, content_type=TEXT)
+    what = Download(size=len(data), etag=f'"{tag}"', modified=found.uploaded, content_type=TEXT, lasting=face.lasting)
     await send_text(request, data, what, restricted=face.restricted)
 
 

@@ -14,7 +14,7 @@ from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar
 from attrs import frozen
 from klein import Klein
 
-from pypid.core.errors import Unauthenticated
+from pypid.core.errors import OtherSite, Unauthenticated
 from pypid.core.names import project_name
 from pypid.core.permissions import ANONYMOUS, Action, Identity, Rules, demand
 from pypid.ports import Access
@@ -64,8 +64,9 @@ def guarded(
     """Register ``async def route(self, request, who, **values)`` for `rule`, to be used by those who may do `may`.
 
     The value ``project`` of the rule, if any, is the project that is asked about; the method gets it as it was written.
-    `options` go to Klein (``strict_slashes``, ``branch``, ...). The guard raises `Unauthenticated`, `Forbidden`, `Busy` and
-    `BadName`, and sets ``request.identity``. Several may stand above one method, each with its own right.
+    `options` go to Klein (``strict_slashes``, ``branch``, ...). The guard raises `Unauthenticated`, `Forbidden`, `Busy`,
+    `BadName` and, for what changes something, `OtherSite`; it sets ``request.identity``. Several may stand above one method,
+    each with its own right.
     """
     if not isinstance(may, (Action, Open)):
         raise TypeError(f"The route {rule!r} must say who may use it: may=Action.READ, for example, or may=ANYBODY.")
@@ -105,11 +106,24 @@ def guarded_routes(app: Klein) -> tuple[GuardedRoute, ...]:
 
 async def _admit(guards: Guards, request: Request, may: Action | Literal[Open.ANYBODY], project: object) -> Identity:
     request.identity = ANONYMOUS
+    if may not in (Action.READ, ANYBODY) and _is_of_other_site(request):
+        raise OtherSite()
     who = await identity_of(guards.access, request)
     request.identity = who
     if isinstance(may, Action):
         demand(guards.rules, who, may, project_name(project) if isinstance(project, str) else None)
     return who
+
+
+def _is_of_other_site(request: Request) -> bool:
+    """Whether a browser sends this on behalf of a page that is not ours.
+
+    A browser that has once logged in to look at the index sends its password with any form that any page makes it post here.
+    All browsers name the page's origin then (``null``, where they may not); no client of a package index sends the header.
+    """
+    origins = request.requestHeaders.getRawHeaders(b"origin") or ()
+    host = (request.requestHeaders.getRawHeaders(b"host") or (b"",))[0]
+    return any(origin.partition(b"://")[2].lower() != host.lower() for origin in origins)
 
 
 async def identity_of(access: Access, request: Request) -> Identity:

@@ -21,6 +21,11 @@ TEXT = "text/plain; charset=utf-8"
 
 _ONE_YEAR = 365 * 24 * 3600
 _INERT = ((b"X-Content-Type-Options", b"nosniff"), (b"Content-Security-Policy", b"sandbox; default-src 'none'"))
+_NOTHING_BUT_LINKS = (
+    b"Content-Security-Policy",
+    b"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+)
+"""Our pages for people have text and links: whatever else gets into one (a yank's reason, a name), it does nothing."""
 _ANY_ORIGIN: Head = (
     (b"Access-Control-Allow-Origin", b"*"),
     (b"Access-Control-Expose-Headers", b"ETag, X-PyPI-Last-Serial"),
@@ -37,25 +42,30 @@ _PREFLIGHT: Head = (
 
 @frozen(kw_only=True)
 class Download:
-    """What is known of bytes that never change, before they are read. `etag` is with its quotes; `size` in bytes."""
+    """What is known of bytes before they are read. `etag` is with its quotes; `size` in bytes.
+
+    `lasting`: what lies at this URL never changes, so that caches need not ask again. Not where overwriting is granted.
+    """
 
     size: int
     etag: str | None
     modified: datetime | None = None
     content_type: str = BYTES
+    lasting: bool = True
 
     @classmethod
-    def of(cls, file: File) -> Download:
+    def of(cls, file: File, *, lasting: bool = True) -> Download:
         """A file of ours (its `size` is known)."""
         if file.size is None:
             raise ValueError(f"the size of {file.filename} is not known")
         etag = None if file.sha256 is None else f'"{file.sha256}"'
-        return cls(size=file.size, etag=etag, modified=file.uploaded)
+        return cls(size=file.size, etag=etag, modified=file.uploaded, lasting=lasting)
 
 
 def download_head(what: Download, *, restricted: bool) -> Head:
     """Of a file, or of a 304 for it. `restricted`: not everyone may read it, so that shared caches keep nothing."""
-    head = [(b"Accept-Ranges", b"bytes"), (b"Cache-Control", _lasting(restricted)), *_INERT, *origins(restricted=restricted)]
+    caching = _lasting(restricted) if what.lasting else _asking(restricted)
+    head = [(b"Accept-Ranges", b"bytes"), (b"Cache-Control", caching), *_INERT, *origins(restricted=restricted)]
     if what.etag is not None:
         head.append((b"ETag", what.etag.encode("latin-1")))
     if what.modified is not None:
@@ -67,6 +77,11 @@ def _lasting(restricted: bool) -> bytes:
     return b"%s, max-age=%d, immutable" % (b"private" if restricted else b"public", _ONE_YEAR)
 
 
+def _asking(restricted: bool) -> bytes:
+    """Kept, but asked about every time."""
+    return b"private, no-cache" if restricted else b"no-cache"
+
+
 def page_head(etag: str, *, serial: int | None, restricted: bool) -> Head:
     """Of a page, or of a 304 for it.
 
@@ -76,7 +91,7 @@ def page_head(etag: str, *, serial: int | None, restricted: bool) -> Head:
     head = [
         (b"ETag", etag.encode("latin-1")),
         (b"Vary", vary),
-        (b"Cache-Control", b"private, no-cache" if restricted else b"no-cache"),
+        (b"Cache-Control", _asking(restricted)),
         (b"X-Content-Type-Options", b"nosniff"),
         *origins(restricted=restricted),
     ]
@@ -87,7 +102,9 @@ def page_head(etag: str, *, serial: int | None, restricted: bool) -> Head:
 
 def body_head(page: Page, encoding: Encoding) -> Head:
     """What a page's 200 has beside `page_head`; `page` is in `encoding`."""
-    head = ((b"Content-Type", page.content_type.encode("latin-1")), (b"Content-Length", b"%d" % len(page.body)))
+    head: Head = ((b"Content-Type", page.content_type.encode("latin-1")), (b"Content-Length", b"%d" % len(page.body)))
+    if "html" in page.content_type:
+        head = (*head, _NOTHING_BUT_LINKS)
     return head if encoding is Encoding.IDENTITY else (*head, (b"Content-Encoding", encoding.value.encode("ascii")))
 
 

@@ -41,6 +41,13 @@ class Folder(msgspec.Struct, forbid_unknown_fields=True):
     folder: str
 
 
+class Checkup(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a check: whether to remove what nothing refers to, and whether to read all the bytes."""
+
+    sweep: bool = False
+    hashes: bool = False
+
+
 # --- looking ------------------------------------------------------------------------------------------------
 
 
@@ -155,6 +162,18 @@ async def adopt(face: Face, request: Request, who: Identity) -> None:
     """Take in the files of a folder that lies in the storage."""
     wanted = await read_json(request, Folder)
     _rebuilt(request, *await face.index.adopt(_prefix_of(face, Path(wanted.folder)), user_of(who)))
+
+
+@guarded(app, "/api/check", may=Action.ADMIN, methods=("POST",))
+async def check(face: Face, request: Request, who: Identity) -> None:
+    """Look for what is wrong in the storage."""
+    wanted = await read_json(request, Checkup)
+    found = await face.index.check(sweep=wanted.sweep, hashes=wanted.hashes)
+    findings = [
+        {"key": finding.key, "wrong": finding.wrong.value, "advice": finding.advice, "swept": finding.swept}
+        for finding in found.findings
+    ]
+    send_json(request, {"objects": found.objects, "files": found.files, "findings": findings})
 
 
 def _prefix_of(face: Face, folder: Path) -> str:

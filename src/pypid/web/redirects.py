@@ -6,6 +6,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from twisted.web.http import Request
 
+from pypid.web.heads import origins
 from pypid.web.pour import write
 from pypid.web.respond import set_head
 
@@ -35,6 +36,7 @@ def redirect(request: Request, location: str, *, permanent: bool, keep_query: bo
         (b"Cache-Control", caching.encode("ascii")),
         (b"Content-Type", b"text/plain; charset=utf-8"),
         (b"Content-Length", b"0"),
+        *origins(restricted=restricted),  # a browser follows a redirect only if its script might read it (micropip)
     )
     set_head(request, status, head)
     write(request, b"")

@@ -128,6 +128,12 @@ class Request(server.Request):
         """Whether the client came by https."""
         return self.scheme == "https"
 
+    def getRequestHostname(self) -> bytes:
+        """The host without its port, for the router; HTTP/1.0 need not name one, and a unix socket has none."""
+        if self.requestHeaders.hasHeader(b"host") or host_at(self.host) is not None:
+            return bytes(super().getRequestHostname())  # type: ignore[no-untyped-call]
+        return b"localhost"
+
     @property
     def _peer(self) -> str | None:
         return host_at(self.client)

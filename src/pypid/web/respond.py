@@ -5,14 +5,15 @@ Nothing here finishes the request: whoever renders it (Klein) does, once the cor
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 
 from twisted.internet.defer import CancelledError
 from twisted.web.http import Request
 
 from pypid.core.errors import Missing, StorageDown
 from pypid.core.model import Span
-from pypid.flow import BytesBody
+from pypid.flow import PIECE, BytesBody
 from pypid.ports import Body
 from pypid.web.conditional import Validators, Verdict, judge
 from pypid.web.finished import FinishedPage
@@ -80,9 +81,28 @@ async def send_page(request: Request, finished: FinishedPage, *, serial: int | N
             return _without_body(request, 412, ((b"Content-Length", b"0"),))
         case Verdict.SEND:
             page = await finished.in_encoding(encoding)
-            set_head(request, 200, (*head, *body_head(page, encoding)))
-            write(request, page.body)
-            return None
+            return await _send_body(request, page.body, (*head, *body_head(page, encoding)))
+
+
+async def _send_body(request: Request, body: bytes, head: Head) -> None:
+    """A page's 200. A large one goes at the pace of the client.
+
+    Written at once, all of it would wait in memory for each request of a client that sends many and reads nothing, and
+    twisted.web would cut off a slow reader a minute after the page was handed over.
+    """
+    if request.channel is None:  # the client went away while the page was made
+        raise CancelledError()
+    set_head(request, 200, head)
+    if len(body) <= SMALL or request.method == b"HEAD":
+        write(request, body)
+        return
+    async with aclosing(_rest_of(body)) as rest:
+        await pour(request, body[:PIECE], rest, len(body))
+
+
+async def _rest_of(body: bytes) -> AsyncGenerator[bytes]:
+    for start in range(PIECE, len(body), PIECE):
+        yield body[start : start + PIECE]
 
 
 def preflight(request: Request, *, restricted: bool = False) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from attrs import evolve
+
 from pypid.core.archive import inspect
 from pypid.core.errors import BadRequest
 from pypid.core.model import Upload
@@ -40,8 +42,7 @@ async def _taken(face: Face, request: Request, who: Identity, limits: Limits) ->
         form = await read_form(request.body, content_type, limits=limits, spool=spool)
         match action_of(form, _query_action(request)):
             case FormAction.FILE_UPLOAD:
-                outcome = await _publish(face, form, spool, who)
-                return f"{form.filename}: {_WORDS[outcome]}\n"
+                return f"{form.filename}: {await _publish(face, form, spool, who)}\n"
             case FormAction.SUBMIT:
                 return REGISTERED
             case FormAction.DOC_UPLOAD:
@@ -64,19 +65,26 @@ _WORDS = {
 }
 
 
-async def _publish(face: Face, form: Form, spool: Spool, who: Identity) -> Outcome:
+UNVERIFIED = "its attestations were not kept, because nothing on this server can verify them (pypid[attestations])"
+
+
+async def _publish(face: Face, form: Form, spool: Spool, who: Identity) -> str:
+    """Publish it; what became of it, in words."""
     distribution = distribution_of(form)
     # the guard has asked in general; now that the project is known, it is asked about
     demand(face.rules, who, Action.WRITE, distribution.project)
-    upload = await face.world.blocking(_checked, form, distribution, spool)
+    upload = await face.looking.run(face.world.blocking, _checked, face, form, distribution, spool)
     overwrite = may(face.rules, who, Action.OVERWRITE, distribution.project)
-    return await face.index.publish(upload, spool.body, user_of(who), overwrite=overwrite)
+    outcome = await face.index.publish(upload, spool.body, user_of(who), overwrite=overwrite)
+    unverified = upload.attestations and upload.provenance is None and outcome is not Outcome.UNCHANGED
+    return f"{_WORDS[outcome]}; {UNVERIFIED}" if unverified else _WORDS[outcome]
 
 
-def _checked(form: Form, distribution: Distribution, spool: Spool) -> Upload:
-    """Blocks: the archive is opened and looked through."""
+def _checked(face: Face, form: Form, distribution: Distribution, spool: Spool) -> Upload:
+    """Blocks: the archive is opened and looked through, and signatures are verified."""
     with spool.open_for_inspection() as file:
-        return check(form, distribution, inspect(file, distribution))
+        upload = check(form, distribution, inspect(file, distribution))
+    return evolve(upload, provenance=face.attesting.provenance(upload))
 
 
 def _query_action(request: Request) -> str | None:

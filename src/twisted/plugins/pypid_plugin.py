@@ -1,4 +1,10 @@
+import os
+
 from twisted.application.service import ServiceMaker
+
+from pypid.sdnotify import name_sockets
+
+name_sockets(os.environ)
 
 pypid = ServiceMaker(
     "pypid",

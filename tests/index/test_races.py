@@ -1,0 +1,234 @@
+"""Two things at once: hypothesis chooses who goes on at each step of the storage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+
+from pypid.core.errors import AlreadyExists, Busy, NameUsedUp, NoSuchFile, NoSuchProject, ProjectClosed, StorageDown
+from pypid.core.model import File, Status
+from pypid.flow import start, whole
+from pypid.index import Index
+from pypid.index.publishing import Outcome
+from tests.index.storms import Gated
+from tests.index.uploads import SPAM, WHEEL, IndexCase, fetched, publishing, sent, signed
+
+SDIST = "spam-1.0.tar.gz"
+BOTH = (WHEEL, SDIST)
+_choices = st.lists(st.integers(0, 5), max_size=60)
+
+
+async def installed(index: Index) -> bytes | None:
+    """What a client that saw the page gets a moment later; None where it is told that the file is gone."""
+    try:
+        file = await index.file(SPAM, WHEEL)
+        data = await fetched(index, file)
+    except (NoSuchFile, NoSuchProject, Busy):
+        return None
+    assert len(data) == file.size, "a page that lied"
+    return data
+
+
+_jobs: dict[str, Callable[[Index], Coroutine[Any, Any, object]]] = {
+    "publish": lambda index: publishing(index, signed()),
+    "publish the same": lambda index: publishing(index, signed(), by="bob"),
+    "publish other": lambda index: publishing(index, sent(b"other")),
+    "publish sdist": lambda index: publishing(index, sent(b"sdist", SDIST)),
+    "overwrite": lambda index: publishing(index, signed(b"over"), overwrite=True),
+    "overwrite again": lambda index: publishing(index, sent(b"over again"), overwrite=True),
+    "delete": lambda index: index.delete(SPAM, [WHEEL], "carol"),
+    "delete all": lambda index: index.delete_project(SPAM, "carol"),
+    "yank": lambda index: index.yank(SPAM, [WHEEL], "why"),
+    "unyank": lambda index: index.unyank(SPAM, [WHEEL]),
+    "status": lambda index: index.set_status(SPAM, Status.DEPRECATED, "old"),
+    "reconcile": lambda index: index.reconcile(),
+    "rebuild": lambda index: index.rebuild("dave"),
+    "look": lambda index: index.parts.look(SPAM),
+    "install": lambda index: installed(index),
+    "sweep": lambda index: index.check(sweep=True),
+}
+_refusals = (AlreadyExists, Busy, NameUsedUp, NoSuchFile, NoSuchProject, ProjectClosed)
+
+
+class RaceTests(IndexCase):
+    """Whatever happens at once, in whatever order the storage answers."""
+
+    def run_at_once(self, names: list[str], choices: list[int], nodes: list[Index], gates: list[Gated]) -> list[object]:
+        """Start all, then let one after the other take a step; what came of each."""
+        started: list[Deferred[object]] = [start(_jobs[name](nodes[number % len(nodes)])) for number, name in enumerate(names)]
+        turns = iter(choices)
+        for steps in range(20_000):
+            waiting = [(gate, which) for gate in gates for which in range(len(gate.waiting))]
+            if not waiting:
+                break
+            gate, which = waiting[next(turns, steps) % len(waiting)]
+            gate.go(which)
+        return self.judge(started)
+
+    def judge(self, started: Sequence[Deferred[object]]) -> list[object]:
+        """What came of each; fails for one that hangs, or that broke instead of being refused."""
+        outcomes: list[object] = []
+        for deferred in started:
+            deferred.addErrback(lambda failure: failure.value).addCallback(outcomes.append)
+        self.assertEqual(len(outcomes), len(started), "somebody waits for ever")
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                self.assertIsInstance(outcome, _refusals)
+        return outcomes
+
+    @settings(max_examples=120, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(
+        st.sampled_from(("nothing", "published", "yanked", "deleted", "dropped")),
+        st.lists(st.sampled_from(sorted(_jobs)), min_size=2, max_size=4),
+        _choices,
+    )
+    def test_one_process(self, before: str, names: list[str], choices: list[int]) -> None:
+        """In one process no page lies, nothing hangs, and the catalog is what the storage holds."""
+        IndexCase.setUp(self)
+        self.prepare(before)
+        gate = Gated(self.store)
+        index = self.restarted(gate)
+        compared = start(index.reconcile())
+        gate.all()
+        self.successResultOf(compared)
+        self.run_at_once(names, choices, [index], [gate])
+        self.at_rest(index)
+        index = self.opened(index)
+        self.files(index)
+        found = self.files(self.restarted_and_compared())
+        self.assertEqual(self.files(index), found)
+        self.compared(index)
+
+    @settings(max_examples=120, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(
+        st.sampled_from(("nothing", "published", "yanked", "deleted")),
+        st.lists(st.sampled_from([name for name in sorted(_jobs) if name not in ("rebuild", "sweep")]), min_size=2, max_size=4),
+        _choices,
+    )
+    def test_two_nodes(self, before: str, names: list[str], choices: list[int]) -> None:
+        """Of two processes over one storage each may lag behind; what the storage holds afterwards is whole."""
+        IndexCase.setUp(self)
+        self.prepare(before)
+        gates = [Gated(self.store), Gated(self.store)]
+        nodes = [self.restarted(gate, shared=True) for gate in gates]
+        for node, gate in zip(nodes, gates, strict=True):
+            compared = start(node.reconcile())
+            gate.all()
+            self.successResultOf(compared)
+        self.run_at_once(names, choices, nodes, gates)
+        for node in nodes:
+            self.at_rest(node)
+            self.compared(self.opened(node))
+            self.files(self.opened(node))
+
+    def prepare(self, before: str) -> None:
+        """The storage as it was."""
+        if before == "dropped":
+            self.put(f"spam/{WHEEL}", b"dropped")
+        if before in ("published", "yanked", "deleted"):
+            self.publish(signed())
+        if before == "yanked":
+            self.have(self.index.yank(SPAM, [WHEEL], "before"))
+        if before == "deleted":
+            self.have(self.index.delete(SPAM, [WHEEL], "before"))
+
+    def opened(self, index: Index) -> Index:
+        """The same index, over a store that keeps nobody waiting."""
+        return Index(self.store, index.catalog, index.upstream, index.policy, index.world, index.shared)
+
+    def restarted_and_compared(self) -> Index:
+        index = self.restarted()
+        self.have(index.reconcile())
+        return index
+
+    def test_one_in_the_middle_of_another(self) -> None:
+        """Whatever step one change has come to, another that comes between leaves page and storage whole."""
+        pairs = [
+            *(("nothing", "publish", second) for second in ("publish the same", "publish other", "overwrite", "rebuild")),
+            *(("published", "delete", second) for second in ("publish", "overwrite", "yank", "rebuild", "reconcile")),
+            *(("published", "overwrite", second) for second in ("overwrite again", "delete", "yank", "reconcile", "sweep")),
+            *(("deleted", "publish", second) for second in ("delete", "rebuild", "reconcile", "sweep")),
+        ]
+        for before, first, second in pairs:
+            for step in range(99):
+                IndexCase.setUp(self)
+                self.prepare(before)
+                gate = Gated(self.store)
+                index = self.restarted(gate)
+                compared = start(index.reconcile())
+                gate.all()
+                self.successResultOf(compared)
+                outcomes = [start(_jobs[first](index))]
+                for _ in range(step):
+                    if gate.waiting:
+                        gate.go()
+                is_over = not gate.waiting
+                paused = gate.waiting[:]
+                outcomes.append(start(_jobs[second](index)))
+                while gate.waiting[len(paused) :]:  # until it ends, or waits for the first
+                    gate.go(len(paused))
+                gate.all()
+                self.judge(outcomes)
+                self.at_rest(index)
+                index = self.opened(index)
+                self.assertEqual(self.files(index), self.files(self.restarted_and_compared()), (before, first, second, step))
+                self.compared(index)
+                if is_over:
+                    break
+
+    # --- the races that have names ---
+
+    def test_two_publish_one_name(self) -> None:
+        """Of two publishes of one name at two nodes exactly one wins; the other is told so, whatever the order."""
+        for other, losing in (
+            ("publish the same", (Outcome.UNCHANGED, Busy, AlreadyExists)),
+            ("publish other", (Busy, AlreadyExists)),
+        ):
+            for pattern in ([0], [1], [0, 1], [0, 0, 1], [0, 1, 1], [0] * 9 + [1] * 9, [0, 1, 0, 0, 0, 1, 1, 1]):
+                IndexCase.setUp(self)
+                gates = [Gated(self.store), Gated(self.store)]
+                nodes = [self.restarted(gate, shared=True) for gate in gates]
+                outcomes = self.run_at_once(["publish", other], pattern * 20, nodes, gates)
+                self.assertEqual(outcomes.count(Outcome.PUBLISHED), 1, outcomes)
+                loser = next(outcome for outcome in outcomes if outcome is not Outcome.PUBLISHED)
+                self.assertTrue(loser in losing or type(loser) in losing, loser)
+                self.assertEqual(len(self.files(self.restarted_and_compared())), 1)
+
+    def test_two_publish_one_name_here(self) -> None:
+        """In one process the second of two publishes of a name waits for the first, and is answered by what it finds."""
+        for other, expected in (("publish the same", Outcome.UNCHANGED), ("publish other", AlreadyExists)):
+            IndexCase.setUp(self)
+            gate = Gated(self.store)
+            outcomes = self.run_at_once(["publish", other], [0, 1, 1, 0], [self.restarted(gate)], [gate])
+            self.assertEqual(outcomes[0], Outcome.PUBLISHED)
+            self.assertTrue(outcomes[1] is expected or type(outcomes[1]) is expected, outcomes[1])
+
+    def test_overwrite_and_delete_while_downloading(self) -> None:
+        """A download that has begun goes on with the bytes that it began with."""
+        self.publish(sent(b"old" * 999))
+        body = self.have(self.index.open(self.file()))
+        self.publish(sent(b"new"), overwrite=True)
+        self.have(self.index.delete(SPAM, [WHEEL], "carol"))
+        self.assertEqual(self.have(whole(body, 1 << 20)), b"old" * 999)
+
+    def test_page_that_is_older_than_the_bytes(self) -> None:
+        """Who comes with a page of a moment ago hears the truth: replaced, deleted, or lost."""
+        self.publish(sent())
+        seen = self.file()
+        self.publish(sent(b"new"), overwrite=True)
+        self.refused(self.index.open(seen), Busy)
+        seen = self.file()
+        self.have(self.index.delete(SPAM, [WHEEL], "carol"))
+        self.refused(self.index.open(seen), NoSuchFile)
+        self.publish(sent(b"new"))
+        seen = self.file()
+        self.have(self.store.delete(f"spam/{WHEEL}"))
+        self.refused(self.index.open(seen), StorageDown)
+        self.assertEqual(self.files(), {})
+
+    def file(self) -> File:
+        return self.have(self.index.file(SPAM, WHEEL))

@@ -1,0 +1,129 @@
+"""etc/Containerfile, built and run with podman on a Debian that we make ourselves: a test needs no registry of images."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+from tests.live.clients import CLIENTS, in_ci, locked
+from tests.live.processes import clean_environ, copy_source, done, free_port, scratch, until_answers
+
+INSIDE: Final = "/run/certificates.pem"
+PROXIES: Final = ("http_proxy", "https_proxy", "no_proxy")
+BASE: Final = "localhost/pypid-test-debian:bookworm-slim"
+IMAGE: Final = f"localhost/pypid-test:{os.getpid()}"
+LIMITS: Final = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024")
+WAYS: Final = ((), ("--runtime=runc", *LIMITS), ("--cgroups=disabled", *LIMITS))
+"""Ways to run a container, best first: inside another sandbox cgroups may be of an old kind, and limits may not be raised."""
+
+
+def need(name: str) -> str:
+    """The path of a program; skips where there is none."""
+    path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin")
+    if path is None:
+        if name != "podman" and in_ci():
+            raise AssertionError(f"{name} is missing: apt install {name}")
+        raise SkipTest(f"{name}: not on this machine (apt install {name})")
+    return path
+
+
+def debian() -> None:
+    """Make the base image, from the Debian mirror that this machine uses; the file system is kept in .clients/ across runs."""
+    archive = CLIENTS / "debian-bookworm.tar"
+    with locked("debian-bookworm"):
+        if not archive.exists():
+            with scratch() as folder:
+                root = folder / "root"
+                include = "--include=ca-certificates,python3,python3-venv"
+                done([need("debootstrap"), "--variant=minbase", include, "bookworm", root, *mirror()], timeout=900)
+                done(["tar", "-C", root, "--exclude=./var/cache/apt/archives/*.deb", "-cf", archive.with_suffix(".part"), "."])
+                archive.with_suffix(".part").rename(archive)
+        done([need("podman"), "import", "--quiet", archive, BASE])
+
+
+def mirror() -> tuple[str, ...]:
+    """The first Debian archive of apt's sources; none means debootstrap's own choice."""
+    indextargets = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Suite: bookworm"]
+    listed = subprocess.run(indextargets, capture_output=True, text=True, check=False).stdout.split()
+    uri = next((uri for uri in listed if uri.rstrip("/").endswith("/debian")), None)
+    return () if uri is None else (uri,)
+
+
+def registry_of_this_machine() -> list[str]:
+    """Build flags that tell pip where its registry is here, as it is told outside: the Containerfile knows nothing of that."""
+    listed = done([sys.executable, "-m", "pip", "config", "list"])
+    options = {key.partition(".")[2].lstrip("."): value for key, value in re.findall(r"^(\S+)='(.*)'$", listed, re.MULTILINE)}
+    known = ("index-url", "trusted-host", "proxy", "default-timeout")
+    flags = [f"--env=PIP_{key.upper().replace('-', '_')}={options[key]}" for key in known if key in options]
+    if certificate := options.get("cert"):
+        flags += [f"--env=PIP_CERT={INSIDE}", f"--volume={Path(certificate).resolve()}:{INSIDE}:ro"]
+    return [*flags, *(f"--env={name}={os.environ[name]}" for name in PROXIES if name in os.environ)]
+
+
+def build() -> None:
+    """Build `IMAGE` from a clean copy of the source."""
+    with scratch() as folder:
+        source = copy_source(folder / "source")
+        command = [
+            need("podman"),
+            "build",
+            "--format=docker",
+            "--file=etc/Containerfile",
+            f"--tag={IMAGE}",
+            f"--build-arg=BASE={BASE}",
+        ]
+        command += ["--layers=false", "--force-rm", "--network=host", "--pull=never", *registry_of_this_machine()]
+        # where a sandbox forbids what the usual isolation needs, a chroot is enough to build in
+        done([*command, "--isolation=chroot", "."], cwd=source, timeout=1200)
+
+
+def way_to_run() -> tuple[str, ...]:
+    """The first of `WAYS` in which a container starts here. Raises `AssertionError` with what each of them said."""
+    said = []
+    for way in WAYS:
+        command = [need("podman"), "run", "--rm", *way, "--entrypoint=python3", IMAGE, "-c", "print(6 * 7)"]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=clean_environ())
+        if ended.stdout.strip() == "42":
+            return way
+        said.append(f"{' '.join(way) or 'plain'}: {ended.stderr.strip()}")
+    raise AssertionError("podman cannot run a container here:\n" + "\n".join(said))
+
+
+class ContainerTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        need("podman")
+        debian()
+        self.addCleanup(done, ["podman", "image", "rm", "--force", "--ignore", IMAGE, BASE])
+        build()
+
+    def test_serves(self) -> None:
+        """The image serves as a user who is not root, is healthy, keeps its state in the volume, ends in order; no gcc."""
+        way = way_to_run()
+        port = free_port()
+        name, volume = f"pypid-test-{os.getpid()}", f"pypid-test-{os.getpid()}"
+        self.addCleanup(done, ["podman", "volume", "rm", "--force", volume])
+        run = ["podman", "run", "--detach", f"--name={name}", *way, "--network=host", f"--volume={volume}:/var/lib/pypid"]
+        settings = [f"--env=PYPID_SERVER_LISTEN=tcp:{port}:interface=127.0.0.1", "--env=PYPID_ACCESS_READ=everyone"]
+        self.addCleanup(done, ["podman", "rm", "--force", "--ignore", "--time=1", name])
+        done([*run, *settings, IMAGE])
+        try:
+            answer = until_answers(f"http://127.0.0.1:{port}/simple/")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{done(['podman', 'logs', name])}") from None
+        self.assertIn(b"<html", answer.lower())
+        self.assertIn("password", done(["podman", "logs", name]))
+        self.assertEqual(done(["podman", "exec", name, "id", "-u"]).strip(), "10001")
+        done(["podman", "exec", name, "sh", "-c", "! command -v gcc"])
+        done(["podman", "healthcheck", "run", name])
+        done(["podman", "stop", "--time=25", name])
+        ended = done(["podman", "inspect", "--format", "{{.State.ExitCode}}", name]).strip()
+        self.assertEqual(ended, "0", done(["podman", "logs", name]))
+        kept = done(
+            ["podman", "run", "--rm", *way, f"--volume={volume}:/var/lib/pypid", "--entrypoint=ls", IMAGE, "/var/lib/pypid"]
+        )
+        self.assertIn("admin.json", kept)

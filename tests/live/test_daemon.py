@@ -1,0 +1,372 @@
+"""The life of a real pypid: stopped, killed, started again, its storage gone for a while, told to read its users again."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import ssl
+import time
+from base64 import b64encode
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.live.certificates import Authority
+from tests.live.daemon import PASSWORDS, IndexTestCase, LiveIndex, Settings, configuration, hashes, pypid
+from tests.live.processes import BIN, clean_environ, done, free_port, running, scratch
+from tests.live.projects import call, listed, page, publish, wheel
+from tests.live.test_ranges import MEBIBYTE, large
+
+DRAIN = 10.0
+"""Seconds that requests under way get."""
+
+
+def until(condition: Callable[[], bool], what: Callable[[], str], within: float = 20.0) -> None:
+    """Wait for it. Raises `AssertionError` with what `what` says."""
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline, what()
+        time.sleep(0.05)
+
+
+class OwnCase(IndexTestCase):
+    """One pypid for each test, which may end it."""
+
+    settings = Settings()
+
+    def start(self) -> LiveIndex:
+        self.place = self.folder / "p"
+        self.place.mkdir()
+        self.stack = ExitStack()
+        self.addCleanup(self.stack.close)
+        return self.stack.enter_context(pypid(self.place, self.settings))
+
+    def again(self) -> LiveIndex:
+        """Start pypid on the same folder; the one before has ended."""
+        self.index = self.stack.enter_context(pypid(self.place, self.settings))
+        self.since = 0
+        return self.index
+
+    def connect(self) -> http.client.HTTPConnection:
+        """A connection that stays open until the test is over."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.index.port, timeout=30)
+        self.addCleanup(connection.close)
+        return connection
+
+    def says(self, text: str) -> None:
+        """Wait for `text` in the log."""
+        until(lambda: text in self.index.log(self.since), lambda: f"no {text!r} in:\n{self.index.log()}")
+
+    def ended(self, within: float = 20.0) -> int:
+        """The exit status, awaited."""
+        return self.index.running.process.wait(within)
+
+    def send(self, number: signal.Signals) -> float:
+        """Send a signal to pypid; when, on the monotonic clock."""
+        self.index.running.process.send_signal(number)
+        return time.monotonic()
+
+    def half_an_upload(self, project: str) -> tuple[http.client.HTTPConnection, bytes]:
+        """A connection that has sent the first half of an upload, and the other half."""
+        artifact = wheel(project)
+        head = (
+            '--x\r\nContent-Disposition: form-data; name=":action"\r\n\r\nfile_upload\r\n'
+            '--x\r\nContent-Disposition: form-data; name="protocol_version"\r\n\r\n1\r\n'
+            f'--x\r\nContent-Disposition: form-data; name="content"; filename="{artifact.filename}"\r\n\r\n'
+        ).encode()
+        body = head + artifact.data + b"\r\n--x--\r\n"
+        connection = self.connect()
+        connection.putrequest("POST", "/legacy/")
+        connection.putheader("Authorization", "Basic " + b64encode(f"alice:{PASSWORDS['alice']}".encode()).decode())
+        connection.putheader("Content-Type", "multipart/form-data; boundary=x")
+        connection.putheader("Content-Length", str(len(body)))
+        connection.putheader("Expect", "100-continue")
+        connection.endheaders()
+        proceed = b"HTTP/1.1 100 Continue\r\n\r\n"
+        self.assertEqual(connection.sock.recv(len(proceed), socket.MSG_WAITALL), proceed)
+        half = len(head) + len(artifact.data) // 2
+        connection.send(body[:half])
+        return connection, body[half:]
+
+
+class StopTests(OwnCase):
+    def test_term(self) -> None:
+        """SIGTERM: no connection is taken or kept idle; a slow download and upload end whole; a start knows all."""
+        artifact = large("slow-down", 16 * MEBIBYTE)
+        publish(self.index, artifact)
+        idle = self.connect()
+        idle.request("GET", "/simple/")
+        idle.getresponse().read()
+        down = self.connect()
+        down.request("GET", f"/packages/slow-down/{artifact.filename}")
+        coming = down.getresponse()
+        begun = coming.read(MEBIBYTE)
+        up, rest = self.half_an_upload("slow-up")
+
+        self.send(signal.SIGTERM)
+        self.says("stopping: requests under way")
+        with self.assertRaises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", self.index.port), 5)
+        self.assertEqual(idle.sock.recv(1), b"")
+        time.sleep(1)
+        self.assertIsNone(self.index.running.process.poll())
+        self.assertEqual(begun + coming.read(), artifact.data)
+        up.send(rest)
+        answer = up.getresponse()
+        self.assertEqual((answer.status, answer.getheader("Connection")), (200, "close"))
+        answer.read()
+        self.assertEqual(self.ended(), 0)
+        self.assertTrue((self.place / "state/snapshot/manifest.json").exists())
+        self.assertEqual(list((self.place / "state/spool").iterdir()), [])
+
+        again = self.again()
+        self.assertIn("the snapshot knows 2 projects", again.log())
+        self.assertIn("2 projects, 0 of them read anew", again.log())
+        self.assertEqual(listed(again, "slow-up"), ["slow_up-1.0-py2.py3-none-any.whl"])
+        self.assertNotIn("The snapshot is ignored", again.log())
+
+    def test_time_is_up(self) -> None:
+        """SIGINT ends it as well; a request that takes longer than 10 s is cut then, not before, and nothing of it is kept."""
+        up, _ = self.half_an_upload("too-slow")
+        self.addCleanup(up.close)
+        begun = self.send(signal.SIGINT)
+        self.assertEqual(self.ended(), 0)
+        took = time.monotonic() - begun
+        self.assertGreater(took, DRAIN - 0.5)
+        self.assertLess(took, DRAIN + 5)
+        self.assertEqual(list((self.place / "state/spool").iterdir()), [])
+        self.assertIn("Server Shut Down", self.index.log())
+
+    def test_twice(self) -> None:
+        """A second signal ends the waiting at once, with status 0 and a snapshot as well."""
+        publish(self.index, wheel("twice"))
+        self.half_an_upload("too-slow")
+        begun = self.send(signal.SIGTERM)
+        self.says("stopping: requests under way")
+        self.send(signal.SIGTERM)
+        self.assertEqual(self.ended(), 0)
+        self.assertLess(time.monotonic() - begun, 6)
+        self.assertIn("the snapshot knows 1 projects", self.again().log())
+
+
+class SecureStopTests(OwnCase):
+    def start(self) -> LiveIndex:
+        chain, key = self.folder / "chain.pem", self.folder / "key.pem"
+        Authority().issue(chain, key)
+        self.settings = Settings(certificate=chain, key=key)  # type: ignore[misc]
+        return super().start()
+
+    def test_idle(self) -> None:
+        """An idle TLS client, which does not answer the good-bye, does not hold up the end."""
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        with context.wrap_socket(socket.create_connection(("127.0.0.1", self.index.port), 10)) as idle:
+            idle.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+            self.assertIn(b"200 OK", idle.recv(4096))
+            begun = self.send(signal.SIGTERM)
+            self.assertEqual(self.ended(), 0)
+            self.assertLess(time.monotonic() - begun, 5)
+
+
+class KilledTests(OwnCase):
+    def test_killed(self) -> None:
+        """After SIGKILL during an upload a start succeeds: lock free, spool and socket cleared, what was taken kept."""
+        publish(self.index, wheel("kept"))
+        self.half_an_upload("lost")
+        spool = self.place / "state/spool"
+        (spool / "incoming-of-a-crash").write_bytes(b"half")
+        self.send(signal.SIGKILL)
+        self.assertEqual(self.ended(), -signal.SIGKILL)
+        self.assertTrue((self.place / "state/control.sock").exists())
+        (self.place / "state/control.sock.lock").symlink_to("1")  # as an older pypid's, in a container, would have left it
+        index = self.again_after_kill()
+        self.assertEqual(listed(index, "kept"), ["kept-1.0-py2.py3-none-any.whl"])
+        self.assertEqual(list(spool.iterdir()), [])
+        self.assertIn("yanked", done([BIN / "pypid", "yank", "-c", index.config, "kept", "1.0"]))
+
+    def again_after_kill(self) -> LiveIndex:
+        """As `again`; the log of what was killed ended without a good-bye, which the harness would look for."""
+        self.stack.pop_all()
+        return self.again()
+
+
+class SnapshotTests(OwnCase):
+    def test_every_state(self) -> None:
+        """A snapshot that is gone, torn, of another version or of another storage is ignored in one line, and all is known."""
+        publish(self.index, wheel("known"))
+        manifest = self.place / "state/snapshot/manifest.json"
+        self.stop()
+        good = manifest.read_bytes()
+        document = json.loads(good)
+        for damage, said in (
+            (None, "there is none yet"),
+            (good[:-10], "manifest.json cannot be read"),
+            (json.dumps({**document, "format": 99}).encode(), "it has format 99"),
+            (json.dumps({**document, "identity": "0" * 32}).encode(), "it belongs to another storage"),
+        ):
+            manifest.unlink() if damage is None else manifest.write_bytes(damage)
+            index = self.again()
+            self.assertEqual(index.log().count("The snapshot is ignored"), 1, index.log())
+            self.assertIn(said, index.log())
+            self.assertEqual(listed(index, "known"), ["known-1.0-py2.py3-none-any.whl"])
+            self.stop()
+        shard = next(manifest.parent.glob("*.jsonl"))
+        shard.write_bytes(shard.read_bytes()[:-1])
+        self.assertIn("it is not what was written", self.again().log())
+        self.assertEqual(listed(self.index, "known"), ["known-1.0-py2.py3-none-any.whl"])
+
+    def test_unchanged(self) -> None:
+        """Where nothing changed, nothing is written: the snapshot's files are the same after another run."""
+        publish(self.index, wheel("same"))
+        self.stop()
+        self.again()  # reads once more what was published, and remembers how it is listed
+        self.stop()
+        folder = self.place / "state/snapshot"
+        before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+        page(self.again(), "same")
+        self.stop()
+        self.assertEqual({path: path.stat().st_mtime_ns for path in folder.iterdir()}, before)
+
+    def stop(self) -> None:
+        """End it."""
+        self.send(signal.SIGTERM)
+        self.assertEqual(self.ended(), 0)
+
+
+class StorageTests(OwnCase):
+    def test_away(self) -> None:
+        """While the storage folder is away pages go on and files and uploads are 503; when it is back, all goes on."""
+        publish(self.index, wheel("near"))
+        away = self.index.storage.with_name("away")
+        self.index.storage.rename(away)
+        self.assertEqual(listed(self.index, "near"), ["near-1.0-py2.py3-none-any.whl"])
+        path = "/packages/near/near-1.0-py2.py3-none-any.whl"
+        with self.assertRaisesRegex(AssertionError, "-> 503: The storage of this index cannot be used now"):
+            call(self.index, "GET", path)
+        with self.assertRaisesRegex(AssertionError, "-> 503: The storage of this index cannot be used now"):
+            publish(self.index, wheel("far"))
+        self.says(f"in the storage failed: [Errno 2] No such file or directory: b'{self.index.storage}")
+        self.assertFalse(self.index.storage.exists())
+        away.rename(self.index.storage)
+        self.assertEqual(call(self.index, "GET", path), wheel("near").data)
+        publish(self.index, wheel("far"))
+
+
+class ReloadTests(OwnCase):
+    def test_people(self) -> None:
+        """SIGHUP: new users and rights count at once; a broken file changes nothing, and the log tells each problem."""
+        good = self.index.config.read_text()
+        self.index.config.write_text(good + f"eve = {hashes()['alice']}\n")
+        self.send(signal.SIGHUP)
+        self.says("[users] and [access] were read again")
+        eve = "Basic " + b64encode(f"eve:{PASSWORDS['alice']}".encode()).decode()
+        self.assertEqual(self.status("/simple/", eve), 200)
+
+        self.index.config.write_text(good.replace("read = everyone", "read = nobdy(\nwritten = x").replace("[users]", "[usrs]"))
+        self.send(signal.SIGHUP)
+        self.says("The users and rules that were in force stay in force")
+        self.assertIn("unknown key", self.index.log())
+        self.assertIn("unknown section", self.index.log())
+        self.assertEqual(self.status("/simple/", eve), 200)
+
+        closed = good.replace("read = everyone", "read = authenticated").replace("[users]", "[log]\naccess = no\n[users]")
+        self.index.config.write_text(closed)
+        self.send(signal.SIGHUP)
+        self.says("what changed in [log] takes effect at a restart")
+        self.assertEqual(self.status("/simple/", None), 401)
+        self.assertEqual(self.status("/simple/", eve), 401)
+
+    def status(self, path: str, credential: str | None) -> int:
+        """The status of an answer."""
+        connection = self.connect()
+        connection.request("GET", path, headers={} if credential is None else {"Authorization": credential})
+        return connection.getresponse().status
+
+
+class ListenTests(SynchronousTestCase):
+    def test_several(self) -> None:
+        """Several endpoints, IPv6 and a UNIX socket among them: each answers, tcp ones with TLS; the log tells their URLs."""
+        with scratch() as folder:
+            Authority().issue(folder / "chain.pem", folder / "key.pem")
+            four, six, path = free_port(), free_port(), folder / "public.sock"
+            listen = f"tcp:{four}:interface=127.0.0.1 tcp6:{six}:interface=\\:\\:1 unix:{path}:mode=660"
+            ini = folder / "pypid.ini"
+            tls = f"tls_certificate = {folder}/chain.pem\ntls_key = {folder}/key.pem\n"
+            ini.write_text(f"[server]\nlisten = {listen}\n{tls}[access]\nread = everyone\n")
+            with running([BIN / "pypid", "serve", "-c", ini], folder / "log") as process:
+                until(lambda: "compared with" in process.output(), process.output)
+                for url in f"https://127.0.0.1:{four}", f"https://[::1]:{six}", f"unix:{path}":
+                    self.assertIn(f"answers at {url}\n", process.output())
+                context = ssl.create_default_context()
+                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+                for address in ("127.0.0.1", four), ("::1", six):
+                    self.check(context.wrap_socket(socket.create_connection(address, 10)))
+                plain = socket.socket(socket.AF_UNIX)
+                plain.connect(str(path))
+                self.check(plain)
+                self.assertEqual(path.stat().st_mode & 0o777, 0o660)
+                self.assertEqual(process.stop(), 0)
+            self.assertFalse(path.exists())
+
+    def check(self, connection: socket.socket) -> None:
+        """It answers HTTP."""
+        with connection:
+            connection.sendall(b"GET /simple/ HTTP/1.1\r\nHost: x\r\n\r\n")
+            self.assertIn(b"200 OK", connection.recv(4096))
+
+
+class LogTests(SynchronousTestCase):
+    def test_in_the_background(self) -> None:
+        """`twistd pypid` without -n leaves the terminal with a greeting on it, logs into --logfile as JSON, and cleans up."""
+        with scratch() as folder:
+            port = free_port()
+            (folder / "pypid.ini").write_text(f"[server]\nlisten = tcp:{port}:interface=127.0.0.1\n[log]\nformat = json\n")
+            command = [BIN / "twistd", "--pidfile", "p.pid", "--logfile", "p.log", "pypid", "--config", "pypid.ini"]
+            said = done(command, cwd=folder, environ=clean_environ())
+            self.assertEqual(said.count("password  "), 1)
+            password = said.split("password  ")[1].split()[0]
+            log = folder / "p.log"
+            until(lambda: "compared with" in log.read_text(), log.read_text)
+            process = int((folder / "p.pid").read_text())
+            self.addCleanup(self.kill, process)
+            connection = socket.create_connection(("127.0.0.1", port), 10)
+            connection.sendall(b"GET /simple/ HTTP/1.1\r\nHost: x\r\nUser-Agent: a\x1b]b\r\nConnection: close\r\n\r\n")
+            while connection.recv(65536):
+                pass
+            connection.close()
+            self.signal(process, signal.SIGUSR1)
+            until((folder / "p.log.1").exists, lambda: str(list(folder.iterdir())))
+            self.signal(process, signal.SIGTERM)
+            until(lambda: not (folder / "p.pid").exists(), log.read_text)
+            text = (folder / "p.log.1").read_text() + log.read_text()
+            entries = [json.loads(line) for line in text.splitlines()]
+            self.assertEqual([e["status"] for e in entries if e.get("path") == "/simple/"], [200])
+            self.assertNotIn(password, text)
+            self.assertNotIn("Starting factory", text)
+            self.assertNotIn("starting on", text)
+            self.assertIn("Server Shut Down.", [e.get("message") for e in entries])
+            self.assertEqual(len(list(folder.glob("twistd*"))), 0)
+
+    def signal(self, process: int, number: signal.Signals) -> None:
+        """Send it to a process that this test started."""
+        os.kill(process, number)
+
+    def kill(self, process: int) -> None:
+        """End it, if it is still there."""
+        try:
+            self.signal(process, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+
+    def test_quiet(self) -> None:
+        """With `access = no` and `level = warn` a run in which nothing happens says nothing at all."""
+        with scratch() as folder:
+            port = free_port()
+            text = configuration(folder, port, Settings()) + "[log]\naccess = no\nlevel = warn\n"
+            (folder / "pypid.ini").write_text(text)
+            with running([BIN / "pypid", "serve", "-c", folder / "pypid.ini"], folder / "log") as process:
+                process.until_answers(f"http://127.0.0.1:{port}/simple/")
+                self.assertEqual(process.stop(), 0)
+            self.assertEqual(process.output(), "")

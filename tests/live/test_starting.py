@@ -1,0 +1,229 @@
+"""What keeps pypid from starting is told in words that say what to do, with exit status 1 and never a traceback."""
+
+import json
+import os
+import shutil
+import socket
+from contextlib import ExitStack
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+from tests.distributions import sdist
+from tests.live.certificates import Authority
+from tests.live.processes import BIN, clean_environ, done, free_port, running, scratch
+
+NOBODY = 65534
+
+
+class StartCase(SynchronousTestCase):
+    """A folder with a configuration that can be started, until a test spoils something."""
+
+    def setUp(self) -> None:
+        stack = ExitStack()
+        self.addCleanup(stack.close)
+        self.folder = stack.enter_context(scratch())
+        self.ini = self.folder / "pypid.ini"
+        self.state = self.folder / "state"
+        self.port = free_port()
+        self.configure()
+
+    def configure(self, server: str = "", rest: str = "", *, listen: str = "") -> None:
+        """Write the configuration."""
+        listen = listen or f"tcp:{self.port}:interface=127.0.0.1"
+        self.ini.write_text(f"[server]\nlisten = {listen}\nstate = {self.state}\n{server}\n{rest}\n")
+
+    def refused(self, *words: str, serve: bool = False, environ: dict[str, str] | None = None) -> str:
+        """What it says, on both streams, when it does not start: exactly one line that is no information, with `words`."""
+        command = [BIN / "pypid", "serve"] if serve else [BIN / "twistd", "--nodaemon", "--pidfile=", "pypid"]
+        said = done(
+            [*command, "--config", self.ini], cwd=self.folder, environ=clean_environ(**environ or {}), status=1, timeout=60
+        )
+        self.assertNotIn("Traceback", said)
+        self.assertNotIn("Usage", said)
+        telling = [line for line in said.splitlines() if " info " not in line]
+        if not self.greeted(said):
+            self.assertEqual(len(telling), 1, said)
+        for word in words:
+            self.assertIn(word, telling[-1])
+        return said
+
+    def greeted(self, said: str) -> bool:
+        """Whether an admin was made: then the password was printed, as it will not be again."""
+        return "This is the first run" in said
+
+    def have_started(self) -> None:
+        """Start once, and stop; the snapshot then knows one file."""
+        packages = self.state / "packages"
+        packages.mkdir(parents=True)
+        packages.joinpath("spam-1.0.tar.gz").write_bytes(sdist("spam", "1.0"))
+        done([BIN / "pypid", "rebuild", "--config", self.ini])
+        self.assertTrue((self.state / "snapshot/manifest.json").exists())
+
+
+class ConfigurationTests(StartCase):
+    def test_problems(self) -> None:
+        """All problems of the configuration are told at once, by twistd and by `pypid serve`, without twistd's help."""
+        self.configure("max_uplod = 1G", "[access]\nread = \x01\n[usrs]\na = b")
+        for command in ([BIN / "twistd", "-n", "--pidfile=", "pypid"], [BIN / "pypid", "serve"]):
+            said = done([*command, "--config", self.ini], cwd=self.folder, status=1)
+            self.assertTrue(said.startswith("pypid: 3 problems in the configuration:\n"), said)
+            self.assertEqual(len(said.splitlines()), 4, said)
+        self.assertFalse(self.state.exists())
+
+    def test_no_file(self) -> None:
+        """A configuration that is not there is named, with where to find one."""
+        self.ini.unlink()
+        said = done([BIN / "twistd", "-n", "--pidfile=", "pypid", "--config", self.ini], cwd=self.folder, status=1)
+        self.assertIn("cannot be read: No such file or directory. Give another one with --config FILE", said)
+        self.assertNotIn("Usage", said)
+
+    def test_endpoints(self) -> None:
+        """Endpoints that Twisted does not understand, or that systemd did not hand over, are named."""
+        for text, words in (
+            ("tcp:port", "'tcp:port' is not an endpoint"),
+            ("tcp:1:colour=red", "'tcp:1:colour=red' is not an endpoint"),
+            ("systemd:domain=INET:index=0", "No socket was handed over by systemd"),
+        ):
+            self.configure(listen=text)
+            self.refused(words)
+
+    def test_other_user(self) -> None:
+        """twistd's --uid is refused: state and files would belong to the wrong user."""
+        said = done([BIN / "twistd", "-n", "--uid", str(NOBODY), "pypid", "-c", self.ini], cwd=self.folder, status=1)
+        self.assertIn("start twistd as the user that pypid shall run as", said)
+        self.assertFalse(self.state.exists())
+
+
+class PortTests(StartCase):
+    def test_in_use(self) -> None:
+        """A port that somebody uses, with twistd and with `pypid serve`; the first run's password was printed."""
+        with socket.create_server(("127.0.0.1", self.port)):
+            said = self.refused("Address already in use. Stop what uses that address")
+            self.assertTrue(self.greeted(said))
+            said = self.refused("Address already in use. Stop what uses that address", serve=True)
+            self.assertFalse(self.greeted(said))
+
+    def test_in_the_background(self) -> None:
+        """A daemon that cannot start tells the terminal why, and leaves no pid file."""
+        with socket.create_server(("127.0.0.1", self.port)):
+            command = [BIN / "twistd", "--pidfile", "p.pid", "--logfile", "p.log", "pypid", "--config", self.ini]
+            said = done(command, cwd=self.folder, status=1)
+        self.assertIn("Address already in use", said)
+        self.assertFalse((self.folder / "p.pid").exists())
+        self.assertNotIn("Traceback", (self.folder / "p.log").read_text())
+
+    def test_not_ours(self) -> None:
+        """An address that this machine does not have."""
+        self.configure(listen=f"tcp:{self.port}:interface=192.0.2.1")
+        self.refused("This machine does not have that address")
+
+    def test_privileged(self) -> None:
+        """A port below 1024, by a user who may not have it."""
+        if os.geteuid() != 0 or int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= 80:
+            raise SkipTest("needs to become a user who may not use port 80")
+        self.configure(listen="tcp:80:interface=127.0.0.1")
+        program = f"import os\nos.setgid({NOBODY})\nos.setuid({NOBODY})\nfrom pypid.cli import main\nmain()"
+        self.folder.chmod(0o711)
+        os.chown(self.ini, NOBODY, NOBODY)
+        self.state.mkdir(mode=0o700)
+        os.chown(self.state, NOBODY, NOBODY)
+        # imported before the change, since the checkout may be for root alone
+        early = "import pypid.cli, pypid.service, sys\n"
+        said = done([BIN / "python", "-c", early + program, "serve", "-c", self.ini], cwd=self.folder, status=1)
+        self.assertIn("Permission denied. This user may not use that port", said)
+        self.assertNotIn("Traceback", said)
+
+
+class StateTests(StartCase):
+    def test_unusable(self) -> None:
+        """A state folder that cannot be made, is a file, or has too long a path for a socket."""
+        (self.folder / "file").write_text("")
+        for state, words in (
+            (self.folder / "file", "cannot be used"),
+            (self.folder / "file" / "below", "cannot be used: Not a directory"),
+            (Path("/proc/pypid"), "Set [server] state to a folder that this user may write"),
+            (self.folder / ("d" * 100), "is too long for the socket in it"),
+        ):
+            self.state = state
+            self.configure()
+            self.refused(words)
+
+    def test_second(self) -> None:
+        """A second pypid on the same state says so, and the first goes on."""
+        with running([BIN / "pypid", "serve", "-c", self.ini], self.folder / "log") as first:
+            url = f"http://127.0.0.1:{self.port}/simple/"
+            first.until_answers(url)
+            self.refused("Another pypid is running with the state folder")
+            first.until_answers(url, within=2)
+            self.assertEqual(first.stop(), 0)
+
+    def test_admin(self) -> None:
+        """A damaged admin.json is named, with how to get a new admin; nothing of it is shown."""
+        self.state.mkdir()
+        (self.state / "admin.json").write_text('{"user": "admin", "hash": "seekrit')
+        said = self.refused("admin.json cannot be read", "Delete it and start pypid again")
+        self.assertNotIn("seekrit", said)
+
+
+class StorageTests(StartCase):
+    def test_gone(self) -> None:
+        """A storage folder that is gone, or empty, although the snapshot knows files in it, is not made anew."""
+        self.have_started()
+        packages = self.state / "packages"
+        packages.rename(self.folder / "unmounted")
+        self.refused("is not there: mount it")
+        self.assertFalse(packages.exists())
+        packages.mkdir()
+        self.refused("is empty, but the snapshot", "Is the disk mounted?")
+        shutil.rmtree(packages)
+        (self.folder / "unmounted").rename(packages)
+        with running([BIN / "pypid", "serve", "-c", self.ini], self.folder / "log") as daemon:
+            self.assertIn(b"spam", daemon.until_answers(f"http://127.0.0.1:{self.port}/simple/"))
+
+    def test_unusable(self) -> None:
+        """A storage folder that is a file, or cannot be written."""
+        (self.folder / "file").write_text("")
+        for path in self.folder / "file", Path("/proc/self/net"):
+            self.configure(rest=f"[storage]\npath = {path}")
+            self.refused("storage folder", "cannot be used")
+
+    def test_identity(self) -> None:
+        """A damaged identity of the storage is named, with what to do."""
+        self.have_started()
+        [identity] = (self.state / "packages/.pypid").glob("*.json")
+        self.assertIn("identity", json.loads(identity.read_text()))
+        identity.write_text("{")
+        self.refused("Restore the file from a backup")
+
+
+class CertificateTests(StartCase):
+    def test_every_trouble(self) -> None:
+        """A certificate or key that is missing, that is no PEM, that belongs to another, or has a password: nobody is asked."""
+        one, other = self.folder / "one", self.folder / "other"
+        authority = Authority()
+        for folder in one, other:
+            folder.mkdir()
+            authority.issue(folder / "chain.pem", folder / "key.pem")
+        (self.folder / "junk.pem").write_text("junk")
+        locked = self.folder / "locked.pem"
+        locked.write_bytes(_locked((one / "key.pem").read_bytes()))
+        for chain, key, words in (
+            (one / "no.pem", one / "key.pem", "tls_certificate"),
+            (one / "chain.pem", one / "no.pem", "cannot be read: No such file or directory"),
+            (self.folder / "junk.pem", one / "key.pem", "is not usable: expected PEM"),
+            (one / "chain.pem", self.folder / "junk.pem", "is not usable: expected PEM"),
+            (one / "chain.pem", other / "key.pem", "is not the key of the certificate"),
+            (one / "chain.pem", locked, "is not usable: expected PEM, without a password"),
+        ):
+            self.configure(f"tls_certificate = {chain}\ntls_key = {key}")
+            self.refused(words)
+
+
+def _locked(key: bytes) -> bytes:
+    return serialization.load_pem_private_key(key, None).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"password"),
+    )

@@ -1,0 +1,167 @@
+"""Attestations over HTTP, from the upload to what a client reads and verifies (C31, C79)."""
+
+from __future__ import annotations
+
+import json
+import re
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from pypi_attestations import Provenance
+
+from pypid.attesting import Attesting
+from pypid.core.permissions import Principals, Rules
+from tests.distributions import wheel, wheel_filename
+from tests.sigstores import SLSA, OwnSigstore, github, gitlab, statement
+from tests.web.whole import H, Pypid, WholeCase, content, text
+
+OWN = OwnSigstore()
+FILENAME, DATA = wheel_filename(), wheel()
+OTHER = wheel(extra=[("Keywords", "other")])
+"""Other bytes for the same file name."""
+PATH = f"/integrity/spam/1.0/{FILENAME}/provenance"
+INTEGRITY = "application/vnd.pypi.integrity.v1+json"
+PUBLIC_URL = "https://pypi.example/team"
+
+
+def attestation(data: bytes = DATA, *others: str, filename: str = FILENAME, **options: Any) -> dict[str, Any]:
+    """A right attestation about a file."""
+    return OWN.attestation(statement(filename, sha256(data).hexdigest(), *others), **options)
+
+
+class AttestedCase(WholeCase):
+    rules = Rules(write=Principals(users=frozenset({"alice", "bob"})), overwrite=Principals(users=frozenset({"bob"})))
+
+    def setUp(self) -> None:
+        self.pypid = self.new(public_url=PUBLIC_URL)
+
+    def new(self, **options: Any) -> Pypid:
+        self.spool = Path(self.mktemp())
+        pypid = Pypid(self.spool, rules=self.rules, **options)
+        pypid.face.attesting = Attesting(OWN.trusted_root(Path(self.mktemp())))
+        return pypid
+
+    def attested(self, *attestations: object, data: bytes = DATA, user: str = "alice") -> Any:
+        """The answer to an upload as uv sends it: the attestations come after the file."""
+        said = text("attestations", json.dumps(attestations))
+        return self.send_form([text(":action", "file_upload"), content(FILENAME, data), said], user=user)
+
+    def provenance(self) -> Provenance:
+        """What is served, as clients read it."""
+        answer = self.pypid.get(PATH)
+        self.assertEqual(answer.status, 200, answer)
+        return Provenance.model_validate_json(answer.body)
+
+
+class ServedTests(AttestedCase):
+    def test_from_upload_to_client(self) -> None:
+        """The pages name the provenance object by an absolute https URL; it is what `pypi_attestations` reads, and names who
+        signed.
+        """
+        self.published(self.attested(attestation(), attestation(DATA, SLSA)))
+        url = f"{PUBLIC_URL}{PATH}"
+        self.assertEqual(self.pypid.file_on("spam", FILENAME)["provenance"], url)
+        html = self.pypid.get("/simple/spam/", H).text
+        self.assertEqual(re.findall(r' data-provenance="([^"]*)"', html), [url])
+        [bundle] = self.provenance().attestation_bundles
+        self.assertEqual(
+            bundle.publisher.model_dump(),
+            {"kind": "GitHub", "repository": "monty/spam", "workflow": "release.yml", "environment": None},
+        )
+        subjects = [one.statement["subject"] for one in bundle.attestations]
+        self.assertEqual(subjects, [[{"name": FILENAME, "digest": {"sha256": sha256(DATA).hexdigest()}}]] * 2)
+
+    def test_before_the_file(self) -> None:
+        """twine sends them before the file, which makes no difference."""
+        self.published(self.publish(FILENAME, DATA, text("attestations", json.dumps([attestation()]))))
+        self.assertEqual(len(self.provenance().attestation_bundles), 1)
+
+    def test_plain_http(self) -> None:
+        """Without https there is no link on the pages, as the specification demands a secure one."""
+        self.pypid = self.new()
+        self.published(self.attested(attestation()))
+        self.assertNotIn("provenance", self.pypid.file_on("spam", FILENAME))
+        self.assertEqual(len(self.provenance().attestation_bundles), 1)
+
+    def test_negotiation(self) -> None:
+        """The vendor's type is preferred, JSON is possible, all else is 406; a file without attestations is 404."""
+        self.published(self.attested(attestation()))
+        for accept, kind in (
+            (None, INTEGRITY),
+            ("*/*", INTEGRITY),
+            ("application/*", INTEGRITY),
+            (INTEGRITY, INTEGRITY),
+            ("application/json", "application/json"),
+            (f"application/json, {INTEGRITY};q=0.5", "application/json"),
+        ):
+            answer = self.pypid.get(PATH, accept)
+            self.assertEqual((answer.status, answer["content-type"]), (200, kind), accept)
+            self.assertIn("Accept", answer["vary"] or "")
+        for accept in ("text/html", "application/xml", f"{INTEGRITY};q=0, application/json;q=0"):
+            self.assertEqual(self.pypid.get(PATH, accept).status, 406, accept)
+        filename, _ = self.have_wheel("eggs")
+        for path in (f"/integrity/eggs/1.0/{filename}/provenance", PATH.replace("1.0/", "2.0/"), PATH.replace("1.0/", "/")):
+            self.assertEqual(self.pypid.get(path).status, 404, path)
+            self.assertIn("provenance" if "eggs" in path else "", self.pypid.get(path, "application/json").json["message"])
+
+    def test_delete(self) -> None:
+        """With the file, its provenance object goes, out of the storage too."""
+        self.published(self.attested(attestation()))
+        self.assertTrue([key for key in self.keys() if "provenance" in key])
+        self.assertLess(self.pypid.api("DELETE", f"/api/projects/spam/files/{FILENAME}").status, 300)
+        self.assertEqual(self.pypid.get(PATH).status, 404)
+        self.assertEqual([key for key in self.keys() if "provenance" in key], [])
+
+    def test_overwrite(self) -> None:
+        """A file in the place of another has its own provenance object, or none."""
+        self.published(self.attested(attestation()))
+        self.published(self.attested(attestation(OTHER, identity=gitlab()), data=OTHER, user="bob"))
+        [bundle] = self.provenance().attestation_bundles
+        self.assertEqual(bundle.publisher.kind, "GitLab")
+        self.published(self.attested(data=DATA, user="bob"))
+        self.assertEqual(self.pypid.get(PATH).status, 404)
+        self.assertNotIn("provenance", self.pypid.file_on("spam", FILENAME))
+
+    def test_again(self) -> None:
+        """The same bytes with other attestations change nothing."""
+        self.published(self.attested(attestation()))
+        before = self.pypid.get(PATH).body
+        answer = self.attested(attestation(identity=gitlab()))
+        self.assertIn("nothing was changed", answer.text)
+        self.assertEqual(self.pypid.get(PATH).body, before)
+
+
+class RefusedTests(AttestedCase):
+    def test_refused(self) -> None:
+        """Garbage, another file's, another signer's and doubled attestations are 400, and nothing is published."""
+        strangers = OwnSigstore().attestation(statement(FILENAME, sha256(DATA).hexdigest()))
+        for attestations, words in (
+            (["garbage"], "not an attestation object"),
+            ([{"version": 1}], "not an attestation object"),
+            ([attestation(OTHER)], "sha256 digest"),
+            ([attestation(filename="eggs-1.0-py3-none-any.whl")], "not about"),
+            ([attestation(), attestation()], "several attestations"),
+            ([strangers], "not issued by Sigstore"),
+            ([attestation(identity=github(c8="https://example.com"))], "https://example.com"),
+        ):
+            answer = self.attested(*attestations)
+            self.refused(answer, 400, words)
+            for said in (answer.text, answer.reason):
+                self.assertTrue(said.startswith("Invalid attestations supplied during upload: "), answer)
+        self.assertEqual((self.pypid.names(), self.keys(), self.incoming()), ([], [], []))
+
+    def test_with_other_problems(self) -> None:
+        """What else is wrong with the form is told with it."""
+        said = text("attestations", json.dumps([attestation(OTHER)]))
+        self.refused(self.publish(FILENAME, DATA, text("name", "eggs"), said), 400, "eggs", "Invalid attestations", "2 reasons")
+
+    def test_without_library(self) -> None:
+        """Where nothing can verify them the file is published without them; the answer says so, and nothing is served."""
+        self.pypid.face.attesting = Attesting(Path("nowhere"))
+        answer = self.attested(attestation())
+        self.published(answer)
+        self.assertIn("attestations were not kept", answer.text)
+        self.assertEqual(self.pypid.get(PATH).status, 404)
+        self.assertNotIn("provenance", self.pypid.file_on("spam", FILENAME))
+        self.refused(self.attested(attestation(OTHER)), 400, "sha256 digest")

@@ -1,0 +1,294 @@
+"""The older APIs over HTTP, point by point (C72, C110 to C116 of docs/conformance.rst)."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote, urljoin, urlsplit
+from xmlrpc.client import Fault, dumps, loads
+
+from pypid.core.permissions import AUTHENTICATED, Rules
+from tests.distributions import metadata, wheel, wheel_filename
+from tests.web.whole import HOST, HTML, RULES, Answer, J, Pypid, WholeCase
+
+INFO = """name version summary description description_content_type keywords license license_expression license_files
+    classifiers author author_email maintainer maintainer_email requires_python platform downloads package_url project_url
+    project_urls release_url requires_dist provides_extra docs_url bugtrack_url home_page download_url yanked yanked_reason
+    dynamic""".split()  # noqa: SIM905
+FILE = """filename packagetype python_version has_sig comment_text md5_digest digests core-metadata size downloads upload_time
+    upload_time_iso_8601 url requires_python yanked yanked_reason""".split()  # noqa: SIM905
+HATCH = re.compile(r"<a [^>]+>([^<]+)</a>")
+"""How hatch reads the list of what is published."""
+
+
+class LegacyJsonTests(WholeCase):
+    """``/pypi/<project>/json`` and ``/pypi/<project>/<version>/json``."""
+
+    def setUp(self) -> None:
+        """Publish two releases."""
+        super().setUp()
+        self.have_sdist("foo-bar", "1.0")
+        extra = [("Requires-Dist", "eggs>=1"), ("Classifier", "Topic :: Food"), ("Project-URL", "Home, https://x.example/")]
+        inside = metadata("foo_bar", "2.0", requires_python=">=3.8", extra=extra, description="Grüße")
+        self.filename = wheel_filename("foo-bar", "2.0")
+        self.published(self.publish(self.filename, wheel("foo-bar", "2.0", metadata_bytes=inside)))
+
+    def ask_json(self, path: str, *headers: tuple[str, str]) -> Answer:
+        return self.pypid.get(path, None, *headers)
+
+    def test_project(self) -> None:
+        """A project has all keys, and is described by its newest release (C110)."""
+        answer = self.ask_json("/pypi/foo-bar/json")
+        self.assertEqual((answer.status, answer["content-type"]), (200, "application/json"))
+        document = answer.json
+        self.assertEqual(set(document), {"info", "last_serial", "ownership", "urls", "releases", "vulnerabilities"})
+        self.assertLessEqual(set(INFO), set(document["info"]))
+        info = document["info"]
+        self.assertEqual((info["version"], info["requires_dist"], info["description"]), ("2.0", ["eggs>=1"], "Grüße"))
+        self.assertEqual(info["project_urls"], {"Home": "https://x.example/"})
+        self.assertEqual(list(document["releases"]), ["1.0", "2.0"])
+        [file] = document["urls"]
+        self.assertEqual(set(FILE), set(file))
+        self.assertEqual(self.pypid.get(urlsplit(file["url"]).path).status, 200)
+        self.assertEqual(answer["x-pypi-last-serial"], str(document["last_serial"]))
+
+    def test_release(self) -> None:
+        """A release has its own files, by any spelling of its version, and no others' (C110, C80)."""
+        for version in ("1.0", "1", "1.0.0", "v1.0"):
+            document = self.ask_json(f"/pypi/foo-bar/{version}/json").json
+            self.assertEqual(document["info"]["version"], "1.0")
+            self.assertEqual([file["filename"] for file in document["urls"]], ["foo_bar-1.0.tar.gz"])
+            self.assertNotIn("releases", document)
+
+    def test_missing(self) -> None:
+        """What is not there is 404 (C110)."""
+        paths = ("/pypi/nothing/json", "/pypi/foo-bar/9/json", "/pypi/foo-bar/x/json", "/pypi/-/json", "/pypi/foo-bar/%00/json")
+        for path in paths:
+            self.assertEqual(self.ask_json(path).status, 404, path)
+
+    def test_spelling(self) -> None:
+        """Another spelling of the name leads to the normalised one (C110)."""
+        for path, goal in (
+            ("/pypi/Foo_Bar/json", "/pypi/foo-bar/json"),
+            ("/pypi/FOO.bar/2.0/json?x=1", "/pypi/foo-bar/2.0/json?x=1"),
+            ("/pypi/FOO.bar/1.0%2Blocal/json", "/pypi/foo-bar/1.0+local/json"),
+        ):
+            answer = self.ask_json(path)
+            self.assertEqual(answer.status, 301)
+            found = urljoin(f"http://{HOST}{path}", answer["location"])
+            self.assertEqual(unquote(found), f"http://{HOST}{goal}")
+
+    def test_latest(self) -> None:
+        """A pre-release or a yanked release does not describe the project while there is another (C110)."""
+        self.have_wheel("foo-bar", "3.0rc1")
+        self.assertEqual(self.ask_json("/pypi/foo-bar/json").json["info"]["version"], "2.0")
+        self.pypid.api("PUT", "/api/projects/foo-bar/releases/2.0/yank", {"reason": "bad"})
+        document = self.ask_json("/pypi/foo-bar/json").json
+        self.assertEqual(document["info"]["version"], "1.0")
+        yanked = self.ask_json("/pypi/foo-bar/2.0/json").json
+        self.assertEqual((yanked["info"]["yanked"], yanked["info"]["yanked_reason"]), (True, "bad"))
+        self.assertEqual([file["yanked"] for file in document["releases"]["2.0"]], [True])
+
+    def test_urls(self) -> None:
+        """File URLs are absolute, below /packages/ (C112), on the host that was asked, or on public_url (C110)."""
+        url = self.ask_json("/pypi/foo-bar/json").json["urls"][0]["url"]
+        self.assertEqual(url, f"http://{HOST}/packages/foo-bar/{self.filename}")
+        public = Pypid(self.spool, public_url="https://py.example/pre/")
+        self.publish(self.filename, wheel("foo-bar", "2.0"), pypid=public)
+        url = public.get("/pypi/foo-bar/json").json["urls"][0]["url"]
+        self.assertEqual(url, f"https://py.example/pre/packages/foo-bar/{self.filename}")
+
+    def test_conditional(self) -> None:
+        """It has a tag, HEAD, gzip and 304 as pages have (C100, C110)."""
+        answer = self.ask_json("/pypi/foo-bar/json")
+        self.assertEqual(self.ask_json("/pypi/foo-bar/json", ("If-None-Match", answer["etag"] or "")).status, 304)
+        self.assertEqual(self.pypid.ask("HEAD", "/pypi/foo-bar/json").head, answer.head)
+        self.assertEqual(self.ask_json("/pypi/foo-bar/json", ("Accept-Encoding", "gzip"))["content-encoding"], "gzip")
+
+    def test_empty_project(self) -> None:
+        """A project whose files are deleted has no JSON, and says so (C110)."""
+        self.pypid.api("DELETE", "/api/projects/foo-bar")
+        self.assertEqual(self.ask_json("/pypi/foo-bar/json").status, 404)
+
+
+class ClassifierTests(WholeCase):
+    """What old distutils asks."""
+
+    def test_list(self) -> None:
+        """The classifiers are plain text, one a line (C72)."""
+        for target in ("/pypi?:action=list_classifiers", "/pypi/?%3Aaction=list_classifiers"):
+            answer = self.pypid.get(target)
+            self.assertEqual((answer.status, answer["content-type"]), (200, "text/plain; charset=utf-8"))
+            self.assertIn("Programming Language :: Python :: 3", answer.text.splitlines())
+
+    def test_nothing_else(self) -> None:
+        """Without an action the list of projects is what is meant (C72)."""
+        for target in ("/pypi", "/pypi/"):
+            answer = self.pypid.get(target)
+            self.assertEqual(urljoin(f"http://{HOST}{target}", answer["location"]), f"http://{HOST}/simple/")
+
+
+class XmlRpcTests(WholeCase):
+    """What bandersnatch asks."""
+
+    def call(self, method: str, *parameters: object) -> object:
+        body = dumps(parameters, methodname=method).encode()
+        answer = self.pypid.ask("POST", "/pypi", ("Content-Type", "text/xml"), body=body)
+        self.assertEqual((answer.status, answer["content-type"]), (200, "text/xml; charset=utf-8"))
+        [result], _ = loads(answer.body)
+        return result
+
+    def test_mirror(self) -> None:
+        """A mirror learns names with serials, and what changed since it last asked (C112)."""
+        self.assertEqual(self.call("changelog_last_serial"), 0)
+        self.have_wheel("foo")
+        then = self.call("changelog_last_serial")
+        self.have_wheel("bar")
+        self.assertEqual(self.call("list_packages"), ["bar", "foo"])
+        serials = self.call("list_packages_with_serial")
+        self.assertEqual(serials, {"foo": then, "bar": self.call("changelog_last_serial")})
+        changed = self.call("changelog_since_serial", then)
+        assert isinstance(changed, list) and isinstance(serials, dict)
+        self.assertEqual([(name, serial) for name, _, _, _, serial in changed], [("bar", serials["bar"])])
+        self.assertEqual(self.call("changelog_since_serial", serials["bar"]), [])
+
+    def test_faults(self) -> None:
+        """An unknown method, or wrong parameters, are a fault that lists what there is (C112)."""
+        for method, parameters in (
+            ("search", ({"name": "x"}, "or")),
+            ("changelog_since_serial", ("x",)),
+            ("system.listMethods", ()),
+        ):
+            with self.assertRaises(Fault) as caught:
+                self.call(method, *parameters)
+            self.assertIn("list_packages_with_serial", caught.exception.faultString)
+
+    def test_no_xml(self) -> None:
+        """What is no call is 400, however hostile (C112)."""
+        bomb = (
+            b"<!DOCTYPE x ["
+            + b"".join(b'<!ENTITY e%d "%s">' % (n, b"&e%d;" % (n - 1) * 10 if n else b"x" * 10) for n in range(10))
+            + b"]><methodCall><methodName>&e9;</methodName></methodCall>"
+        )
+        for body in (
+            b"",
+            b"<",
+            b"x" * 1000,
+            b"\0",
+            b"<methodCall/>",
+            bomb,
+            b"<methodCall><methodName>&x;</methodName></methodCall>",
+        ):
+            answer = self.pypid.ask("POST", "/pypi/", ("Content-Type", "text/xml"), body=body)
+            self.assertIn(answer.status, (200, 400), body[:80])
+        entity = b'<!DOCTYPE x [<!ENTITY f SYSTEM "file:///etc/passwd">]><methodCall><methodName>&f;</methodName></methodCall>'
+        self.assertNotIn("root:", self.pypid.ask("POST", "/pypi/", body=entity).text)
+        self.assertEqual(self.pypid.ask("POST", "/pypi/", body=b"x" * 100_000).status, 413)
+        harmless = b'<!DOCTYPE x [<!ENTITY m "list_packages">]><methodCall><methodName>&m;</methodName></methodCall>'
+        for encoded in (
+            harmless,
+            b"<?xml version='1.0' encoding='utf-16'?>".decode().encode("utf-16") + harmless.decode().encode("utf-16-le"),
+        ):
+            self.assertEqual(self.pypid.ask("POST", "/pypi/", body=encoded).status, 400)  # no entity is ever expanded
+
+    def test_big_numbers(self) -> None:
+        """A serial that XML-RPC cannot hold is a fault or an empty list, never a 500 (C112)."""
+        call = dumps((4711,), methodname="changelog_since_serial")
+        for number in ("99999999999999999999", "-1", "1e3", "0x1", ""):
+            answer = self.pypid.ask("POST", "/pypi/", body=call.replace("4711", number).encode())
+            self.assertIn(answer.status, (200, 400), number)
+
+
+class HatchTests(WholeCase):
+    """What hatch asks before it publishes, and where it sends people after."""
+
+    def test_plus_simple(self) -> None:
+        """Below every upload URL, + quoted or raw, there is HTML that hatch's regular expression reads (C115)."""
+        filename, _ = self.have_wheel("foo", requires_python=">=3.8,<4")
+        self.pypid.api("PUT", "/api/projects/foo/releases/1.0/yank", {"reason": "a > b"})
+        for upload in ("/legacy", "/simple", ""):
+            for plus in ("%2Bsimple", "+simple", "%2bsimple"):
+                for headers in ((), (("Accept", "*/*"),), (("Accept", J),)):
+                    path = f"{upload}/{plus}/foo/"
+                    answer = self.pypid.get(path, None, *headers)
+                    self.assertEqual((answer.status, answer["content-type"]), (200, HTML), path)
+                    self.assertEqual(HATCH.findall(answer.text), [filename])
+                    href = re.search(r'href="([^"#]+)', answer.text)
+                    assert href is not None
+                    where = urljoin(f"http://{HOST}{path}", href[1])
+                    self.assertEqual(self.pypid.get(urlsplit(where).path).status, 200, where)
+
+    def test_new_project(self) -> None:
+        """A project that does not exist yet is 404 there, which hatch takes for nothing published (C115)."""
+        self.assertEqual(self.pypid.get("/legacy/%2Bsimple/foo/", "*/*").status, 404)
+
+    def test_project_page(self) -> None:
+        """The address that hatch prints after publishing leads to the project's page (C115)."""
+        self.have_wheel("foo")
+        for path in ("/legacy/foo/1.0/", "/legacy/Foo/", "/legacy/foo/1.0"):
+            answer = self.pypid.get(path)
+            self.assertEqual(answer.status, 302)
+            self.assertEqual(urljoin(f"http://{HOST}{path}", answer["location"]), f"http://{HOST}/simple/foo/")
+
+
+class BrowserTests(WholeCase):
+    """micropip, in a browser, on a page of another site."""
+
+    PATHS = ("/simple/", "/simple/foo/", "/pypi/foo/json", "/pypi/foo/1.0/json", f"/packages/foo/{wheel_filename('foo')}")
+
+    def test_get(self) -> None:
+        """Everybody's pages, JSON and files may be read by any site, which also sees the serial (C116)."""
+        self.have_wheel("foo")
+        for path in (*self.PATHS, f"{self.PATHS[-1]}.metadata"):
+            answer = self.pypid.get(path, None, ("Origin", "https://pyodide.example"))
+            self.assertEqual((answer.status, answer["access-control-allow-origin"]), (200, "*"), path)
+            self.assertIn("X-PyPI-Last-Serial", answer["access-control-expose-headers"] or "")
+
+    def test_preflight(self) -> None:
+        """OPTIONS allows GET with conditions and ranges (C116)."""
+        for path in self.PATHS:
+            asked = (("Origin", "https://pyodide.example"), ("Access-Control-Request-Method", "GET"))
+            answer = self.pypid.ask("OPTIONS", path, *asked)
+            self.assertEqual((answer.status, answer.body), (204, b""))
+            self.assertEqual(answer["access-control-allow-origin"], "*")
+            self.assertIn("GET", answer["access-control-allow-methods"] or "")
+            for name in ("If-None-Match", "Range", "Content-Type"):
+                self.assertIn(name, answer["access-control-allow-headers"] or "")
+            self.assertEqual(answer["access-control-max-age"], "86400")
+
+    def test_private(self) -> None:
+        """What not everybody may read no other site's script may read: no header, and the preflight is 401 (C116)."""
+        private = Pypid(self.spool, rules=Rules(read=AUTHENTICATED, write=RULES.write))
+        self.publish(wheel_filename("foo"), wheel("foo"), pypid=private)
+        for path in self.PATHS:
+            answer = private.get(path, None, ("Origin", "https://pyodide.example"), user="alice")
+            self.assertEqual((answer.status, answer["access-control-allow-origin"]), (200, None))
+            for user, status in ((None, 401), ("alice", 204)):
+                preflight = private.ask("OPTIONS", path, ("Origin", "https://pyodide.example"), user=user)
+                self.assertEqual((preflight.status, preflight["access-control-allow-origin"]), (status, None))
+
+    def test_redirects(self) -> None:
+        """A redirect to the normalised name can be followed from another site (C116)."""
+        self.have_wheel("foo")
+        answer = self.pypid.get("/simple/FOO/", None, ("Origin", "https://pyodide.example"))
+        self.assertEqual((answer.status, answer["access-control-allow-origin"]), (301, "*"))
+
+    def test_missing(self) -> None:
+        """That a project is not here can be read from another site, whose script then asks the next index (C116)."""
+        answer = self.pypid.get("/simple/nothing/", J, ("Origin", "https://pyodide.example"))
+        self.assertEqual((answer.status, answer["access-control-allow-origin"]), (404, "*"))
+
+
+class FrontTests(WholeCase):
+    """The first page, and /health."""
+
+    def test_home(self) -> None:
+        """The first page names this index's own addresses, escaped (C118)."""
+        answer = self.pypid.get("/")
+        self.assertIn(f"http://{HOST}/simple/", answer.text)
+        self.assertIn(f"http://{HOST}/legacy/", answer.text)
+
+    def test_health(self) -> None:
+        """/health answers anybody, and tells whether the storage has been compared."""
+        self.assertEqual(self.pypid.get("/health").json, {"status": "ok", "complete": False})
+        self.have(self.pypid.index.reconcile())
+        self.assertEqual(self.pypid.get("/health").json, {"status": "ok", "complete": True})
