@@ -22,7 +22,8 @@ from twisted.python.usage import Options as UsageOptions
 from pypid import control, listening, logs
 from pypid.access import config as config_access
 from pypid.access.firstrun import RECORD, first_run, greeting
-from pypid.catalog.memory import Loaded, MemoryCatalog
+from pypid.catalog.lines import Loaded
+from pypid.catalog.memory import MemoryCatalog
 from pypid.catalog.snapshot import Snapshot
 from pypid.core.config import Config, parse
 from pypid.core.errors import BadConfig, CannotStart, ConfigProblem, PypidError
@@ -113,7 +114,7 @@ def assemble(config: Config, places: Where, state: State, world: World) -> Assem
         loaded = None if storage.new else _now(snapshot.load())
         if isinstance(loaded, Loaded):
             _log.info("the snapshot knows {projects} projects", projects=len(loaded.names))
-    index = Index(storage.blobs, catalog, Nothing(), Policy(offline=True), world)
+    index = Index(storage.blobs, catalog, Nothing(), _policy(config), world, ttl=config.upstream.ttl)
     access = config_access.open(_people(config, places), world)
     settings = FaceSettings(
         spool=state.spool,
@@ -139,6 +140,18 @@ def _face(index: Index, access: Access, config: Config, settings: FaceSettings) 
 
 def _people(config: Config, places: Where) -> config_access.Settings:
     return config_access.Settings(users=config.users, state=places.state, admins=frozenset(config.access.admins))
+
+
+def _policy(config: Config) -> Policy:
+    upstream = config.upstream
+    return Policy(
+        mode=upstream.mode,
+        reserved=upstream.reserved,
+        allow=upstream.allow,
+        deny=upstream.deny,
+        blend=upstream.blend,
+        cooldown=upstream.cooldown,
+    )
 
 
 def _rules(config: Config) -> Rules:

@@ -93,6 +93,7 @@ class Theirs:
     said: Remembered | None = None
     kept: tuple[File, ...] = ()
     reachable: bool = True
+    serial: int = 0
 
 
 class Hidden(Enum):
@@ -120,7 +121,13 @@ def view(policy: Policy, ours: Project | Presence, theirs: Theirs | None, now: d
     said = theirs.said
     status = said.status if said is not None else Status.ACTIVE
     reason = said.status_reason if said is not None else ""
-    return Project(name=name, files=in_order(visible), status=status, status_reason=reason, serial=said.serial if said else 0)
+    # what upstream listed is in order already
+    return Project(name=name, files=visible, status=status, status_reason=reason, serial=theirs.serial)
+
+
+def exists(theirs: Theirs) -> bool:
+    """Whether there is such a project of theirs: the index lists it, or, where it was never heard, files of it are stored."""
+    return bool(theirs.kept) if theirs.said is None else theirs.said.files is not None
 
 
 def listed(theirs: Theirs) -> tuple[File, ...]:

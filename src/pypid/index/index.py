@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 
 from attrs import define, field
 
-from pypid.core.errors import Busy, Missing, NoSuchFile, NoSuchProject, NotYetKnown, PypidError, StorageDown, Unreadable
+from pypid.core.errors import (
+    Busy,
+    Missing,
+    NoSuchFile,
+    NoSuchProject,
+    NotAvailable,
+    NotYetKnown,
+    PypidError,
+    StorageDown,
+    Unreadable,
+)
 from pypid.core.layout import Kind, beside_key, metadata_key
 from pypid.core.model import File, Presence, Project, Span, Status, Summary, Upload
 from pypid.core.names import ProjectName
-from pypid.core.policy import Policy, asks_upstream, delivery, is_listed, view
+from pypid.core.policy import (
+    Policy,
+    Serve,
+    Theirs,
+    asks_upstream,
+    delivery,
+    exists,
+    is_listed,
+    may_show_theirs,
+    view,
+)
 from pypid.flow import World
 from pypid.index import truth
 from pypid.index.adopting import Adopted, Adopter
@@ -20,6 +41,7 @@ from pypid.index.parts import Parts
 from pypid.index.progress import Tell
 from pypid.index.publishing import BodyAnew, Outcome, Publisher
 from pypid.index.reconciling import Reconciled, Reconciler
+from pypid.index.theirs import Correspondent
 from pypid.ports import Blobs, Body, Catalog, Upstream
 
 
@@ -38,10 +60,14 @@ class Index:
     world: World
     shared: bool = False
     """Whether other processes write to the same storage."""
+    ttl: timedelta = timedelta(minutes=10)
+    """How long what upstream said is fresh."""
     parts: Parts = field(init=False, repr=False)
+    correspondent: Correspondent = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self.parts = Parts(self.blobs, self.catalog, self.policy, self.world, self.shared)
+        self.correspondent = Correspondent(self.upstream, self.catalog, self.world, self.ttl)
 
     # --- looking ------------------------------------------------------------------------------------------
 
@@ -52,20 +78,25 @@ class Index:
             return names
         return tuple(summary for summary in names if is_listed(summary))
 
-    async def project(self, name: ProjectName) -> Project:
-        """What a client may see of the project. Raises `NoSuchProject`, `NotYetKnown`."""
+    async def project(self, name: ProjectName, via: Sequence[str] = ()) -> Project:
+        """What a client may see of the project. `via` are the pypids that the request came through.
+
+        Raises `NoSuchProject`, `NotYetKnown`; and, where the other index has to be asked and nothing is known of what it has,
+        `UpstreamDown`, `BadListing`, `Loop`.
+        """
         ours = await self.parts.ours(name)
+        theirs = await self._theirs(name, ours, via)
+        if not isinstance(ours, Project) and (theirs is None or not exists(theirs)):
+            raise NotYetKnown(name) if ours is Presence.UNKNOWN else NoSuchProject(name)
+        return view(self.policy, ours, theirs, self.world.now(), name)
+
+    async def _theirs(self, name: ProjectName, ours: Project | Presence, via: Sequence[str]) -> Theirs | None:
+        """What is known of the project of theirs, asked for only if the name may be told."""
         if asks_upstream(self.policy, name, ours):
-            theirs = await self.upstream.project(name)
-            if theirs is not None:
-                return view(self.policy, Project(name=name), theirs, self.world.now())
-        match ours:
-            case Project():
-                return view(self.policy, ours, None, self.world.now())
-            case Presence.ABSENT:
-                raise NoSuchProject(name)
-            case Presence.UNKNOWN:
-                raise NotYetKnown(name)
+            return await self.correspondent.theirs(name, via)
+        if may_show_theirs(self.policy, name, ours):
+            return await self.correspondent.known(name)
+        return None
 
     async def file(self, name: ProjectName, filename: str) -> File:
         """The file, if it is visible: it comes out of the same view as the page. Raises `NoSuchFile`, `NotYetKnown`."""
@@ -81,12 +112,14 @@ class Index:
         """The bytes of a visible file. Raises `StorageDown` if the storage has lost them, `NoSuchFile` if the file was deleted
         since it was looked up, `Busy` if it was overwritten.
         """
-        where = delivery(self.policy, file).file.key
-        assert where is not None  # a file of ours always has a key
-        try:
-            return await self.blobs.read(where, span)
-        except Missing:
-            raise await self._gone(file) from None
+        match delivery(self.policy, file):
+            case Serve(File(key=str() as where)):
+                try:
+                    return await self.blobs.read(where, span)
+                except Missing:
+                    raise await self._gone(file) from None
+            case _:
+                raise NotAvailable("Fetching files of the upstream index")
 
     async def _gone(self, file: File) -> PypidError:
         """Why the bytes of a file that was visible a moment ago are not there; the catalog learns what else is gone."""

@@ -44,10 +44,10 @@ class Correspondent:
         heard = await self.catalog.theirs(name)
         now = self.world.now()
         if not anew and heard.said is not None and now < heard.said.asked + self.ttl:
-            return _reachable(heard)
+            return _known(heard, reachable=True)
         try:
             self._respect_pause(name, now)
-            return _reachable(await self._flights.single(name, lambda: self._ask(name, via)))
+            return _known(await self._flights.single(name, lambda: self._ask(name, via)), reachable=True)
         except (UpstreamDown, BadListing) as error:
             if heard.said is None and not heard.kept:
                 raise
@@ -57,12 +57,12 @@ class Correspondent:
                 since="before" if heard.said is None else f"at {heard.said.asked:%Y-%m-%d %H:%M:%S} UTC",
                 error=error,
             )
-            return Theirs(said=heard.said, kept=heard.kept, reachable=False)
+            return _known(heard, reachable=False)
 
     async def known(self, name: ProjectName) -> Theirs:
         """What is known already; nobody is asked (offline, `/local/`)."""
         heard = await self.catalog.theirs(name)
-        return Theirs(said=heard.said, kept=heard.kept, reachable=False)
+        return _known(heard, reachable=False)
 
     def _respect_pause(self, name: ProjectName, now: datetime) -> None:
         failed = self._failed.get(name)
@@ -84,8 +84,8 @@ class Correspondent:
         return await self.catalog.edit_theirs(name, lambda heard: evolve(heard, said=dated(said, heard.said)))
 
 
-def _reachable(heard: Heard) -> Theirs:
-    return Theirs(said=heard.said, kept=heard.kept, reachable=True)
+def _known(heard: Heard, *, reachable: bool) -> Theirs:
+    return Theirs(said=heard.said, kept=heard.kept, reachable=reachable, serial=heard.serial)
 
 
 def dated(said: Remembered, before: Remembered | None) -> Remembered:
