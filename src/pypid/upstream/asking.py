@@ -80,11 +80,13 @@ class Asker:
         if authorization is not None:
             said["Authorization"] = authorization
         sent = Headers({name: [value] for name, value in said.items()})
+        try:
+            asked = askable(url)
+        except ValueError:
+            raise UpstreamDown("its pages lead to something that is no http or https URL.") from None
         silence = UpstreamDown(f"it did not answer within {self.timeout:g} seconds.", timed_out=True)
         try:
-            response: IResponse = await within(
-                self.clock, self.timeout, self.agent.request(b"GET", askable(url), sent), silence
-            )
+            response: IResponse = await within(self.clock, self.timeout, self.agent.request(b"GET", asked, sent), silence)
         except UpstreamDown:
             raise
         except Exception as error:

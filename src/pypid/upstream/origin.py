@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
@@ -14,13 +15,14 @@ Origin = tuple[str, str, int]
 
 LONGEST_URL = 8192
 _PORTS = {"http": 80, "https": 443}
+_HOST = re.compile(r"[^\s/?#@\\%\"'<>]+\Z").match
 _KEPT = "/%:@!$&'()*+,;=~-._"
 
 
 def origin(url: str) -> Origin:
     """The origin of an http or https URL; raises `ValueError` for any other."""
     parts = urlsplit(url)
-    if parts.scheme not in _PORTS or not parts.hostname or parts.port == 0:
+    if parts.scheme not in _PORTS or not parts.hostname or parts.port == 0 or not _HOST(parts.hostname):
         raise ValueError("not an http or https URL")
     return parts.scheme, parts.hostname.rstrip("."), parts.port or _PORTS[parts.scheme]
 
@@ -69,7 +71,14 @@ class Base:
 
     def authorization(self, url: str) -> str | None:
         """What to say of ourselves when this URL is asked: something only at the very origin that the password is for."""
-        return self._authorization if origin(url) == self.origin else None
+        return self._authorization if self.holds(url) else None
+
+    def holds(self, url: str) -> bool:
+        """Whether the URL is at this very origin."""
+        try:
+            return origin(url) == self.origin
+        except ValueError:
+            return False
 
 
 def redirected(url: str, location: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Sequence
 from http import HTTPStatus
 from typing import Any, NoReturn, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from attrs import evolve, field, frozen
 from twisted.logger import Logger
@@ -18,7 +18,7 @@ from pypid.flow import World, start
 from pypid.ports import Body, Upstream
 from pypid.upstream.asking import Answer, Asker, within
 from pypid.upstream.encodings import Gunzipped
-from pypid.upstream.origin import Base, origin
+from pypid.upstream.origin import Base
 from pypid.upstream.pages import Reading, Slices, received
 from pypid.upstream.spans import Cut, header, is_answered
 
@@ -59,12 +59,12 @@ class SimpleUpstream:
 
     async def fetch(self, url: str, span: Span | None, via: Sequence[str]) -> Body:
         """The bytes behind a URL of its pages (`ports.Upstream.fetch`)."""
-        filename = unquote(urlsplit(url).path.rpartition("/")[2])
+        filename = unquote(url.partition("?")[0].partition("#")[0].rpartition("/")[2])
         return await self._noted(f"the file {filename[:250]!r}", self._fetch(url, filename, span, via))
 
     def is_at(self, url: str) -> bool:
         """Whether the URL is at this index's origin: only there are we who the configuration says."""
-        return origin(url) == self.base.origin
+        return self.base.holds(url)
 
     # --- pages ---
 
