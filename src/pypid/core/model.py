@@ -69,6 +69,10 @@ class File:
     """Of theirs: when it was first seen here; a file without upload time has its age from this."""
     provenance_url: str | None = None
     """Of theirs: where upstream serves its provenance object."""
+    digest: str | None = None
+    """Of theirs, where no sha256 is known: the strongest other hash, ``<hashlib's name>=<lower-case hex>``."""
+    metadata_offered: bool = False
+    """Of theirs: upstream says that ``<source>.metadata`` is there; its hash may be unknown (PEP 714 allows a mere ``true``)."""
 
 
 def file_order(file: File) -> tuple[tuple[int, Any], str]:
