@@ -125,6 +125,22 @@ class Remembered:
     """The catalog's serial of the last change of what was said."""
 
 
+@frozen(kw_only=True)
+class Heard:
+    """All that we know of a project of theirs: what was `said`, and the files that are `kept` (with their keys)."""
+
+    name: ProjectName
+    said: Remembered | None = None
+    kept: tuple[File, ...] = ()
+    serial: int = 0
+    touched: tuple[tuple[str, int], ...] = ()
+    """When kept files were last wanted: file name, hours since 1970. Nobody sees it."""
+
+    def kept_file(self, filename: str) -> File | None:
+        """The kept file of this name, or None."""
+        return next((file for file in self.kept if file.filename == filename), None)
+
+
 class Presence(Enum):
     """What `Catalog.ours` says where it has no project to show (house rule: unknown is not absent)."""
 
