@@ -115,6 +115,40 @@ class SpoolTests(SynchronousTestCase):
         slow.run()
         self.successResultOf(removed)
 
+    def test_read_while_it_grows(self) -> None:
+        """Who hears what is written can read it while more comes: one batch is what came while the last one was written."""
+        slow, heard = Slow(), list[int]()
+        spool = Spool(self.folder, slow, batch=100, written=heard.append)
+        for piece in (b"one", b"two", b"three"):
+            self.run_now(spool.write(piece))
+        self.assertEqual((len(slow.calls), heard), (1, []))
+        slow.run()
+        self.assertEqual((len(slow.calls), heard), (1, [3]))
+        with spool.open_for_inspection() as file:
+            self.assertEqual(file.read(), b"one")
+            slow.run()
+            self.assertEqual((len(slow.calls), heard, file.read()), (0, [3, 11], b"twothree"))
+            self.run_now(spool.write(b"four"))
+            done = Deferred.fromCoroutine(spool.finish())
+            while slow.calls:
+                slow.run()
+            self.assertEqual(self.successResultOf(done).size, 15)
+            self.assertEqual((heard, file.read()), ([3, 11, 15], b"four"))
+        removed = Deferred.fromCoroutine(spool.discard())
+        slow.run()
+        self.successResultOf(removed)
+        self.assertRaises(RuntimeError, spool.open_for_inspection)
+
+    def test_a_growing_one_fails(self) -> None:
+        """A batch that nobody waited for fails the next one, or the end; nothing of it is said to be written."""
+        slow, heard = Slow(), list[int]()
+        spool = Spool(self.folder / "missing", slow, written=heard.append)
+        self.run_now(spool.write(b"one"))
+        slow.run()
+        self.run_now(spool.write(b"two"))
+        self.failureResultOf(Deferred.fromCoroutine(spool.finish()), StorageDown)
+        self.assertEqual(heard, [])
+
     def test_cancelled(self) -> None:
         """A request that is cancelled while a batch is under way leaves no file, whenever the thread comes to run."""
         slow = Slow()

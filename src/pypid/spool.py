@@ -27,10 +27,17 @@ class Spool:
 
     While one batch is hashed and written in a thread the next one fills, so two batches are in memory at most. The file is
     made when the first batch is written. Raises `StorageFull` and `StorageDown`.
+
+    With `written`, which hears how many bytes lie in the file by now, others can read them while more come: then a batch is not
+    waited for, it is what came while the one before was written.
     """
 
-    def __init__(self, folder: Path, blocking: Blocking, *, batch: int = BATCH) -> None:
+    def __init__(
+        self, folder: Path, blocking: Blocking, *, batch: int = BATCH, written: Callable[[int], None] | None = None
+    ) -> None:
         self._folder = folder
+        self._written = 0
+        self._tell = written
         self._blocking = blocking
         self._batch = batch
         self._filling: list[bytes] = []
@@ -53,6 +60,8 @@ class Spool:
         self._filled += len(data)
         if self._filled >= self._batch:
             await self._turn()
+        elif self._tell is not None and self._under_way is None:
+            self._send()
 
     async def finish(self) -> Digests:
         """All has come: write the rest, and give the hashes and the size."""
@@ -69,10 +78,14 @@ class Spool:
         return FileBody(file, Span(0, self._digests.size), self._blocking, str(self._disk.path))
 
     def open_for_inspection(self) -> BinaryIO:
-        """The finished file, open for reading; whoever opens it closes it. Blocks: call it in a thread."""
-        if self._disk.path is None:
-            raise RuntimeError("the spool is not finished")
-        return self._disk.path.open("rb")
+        """The file, open for reading; whoever opens it closes it. Blocks: call it in a thread.
+
+        It is the finished one, or one whose first bytes were `written`; a spool that was discarded has none.
+        """
+        path = self._disk.path
+        if path is None:
+            raise RuntimeError("the spool has no file")
+        return path.open("rb")
 
     async def discard(self) -> None:
         """Remove the file. May be called at any time, and more than once; what `body` opened stays readable."""
@@ -86,9 +99,25 @@ class Spool:
     async def _turn(self) -> None:
         """Send the batch that is full to the thread, after the one before."""
         await self._settle()
-        batch, self._filling, self._filled = self._filling, [], 0
-        if batch:
-            self._under_way = self._blocking(self._disk.write, batch)
+        self._send()
+
+    def _send(self) -> None:
+        batch, size = self._filling, self._filled
+        self._filling, self._filled = [], 0
+        if not batch:
+            return
+        self._under_way = under_way = self._blocking(self._disk.write, batch)
+        if self._tell is not None:
+            under_way.addCallback(lambda _: self._landed(under_way, size))
+
+    def _landed(self, under_way: Deferred[None], size: int) -> None:
+        """A batch is in the file: say so, and send what came meanwhile, unless somebody waits and will do it."""
+        self._written += size
+        if self._under_way is under_way:
+            self._under_way = None
+            self._send()
+        if self._tell is not None:
+            self._tell(self._written)
 
     async def _settle(self) -> None:
         under_way, self._under_way = self._under_way, None

@@ -20,12 +20,14 @@ SLICE = 1 << 16
 """Bytes that are decoded at a time: some 300 microseconds."""
 LARGEST_ELEMENT = 4 << 20
 """Bytes of one element; more is no file of any index. Also of what stands before the array, or behind it."""
-MOST_GUESSES = 32
-"""Places that are tried for the beginning of the array."""
+GUESSES_AT_BEGINNING = 32
+GUESSES_AT_END = 4
+"""Places that are tried for the beginning of the array, and for the end of a slice."""
 
 _END = re.compile(rb"\s*\]")
 _COMMA = re.compile(rb"\s*,\s*")
-_LENGTHS = (SLICE, SLICE // 4, SLICE // 16, SLICE // 64, SLICE // 256, *(SLICE << bits for bits in range(1, 7)))
+_TOKENS = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[{}\[\]]', re.DOTALL)
+"""Texts and brackets; a text without end goes on to the end, so that nothing is looked at twice."""
 
 
 def elements(data: bytes | bytearray, key: str) -> Generator[list[Any], None, dict[str, Any]]:
@@ -56,7 +58,7 @@ def elements(data: bytes | bytearray, key: str) -> Generator[list[Any], None, di
 def _beginning(data: bytes | bytearray, key: str) -> tuple[dict[str, Any], int]:
     """What stands before the array, and where its first element begins."""
     opening = re.compile(rb'"' + key.encode() + rb'"\s*:\s*\[\s*')
-    for found in islice(opening.finditer(data, 0, LARGEST_ELEMENT), MOST_GUESSES):
+    for found in islice(opening.finditer(data, 0, LARGEST_ELEMENT), GUESSES_AT_BEGINNING):
         try:
             head = msgspec.json.decode(data[: found.end()] + b"]}")
         except (ValueError, RecursionError):
@@ -68,21 +70,38 @@ def _beginning(data: bytes | bytearray, key: str) -> tuple[dict[str, Any], int]:
 
 def _slice(data: bytes | bytearray, start: int) -> tuple[list[Any], int]:
     """Whole elements from `start` on, and where the last of them ends."""
-    for length in _LENGTHS:
-        for stop in _ends(data, start, min(start + length, len(data))):
-            try:
-                found = msgspec.json.decode(b"[" + data[start:stop] + b"]")
-            except (ValueError, RecursionError):
-                continue
-            return found, stop
-    raise BadListing("its JSON is damaged, or an element of it is too large.")
-
-
-def _ends(data: bytes | bytearray, start: int, about: int) -> Generator[int, None, None]:
-    """The last few places before `about` where an object that begins at `start` or later may end."""
-    stop = about
-    for _ in range(4):
+    stop = min(start + SLICE, len(data))
+    for _ in range(GUESSES_AT_END):
         stop = data.rfind(b"}", start, stop)
         if stop < 0:
-            return
-        yield stop + 1
+            break
+        try:
+            found: list[Any] = msgspec.json.decode(b"[" + data[start : stop + 1] + b"]")
+        except (ValueError, RecursionError):
+            continue  # the brace is in a text, in an element, or behind the array
+        return found, stop + 1
+    stop = _scanned(data, start)
+    try:
+        return msgspec.json.decode(b"[" + data[start:stop] + b"]"), stop
+    except (ValueError, RecursionError):
+        raise BadListing("its JSON is damaged.") from None
+
+
+def _scanned(data: bytes | bytearray, start: int) -> int:
+    """Where elements that begin at `start` end, found bracket by bracket: slow, for what is no use to guess at."""
+    depth, stop = 0, start
+    for token in _TOKENS.finditer(data, start, start + LARGEST_ELEMENT):
+        bracket = token[0][:1]
+        if bracket in b"{[":
+            depth += 1
+        elif bracket in b"}]":
+            depth -= 1
+            if depth < 0:
+                break
+            if depth == 0:
+                stop = token.end()
+                if stop - start >= SLICE:
+                    break
+    if stop == start:
+        raise BadListing("its JSON is damaged, or an element of it is too large.")
+    return stop

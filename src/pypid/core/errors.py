@@ -344,6 +344,18 @@ class NotThere(PypidError):
 
 
 @define
+class WrongBytes(PypidError):
+    """What the other index sent is not what it listed, by hash or by length: HTTP 502. Nothing of it was stored."""
+
+    filename: str
+    reason: str
+
+    def text(self) -> str:
+        advice = "Nothing was stored. Try again; if it stays so, upstream, or something on the way to it, is not sound."
+        return f"The upstream index sent other bytes for {shortened(self.filename)!r} than it lists: {self.reason} {advice}"
+
+
+@define
 class Loop(PypidError):
     """The request has come through this pypid before: HTTP 508."""
 

@@ -35,6 +35,8 @@ class _Page(HTMLParser):
         self.version: str | None = None
         self.status: dict[str, str] = {}
         self.links: list[dict[str, str | None]] = []
+        """Those that nobody has taken yet: to keep them all is to make the garbage collector slow."""
+        self.count = 0
         self.tags: set[str] = set()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -42,9 +44,8 @@ class _Page(HTMLParser):
             said = dict(reversed(attrs))  # of an attribute that is there twice the first counts (HTML)
             if said.get("href"):
                 self.links.append(said)
-                if len(self.links) > MOST_LINKS:
-                    raise BadListing(f"it has more than {MOST_LINKS} links.")
-        elif tag == "base" and self.base is None:
+                self.count += 1
+        elif tag == "base" and self.base is None and not self.count:  # HTML wants it before all links
             self.base = dict(reversed(attrs)).get("href")
         elif tag == "meta":
             self._meta(dict(reversed(attrs)))
@@ -90,20 +91,25 @@ def slices_of_html(
     what is no index page.
     """
     page = _Page()
+    gathered: Gathered | None = None
     decoder = getincrementaldecoder(_encoding(content_type))("replace")
     for start in range(0, len(data), PIECE):
         page.feed(decoder.decode(bytes(data[start : start + PIECE])))
         if len(page.rawdata) > LONGEST_TAG:
             raise BadListing(f"its HTML has a tag of more than {LONGEST_TAG} characters.")
+        if page.count > MOST_LINKS:
+            raise BadListing(f"it has more than {MOST_LINKS} links.")
         yield
+        if gathered is None and page.links:
+            gathered = Gathered(name, page.links_from(url))
+        while gathered is not None and page.links:
+            gathered.take(entry_of(link) for link in page.links[:FEW])
+            del page.links[:FEW]
+            yield
     if must_end and page.tags.isdisjoint(("/html", "/body")):
         raise BadListing("its HTML breaks off.")
     must_be_known(page.version or None)
-    gathered = Gathered(name, page.links_from(url))
-    for start in range(0, len(page.links), FEW):
-        gathered.take(entry_of(link) for link in page.links[start : start + FEW])
-        yield
-    listing = gathered.listing(*status_of(page.status))
+    listing = (gathered or Gathered(name, url)).listing(*status_of(page.status))
     if not listing.files and page.is_no_index():
         raise BadListing("it is HTML, but not the page of a project (a log-in, or an error?).")
     return listing

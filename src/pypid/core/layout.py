@@ -15,7 +15,10 @@ Beside the artifact ``<project>/<filename>`` lie small objects whose suffixes no
     .pypid/...                           what belongs to the storage as a whole
     .pypid/set-aside/<project>/<hex>/<filename>   bytes that lay where a publish had to write (see decision 0002)
 
-No project's name begins with a dot, so ``.pypid`` cannot be one.
+No project's name begins with a dot, so ``.pypid`` cannot be one. Below ``.kept/`` lie the files of other indexes, laid out in
+the same way (bytes, metadata, record): whatever is lost, or breaks off, they can never be taken for ours::
+
+    .kept/<project>/<filename>           the bytes; .metadata and .record.json beside them
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ from pypid.core.names import ProjectName, parse_filename, project_name
 OURS_AS_A_WHOLE = ".pypid/"
 STORAGE_IDENTITY = f"{OURS_AS_A_WHOLE}storage.json"
 SET_ASIDE = f"{OURS_AS_A_WHOLE}set-aside/"
+KEPT = ".kept/"
 
 
 class Kind(Enum):
@@ -93,6 +97,26 @@ def aside_key(project: ProjectName, filename: str, sha256: str) -> str:
 def folder(project: ProjectName) -> str:
     """The prefix of all that belongs to the project."""
     return f"{project}/"
+
+
+def kept_key(project: ProjectName, filename: str, kind: Kind = Kind.ARTIFACT) -> str:
+    """The key of the object of this kind that belongs to a kept file of theirs."""
+    return KEPT + key(project, filename, kind)
+
+
+def kept_beside_key(project: ProjectName, filename: str, sha256: str) -> str:
+    """The key of a kept file's bytes where other bytes lie under its name."""
+    return KEPT + overwrite_key(project, filename, sha256)
+
+
+def kept_folder(project: ProjectName) -> str:
+    """The prefix of all that is kept of the project of theirs."""
+    return KEPT + folder(project)
+
+
+def kept_place(key: str) -> Place | None:
+    """What a key below `KEPT` means, or None for what is not in its layout. (`place` knows none of them.)"""
+    return place(key.removeprefix(KEPT)) if key.startswith(KEPT) else None
 
 
 def place(key: str) -> Place | None:

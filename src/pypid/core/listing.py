@@ -255,7 +255,7 @@ def _text(said: object) -> str | None:
     return text or None
 
 
-_CLEAN_URL = re.compile(r"https?://[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?(?:/[A-Za-z0-9_~!+,=%-][A-Za-z0-9._~!+,=%-]*)+\Z").match
+_CLEAN_URL = re.compile(r"https?://[A-Za-z0-9.-]{1,253}(?:/[A-Za-z0-9_~!+,=%-][A-Za-z0-9._~!+,=%-]*)+\Z").match
 
 
 def _url(said: object, base: str) -> str | None:

@@ -69,6 +69,10 @@ class File:
     """Of theirs: when it was first seen here; a file without upload time has its age from this."""
     provenance_url: str | None = None
     """Of theirs: where upstream serves its provenance object."""
+    digest: str | None = None
+    """Of theirs, where no sha256 is known: the strongest other hash, ``<hashlib's name>=<lower-case hex>``."""
+    metadata_offered: bool = False
+    """Of theirs: upstream says that ``<source>.metadata`` is there; its hash may be unknown (PEP 714 allows a mere ``true``)."""
 
 
 def file_order(file: File) -> tuple[tuple[int, Any], str]:
@@ -119,6 +123,22 @@ class Remembered:
     status_reason: str = ""
     serial: int = 0
     """The catalog's serial of the last change of what was said."""
+
+
+@frozen(kw_only=True)
+class Heard:
+    """All that we know of a project of theirs: what was `said`, and the files that are `kept` (with their keys)."""
+
+    name: ProjectName
+    said: Remembered | None = None
+    kept: tuple[File, ...] = ()
+    serial: int = 0
+    touched: tuple[tuple[str, int], ...] = ()
+    """When kept files were last wanted: file name, hours since 1970. Nobody sees it."""
+
+    def kept_file(self, filename: str) -> File | None:
+        """The kept file of this name, or None."""
+        return next((file for file in self.kept if file.filename == filename), None)
 
 
 class Presence(Enum):

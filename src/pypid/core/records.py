@@ -38,6 +38,8 @@ class _File(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=
     attested: bool = False
     seen: datetime | None = None
     provenance: str | None = None
+    digest: str | None = None
+    metadata_offered: bool = False
 
 
 class _Record(msgspec.Struct, rename="kebab", frozen=True):
@@ -193,6 +195,8 @@ def _from_file(file: File, yanked: bool = True) -> _File:
         attested=file.attested,
         seen=file.seen,
         provenance=file.provenance_url,
+        digest=file.digest,
+        metadata_offered=file.metadata_offered,
     )
 
 
@@ -217,6 +221,8 @@ def _to_file(project: ProjectName, file: _File) -> File:
         attested=file.attested,
         seen=file.seen,
         provenance_url=file.provenance,
+        digest=file.digest,
+        metadata_offered=file.metadata_offered,
     )
 
 
@@ -237,6 +243,7 @@ class _Heard(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc
     serial: int = 0
     said: _Said | None = None
     kept: tuple[_File, ...] = ()
+    touched: tuple[tuple[str, int], ...] = ()
 
 
 _heard_decoder = msgspec.json.Decoder(_Heard)
@@ -249,8 +256,9 @@ def dump_heard(heard: Heard) -> bytes:
         _Heard(
             name=heard.name,
             serial=heard.serial,
-            said=said
-            and _Said(
+            said=None
+            if said is None
+            else _Said(
                 asked=said.asked,
                 index=said.index,
                 etag=said.etag,
@@ -259,6 +267,7 @@ def dump_heard(heard: Heard) -> bytes:
                 files=None if said.files is None else tuple(map(_from_file, said.files)),
             ),
             kept=tuple(map(_from_file, heard.kept)),
+            touched=heard.touched,
         )
     )
 
@@ -272,8 +281,9 @@ def load_heard(line: bytes) -> Heard:
         return Heard(
             name=name,
             serial=document.serial,
-            said=said
-            and Remembered(
+            said=None
+            if said is None
+            else Remembered(
                 name=name,
                 asked=said.asked,
                 index=said.index,
@@ -283,6 +293,7 @@ def load_heard(line: bytes) -> Heard:
                 files=None if said.files is None else tuple(_to_file(name, file) for file in said.files),
             ),
             kept=tuple(_to_file(name, file) for file in document.kept),
+            touched=document.touched,
         )
     except (BadName, ValueError) as error:
         raise Unreadable("a line of what was heard", str(error)) from None

@@ -69,6 +69,14 @@ def read_zip(file: BinaryIO, findings: Findings, *, backslash: bool = False) -> 
     return by_name
 
 
+def list_zip(file: BinaryIO, findings: Findings) -> dict[str, Entry]:
+    """The members by name out of the central directory alone, as pip reads it; for an archive that is not ours to judge.
+
+    Raises `Unusable` where the structure cannot be followed.
+    """
+    return {entry.name: entry for entry in _read_directory(file, zip_end(file, findings))}
+
+
 def read_entry(file: BinaryIO, entry: Entry, limit: int) -> bytes:
     """The unpacked bytes of a member; raises `Unusable` above `limit` bytes or if they are not what the directory says."""
     shown = repr(shortened(entry.name))

@@ -12,6 +12,7 @@ whose threads are none.
 
 from pypid.testing.blobs import BlobsContract
 from pypid.testing.catalog import CatalogContract
+from pypid.testing.upstream import UpstreamContract
 from pypid.testing.worlds import BEGINNING, Fed, Turns, contents, world
 
-__all__ = ["BEGINNING", "BlobsContract", "CatalogContract", "Fed", "Turns", "contents", "world"]
+__all__ = ["BEGINNING", "BlobsContract", "CatalogContract", "Fed", "Turns", "UpstreamContract", "contents", "world"]

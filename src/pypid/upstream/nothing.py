@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NoReturn
+
 from attrs import frozen
 
-from pypid.core.model import Project
+from pypid.core.errors import UpstreamDown
+from pypid.core.model import Remembered, Span
 from pypid.core.names import ProjectName
 from pypid.ports import Upstream
+
+OFFLINE = "this index is offline ([upstream] mode), and asks nobody."
 
 
 @frozen
 class Nothing:
-    """An upstream that has no projects, and is never asked over the network."""
+    """An upstream that is never there. To say that it has no projects would be a lie that is remembered when it is back."""
 
-    async def project(self, name: ProjectName) -> Project | None:
-        """Always None."""
-        return None
+    async def project(self, name: ProjectName, known: Remembered | None, via: Sequence[str]) -> NoReturn:
+        """Always raises `UpstreamDown`."""
+        raise UpstreamDown(OFFLINE)
+
+    async def names(self, via: Sequence[str]) -> NoReturn:
+        """Always raises `UpstreamDown`."""
+        raise UpstreamDown(OFFLINE)
+
+    async def fetch(self, url: str, span: Span | None, via: Sequence[str]) -> NoReturn:
+        """Always raises `UpstreamDown`."""
+        raise UpstreamDown(OFFLINE)
 
 
 _: type[Upstream] = Nothing

@@ -56,6 +56,7 @@ STATUSES: dict[type[PypidError], int] = {
     errors.TooLarge: 413,
     errors.UpstreamDown: 503,
     errors.BadListing: 502,
+    errors.WrongBytes: 502,
     errors.NotThere: 404,
     errors.Loop: 508,
     errors.NotAvailable: 501,

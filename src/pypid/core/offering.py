@@ -1,0 +1,53 @@
+"""What a page says of the core metadata of a file of theirs: never more than can be served (PEP 658, 714).
+
+An installer that was promised metadata and gets a 404 stops (pip) or starts anew (uv).
+"""
+
+from __future__ import annotations
+
+from attrs import evolve
+
+from pypid.core.model import File, Heard, Remembered
+
+
+def offering(listed: File, kept: File | None, *, reachable: bool) -> File:
+    """`listed`, with the metadata that can be served now.
+
+    `kept` is our copy of the file, if there is one; `reachable` says whether upstream can be asked. A hash that is known is
+    said; ``metadata_offered`` alone becomes a mere ``true`` on the page.
+    """
+    if kept is not None and kept.metadata_sha256 is not None:
+        return evolve(listed, metadata_sha256=kept.metadata_sha256)
+    if not reachable:
+        return evolve(listed, metadata_sha256=None, metadata_offered=False)
+    return listed
+
+
+def with_metadata(heard: Heard, filename: str, sha256: str) -> Heard:
+    """`heard`, which now knows the hash of a file's metadata (read out of the file, or offered by upstream without a hash)."""
+    kept = tuple(evolve(file, metadata_sha256=sha256) if file.filename == filename else file for file in heard.kept)
+    said = heard.said
+    if said is not None and said.files is not None:
+        files = tuple(_told(file, sha256) if file.filename == filename else file for file in said.files)
+        said = evolve(said, files=files)
+    return evolve(heard, said=said, kept=kept)
+
+
+def _told(file: File, sha256: str) -> File:
+    return file if file.metadata_sha256 is not None else evolve(file, metadata_sha256=sha256)
+
+
+def carried_over(said: Remembered, before: Remembered | None) -> Remembered:
+    """`said`, with the metadata hashes that were learnt of files that are still the same."""
+    if said.files is None or before is None or before.files is None:
+        return said
+    known = {file.filename: file for file in before.files if file.metadata_sha256 is not None and file.sha256 is not None}
+    if not known:
+        return said
+    return evolve(said, files=tuple(_taught(file, known.get(file.filename)) for file in said.files))
+
+
+def _taught(file: File, before: File | None) -> File:
+    if before is None or file.metadata_sha256 is not None or before.sha256 != file.sha256:
+        return file
+    return evolve(file, metadata_sha256=before.metadata_sha256)

@@ -1,0 +1,46 @@
+"""Whether bytes are the ones that another index listed."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import BinaryIO
+
+from attrs import frozen
+
+from pypid.core.model import Digests, File
+
+BLAKE2B_256 = "blake2b_256"
+"""BLAKE2b with 32 bytes, which hashlib has no name for."""
+_ENDLESS = ("shake_128", "shake_256")
+
+
+@frozen
+class Claim:
+    """The strongest hash that upstream gave: hashlib's name of it (or `BLAKE2B_256`), and lower-case hex."""
+
+    algorithm: str
+    hexdigest: str
+
+
+def claim_of(file: File) -> Claim | None:
+    """What the bytes of the file must hash to; None where upstream says nothing that can be computed here."""
+    if file.sha256 is not None:
+        return Claim("sha256", file.sha256)
+    algorithm, _, hexdigest = (file.digest or "").partition("=")
+    if hexdigest and algorithm in hashlib.algorithms_guaranteed and algorithm not in _ENDLESS:
+        return Claim(algorithm, hexdigest)
+    if file.blake2b_256 is not None:
+        return Claim(BLAKE2B_256, file.blake2b_256)
+    return None if file.md5 is None else Claim("md5", file.md5)
+
+
+def computed(digests: Digests, algorithm: str) -> str | None:
+    """The hash of this name, if it is among those that every body gets."""
+    known = {"sha256": digests.sha256, "md5": digests.md5, BLAKE2B_256: digests.blake2b_256}
+    return known.get(algorithm)
+
+
+def hash_of(file: BinaryIO, algorithm: str) -> str:
+    """The hash of an open file, from its beginning, lower-case hex; blocks."""
+    file.seek(0)
+    return hashlib.file_digest(file, algorithm).hexdigest()  # type: ignore[arg-type]  # a BinaryIO is what it reads

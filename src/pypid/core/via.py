@@ -1,0 +1,42 @@
+"""The chain of pypids that a request has come through, as ``Via`` says it (RFC 9110, 7.6.3): so that a loop is seen.
+
+Each process has an identity of its own, chosen by chance at its start. Whoever sees it in a request is being asked by itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from pypid.core.errors import Loop
+
+LONGEST_CHAIN = 16
+"""Pypids between a client and the last index; more is a loop through something that drops or changes our identity."""
+_HOP = re.compile(r"\s*(?:[A-Za-z0-9!#$%&'*+.^_`|~-]+/)?[A-Za-z0-9.]+\s+(?P<by>[^\s,()]{1,100})")
+
+
+def identity(chance: bytes) -> str:
+    """The identity of a process, from some unpredictable bytes."""
+    return f"pypid-{chance.hex()}"
+
+
+def read_via(values: Iterable[str]) -> tuple[str, ...]:
+    """Who stands in the ``Via`` headers, first to last; what cannot be understood is left out."""
+    hops = [hop for value in values for hop in value[:8192].split(",")]
+    found = (_HOP.match(hop) for hop in hops[-4 * LONGEST_CHAIN :])
+    return tuple(match["by"] for match in found if match)
+
+
+def write_via(via: Sequence[str], own: str) -> str:
+    """The header of a request that goes on from here."""
+    return ", ".join(f"1.1 {by}" for by in (*via, own))
+
+
+def refuse_loop(via: Sequence[str], own: str) -> None:
+    """Raise `Loop` if the request was here before.
+
+    To be called before the request waits for anything that it could be the cause of: a flight that is under way for the
+    same page would wait for itself.
+    """
+    if own in via or sum(by.startswith("pypid-") for by in via) >= LONGEST_CHAIN:
+        raise Loop()

@@ -1,0 +1,132 @@
+"""Core metadata of files of theirs: kept, fetched, or read out of the wheel, of which only some parts are fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
+from urllib.parse import urlsplit
+
+from attrs import define, evolve, field
+from twisted.logger import Logger
+
+from pypid.core.errors import Missing, NoSuchFile, NotThere, PypidError, UpstreamDown, WrongBytes
+from pypid.core.members import Unusable
+from pypid.core.model import File, Span
+from pypid.core.names import ProjectName
+from pypid.core.offering import with_metadata
+from pypid.core.peeks import LARGEST_PART, Parts, first_part, peek
+from pypid.flow import Blocking, Flights, whole
+from pypid.index import truth
+from pypid.index.storing import KeptFiles
+from pypid.ports import Upstream
+
+_log = Logger()
+
+Read = Callable[[Span], Awaitable[bytes]]
+"""Gives exactly these bytes of a file."""
+
+
+@define(eq=False)
+class Describer:
+    """Gives the metadata of files of theirs, once for many, and stores what it found."""
+
+    kept: KeptFiles
+    upstream: Upstream
+    blocking: Blocking
+    _flights: Flights[tuple[str, str, str | None], bytes] = field(factory=Flights, init=False, repr=False)
+
+    async def metadata(self, file: File, via: Sequence[str]) -> bytes:
+        """The METADATA of the file: what is stored; else, of a wheel that is kept, what lies in it; else what upstream offers,
+        if it has the hash that is listed; else what lies in upstream's wheel. It is stored even if the file is not.
+
+        Raises `NoSuchFile` where there is none, `UpstreamDown`, `WrongBytes`, `StorageDown`.
+        """
+        stored = await self.kept.metadata(file)
+        if stored is not None:
+            return stored
+        flight = (file.project, file.filename, file.metadata_sha256 or file.sha256)
+        return await self._flights.single(flight, lambda: self._find(file, via))
+
+    async def _find(self, file: File, via: Sequence[str]) -> bytes:
+        data = await self._in_kept(file)
+        if data is None:
+            data = await self._offered(file, via)
+        if data is None:
+            data = await self._in_theirs(file, via)
+        found = truth.sha256_of(data)
+        assert found is not None
+        if file.metadata_sha256 not in (None, found):
+            raise WrongBytes(f"{file.filename}.metadata", f"sha256 is {found}, and should be {file.metadata_sha256}.")
+        try:
+            known = evolve(file, metadata_sha256=found)
+            await self.kept.keep_metadata(known, data, lambda heard: with_metadata(heard, file.filename, found))
+        except PypidError as error:
+            _log.error("the metadata of {filename} could not be stored: {error}", filename=file.filename, error=error)
+        return data
+
+    async def _offered(self, file: File, via: Sequence[str]) -> bytes | None:
+        """What upstream has beside the file, or None where it has nothing, whatever its page says."""
+        if file.source is None or not (file.metadata_offered or file.metadata_sha256):
+            return None
+        try:
+            return await whole(await self.upstream.fetch(_beside(file.source), None, via), truth.LARGEST_METADATA)
+        except NotThere:
+            _log.warn("upstream lists metadata of {filename}, and does not have it", filename=file.filename)
+            return None
+        except ValueError as error:
+            raise WrongBytes(f"{file.filename}.metadata", f"{error}.") from None
+
+    async def _in_kept(self, file: File) -> bytes | None:
+        """What lies in our copy of the wheel, or None where there is no copy, or nothing of the hash that is listed."""
+        kept = await self.kept.find(file) if file.filename.endswith(".whl") else None
+        if kept is None or kept.key is None or kept.size is None:
+            return None
+        where = kept.key
+
+        async def read(span: Span) -> bytes:
+            return await whole(await self.kept.blobs.read(where, span), LARGEST_PART)
+
+        try:
+            data = await read_metadata(read, kept.size, file.project, self.blocking)
+        except (Unusable, Missing):
+            return None
+        return data if file.metadata_sha256 in (None, truth.sha256_of(data)) else None
+
+    async def _in_theirs(self, file: File, via: Sequence[str]) -> bytes:
+        """What lies in upstream's wheel."""
+        source = file.source
+        if source is None or not file.filename.endswith(".whl"):
+            raise NoSuchFile(f"{file.filename}.metadata")
+
+        async def read(span: Span) -> bytes:
+            return await whole(await self.upstream.fetch(source, span, via), LARGEST_PART)
+
+        try:
+            size = file.size if file.size is not None else await self._size_of(source, via)
+            return await read_metadata(read, size, file.project, self.blocking)
+        except Unusable as problem:
+            _log.info("{filename} has no metadata that can be read: {problem}", filename=file.filename, problem=problem)
+            raise NoSuchFile(f"{file.filename}.metadata") from None
+
+    async def _size_of(self, source: str, via: Sequence[str]) -> int:
+        """What upstream announces; of the bytes none is read."""
+        async with aclosing(await self.upstream.fetch(source, None, via)) as body:
+            if body.size is None:
+                raise UpstreamDown("it does not say how large the file is.")
+            return body.size
+
+
+async def read_metadata(read: Read, size: int, project: ProjectName, blocking: Blocking) -> bytes:
+    """The METADATA of a wheel of `size` bytes, of which `read` gives parts: mostly one, at most 8. Raises `Unusable`."""
+    parts = Parts(size)
+    needed: bytes | Span = first_part(size)
+    while isinstance(needed, Span):
+        parts.add(needed, await read(needed))
+        needed = await blocking(peek, parts, project)
+    return needed
+
+
+def _beside(source: str) -> str:
+    """The URL of the metadata: that of the file with ``.metadata`` behind its path (PEP 658)."""
+    url = urlsplit(source)
+    return url._replace(path=f"{url.path}.metadata", fragment="").geturl()

@@ -1,0 +1,232 @@
+"""Files of theirs come into the storage, and go: bytes, metadata, then the record, which is the commit; then the catalog.
+
+A crash between two steps leaves at worst bytes that no record names, which the next fetch of the same file uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing, suppress
+
+from attrs import evolve, field, frozen
+from twisted.logger import Logger
+
+from pypid.core.errors import Exists, Missing, PypidError, StorageDown, StorageFull
+from pypid.core.layout import KEPT, Kind, kept_beside_key, kept_folder, kept_key, kept_place
+from pypid.core.model import Blob, Digests, File, Heard
+from pypid.core.names import ProjectName
+from pypid.core.records import dump_record, load_record
+from pypid.flow import Blocking, BytesBody, Hashes, Locks
+from pypid.index import truth
+from pypid.index.kept import agrees, beside, is_copy, read_kept, recorded, small, with_kept, without_kept
+from pypid.ports import Blobs, Body, Catalog
+
+_log = Logger()
+
+BodyAnew = Callable[[], Awaitable[Body]]
+"""Gives the bytes of a file, from their beginning with each call."""
+
+
+@frozen
+class KeptFiles:
+    """Puts files of theirs into the storage, takes them out, and keeps the catalog in step.
+
+    Several processes may do so in one storage at once. Everything raises `StorageDown`.
+    """
+
+    blobs: Blobs
+    catalog: Catalog
+    blocking: Blocking
+    _places: Locks[str] = field(factory=Locks, init=False, repr=False)
+    """Held by ``<project>/<filename>`` while bytes come or go; taken before the project's, never after."""
+    _projects: Locks[ProjectName] = field(factory=Locks, init=False, repr=False)
+    """Held while a record and the catalog's entry change together."""
+
+    async def find(self, file: File) -> File | None:
+        """Our copy of these very bytes, if there is one, by the catalog or (another process's) by its record."""
+        held = (await self.catalog.theirs(file.project)).kept_file(file.filename)
+        if held is not None and is_copy(held, file):
+            return held
+        found = await recorded(self.blobs, file.project, file.filename)
+        if found is None or not is_copy(found, file):
+            return None
+        try:
+            if (await self.blobs.stat(found.key or "")).size != found.size:
+                return None
+        except Missing:
+            return None
+        await self.look(file.project)
+        return found
+
+    async def look(self, name: ProjectName) -> Heard:
+        """Read anew what is kept of the project."""
+        async with self._projects.hold(name):
+            files = await read_kept(self.blobs, name)
+            return await self.catalog.edit_theirs(name, lambda heard: evolve(heard, kept=files))
+
+    async def keep(self, file: File, digests: Digests, body: BodyAnew, metadata: bytes | None) -> File:
+        """Store the bytes, which have been proven; `body` gives them, anew with each call. Returns the kept file.
+
+        What another process stored of the same bytes meanwhile is as good as ours. Raises `StorageFull`.
+        """
+        async with self._places.hold(f"{file.project}/{file.filename}"):
+            there = await recorded(self.blobs, file.project, file.filename)
+            where, wrote = await self._write_bytes(file, digests, body, there)
+            kept = evolve(
+                file, key=where, sha256=digests.sha256, md5=digests.md5, blake2b_256=digests.blake2b_256, size=digests.size
+            )
+            try:
+                kept = await self._write_metadata(kept, metadata)
+                async with self._projects.hold(file.project):
+                    # as it will be read again: without what may change
+                    kept = await self._commit(load_record(dump_record(kept), where), replaces=there)
+                    await self.catalog.edit_theirs(file.project, lambda heard: with_kept(heard, kept))
+            except StorageFull:
+                if wrote:
+                    await self._sweep(where)
+                raise
+        return kept
+
+    async def _write_bytes(self, file: File, digests: Digests, body: BodyAnew, there: File | None) -> tuple[str, bool]:
+        """Where the bytes lie, and whether it was we who wrote them. Bytes that are there already are never replaced.
+
+        What lies under a name is whole (`Blobs.write`), and is the same if a crash left it, or another process wrote it.
+        """
+        plain = kept_key(file.project, file.filename)
+        with suppress(Exists):
+            await self.blobs.write(plain, await body())
+            return plain, True
+        if there is not None and there.sha256 == digests.sha256 and await self._is_whole(there.key or "", digests, None):
+            return there.key or "", False
+        if await self._is_whole(plain, digests, digests.sha256):
+            return plain, False
+        other = kept_beside_key(file.project, file.filename, digests.sha256)
+        if not await self._is_whole(other, digests, digests.sha256):
+            await self.blobs.write(other, await body(), replace=True)
+        return other, True
+
+    async def _is_whole(self, where: str, digests: Digests, sha256: str | None) -> bool:
+        """Whether a blob of this length, and (if it is given) of this hash, lies there."""
+        try:
+            if (await self.blobs.stat(where)).size != digests.size:
+                return False
+            return sha256 is None or await self._hash_of(where) == sha256
+        except Missing:
+            return False
+
+    async def _hash_of(self, where: str) -> str:
+        hashes = Hashes()
+        body = await self.blobs.read(where)
+        async with aclosing(body):
+            try:
+                async for piece in body:
+                    await self.blocking(hashes.update, piece)
+            except (EOFError, OSError) as error:
+                raise StorageDown("a file in it cannot be read.") from error
+        return hashes.digests().sha256
+
+    async def _write_metadata(self, kept: File, metadata: bytes | None) -> File:
+        """Put the metadata beside the bytes, if it is what upstream announces; or find that it lies there already."""
+        where = beside(kept)
+        if metadata is not None and kept.metadata_sha256 in (None, truth.sha256_of(metadata)):
+            await self.blobs.write(where, BytesBody(metadata), replace=True)
+            return evolve(kept, metadata_sha256=truth.sha256_of(metadata))
+        there = truth.sha256_of(await small(self.blobs, where))
+        if there is not None and there == kept.metadata_sha256:
+            return kept
+        await self.blobs.delete(where)  # of other bytes that had this name
+        return evolve(kept, metadata_sha256=None)
+
+    async def _commit(self, kept: File, replaces: File | None) -> File:
+        """Write the record. If another process's was first and is of the same bytes, that is the file."""
+        where = kept_key(kept.project, kept.filename, Kind.RECORD)
+        if replaces == kept:
+            return kept
+        try:
+            await self.blobs.write(where, BytesBody(dump_record(kept)), replace=replaces is not None)
+        except Exists:
+            first = await recorded(self.blobs, kept.project, kept.filename)
+            if first is not None and first.sha256 == kept.sha256:
+                return first
+            await self.blobs.write(where, BytesBody(dump_record(kept)), replace=True)
+        if replaces is not None and replaces.key not in (None, kept.key):
+            await self._sweep(replaces.key or "")
+        return kept
+
+    async def _sweep(self, where: str) -> None:
+        """Remove bytes that no record names; what cannot be removed now is an orphan."""
+        for each in (where + Kind.METADATA.value, where):
+            try:
+                await self.blobs.delete(each)
+            except PypidError as error:
+                _log.warn("{key} was left behind by a file that was not kept: {error}", key=each, error=error)
+
+    async def forget(self, name: ProjectName, filename: str) -> None:
+        """Take a kept file out of the storage: record, bytes and what lies beside them, then the catalog's entry."""
+        async with self._places.hold(f"{name}/{filename}"), self._projects.hold(name):
+            await self.blobs.delete(kept_key(name, filename, Kind.RECORD))
+            async with aclosing(self.blobs.list(kept_folder(name) + filename)) as listing:
+                found = [blob.key async for blob in listing]
+            for where in found:
+                placed = kept_place(where)
+                if placed is not None and placed.filename == filename:
+                    await self.blobs.delete(where)
+            await self.catalog.edit_theirs(name, lambda heard: without_kept(heard, filename))
+
+    # --- metadata ---
+
+    async def metadata(self, file: File) -> bytes | None:
+        """The metadata that is stored of the file, if it has the hash that is known of it."""
+        if file.metadata_sha256 is None:
+            return None
+        held = (await self.catalog.theirs(file.project)).kept_file(file.filename)
+        keys = [beside(held)] if held is not None and held.key else []
+        for where in dict.fromkeys([*keys, kept_key(file.project, file.filename, Kind.METADATA)]):
+            data = await small(self.blobs, where)
+            if truth.sha256_of(data) == file.metadata_sha256:
+                return data
+        return None
+
+    async def keep_metadata(self, file: File, data: bytes, learn: Callable[[Heard], Heard]) -> None:
+        """Store the metadata of a file, which itself need not be kept; `learn` is what the catalog then knows."""
+        async with self._places.hold(f"{file.project}/{file.filename}"), self._projects.hold(file.project):
+            held = (await self.catalog.theirs(file.project)).kept_file(file.filename)
+            where = kept_key(file.project, file.filename, Kind.METADATA)
+            if held is not None and is_copy(held, file):
+                where = beside(held)
+            await self.blobs.write(where, BytesBody(data), replace=True)
+            await self.catalog.edit_theirs(file.project, learn)
+
+    # --- keeping in step with the storage ---
+
+    async def compare(self) -> int:
+        """Bring the catalog up to the storage; returns how many projects had to be read.
+
+        One listing; a project is read only where the listing and the catalog disagree.
+        """
+        read = 0
+        seen: set[ProjectName] = set()
+        async with aclosing(self.blobs.list(KEPT)) as listing:
+            name: ProjectName | None = None
+            present: dict[str, Blob] = {}
+            async for blob in listing:
+                placed = kept_place(blob.key)
+                if placed is None:
+                    continue
+                if placed.project != name:
+                    read += await self._compared(name, present)
+                    name, present = placed.project, {}
+                seen.add(placed.project)
+                present[blob.key] = blob
+            read += await self._compared(name, present)
+        for name in await self.catalog.their_names():
+            if name not in seen:
+                await self.look(name)
+                read += 1
+        return read
+
+    async def _compared(self, name: ProjectName | None, present: dict[str, Blob]) -> int:
+        if name is None or agrees(await self.catalog.theirs(name), present):
+            return 0
+        await self.look(name)
+        return 1

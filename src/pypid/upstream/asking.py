@@ -1,0 +1,172 @@
+"""One question to another index over HTTP: redirects, credentials, the chain of pypids, and an end to every wait.
+
+Not treq: it keeps cookies, asks for gzip also where that would change a file, unpacks it without a bound, and rewrites URLs,
+signed ones too. What is left is `twisted.web.client.Agent`, and any `IAgent` will do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeVar
+
+from attrs import field, frozen
+from OpenSSL import SSL
+from service_identity import CertificateError, VerificationError
+from twisted.internet import error as network
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent, IResponse
+
+from pypid import __version__
+from pypid.core.errors import UpstreamDown
+from pypid.core.via import refuse_loop, write_via
+from pypid.upstream.incoming import Incoming
+from pypid.upstream.origin import Base, askable, redirected
+
+T = TypeVar("T")
+
+MOST_REDIRECTS = 5
+_REDIRECTS = (301, 302, 303, 307, 308)
+UNVERIFIED = "its certificate has expired, or is of an authority that is not known here (see [upstream] ca_certificates)."
+SMALL = 1 << 16
+"""Bytes of a body that nobody wants, which are read so that the connection can be used again; a longer one ends it."""
+
+
+@frozen
+class Answer:
+    """What came back: the last URL after redirects, and the body, which whoever has the answer closes."""
+
+    status: int
+    url: str = field(repr=False)
+    headers: Headers = field(repr=False)
+    body: Incoming = field(repr=False)
+
+    def header(self, name: str) -> str:
+        """The header's first value, without white space around it; "" where there is none."""
+        values = self.headers.getRawHeaders(name.encode("ascii"))
+        return values[0].decode("latin-1").strip() if values else ""
+
+
+@frozen
+class Asker:
+    """Asks. `identity` is ours in the chain of pypids; `timeout` is how long, in seconds, the other side may be silent."""
+
+    agent: IAgent = field(repr=False)
+    clock: IReactorTime = field(repr=False)
+    identity: str
+    timeout: float
+
+    async def get(self, base: Base, url: str, headers: Mapping[str, str], via: Sequence[str]) -> Answer:
+        """The answer, whatever its status, at the end of all redirects. Raises `UpstreamDown` and `Loop`."""
+        refuse_loop(via, self.identity)
+        authorization = base.authorization(url)
+        for _ in range(MOST_REDIRECTS + 1):
+            response = await self._once(url, headers, via, authorization)
+            body = Incoming(response, self.clock, self.timeout)
+            answer = Answer(response.code, url, response.headers, body)
+            location = answer.header("Location")
+            if response.code not in _REDIRECTS or not location:
+                return answer
+            await self.discard(answer)
+            url = redirected(url, location)
+            if base.authorization(url) is None:
+                authorization = None  # and it stays so, wherever that one leads
+        raise UpstreamDown(f"it redirects more than {MOST_REDIRECTS} times, perhaps in a circle.")
+
+    async def _once(self, url: str, headers: Mapping[str, str], via: Sequence[str], authorization: str | None) -> IResponse:
+        said = {**headers, "User-Agent": f"pypid/{__version__}", "Via": write_via(via, self.identity)}
+        if authorization is not None:
+            said["Authorization"] = authorization
+        sent = Headers({name: [value] for name, value in said.items()})
+        try:
+            asked = askable(url)
+        except ValueError:
+            raise UpstreamDown("its pages lead to something that is no http or https URL.") from None
+        silence = UpstreamDown(f"it did not answer within {self.timeout:g} seconds.", timed_out=True)
+        try:
+            response: IResponse = await within(self.clock, self.timeout, self.agent.request(b"GET", asked, sent), silence)
+        except UpstreamDown:
+            raise
+        except Exception as error:
+            raise _understood(error) from None
+        return response
+
+    async def discard(self, answer: Answer) -> None:
+        """Be done with a body that nobody wants."""
+        body = answer.body
+        try:
+            if body.size is not None and body.size <= SMALL:
+                await within(self.clock, min(1.0, self.timeout), Deferred.fromCoroutine(_drain(body)), UpstreamDown("too slow"))
+        except UpstreamDown:
+            pass
+        finally:
+            await body.aclose()
+
+
+async def _drain(body: Incoming) -> None:
+    async for _ in body:
+        pass
+
+
+async def within(clock: IReactorTime, seconds: float, result: Deferred[T], too_late: Exception) -> T:
+    """The result, or `too_late` raised after so many seconds, when it has been cancelled."""
+    expired: list[bool] = []
+
+    def expire() -> None:
+        expired.append(True)
+        result.cancel()
+
+    alarm = clock.callLater(seconds, expire)
+    try:
+        return await result
+    except Exception:
+        if expired:
+            raise too_late from None
+        raise
+    finally:
+        if alarm.active():
+            alarm.cancel()
+
+
+# --- what went wrong --------------------------------------------------------------------------------------------
+
+_FAULTS: tuple[tuple[type[BaseException], str], ...] = (
+    (VerificationError, "its certificate is for another host."),
+    (CertificateError, "its certificate names no host that can be checked."),
+    (SSL.Error, "TLS could not be agreed on."),
+    (network.DNSLookupError, "its host has no address (DNS)."),
+    (network.ConnectionRefusedError, "it refuses connections."),
+    (network.NoRouteError, "no way leads to it."),
+    (network.SSLError, "TLS could not be agreed on."),
+    (network.ConnectError, "no connection can be made to it."),
+    (network.ConnectionLost, "it closed the connection instead of answering."),
+    (network.ConnectionDone, "it closed the connection instead of answering."),
+    (network.ConnectionAborted, "it closed the connection instead of answering."),
+)
+_LATE = (network.TimeoutError, network.TCPTimedOutError)
+
+
+def _understood(error: Exception) -> Exception:
+    """What to raise for what the network, TLS or HTTP raised."""
+    causes = tuple(_causes(error))
+    if any(isinstance(cause, CancelledError) for cause in causes):
+        return CancelledError()
+    if any(isinstance(cause, SSL.Error) and "certificate verify failed" in str(cause) for cause in causes):
+        return UpstreamDown(UNVERIFIED)
+    for cause in causes:
+        if isinstance(cause, _LATE):
+            return UpstreamDown("no connection could be made in time.", timed_out=True)
+    for kind, reason in _FAULTS:
+        if any(isinstance(cause, kind) for cause in causes):
+            return UpstreamDown(reason)
+    return UpstreamDown(f"its answer is not HTTP that can be understood ({type(causes[-1]).__name__}).")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The exception, and all that Twisted has wrapped in it."""
+    yield error
+    for reason in getattr(error, "reasons", None) or ():
+        if isinstance(reason, Failure) and reason.value is not None:
+            yield from _causes(reason.value)

@@ -1,0 +1,120 @@
+"""Content-Encoding: taken off in steps of bounded size, so that a small answer cannot become a large one in memory."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import AsyncIterator, Generator, Iterator
+from contextlib import aclosing
+
+from attrs import define
+
+from pypid.core.errors import BadListing, UpstreamDown
+from pypid.ports import Body
+
+STEP = 1 << 16
+"""Bytes that are unpacked at a time."""
+_GZIP = 31
+"""zlib's number for: a gzip header, and the largest window."""
+_MAGIC = b"\x1f\x8b"
+_NONE = ("", "identity")
+_PACKED = ("gzip", "x-gzip")
+
+
+class _Gunzip:
+    """One or more gzip members, one after the other."""
+
+    def __init__(self) -> None:
+        self._member = zlib.decompressobj(_GZIP)
+        self._begun = False
+
+    def steps(self, data: bytes) -> Iterator[bytes]:
+        """What comes out of some more bytes. Raises `zlib.error`."""
+        while data:
+            if self._member.eof:
+                if not data.startswith(_MAGIC[: len(data)]):
+                    return  # padding
+                self._member = zlib.decompressobj(_GZIP)
+            out = self._member.decompress(data, STEP)
+            self._begun = True
+            data = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
+            while out:
+                yield out
+                # some output may be held back although all input is taken
+                out = b"" if data or self._member.eof else self._member.decompress(b"", STEP)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the last member has ended, or nothing came at all."""
+        return self._member.eof or not self._begun
+
+
+def unpacked(data: bytearray, encoding: str, limit: int) -> Generator[None, None, bytearray]:
+    """A page without its Content-Encoding, in slices.
+
+    Raises `BadListing` beyond `limit` bytes, `UpstreamDown` where it breaks off.
+    """
+    if encoding in _NONE:
+        return data
+    if encoding not in _PACKED:
+        raise BadListing(f"it uses the Content-Encoding {encoding[:20]!r}, which nobody asked for.")
+    gunzip, out = _Gunzip(), bytearray()
+    try:
+        for start in range(0, len(data), STEP):
+            for piece in gunzip.steps(bytes(data[start : start + STEP])):
+                out += piece
+                if len(out) > limit:
+                    raise BadListing(f"it is larger than {limit >> 20} MiB.")
+                yield
+    except zlib.error:
+        raise BadListing("its gzip is damaged.") from None
+    if not gunzip.whole:
+        raise UpstreamDown("its answer broke off.")
+    return out
+
+
+@define
+class Gunzipped:
+    """A file that came in gzip although identity was asked for.
+
+    `is_gzip`: it is a gzip file itself. Then the header may only mean that (old configurations of Apache say so of every
+    ``.tar.gz``), and what comes out is looked at: if that is no gzip, then what came in was the file.
+    """
+
+    body: Body
+    is_gzip: bool
+
+    @property
+    def size(self) -> int | None:
+        return None
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async with aclosing(self.body):
+            pieces = aiter(self.body)
+            first = b""
+            while len(first) < 64 and (piece := await anext(pieces, b"")):
+                first += piece
+            if not first.startswith(_MAGIC) or (self.is_gzip and not _begins(first).startswith(_MAGIC)):
+                yield first
+                async for piece in pieces:
+                    yield piece
+                return
+            gunzip, piece = _Gunzip(), first
+            while piece:
+                try:
+                    for out in gunzip.steps(piece):
+                        yield out
+                except zlib.error:
+                    raise UpstreamDown("its gzip is damaged.") from None
+                piece = await anext(pieces, b"")
+            if not gunzip.whole:
+                raise UpstreamDown("its answer broke off.")
+
+    async def aclose(self) -> None:
+        await self.body.aclose()
+
+
+def _begins(data: bytes) -> bytes:
+    try:
+        return zlib.decompressobj(_GZIP).decompress(data, 64)
+    except zlib.error:
+        return b""

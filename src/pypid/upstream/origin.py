@@ -1,0 +1,94 @@
+"""URLs of other indexes: what is asked, and to whom the user and password of the configuration may be shown."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from urllib.parse import quote, unquote, urljoin, urlsplit
+
+from attrs import field, frozen
+
+from pypid.core.errors import UpstreamDown
+
+Origin = tuple[str, str, int]
+"""Scheme, host, port: lower case, the port of the scheme where none is written."""
+
+LONGEST_URL = 8192
+_PORTS = {"http": 80, "https": 443}
+_HOST = re.compile(r"[^\s/?#@\\%\"'<>]+\Z").match
+_KEPT = "/%:@!$&'()*+,;=~-._"
+
+
+def origin(url: str) -> Origin:
+    """The origin of an http or https URL; raises `ValueError` for any other."""
+    parts = urlsplit(url)
+    if parts.scheme not in _PORTS or not parts.hostname or parts.port == 0 or not _HOST(parts.hostname):
+        raise ValueError("not an http or https URL")
+    return parts.scheme, parts.hostname.rstrip("."), parts.port or _PORTS[parts.scheme]
+
+
+def askable(url: str) -> bytes:
+    """The URL as a request can carry it: without user and fragment, in ASCII. Raises `ValueError`."""
+    _, host, _ = origin(url)
+    parts = urlsplit(url)
+    if not host.isascii():
+        host = host.encode("idna").decode("ascii")  # UnicodeError is a ValueError
+    netloc = f"[{host}]" if ":" in host else host
+    if parts.port is not None:
+        netloc = f"{netloc}:{parts.port}"
+    path, query = quote(parts.path or "/", safe=_KEPT), quote(parts.query, safe=_KEPT + "?")
+    made = f"{parts.scheme}://{netloc}{path}" + (f"?{query}" if query else "")
+    if len(made) > LONGEST_URL:
+        raise ValueError("too long")
+    return made.encode("ascii")
+
+
+@frozen
+class Base:
+    """The base URL of a Simple API, ending in ``/``, and who we are there."""
+
+    url: str
+    """Without user and password."""
+    origin: Origin
+    _authorization: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def parse(cls, text: str) -> Base:
+        """From the configuration; ``user:password@`` may stand before the host."""
+        parts = urlsplit(text)
+        userinfo, at, netloc = parts.netloc.rpartition("@")
+        authorization = None
+        if at:
+            user, _, password = userinfo.partition(":")
+            pair = f"{unquote(user)}:{unquote(password)}".encode()
+            authorization = "Basic " + b64encode(pair).decode("ascii")
+        url = parts._replace(netloc=netloc, path=parts.path.rstrip("/") + "/", query="", fragment="").geturl()
+        return cls(url, origin(url), authorization)
+
+    def page(self, name: str) -> str:
+        """Where the page of this project is; "": where the list of projects is."""
+        return f"{self.url}{name}/" if name else self.url
+
+    def authorization(self, url: str) -> str | None:
+        """What to say of ourselves when this URL is asked: something only at the very origin that the password is for."""
+        return self._authorization if self.holds(url) else None
+
+    def holds(self, url: str) -> bool:
+        """Whether the URL is at this very origin."""
+        try:
+            return origin(url) == self.origin
+        except ValueError:
+            return False
+
+
+def redirected(url: str, location: str) -> str:
+    """Where a redirect leads; raises `UpstreamDown` for somewhere that must not be gone to."""
+    try:
+        there = urljoin(url, location[:LONGEST_URL])
+        askable(there)
+        scheme = origin(there)[0]
+    except ValueError:
+        raise UpstreamDown("it redirects to something that is no http or https URL.") from None
+    if origin(url)[0] == "https" and scheme != "https":
+        raise UpstreamDown("it redirects from https to http, where anybody could answer.")
+    return there

@@ -1,0 +1,192 @@
+"""One other index, asked through the Simple API over HTTP (PEP 503, 691)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from http import HTTPStatus
+from typing import Any, NoReturn, TypeVar
+from urllib.parse import unquote
+
+from attrs import evolve, field, frozen
+from twisted.logger import Logger
+
+from pypid.core.errors import BadListing, Loop, NotThere, PypidError, UpstreamDown
+from pypid.core.model import Remembered, Span
+from pypid.core.names import ProjectName
+from pypid.core.reading import slices_of_names, slices_of_page
+from pypid.flow import World, start
+from pypid.ports import Body, Upstream
+from pypid.upstream.asking import Answer, Asker, within
+from pypid.upstream.encodings import Gunzipped
+from pypid.upstream.origin import Base
+from pypid.upstream.pages import Reading, Slices, received
+from pypid.upstream.spans import Cut, header, is_answered
+
+T = TypeVar("T")
+
+LARGEST_PAGE = 64 << 20
+LARGEST_NAMES = 256 << 20
+"""Bytes, unpacked."""
+PAGE_TIME = 60.0
+NAMES_TIME = 180.0
+"""Seconds for all of it, from the question to the end of reading."""
+LONGEST_ETAG = 512
+
+_ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
+_PAGE = {"Accept": _ACCEPT, "Accept-Encoding": "gzip"}
+_FILE = {"Accept": "*/*", "Accept-Encoding": "identity"}
+_NOT_THERE = (404, 410)
+
+
+@frozen
+class SimpleUpstream:
+    """The index at `base`."""
+
+    base: Base
+    _asker: Asker
+    _world: World = field(repr=False)
+    _reading: Reading = field(repr=False)
+
+    _log = Logger()
+
+    async def project(self, name: ProjectName, known: Remembered | None, via: Sequence[str]) -> Remembered:
+        """What it says of the project now (`ports.Upstream.project`)."""
+        return await self._in_time(f"the page of {name!r}", PAGE_TIME, self._project(name, known, via))
+
+    async def names(self, via: Sequence[str]) -> Sequence[ProjectName]:
+        """All names on its list of projects, in order."""
+        return await self._in_time("the list of projects", NAMES_TIME, self._names(via))
+
+    async def fetch(self, url: str, span: Span | None, via: Sequence[str]) -> Body:
+        """The bytes behind a URL of its pages (`ports.Upstream.fetch`)."""
+        filename = unquote(url.partition("?")[0].partition("#")[0].rpartition("/")[2])
+        return await self._noted(f"the file {filename[:250]!r}", self._fetch(url, filename, span, via))
+
+    def is_at(self, url: str) -> bool:
+        """Whether the URL is at this index's origin: only there are we who the configuration says."""
+        return self.base.holds(url)
+
+    # --- pages ---
+
+    async def _project(self, name: ProjectName, known: Remembered | None, via: Sequence[str]) -> Remembered:
+        etag = known.etag if known is not None and known.index == self.base.url and known.files is not None else None
+        revalidate = {} if etag is None else {"If-None-Match": etag}
+        answer = await self._asker.get(self.base, self.base.page(name), {**_PAGE, **revalidate}, via)
+        asked = self._world.now()
+        if answer.status == HTTPStatus.NOT_MODIFIED and known is not None and etag is not None:
+            await self._asker.discard(answer)
+            return evolve(known, asked=asked)
+        if answer.status in _NOT_THERE:
+            await self._asker.discard(answer)
+            return Remembered(name=name, files=None, asked=asked, index=self.base.url)
+        content_type = answer.header("Content-Type")
+
+        def slices(data: bytearray, may_be_cut: bool) -> Slices[Any]:
+            return slices_of_page(data, content_type, name, answer.url, must_end=may_be_cut)
+
+        listing = await self._read(answer, LARGEST_PAGE, slices)
+        return Remembered(
+            name=name,
+            files=listing.files,
+            asked=asked,
+            index=self.base.url,
+            etag=_usable(answer.header("ETag")),
+            status=listing.status,
+            status_reason=listing.status_reason,
+        )
+
+    async def _names(self, via: Sequence[str]) -> Sequence[ProjectName]:
+        answer = await self._asker.get(self.base, self.base.page(""), _PAGE, via)
+
+        def slices(data: bytearray, may_be_cut: bool) -> Slices[tuple[ProjectName, ...]]:
+            return slices_of_names(data, must_end=may_be_cut)
+
+        return await self._read(answer, LARGEST_NAMES, slices)
+
+    async def _read(self, answer: Answer, limit: int, slices: Callable[[bytearray, bool], Slices[T]]) -> T:
+        """What `slices` makes of the page; the answer is closed."""
+        try:
+            if answer.status != HTTPStatus.OK:
+                await self._asker.discard(answer)
+                refuse(answer)
+            data = await received(answer, limit)
+        finally:
+            await answer.body.aclose()
+        encoding = answer.header("Content-Encoding").lower()
+        return await self._reading.read(data, encoding, limit, lambda page: slices(page, answer.body.may_be_cut))
+
+    # --- files ---
+
+    async def _fetch(self, url: str, filename: str, span: Span | None, via: Sequence[str]) -> Body:
+        asked = _FILE if span is None else {**_FILE, "Range": header(span)}
+        answer = await self._asker.get(self.base, url, asked, via)
+        try:
+            return _body(answer, filename, span)
+        except PypidError:
+            await self._asker.discard(answer)
+            raise
+
+    # --- what is common ---
+
+    async def _in_time(self, what: str, seconds: float, question: Coroutine[Any, Any, T]) -> T:
+        too_late = UpstreamDown(f"its answer was not whole within {seconds:g} seconds.", timed_out=True)
+        return await self._noted(what, within(self._world.clock, seconds, start(question), too_late))
+
+    async def _noted(self, what: str, question: Coroutine[Any, Any, T]) -> T:
+        try:
+            return await question
+        except (UpstreamDown, BadListing, Loop) as error:
+            self._log.warn("{index} was asked for {what}: {error}", index=self.base.url, what=what, error=str(error))
+            raise
+
+
+_: type[Upstream] = SimpleUpstream
+
+
+def _body(answer: Answer, filename: str, span: Span | None) -> Body:
+    """The body of a file, or of the part that was asked for."""
+    encoding = answer.header("Content-Encoding").lower()
+    is_plain = encoding in ("", "identity")
+    if answer.status == HTTPStatus.PARTIAL_CONTENT and span is not None:
+        if not is_plain or not is_answered(span, answer.header("Content-Range")):
+            raise UpstreamDown("it answers with another part of the file than it was asked for.")
+        return Cut(answer.body, Span(0, span.stop - span.start))
+    if answer.status in _NOT_THERE:
+        raise NotThere(filename)
+    if answer.status != HTTPStatus.OK:
+        refuse(answer)
+    if not is_plain and encoding not in ("gzip", "x-gzip"):
+        raise UpstreamDown(f"it uses the Content-Encoding {encoding[:20]!r}, which nobody asked for.")
+    body: Body = answer.body if is_plain else Gunzipped(answer.body, filename.endswith((".gz", ".tgz")))
+    if span is None:
+        return body
+    return Cut(body, span)  # it knows no ranges
+
+
+def refuse(answer: Answer) -> NoReturn:
+    """Raise for an answer that is none."""
+    error: PypidError
+    match answer.status:
+        case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
+            error = UpstreamDown(
+                f"it refuses us (HTTP {answer.status}): the user and password in [upstream] url must be right."
+            )
+        case HTTPStatus.LOOP_DETECTED:
+            error = Loop()
+        case HTTPStatus.NOT_FOUND | HTTPStatus.GONE:
+            error = UpstreamDown(f"it has no list of projects (HTTP {answer.status}): [upstream] url must be a Simple API.")
+        case HTTPStatus.GATEWAY_TIMEOUT:
+            error = UpstreamDown("it answers HTTP 504.", timed_out=True)
+        case _:
+            error = UpstreamDown(f"it answers HTTP {answer.status}.", retry_after=_seconds(answer.header("Retry-After")))
+    raise error
+
+
+def _seconds(text: str) -> int:
+    return min(max(int(text), 1), 3600) if text.isascii() and text.isdigit() and len(text) < 7 else 30
+
+
+def _usable(etag: str) -> str | None:
+    """An ETag that may be sent back as it is."""
+    fits = 2 <= len(etag) <= LONGEST_ETAG and etag.isascii() and etag.isprintable()
+    return etag if fits and etag.endswith('"') and etag.startswith(('"', 'W/"')) else None

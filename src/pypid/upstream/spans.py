@@ -1,0 +1,56 @@
+"""Parts of a file: what an index answers to ``Range``, and what it should have answered."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+from attrs import define
+
+from pypid.core.errors import UpstreamDown
+from pypid.core.model import Span
+from pypid.ports import Body
+from pypid.upstream.incoming import BROKEN_OFF
+
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/(?:[0-9]{1,18}|\*)\Z", re.IGNORECASE)
+
+
+def header(span: Span) -> str:
+    """The ``Range`` header that asks for `span`."""
+    return f"bytes={span.start}-{span.stop - 1}"
+
+
+def is_answered(span: Span, content_range: str) -> bool:
+    """Whether this ``Content-Range`` is exactly the span."""
+    match = _CONTENT_RANGE.match(content_range)
+    return match is not None and (int(match[1]), int(match[2])) == (span.start, span.stop - 1)
+
+
+@define
+class Cut:
+    """The bytes `start` to `stop` of a body; raises `UpstreamDown` if there are fewer. What comes behind them is not read."""
+
+    body: Body
+    span: Span
+
+    @property
+    def size(self) -> int | None:
+        return self.span.stop - self.span.start
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        position = 0
+        async with aclosing(self.body):
+            async for piece in self.body:
+                wanted = piece[max(0, self.span.start - position) : max(0, self.span.stop - position)]
+                position += len(piece)
+                if wanted:
+                    yield wanted
+                if position >= self.span.stop and self.body.size != self.span.stop:
+                    return  # else its end is next, and taking it leaves the connection open for others
+        if position >= self.span.stop:
+            return
+        raise UpstreamDown(BROKEN_OFF)
+
+    async def aclose(self) -> None:
+        await self.body.aclose()

@@ -1,0 +1,263 @@
+"""Pages in HTML: links and what their attributes say; the same as JSON, wherever both can say it."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from html import escape
+from time import process_time
+from typing import Any
+
+from attrs import evolve
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.core.errors import BadListing
+from pypid.core.htmllisting import LONGEST_TAG, read_html
+from pypid.core.listing import Listing, read_json
+from pypid.core.model import File, Project, Status, in_order
+from pypid.core.names import project_name
+from pypid.core.negotiation import Format
+from pypid.core.reading import read_names, read_page
+from pypid.core.simple import render_project
+
+DEMO = project_name("demo")
+BASE = "https://index.example/simple/demo/"
+SHA = "ab" * 32
+NAME = "demo-1.0.tar.gz"
+modest = settings(max_examples=100, deadline=None, database=None)
+
+
+def read(html: str, content_type: str = "") -> Listing:
+    """The listing of a page."""
+    return read_html(html.encode(), DEMO, BASE, content_type)
+
+
+def one(attributes: str, around: str = "{}") -> File:
+    """What is understood of one link with these attributes."""
+    [file] = read(around.format(f"<a {attributes}>{NAME}</a>")).files
+    return file
+
+
+class LinkTests(SynchronousTestCase):
+    """What is understood of one link."""
+
+    def test_everything(self) -> None:
+        """Everything that a link can say."""
+        file = one(
+            f'href="../../f/{NAME}#sha256={SHA}" data-requires-python="&gt;=3.8,&lt;4" data-core-metadata="sha256={SHA}" '
+            'data-yanked="a &quot;b&quot; &lt;c&gt;" data-provenance="https://x/p" data-size="12" '
+            'data-upload-time="2026-01-02T03:04:05Z" data-gpg-sig="true"'
+        )
+        self.assertEqual(
+            file,
+            File(
+                project=DEMO,
+                filename=NAME,
+                version="1.0",
+                sha256=SHA,
+                size=12,
+                uploaded=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+                requires_python=">=3.8,<4",
+                metadata_sha256=SHA,
+                metadata_offered=True,
+                yanked='a "b" <c>',
+                source=f"https://index.example/f/{NAME}",
+                provenance_url="https://x/p",
+            ),
+        )
+
+    def test_spellings(self) -> None:
+        """Attributes without quotes, in other case, with space around, or twice (the first counts), are read."""
+        for attributes in (
+            f"href={NAME}",
+            f"HREF='{NAME}'",
+            f'class="x" href = "{NAME}"',
+            f'href="{NAME}" href="other.tar.gz"',
+            f'href="  {NAME}\n"',
+            f'href="{NAME.replace("-", "&#45;")}"',
+            f'href="{NAME.replace("-", "%2D")}"',
+        ):
+            self.assertEqual(one(attributes).filename, NAME, attributes)
+
+    def test_hashes(self) -> None:
+        """The hash is in the fragment, perhaps beside others; a fragment that is none is no hash."""
+        for fragment, sha256, digest in (
+            (f"sha256={SHA}", SHA, None),
+            (f"sha256={SHA.upper()}", SHA, None),
+            (f"egg=demo&sha256={SHA}", SHA, None),
+            (f"sha256%3D{SHA}", SHA, None),
+            ("sha512=" + "1" * 128, None, "sha512=" + "1" * 128),
+            ("", None, None),
+            ("sha256", None, None),
+            ("sha256=" + "x" * 100_000, None, None),
+        ):
+            file = one(f'href="{NAME}#{fragment}"')
+            self.assertEqual((file.sha256, file.digest), (sha256, digest), fragment[:80])
+
+    def test_metadata(self) -> None:
+        """Core metadata is offered with a hash or by a mere true, under the new name or the old one, never by false."""
+        for said, offered, digest in (
+            (f'data-core-metadata="sha256={SHA}"', True, SHA),
+            ('data-core-metadata="true"', True, None),
+            (f'data-dist-info-metadata="sha256={SHA}"', True, SHA),
+            (f'data-core-metadata="" data-dist-info-metadata="sha256={SHA}"', True, SHA),
+            ('data-core-metadata="false"', False, None),
+            ("data-core-metadata", False, None),
+        ):
+            file = one(f'href="{NAME}" {said}')
+            self.assertEqual((file.metadata_offered, file.metadata_sha256), (offered, digest), said)
+
+    def test_yanked(self) -> None:
+        """The attribute means yanked, with or without a reason."""
+        self.assertIsNone(one(f'href="{NAME}"').yanked)
+        for said, reason in (("data-yanked", ""), ('data-yanked=""', ""), ('data-yanked=" "', ""), ('data-yanked="x"', "x")):
+            self.assertEqual(one(f'href="{NAME}" {said}').yanked, reason)
+
+    def test_nonsense(self) -> None:
+        """Values that are none are left out; the file stays."""
+        bare = one(f'href="{NAME}"')
+        for said in (
+            'data-size="²"', 'data-size="-1"', f'data-size="{"9" * 5000}"', 'data-upload-time="soon"', f'x="{"y" * 100_000}"',
+            'data-requires-python=""', "data-requires-python", 'data-provenance="javascript:1"',
+        ):  # fmt: skip
+            self.assertEqual(one(f'href="{NAME}" {said}'), bare, said[:60])
+
+
+class PageTests(SynchronousTestCase):
+    """What is understood of a whole page."""
+
+    def test_base(self) -> None:
+        """The first <base> says what links count from, absolute or relative; one that is none is ignored."""
+        for base, source in (
+            ('<base href="https://files.example/x/">', "https://files.example/x/"),
+            ('<base href="../../f/">', "https://index.example/f/"),
+            ('<base href="/f/"><base href="/g/">', "https://index.example/f/"),
+            ('<base target="x">', BASE),
+            ('<base href="http://[">', BASE),
+        ):
+            self.assertEqual(one(f'href="{NAME}"', base + "{}").source, source + NAME)
+
+    def test_metas(self) -> None:
+        """Version and status are in <meta>; another major is refused."""
+        status = (
+            '<meta name="pypi:project-status" content="archived"><meta name="pypi:project-status-reason" content="a &amp; b">'
+        )
+        listing = read(f'{status}<a href="{NAME}">x</a>')
+        self.assertEqual((listing.status, listing.status_reason), (Status.ARCHIVED, "a & b"))
+        for version in ("1.0", "1.99", ""):
+            read(f'<meta content="{version}" name="pypi:repository-version"><a href="{NAME}">x</a>')
+        for version in ("2.0", "x", "1" * 5000):
+            with self.assertRaises(BadListing):
+                read(f'<meta name="pypi:repository-version" content="{version}"><a href="{NAME}">x</a>')
+
+    def test_other_links(self) -> None:
+        """Links to other things than files of the project are left out; comments and scripts are none."""
+        listing = read(
+            f'<!-- <a href="demo-0.1.tar.gz">x</a> --><script>"<a href=demo-0.2.tar.gz>"</script><a href="../">up</a>'
+            '<a name="x">x</a>'
+            f'<a href="mailto:x@example">x</a><a href="http://[">x</a><a href="other-1.0.tar.gz">x</a><a href="{NAME}">x</a>'
+        )
+        self.assertEqual([file.filename for file in listing.files], [NAME])
+
+    def test_no_index(self) -> None:
+        """A page without any file is a project's if it looks like one, and not if it is a log-in or no HTML at all."""
+        for empty in (
+            "<html><body></body></html>", "<!DOCTYPE html><h1>Links for demo</h1>",
+            "<html><body><a href=../>up</a></body></html>",
+            '<meta name="pypi:repository-version" content="1.0">',
+        ):  # fmt: skip
+            self.assertEqual(read(empty).files, ())
+        for other in (
+            "<form action=/login>",
+            "<html><script>location='/login'</script></html>",
+            "<p",
+            "<",
+            "<!-- x",
+            "< nothing",
+        ):
+            with self.assertRaises(BadListing):
+                read(other)
+
+    def test_encodings(self) -> None:
+        """Pages are UTF-8, or what they say if that is one of the old ones; broken bytes spoil a character, not the page."""
+        html = f'<a href="{NAME}" data-yanked="ä">x</a>'
+        for encoding, content_type in (
+            ("utf-8", ""),
+            ("utf-8", "text/html; charset=nonsense"),
+            ("latin-1", "text/html;charset=ISO-8859-1"),
+        ):
+            [file] = read_html(html.encode(encoding), DEMO, BASE, content_type).files
+            self.assertEqual(file.yanked, "ä")
+        [file] = read_html(html.encode("latin-1"), DEMO, BASE, "text/html; charset=utf-7").files
+        self.assertEqual(file.yanked, "\ufffd")
+
+    def test_hostile(self) -> None:
+        """Tags that never end, and pages of nothing but beginnings of tags, take a bounded time."""
+        begun = process_time()
+        for beginning in ("<a ", "<!--", "</", "<a href='", "<![CDATA[", "<a x=", "<?", "&", "<!", "<script>", "<a/"):
+            with self.assertRaises(BadListing):
+                read(beginning * (5 * LONGEST_TAG // 4 // len(beginning)))
+        self.assertLess(process_time() - begun, 10)
+
+    @modest
+    @given(st.text(max_size=200) | st.text(alphabet="<>ahref='\"/! -=#&;", max_size=200))
+    def test_any_text(self, text: str) -> None:
+        """Any text is a listing or `BadListing`, as a page and as a list of names, in any encoding."""
+        for question in (
+            lambda: read(text),
+            lambda: read_names(text.encode()),
+            lambda: read_page(b"<" + text.encode("utf-16"), "", DEMO, BASE),
+        ):
+            try:
+                question()
+            except BadListing:
+                continue
+
+    @modest
+    @given(
+        st.lists(
+            st.fixed_dictionaries(
+                {"version": st.integers(0, 99), "size": st.integers(0, 10**12)},
+                optional={
+                    "requires-python": st.sampled_from([">=3.8", "<4,>=3", "nonsense & <x>"]),
+                    "yanked": st.text(max_size=20).map(lambda text: text.strip() or True),
+                    "upload-time": st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1)).map(
+                        lambda moment: moment.isoformat() + "Z"
+                    ),
+                    "core-metadata": st.sampled_from([True, {"sha256": SHA}]),
+                    "provenance": st.just("https://index.example/p?a=1&b=2"),
+                },
+            ),
+            max_size=5,
+            unique_by=lambda file: file["version"],
+        )
+    )
+    def test_same_as_json(self, files: list[dict[str, Any]]) -> None:
+        """JSON and HTML of one page give the same files; and what we make of them gives them once more."""
+        entries, lines = [], ["<html><body>"]
+        for said in files:
+            name = f"demo-{said.pop('version')}.tar.gz"
+            entries.append({"filename": name, "url": name, "hashes": {"sha256": SHA}, **said})
+            attributes = "".join(f' data-{key}="{escape(in_html(value))}"' for key, value in said.items())
+            lines.append(f'<a href="{name}#sha256={SHA}"{attributes}>{name}</a>')
+        page = json.dumps({"name": "demo", "files": entries}).encode()
+        from_json, from_html = read_json(page, DEMO, BASE), read("".join([*lines, "</body></html>"]))
+        self.assertEqual([plain(file) for file in from_html.files], [plain(file) for file in from_json.files])
+        project = Project(name=DEMO, files=in_order(from_json.files))
+        again = [read_page(render_project(project, format).body, "", DEMO, BASE) for format in (Format.JSON, Format.TEXT_HTML)]
+        self.assertEqual([plain(file) for file in again[0].files], [plain(file) for file in again[1].files])
+
+
+def in_html(value: object) -> str:
+    """A value as an attribute has it."""
+    if isinstance(value, dict):
+        return f"sha256={value['sha256']}"
+    return "true" if value is True else str(value)
+
+
+def plain(file: File) -> File:
+    """The file without what HTML cannot express: in attributes, a reason that is true, and line ends and control characters."""
+    yanked = None if file.yanked is None else "".join(c for c in file.yanked if c.isprintable()).replace("\ufffd", "")
+    return evolve(file, yanked="true" if yanked == "" else yanked and yanked.strip())

@@ -1,0 +1,108 @@
+"""What pages say of metadata, what proves bytes, where kept files lie: `pypid.core.offering`, `verifying`, `layout`."""
+
+# trial's assertions are not annotated
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+import hashlib
+import io
+
+from attrs import evolve
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.core.layout import KEPT, Kind, Place, kept_beside_key, kept_folder, kept_key, kept_place, place
+from pypid.core.model import Digests, File, Heard, Remembered
+from pypid.core.names import project_name
+from pypid.core.offering import carried_over, offering, with_metadata
+from pypid.core.verifying import Claim, claim_of, computed, hash_of
+from pypid.testing import BEGINNING
+
+SPAM = project_name("spam")
+FILE = File(project=SPAM, filename="spam-1.0-py3-none-any.whl", version="1.0", sha256="ab" * 32, size=1, source="https://x/y")
+
+
+def said(*files: File) -> Remembered:
+    return Remembered(name=SPAM, files=files, asked=BEGINNING, index="https://x/")
+
+
+class OfferingTests(SynchronousTestCase):
+    """A page promises metadata only where it can be served."""
+
+    def test_offers(self) -> None:
+        """What is kept is offered always; what only upstream has, while it can be asked."""
+        for fields in ({}, {"metadata_offered": True}, {"metadata_sha256": "cd" * 32, "metadata_offered": True}):
+            theirs = evolve(FILE, **fields)
+            for kept in (None, evolve(FILE, key=".kept/x")):
+                self.assertEqual(offering(theirs, kept, reachable=True), theirs)
+                away = offering(theirs, kept, reachable=False)
+                self.assertEqual((away.metadata_sha256, away.metadata_offered), (None, False))
+            kept = evolve(FILE, key=".kept/x", metadata_sha256="ef" * 32)
+            for reachable in (True, False):
+                self.assertEqual(offering(theirs, kept, reachable=reachable).metadata_sha256, "ef" * 32)
+
+    def test_learns(self) -> None:
+        """A hash that was learnt is listed, for that file only, never instead of upstream's, while the file is the same."""
+        other = evolve(FILE, filename="spam-2.0.tar.gz")
+        heard = Heard(name=SPAM, said=said(FILE, other), kept=(FILE,))
+        learnt = with_metadata(heard, FILE.filename, "cd" * 32)
+        assert learnt.said is not None and learnt.said.files is not None
+        self.assertEqual([file.metadata_sha256 for file in learnt.said.files], ["cd" * 32, None])
+        self.assertEqual([file.metadata_sha256 for file in learnt.kept], ["cd" * 32])
+        again = with_metadata(learnt, FILE.filename, "ef" * 32)
+        self.assertEqual(again.said, learnt.said)
+        self.assertEqual(carried_over(said(FILE, other), learnt.said), learnt.said)
+        for fresh in (evolve(FILE, sha256="12" * 32), evolve(FILE, sha256=None), evolve(FILE, metadata_sha256="12" * 32)):
+            self.assertEqual(carried_over(said(fresh), learnt.said), said(fresh))
+        for before in (None, said(), evolve(said(), files=None)):
+            self.assertEqual(carried_over(said(FILE), before), said(FILE))
+        self.assertEqual(carried_over(evolve(said(), files=None), learnt.said), evolve(said(), files=None))
+
+
+class VerifyingTests(SynchronousTestCase):
+    """The strongest hash that was given proves the bytes."""
+
+    def test_strongest(self) -> None:
+        """sha256, then any other of hashlib's, then blake2b, then md5; what cannot be computed is no claim."""
+        bare = evolve(FILE, sha256=None)
+        all_given = evolve(FILE, digest="sha512=12", blake2b_256="34", md5="56")
+        self.assertEqual(claim_of(all_given), Claim("sha256", "ab" * 32))
+        self.assertEqual(claim_of(evolve(all_given, sha256=None)), Claim("sha512", "12"))
+        self.assertEqual(claim_of(evolve(bare, blake2b_256="34", md5="56")), Claim("blake2b_256", "34"))
+        self.assertEqual(claim_of(evolve(bare, md5="56")), Claim("md5", "56"))
+        for digest in (None, "", "sha512", "sha512=", "shake_128=12", "rot13=12", "=12"):
+            self.assertIsNone(claim_of(evolve(bare, digest=digest)), digest)
+
+    def test_computed(self) -> None:
+        """The hashes that every body gets are not computed twice; all others are those of hashlib."""
+        digests = Digests(sha256="1", md5="2", blake2b_256="3", size=4)
+        names = ("sha256", "md5", "blake2b_256", "sha512")
+        self.assertEqual([computed(digests, name) for name in names], ["1", "2", "3", None])
+        for name in ("sha1", "sha224", "sha384", "sha512", "sha3_256", "blake2b", "blake2s"):
+            file = io.BytesIO(b"spam")
+            file.read()
+            self.assertEqual(hash_of(file, name), hashlib.new(name, b"spam").hexdigest())
+
+
+class KeptLayoutTests(SynchronousTestCase):
+    """Kept files lie where no file of ours can."""
+
+    @given(st.sampled_from([kind for kind in Kind if kind not in (Kind.OVERWRITE, Kind.PROJECT)]))
+    @settings(max_examples=20, deadline=None, database=None)
+    def test_there_and_back(self, kind: Kind) -> None:
+        """A key of a kept file means that file, and nothing to those who look for ours."""
+        key = kept_key(SPAM, FILE.filename, kind)
+        self.assertEqual(kept_place(key), Place(SPAM, FILE.filename, kind))
+        self.assertTrue(key.startswith(kept_folder(SPAM)) and key.startswith(KEPT))
+        self.assertIsNone(place(key))
+        self.assertIsNone(kept_place(key.removeprefix(KEPT)))
+
+    def test_beside(self) -> None:
+        """Bytes that lie beside others of the same name are found as such."""
+        key = kept_beside_key(SPAM, FILE.filename, "ab" * 32)
+        self.assertEqual(kept_place(key), Place(SPAM, FILE.filename, Kind.OVERWRITE))
+        self.assertIsNone(place(key))
+        for foreign in (KEPT, ".kept/spam", ".kept/spam/eggs-1.0.tar.gz", ".kept/Spam/spam-1.0.tar.gz", ".kept/.kept/x/y"):
+            self.assertIsNone(kept_place(foreign), foreign)

@@ -1,0 +1,144 @@
+"""What the tests of kept files share: an upstream that is told what to send, and clients who read at the pace of the test."""
+
+# trial's assertions are not annotated
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from hashlib import sha256, shake_128
+from pathlib import Path
+
+from attrs import evolve
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.blobs.memory import MemoryBlobs
+from pypid.catalog.memory import MemoryCatalog
+from pypid.core.errors import NotThere
+from pypid.core.model import File, Remembered, Span
+from pypid.core.names import ProjectName, parse_filename
+from pypid.flow import Blocking, BytesBody, at_once, start
+from pypid.index.keeping import Keeper
+from pypid.ports import Blobs, Body
+from pypid.spool import sweep
+from pypid.testing import Fed, contents, world
+from pypid.testing.worlds import Awaiting
+
+KIB = 1 << 10
+HELD = 64 * KIB
+FILES = "https://files.example/"
+
+
+def noise(size: int) -> bytes:
+    """The same bytes for the same size, which no two places have in common."""
+    return shake_128(b"%d" % size).digest(size)
+
+
+def listed(data: bytes, filename: str = "spam-1.0.tar.gz", **fields: object) -> File:
+    """A file as upstream's page lists it: with its sha256 and size, unless told otherwise."""
+    distribution = parse_filename(filename)
+    file = File(
+        project=distribution.project,
+        filename=filename,
+        version=distribution.version,
+        sha256=sha256(data).hexdigest(),
+        size=len(data),
+        source=FILES + filename,
+    )
+    return evolve(file, **fields)  # type: ignore[arg-type]
+
+
+class ScriptedUpstream:
+    """Answers each URL with what the test says, and takes down what it was asked."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Callable[[Span | None], Body] | Exception | Deferred[Body]] = {}
+        self.asked: list[tuple[str, Span | None]] = []
+
+    def sends(self, url: str, data: bytes) -> None:
+        """From now on these bytes are there, whole and in parts."""
+        self.answers[url] = lambda span: BytesBody(data if span is None else data[span.start : span.stop])
+
+    def feeds(self, url: str, body: Body) -> None:
+        """The next whole answer is this body."""
+        self.answers[url] = lambda span: body
+
+    async def fetch(self, url: str, span: Span | None, via: Sequence[str]) -> Body:
+        self.asked.append((url, span))
+        answer = self.answers.get(url, NotThere(url))
+        if isinstance(answer, Exception):
+            raise answer
+        return await answer if isinstance(answer, Deferred) else answer(span)
+
+    async def project(self, name: ProjectName, known: Remembered | None, via: Sequence[str]) -> Remembered:
+        raise NotImplementedError
+
+    async def names(self, via: Sequence[str]) -> Sequence[ProjectName]:
+        raise NotImplementedError
+
+
+class Client:
+    """Somebody who reads a body: all of it, or `most` pieces until he is told to go on."""
+
+    def __init__(self, keeper: Keeper, file: File, span: Span | None = None, most: int | None = None) -> None:
+        self.got = b""
+        self.size: int | None = None
+        self._left = most
+        self._waits: Deferred[None] = Deferred()
+        self.ended = start(self._read(keeper, file, span))
+
+    async def _read(self, keeper: Keeper, file: File, span: Span | None) -> bytes:
+        body = await keeper.open(file, span, ())
+        try:
+            self.size = body.size
+            async for piece in body:
+                self.got += piece
+                if self._left is not None:
+                    self._left -= 1
+                    if self._left == 0:
+                        await self._waits
+        finally:
+            await body.aclose()
+        return self.got
+
+    def go_on(self) -> None:
+        """Read the rest."""
+        self._waits.callback(None)
+
+
+class KeeperCase(Awaiting, SynchronousTestCase):
+    """Each test with a new keeper, storage in memory, and threads that are none."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.folder = Path(self.mktemp())
+        sweep(self.folder)
+        self.upstream = ScriptedUpstream()
+        self.blobs: Blobs = MemoryBlobs(world().now)
+        self.catalog = MemoryCatalog()
+        self.keeper = self.another()
+
+    def another(self, blocking: Blocking = at_once, catalog: MemoryCatalog | None = None, **settings: int) -> Keeper:
+        """A keeper of the same storage."""
+        return Keeper(self.blobs, catalog or self.catalog, self.upstream, world(blocking=blocking), self.folder, **settings)
+
+    def client(self, file: File, span: Span | None = None, most: int | None = None) -> Client:
+        return Client(self.keeper, file, span, most)
+
+    def spooled(self) -> list[str]:
+        return [path.name for path in self.folder.iterdir()]
+
+    def kept(self, file: File) -> File | None:
+        """What the catalog says of it."""
+        return self.have(self.catalog.theirs(file.project)).kept_file(file.filename)
+
+    def stored(self) -> list[str]:
+        return self.have(contents(self.blobs))
+
+    def fed(self, file: File, *pieces: bytes | Exception | None, size: int | None = None) -> Fed:
+        """Upstream's next answer for the file: a body that the test feeds."""
+        body = Fed(*pieces, size=size)
+        assert file.source is not None
+        self.upstream.feeds(file.source, body)
+        return body
