@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 from attrs import evolve
 from hypothesis import given, settings
@@ -26,7 +28,7 @@ from pypid.core.errors import (
 )
 from pypid.core.layout import Kind, kept_key, place
 from pypid.core.model import Blob, File, Span
-from pypid.flow import start, whole
+from pypid.flow import at_once, start, whole
 from pypid.index import growing as growing_module
 from pypid.index.growing import NEAR
 from pypid.index.kept import read_kept
@@ -34,6 +36,7 @@ from pypid.ports import Body
 from pypid.testing import Fed, Turns
 from tests.index.fetching import HELD, KIB, Client, KeeperCase, listed, noise
 
+T = TypeVar("T")
 BIG = 300 * KIB
 WRONGLY: tuple[dict[str, object], ...] = (
     {},
@@ -134,6 +137,34 @@ class StreamingTests(KeeperCase):
         self.assertEqual(self.successResultOf(slow.ended), data)
         self.assertEqual(open_files(), before)
 
+    def test_joins_at_the_last_moment(self) -> None:
+        """Who came while the file was fetched, and whose thread comes to open the spool after all is stored, has the file."""
+        data = noise(BIG)
+        file = listed(data)
+        held: list[Callable[[], object]] = []
+        late = False
+
+        def blocking(call: Callable[..., T], *args: Any) -> Deferred[T]:
+            nonlocal late
+            if not late or call.__name__ != "open_for_inspection":
+                return at_once(call, *args)
+            late = False
+            done: Deferred[T] = Deferred()
+            held.append(lambda: at_once(call, *args).addBoth(done.callback))
+            return done
+
+        self.keeper = self.another(blocking)
+        body = self.fed(file, data, size=BIG)
+        first = self.client(file)
+        late = True
+        last = self.client(file)
+        body.feed(None)
+        self.assertEqual(self.successResultOf(first.ended), data)
+        self.assertIsNotNone(self.kept(file))
+        held.pop()()
+        self.assertEqual(self.successResultOf(last.ended), data)
+        self.assertEqual(self.spooled(), [])
+
     def test_everybody_goes(self) -> None:
         """When all clients have gone the fetch goes on to its end, and the file is kept."""
         data = noise(BIG)
@@ -159,19 +190,22 @@ class StreamingTests(KeeperCase):
         self.assertEqual(len(self.upstream.asked), 1)
 
     def test_gone_from_the_storage(self) -> None:
-        """A kept file that somebody removed from the storage is fetched again."""
+        """A kept file that somebody removed from the storage is fetched again; until then it does not count as kept."""
         data = noise(BIG)
         file = listed(data)
         self.fed(file, data, None)
         self.client(file)
         self.have(self.blobs.delete(kept_key(file.project, file.filename)))
+        self.upstream.answers[str(file.source)] = UpstreamDown("it is down.")
+        self.failureResultOf(self.client(file).ended, UpstreamDown)
+        self.assertIsNone(self.kept(file))
         self.fed(file, data, None)
         self.assertEqual(self.successResultOf(self.client(file).ended), data)
         self.assertIn(kept_key(file.project, file.filename), self.stored())
 
     def test_other_bytes_under_the_name(self) -> None:
         """If upstream's file becomes another, who was shown the new hash gets the new bytes, and each is kept in turn."""
-        for data in (noise(1000), noise(BIG), noise(1000)):
+        for data in (noise(BIG), b"x" * BIG, b"y" * BIG, noise(1000), noise(BIG)):
             file = listed(data)
             self.fed(file, data, None)
             self.assertEqual(self.successResultOf(self.client(file).ended), data)
