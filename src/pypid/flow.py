@@ -14,9 +14,13 @@ from twisted.internet.defer import Deferred, DeferredLock, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
+from pypid.core.errors import PypidError
 from pypid.core.model import Digests, Span
 from pypid.ports import Body
+
+_log = Logger()
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
@@ -64,18 +68,19 @@ def start(coroutine: Coroutine[Any, Any, T]) -> Deferred[T]:
 
 
 async def shielded(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run the coroutine to its end even if whoever awaits it here is cancelled (a client that went away)."""
+    """Run the coroutine to its end even if whoever awaits it here is cancelled (a client that went away).
+
+    What it then raises nobody hears: it is logged, unless it is one of the refusals that are made for clients.
+    """
     done: Deferred[T] = Deferred(canceller=lambda _: None)
-    result: list[Callable[[], None]] = []
 
-    def finish(settle: Callable[[], None]) -> None:
-        result.append(settle)
+    def failed(failure: Failure) -> None:
         if not done.called:
-            settle()
+            done.errback(failure)
+        elif not isinstance(failure.value, PypidError):
+            _log.failure("what went on after its client had gone failed", failure=failure)
 
-    start(coroutine).addCallbacks(
-        lambda value: finish(lambda: done.callback(value)), lambda failure: finish(lambda: done.errback(failure))
-    )
+    start(coroutine).addCallbacks(lambda value: None if done.called else done.callback(value), failed)
     return await done
 
 
