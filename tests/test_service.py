@@ -218,6 +218,13 @@ class ProcessTests(ServiceCase):
         self.handlers[signal.SIGTERM](signal.SIGTERM, None)
         self.assertEqual((self.reactor.stopped, daemon._left), (2, 0.0))
 
+    def test_heeds_first(self) -> None:
+        """The handlers are set before anybody is told that it is ready: who is told may send SIGHUP at once."""
+        daemon, _ = self.make()
+        process = Process(daemon, self.reactor)
+        process.startService()
+        self.assertEqual([call for call, *_ in self.reactor.whenRunningHooks], [process._heed, daemon._run])
+
     def test_cannot_start(self) -> None:
         """Where it cannot listen it ends: for twistd an exception, for Python an exit with status 1."""
         daemon, _ = self.make()
