@@ -209,6 +209,7 @@ class AgainTests(UploadCase):
             answer = self.post(twine_7(other), user=user)
             self.assertEqual(answer.status, 400)
             self.assertTrue(answer.reason.startswith("File already exists"), answer.reason)
+            self.assertTrue(answer.reason.endswith("publish again."), answer.reason)
             self.assertTrue(answer.text.startswith("File already exists"), answer.text)
             self.assertIn(blake2b(self.wheel.data, digest_size=32).hexdigest(), answer.text)
         json_answer = self.post(uv(other))
