@@ -1,6 +1,7 @@
 """The command line: its help, its exit statuses, and the requests that it makes."""
 
 import io
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,16 @@ class PasswordTests(CliCase):
         status, out, _ = self.run_command("gen-password", "--stdin", said="\n")
         self.assertEqual(out, "")
         self.assertIn("an empty password lets nobody in", status)
+
+    def test_nobody_there(self) -> None:
+        """Where nobody can be asked, in a script, the way out is said; there is no traceback."""
+        code = "from pypid.cli import main; main(['gen-password'])"
+        ended = subprocess.run(
+            [sys.executable, "-c", code], stdin=subprocess.DEVNULL, start_new_session=True, capture_output=True, check=False
+        )
+        self.assertEqual((ended.returncode, ended.stdout), (1, b""))
+        self.assertIn(b"--stdin", ended.stderr)
+        self.assertNotIn(b"Traceback", ended.stderr)
 
 
 class ConfigTests(CliCase):
