@@ -581,7 +581,7 @@ class LogTests(SynchronousTestCase):
         self.assertEqual(len(wire.log), 1)
         self.assertNotIn("SECRET", wire.log[0])
         self.assertIn('"POST /legacy/ HTTP/1.1" 200', wire.log[0])
-        self.assertIn(r'"a\x22b\x01"', wire.log[0])
+        self.assertIn(r'"a\"b\x01"', wire.log[0])
 
     def test_the_repr(self) -> None:
         """A request in a log or a traceback shows its method and its path."""
