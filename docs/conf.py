@@ -9,7 +9,7 @@ project = "pypid"
 author = "the founders of pypid"
 copyright = "2026, the founders of pypid"
 version = release = __version__
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["sphinx.ext.autodoc"]
 exclude_patterns = ["_build"]
 html_theme = "alabaster"
 html_theme_options = {"description": "A team's Python package index in one daemon", "fixed_sidebar": True}

@@ -157,8 +157,11 @@ def _gen_password(options: argparse.Namespace) -> None:
     if options.stdin:
         password = sys.stdin.readline().rstrip("\n")
     else:
-        password = getpass.getpass("Password: ")
-        if password != getpass.getpass("Again: "):
+        try:
+            password, again = getpass.getpass("Password: "), getpass.getpass("Again: ")
+        except EOFError:
+            sys.exit("pypid: no password came; nothing was made (a script gives it by --stdin)")
+        if password != again:
             sys.exit("pypid: the two passwords differ; nothing was made")
     if not password:
         sys.exit("pypid: an empty password lets nobody in; nothing was made")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -14,13 +15,18 @@ from twisted.internet.defer import Deferred, DeferredLock, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
+from pypid.core.errors import PypidError
 from pypid.core.model import Digests, Span
 from pypid.ports import Body
+
+_log = Logger()
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
 
+_AT_ONCE = getattr(os, "RWF_NOWAIT", 0x8)
 PIECE = 1 << 19
 """What a file gives at a time, as it was read (to cut it again is a copy); `web.pour` lets a transport send it in one go.
 
@@ -64,18 +70,19 @@ def start(coroutine: Coroutine[Any, Any, T]) -> Deferred[T]:
 
 
 async def shielded(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run the coroutine to its end even if whoever awaits it here is cancelled (a client that went away)."""
+    """Run the coroutine to its end even if whoever awaits it here is cancelled (a client that went away).
+
+    What it then raises nobody hears: it is logged, unless it is one of the refusals that are made for clients.
+    """
     done: Deferred[T] = Deferred(canceller=lambda _: None)
-    result: list[Callable[[], None]] = []
 
-    def finish(settle: Callable[[], None]) -> None:
-        result.append(settle)
+    def failed(failure: Failure) -> None:
         if not done.called:
-            settle()
+            done.errback(failure)
+        elif not isinstance(failure.value, PypidError):
+            _log.failure("what went on after its client had gone failed", failure=failure)
 
-    start(coroutine).addCallbacks(
-        lambda value: finish(lambda: done.callback(value)), lambda failure: finish(lambda: done.errback(failure))
-    )
+    start(coroutine).addCallbacks(lambda value: None if done.called else done.callback(value), failed)
     return await done
 
 
@@ -102,7 +109,10 @@ class BytesBody:
 
 @define
 class FileBody:
-    """A body out of an open file (which it closes), read in pieces of `PIECE` bytes off the reactor thread.
+    """A body out of an open file (which it closes), in pieces of `PIECE` bytes.
+
+    What the kernel has in memory is read at once, without waiting; all else is read off the reactor thread. (A turn in a
+    thread costs more than the copy of a piece: warm downloads were held back by it.)
 
     `path` is where the file lies, if it lies anywhere: a store on the same file system may link it instead of copying.
     So give it only for a file that nobody writes to any more, now or later (its name may go, and its mode may change).
@@ -121,11 +131,20 @@ class FileBody:
     async def __aiter__(self) -> AsyncIterator[bytes]:
         position = self.span.start
         while position < self.span.stop:
-            piece = await self.blocking(self._read, position, min(PIECE, self.span.stop - position))
+            most = min(PIECE, self.span.stop - position)
+            piece = self._at_hand(position, most) or await self.blocking(self._read, position, most)
             if not piece:
                 raise EOFError("the file is shorter than it was")
             position += len(piece)
             yield piece
+
+    def _at_hand(self, position: int, most: int) -> bytes:
+        """What can be had without waiting for a disk; nothing where that is not known (``preadv2(2)``, ``RWF_NOWAIT``)."""
+        buffer = bytearray(most)
+        try:
+            return bytes(memoryview(buffer)[: os.preadv(self.file.fileno(), [buffer], position, _AT_ONCE)])
+        except OSError:  # EAGAIN: the disk is needed; EOPNOTSUPP, EINVAL: this file system or kernel cannot say
+            return b""
 
     def _read(self, position: int, most: int) -> bytes:
         self.file.seek(position)

@@ -128,8 +128,10 @@ class Access(Protocol):
 class Upstream(Protocol):
     """Other indexes, seen through the Simple API, in the order of the configuration: the first that knows a name wins.
 
-    Whoever asks has made sure that the name may be told (`policy.asks_upstream`). Every wait and every body is bounded. Everything
-    raises `UpstreamDown` where nobody could be asked (refused, timed out, reset, truncated, 5xx, an expired certificate), `BadListing` where
+    Whoever asks has made sure that the name may be told (`policy.asks_upstream`). Every wait and every body is bounded.
+    Everything
+    raises `UpstreamDown` where nobody could be asked (refused, timed out, reset, truncated, 5xx, an expired certificate),
+    `BadListing` where
     the answer cannot be used, and `Loop` where the request has been here before.
     """
 
@@ -143,5 +145,6 @@ class Upstream(Protocol):
     async def fetch(self, url: str, span: Span | None, via: Sequence[str]) -> Body:
         """The bytes of a file of theirs (or of its ``.metadata``), or exactly those of `span`, once their head has come.
 
-        `via` names the pypids that the request has come through (``Via``). Raises `NotThere` for 404 and 410. A body that ends early raises `UpstreamDown`.
+        `via` names the pypids that the request has come through (``Via``). Raises `NotThere` for 404 and 410. A body that ends
+        early raises `UpstreamDown`.
         """

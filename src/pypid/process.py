@@ -41,13 +41,14 @@ class Process(MultiService):
         daemon.setServiceParent(self)  # type: ignore[no-untyped-call]
 
     def startService(self) -> None:
+        # By then the reactor has set its own handlers, which make twistd end itself by the signal. Before the daemon starts,
+        # since from the moment that it says READY a SIGHUP may come.
+        self._reactor.callWhenRunning(self._heed)
         try:
             super().startService()  # type: ignore[no-untyped-call]
         except CannotStart as error:
             _log.critical("{error}", error=error)
             raise Ended(str(error)) from None
-        # by then the reactor has set its own handlers, which make twistd end itself by the signal
-        self._reactor.callWhenRunning(self._heed)
 
     def _heed(self) -> None:
         heeded: list[tuple[signal.Signals, Callable[[], object]]] = [

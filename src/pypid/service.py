@@ -35,6 +35,7 @@ from pypid.index import Index
 from pypid.ports import Access
 from pypid.process import Process
 from pypid.sdnotify import notify
+from pypid.spool import sweep
 from pypid.state import State, Where, open_state, where
 from pypid.stores import open_storage
 from pypid.tls import Certificate
@@ -43,7 +44,6 @@ from pypid.web.accesslog import AccessLog
 from pypid.web.app import Face, FaceSettings, resource
 from pypid.web.channel import Site
 from pypid.web.proxies import TrustedProxies
-from pypid.web.spool import sweep
 
 T = TypeVar("T")
 _log = Logger()

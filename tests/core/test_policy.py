@@ -189,7 +189,7 @@ class CooldownTests(SynchronousTestCase):
     """Files that are too young."""
 
     def test_ages(self) -> None:
-        """The age counts from the upload, else from when the file was first seen; with neither, a cooldown hides it for good."""
+        """The age counts from the upload, else from when the file was first seen; with neither, the file stays hidden."""
         policy = Policy(mode=Mode.CACHE, cooldown=Cooldown(timedelta(days=3)))
         young, old = their_file("1.0", uploaded=NOW - timedelta(days=2)), their_file("1.0", uploaded=NOW - timedelta(days=3))
         seen = their_file("1.0", uploaded=None, seen=NOW - timedelta(days=4))

@@ -15,7 +15,7 @@ from pypid.blobs import disk, draft, files, walk
 from pypid.blobs.files import FilesSettings
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.layout import Kind, kept_beside_key, kept_key, place
-from pypid.core.model import Digests, File, Heard
+from pypid.core.model import Digests, File, Heard, Presence
 from pypid.core.names import project_name
 from pypid.core.records import dump_heard, dump_record, load_heard
 from pypid.flow import BytesBody, Hashes, whole
@@ -25,8 +25,9 @@ from pypid.index.truth import sha256_of
 from pypid.ports import Body
 from pypid.testing import contents, world
 from tests.crashes import Scripted, die, in_child, refuse
-from tests.distributions import metadata, wheel, wheel_filename
+from tests.distributions import metadata, sdist, wheel, wheel_filename
 from tests.index.fetching import KeeperCase, listed, noise
+from tests.index.uploads import IndexCase
 
 MODULES = (disk, draft, files, walk)
 SPAM = project_name("spam")
@@ -263,3 +264,17 @@ class CrashTests(KeptCase):
                 self.have(self.keeper.forget(SPAM, self.file.filename))
                 nth += 2
             self.assertGreater(nth, 20)
+
+
+class NeverOursTests(IndexCase):
+    """Bytes below ``.kept/``, whatever became of their records, never become ours."""
+
+    def test_rebuild_and_check(self) -> None:
+        """Kept bytes without a record (a crash) are neither adopted nor reported, and make no name ours."""
+        where = ".kept/spam/spam-1.0.tar.gz"
+        self.put(where, sdist())
+        found, adopted = self.have(self.index.rebuild("root"))
+        self.assertEqual((found.projects, tuple(adopted)), (0, ()))
+        self.assertEqual(self.have(self.index.check(sweep=True)).findings, ())
+        self.assertIs(self.have(self.index.parts.ours(SPAM)), Presence.ABSENT)
+        self.assertEqual(self.get(where), sdist())

@@ -77,9 +77,20 @@ def build() -> None:
             f"--tag={IMAGE}",
             f"--build-arg=BASE={BASE}",
         ]
-        command += ["--layers=false", "--force-rm", "--network=host", "--pull=never", *registry_of_this_machine()]
+        command += ["--force-rm", "--network=host", "--pull=never", *registry_of_this_machine()]
         # where a sandbox forbids what the usual isolation needs, a chroot is enough to build in
         done([*command, "--isolation=chroot", "."], cwd=source, timeout=1200)
+
+
+def images() -> frozenset[str]:
+    """The ids of all images here, layers of builds among them."""
+    return frozenset(done(["podman", "images", "--all", "--quiet", "--no-trunc"]).split())
+
+
+def forget(ours: frozenset[str]) -> None:
+    """Remove images; the layers that a build leaves are images too (without layers, buildah ignores --env)."""
+    if ours:
+        done(["podman", "image", "rm", "--force", "--ignore", *sorted(ours)])
 
 
 def way_to_run() -> tuple[str, ...]:
@@ -97,8 +108,9 @@ def way_to_run() -> tuple[str, ...]:
 class ContainerTests(SynchronousTestCase):
     def setUp(self) -> None:
         need("podman")
+        before = images()
+        self.addCleanup(lambda: forget(images() - before))
         debian()
-        self.addCleanup(done, ["podman", "image", "rm", "--force", "--ignore", IMAGE, BASE])
         build()
 
     def test_serves(self) -> None:

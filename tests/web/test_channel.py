@@ -231,8 +231,39 @@ class PressureTests(SynchronousTestCase):
         handler.go.callback(b"")
         self.assertIn(b"Connection: close", wire.received)
 
-    def test_a_blocked_way_out_does_not_stop_the_next_body(self) -> None:
-        """A body that was pipelined behind an answer which is still on its way out comes in nevertheless."""
+    def test_a_blocked_way_out_stops_the_next_request(self) -> None:
+        """A client that pipelines requests and reads no answers gets the next one only when it has read: memory is bounded."""
+        handled: list[bytes] = []
+
+        async def answer(asked: Request) -> bytes:
+            handled.append(asked.path)
+            if len(handled) == 3:
+                wire.channel.pauseProducing()
+            return b"x" * 10
+
+        wire = Wire(answer)
+        wire.send(b"".join(request("GET", f"/{number}") for number in range(9)))
+        self.assertEqual(len(handled), 3)
+        wire.channel.resumeProducing()
+        self.assertEqual(len(handled), 9)
+        self.assertEqual(wire.statuses, [200] * 9)
+
+    def test_a_client_that_never_reads_is_cut_off(self) -> None:
+        """A client that leaves its answers lying is waited for as long as a silent one, and then cut off."""
+
+        async def answer(asked: Request) -> bytes:
+            wire.channel.pauseProducing()
+            return b"x"
+
+        wire = Wire(answer)
+        wire.send(request("GET", "/1") + request("GET", "/2"))
+        wire.pass_time(59)
+        self.assertFalse(wire.closed)
+        wire.pass_time(20)
+        self.assertTrue(wire.closed)
+
+    def test_the_next_body_comes_when_the_way_is_free(self) -> None:
+        """A body that was pipelined behind an answer comes in whole once that answer has been read."""
         handler = Waiting()
         wire = Wire(handler)
         wire.send(request("GET", "/1"))
@@ -242,6 +273,8 @@ class PressureTests(SynchronousTestCase):
         go, handler.go = handler.go, Deferred()
         go.callback(b"one")
         assert handler.request is not None
+        self.assertEqual(handler.request.path, b"/1")
+        wire.channel.resumeProducing()
         self.assertEqual(handler.request.path, b"/2")
         self.assertEqual(self.successResultOf(Deferred.fromCoroutine(echo(handler.request))), b"/2=hhhhh")
 
@@ -548,7 +581,7 @@ class LogTests(SynchronousTestCase):
         self.assertEqual(len(wire.log), 1)
         self.assertNotIn("SECRET", wire.log[0])
         self.assertIn('"POST /legacy/ HTTP/1.1" 200', wire.log[0])
-        self.assertIn(r'"a\x22b\x01"', wire.log[0])
+        self.assertIn(r'"a\"b\x01"', wire.log[0])
 
     def test_the_repr(self) -> None:
         """A request in a log or a traceback shows its method and its path."""

@@ -13,10 +13,10 @@ from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 
+from pypid import spool
 from pypid.core.errors import StorageDown, StorageFull
 from pypid.core.permissions import Principals, Rules
 from pypid.flow import at_once
-from pypid.web import spool
 from pypid.web.face import LOOKING
 from tests.distributions import egg, egg_filename, metadata, sdist, sdist_filename, wheel, wheel_filename
 from tests.web.test_conformance_files import SIGNATURE
@@ -209,6 +209,7 @@ class AgainTests(UploadCase):
             answer = self.post(twine_7(other), user=user)
             self.assertEqual(answer.status, 400)
             self.assertTrue(answer.reason.startswith("File already exists"), answer.reason)
+            self.assertTrue(answer.reason.endswith("publish again."), answer.reason)
             self.assertTrue(answer.text.startswith("File already exists"), answer.text)
             self.assertIn(blake2b(self.wheel.data, digest_size=32).hexdigest(), answer.text)
         json_answer = self.post(uv(other))

@@ -33,12 +33,12 @@ from pypid.core.policy import Policy
 from pypid.flow import start
 from pypid.index import Index
 from pypid.ports import Body
+from pypid.spool import sweep
 from pypid.testing.worlds import world
 from pypid.upstream.nothing import Nothing
 from pypid.web.accesslog import AccessLog
 from pypid.web.app import Face, FaceSettings, resource
 from pypid.web.channel import Site
-from pypid.spool import sweep
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.web.wire import Socket
 
@@ -208,7 +208,7 @@ class Pypid:
         self.world = world(self.clock)
         self.blobs = Fragile(self.world.now, capacity) if blobs is None else blobs
         self.catalog = MemoryCatalog()
-        self.index = Index(self.blobs, self.catalog, Nothing(), Policy(offline=True), self.world)
+        self.index = Index(self.blobs, self.catalog, Nothing(), Policy(), self.world)
         people = Settings(users=cheap_hashes(), state=spool, admins=frozenset({"ada"}))
         self.access = ConfigAccess(people, self.world)
         settings = FaceSettings(spool=spool, max_upload=max_upload, public_url=public_url, storage_folder=storage_folder)

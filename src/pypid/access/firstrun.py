@@ -177,11 +177,12 @@ Publish what lies in dist/, with twine or with uv:
 Install PROJECT (put your project's name there), with pip or with uv:
 
     pip install --index-url {simple}{trust} PROJECT
-    uv pip install --index-url {simple} PROJECT
+    uv pip install --default-index {simple} PROJECT
 
 To get a new password, delete {record} and start pypid again.
-To have users of your own, run `pypid gen-password`, put its line into [users] of the
-configuration, list administrators in [access] admins, and start pypid again.
+To have users of your own, run `pypid gen-password NAME` (after `make run` it is .venv/bin/pypid),
+put the line that it prints into [users] of the configuration, list administrators in
+[access] admins, and start pypid again.
 """
 
 

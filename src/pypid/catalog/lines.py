@@ -42,7 +42,9 @@ class Loaded:
 
 @frozen
 class Moment:
-    """The lines at one moment: the catalog's serial, a version for each shard, and the lines of the shards that were asked for."""
+    """The lines at one moment: the catalog's serial, a version for each shard, and the lines of the shards that were asked
+    for.
+    """
 
     serial: int
     versions: tuple[int, ...]

@@ -173,7 +173,7 @@ class AlreadyExists(PypidError):
 
     def text(self) -> str:
         with_hash = f", with blake2_256 hash {self.blake2b_256!r}" if self.blake2b_256 else ""
-        advice = "Published files never change: raise the version and publish again."
+        advice = "Raise the version and publish again."  # the whole text fits a reason phrase
         return f"File already exists ({self.filename!r}{with_hash}). {advice}"
 
 
@@ -206,7 +206,7 @@ class ProjectClosed(PypidError):
 class Unauthenticated(PypidError):
     """Nobody, or a wrong password: HTTP 401 with a challenge."""
 
-    reason: str = "Log in to do this: send a user name and password (or a token) with the request."
+    reason: str = "Log in to do this: send a user name and a password with the request."
 
     def text(self) -> str:
         return self.reason

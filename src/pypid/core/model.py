@@ -72,7 +72,8 @@ class File:
     digest: str | None = None
     """Of theirs, where no sha256 is known: the strongest other hash, ``<hashlib's name>=<lower-case hex>``."""
     metadata_offered: bool = False
-    """Of theirs: upstream says that ``<source>.metadata`` is there; its hash may be unknown (PEP 714 allows a mere ``true``)."""
+    """Of theirs: upstream says that ``<source>.metadata`` is there; its hash may be unknown (PEP 714 allows a mere ``true``).
+    """
 
 
 def file_order(file: File) -> tuple[tuple[int, Any], str]:
@@ -110,7 +111,8 @@ class Project:
 class Remembered:
     """What another index said of a project, the last time that it answered.
 
-    `files` are `in_order`, without keys; None: it does not have the project (a 404 is knowledge). `asked` is when it last said so
+    `files` are `in_order`, without keys; None: it does not have the project (a 404 is knowledge). `asked` is when it last said
+    so
     (aware, UTC); `etag` is what to revalidate with; `index` the base URL of the index that answered, without credentials.
     """
 

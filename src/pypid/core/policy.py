@@ -86,7 +86,8 @@ def _permitted(policy: Policy, name: ProjectName, ours: Project | Presence) -> b
 class Theirs:
     """All that is known of a project of the other index.
 
-    `said` is what it said last, None where it was never heard; `kept` are the files of theirs that are stored (with their keys);
+    `said` is what it said last, None where it was never heard; `kept` are the files of theirs that are stored (with their
+    keys);
     `reachable` is whether it can be asked now.
     """
 
@@ -131,7 +132,7 @@ def exists(theirs: Theirs) -> bool:
 
 
 def listed(theirs: Theirs) -> tuple[File, ...]:
-    """The files of theirs: what upstream listed, each with its key if it is stored; where it was never heard, what is stored."""
+    """The files of theirs: what upstream listed, with the keys of those that are stored; never heard: what is stored."""
     kept = {file.filename: file for file in theirs.kept}
     if theirs.said is None or theirs.said.files is None:
         return theirs.kept if theirs.said is None else ()

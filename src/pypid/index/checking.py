@@ -14,7 +14,7 @@ from enum import Enum
 from attrs import define, evolve, field, frozen
 
 from pypid.core.errors import Missing, PypidError, Unreadable
-from pypid.core.layout import SET_ASIDE, Kind, Place, beside_key, key, place
+from pypid.core.layout import KEPT, SET_ASIDE, Kind, Place, beside_key, key, place
 from pypid.core.model import Blob, File
 from pypid.core.records import Deleted, ProjectStatus, Yanked
 from pypid.index import truth
@@ -136,6 +136,8 @@ class Checker:
                 await self._report(seen, _finding(blob.key, Wrong.SET_ASIDE))
             elif where is not None:
                 placed.append((where, blob))
+            elif blob.key.startswith(KEPT):
+                continue  # theirs, and can be had again
             elif distribution_at(blob.key) is not None:
                 seen.loose[blob.key] = blob
             await seen.pace.keep()

@@ -64,6 +64,8 @@ class Index:
     """How long what upstream said is fresh."""
     parts: Parts = field(init=False, repr=False)
     correspondent: Correspondent = field(init=False, repr=False)
+    _listed: tuple[Sequence[Summary], Sequence[Summary]] = field(default=((), ()), init=False, repr=False)
+    """The catalog's names, and those of them that are listed."""
 
     def __attrs_post_init__(self) -> None:
         self.parts = Parts(self.blobs, self.catalog, self.policy, self.world, self.shared)
@@ -74,9 +76,10 @@ class Index:
     async def names(self) -> Sequence[Summary]:
         """The projects of the list, by name."""
         names = await self.catalog.names()
-        if all(is_listed(summary) for summary in names):
-            return names
-        return tuple(summary for summary in names if is_listed(summary))
+        if names is not self._listed[0]:  # the catalog gives the same object until something changes
+            everyone = all(is_listed(summary) for summary in names)
+            self._listed = (names, names if everyone else tuple(summary for summary in names if is_listed(summary)))
+        return self._listed[1]
 
     async def project(self, name: ProjectName, via: Sequence[str] = ()) -> Project:
         """What a client may see of the project. `via` are the pypids that the request came through.

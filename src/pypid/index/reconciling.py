@@ -9,7 +9,7 @@ from attrs import define, field, frozen
 from twisted.logger import Logger
 
 from pypid.core.errors import BadFilename, BadName, StorageDown
-from pypid.core.layout import OURS_AS_A_WHOLE, Kind, folder, place
+from pypid.core.layout import KEPT, OURS_AS_A_WHOLE, Kind, folder, place
 from pypid.core.model import Blob, Project
 from pypid.core.names import OLD_SDIST_SUFFIXES, SDIST_SUFFIXES, Distribution, ProjectName, parse_filename, project_name
 from pypid.index import truth
@@ -98,7 +98,7 @@ class Reconciler:
         """All blobs below one top folder: a project's, or files that somebody dropped."""
         walk.progress.at(lambda: f"comparing with the storage: {walk.blobs} objects, {len(walk.changed)} projects read")
         await walk.pace.keep()
-        if f"{top}/" == OURS_AS_A_WHOLE:
+        if f"{top}/" in (OURS_AS_A_WHOLE, KEPT):  # what is kept of theirs is compared by `storing.KeptFiles`
             return
         keys = {blob.key for blob in group}
         is_ours = _is_project(top) and any(key.endswith(_DOCUMENTS) for key in keys)

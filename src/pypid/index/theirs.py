@@ -1,6 +1,7 @@
 """What another index says of a project: asked once for many, remembered, and believed while it cannot be asked.
 
-Fresh for `ttl`, then revalidated. A 404 is knowledge. While upstream is down what it said last is served, and what is kept of its
+Fresh for `ttl`, then revalidated. A 404 is knowledge. While upstream is down what it said last is served, and what is kept of
+its
 files; a short while after a failure nobody waits for it again.
 """
 

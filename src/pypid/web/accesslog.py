@@ -17,11 +17,11 @@ from twisted.web.http import Request
 
 from pypid.core.permissions import Identity
 
-LONGEST = 500
+LONGEST = 200
 """Characters of a field that the client makes."""
 
 _AUTHORITY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
-_TO_ESCAPE = {code: f"\\x{code:02x}" for code in (*range(0x20), 0x22, 0x5C, *range(0x7F, 0x100))}
+_TO_ESCAPE = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0x100))} | {0x22: '\\"', 0x5C: "\\\\"}
 
 
 @frozen(kw_only=True)

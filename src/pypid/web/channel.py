@@ -55,6 +55,8 @@ class Channel(LingeringChannel):
     """The request whose body is coming."""
     _due: Request | None = None
     """The request that has something new for its handler."""
+    _answered: Request | None = None
+    """The request whose answer is finished and still on its way out; the next one waits."""
     _delivering = False
     _continue_due = False
     """The client waits for 100 Continue before it sends the body."""
@@ -225,6 +227,9 @@ class Channel(LingeringChannel):
 
     def resumeProducing(self) -> None:
         super().resumeProducing()
+        answered, self._answered = self._answered, None
+        if answered is not None:
+            super().requestDone(answered)
         if self._paused:
             self._networkProducer.pauseProducing()
 
@@ -238,7 +243,12 @@ class Channel(LingeringChannel):
 
     def requestDone(self, request: Request) -> None:
         if request is not self._receiving:
-            super().requestDone(request)
+            if self._waitingForTransport and self.persistent:
+                # Who pipelines and does not read gets no further answer: one packet may hold a thousand requests.
+                self._answered = request
+                self.setTimeout(self._patience)
+            else:
+                super().requestDone(request)
             return
         del self.requests[0]
         request.discardBody()

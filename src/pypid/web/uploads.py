@@ -12,6 +12,7 @@ from pypid.core.permissions import Action, Identity, demand, may
 from pypid.core.upload import Form, FormAction, action_of, check, distribution_of
 from pypid.flow import shielded
 from pypid.index.publishing import Outcome
+from pypid.spool import Spool
 from pypid.web.documents import send_plain
 from pypid.web.errors import Refusal, send_refusal
 from pypid.web.face import Face, app, user_of
@@ -19,7 +20,6 @@ from pypid.web.forms import Limits, read_form, refuse_early_form
 from pypid.web.guard import guarded
 from pypid.web.request import Request
 from pypid.web.respond import header_of
-from pypid.spool import Spool
 
 REGISTERED = "Projects need not be registered here: publish a file, and the project is there.\n"
 

@@ -1,0 +1,181 @@
+"""The command line: its help, its exit statuses, and the requests that it makes."""
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid import cli, service
+from pypid.control import Question, Refused
+from pypid.core.errors import NoSuchProject
+
+COMMANDS = [
+    "serve",
+    "check-config",
+    "gen-password",
+    "yank",
+    "unyank",
+    "status",
+    "delete",
+    "release-name",
+    "rebuild",
+    "adopt",
+    "check",
+]
+
+
+class CliCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.asked: list[Question] = []
+        self.answer: Any = {"changed": ["spam-1.0.tar.gz"]}
+        self.patch(service, "ask", self.ask)
+
+    def ask(self, file: Path, question: Question) -> Any:
+        """Be the daemon."""
+        self.asked.append(question)
+        if isinstance(self.answer, BaseException):
+            raise self.answer
+        return self.answer
+
+    def run_command(self, *words: str, said: str = "") -> tuple[Any, str, str]:
+        """Exit status (or the text that becomes 1), standard output and standard error."""
+        out, err = io.StringIO(), io.StringIO()
+        self.patch(sys, "stdin", io.StringIO(said))
+        self.patch(sys, "stdout", out)
+        self.patch(sys, "stderr", err)
+        try:
+            with self.assertRaises(SystemExit) as ended:
+                cli.main(words)
+        finally:
+            self.patch(sys, "stdout", sys.__stdout__)
+            self.patch(sys, "stderr", sys.__stderr__)
+        return ended.exception.code, out.getvalue(), err.getvalue()
+
+
+class HelpTests(CliCase):
+    def test_nothing(self) -> None:
+        """Without a word it prints its help."""
+        status, out, err = self.run_command()
+        self.assertEqual((status, err), (0, ""))
+        for command in COMMANDS:
+            self.assertIn(f"    {command}", out)
+
+    def test_each(self) -> None:
+        """Each command explains itself in a sentence."""
+        for command in COMMANDS:
+            status, out, err = self.run_command(command, "--help")
+            self.assertEqual((status, err), (0, ""))
+            self.assertIn(f"usage: pypid {command}", out)
+            self.assertIn(".\n", out)
+
+    def test_wrong(self) -> None:
+        """A wrong command line is status 2, on standard error."""
+        for words in ["nonsense"], ["yank"], ["status", "spam", "sleepy"]:
+            status, out, err = self.run_command(*words)
+            self.assertEqual((status, out), (2, ""))
+            self.assertIn("error: ", err)
+
+
+class RequestTests(CliCase):
+    def test_requests(self) -> None:
+        """What each command asks for; file names are told from versions, and odd words are quoted."""
+        for words, method, url, document in (
+            (("yank", "spam", "1.0", "--reason", "r"), "PUT", "/api/projects/spam/releases/1.0/yank", {"reason": "r"}),
+            (("yank", "spam", "spam-1.0.tar.gz"), "PUT", "/api/projects/spam/files/spam-1.0.tar.gz/yank", {"reason": ""}),
+            (("unyank", "spam", "1!2"), "DELETE", "/api/projects/spam/releases/1%212/yank", None),
+            (("status", "spam", "archived"), "PUT", "/api/projects/spam/status", {"status": "archived", "reason": ""}),
+            (("delete", "spam", "--yes"), "DELETE", "/api/projects/spam", None),
+            (("delete", "a/../b", "1.0", "--yes"), "DELETE", "/api/projects/a%2F..%2Fb/releases/1.0", None),
+            (("release-name", "spam"), "DELETE", "/api/names/spam", None),
+        ):
+            status, out, _ = self.run_command(*words)
+            self.assertEqual(status, None)
+            self.assertIn("spam-1.0.tar.gz: ", out)
+            self.assertEqual(self.asked.pop(), Question(method, url, document))
+
+    def test_adoption(self) -> None:
+        """rebuild and adopt tell each file; one that was refused makes the status 1."""
+        adopted = {"key": "a-1.zip", "outcome": "adopted", "problems": []}
+        refused = {"key": "b-1.zip", "outcome": "refused", "problems": ["no PKG-INFO"]}
+        self.answer = {"projects": 2, "changed": 1, "adopted": [adopted]}
+        status, out, _ = self.run_command("rebuild", "spam")
+        self.assertEqual(
+            (status, out), (None, "a-1.zip: adopted\n1 files adopted; 2 projects were known, 1 of them read anew.\n")
+        )
+        self.answer["adopted"].append(refused)
+        status, out, _ = self.run_command("adopt", "folder")
+        self.assertEqual(status, 1)
+        self.assertIn("b-1.zip: refused\n    no PKG-INFO\n", out)
+        self.assertEqual([q.url for q in self.asked], ["/api/rebuild/spam", "/api/adopt"])
+        self.assertEqual(self.asked[1].document, {"folder": str(Path("folder").resolve())})
+
+    def test_json(self) -> None:
+        """--json prints the answer as it came."""
+        _, out, _ = self.run_command("yank", "spam", "1.0", "--json")
+        self.assertEqual(out, '{\n  "changed": [\n    "spam-1.0.tar.gz"\n  ]\n}\n')
+
+    def test_no(self) -> None:
+        """What pypid refuses, or cannot do, is its text and status 1."""
+        for error in Refused("not today"), NoSuchProject("spam"):
+            self.answer = error
+            self.assertEqual(self.run_command("yank", "spam", "1.0")[0], f"pypid: {error}")
+
+    def test_interrupted(self) -> None:
+        """Ctrl-C is 130, as shells have it."""
+        self.answer = KeyboardInterrupt()
+        self.assertEqual(self.run_command("rebuild")[::2], (130, "pypid: stopped\n"))
+
+
+class DeleteTests(CliCase):
+    def test_confirmed(self) -> None:
+        """Only the project's name confirms a deletion; another word, or nobody there, deletes nothing."""
+        for said, asked in ("spam\n", 1), ("yes\n", 0), ("", 0):
+            status, out, _ = self.run_command("delete", "spam", "1.0", said=said)
+            self.assertIn("This deletes 1.0 of spam for good", out)
+            self.assertEqual(len(self.asked), asked, said)
+            if not asked:
+                self.assertIn("nothing was deleted", status)
+            self.asked.clear()
+
+
+class PasswordTests(CliCase):
+    def test_stdin(self) -> None:
+        """A password from standard input becomes a hash, or a whole line; an empty one is refused."""
+        status, out, _ = self.run_command("gen-password", "--stdin", said="secret\n")
+        self.assertEqual(status, None)
+        self.assertTrue(out.startswith("$argon2id$v=19$m=19456,t=2,p=1$"), out)
+        _, out, _ = self.run_command("gen-password", "ann", "--stdin", said="secret\n")
+        self.assertTrue(out.startswith("ann = $argon2id$"), out)
+        self.assertNotIn("secret", out)
+        status, out, _ = self.run_command("gen-password", "--stdin", said="\n")
+        self.assertEqual(out, "")
+        self.assertIn("an empty password lets nobody in", status)
+
+    def test_nobody_there(self) -> None:
+        """Where nobody can be asked, in a script, the way out is said; there is no traceback."""
+        code = "from pypid.cli import main; main(['gen-password'])"
+        ended = subprocess.run(
+            [sys.executable, "-c", code], stdin=subprocess.DEVNULL, start_new_session=True, capture_output=True, check=False
+        )
+        self.assertEqual((ended.returncode, ended.stdout), (1, b""))
+        self.assertIn(b"--stdin", ended.stderr)
+        self.assertNotIn(b"Traceback", ended.stderr)
+
+
+class ConfigTests(CliCase):
+    def test_check(self) -> None:
+        """check-config prints what is in force, without a hash; of a bad file all problems, with status 1."""
+        path = Path(self.mktemp())
+        path.write_text("[server]\nmax_upload = 2G\n[users]\nann = $2b$12$" + "a" * 53 + "\n")
+        status, out, _ = self.run_command("check-config", str(path))
+        self.assertEqual(status, None)
+        self.assertIn("max_upload = 2G", out)
+        self.assertIn("ann = (set)", out)
+        self.assertNotIn("$2b$", out)
+        path.write_text("[server]\nmax_upload = much\n[usrs]\n")
+        status, out, _ = self.run_command("check-config", str(path))
+        self.assertEqual(out, "")
+        self.assertTrue(status.startswith("pypid: 2 problems in the configuration:\n"), status)

@@ -1,0 +1,253 @@
+"""The wiring: what is put together for a start, for one command, and for a reload."""
+
+import io
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import globalLogPublisher
+from twisted.python.threadpool import ThreadPool
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid import process as processes
+from pypid import service
+from pypid.access.passwords import hash_password
+from pypid.core.errors import CannotStart, Unauthenticated
+from pypid.core.permissions import AUTHENTICATED, Credential
+from pypid.daemon import Daemon
+from pypid.flow import start
+from pypid.process import Ended, Process
+from pypid.testing.worlds import Awaiting
+
+HASH = hash_password("secret")
+
+
+class Reactor(MemoryReactorClock):
+    """One that has a pool, which no test starts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = ThreadPool(0, 1)
+        self.stopped = 0
+
+    def getThreadPool(self) -> ThreadPool:
+        return self.pool
+
+    def callFromThread(self, call: Any, *args: Any, **named: Any) -> None:
+        call(*args, **named)
+
+    def stop(self) -> None:
+        self.stopped += 1
+
+
+class ServiceCase(Awaiting, SynchronousTestCase):
+    def setUp(self) -> None:
+        made = tempfile.TemporaryDirectory()
+        self.addCleanup(made.cleanup)
+        self.folder = Path(made.name)
+        self.ini = self.folder / "pypid.ini"
+        self.state = self.folder / "pypid-state"
+        self.reactor = Reactor()
+        self.events: list[Any] = []
+        globalLogPublisher.addObserver(self.events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
+        self.configure()
+
+    def configure(self, text: str = "") -> None:
+        """Write the configuration."""
+        self.ini.write_text(text)
+
+    def make(self, *, only_control: bool = False, stdout: Any = None) -> tuple[Daemon, str]:
+        """A daemon, and what was printed when it was made."""
+        printed = io.StringIO() if stdout is None else stdout
+        self.patch(sys, "stdout", printed)
+        try:
+            daemon = service.make_daemon(service.load_config(self.ini), self.reactor, {}, only_control=only_control)
+        finally:
+            self.patch(sys, "stdout", sys.__stdout__)
+        self.addCleanup(daemon.state.release)
+        return daemon, printed.getvalue()
+
+    def logged(self, level: str) -> list[str]:
+        """The formats of what was logged at this level."""
+        return [event["log_format"] for event in self.events if event["log_level"].name == level]
+
+
+class FirstRunTests(ServiceCase):
+    def test_greets_once(self) -> None:
+        """The first start prints the password, the second nothing; no event holds it, and nothing is warned of."""
+        daemon, printed = self.make()
+        password = printed.split("password  ")[1].split()[0]
+        daemon.state.release()
+        self.assertEqual(self.make()[1], "")
+        self.assertNotIn(password, repr(self.events))
+        self.assertEqual(self.logged("warn"), [])
+
+    def test_commands_greet_nobody(self) -> None:
+        """What is started for one command makes no admin, and listens on the control socket alone."""
+        daemon, printed = self.make(only_control=True)
+        self.assertEqual((printed, [listening.text for listening in daemon.listening]), ("", [""]))
+        self.assertFalse((self.state / "admin.json").exists())
+        daemon.state.release()
+        self.assertIn("This is the first run", self.make()[1])
+
+    def test_users(self) -> None:
+        """Who has users of their own is not greeted."""
+        self.configure(f"[users]\nann = {HASH}\n")
+        self.assertEqual(self.make()[1], "")
+        self.assertFalse((self.state / "admin.json").exists())
+
+    def test_nobody_reads(self) -> None:
+        """A password that cannot be printed is not kept either: the next start makes another one."""
+
+        class Closed(io.StringIO):
+            def flush(self) -> None:
+                raise BrokenPipeError(32, "Broken pipe")
+
+        with self.assertRaisesRegex(CannotStart, "cannot be printed: Broken pipe"):
+            self.make(stdout=Closed())
+        self.assertIn("This is the first run", self.make()[1])
+
+
+class AssemblyTests(ServiceCase):
+    def test_memory(self) -> None:
+        """A storage in memory has no snapshot: what it would know is gone at the next start."""
+        self.configure("[storage]\nbackend = memory\n[cache]\nsnapshot = kept\n")
+        daemon, _ = self.make()
+        self.assertIsNone(daemon.snapshot)
+        self.assertFalse((self.state / "kept").exists())
+
+    def test_refused(self) -> None:
+        """Whatever keeps it from being put together, the state is free again."""
+        self.state.mkdir()
+        (self.state / "packages").write_text("a file")
+        with self.assertRaisesRegex(CannotStart, "packages cannot be used"):
+            self.make()
+        (self.state / "packages").unlink()
+        self.make()
+
+    def test_endpoints(self) -> None:
+        """It listens on all endpoints, in their order, and last on the control socket, which needs no lock file."""
+        self.configure("[server]\nlisten = tcp:8001:interface=127.0.0.1 unix:/run/x.sock\n")
+        daemon, _ = self.make()
+        daemon.startService()
+        self.assertEqual([port for port, *_ in self.reactor.tcpServers], [8001])
+        self.assertEqual(
+            [(path, mode, lock) for path, _, _, mode, lock in self.reactor.unixServers],
+            [("/run/x.sock", 0o666, True), (str(self.state / "control.sock"), 0o600, False)],
+        )
+
+
+class ReloadTests(ServiceCase):
+    def reload(self, daemon: Daemon) -> None:
+        """As SIGHUP does."""
+        done: Deferred[None] = daemon.reload()
+        self.successResultOf(done)
+
+    def test_reload(self) -> None:
+        """Users and rules are those of the file, on both faces; what else changed is named; a bad file changes nothing."""
+        self.configure(f"[users]\nann = {HASH}\n")
+        config = service.load_config(self.ini)
+        assembled: list[service.Assembly] = []
+        assemble = service.assemble
+        self.patch(service, "assemble", lambda *args: assembled.append(assemble(*args)) or assembled[-1])
+        daemon, _ = self.make()
+        [assembly] = assembled
+        self.assertEqual([face.rules.read for face in assembly.faces], [config.access.read] * 2)
+
+        self.configure(f"[server]\nmax_upload = 1G\n[access]\nread = authenticated\noverwrite = bob\n[users]\nbob = {HASH}\n")
+        self.reload(daemon)
+        for face in assembly.faces:
+            self.assertEqual(face.rules.read, AUTHENTICATED)
+            self.assertEqual(face.rules.overwrite.users, {"bob"})
+        self.refused(assembly.access.identify(Credential("ann", "secret")), Unauthenticated)
+        self.assertEqual(self.have(assembly.access.identify(Credential("bob", "secret"))).user, "bob")
+        self.assertIn("[server]", self.events[-1]["later"])
+
+        self.configure("[access]\nread = everyone\n[usrs]\n")
+        self.reload(daemon)
+        self.assertIn("unknown section", str(self.events[-1]["error"]))
+        self.assertEqual([face.rules.read for face in assembly.faces], [AUTHENTICATED] * 2)
+
+    def test_elsewhere(self) -> None:
+        """The file is found again after twistd has changed the working directory."""
+        before = Path.cwd()
+        self.addCleanup(os.chdir, before)
+        os.chdir(self.folder)
+        self.patch(sys, "stdout", io.StringIO())
+        daemon = service.make_daemon(service.load_config(Path("pypid.ini")), self.reactor, {})
+        self.patch(sys, "stdout", sys.__stdout__)
+        self.addCleanup(daemon.state.release)
+        os.chdir("/")
+        self.reload(daemon)
+        self.assertEqual(self.logged("error"), [])
+        self.assertEqual(daemon.state.folder, self.state.resolve())
+
+
+class ProcessTests(ServiceCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.handlers: dict[int, Any] = {}
+        self.patch(processes.signal, "signal", self.handlers.__setitem__)
+
+    def running(self) -> tuple[Process, Daemon]:
+        """A process whose reactor runs."""
+        daemon, _ = self.make()
+        process = Process(daemon, self.reactor)
+        process.startService()
+        for call, positional, named in self.reactor.whenRunningHooks:
+            if call == process._heed:
+                call(*positional, **named)
+        return process, daemon
+
+    def test_signals(self) -> None:
+        """SIGTERM and SIGINT stop the reactor; while it stops, one more does not wait; SIGHUP reloads."""
+        _, daemon = self.running()
+        self.assertEqual(set(self.handlers), {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+        self.handlers[signal.SIGHUP](signal.SIGHUP, None)
+        self.assertIn("[users] and [access] were read again{later}", self.logged("info"))
+        self.handlers[signal.SIGTERM](signal.SIGTERM, None)
+        self.handlers[signal.SIGINT](signal.SIGINT, None)
+        self.assertEqual(self.reactor.stopped, 2)
+        daemon.stopping = True
+        self.handlers[signal.SIGTERM](signal.SIGTERM, None)
+        self.assertEqual((self.reactor.stopped, daemon._left), (2, 0.0))
+
+    def test_heeds_first(self) -> None:
+        """The handlers are set before anybody is told that it is ready: who is told may send SIGHUP at once."""
+        daemon, _ = self.make()
+        process = Process(daemon, self.reactor)
+        process.startService()
+        self.assertEqual([call for call, *_ in self.reactor.whenRunningHooks], [process._heed, daemon._run])
+
+    def test_cannot_start(self) -> None:
+        """Where it cannot listen it ends: for twistd an exception, for Python an exit with status 1."""
+        daemon, _ = self.make()
+
+        def startService() -> None:
+            raise CannotStart("No port. Take another.")
+
+        self.patch(daemon, "startService", startService)
+        error = self.assertRaises(Ended, Process(daemon, self.reactor).startService)
+        self.assertIsInstance(error, Exception)
+        self.assertIsInstance(error, SystemExit)
+        self.assertEqual((error.code, str(error)), (1, "No port. Take another."))
+        self.assertEqual(self.logged("critical"), ["{error}"])
+
+
+class WorldTests(ServiceCase):
+    def test_before_it_runs(self) -> None:
+        """Before the reactor runs blocking calls are done at once, and what they raise is raised."""
+        world = service.the_world(self.reactor)
+        self.assertEqual(self.successResultOf(world.blocking(int, "7")), 7)
+        self.failureResultOf(world.blocking(int, "x"), ValueError)
+
+        async def both() -> int:
+            return await world.blocking(int, "7")
+
+        self.assertEqual(self.successResultOf(start(both())), 7)
