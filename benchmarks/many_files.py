@@ -146,8 +146,16 @@ def while_written(server: rig.Server, projects: int) -> dict[str, float]:
             time.sleep(0.02)
         time.sleep(0.5)
     shards = len(json.loads(manifest.read_bytes())["shards"])
-    fresh = sum(file.stat().st_mtime_ns >= before for file in manifest.parent.glob("*.jsonl"))
+    fresh = sum(newer(file, before) for file in manifest.parent.glob("*.jsonl"))
     return {**seen, "shards": shards, "written": fresh, "idle_stall": idle["stall"], "idle_p99": idle["p99"]}
+
+
+def newer(file: Path, before: int) -> bool:
+    """Whether a shard was written since; the one that it replaced may be removed while we look."""
+    try:
+        return file.stat().st_mtime_ns >= before
+    except FileNotFoundError:
+        return False
 
 
 def compare(large: rig.Server, small: rig.Server, projects: int) -> dict[str, dict[str, float]]:
