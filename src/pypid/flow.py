@@ -138,6 +138,16 @@ class FileBody:
             position += len(piece)
             yield piece
 
+    async def have_at_hand(self, position: int, size: int) -> None:
+        """Have the kernel keep these bytes in memory, for somebody who sends them without reading them (``sendfile``).
+
+        Looks at the first and the last of them: the kernel reads ahead, and lets go, in longer stretches than `BATCH`.
+        """
+        if self._at_hand(position, 1) and self._at_hand(position + size - 1, 1):
+            return
+        if len(await self.blocking(self._read, position, size)) < size:
+            raise EOFError("the file is shorter than it was")
+
     def _at_hand(self, position: int, most: int) -> bytes:
         """What can be had without waiting for a disk; nothing where that is not known (``preadv2(2)``, ``RWF_NOWAIT``)."""
         buffer = bytearray(most)

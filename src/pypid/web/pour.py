@@ -63,7 +63,7 @@ async def pour(request: Request, first: bytes, rest: AsyncIterator[bytes], size:
     In memory are the piece being sent and the next one. A body that fails, or is not of `size` bytes, closes the connection at
     once and raises what happened (`WrongLength`); a client that goes away raises `CancelledError`.
     """
-    producer = _Producer(request)
+    producer = Producer(request)
     _let_pieces_through(request)
     request.registerProducer(producer, True)  # type: ignore[no-untyped-call]
     try:
@@ -78,7 +78,7 @@ async def pour(request: Request, first: bytes, rest: AsyncIterator[bytes], size:
         await gone(request)
 
 
-async def _write_all(producer: _Producer, first: bytes, rest: AsyncIterator[bytes], size: int) -> None:
+async def _write_all(producer: Producer, first: bytes, rest: AsyncIterator[bytes], size: int) -> None:
     piece: bytes | None = first
     while piece is not None and not producer.stopped:
         if producer.sent + len(piece) > size:
@@ -93,7 +93,7 @@ async def _write_all(producer: _Producer, first: bytes, rest: AsyncIterator[byte
 
 @implementer(IPushProducer)
 @define(eq=False)
-class _Producer:
+class Producer:
     """What the channel pauses while its buffer is full, and stops when the client goes away."""
 
     request: Request
@@ -120,6 +120,11 @@ class _Producer:
     def write(self, piece: bytes) -> None:
         self.sent += len(piece)
         write(self.request, piece)
+
+    def count(self, sent: int) -> None:
+        """Bytes of the body have left by another way than `write`; for the watch, and for the access log."""
+        self.sent += sent
+        self.request.sentLength += sent
 
     async def room(self) -> None:
         """Wait until the client has taken what was written, or has gone."""

@@ -13,7 +13,7 @@ from twisted.web.http import Request
 
 from pypid.core.errors import Missing, StorageDown
 from pypid.core.model import Span
-from pypid.flow import PIECE, BytesBody
+from pypid.flow import PIECE, BytesBody, FileBody
 from pypid.ports import Body
 from pypid.web.conditional import Validators, Verdict, judge
 from pypid.web.finished import FinishedPage
@@ -21,6 +21,7 @@ from pypid.web.heads import Download, Head, body_head, download_head, page_head,
 from pypid.web.negotiation import choose_encoding
 from pypid.web.pour import pour, write
 from pypid.web.ranges import Unsatisfiable, still_the_same, wanted
+from pypid.web.sendfile import send, socket_of, warm
 
 BodyOf = Callable[[Span | None], Awaitable[Body]]
 """Opens the bytes, or a part of them; raises `Missing` or `StorageDown` where they cannot be read."""
@@ -150,19 +151,44 @@ def _begin(request: Request, what: Download, span: Span | None, head: Head) -> N
 async def _send_bytes(request: Request, what: Download, span: Span | None, head: Head, body_of: BodyOf) -> None:
     size = what.size if span is None else span.stop - span.start
     body = await _open(body_of, span)
+    try:
+        socket = socket_of(request)
+        # a body that is not as long as it should be is poured: that finds out
+        if socket is not None and isinstance(body, FileBody) and body.size == size > SMALL:
+            await _warm(body)
+            _begin_if_there(request, what, span, head)
+            await send(request, body, socket)
+        else:
+            await _pour(request, what, span, head, body)
+    finally:
+        await body.aclose()
+
+
+async def _pour(request: Request, what: Download, span: Span | None, head: Head, body: Body) -> None:
+    size = what.size if span is None else span.stop - span.start
     pieces = aiter(body)
     try:
         first = await _first(pieces, size)
-        if request.channel is None:  # the client went away meanwhile
-            raise CancelledError()
-        _begin(request, what, span, head)
+        _begin_if_there(request, what, span, head)
         if size <= SMALL:
             write(request, first)
         else:
             await pour(request, first, pieces, size)
     finally:
         await _close(pieces)
-        await body.aclose()
+
+
+def _begin_if_there(request: Request, what: Download, span: Span | None, head: Head) -> None:
+    if request.channel is None:  # the client went away while the first bytes were read
+        raise CancelledError()
+    _begin(request, what, span, head)
+
+
+async def _warm(body: FileBody) -> None:
+    try:
+        await warm(body)
+    except EOFError as error:
+        raise _bytes_are_gone() from error
 
 
 async def _prove(what: Download, body_of: BodyOf) -> None:
