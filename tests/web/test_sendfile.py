@@ -103,7 +103,7 @@ class SendingCase(TestCase):
         outside = evolve(world(cast(Clock, reactor)), blocking=deferToThread)
         blobs = await folder_of_blobs.open(FilesSettings(str(self.root), create=True), outside)
         self.catalog = MemoryCatalog()
-        index = Index(blobs, self.catalog, Nothing(), Policy(offline=True), outside)
+        index = Index(blobs, self.catalog, Nothing(), Policy(), outside)
         access = ConfigAccess(Settings(users={}, state=self.root), outside)
         self.face = Face(index, access, Rules(), outside, FaceSettings(spool=self.root, max_upload=1))
         self.log: list[str] = []

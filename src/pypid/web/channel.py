@@ -226,8 +226,9 @@ class Channel(LingeringChannel):
             self._requestProducer.pauseProducing()
 
     def resumeProducing(self) -> None:
-        super().resumeProducing()
+        # first, since a download that ends while it is resumed is an answer that is finished as well
         answered, self._answered = self._answered, None
+        super().resumeProducing()
         if answered is not None:
             super().requestDone(answered)
         if self._paused:
