@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import NoReturn
 
 from attrs import define, field
@@ -63,12 +64,22 @@ async def pour(request: Request, first: bytes, rest: AsyncIterator[bytes], size:
     In memory are the piece being sent and the next one. A body that fails, or is not of `size` bytes, closes the connection at
     once and raises what happened (`WrongLength`); a client that goes away raises `CancelledError`.
     """
-    producer = Producer(request)
     _let_pieces_through(request)
+    async with producing(request) as producer:
+        await _write_all(producer, first, rest, size)
+
+
+@asynccontextmanager
+async def producing(request: Request) -> AsyncIterator[Producer]:
+    """The response's body is produced inside: at the client's pace, and watched.
+
+    What fails inside closes the connection at once; a client that went away raises `CancelledError` at the end.
+    """
+    producer = Producer(request)
     request.registerProducer(producer, True)  # type: ignore[no-untyped-call]
     try:
         producer.watch()
-        await _write_all(producer, first, rest, size)
+        yield producer
     except Exception:
         abort(request)
         raise

@@ -15,7 +15,7 @@ from twisted.web.http import Request
 
 from pypid.core.model import Span
 from pypid.flow import FileBody
-from pypid.web.pour import Producer, abort, gone, pour, write
+from pypid.web.pour import Producer, abort, gone, pour, producing, write
 
 WINDOW = 1 << 20
 """Bytes that one connection sends before the others have their turn, and that are brought into memory at a time."""
@@ -45,18 +45,8 @@ async def send(request: Request, body: FileBody, socket: Connection) -> None:
     taken for the whole; a client that goes away raises `CancelledError`.
     """
     write(request, b"")  # the head
-    producer = Producer(request)
-    request.registerProducer(producer, True)  # type: ignore[no-untyped-call]
-    try:
-        producer.watch()
+    async with producing(request) as producer:
         reached = await _send_all(producer, body, socket)
-    except Exception:
-        abort(request)
-        raise
-    finally:
-        producer.close()
-    if producer.stopped:
-        await gone(request)
     if reached < body.span.stop:
         left = FileBody(body.file, Span(reached, body.span.stop), body.blocking)
         await pour(request, b"", aiter(left), body.span.stop - reached)
