@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from attrs import frozen
 
-from pypid.core.model import Page, Project
+from pypid.core.model import Page
 from pypid.core.names import ProjectName
 from pypid.core.negotiation import Format
 from pypid.core.simple import render_names, render_project
@@ -21,9 +21,8 @@ LIMIT = 64 << 20
 
 @frozen
 class _Kept:
-    of: object
-    """The very value that the page was made of; another value, another page."""
     serial: int
+    """Of the project, or of the catalog: another serial, another page."""
     finished: FinishedPage
 
 
@@ -46,7 +45,9 @@ class Pages:
             provenance_url = None  # the page is then the same for every host
         key = (name, format, files_url, provenance_url)
         finished = self._finished(
-            key, project.serial, project.serial, lambda: _rendered(project, format, files_url, provenance_url)
+            key,
+            project.serial,
+            lambda: render_project(project, format, files_url=files_url, provenance_url=provenance_url),
         )
         return finished, project.serial
 
@@ -54,17 +55,17 @@ class Pages:
         """The list of projects and the catalog's serial."""
         serial = await self._index.catalog.serial()
         names = await self._index.names()
-        return self._finished((format,), serial, names, lambda: render_names(names, format, serial=serial)), serial
+        return self._finished((format,), serial, lambda: render_names(names, format, serial=serial)), serial
 
-    def _finished(self, key: tuple[object, ...], serial: int, of: object, make: Callable[[], Page]) -> FinishedPage:
+    def _finished(self, key: tuple[object, ...], serial: int, make: Callable[[], Page]) -> FinishedPage:
         kept = self._kept.get(key)
-        if kept is not None and kept.serial == serial and (kept.of is of or kept.of == of):
+        if kept is not None and kept.serial == serial:
             self._kept.move_to_end(key)
             return kept.finished
         if kept is not None:
             self._forget(key)
         finished = FinishedPage(make(), self._world.blocking)
-        self._kept[key] = _Kept(of, serial, finished)
+        self._kept[key] = _Kept(serial, finished)
         self._size += len(finished.page.body)
         while self._size > self._limit and len(self._kept) > 1:
             self._forget(next(iter(self._kept)))
@@ -72,7 +73,3 @@ class Pages:
 
     def _forget(self, key: tuple[object, ...]) -> None:
         self._size -= len(self._kept.pop(key).finished.page.body)
-
-
-def _rendered(project: Project, format: Format, files_url: str, provenance_url: str | None) -> Page:
-    return render_project(project, format, files_url=files_url, provenance_url=provenance_url)
