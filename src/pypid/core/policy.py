@@ -71,12 +71,7 @@ def asks_upstream(policy: Policy, name: ProjectName, ours: Project | Presence) -
 
 def may_show_theirs(policy: Policy, name: ProjectName, ours: Project | Presence) -> bool:
     """Whether files of theirs that are stored may be shown: as `asks_upstream`, but stored files are served offline too."""
-    return silence(policy, name, ours) in (None, Silence.OFFLINE) and _permitted(policy, name, ours)
-
-
-def _permitted(policy: Policy, name: ProjectName, ours: Project | Presence) -> bool:
-    online = evolve(policy, mode=Mode.CACHE)
-    return silence(online, name, ours) is None
+    return silence(evolve(policy, mode=Mode.CACHE), name, ours) is None
 
 
 # --- what is visible ------------------------------------------------------------------------------------------
