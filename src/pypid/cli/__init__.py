@@ -1,0 +1,49 @@
+"""The `pypid` command. What changes something works on a running pypid (through its control socket) and on a stopped one.
+
+One module per group of commands; each has `add`, which declares them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from pypid import __version__
+from pypid.cli import projects, starting, storage
+from pypid.core.errors import PypidError
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command; exits with 0, with 1 when pypid says no (the text says why), with 2 when the command line is wrong."""
+    line = parser()
+    options = line.parse_args(arguments)
+    if options.run is None:
+        line.print_help()
+        sys.exit(0)
+    try:
+        sys.exit(options.run(options))
+    except PypidError as error:
+        sys.exit(f"pypid: {error}")
+    except BrokenPipeError:  # of `pypid ... | head`; Python would say so again when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        print("pypid: stopped", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line, with its help."""
+    top = argparse.ArgumentParser(
+        prog="pypid",
+        description="A team's Python package index. `pypid serve` starts it; the other commands manage it, running or stopped.",
+        epilog="Each command has its own help: pypid COMMAND --help. All guides: docs/ in the source.",
+    )
+    top.add_argument("--version", action="version", version=f"pypid {__version__}")
+    top.set_defaults(run=None)
+    commands = top.add_subparsers(title="commands", metavar="COMMAND")
+    for group in starting, projects, storage:
+        group.add(commands)
+    return top

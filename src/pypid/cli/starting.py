@@ -1,0 +1,58 @@
+"""Starting pypid, and what is needed before: the configuration looked at, a password hashed."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from pypid.cli.command import DEFAULT_CONFIG, add_command, add_config
+from pypid.sdnotify import name_sockets
+
+
+def add(commands: Any) -> None:
+    """serve, check-config, gen-password."""
+    serve = add_command(commands, "serve", _serve, "start the index and stay in the foreground (the same as `twistd -n pypid`)")
+    add_config(serve)
+    check = add_command(
+        commands, "check-config", _check_config, "read a configuration and print what is in force, without secrets"
+    )
+    check.add_argument("file", metavar="FILE", nargs="?", default=DEFAULT_CONFIG, help=f"default: {DEFAULT_CONFIG}")
+    password = add_command(commands, "gen-password", _gen_password, "ask for a password and print its hash for [users]")
+    password.add_argument("user", metavar="USER", nargs="?", help="print the whole line, `USER = hash`")
+    password.add_argument("--stdin", action="store_true", help="read the password from standard input, one line (for scripts)")
+
+
+def _serve(options: argparse.Namespace) -> None:
+    name_sockets(os.environ)
+    from pypid.service import serve
+
+    serve(options.config)
+
+
+def _check_config(options: argparse.Namespace) -> None:
+    from pypid.core.config import describe
+    from pypid.service import load_config
+
+    print(describe(load_config(Path(options.file))), end="")
+
+
+def _gen_password(options: argparse.Namespace) -> None:
+    from pypid.access.passwords import hash_password
+
+    if options.stdin:
+        password = sys.stdin.readline().rstrip("\n")
+    else:
+        try:
+            password, again = getpass.getpass("Password: "), getpass.getpass("Again: ")
+        except EOFError:
+            sys.exit("pypid: no password came; nothing was made (a script gives it by --stdin)")
+        if password != again:
+            sys.exit("pypid: the two passwords differ; nothing was made")
+    if not password:
+        sys.exit("pypid: an empty password lets nobody in; nothing was made")
+    hashed = hash_password(password)
+    print(f"{options.user} = {hashed}" if options.user else hashed)

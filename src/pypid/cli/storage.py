@@ -1,0 +1,69 @@
+"""What is done to the storage: rebuild, adopt, check."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from pypid.cli.asking import ask, print_json
+from pypid.cli.command import add_command
+
+
+def add(commands: Any) -> None:
+    """rebuild, adopt, check."""
+    rebuild = add_command(
+        commands, "rebuild", _rebuild, "compare with the storage, and take in files that were dropped into it", config=True
+    )
+    rebuild.add_argument("project", metavar="PROJECT", nargs="?", help="only this one")
+    adopt = add_command(commands, "adopt", _adopt, "make a folder of wheels and sdists an index, in place", config=True)
+    adopt.description = (
+        "Writes a record beside each distribution in FOLDER, which has to be the storage folder ([storage] path) or lie in it. "
+        "Nothing is moved, renamed or rewritten."
+    )
+    adopt.add_argument("folder", metavar="FOLDER", type=Path)
+    check = add_command(
+        commands, "check", _check, "look for what a crash, a disk or a hand left wrong in the storage", config=True
+    )
+    check.add_argument("--sweep", action="store_true", help="remove what nothing refers to and nobody can see")
+    check.add_argument("--hashes", action="store_true", help="read all files, and compare them with what was published")
+
+
+def _rebuild(options: argparse.Namespace) -> None:
+    url = "/api/rebuild" + (f"/{quote(options.project, safe='')}" if options.project else "")
+    _report_adoption(options, ask(options, "POST", url))
+
+
+def _adopt(options: argparse.Namespace) -> None:
+    folder = str(options.folder.resolve())
+    _report_adoption(options, ask(options, "POST", "/api/adopt", {"folder": folder}))
+
+
+def _check(options: argparse.Namespace) -> None:
+    answer = ask(options, "POST", "/api/check", {"sweep": options.sweep, "hashes": options.hashes})
+    left = [finding for finding in answer["findings"] if not finding["swept"]]
+    if options.json:
+        print_json(answer)
+    else:
+        for finding in answer["findings"]:
+            said = "removed" if finding["swept"] else f"{finding['wrong']}\n    {finding['advice']}"
+            print(f"{finding['key']}: {said}")
+        swept = len(answer["findings"]) - len(left)
+        print(f"{answer['objects']} objects, {answer['files']} files; {len(left)} things are wrong, {swept} removed.")
+    if left:
+        sys.exit(1)
+
+
+def _report_adoption(options: argparse.Namespace, answer: Any) -> None:
+    if options.json:
+        print_json(answer)
+    else:
+        for line in answer["adopted"]:
+            print(f"{line['key']}: {line['outcome']}" + "".join(f"\n    {problem}" for problem in line["problems"]))
+        taken = sum(line["outcome"] == "adopted" for line in answer["adopted"])
+        # the counts of projects are from before the files were taken in
+        print(f"{taken} files adopted; {answer['projects']} projects were known, {answer['changed']} of them read anew.")
+    if any(line["outcome"] == "refused" for line in answer["adopted"]):
+        sys.exit(1)
