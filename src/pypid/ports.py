@@ -105,6 +105,9 @@ class Catalog(Protocol):
     async def their_names(self) -> Sequence[ProjectName]:
         """The projects of theirs of which files are kept, by name."""
 
+    async def their_summaries(self) -> Sequence[Summary]:
+        """The same, with what a list of projects says of them; the same object until something changes."""
+
     async def serial(self) -> int:
         """The serial of the last change."""
 

@@ -8,6 +8,7 @@ import shutil
 from hashlib import sha256
 from pathlib import Path
 
+from attrs import evolve
 from hypothesis import HealthCheck, settings, stateful
 from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import SynchronousTestCase
@@ -16,11 +17,11 @@ from pypid.catalog import shelf
 from pypid.catalog.lines import Loaded, shard_of
 from pypid.catalog.memory import MemoryCatalog
 from pypid.catalog.snapshot import Ignored, Snapshot, load
-from pypid.core.model import Presence, Project
+from pypid.core.model import Presence, Project, Status
 from pypid.core.names import project_name
 from pypid.flow import World, start
 from pypid.testing import CatalogContract, Turns, world
-from pypid.testing.catalog import CatalogModel, a_project, becomes
+from pypid.testing.catalog import CatalogModel, a_file, a_project, becomes, said
 from pypid.testing.worlds import Awaiting
 from tests.crashes import REFUSALS, Scripted, die, in_child, refuse
 
@@ -100,6 +101,22 @@ class RoundTripTests(SnapshotCase):
         self.catalog = MemoryCatalog()
         self.have(self.opened(self.catalog).load())
         self.assertEqual(self.put("ham").serial, 3)
+
+    def test_what_was_heard(self) -> None:
+        """What is known of theirs comes back from a snapshot of its own, and so does the list of what is kept of it."""
+        for text in ("spam", "ham"):
+            name = project_name(text)
+            told = said(name, "1", status=Status.DEPRECATED)
+            kept = (a_file(name, "1"),) if text == "spam" else ()
+            self.have(self.catalog.edit_theirs(name, lambda heard, told=told, kept=kept: evolve(heard, said=told, kept=kept)))
+        self.assertTrue(self.have(Snapshot(self.catalog.heard, str(self.folder), HERE, self.world).write()))
+        catalog = MemoryCatalog()
+        self.have(Snapshot(catalog.heard, str(self.folder), HERE, self.world).load())
+        for text in ("spam", "ham"):
+            self.assertEqual(self.have(catalog.theirs(project_name(text))), self.have(self.catalog.theirs(project_name(text))))
+        before = self.have(self.catalog.their_summaries())
+        self.assertEqual([summary.name for summary in before], ["spam"])
+        self.assertEqual(self.have(catalog.their_summaries()), before)
 
     def test_fills_empty_catalogs_only(self) -> None:
         """A catalog that holds something is not overwritten by a snapshot."""

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 from attrs import evolve, frozen
 
 from pypid.catalog.lines import Lines, Loaded, Moment
-from pypid.core.model import Heard, Presence, Project, Summary
+from pypid.core.model import Heard, Presence, Project, Status, Summary
 from pypid.core.names import ProjectName
 from pypid.core.records import dump_heard, dump_project, load_head, load_heard, load_project
 from pypid.flow import World
@@ -42,6 +42,8 @@ class MemoryCatalog:
         self._decoded: _Decoded[Project] = _Decoded(self._ours, load_project)
         self._heard: _Decoded[Heard] = _Decoded(self._theirs, load_heard)
         self._complete = False
+        self._keeping: tuple[Sequence[Summary], Sequence[Summary]] = ((), ())
+        """The heads of theirs, and those of them of which files are kept."""
 
     async def ours(self, name: ProjectName) -> Project | Presence:
         held = self._decoded.get(name)
@@ -95,16 +97,18 @@ class MemoryCatalog:
                 self._theirs.take_out(name)
             self._heard.forget(name)
             return new
-        self._theirs.put(Summary(name, new.serial), dump_heard(new))
+        self._theirs.put(_their_head(new), dump_heard(new))
         self._heard.keep(name, new)
         return new
 
     async def their_names(self) -> Sequence[ProjectName]:
-        return [summary.name for summary in self._theirs.summaries() if self._keeps(summary.name)]
+        return [summary.name for summary in await self.their_summaries()]
 
-    def _keeps(self, name: ProjectName) -> bool:
-        heard = self._heard.get(name)
-        return heard is not None and bool(heard.kept)
+    async def their_summaries(self) -> Sequence[Summary]:
+        heads = self._theirs.summaries()
+        if heads is not self._keeping[0]:
+            self._keeping = (heads, tuple(summary for summary in heads if summary.kept))
+        return self._keeping[1]
 
     async def serial(self) -> int:
         return self._serial
@@ -174,6 +178,11 @@ class _Decoded(Generic[V]):
 
 def _head(project: Project) -> Summary:
     return Summary(project.name, project.serial, project.status)
+
+
+def _their_head(heard: Heard) -> Summary:
+    status = Status.ACTIVE if heard.said is None else heard.said.status
+    return Summary(heard.name, heard.serial, status, kept=bool(heard.kept))
 
 
 def _same(old: Project | None, new: Project | None) -> bool:

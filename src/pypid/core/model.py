@@ -159,6 +159,8 @@ class Summary:
     name: ProjectName
     serial: int
     status: Status = Status.ACTIVE
+    kept: bool = False
+    """Of theirs: files of it are stored."""
 
 
 @frozen

@@ -64,6 +64,7 @@ class Head(msgspec.Struct, rename="kebab", frozen=True, gc=False):
     serial: int = 0
     status: str = "active"
     mark: str | None = None
+    keeps: bool = False
 
 
 class Yanked(msgspec.Struct, frozen=True):
@@ -241,6 +242,8 @@ class _Said(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=
 class _Heard(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=False):
     name: str
     serial: int = 0
+    status: str = "active"  # said once more, and whether anything is kept: for the head
+    keeps: bool = False
     said: _Said | None = None
     kept: tuple[_File, ...] = ()
     touched: tuple[tuple[str, int], ...] = ()
@@ -256,6 +259,8 @@ def dump_heard(heard: Heard) -> bytes:
         _Heard(
             name=heard.name,
             serial=heard.serial,
+            status="active" if said is None else said.status.value,
+            keeps=bool(heard.kept),
             said=None
             if said is None
             else _Said(

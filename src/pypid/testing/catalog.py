@@ -12,7 +12,7 @@ from attrs import evolve
 from hypothesis import HealthCheck, settings, stateful
 from hypothesis import strategies as st
 
-from pypid.core.model import File, Presence, Project, Status, Summary
+from pypid.core.model import File, Heard, Presence, Project, Remembered, Status, Summary
 from pypid.core.names import ProjectName, project_name
 from pypid.ports import Catalog
 from pypid.testing.worlds import Awaiting
@@ -43,6 +43,13 @@ def a_file(name: ProjectName, version: str, **fields: object) -> File:
 def a_project(name: ProjectName, *versions: str, **fields: object) -> Project:
     """A project with files of these versions."""
     return Project(name=name, files=tuple(a_file(name, version) for version in versions), **fields)  # type: ignore[arg-type]
+
+
+def said(name: ProjectName, *versions: str, **fields: object) -> Remembered:
+    """What another index says of the project: that it has these versions."""
+    files = tuple(a_file(name, version, key=None, source="https://files.example/file") for version in versions)
+    values: dict[str, object] = {"asked": datetime(2026, 4, 4, tzinfo=UTC), "index": "https://index.example/simple/"}
+    return Remembered(name=name, files=files, **{**values, **fields})  # type: ignore[arg-type]
 
 
 def becomes(project: Project | None) -> Callable[[Project | None], Project | None]:
@@ -153,6 +160,39 @@ class CatalogContract(Awaiting):
             [summary.name for summary in self.have(self.catalog.names())], ["0", "eggs", "eggs-10", "eggs-2", "spam"]
         )
         self.assertEqual(len(names), 6)
+
+    def test_their_summaries(self) -> None:
+        """Of theirs those are listed of which files are kept, by name, and with the status that was said last."""
+        for text in ("spam", "ham", "eggs"):
+            self.hear(said(project_name(text), "1"))
+        self.assertEqual(list(self.have(self.catalog.their_summaries())), [])
+        for text in ("spam", "ham"):
+            self.keep(project_name(text), "1")
+        gone = self.hear(said(project_name("ham"), "1", status=Status.QUARANTINED))
+        summaries = self.have(self.catalog.their_summaries())
+        spam = self.have(self.catalog.theirs(SPAM))
+        self.assertEqual(
+            list(summaries),
+            [
+                Summary(gone.name, gone.serial, Status.QUARANTINED, kept=True),
+                Summary(SPAM, spam.serial, kept=True),
+            ],
+        )
+        self.assertEqual(list(self.have(self.catalog.their_names())), [gone.name, SPAM])
+        self.hear(said(SPAM, "1", asked=datetime(2026, 5, 5, tzinfo=UTC)))
+        self.assertIs(self.have(self.catalog.their_summaries()), summaries)
+        self.keep(SPAM)
+        self.assertEqual(list(self.have(self.catalog.their_names())), [gone.name])
+        self.assertEqual(list(self.have(self.catalog.names())), [])
+
+    def hear(self, remembered: Remembered) -> Heard:
+        """Upstream says this."""
+        return self.have(self.catalog.edit_theirs(remembered.name, lambda heard: evolve(heard, said=remembered)))
+
+    def keep(self, name: ProjectName, *versions: str) -> Heard:
+        """These files of theirs are kept."""
+        files = tuple(a_file(name, version) for version in versions)
+        return self.have(self.catalog.edit_theirs(name, lambda heard: evolve(heard, kept=files)))
 
     def test_marks(self) -> None:
         """A mark stays until the project is changed without one; a new mark alone takes no serial."""
