@@ -79,8 +79,8 @@ def refuse_early_form(size: int | None, limits: Limits) -> None:
         raise TooLarge(limits.content, MAX_UPLOAD)
 
 
-async def read_form(body: Body, content_type: str, *, limits: Limits, spool: Sink) -> Form:
-    """The form in `body`; its ``content`` goes to `spool`, which is finished then. Reads the body to its end.
+async def read_form(body: Body, content_type: str, *, limits: Limits, spool: Sink, part: str = "content") -> Form:
+    """The form in `body`; the file in its `part` goes to `spool`, which is finished then. Reads the body to its end.
 
     Raises `BadRequest` for what is not a form, `TooLarge` beyond `limits`, and what body and spool raise. Whether fields make
     sense is not judged here: `pypid.core.upload` does that.
@@ -92,7 +92,8 @@ async def read_form(body: Body, content_type: str, *, limits: Limits, spool: Sin
     boundary = _BOUNDARY.search(content_type)
     if kind != "multipart/form-data" or boundary is None:
         raise BadRequest(NOT_A_FORM)
-    return await _read_multipart(body, (boundary[1] or boundary[2]).encode("latin-1", "replace"), limits, spool)
+    reading = _Reading(limits, spool, part)
+    return await _read_multipart(body, (boundary[1] or boundary[2]).encode("latin-1", "replace"), limits, reading)
 
 
 async def _read_urlencoded(body: Body, limits: Limits) -> Form:
@@ -113,8 +114,7 @@ async def _read_urlencoded(body: Body, limits: Limits) -> Form:
     return fields.form(None, None)
 
 
-async def _read_multipart(body: Body, boundary: bytes, limits: Limits, spool: Sink) -> Form:
-    reading = _Reading(limits, spool)
+async def _read_multipart(body: Body, boundary: bytes, limits: Limits, reading: _Reading) -> Form:
     # The library would strip what looks like a Windows path from file names; we read those ourselves, and latin-1 keeps bytes.
     parser = PushMultipartParser(boundary, max_segment_count=limits.parts, header_charset="latin-1")
     head = b""
@@ -185,9 +185,10 @@ class _Fields:
 class _Reading:
     """Where we are in the form."""
 
-    def __init__(self, limits: Limits, spool: Sink) -> None:
+    def __init__(self, limits: Limits, spool: Sink, part: str) -> None:
         self._limits = limits
         self._spool = spool
+        self._part = part
         self._fields = _Fields(limits)
         self._name = ""
         self._text = bytearray()
@@ -198,11 +199,11 @@ class _Reading:
 
     def begin(self, segment: MultipartSegment) -> None:
         self._name = text_of((segment.name or "").encode("latin-1"))
-        self._in_content = self._name == "content"
+        self._in_content = self._name == self._part
         if not self._in_content:
             return
         if self._has_content:
-            raise BadRequest("The form has two parts named 'content'. Upload one file at a time.")
+            raise BadRequest(f"The form has two parts named {self._part!r}. Upload one file at a time.")
         self._has_content = True
         self._filename = file_name_in(segment.header("Content-Disposition", ""))
 

@@ -42,7 +42,7 @@ async def _taken(face: Face, request: Request, who: Identity, limits: Limits) ->
         form = await read_form(request.body, content_type, limits=limits, spool=spool)
         match action_of(form, _query_action(request)):
             case FormAction.FILE_UPLOAD:
-                return f"{form.filename}: {await _publish(face, form, spool, who)}\n"
+                return f"{form.filename}: {await publish(face, form, spool, who)}\n"
             case FormAction.SUBMIT:
                 return REGISTERED
             case FormAction.DOC_UPLOAD:
@@ -68,13 +68,16 @@ _WORDS = {
 UNVERIFIED = "its attestations were not kept, because nothing on this server can verify them (pypid[attestations])"
 
 
-async def _publish(face: Face, form: Form, spool: Spool, who: Identity) -> str:
-    """Publish it; what became of it, in words."""
+async def publish(face: Face, form: Form, spool: Spool, who: Identity, *, overwriting: bool = True) -> str:
+    """Check and publish the file in the `spool`, which is finished; what became of it, in words.
+
+    `overwriting`: whoever may overwrite does so by this. Raises `UploadRejected`, `Forbidden`, and as `Index.publish`.
+    """
     distribution = distribution_of(form)
     # the guard has asked in general; now that the project is known, it is asked about
     demand(face.rules, who, Action.WRITE, distribution.project)
     upload = await face.looking.run(face.world.blocking, _checked, face, form, distribution, spool)
-    overwrite = may(face.rules, who, Action.OVERWRITE, distribution.project)
+    overwrite = overwriting and may(face.rules, who, Action.OVERWRITE, distribution.project)
     outcome = await face.index.publish(upload, spool.body, user_of(who), overwrite=overwrite)
     unverified = upload.attestations and upload.provenance is None and outcome is not Outcome.UNCHANGED
     return f"{_WORDS[outcome]}; {UNVERIFIED}" if unverified else _WORDS[outcome]
