@@ -14,10 +14,11 @@ from attrs import evolve
 from pypid.blobs import disk, draft, files, walk
 from pypid.blobs.files import FilesSettings
 from pypid.catalog.memory import MemoryCatalog
+from pypid.core.heard import dump_heard, load_heard
 from pypid.core.layout import Kind, kept_beside_key, kept_key, place
 from pypid.core.model import Digests, File, Heard, Presence
 from pypid.core.names import project_name
-from pypid.core.records import dump_heard, dump_record, load_heard
+from pypid.core.records import dump_record
 from pypid.flow import BytesBody, Hashes, whole
 from pypid.index.kept import is_copy, read_kept
 from pypid.index.storing import KeptFiles

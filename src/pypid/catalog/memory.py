@@ -13,9 +13,10 @@ from typing import Generic, TypeVar
 from attrs import evolve, frozen
 
 from pypid.catalog.lines import Lines, Loaded, Moment
+from pypid.core.heard import dump_heard, load_heard
 from pypid.core.model import Heard, Presence, Project, Status, Summary
 from pypid.core.names import ProjectName
-from pypid.core.records import dump_heard, dump_project, load_head, load_heard, load_project
+from pypid.core.records import dump_project, load_head, load_project
 from pypid.flow import World
 from pypid.ports import Catalog
 

@@ -13,13 +13,15 @@ from typing import TypeVar
 import msgspec
 
 from pypid.core.errors import BadName, Unreadable
-from pypid.core.model import File, Heard, Project, Remembered, Status
+from pypid.core.model import File, Project, Status
 from pypid.core.names import ProjectName, project_name
 
 FORMAT = 1
 
 
-class _File(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=False):
+class StoredFile(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=False):
+    """A file, as it is written down inside a record or a line."""
+
     filename: str
     version: str
     sha256: str | None = None
@@ -45,7 +47,7 @@ class _File(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=
 class _Record(msgspec.Struct, rename="kebab", frozen=True):
     format: int
     project: str
-    file: _File
+    file: StoredFile
 
 
 class _Project(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=False):
@@ -54,7 +56,7 @@ class _Project(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, 
     status: str = "active"
     status_reason: str = ""
     mark: str | None = None
-    files: tuple[_File, ...] = ()
+    files: tuple[StoredFile, ...] = ()
 
 
 class Head(msgspec.Struct, rename="kebab", frozen=True, gc=False):
@@ -100,6 +102,8 @@ class StorageIdentity(msgspec.Struct, frozen=True):
 
 _T = TypeVar("_T")
 _project_decoder = msgspec.json.Decoder(_Project)
+FILES = b',"files":'
+"""Where the head of a line ends. No text in JSON holds this: a quote in one has a backslash before it."""
 _head_decoder = msgspec.json.Decoder(Head)
 _encoder = msgspec.json.Encoder()
 
@@ -111,7 +115,7 @@ def dump(document: msgspec.Struct) -> bytes:
 
 def load(kind: type[_T], data: bytes, what: str) -> _T:
     """The document in `data`; raises `Unreadable`, naming `what`, for anything torn, foreign or of a higher format."""
-    document = _decode(msgspec.json.Decoder(kind), data, what)
+    document = decoded(msgspec.json.Decoder(kind), data, what)
     if getattr(document, "format", FORMAT) != FORMAT:
         raise Unreadable(what, f"format {getattr(document, 'format', None)!r} is not {FORMAT}")
     return document
@@ -119,14 +123,14 @@ def load(kind: type[_T], data: bytes, what: str) -> _T:
 
 def dump_record(file: File) -> bytes:
     """The record of `file`: all that never changes (not: yanked)."""
-    return dump(_Record(format=FORMAT, project=file.project, file=_from_file(file, yanked=False)))
+    return dump(_Record(format=FORMAT, project=file.project, file=stored(file, yanked=False)))
 
 
 def load_record(data: bytes, what: str) -> File:
     """The file of a record; raises `Unreadable`."""
     record = load(_Record, data, what)
     try:
-        return _to_file(project_name(record.project), record.file)
+        return taken_up(project_name(record.project), record.file)
     except BadName as error:
         raise Unreadable(what, str(error)) from None
 
@@ -143,19 +147,19 @@ def dump_project(project: Project, mark: str | None = None) -> bytes:
             status=project.status.value,
             status_reason=project.status_reason,
             mark=mark,
-            files=tuple(_from_file(file) for file in project.files),
+            files=tuple(stored(file) for file in project.files),
         )
     )
 
 
 def load_project(line: bytes) -> Project:
     """The project of a line; raises `Unreadable`."""
-    document = _decode(_project_decoder, line, "a project's line")
+    document = decoded(_project_decoder, line, "a project's line")
     try:
         name = project_name(document.name)
         return Project(
             name=name,
-            files=tuple(_to_file(name, file) for file in document.files),
+            files=tuple(taken_up(name, file) for file in document.files),
             status=Status(document.status),
             status_reason=document.status_reason,
             serial=document.serial,
@@ -166,18 +170,21 @@ def load_project(line: bytes) -> Project:
 
 def load_head(line: bytes) -> Head:
     """The head of a project's line; raises `Unreadable`."""
-    return _decode(_head_decoder, line, "a project's line")
+    end = line.find(FILES)
+    return decoded(_head_decoder, line if end < 0 else line[:end] + b"}", "a project's line")
 
 
-def _decode(decoder: msgspec.json.Decoder[_T], data: bytes, what: str) -> _T:
+def decoded(decoder: msgspec.json.Decoder[_T], data: bytes, what: str) -> _T:
+    """What the bytes say; raises `Unreadable`, naming `what`."""
     try:
         return decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Unreadable(what, str(error)) from None
 
 
-def _from_file(file: File, yanked: bool = True) -> _File:
-    return _File(
+def stored(file: File, yanked: bool = True) -> StoredFile:
+    """The file as it is written down, or (not `yanked`) all of it that never changes."""
+    return StoredFile(
         filename=file.filename,
         version=file.version,
         sha256=file.sha256,
@@ -201,7 +208,8 @@ def _from_file(file: File, yanked: bool = True) -> _File:
     )
 
 
-def _to_file(project: ProjectName, file: _File) -> File:
+def taken_up(project: ProjectName, file: StoredFile) -> File:
+    """The file of the project that was written down so."""
     return File(
         project=project,
         filename=file.filename,
@@ -225,80 +233,3 @@ def _to_file(project: ProjectName, file: _File) -> File:
         digest=file.digest,
         metadata_offered=file.metadata_offered,
     )
-
-
-# --- theirs -----------------------------------------------------------------------------------------------
-
-
-class _Said(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=False):
-    asked: datetime
-    index: str
-    etag: str | None = None
-    status: str = "active"
-    status_reason: str = ""
-    files: tuple[_File, ...] | None = None
-
-
-class _Heard(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=False):
-    name: str
-    serial: int = 0
-    status: str = "active"  # said once more, and whether anything is kept: for the head
-    keeps: bool = False
-    said: _Said | None = None
-    kept: tuple[_File, ...] = ()
-    touched: tuple[tuple[str, int], ...] = ()
-
-
-_heard_decoder = msgspec.json.Decoder(_Heard)
-
-
-def dump_heard(heard: Heard) -> bytes:
-    """What is known of a project of theirs as one line of JSON, which `load_head` can read the beginning of."""
-    said = heard.said
-    return _encoder.encode(
-        _Heard(
-            name=heard.name,
-            serial=heard.serial,
-            status="active" if said is None else said.status.value,
-            keeps=bool(heard.kept),
-            said=None
-            if said is None
-            else _Said(
-                asked=said.asked,
-                index=said.index,
-                etag=said.etag,
-                status=said.status.value,
-                status_reason=said.status_reason,
-                files=None if said.files is None else tuple(map(_from_file, said.files)),
-            ),
-            kept=tuple(map(_from_file, heard.kept)),
-            touched=heard.touched,
-        )
-    )
-
-
-def load_heard(line: bytes) -> Heard:
-    """What a line of `dump_heard` says; raises `Unreadable`."""
-    document = _decode(_heard_decoder, line, "a line of what was heard")
-    try:
-        name = project_name(document.name)
-        said = document.said
-        return Heard(
-            name=name,
-            serial=document.serial,
-            said=None
-            if said is None
-            else Remembered(
-                name=name,
-                asked=said.asked,
-                index=said.index,
-                etag=said.etag,
-                status=Status(said.status),
-                status_reason=said.status_reason,
-                files=None if said.files is None else tuple(_to_file(name, file) for file in said.files),
-            ),
-            kept=tuple(_to_file(name, file) for file in document.kept),
-            touched=document.touched,
-        )
-    except (BadName, ValueError) as error:
-        raise Unreadable("a line of what was heard", str(error)) from None
