@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
@@ -51,6 +52,17 @@ class Draining:
         self.busy = False
 
 
+class Keeping(MultiService):
+    """Jobs that are none."""
+
+    def __init__(self, told: list[str] | None = None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Twisted's services are not annotated
+        self.told = [] if told is None else told
+
+    async def end(self) -> None:
+        self.told.append("end")
+
+
 class DaemonCase(SynchronousTestCase):
     def setUp(self) -> None:
         made = tempfile.TemporaryDirectory()
@@ -64,8 +76,9 @@ class DaemonCase(SynchronousTestCase):
         """A daemon that listens on port 8000 of a reactor in memory."""
         given: dict[str, Any] = {
             "index": cast(Index, index or Storage()),
-            "snapshot": None,
+            "snapshots": (),
             "snapshot_interval": 60.0,
+            "upkeep": Keeping(),
             "sites": (cast(Site, site or Draining()),),
             "listening": (public(self.reactor, "tcp:8000", Factory(), None),),
             "certificate": None,
@@ -173,7 +186,7 @@ class StopTests(DaemonCase):
         self.successResultOf(stopped)
 
     def test_snapshot(self) -> None:
-        """The snapshot is written when no request can change anything any more, and the state is held until it is."""
+        """The snapshot is written when no request and no fetch can change anything any more; till then the state is held."""
         written: Deferred[bool] = Deferred()
         site = Draining(busy=True)
 
@@ -182,9 +195,9 @@ class StopTests(DaemonCase):
                 site.told.append("write")
                 return await written
 
-        stopped = self.running(site=site, snapshot=Snapshot()).stopService()
+        stopped = self.running(site=site, snapshots=(Snapshot(),), upkeep=Keeping(site.told)).stopService()
         self.pass_time(DRAIN + 1)
-        self.assertEqual(site.told, ["drain", "abort", "write"])
+        self.assertEqual(site.told, ["drain", "abort", "end", "write"])
         self.assertNoResult(stopped)
         with self.assertRaises(CannotStart):
             open_state(self.folder)

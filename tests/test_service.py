@@ -119,7 +119,7 @@ class AssemblyTests(ServiceCase):
         """A storage in memory has no snapshot: what it would know is gone at the next start."""
         self.configure("[storage]\nbackend = memory\n[cache]\nsnapshot = kept\n")
         daemon, _ = self.make()
-        self.assertIsNone(daemon.snapshot)
+        self.assertEqual(daemon.snapshots, ())
         self.assertFalse((self.state / "kept").exists())
 
     def test_refused(self) -> None:

@@ -25,6 +25,7 @@ from pypid.listening import Listening, url_of
 from pypid.sdnotify import READY, STOPPING, reloading, status
 from pypid.state import State
 from pypid.tls import Certificate
+from pypid.upkeep import Upkeep
 from pypid.web.channel import Site
 
 _log = Logger()
@@ -44,8 +45,9 @@ class Daemon(MultiService):
     """All that runs. `startService` raises `CannotStart`; `stopService` ends when all that was acknowledged is safe."""
 
     index: Index
-    snapshot: Snapshot | None
+    snapshots: tuple[Snapshot, ...]
     snapshot_interval: float
+    upkeep: Upkeep
     sites: tuple[Site, ...]
     listening: tuple[Listening, ...]
     certificate: Certificate | None
@@ -62,8 +64,9 @@ class Daemon(MultiService):
 
     def __attrs_post_init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted's services are not annotated
-        if self.snapshot is not None:
-            self._add(self.snapshot_interval, self.snapshot.write, "writing the snapshot")
+        for snapshot in self.snapshots:
+            self._add(self.snapshot_interval, snapshot.write, "writing the snapshot")
+        self.upkeep.setServiceParent(self)  # type: ignore[no-untyped-call]
         if self.certificate is not None:
             self._add(LOOK_AT_CERTIFICATE, self._look_at_certificate, "looking at the TLS certificate")
 
@@ -155,8 +158,9 @@ class Daemon(MultiService):
         try:
             await self._drain([port.stopListening() for port in self._ports])
             await _ended(super().stopService())  # type: ignore[no-untyped-call]
-            if self.snapshot is not None:
-                await self.snapshot.write()
+            await self.upkeep.end()
+            for snapshot in self.snapshots:
+                await snapshot.write()
         finally:
             self.state.release()
 

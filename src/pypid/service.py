@@ -25,6 +25,8 @@ from pypid.access.firstrun import RECORD, first_run, greeting
 from pypid.catalog.lines import Loaded
 from pypid.catalog.memory import MemoryCatalog
 from pypid.catalog.snapshot import Snapshot
+from pypid.core import via
+from pypid.core.choices import Mode
 from pypid.core.config import Config, parse
 from pypid.core.errors import BadConfig, CannotStart, ConfigProblem, PypidError
 from pypid.core.permissions import EVERYONE, Rules
@@ -37,9 +39,10 @@ from pypid.process import Process
 from pypid.sdnotify import notify
 from pypid.spool import sweep
 from pypid.state import State, Where, open_state, where
-from pypid.stores import open_storage
+from pypid.stores import Opened, open_storage
 from pypid.tls import Certificate
-from pypid.upstream.nothing import Nothing
+from pypid.upkeep import Upkeep
+from pypid.upstreams import Reached, reach
 from pypid.web.accesslog import AccessLog
 from pypid.web.app import Face, FaceSettings, resource
 from pypid.web.channel import Site
@@ -96,25 +99,31 @@ class Assembly:
     """A pypid that is put together and not running yet. `faces`: the public one, and the operator's."""
 
     index: Index
-    snapshot: Snapshot | None
+    snapshots: tuple[Snapshot, ...]
+    upkeep: Upkeep
     access: config_access.ConfigAccess
     faces: tuple[Face, Face]
 
 
-def assemble(config: Config, places: Where, state: State, world: World) -> Assembly:
+def assemble(config: Config, places: Where, state: State, world: World, reactor: Any) -> Assembly:
     """Everything but the sockets. Raises `CannotStart`, `Unreadable`."""
     _prepare_spool(state)
     storage = _now(open_storage(config, places, world))
     # serials never come again, even if the snapshot is lost: mirrors (bandersnatch) remember the last one that they saw
     catalog = MemoryCatalog(serial=int(world.now().timestamp()))
-    snapshot = None
-    if places.storage is not None:  # what is in memory is gone at the next start, and so is what is known of it
-        snapshot = Snapshot(catalog, str(places.snapshot), storage.identity, world)
-        # of a new storage there can be none
-        loaded = None if storage.new else _now(snapshot.load())
-        if isinstance(loaded, Loaded):
-            _log.info("the snapshot knows {projects} projects", projects=len(loaded.names))
-    index = Index(storage.blobs, catalog, Nothing(), _policy(config), world, ttl=config.upstream.ttl)
+    identity = via.identity(world.random(16))
+    reached = reach(config, places, world, reactor, identity)
+    snapshots = _snapshots(catalog, places, storage, world)
+    index = Index(
+        storage.blobs,
+        catalog,
+        reached.upstream,
+        _policy(config),
+        world,
+        ttl=config.upstream.ttl,
+        spool=state.spool,
+        identity=identity,
+    )
     access = config_access.open(_people(config, places), world)
     settings = FaceSettings(
         spool=state.spool,
@@ -124,7 +133,28 @@ def assemble(config: Config, places: Where, state: State, world: World) -> Assem
         storage_folder=places.storage,
     )
     faces = (_face(index, access, config, settings), _face(index, control.Operator(), config, settings))
-    return Assembly(index, snapshot, access, faces)
+    return Assembly(index, snapshots, _upkeep(config, index, reached), access, faces)
+
+
+def _snapshots(catalog: MemoryCatalog, places: Where, storage: Opened, world: World) -> tuple[Snapshot, ...]:
+    """What writes down ours and theirs, once the catalog holds what was written down before."""
+    if places.storage is None:  # what is in memory is gone at the next start, and so is what is known of it
+        return ()
+    ours = Snapshot(catalog, str(places.snapshot), storage.identity, world)
+    theirs = Snapshot(catalog.heard, str(places.their_snapshot), storage.identity, world)
+    if not storage.new:  # of a new storage there can be none
+        loaded, heard = _now(ours.load()), _now(theirs.load())
+        if isinstance(loaded, Loaded):
+            others = len(heard.names) if isinstance(heard, Loaded) else 0
+            said = "the snapshot knows {projects} projects, and {others} of other indexes"
+            _log.info(said, projects=len(loaded.names), others=others)
+    return ours, theirs
+
+
+def _upkeep(config: Config, index: Index, reached: Reached) -> Upkeep:
+    upstream = config.upstream
+    refresh = upstream.refresh if upstream.mode is Mode.MIRROR else None
+    return Upkeep(index, reached.close, refresh=refresh, max_cache=upstream.max_cache)
 
 
 def _prepare_spool(state: State) -> None:
@@ -156,7 +186,9 @@ def _policy(config: Config) -> Policy:
 
 def _rules(config: Config) -> Rules:
     access = config.access
-    return Rules(read=access.read, write=access.write, overwrite=access.overwrite, delete=access.delete)
+    return Rules(
+        read=access.read, write=access.write, overwrite=access.overwrite, delete=access.delete, fetch=access.cache_update
+    )
 
 
 # --- all together -----------------------------------------------------------------------------------------------
@@ -173,7 +205,7 @@ def make_daemon(config: Config, reactor: Any, environ: Mapping[str, str], *, onl
     try:
         if not only_control:
             _greet(config, places, world)
-        assembly = assemble(config, places, state, world)
+        assembly = assemble(config, places, state, world, reactor)
         face, operators = assembly.faces
         ours = Site(resource(face), reactor=reactor, trusted_proxies=proxies, access_log=access_log)
         operated = Site(resource(operators), reactor=reactor)
@@ -187,7 +219,8 @@ def make_daemon(config: Config, reactor: Any, environ: Mapping[str, str], *, onl
         _log.info("state: {state}; files: {files}", state=str(places.state), files=str(places.storage or "in memory"))
     return Daemon(
         index=assembly.index,
-        snapshot=assembly.snapshot,
+        snapshots=assembly.snapshots,
+        upkeep=assembly.upkeep,
         snapshot_interval=config.cache.snapshot_interval.total_seconds(),
         sites=(ours, operated),
         listening=tuple(sockets),

@@ -45,6 +45,13 @@ class Where:
     storage: Path | None
     certificate: Path | None
     key: Path | None
+    authorities: Path | None
+    """PEM, `[upstream] ca_certificates`."""
+
+    @property
+    def their_snapshot(self) -> Path:
+        """What is known of other indexes."""
+        return self.snapshot / "theirs"
 
 
 def where(config: Config, environ: Mapping[str, str]) -> Where:
@@ -63,6 +70,7 @@ def where(config: Config, environ: Mapping[str, str]) -> Where:
         storage=storage if config.storage.backend is Store.FILES else None,
         certificate=absolute(config.server.tls_certificate),
         key=absolute(config.server.tls_key),
+        authorities=absolute(config.upstream.ca_certificates),
     )
 
 

@@ -23,7 +23,7 @@ from pypid.core.documenting import configuration_rst, table
 from pypid.core.environment import variable
 from pypid.core.errors import BadConfig
 from pypid.core.permissions import Principals
-from pypid.core.settings import DEFAULT_MODE, FREE, ISSUER, NOT_YET, SECTIONS, IssuerSettings, keys
+from pypid.core.settings import FREE, ISSUER, NOT_YET, SECTIONS, IssuerSettings, keys
 
 quick = settings(max_examples=100, deadline=None, database=None)
 
@@ -121,8 +121,6 @@ SAMPLES: dict[tuple[str, str], str] = {
     ("storage", "bucket"): "wheels",
     ("storage", "backend"): "s3",
     ("cache", "url"): "postgresql://u:hunter2@h/db",
-    ("upstream", "url"): "https://u:hunter2@index.example/simple",
-    ("upstream", "cooldown"): "3d numpy=0",
     ("access", "backend"): "config sql",
     ("ldap", "bind_password"): "hunter2",
     ("remote", "url"): "https://auth.example",
@@ -154,13 +152,11 @@ class TheContract(SynchronousTestCase):
     """The table is the contract's."""
 
     def test_table(self) -> None:
-        """Sections, keys, their order and defaults are the contract's, but for the mode, as long as there is no upstream."""
+        """Sections, keys, their order and defaults are the contract's."""
         declared = {**SECTIONS, "issuer:github": IssuerSettings}
         ours = {name: {key: one.default for key, one in keys(section).items()} for name, section in declared.items()}
-        self.assertEqual(ours["upstream"].pop("mode"), DEFAULT_MODE)
-        theirs = {**CONTRACT, "upstream": {k: v for k, v in CONTRACT["upstream"].items() if k != "mode"}}
-        self.assertEqual(ours, theirs)
-        self.assertEqual([list(ours[name]) for name in ours], [[*theirs[name]] for name in ours])
+        self.assertEqual(ours, CONTRACT)
+        self.assertEqual([list(ours[name]) for name in ours], [[*CONTRACT[name]] for name in ours])
 
     def test_free_sections(self) -> None:
         """Users, groups and projects are the sections whose keys are names."""
@@ -168,8 +164,7 @@ class TheContract(SynchronousTestCase):
 
     def test_defaults_spelled_out(self) -> None:
         """A file that says all defaults says nothing, in this version and in one that can do everything."""
-        offline = {**CONTRACT, "upstream": {**CONTRACT["upstream"], "mode": "offline"}}
-        self.assertEqual(evolve(parse(as_ini(offline), filename="pypid.ini"), issuers={}), Config())
+        self.assertEqual(evolve(parse(as_ini(CONTRACT), filename="pypid.ini"), issuers={}), Config())
         everything = parse(as_ini(CONTRACT), filename="x", not_yet=frozenset())
         self.assertIs(everything.upstream.mode, Mode.CACHE)
 
@@ -363,10 +358,10 @@ class NotYet(SynchronousTestCase):
     def test_what_is_allowed_today(self) -> None:
         """The words that remain are named."""
         self.assertEqual(
-            problems("[storage]\nbackend = s3\n[upstream]\nmode = cache"),
+            problems("[storage]\nbackend = s3\n[cache]\nbackend = redis"),
             [
                 "x.ini:2: [storage] backend: 's3' is not part of this version of pypid yet; allowed: files, memory",
-                "x.ini:4: [upstream] mode: 'cache' is not part of this version of pypid yet; allowed: offline",
+                "x.ini:4: [cache] backend: 'redis' is not part of this version of pypid yet; allowed: memory",
             ],
         )
 

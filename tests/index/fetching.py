@@ -15,12 +15,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.memory import MemoryCatalog
+from pypid.core.choices import Mode
 from pypid.core.errors import NotThere
-from pypid.core.model import File, Remembered, Span
+from pypid.core.model import File, Presence, Remembered, Span
 from pypid.core.names import ProjectName, parse_filename
+from pypid.core.policy import Policy
 from pypid.flow import Blocking, BytesBody, at_once, start
+from pypid.index.envoy import Envoy, Outage
 from pypid.index.keeping import Keeper
-from pypid.ports import Blobs, Body
+from pypid.ports import Blobs, Body, Upstream
 from pypid.spool import sweep
 from pypid.testing import Fed, contents, world
 from pypid.testing.worlds import Awaiting
@@ -78,6 +81,15 @@ class ScriptedUpstream:
         raise NotImplementedError
 
 
+def envoy_of(upstream: Upstream) -> Envoy:
+    """An envoy of an index that has nothing of its own, and may ask for any name."""
+
+    async def nothing(name: ProjectName) -> Presence:
+        return Presence.ABSENT
+
+    return Envoy(upstream, Policy(mode=Mode.CACHE), "pypid-test", nothing, Outage(world().now))
+
+
 class Client:
     """Somebody who reads a body: all of it, or `most` pieces until he is told to go on."""
 
@@ -121,7 +133,8 @@ class KeeperCase(Awaiting, SynchronousTestCase):
 
     def another(self, blocking: Blocking = at_once, catalog: MemoryCatalog | None = None, **settings: int) -> Keeper:
         """A keeper of the same storage."""
-        return Keeper(self.blobs, catalog or self.catalog, self.upstream, world(blocking=blocking), self.folder, **settings)
+        outside = world(blocking=blocking)
+        return Keeper(self.blobs, catalog or self.catalog, envoy_of(self.upstream), outside, self.folder, **settings)
 
     def client(self, file: File, span: Span | None = None, most: int | None = None) -> Client:
         return Client(self.keeper, file, span, most)

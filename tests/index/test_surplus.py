@@ -15,7 +15,7 @@ from pypid.flow import BytesBody
 from pypid.index.keeping import Keeper
 from pypid.index.surplus import Held, held, surplus
 from pypid.testing import contents, world
-from tests.index.fetching import Client, KeeperCase, listed, noise
+from tests.index.fetching import Client, KeeperCase, envoy_of, listed, noise
 
 SPAM = project_name("spam")
 
@@ -26,7 +26,7 @@ class SurplusTests(KeeperCase):
     def test_goes(self) -> None:
         """Files that are not wanted go before those that are; ours, and what is not in our layout, stay."""
         clock = Clock()
-        keeper = Keeper(self.blobs, self.catalog, self.upstream, world(clock), self.folder)
+        keeper = Keeper(self.blobs, self.catalog, envoy_of(self.upstream), world(clock), self.folder)
         files = [listed(noise(1000 + number), f"spam-{number}.tar.gz") for number in range(3)]
         for file in files:
             clock.advance(3600)

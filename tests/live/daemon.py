@@ -45,6 +45,8 @@ class Settings:
     certificate: Path | None = None
     key: Path | None = None
     storage: Path | None = None
+    upstream: str = "mode = offline"
+    """The lines of ``[upstream]``."""
 
 
 @frozen
@@ -102,6 +104,7 @@ def configuration(folder: Path, port: int, settings: Settings) -> str:
     users = "".join(f"{user} = {hashed}\n" for user, hashed in hashes().items())
     return (
         f"[server]\nlisten = tcp:{port}:interface=127.0.0.1\nstate = {folder / 'state'}\n{tls}{storage}"
+        f"[upstream]\n{settings.upstream}\n"
         f"[access]\nread = {settings.read}\nwrite = alice carol admin\nadmins = admin\n[users]\n{users}"
     )
 

@@ -32,7 +32,7 @@ from pypid.core.permissions import AUTHENTICATED, Principals, Rules
 from pypid.core.policy import Policy
 from pypid.flow import start
 from pypid.index import Index
-from pypid.ports import Body
+from pypid.ports import Body, Upstream
 from pypid.spool import sweep
 from pypid.testing.worlds import world
 from pypid.upstream.nothing import Nothing
@@ -201,6 +201,8 @@ class Pypid:
         max_upload: int = 64 << 20,
         storage_folder: Path | None = None,
         trusted_root: Path | None = None,
+        policy: Policy | None = None,
+        upstream: Upstream | None = None,
     ) -> None:
         sweep(spool)
         self.clock = Clock()
@@ -208,7 +210,7 @@ class Pypid:
         self.world = world(self.clock)
         self.blobs = Fragile(self.world.now, capacity) if blobs is None else blobs
         self.catalog = MemoryCatalog()
-        self.index = Index(self.blobs, self.catalog, Nothing(), Policy(), self.world)
+        self.index = Index(self.blobs, self.catalog, upstream or Nothing(), policy or Policy(), self.world, spool=spool)
         people = Settings(users=cheap_hashes(), state=spool, admins=frozenset({"ada"}))
         self.access = ConfigAccess(people, self.world)
         settings = FaceSettings(spool=spool, max_upload=max_upload, public_url=public_url, storage_folder=storage_folder)

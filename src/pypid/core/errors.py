@@ -313,11 +313,15 @@ class Unreadable(PypidError):
 
 @define
 class UpstreamDown(PypidError):
-    """The other index cannot be asked now: HTTP 502, 503 or 504. `reason` is for clients: no URL, no secret."""
+    """The other index cannot be asked now: HTTP 502, 503 or 504. `reason` is for clients: no URL, no secret.
+
+    `unreachable`: there was not even a connection, so that no other question can be answered either.
+    """
 
     reason: str
     timed_out: bool = False
     retry_after: int = 30
+    unreachable: bool = False
 
     def text(self) -> str:
         return f"The upstream index cannot be reached: {self.reason}"
@@ -361,6 +365,27 @@ class Loop(PypidError):
 
     def text(self) -> str:
         return "This index asks itself: its [upstream] url leads back to it, perhaps through another pypid. Correct the url."
+
+
+@define
+class Unresolvable(PypidError):
+    """There are no releases that fit these requirements together (raised by a `Resolver`). `reason` is the resolver's."""
+
+    reason: str
+
+    def text(self) -> str:
+        return self.reason
+
+
+@define
+class NeedsExtra(PypidError):
+    """An optional part of pypid is not installed: HTTP 501."""
+
+    what: str
+    extra: str
+
+    def text(self) -> str:
+        return f"{self.what} needs a part of pypid that is not installed on this server: pip install 'pypid[{self.extra}]'."
 
 
 @define

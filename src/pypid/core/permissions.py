@@ -17,6 +17,7 @@ class Action(Enum):
     WRITE = "publish"
     OVERWRITE = "overwrite files"
     DELETE = "delete"
+    FETCH = "fetch from the upstream index"
     ADMIN = "administer this index"
 
 
@@ -114,6 +115,8 @@ class Rules:
     write: Principals = AUTHENTICATED
     overwrite: Principals = NOBODY
     delete: Principals = ADMINS
+    fetch: Principals = EVERYONE
+    """Who may make pypid fetch from upstream (`cache_update`)."""
 
 
 def may(rules: Rules, who: Identity, action: Action, project: ProjectName | None = None) -> bool:
@@ -125,6 +128,8 @@ def may(rules: Rules, who: Identity, action: Action, project: ProjectName | None
             return who.admin or rules.write.include(who)
         case Action.DELETE:
             return who.admin or rules.delete.include(who)
+        case Action.FETCH:
+            return who.admin or rules.fetch.include(who)
         case Action.OVERWRITE:
             return rules.overwrite.include(who)
         case Action.ADMIN:

@@ -10,13 +10,14 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import assert_never
 
-from attrs import evolve, field, frozen
+from attrs import define, evolve, field, frozen
 
 from pypid.core.choices import Mode
-from pypid.core.errors import ProjectClosed
+from pypid.core.errors import ProjectClosed, PypidError
 from pypid.core.globs import first_match, matches
 from pypid.core.model import File, Presence, Project, Remembered, Status, Summary, Upload, in_order
 from pypid.core.names import ProjectName
+from pypid.core.offering import offering
 from pypid.core.values import Cooldown
 
 BEGINNING = datetime.min.replace(tzinfo=UTC)
@@ -47,6 +48,17 @@ class Silence(Enum):
     UNKNOWN = "whether the name is ours is not known yet: it is not asked upstream until it is"
     DENIED = "the name may not come from upstream ([upstream] deny)"
     NOT_ALLOWED = "the name is not among those that may come from upstream ([upstream] allow)"
+
+
+@define
+class Untold(PypidError):
+    """The name must not go to another index, and so nobody was asked."""
+
+    name: str
+    why: Silence
+
+    def text(self) -> str:
+        return f"{self.name!r} is not asked upstream: {self.why.value}."
 
 
 def silence(policy: Policy, name: ProjectName, ours: Project | Presence) -> Silence | None:
@@ -83,13 +95,14 @@ class Theirs:
 
     `said` is what it said last, None where it was never heard; `kept` are the files of theirs that are stored (with their
     keys);
-    `reachable` is whether it can be asked now.
+    `reachable` is whether it can be asked now; if not because it failed, `failure` is how.
     """
 
     said: Remembered | None = None
     kept: tuple[File, ...] = ()
     reachable: bool = True
     serial: int = 0
+    failure: PypidError | None = None
 
 
 class Hidden(Enum):
@@ -127,24 +140,23 @@ def exists(theirs: Theirs) -> bool:
 
 
 def listed(theirs: Theirs) -> tuple[File, ...]:
-    """The files of theirs: what upstream listed, with the keys of those that are stored; never heard: what is stored."""
-    kept = {file.filename: file for file in theirs.kept}
+    """The files of theirs: what upstream listed, with the keys of those that are stored; never heard: what is stored.
+
+    Of their metadata each says what can be served now (`core.offering`).
+    """
     if theirs.said is None or theirs.said.files is None:
         return theirs.kept if theirs.said is None else ()
-    return tuple(_joined(file, kept.get(file.filename)) for file in theirs.said.files)
+    if not theirs.kept and theirs.reachable:
+        return theirs.said.files
+    kept = {file.filename: file for file in theirs.kept}
+    return tuple(_joined(file, kept.get(file.filename), reachable=theirs.reachable) for file in theirs.said.files)
 
 
-def _joined(file: File, kept: File | None) -> File:
+def _joined(file: File, kept: File | None, *, reachable: bool) -> File:
     """What upstream says now, with our copy of the bytes, if it is a copy of these bytes."""
     if kept is None or (file.sha256 is not None and kept.sha256 != file.sha256):
-        return file
-    return evolve(
-        file,
-        key=kept.key,
-        sha256=kept.sha256,
-        size=kept.size,
-        metadata_sha256=kept.metadata_sha256 or file.metadata_sha256,
-    )
+        return offering(file, None, reachable=reachable)
+    return offering(evolve(file, key=kept.key, sha256=kept.sha256, size=kept.size), kept, reachable=reachable)
 
 
 def hidden(policy: Policy, file: File, theirs: Theirs, taken: frozenset[str], now: datetime) -> Hidden | None:
@@ -167,6 +179,14 @@ def visible_from(policy: Policy, file: File) -> datetime:
     if begun is None:
         return NEVER if cooldown_of(policy, file.project) else BEGINNING
     return begun + cooldown_of(policy, file.project)
+
+
+def changes_at(policy: Policy, theirs: Theirs, name: ProjectName, now: datetime) -> datetime | None:
+    """When the next file becomes old enough, and the view another one without anybody's doing; None: not by itself."""
+    if theirs.said is None or not theirs.said.files or not cooldown_of(policy, name):
+        return None
+    times = (visible_from(policy, file) for file in theirs.said.files if file.yanked is None)
+    return min((time for time in times if now < time < NEVER), default=None)
 
 
 def cooldown_of(policy: Policy, name: ProjectName) -> timedelta:

@@ -49,16 +49,13 @@ NOT_YET = frozenset(
         "shared_catalog",
         "sql",
         "trusted_publishing",
-        "upstream",
-        "upstream_mirror",
-        "upstream_redirect",
         "workers",
     }
 )
 """Capabilities that the contract names and this version does not have: deleting a word here opens all that needs it."""
 
-DEFAULT_MODE = "offline"
-"""The contract's default is ``cache``; it becomes so with the first version that has an upstream."""
+PUBLIC_INDEX = "https://pypi.org/simple/"
+"""The public Python Package Index: what is upstream where `[upstream] url` is empty."""
 
 T = TypeVar("T")
 _DECLARED = "pypid"
@@ -196,32 +193,29 @@ class UpstreamSettings:
 
     mode: Mode = key(
         choice(Mode),
-        DEFAULT_MODE,
+        "cache",
         "Keep what is asked for, send clients there, keep all of what is kept fresh, or ask nobody.",
-        needs={"cache": "upstream", "redirect": "upstream_redirect", "mirror": "upstream_mirror"},
     )
     url: tuple[str, ...] = key(
         several(values.INDEX_URL),
         "",
         "Simple API base(s), first match wins; empty: the public Python Package Index.",
-        needs="upstream",
     )
-    ca_certificates: str | None = key(_PATH, "", "PEM, trusted beside the system's.", needs="upstream")
-    timeout: timedelta = key(duration("1s"), "10s", "How long upstream may be silent.", needs="upstream")
+    ca_certificates: str | None = key(_PATH, "", "PEM, trusted beside the system's.")
+    timeout: timedelta = key(duration("1s"), "10s", "How long upstream may be silent.")
     ttl: timedelta = key(
         duration(),
         "10m",
         "How long a page is fresh; then it is revalidated; stale is served when upstream is down.",
-        needs="upstream",
     )
-    reserved: tuple[str, ...] = key(_GLOBS, "", "Names and globs never asked upstream (``acme-*``).", needs="upstream")
-    allow: tuple[str, ...] = key(_GLOBS, "*", "Names and globs that may come from upstream.", needs="upstream")
-    deny: tuple[str, ...] = key(_GLOBS, "", "Names and globs that may not.", needs="upstream")
-    blend: tuple[str, ...] = key(_GLOBS, "", "Names and globs of ours that may also show upstream's files.", needs="upstream")
-    cooldown: Cooldown = key(values.COOLDOWN, "0", "Upstream files younger than this are not visible.", needs="upstream")
-    refresh: timedelta = key(duration("1s"), "1h", "mirror: how often kept projects are refreshed.", needs="upstream_mirror")
+    reserved: tuple[str, ...] = key(_GLOBS, "", "Names and globs never asked upstream (``acme-*``).")
+    allow: tuple[str, ...] = key(_GLOBS, "*", "Names and globs that may come from upstream.")
+    deny: tuple[str, ...] = key(_GLOBS, "", "Names and globs that may not.")
+    blend: tuple[str, ...] = key(_GLOBS, "", "Names and globs of ours that may also show upstream's files.")
+    cooldown: Cooldown = key(values.COOLDOWN, "0", "Upstream files younger than this are not visible.")
+    refresh: timedelta = key(duration("1s"), "1h", "mirror: how often kept projects are refreshed.")
     max_cache: int | None = key(
-        optional(size(1)), "", "Size at which cached upstream files are evicted, least recently used first.", needs="upstream"
+        optional(size(1)), "", "Size at which cached upstream files are evicted, least recently used first."
     )
 
 
@@ -240,7 +234,7 @@ class AccessSettings:
     )
     read: Principals = key(values.PRINCIPALS, "everyone", "Who may see and download.")
     write: Principals = key(values.PRINCIPALS, "authenticated", "Who may publish.")
-    cache_update: Principals = key(values.PRINCIPALS, "everyone", "Who may make pypid fetch from upstream.", needs="upstream")
+    cache_update: Principals = key(values.PRINCIPALS, "everyone", "Who may make pypid fetch from upstream.")
     overwrite: Principals = key(values.PRINCIPALS, "nobody", "Who may publish other bytes under a name that is taken.")
     delete: Principals = key(values.PRINCIPALS, "admins", "Who may delete files, releases and projects.")
     admins: tuple[str, ...] = key(several(values.USER), "", "Users who administer the index.")

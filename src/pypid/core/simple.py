@@ -51,7 +51,7 @@ class _Entry(msgspec.Struct, rename="kebab", frozen=True, kw_only=True, gc=False
     size: int | UnsetType = UNSET
     upload_time: str | UnsetType = UNSET
     requires_python: str | UnsetType = UNSET
-    core_metadata: dict[str, str] | UnsetType = UNSET
+    core_metadata: dict[str, str] | bool | UnsetType = UNSET
     # and not dist-info-metadata, its older name: pip 22.3 to 23.1, Debian 12's among them, crash on an object there (PEP 714)
     gpg_sig: bool | UnsetType = UNSET
     provenance: str | UnsetType = UNSET
@@ -145,7 +145,11 @@ def quoted(part: str) -> str:
 
 def _entry(file: File, files_url: str, provenance_url: str | None) -> _Entry:
     filename = plain(file.filename)
-    metadata = {"sha256": file.metadata_sha256} if file.metadata_sha256 else UNSET
+    metadata: dict[str, str] | bool | UnsetType = UNSET
+    if file.metadata_sha256:
+        metadata = {"sha256": file.metadata_sha256}
+    elif file.metadata_offered:  # PEP 714 allows this, where the hash is not known
+        metadata = True
     provenance: str | UnsetType = UNSET
     if provenance_url is not None and file.attested:
         provenance = f"{provenance_url}{file.project}/{quoted(file.version)}/{quoted(filename)}/provenance"
@@ -213,7 +217,8 @@ def _anchor(entry: _Entry) -> str:
         attributes += f' data-requires-python="{escape(entry.requires_python)}"'
     # Left out where there is none: for pip even "false" means that there is metadata.
     if entry.core_metadata is not UNSET:
-        value = f"sha256={escape(entry.core_metadata['sha256'])}"
+        digests = entry.core_metadata
+        value = f"sha256={escape(digests['sha256'])}" if isinstance(digests, dict) else "true"
         attributes += f' data-core-metadata="{value}" data-dist-info-metadata="{value}"'
     if entry.gpg_sig is not UNSET:
         attributes += ' data-gpg-sig="true"'

@@ -17,8 +17,8 @@ from pypid.core.offering import with_metadata
 from pypid.core.peeks import LARGEST_PART, Parts, first_part, peek
 from pypid.flow import Blocking, Flights, whole
 from pypid.index import truth
+from pypid.index.envoy import Envoy
 from pypid.index.storing import KeptFiles
-from pypid.ports import Upstream
 
 _log = Logger()
 
@@ -31,7 +31,7 @@ class Describer:
     """Gives the metadata of files of theirs, once for many, and stores what it found."""
 
     kept: KeptFiles
-    upstream: Upstream
+    envoy: Envoy
     blocking: Blocking
     _flights: Flights[tuple[str, str, str | None], bytes] = field(factory=Flights, init=False, repr=False)
 
@@ -41,6 +41,7 @@ class Describer:
 
         Raises `NoSuchFile` where there is none, `UpstreamDown`, `WrongBytes`, `StorageDown`.
         """
+        self.envoy.refuse_loop(via)
         stored = await self.kept.metadata(file)
         if stored is not None:
             return stored
@@ -69,7 +70,8 @@ class Describer:
         if file.source is None or not (file.metadata_offered or file.metadata_sha256):
             return None
         try:
-            return await whole(await self.upstream.fetch(_beside(file.source), None, via), truth.LARGEST_METADATA)
+            body = await self.envoy.fetch(file.project, metadata_url(file.source), None, via)
+            return await whole(body, truth.LARGEST_METADATA)
         except NotThere:
             _log.warn("upstream lists metadata of {filename}, and does not have it", filename=file.filename)
             return None
@@ -99,18 +101,18 @@ class Describer:
             raise NoSuchFile(f"{file.filename}.metadata")
 
         async def read(span: Span) -> bytes:
-            return await whole(await self.upstream.fetch(source, span, via), LARGEST_PART)
+            return await whole(await self.envoy.fetch(file.project, source, span, via), LARGEST_PART)
 
         try:
-            size = file.size if file.size is not None else await self._size_of(source, via)
+            size = file.size if file.size is not None else await self._size_of(file.project, source, via)
             return await read_metadata(read, size, file.project, self.blocking)
         except Unusable as problem:
             _log.info("{filename} has no metadata that can be read: {problem}", filename=file.filename, problem=problem)
             raise NoSuchFile(f"{file.filename}.metadata") from None
 
-    async def _size_of(self, source: str, via: Sequence[str]) -> int:
+    async def _size_of(self, project: ProjectName, source: str, via: Sequence[str]) -> int:
         """What upstream announces; of the bytes none is read."""
-        async with aclosing(await self.upstream.fetch(source, None, via)) as body:
+        async with aclosing(await self.envoy.fetch(project, source, None, via)) as body:
             if body.size is None:
                 raise UpstreamDown("it does not say how large the file is.")
             return body.size
@@ -126,7 +128,7 @@ async def read_metadata(read: Read, size: int, project: ProjectName, blocking: B
     return needed
 
 
-def _beside(source: str) -> str:
+def metadata_url(source: str) -> str:
     """The URL of the metadata: that of the file with ``.metadata`` behind its path (PEP 658)."""
     url = urlsplit(source)
     return url._replace(path=f"{url.path}.metadata", fragment="").geturl()

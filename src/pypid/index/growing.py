@@ -27,7 +27,7 @@ NEAR = 1 << 20
 class Growing:
     """The state of one fetch; it is looked at and changed on the reactor's thread only.
 
-    `size` is what was announced, None where nobody said. `grew`, `prove` and `fail` are for whoever fetches.
+    `size` is what was announced, None where nobody said. `grew`, `prove`, `fail` and `end` are for whoever fetches.
     """
 
     blocking: Blocking
@@ -36,6 +36,8 @@ class Growing:
     written: int = 0
     proven: bool = False
     error: BaseException | None = None
+    over: bool = False
+    """Whether it was stored, or will not be."""
     _waiting: list[Deferred[None]] = field(factory=list, init=False, repr=False)
     _joining: int = field(default=0, init=False)
 
@@ -63,7 +65,17 @@ class Growing:
         while self._joining:
             await self._change()
 
+    def end(self) -> None:
+        """Nothing more will happen."""
+        self.over = True
+        self._ring()
+
     # --- for those who read ---
+
+    async def ended(self) -> None:
+        """Wait until nothing more will happen, whatever came of it."""
+        while not self.over:
+            await self._change()
 
     @property
     def reach(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from pathlib import Path
 
 from attrs import define, field
 
@@ -12,7 +13,6 @@ from pypid.core.errors import (
     Missing,
     NoSuchFile,
     NoSuchProject,
-    NotAvailable,
     NotYetKnown,
     PypidError,
     StorageDown,
@@ -22,26 +22,31 @@ from pypid.core.layout import Kind, beside_key, metadata_key
 from pypid.core.model import File, Presence, Project, Span, Status, Summary, Upload
 from pypid.core.names import ProjectName
 from pypid.core.policy import (
+    PassOn,
     Policy,
-    Serve,
     Theirs,
+    Untold,
     asks_upstream,
     delivery,
     exists,
     is_listed,
     may_show_theirs,
-    view,
 )
 from pypid.flow import World
 from pypid.index import truth
 from pypid.index.adopting import Adopted, Adopter
+from pypid.index.asking import DIRECTLY, Asked
 from pypid.index.checking import Checked, Checker
+from pypid.index.describing import metadata_url
+from pypid.index.envoy import Envoy, Outage
+from pypid.index.keeping import Keeper
 from pypid.index.managing import Manager, files_of_release
 from pypid.index.parts import Parts
 from pypid.index.progress import Tell
 from pypid.index.publishing import BodyAnew, Outcome, Publisher
 from pypid.index.reconciling import Reconciled, Reconciler
 from pypid.index.theirs import Correspondent
+from pypid.index.views import View, Views
 from pypid.ports import Blobs, Body, Catalog, Upstream
 
 
@@ -62,14 +67,24 @@ class Index:
     """Whether other processes write to the same storage."""
     ttl: timedelta = timedelta(minutes=10)
     """How long what upstream said is fresh."""
+    spool: Path = Path()
+    """The folder of what is on its way in from upstream."""
+    identity: str = "pypid"
+    """Of this process, in the chain of pypids that a request comes through (`core.via.identity`)."""
     parts: Parts = field(init=False, repr=False)
+    envoy: Envoy = field(init=False, repr=False)
     correspondent: Correspondent = field(init=False, repr=False)
+    keeper: Keeper = field(init=False, repr=False)
+    _views: Views = field(init=False, repr=False)
     _listed: tuple[Sequence[Summary], Sequence[Summary]] = field(default=((), ()), init=False, repr=False)
     """The catalog's names, and those of them that are listed."""
 
     def __attrs_post_init__(self) -> None:
         self.parts = Parts(self.blobs, self.catalog, self.policy, self.world, self.shared)
-        self.correspondent = Correspondent(self.upstream, self.catalog, self.world, self.ttl)
+        self.envoy = Envoy(self.upstream, self.policy, self.identity, self.parts.ours_now, Outage(self.world.now))
+        self.keeper = Keeper(self.blobs, self.catalog, self.envoy, self.world, self.spool)
+        self.correspondent = Correspondent(self.envoy, self.keeper.kept, self.catalog, self.world, self.ttl)
+        self._views = Views(self.policy)
 
     # --- looking ------------------------------------------------------------------------------------------
 
@@ -81,48 +96,88 @@ class Index:
             self._listed = (names, names if everyone else tuple(summary for summary in names if is_listed(summary)))
         return self._listed[1]
 
-    async def project(self, name: ProjectName, via: Sequence[str] = ()) -> Project:
-        """What a client may see of the project. `via` are the pypids that the request came through.
+    async def view(self, name: ProjectName, asked: Asked = DIRECTLY) -> View:
+        """What a client may see of the project.
 
-        Raises `NoSuchProject`, `NotYetKnown`; and, where the other index has to be asked and nothing is known of what it has,
-        `UpstreamDown`, `BadListing`, `Loop`.
+        Raises `NoSuchProject`, `NotYetKnown`, what `asked` says; and, where the other index has to be asked and nothing that is
+        known of the project can be served, `UpstreamDown`, `BadListing`, `Loop`.
         """
         ours = await self.parts.ours(name)
-        theirs = await self._theirs(name, ours, via)
+        try:
+            theirs = await self._theirs(name, ours, asked)
+        except Untold:  # it has become ours just now, through another process
+            ours = await self.parts.ours(name)
+            theirs = None
         if not isinstance(ours, Project) and (theirs is None or not exists(theirs)):
-            raise NotYetKnown(name) if ours is Presence.UNKNOWN else NoSuchProject(name)
-        return view(self.policy, ours, theirs, self.world.now(), name)
+            raise self._nothing(name, ours, asked)
+        found = self._views.of(name, ours, theirs, self.world.now())
+        if not isinstance(ours, Project) and theirs is not None and not theirs.reachable and not found.project.files:
+            raise theirs.failure or self._nothing(name, ours, asked)
+        return found
 
-    async def _theirs(self, name: ProjectName, ours: Project | Presence, via: Sequence[str]) -> Theirs | None:
+    async def project(self, name: ProjectName, asked: Asked = DIRECTLY) -> Project:
+        """As `view`, only the project."""
+        return (await self.view(name, asked)).project
+
+    async def _theirs(self, name: ProjectName, ours: Project | Presence, asked: Asked) -> Theirs | None:
         """What is known of the project of theirs, asked for only if the name may be told."""
-        if asks_upstream(self.policy, name, ours):
-            return await self.correspondent.theirs(name, via)
+        if asked.may_reach_out and asks_upstream(self.policy, name, ours):
+            return await self.correspondent.theirs(name, asked.via)
         if may_show_theirs(self.policy, name, ours):
             return await self.correspondent.known(name)
         return None
 
-    async def file(self, name: ProjectName, filename: str) -> File:
-        """The file, if it is visible: it comes out of the same view as the page. Raises `NoSuchFile`, `NotYetKnown`."""
+    def _nothing(self, name: ProjectName, ours: Project | Presence, asked: Asked) -> PypidError:
+        """Why there is no project to show."""
+        if ours is Presence.UNKNOWN:
+            return NotYetKnown(name)
+        if asked.refusal is not None and asks_upstream(self.policy, name, ours):
+            return asked.refusal
+        return NoSuchProject(name)
+
+    async def file(self, name: ProjectName, filename: str, asked: Asked = DIRECTLY) -> File:
+        """The file, if it is visible: it comes out of the same view as the page. Raises `NoSuchFile`, and as `view`."""
         try:
-            file = (await self.project(name)).file(filename)
+            file = (await self.project(name, asked)).file(filename)
         except NoSuchProject:
             file = None
         if file is None:
             raise NoSuchFile(filename)
         return file
 
-    async def open(self, file: File, span: Span | None = None) -> Body:
-        """The bytes of a visible file. Raises `StorageDown` if the storage has lost them, `NoSuchFile` if the file was deleted
-        since it was looked up, `Busy` if it was overwritten.
+    def elsewhere(self, file: File, *, metadata: bool = False) -> str | None:
+        """The URL at the other index that a client is sent to for a visible file, or for its metadata (`[upstream] mode =
+        redirect`); None where we serve it ourselves.
         """
         match delivery(self.policy, file):
-            case Serve(File(key=str() as where)):
-                try:
-                    return await self.blobs.read(where, span)
-                except Missing:
-                    raise await self._gone(file) from None
+            case PassOn(url):
+                return metadata_url(url) if metadata else url
             case _:
-                raise NotAvailable("Fetching files of the upstream index")
+                return None
+
+    async def open(self, file: File, span: Span | None = None, asked: Asked = DIRECTLY) -> Body:
+        """The bytes of a visible file: out of the storage, or from upstream while they are stored (`Keeper.open`).
+
+        Raises `StorageDown` if the storage has lost them, `NoSuchFile` if the file was deleted since it was looked up, `Busy`
+        if it was overwritten, and for files of theirs as `Keeper.open`.
+        """
+        if file.source is not None:
+            return await self._open_theirs(file, span, asked)
+        try:
+            return await self.blobs.read(file.key or "", span)
+        except Missing:
+            raise await self._gone(file) from None
+
+    async def _open_theirs(self, file: File, span: Span | None, asked: Asked) -> Body:
+        if not asked.may_reach_out:
+            stored = await self.keeper.stored(file, span)
+            if stored is None:
+                raise asked.refusal or NoSuchFile(file.filename)
+            return stored
+        try:
+            return await self.keeper.open(file, span, asked.via)
+        except Untold:
+            raise NoSuchFile(file.filename) from None
 
     async def _gone(self, file: File) -> PypidError:
         """Why the bytes of a file that was visible a moment ago are not there; the catalog learns what else is gone."""
@@ -137,9 +192,24 @@ class Index:
             return Busy(f"{file.filename!r} was just replaced.", 1)
         return StorageDown(f"the bytes of {file.filename!r} are missing.")
 
-    async def metadata(self, file: File) -> bytes:
-        """The core metadata of a visible file (PEP 658). Raises `NoSuchFile` where it has none."""
+    async def metadata(self, file: File, asked: Asked = DIRECTLY) -> bytes:
+        """The core metadata of a visible file (PEP 658). Raises `NoSuchFile` where it has none, and for files of theirs as
+        `Keeper.metadata`.
+        """
+        if file.source is not None:
+            return await self._metadata_of_theirs(file, asked)
         return await self._beside(file, metadata_key(file) if file.metadata_sha256 else None, ".metadata")
+
+    async def _metadata_of_theirs(self, file: File, asked: Asked) -> bytes:
+        if asked.may_reach_out:
+            try:
+                return await self.keeper.metadata(file, asked.via)
+            except Untold:
+                raise NoSuchFile(file.filename) from None
+        data = await self.keeper.kept.metadata(file)
+        if data is None:
+            raise NoSuchFile(f"{file.filename}.metadata")
+        return data
 
     async def signature(self, file: File) -> bytes:
         """The PGP signature of a visible file. Raises `NoSuchFile` where it has none."""
@@ -192,8 +262,10 @@ class Index:
     # --- keeping in step with the storage -----------------------------------------------------------------
 
     async def reconcile(self) -> Reconciled:
-        """Compare the catalog with the storage."""
-        return await Reconciler(self.parts).reconcile()
+        """Compare the catalog with the storage, also what is kept of theirs."""
+        found = await Reconciler(self.parts).reconcile()
+        await self.keeper.kept.compare()
+        return found
 
     async def rebuild(
         self, by: str, project: ProjectName | None = None, *, tell: Tell | None = None

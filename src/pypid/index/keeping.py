@@ -20,10 +20,11 @@ from pypid.core.peeks import metadata_of
 from pypid.core.verifying import claim_of, computed, hash_of
 from pypid.flow import World, start
 from pypid.index.describing import Describer
+from pypid.index.envoy import Envoy
 from pypid.index.growing import Growing, GrowingBody
 from pypid.index.storing import KeptFiles
 from pypid.index.touches import Touches
-from pypid.ports import Blobs, Body, Catalog, Upstream
+from pypid.ports import Blobs, Body, Catalog
 from pypid.spool import Spool
 
 _log = Logger()
@@ -39,13 +40,13 @@ _Flight = tuple[ProjectName, str, str]
 class Keeper:
     """Gives clients the bytes of files of theirs, and stores them on the way.
 
-    Whoever calls has made sure that the file is visible, and may be asked upstream (`policy.delivery`). `spool` is the folder
+    Whoever calls has made sure that the file is visible (`policy.delivery`). `spool` is the folder
     for what is on its way in; `via` are the pypids that the request has come through.
     """
 
     blobs: Blobs
     catalog: Catalog
-    upstream: Upstream
+    envoy: Envoy
     world: World
     spool: Path
     largest: int = LARGEST
@@ -56,11 +57,13 @@ class Keeper:
     _describer: Describer = field(init=False, repr=False)
     _broken_off: OrderedDict[_Flight, None] = field(factory=OrderedDict, init=False, repr=False)
     """Files that somebody wanted whole, whose fetch failed: a client that goes on with the rest starts it again."""
+    came: int = field(default=0, init=False)
+    """How many files were kept since the start."""
 
     def __attrs_post_init__(self) -> None:
         self.kept = KeptFiles(self.blobs, self.catalog, self.world.blocking)
         self.touches = Touches(self.world.now)
-        self._describer = Describer(self.kept, self.upstream, self.world.blocking)
+        self._describer = Describer(self.kept, self.envoy, self.world.blocking)
 
     # --- giving ---
 
@@ -74,11 +77,13 @@ class Keeper:
         A span that is not at hand comes straight from upstream and is not stored. It cannot be verified here: whoever reads
         parts (pip and uv do) verifies the whole in the end.
 
-        Raises `UpstreamDown`, `NotThere`, `WrongBytes`, `StorageFull`, `StorageDown`; the next one who asks tries anew.
+        Raises `UpstreamDown`, `NotThere`, `WrongBytes`, `StorageFull`, `StorageDown`, `Untold`, `Loop`; the next one who asks
+        tries anew.
         """
+        self.envoy.refuse_loop(via)  # before it waits for a fetch that it may be the cause of
         growing = self._fetch_of(file)
         if growing is None:
-            stored = await self._stored(file, span)
+            stored = await self.stored(file, span)
             if stored is not None:
                 return stored
             growing = self._fetch_of(file)
@@ -88,11 +93,18 @@ class Keeper:
             growing = self._start(file, via, Growing(self.world.blocking, file.size))
         if growing is not None and growing.error is None and growing.is_near(span):
             return await growing.join(span.start, span.stop)
-        return await self.upstream.fetch(_source(file), span, via)
+        return await self.envoy.fetch(file.project, _source(file), span, via)
 
     async def metadata(self, file: File, via: Sequence[str] = ()) -> bytes:
         """The core metadata of the file; see `Describer.metadata`."""
         return await self._describer.metadata(file, via)
+
+    async def settled(self, file: File) -> File | None:
+        """The kept file, once the fetch of it that may be under way is over; None if it is not stored."""
+        growing = self._growing.get(_flight(file))
+        if growing is not None:
+            await growing.ended()
+        return await self.kept.find(file)
 
     async def forget(self, project: ProjectName, filename: str) -> None:
         """Take a kept file out of the storage and the catalog. A file of ours is never touched."""
@@ -109,8 +121,8 @@ class Keeper:
         for fetch in list(self._under_way):
             await fetch
 
-    async def _stored(self, file: File, span: Span | None) -> Body | None:
-        """The bytes out of the storage, or None if they are not there (any more)."""
+    async def stored(self, file: File, span: Span | None) -> Body | None:
+        """The bytes out of the storage, or None if they are not there (any more). Nobody is asked."""
         kept = await self.kept.find(file)
         if kept is None or kept.key is None:
             return None
@@ -160,6 +172,7 @@ class Keeper:
             finally:
                 if self._growing.get(_flight(file)) is growing:
                     del self._growing[_flight(file)]
+                growing.end()
 
     def _failed(self, growing: Growing, file: File, error: BaseException) -> None:
         """Tell the readers and the log, before anything else has its turn."""
@@ -175,7 +188,7 @@ class Keeper:
 
     async def _receive(self, growing: Growing, file: File, spool: Spool, via: Sequence[str]) -> None:
         """All that upstream sends, into the spool; stops as soon as it is not what was announced."""
-        body = await self.upstream.fetch(_source(file), None, via)
+        body = await self.envoy.fetch(file.project, _source(file), None, via)
         async with aclosing(body):
             growing.size = _announced(file, body.size)
             most = self.largest if growing.size is None else growing.size
@@ -212,6 +225,7 @@ class Keeper:
         try:
             metadata = await self.world.blocking(_metadata_in, spool, file) if file.filename.endswith(".whl") else None
             self.touched(await self.kept.keep(evolve(file, key=None), digests, spool.body, metadata))
+            self.came += 1
             self._broken_off.pop(_flight(file), None)
         except CancelledError:
             raise

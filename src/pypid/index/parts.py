@@ -48,6 +48,14 @@ class Parts:
             return held
         return await self.flights.single(name, lambda: self.look(name))
 
+    async def ours_now(self, name: ProjectName) -> Project | Presence:
+        """As `ours`, but an absence is proven by the storage itself, now. Raises `StorageDown`.
+
+        Another process may have published the name a moment ago, which the catalog of this one does not know yet.
+        """
+        held = await self.catalog.ours(name)
+        return held if isinstance(held, Project) else await self.flights.single(name, lambda: self.look(name))
+
     async def look(self, name: ProjectName) -> Project | Presence:
         """Read the project from the storage into the catalog; `Presence.ABSENT` where the storage holds none."""
         async with self.locks.hold(name):

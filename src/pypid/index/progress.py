@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 _log = Logger()
@@ -37,3 +38,21 @@ class Progress:
         _log.info("{said}", said=said)
         if self.tell is not None:
             self.tell(said)
+
+
+class Repeated:
+    """Calls `say` at once and then every `interval` seconds, for as long as the ``with`` block lasts."""
+
+    def __init__(self, clock: IReactorTime, interval: float, say: Callable[[], object]) -> None:
+        self._loop = LoopingCall(say)
+        self._loop.clock = clock
+        self._interval = interval
+
+    def __enter__(self) -> None:
+        self._loop.start(self._interval).addErrback(
+            lambda failure: _log.failure("saying how far it is failed", failure=failure)
+        )
+
+    def __exit__(self, *of_the_block: object) -> None:
+        if self._loop.running:
+            self._loop.stop()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 
-from attrs import evolve, field, frozen
+from attrs import define, evolve, field
 from twisted.logger import Logger
 
 from pypid.core.errors import Exists, Missing, PypidError, StorageDown, StorageFull
@@ -27,7 +27,7 @@ BodyAnew = Callable[[], Awaitable[Body]]
 """Gives the bytes of a file, from their beginning with each call."""
 
 
-@frozen
+@define(eq=False)
 class KeptFiles:
     """Puts files of theirs into the storage, takes them out, and keeps the catalog in step.
 
@@ -41,6 +41,24 @@ class KeptFiles:
     """Held by ``<project>/<filename>`` while bytes come or go; taken before the project's, never after."""
     _projects: Locks[ProjectName] = field(factory=Locks, init=False, repr=False)
     """Held while a record and the catalog's entry change together."""
+    _all_compared: bool = field(default=False, init=False)
+    _looked: set[ProjectName] = field(factory=set, init=False, repr=False)
+    """Read anew before all were compared."""
+
+    async def heard(self, name: ProjectName) -> Heard:
+        """What the catalog knows; of a project of which it knows nothing kept, what the storage says, until all were compared.
+
+        A snapshot may be old or missing: unknown is not absent.
+        """
+        heard = await self.catalog.theirs(name)
+        if heard.kept or self._all_compared or name in self._looked:
+            return heard
+        self._looked.add(name)
+        try:
+            return await self.look(name)
+        except StorageDown:
+            self._looked.discard(name)
+            raise
 
     async def find(self, file: File) -> File | None:
         """Our copy of these very bytes, if there is one, by the catalog or (another process's) by its record."""
@@ -204,6 +222,7 @@ class KeptFiles:
 
         One listing; a project is read only where the listing and the catalog disagree.
         """
+        self._looked.clear()
         read = 0
         seen: set[ProjectName] = set()
         async with aclosing(self.blobs.list(KEPT)) as listing:
@@ -223,6 +242,7 @@ class KeptFiles:
             if name not in seen:
                 await self.look(name)
                 read += 1
+        self._all_compared = True
         return read
 
     async def _compared(self, name: ProjectName | None, present: dict[str, Blob]) -> int:

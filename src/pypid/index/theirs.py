@@ -1,8 +1,7 @@
 """What another index says of a project: asked once for many, remembered, and believed while it cannot be asked.
 
 Fresh for `ttl`, then revalidated. A 404 is knowledge. While upstream is down what it said last is served, and what is kept of
-its
-files; a short while after a failure nobody waits for it again.
+its files; a short while after a failure nobody waits for it again.
 """
 
 from __future__ import annotations
@@ -16,77 +15,100 @@ from twisted.logger import Logger
 from pypid.core.errors import BadListing, UpstreamDown
 from pypid.core.model import File, Heard, Remembered
 from pypid.core.names import ProjectName
+from pypid.core.offering import carried_over
 from pypid.core.policy import Theirs
 from pypid.flow import Flights, World
-from pypid.ports import Catalog, Upstream
+from pypid.index.envoy import Envoy
+from pypid.index.storing import KeptFiles
+from pypid.ports import Catalog
 
 _log = Logger()
 
 PAUSE = timedelta(seconds=5)
 """After a failure upstream is left alone for so long, for this project: clients do not each wait for the same time-out."""
 
+Failure = UpstreamDown | BadListing
+
 
 @define(eq=False)
 class Correspondent:
     """Asks upstream on behalf of everybody. Whoever calls has made sure that the name may be told (`policy.asks_upstream`)."""
 
-    upstream: Upstream
+    envoy: Envoy
+    kept: KeptFiles
     catalog: Catalog
     world: World
     ttl: timedelta
     _flights: Flights[ProjectName, Heard] = field(factory=Flights, init=False, repr=False)
-    _failed: dict[ProjectName, tuple[datetime, UpstreamDown | BadListing]] = field(factory=dict, init=False, repr=False)
+    _failed: dict[ProjectName, tuple[datetime, Failure]] = field(factory=dict, init=False, repr=False)
 
     async def theirs(self, name: ProjectName, via: Sequence[str] = (), *, anew: bool = False) -> Theirs:
         """What is known of the project of theirs; asks if that is not fresh, or with `anew`.
 
-        Raises `UpstreamDown`, `BadListing` where upstream cannot be asked and nothing is known.
+        Raises `UpstreamDown`, `BadListing` where upstream cannot be asked and nothing is known; `Loop`, `Untold`, `StorageDown`
+        as `Envoy`.
         """
-        heard = await self.catalog.theirs(name)
-        now = self.world.now()
-        if not anew and heard.said is not None and now < heard.said.asked + self.ttl:
-            return _known(heard, reachable=True)
+        self.envoy.refuse_loop(via)  # before it waits for a flight that it may be the cause of
+        heard = await self.kept.heard(name)
+        outage = self.envoy.outage
+        if not outage.is_down and not anew and self._is_fresh(heard):
+            return _known(heard, failure=None)
         try:
-            self._respect_pause(name, now)
-            return _known(await self._flights.single(name, lambda: self._ask(name, via)), reachable=True)
+            self._respect_pause(name)
+            return _known(await self._flights.single(name, lambda: self._ask(name, via)), failure=None)
         except (UpstreamDown, BadListing) as error:
             if heard.said is None and not heard.kept:
                 raise
-            _log.warn(
-                "upstream cannot be asked for {name}, what it said {since} is served: {error}",
-                name=name,
-                since="before" if heard.said is None else f"at {heard.said.asked:%Y-%m-%d %H:%M:%S} UTC",
-                error=error,
-            )
-            return _known(heard, reachable=False)
+            return _known(heard, failure=error)
 
     async def known(self, name: ProjectName) -> Theirs:
         """What is known already; nobody is asked (offline, `/local/`)."""
-        heard = await self.catalog.theirs(name)
-        return _known(heard, reachable=False)
+        return _known(await self.kept.heard(name), failure=None, reachable=False)
 
-    def _respect_pause(self, name: ProjectName, now: datetime) -> None:
+    def _is_fresh(self, heard: Heard) -> bool:
+        return heard.said is not None and self.world.now() < heard.said.asked + self.ttl
+
+    def _respect_pause(self, name: ProjectName) -> None:
+        """Raise what upstream failed with a moment ago, in place of asking it again."""
+        outage = self.envoy.outage
+        if outage.error is not None and not outage.may_probe():
+            raise outage.error
         failed = self._failed.get(name)
         if failed is None:
             return
-        if now < failed[0] + PAUSE:
+        if self.world.now() < failed[0] + PAUSE:
             raise failed[1]
         del self._failed[name]
 
     async def _ask(self, name: ProjectName, via: Sequence[str]) -> Heard:
         before = (await self.catalog.theirs(name)).said
         try:
-            said = await self.upstream.project(name, before, via)
+            said = await self.envoy.project(name, before, via)
         except (UpstreamDown, BadListing) as error:
-            now = self.world.now()
-            self._failed = {other: failure for other, failure in self._failed.items() if now < failure[0] + PAUSE}
-            self._failed[name] = (now, error)
+            self._note(name, before, error)
             raise
-        return await self.catalog.edit_theirs(name, lambda heard: evolve(heard, said=dated(said, heard.said)))
+        return await self.catalog.edit_theirs(
+            name, lambda heard: evolve(heard, said=carried_over(dated(said, heard.said), heard.said))
+        )
+
+    def _note(self, name: ProjectName, before: Remembered | None, error: Failure) -> None:
+        now = self.world.now()
+        self._failed = {other: failure for other, failure in self._failed.items() if now < failure[0] + PAUSE}
+        self._failed[name] = (now, error)
+        if before is not None:
+            since = f"{before.asked:%Y-%m-%d %H:%M:%S} UTC"
+            _log.warn(
+                "upstream cannot be asked for {name}, what it said at {since} is served: {error}",
+                name=name,
+                since=since,
+                error=error,
+            )
 
 
-def _known(heard: Heard, *, reachable: bool) -> Theirs:
-    return Theirs(said=heard.said, kept=heard.kept, reachable=reachable, serial=heard.serial)
+def _known(heard: Heard, *, failure: Failure | None, reachable: bool = True) -> Theirs:
+    return Theirs(
+        said=heard.said, kept=heard.kept, reachable=reachable and failure is None, serial=heard.serial, failure=failure
+    )
 
 
 def dated(said: Remembered, before: Remembered | None) -> Remembered:

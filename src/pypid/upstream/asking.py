@@ -145,6 +145,7 @@ _FAULTS: tuple[tuple[type[BaseException], str], ...] = (
     (network.ConnectionDone, "it closed the connection instead of answering."),
     (network.ConnectionAborted, "it closed the connection instead of answering."),
 )
+_CLOSED = (network.ConnectionLost, network.ConnectionDone, network.ConnectionAborted)
 _LATE = (network.TimeoutError, network.TCPTimedOutError)
 
 
@@ -154,13 +155,13 @@ def _understood(error: Exception) -> Exception:
     if any(isinstance(cause, CancelledError) for cause in causes):
         return CancelledError()
     if any(isinstance(cause, SSL.Error) and "certificate verify failed" in str(cause) for cause in causes):
-        return UpstreamDown(UNVERIFIED)
+        return UpstreamDown(UNVERIFIED, unreachable=True)
     for cause in causes:
         if isinstance(cause, _LATE):
-            return UpstreamDown("no connection could be made in time.", timed_out=True)
+            return UpstreamDown("no connection could be made in time.", timed_out=True, unreachable=True)
     for kind, reason in _FAULTS:
         if any(isinstance(cause, kind) for cause in causes):
-            return UpstreamDown(reason)
+            return UpstreamDown(reason, unreachable=kind not in _CLOSED)
     return UpstreamDown(f"its answer is not HTTP that can be understood ({type(causes[-1]).__name__}).")
 
 

@@ -22,6 +22,7 @@ from werkzeug.routing import RequestRedirect
 
 from pypid.core import errors
 from pypid.core.errors import PypidError
+from pypid.core.policy import Untold
 from pypid.web.body import ClientGone
 from pypid.web.heads import Head
 from pypid.web.negotiation import ErrorFormat, choose_error_format
@@ -58,8 +59,10 @@ STATUSES: dict[type[PypidError], int] = {
     errors.BadListing: 502,
     errors.WrongBytes: 502,
     errors.NotThere: 404,
+    Untold: 404,
     errors.Loop: 508,
     errors.NotAvailable: 501,
+    errors.NeedsExtra: 501,
     errors.NotYetKnown: 503,
     errors.Busy: 503,
     errors.StorageDown: 503,
@@ -67,6 +70,7 @@ STATUSES: dict[type[PypidError], int] = {
     ClientGone: 400,  # nobody reads it
     errors.Missing: INTERNAL,
     errors.Exists: INTERNAL,
+    errors.Unresolvable: INTERNAL,
     errors.Unreadable: INTERNAL,
     errors.BadConfig: INTERNAL,
     errors.CannotStart: INTERNAL,
@@ -161,7 +165,9 @@ async def respond_error(request: Request, error: Failure | BaseException, *, ran
     if request.channel is None:
         return
     if request.startedWriting:
-        if not failure.check(CancelledError):  # type: ignore[no-untyped-call]
+        if isinstance(failure.value, PypidError):  # of the other index, mostly: nothing that a traceback tells more of
+            _log.warn("an answer broke off in the middle, and its connection was closed: {error}", error=failure.value)
+        elif not failure.check(CancelledError):  # type: ignore[no-untyped-call]
             _log.failure("an answer broke off in the middle, and its connection was closed", failure=failure)
         abort(request)
         await gone(request)

@@ -58,8 +58,8 @@ class Face:
 
     @property
     def restricted(self) -> bool:
-        """Whether not everyone may read: then answers are for nobody else's cache."""
-        return self.rules.read != EVERYONE
+        """Whether not everyone sees the same: then answers are for nobody else's cache."""
+        return self.rules.read != EVERYONE or self.rules.fetch != EVERYONE
 
     @property
     def lasting(self) -> bool:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
+from hashlib import sha256
+
+from attrs import evolve
+
 from pypid.core.errors import NoSuchFile, NotAcceptable
-from pypid.core.model import File
+from pypid.core.model import File, Span
 from pypid.core.names import project_name, same_version
 from pypid.core.permissions import Action, Identity
 from pypid.core.simple import finished
+from pypid.index.asking import Asked
+from pypid.ports import Body
+from pypid.web.asking import asked_of
 from pypid.web.face import Face, app
 from pypid.web.finished import FinishedPage
 from pypid.web.guard import guarded
 from pypid.web.heads import TEXT, Download
 from pypid.web.negotiation import qualities
+from pypid.web.redirects import redirect
 from pypid.web.request import Request
 from pypid.web.respond import header_of, send_file, send_page, send_text
 
@@ -23,25 +32,66 @@ PROVENANCE_TYPES = ("application/vnd.pypi.integrity.v1+json", "application/json"
 @guarded(app, "/packages/<project>/<filename>", may=Action.READ)
 async def file(face: Face, request: Request, who: Identity, project: str, filename: str) -> None:
     """The bytes of a file; with ``.metadata`` or ``.asc`` behind its name, what lies beside it."""
+    await send_named(face, request, project, filename, asked_of(face, request, who, project))
+
+
+async def send_named(face: Face, request: Request, project: str, filename: str, asked: Asked) -> None:
+    """Answer with the file of this name, or with what lies beside it, if it is visible."""
+    name = project_name(project)
     for suffix in (METADATA, SIGNATURE):
         if filename.endswith(suffix):
-            return await _beside(face, request, await _visible(face, project, filename.removesuffix(suffix)), suffix)
-    found = await _visible(face, project, filename)
+            found = await face.index.file(name, filename.removesuffix(suffix), asked)
+            return await _beside(face, request, found, suffix, asked)
+    found = await face.index.file(name, filename, asked)
+    elsewhere = face.index.elsewhere(found)
+    if elsewhere is not None:
+        return redirect(request, elsewhere, permanent=False, keep_query=False, restricted=face.restricted)
+    if found.size is None:
+        return await _send_unmeasured(face, request, found, asked)
     what = Download.of(found, lasting=face.lasting)
-    return await send_file(request, what, lambda span: face.index.open(found, span), restricted=face.restricted)
+    return await send_file(request, what, lambda span: face.index.open(found, span, asked), restricted=face.restricted)
 
 
-async def _visible(face: Face, project: str, filename: str) -> File:
-    return await face.index.file(project_name(project), filename)
+async def _send_unmeasured(face: Face, request: Request, found: File, asked: Asked) -> None:
+    """A file of which upstream's page does not say how long it is: its bytes do, or nobody does before all of them are here."""
+    opened = [await face.index.open(found, None, asked)]
+    try:
+        size = opened[0].size
+        if size is None:
+            size = await _length(opened.pop())
+
+        async def body_of(span: Span | None) -> Body:
+            if span is None and opened:
+                return opened.pop()
+            return await face.index.open(found, span, asked)
+
+        what = Download.of(evolve(found, size=size), lasting=face.lasting)
+        await send_file(request, what, body_of, restricted=face.restricted)
+    finally:
+        for body in opened:
+            await body.aclose()
 
 
-async def _beside(face: Face, request: Request, found: File, suffix: str) -> None:
+async def _length(body: Body) -> int:
+    """How many bytes there are; they are kept meanwhile."""
+    async with aclosing(body):
+        length = 0
+        async for piece in body:
+            length += len(piece)
+        return length
+
+
+async def _beside(face: Face, request: Request, found: File, suffix: str, asked: Asked) -> None:
+    elsewhere = face.index.elsewhere(found, metadata=True) if suffix == METADATA and found.metadata_offered else None
+    if elsewhere is not None:
+        return redirect(request, elsewhere, permanent=False, keep_query=False, restricted=face.restricted)
     if suffix == METADATA:
-        data, tag = await face.index.metadata(found), found.metadata_sha256
+        data = await face.index.metadata(found, asked)
+        tag = found.metadata_sha256 or sha256(data).hexdigest()
     else:
         data, tag = await face.index.signature(found), f"{found.sha256}.asc"
     what = Download(size=len(data), etag=f'"{tag}"', modified=found.uploaded, content_type=TEXT, lasting=face.lasting)
-    await send_text(request, data, what, restricted=face.restricted)
+    return await send_text(request, data, what, restricted=face.restricted)
 
 
 @guarded(app, "/integrity/<project>/<version>/<filename>/provenance", may=Action.READ)
@@ -51,7 +101,7 @@ async def provenance(face: Face, request: Request, who: Identity, project: str, 
     content_type = max(PROVENANCE_TYPES, key=lambda kind: _wish(wishes, kind))
     if not _wish(wishes, content_type):
         raise NotAcceptable(PROVENANCE_TYPES)
-    found = await _visible(face, project, filename)
+    found = await face.index.file(project_name(project), filename, asked_of(face, request, who, project))
     if not same_version(found.version, version):
         raise NoSuchFile(f"{project} {version}: {filename}")
     page = finished(await face.index.provenance(found), content_type)

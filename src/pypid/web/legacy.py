@@ -9,11 +9,14 @@ from xmlrpc.client import Fault, Unmarshaller, dumps
 
 from trove_classifiers import sorted_classifiers
 
-from pypid.core.errors import BadRequest, NoSuchFile
+from pypid.core.errors import BadRequest, NoSuchFile, UpstreamDown, WrongBytes
 from pypid.core.legacy import render_legacy
+from pypid.core.model import File
 from pypid.core.names import project_name
 from pypid.core.permissions import Action, Identity
 from pypid.core.releases import choose_release, describing_file
+from pypid.index.asking import Asked
+from pypid.web.asking import asked_of
 from pypid.web.body import read_small
 from pypid.web.documents import send, send_plain
 from pypid.web.face import Face, app
@@ -32,7 +35,7 @@ async def project_json(face: Face, request: Request, who: Identity, project: str
     name = project_name(project)
     if project != name:
         return redirect(request, f"/pypi/{name}/json", permanent=True, restricted=face.restricted)
-    return await _describe(face, request, project, None)
+    return await _describe(face, request, who, project, None)
 
 
 @guarded(app, "/pypi/<project>/<version>/json", may=Action.READ)
@@ -41,22 +44,33 @@ async def release_json(face: Face, request: Request, who: Identity, project: str
     name = project_name(project)
     if project != name:
         return redirect(request, f"/pypi/{name}/{version}/json", permanent=True, restricted=face.restricted)
-    return await _describe(face, request, project, version)
+    return await _describe(face, request, who, project, version)
 
 
-async def _describe(face: Face, request: Request, project: str, version: str | None) -> None:
+async def _describe(face: Face, request: Request, who: Identity, project: str, version: str | None) -> None:
     base_url = face.base_url(request)
     if base_url is None:
         raise BadRequest(NO_HOST)
-    found = await face.index.project(project_name(project))
+    asked = asked_of(face, request, who, project)
+    found = await face.index.project(project_name(project), asked)
     release = choose_release(found, version)
     described = None if release is None else describing_file(found, release)
-    metadata = None if described is None else await face.index.metadata(described)
+    metadata = None if described is None else await _metadata(face, described, asked)
     # off the reactor thread: metadata may have a manual in it
     page = await face.world.blocking(partial(render_legacy, found, version, metadata, base_url=base_url))
     if page is None:
         raise NoSuchFile(f"{project} {version}" if version else project)
     await send_page(request, FinishedPage(page, face.world.blocking), serial=found.serial, restricted=face.restricted)
+
+
+async def _metadata(face: Face, file: File, asked: Asked) -> bytes | None:
+    """What describes the release, or None where that cannot be had."""
+    try:
+        return await face.index.metadata(file, asked)
+    except (NoSuchFile, UpstreamDown, WrongBytes):
+        if file.source is None:
+            raise
+        return None
 
 
 @guarded(app, "/pypi/", may=Action.READ)

@@ -14,6 +14,7 @@ from pypid.core.permissions import Action, Identity
 from pypid.core.simple import utc_text
 from pypid.index.adopting import Adopted
 from pypid.index.reconciling import Reconciled
+from pypid.web.asking import asked_of
 from pypid.web.documents import read_json, send_json
 from pypid.web.face import Face, app, user_of
 from pypid.web.guard import guarded
@@ -60,7 +61,7 @@ async def projects(face: Face, request: Request, who: Identity) -> None:
 @guarded(app, PROJECT, may=Action.READ)
 async def project(face: Face, request: Request, who: Identity, project: str) -> None:
     """A project with its files."""
-    send_json(request, _document(await face.index.project(project_name(project))))
+    send_json(request, _document(await face.index.project(project_name(project), asked_of(face, request, who, project))))
 
 
 # --- yank and status ----------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from attrs import frozen
 
@@ -13,6 +13,7 @@ from pypid.core.negotiation import Format
 from pypid.core.simple import render_names, render_project
 from pypid.flow import World
 from pypid.index import Index
+from pypid.index.asking import Asked
 from pypid.web.finished import FinishedPage
 
 LIMIT = 64 << 20
@@ -21,8 +22,8 @@ LIMIT = 64 << 20
 
 @frozen
 class _Kept:
-    serial: int
-    """Of the project, or of the catalog: another serial, another page."""
+    edition: Hashable
+    """Of the project's view, or the catalog's serial: another one, another page."""
     finished: FinishedPage
 
 
@@ -37,16 +38,17 @@ class Pages:
         self._kept: OrderedDict[tuple[object, ...], _Kept] = OrderedDict()
 
     async def project(
-        self, name: ProjectName, format: Format, *, files_url: str, provenance_url: str | None
+        self, name: ProjectName, format: Format, asked: Asked, *, files_url: str, provenance_url: str | None
     ) -> tuple[FinishedPage, int]:
-        """The project's page and its serial. Raises as `Index.project`."""
-        project = await self._index.project(name)
+        """The project's page and its serial. Raises as `Index.view`."""
+        view = await self._index.view(name, asked)
+        project = view.project
         if not any(file.attested for file in project.files):
             provenance_url = None  # the page is then the same for every host
         key = (name, format, files_url, provenance_url)
         finished = self._finished(
             key,
-            project.serial,
+            view.edition,
             lambda: render_project(project, format, files_url=files_url, provenance_url=provenance_url),
         )
         return finished, project.serial
@@ -57,15 +59,15 @@ class Pages:
         names = await self._index.names()
         return self._finished((format,), serial, lambda: render_names(names, format, serial=serial)), serial
 
-    def _finished(self, key: tuple[object, ...], serial: int, make: Callable[[], Page]) -> FinishedPage:
+    def _finished(self, key: tuple[object, ...], edition: Hashable, make: Callable[[], Page]) -> FinishedPage:
         kept = self._kept.get(key)
-        if kept is not None and kept.serial == serial:
+        if kept is not None and kept.edition == edition:
             self._kept.move_to_end(key)
             return kept.finished
         if kept is not None:
             self._forget(key)
         finished = FinishedPage(make(), self._world.blocking)
-        self._kept[key] = _Kept(serial, finished)
+        self._kept[key] = _Kept(edition, finished)
         self._size += len(finished.page.body)
         while self._size > self._limit and len(self._kept) > 1:
             self._forget(next(iter(self._kept)))

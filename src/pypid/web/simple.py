@@ -6,6 +6,7 @@ from pypid.core.errors import NotAcceptable
 from pypid.core.names import project_name
 from pypid.core.negotiation import Format, negotiate
 from pypid.core.permissions import Action, Identity
+from pypid.web.asking import asked_of
 from pypid.web.face import Face, app
 from pypid.web.guard import guarded
 from pypid.web.redirects import redirect
@@ -28,20 +29,20 @@ async def project_page(face: Face, request: Request, who: Identity, project: str
     name = project_name(project)
     if project != name or not request.path.endswith(b"/"):
         return redirect(request, f"/simple/{name}/", permanent=True, restricted=face.restricted)
-    return await _send_project(face, request, project, format_of(request), "../../packages/")
+    return await _send_project(face, request, who, project, format_of(request), "../../packages/")
 
 
 @guarded(app, "/+simple/<project>/", may=Action.READ)
 async def plus_simple(face: Face, request: Request, who: Identity, project: str) -> None:
     """What hatch asks before it publishes, below the upload URL (C115): always HTML, it reads it with a regular expression."""
-    return await _send_project(face, request, project, Format.TEXT_HTML, "../../packages/")
+    return await _send_project(face, request, who, project, Format.TEXT_HTML, "../../packages/")
 
 
 @guarded(app, "/simple/+simple/<project>/", may=Action.READ)
 @guarded(app, "/legacy/+simple/<project>/", may=Action.READ)
 async def plus_simple_below(face: Face, request: Request, who: Identity, project: str) -> None:
     """The same below the other upload URLs."""
-    return await _send_project(face, request, project, Format.TEXT_HTML, "../../../packages/")
+    return await _send_project(face, request, who, project, Format.TEXT_HTML, "../../../packages/")
 
 
 @guarded(app, "/legacy/<project>/", may=Action.READ)
@@ -63,10 +64,14 @@ async def options(
     preflight(request, restricted=face.restricted)
 
 
-async def _send_project(face: Face, request: Request, project: str, format: Format, files_url: str) -> None:
+async def _send_project(face: Face, request: Request, who: Identity, project: str, format: Format, files_url: str) -> None:
     base = face.base_url(request)
     finished, serial = await face.pages.project(
-        project_name(project), format, files_url=files_url, provenance_url=None if base is None else f"{base}/integrity/"
+        project_name(project),
+        format,
+        asked_of(face, request, who, project),
+        files_url=files_url,
+        provenance_url=None if base is None else f"{base}/integrity/",
     )
     await send_page(request, finished, serial=serial, restricted=face.restricted)
 

@@ -1,0 +1,107 @@
+"""What is to be collected, and what became of it. Pure values."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from attrs import field, frozen
+
+from pypid.core.locks import Lock, Pin
+from pypid.core.names import ProjectName
+from pypid.core.requirements import Requirements
+from pypid.core.targets import Target
+
+
+@frozen
+class Wishes:
+    """What somebody wants to have here: requirements, which have to be resolved, and locks, which are; for each target."""
+
+    requirements: Requirements
+    locks: tuple[Lock, ...]
+    targets: tuple[Target, ...]
+
+
+class Outcome(Enum):
+    """What became of a file."""
+
+    KEPT = "kept"
+    """It was fetched, and is stored now."""
+    HAD = "had"
+    """It was stored before, or is ours."""
+    REFUSED = "refused"
+    """A rule of this index, or a hash that somebody gave, is against it."""
+    FAILED = "failed"
+    """It could not be fetched."""
+
+
+@frozen(kw_only=True)
+class FileReport:
+    """One file. `needs_build`: an installer has to build it (it is an sdist). `reason`: why it is not here, else empty."""
+
+    project: ProjectName
+    version: str
+    filename: str
+    targets: tuple[Target, ...]
+    outcome: Outcome
+    needs_build: bool = False
+    reason: str = ""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it can be installed from here now."""
+        return self.outcome in (Outcome.KEPT, Outcome.HAD)
+
+
+@frozen
+class Problem:
+    """Why a line was not collected, or not wholly. `target` is None where it is so for all of them."""
+
+    line: str
+    reason: str
+    target: Target | None = None
+
+
+@frozen
+class Collected:
+    """The whole outcome."""
+
+    files: tuple[FileReport, ...]
+    failed: tuple[Problem, ...]
+    requirements: Requirements
+    resolved: tuple[Resolved, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that was asked for is here."""
+        return not self.failed and not self.requirements.unparseable and all(file.is_here for file in self.files)
+
+
+# --- how far it is --------------------------------------------------------------------------------------------
+
+
+@frozen
+class Resolving:
+    """It is worked out what a target needs. `seconds`: for how long already; said again and again."""
+
+    target: Target
+    seconds: float
+
+
+@frozen
+class Resolved:
+    """What a target needs."""
+
+    target: Target
+    pins: tuple[Pin, ...] = field(repr=False)
+
+
+@frozen
+class FileDone:
+    """One of the files is settled: the `done`-th of `of`."""
+
+    report: FileReport
+    done: int
+    of: int
+
+
+Event = Resolving | Resolved | FileDone

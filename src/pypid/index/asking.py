@@ -1,0 +1,30 @@
+"""On whose behalf something is looked up: what the middle has to know of a request."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from pypid.core.errors import PypidError
+
+
+@frozen
+class Asked:
+    """What a request may cause.
+
+    `via` are the pypids that it has come through (``Via``). `refusal` is what to raise where other indexes would have to be
+    asked for an answer, and this person may not make us ask (`[access] cache_update`): stored files are served all the
+    same. `local`: only what is stored is wanted, and nobody is asked (``/local/``).
+    """
+
+    via: tuple[str, ...] = ()
+    refusal: PypidError | None = None
+    local: bool = False
+
+    @property
+    def may_reach_out(self) -> bool:
+        """Whether other indexes may be asked on behalf of this request."""
+        return self.refusal is None and not self.local
+
+
+DIRECTLY = Asked()
+"""By a client itself, or by ourselves, with nothing in the way."""
