@@ -182,7 +182,10 @@ async def respond_error(request: Request, error: Failure | BaseException, *, ran
         refusal = Refusal(500, f"Something went wrong here. An administrator finds error number {number} in the log.")
     elif refusal.status in (503, 507):
         _log.warn(
-            "{method} was answered with {status}: {text}", method=request.method, status=refusal.status, text=refusal.text
+            "{method} was answered with {status}: {text}",
+            method=request.method.decode("latin-1"),
+            status=refusal.status,
+            text=refusal.text,
         )
     send_refusal(request, refusal)
 
