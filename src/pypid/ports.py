@@ -12,6 +12,7 @@ from typing import Protocol
 from pypid.core.model import Blob, Heard, Link, Presence, Project, Remembered, Span, Summary
 from pypid.core.names import ProjectName
 from pypid.core.permissions import Credential, Identity
+from pypid.core.targets import Target
 
 
 class Body(Protocol):
@@ -150,4 +151,17 @@ class Upstream(Protocol):
 
         `via` names the pypids that the request has come through (``Via``). Raises `NotThere` for 404 and 410. A body that ends
         early raises `UpstreamDown`.
+        """
+
+
+class Resolver(Protocol):
+    """Works out which releases requirements need, their dependencies included. For one person, until it is closed."""
+
+    async def resolve(
+        self, requirements: Sequence[str], target: Target, *, prereleases: bool
+    ) -> Sequence[tuple[ProjectName, str]]:
+        """The project and version of each release that is needed there. `requirements` are in their normal form (PEP 508).
+
+        Reads metadata only: nothing is downloaded whole, nothing is built. Raises `Unresolvable`, and `Busy` where it took
+        too long.
         """

@@ -36,7 +36,7 @@ class Pin:
 
     project: ProjectName
     version: str
-    hashes: Mapping[str, str | None] = field(factory=dict)
+    hashes: Mapping[str, str | None] = field(factory=dict, hash=False)
 
 
 @frozen

@@ -6,13 +6,14 @@ comes out of the same view as any download, so that every rule holds.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import define, evolve, field
-from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
+from twisted.internet.defer import Deferred, DeferredSemaphore, FirstError, gatherResults
 
+from pypid.core.choosing import allowed, applies, digest, named, proven, release
 from pypid.core.collection import (
     Collected,
     Event,
@@ -24,19 +25,21 @@ from pypid.core.collection import (
     Resolving,
     Wishes,
 )
-from pypid.core.errors import NoSuchProject, PypidError
+from pypid.core.errors import PypidError
 from pypid.core.locks import Pin
 from pypid.core.model import File, Project
-from pypid.core.names import ProjectName, same_version, version_of
-from pypid.core.policy import Policy, Theirs, hidden, listed, silence
+from pypid.core.names import ProjectName, same_version
 from pypid.core.requirements import Wanted
 from pypid.core.targets import Target, best, needs_build
 from pypid.flow import start
 from pypid.index.asking import Asked
 from pypid.index.index import Index
 from pypid.index.progress import Repeated
+from pypid.index.reasons import Reasons
 from pypid.index.resolving import Lines
 from pypid.ports import Resolver
+
+T = TypeVar("T")
 
 AT_ONCE = 4
 """Projects looked up, and files fetched, at the same time."""
@@ -59,16 +62,20 @@ class Collector:
     """None where there is nothing to resolve."""
     asked: Callable[[ProjectName], Asked]
     tell: Callable[[Event], None]
+    _reasons: Reasons = field(init=False)
     _problems: list[Problem] = field(factory=list, init=False)
     _resolved: list[Resolved] = field(factory=list, init=False)
     _files: dict[tuple[ProjectName, str], tuple[File, FileReport]] = field(factory=dict, init=False)
     """What is to be kept; what is refused already has its outcome."""
     _projects: dict[ProjectName, Project | PypidError] = field(factory=dict, init=False)
 
+    def __attrs_post_init__(self) -> None:
+        self._reasons = Reasons(self.index)
+
     async def collect(self, wishes: Wishes) -> Collected:
         """Do all of it. What cannot be had is told in the result; raises `Busy`, `StorageDown`, and no other refusal."""
         lines = wishes.requirements.wanted
-        await self._look({line.project for line in lines})
+        await self._look({line.project for line in lines if any(applies(line, target) for target in wishes.targets)})
         for target in wishes.targets:
             await self._for_target(wishes, target)
         reports = await self._keep_all()
@@ -82,15 +89,15 @@ class Collector:
     # --- which releases -----------------------------------------------------------------------------------------
 
     async def _for_target(self, wishes: Wishes, target: Target) -> None:
-        lines = [line for line in wishes.requirements.wanted if _applies(line, target)]
-        pins = await self._pins_of_lines(lines, target, prereleases=wishes.requirements.prereleases)
+        lines = [line for line in wishes.requirements.wanted if applies(line, target)]
+        pins = list(await self._pins_of_lines(lines, target, prereleases=wishes.requirements.prereleases))
         by_project: dict[ProjectName, list[Wanted]] = {}
         for line in lines:
             by_project.setdefault(line.project, []).append(line)
         for lock in wishes.locks:
             pins += lock.pins_for(target)
-        pins = tuple(dict.fromkeys(pins))
-        self._resolved.append(Resolved(target, pins))
+        pins = list(dict.fromkeys(pins))
+        self._resolved.append(Resolved(target, tuple(pins)))
         self.tell(self._resolved[-1])
         await self._look({pin.project for pin in pins})
         for pin in pins:
@@ -102,7 +109,7 @@ class Collector:
         for line in wanted:
             found = self._projects[line.project]
             if isinstance(found, PypidError):
-                self._problems.append(Problem(line.line, await self._why_not(line.project, found)))
+                self._problems.append(Problem(line.line, await self._reasons.of_nothing(line.project, found)))
             else:
                 there.append(line)
         if not there or self.resolver is None:
@@ -123,14 +130,16 @@ class Collector:
         """A line that cannot be resolved. Is it the project itself that has to be built, its sdist is kept all the same."""
         project = self._projects[line.project]
         assert isinstance(project, Project)  # else it had not been resolved
-        newest = _newest(project, line)
-        file = best(_release(project, newest), target) if newest is not None else None
-        if file is not None and needs_build(file) and _proven(file, (line,)):
-            self._want(file, target)
-            problem = evolve(problem, reason=NEEDS_BUILD.format(filename=file.filename))
-        elif newest is None:
-            rule = await self._hidden_release(line.project, line.requirement.specifier.contains)
-            problem = problem if rule is None else evolve(problem, reason=rule[1])
+        releases = [release(project.files, version) for version in allowed(project, line)]
+        choices = [best([file for file in files if proven(file, (line,))], target) for files in releases]
+        if choices and all(choice is None or needs_build(choice) for choice in choices):
+            sdist = choices[0]
+            if sdist is not None:
+                self._want(sdist, target)
+                problem = evolve(problem, reason=NEEDS_BUILD.format(filename=sdist.filename))
+        elif not releases:
+            hiding = await self._reasons.of_hiding(line.project, line.requirement.specifier.contains)
+            problem = problem if hiding is None else evolve(problem, reason=hiding.rule)
         self._problems.append(problem)
 
     # --- which files --------------------------------------------------------------------------------------------
@@ -140,15 +149,15 @@ class Collector:
         text = f"{pin.project}=={pin.version}"
         project = self._projects[pin.project]
         if isinstance(project, PypidError):
-            self._problems.append(Problem(text, await self._why_not(pin.project, project), target))
+            self._problems.append(Problem(text, await self._reasons.of_nothing(pin.project, project), target))
             return
-        files = _release(project, pin.version)
-        file = best([file for file in files if _named(file, pin) and _proven(file, lines)], target)
+        files = release(project.files, pin.version)
+        file = best([file for file in files if named(file, pin) and proven(file, lines)], target)
         if file is None:
             await self._no_file(pin, target, files, lines)
             return
         expected = pin.hashes.get(file.filename)
-        found = None if expected is None else _hash(file, expected.partition("=")[0])
+        found = None if expected is None else digest(file, expected.partition("=")[0])
         if found is not None and found != expected:
             reason = f"the lock says {expected}, and this index has {found}"
             self._refuse(file, target, reason)
@@ -158,17 +167,16 @@ class Collector:
 
     async def _no_file(self, pin: Pin, target: Target, files: Sequence[File], lines: Sequence[Wanted]) -> None:
         text = f"{pin.project}=={pin.version}"
-        if lines and files and not any(_proven(file, lines) for file in files):
+        if lines and files and not any(proven(file, lines) for file in files):
             for line in lines:
                 self._problems.append(Problem(line.line, f"no file of {pin.version} here has one of its hashes", target))
             return
-        rule = await self._hidden_release(pin.project, lambda version: same_version(version, pin.version))
-        if rule is not None:
-            named = [file for file in rule[0] if _named(file, pin)]
-            file = best(named, target)
+        hiding = await self._reasons.of_hiding(pin.project, lambda version: same_version(version, pin.version))
+        if hiding is not None:
+            file = best([file for file in hiding.files if named(file, pin)], target)
             if file is not None:
-                self._refuse(file, target, rule[1])
-            self._problems.append(Problem(text, rule[1], target))
+                self._refuse(file, target, hiding.rule)
+            self._problems.append(Problem(text, hiding.rule, target))
         else:
             reason = "this index has no file of it that fits" if files else "this index does not have this release"
             self._problems.append(Problem(text, reason, target))
@@ -209,45 +217,20 @@ class Collector:
             except PypidError as error:
                 self._projects[name] = error
 
-        await _several([lambda name=name: look(name) for name in sorted(names) if name not in self._projects])
-
-    async def _why_not(self, name: ProjectName, error: PypidError) -> str:
-        """Why there is nothing of the project here: where a rule keeps it away, the rule."""
-        if not isinstance(error, NoSuchProject):
-            return str(error)
-        why = silence(self.index.policy, name, await self.index.parts.ours(name))
-        return str(error) if why is None else f"{error} And {why.value}."
-
-    async def _hidden_release(self, name: ProjectName, fits: Callable[[str], bool]) -> tuple[list[File], str] | None:
-        """Files of theirs of a release that `fits` and that a rule hides, with that rule; None where no rule is the cause."""
-        index = self.index
-        ours = await index.parts.ours(name)
-        if silence(index.policy, name, ours) is not None:
-            return None
-        theirs = evolve(await index.correspondent.known(name), reachable=True)
-        taken = frozenset(file.filename for file in ours.files) if isinstance(ours, Project) else frozenset()
-        found = [
-            (file, rule)
-            for file in listed(theirs)
-            if (rule := self._rule(index.policy, file, theirs, taken)) and fits(file.version)
-        ]
-        return ([file for file, _ in found], found[-1][1]) if found else None
-
-    def _rule(self, policy: Policy, file: File, theirs: Theirs, taken: frozenset[str]) -> str | None:
-        why = hidden(policy, file, theirs, taken, self.index.world.now())
-        return None if why is None else f"{file.filename}: {why.value}"
+        await _several(look, [name for name in sorted(names) if name not in self._projects])
 
     # --- the bytes ----------------------------------------------------------------------------------------------
 
     async def _keep_all(self) -> list[FileReport]:
         reports: list[FileReport] = []
 
-        async def keep(file: File, report: FileReport) -> None:
+        async def keep(wanted: tuple[File, FileReport]) -> None:
+            file, report = wanted
             settled = report if report.outcome is Outcome.REFUSED else await self._keep(file, report)
             reports.append(settled)
             self.tell(FileDone(settled, len(reports), len(self._files)))
 
-        await _several([lambda file=file, report=report: keep(file, report) for file, report in self._files.values()])
+        await _several(keep, list(self._files.values()))
         return reports
 
     async def _keep(self, file: File, report: FileReport) -> FileReport:
@@ -274,49 +257,18 @@ class Collector:
         return evolve(report, outcome=Outcome.KEPT)
 
 
-def _applies(line: Wanted, target: Target) -> bool:
-    marker = line.requirement.marker
-    return marker is None or marker.evaluate({**target.environment, "extra": ""})
-
-
-def _release(project: Project, version: str) -> list[File]:
-    return [file for file in project.files if same_version(file.version, version)]
-
-
-def _newest(project: Project, line: Wanted) -> str | None:
-    """The newest release that the line allows."""
-    versions = []
-    for text in project.versions:
-        try:
-            versions.append(version_of(text))
-        except ValueError:
-            continue
-    return next((str(version) for version in reversed(list(line.requirement.specifier.filter(versions)))), None)
-
-
-def _named(file: File, pin: Pin) -> bool:
-    return not pin.hashes or file.filename in pin.hashes
-
-
-def _proven(file: File, lines: Sequence[Wanted]) -> bool:
-    """Whether the file has one of the hashes that the lines give, if they give any that can be compared."""
-    return all(not line.hashes or any(_hash(file, name) == f"{name}={value}" for name, value in line.hashes) for line in lines)
-
-
-def _hash(file: File, algorithm: str) -> str | None:
-    """``algorithm=hex`` of the file, if it is known."""
-    known = {"sha256": file.sha256, "md5": file.md5}
-    if known.get(algorithm) is not None:
-        return f"{algorithm}={known[algorithm]}"
-    return file.digest if file.digest is not None and file.digest.startswith(f"{algorithm}=") else None
-
-
-async def _several(jobs: Sequence[Callable[[], Awaitable[Any]]]) -> None:
-    """Do all the jobs, `AT_ONCE` at a time; if this is cancelled, so are they."""
+async def _several(job: Callable[[T], Coroutine[Any, Any, None]], things: Iterable[T]) -> None:
+    """Do the job for each of them, `AT_ONCE` at a time; if this is cancelled, so are they."""
     turns = DeferredSemaphore(AT_ONCE)
-    waiting: list[Deferred[Any]] = [turns.run(lambda job=job: start(job())) for job in jobs]  # type: ignore[misc]
+    waiting = [turns.run(_started, job, thing) for thing in things]
     try:
         await gatherResults(waiting, consumeErrors=True)
+    except FirstError as error:
+        error.subFailure.raiseException()
     finally:
         for each in waiting:
             each.cancel()
+
+
+def _started(job: Callable[[T], Coroutine[Any, Any, None]], thing: T) -> Deferred[None]:
+    return start(job(thing))
