@@ -52,6 +52,10 @@ MATRIX = {
     ("/pypi/<project>/json", "OPTIONS"): READ,
     ("/pypi/<project>/<version>/json", GET): READ,
     ("/pypi/<project>/<version>/json", "OPTIONS"): READ,
+    # pypicache's
+    ("/uploadpackage/", "POST"): WRITE,
+    ("/packages/<python>/<letter>/<project>/<filename>", GET): READ,
+    ("/packages/<python>/<letter>/<project>/<filename>", "PUT"): WRITE,
     # management
     ("/api/projects", GET): READ,
     (PROJECT, GET): READ,
@@ -71,7 +75,7 @@ MATRIX = {
 }
 """Every route and the right that it asks for, written by hand: a new route fails here until somebody has thought about it."""
 
-VALUES = {"project": "spam", "filename": wheel_filename(), "version": "1.0"}
+VALUES = {"project": "spam", "filename": wheel_filename(), "version": "1.0", "python": "py3", "letter": "s"}
 
 
 def each_request() -> Iterator[tuple[str, str, object]]:
