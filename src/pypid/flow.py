@@ -9,7 +9,7 @@ from datetime import datetime
 from hashlib import blake2b, md5, sha256
 from typing import Any, BinaryIO, Generic, Protocol, TypeVar
 
-from attrs import define, field, frozen
+from attrs import Factory, define, field, frozen
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredLock, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -43,6 +43,20 @@ class Blocking(Protocol):
 
 
 @frozen
+class InTurn:
+    """A `Blocking` for what does not wait for anything but only computes: one call after the other.
+
+    Such calls take Python's lock from the reactor, for 5 ms at a time: as long as there is one of them, it gets it back then.
+    """
+
+    blocking: Blocking
+    _turn: DeferredLock = field(factory=DeferredLock, init=False, repr=False)
+
+    def __call__(self, call: Callable[..., T], *args: Any) -> Deferred[T]:
+        return self._turn.run(self.blocking, call, *args)
+
+
+@frozen
 class World:
     """What factories receive of the outside: nothing else in pypid knows a clock, threads or chance."""
 
@@ -52,6 +66,8 @@ class World:
     blocking: Blocking
     random: Callable[[int], bytes]
     """That many unpredictable bytes."""
+    thinking: Blocking = field(default=Factory(lambda world: InTurn(world.blocking), takes_self=True), repr=False)
+    """As `blocking`, for what only computes and takes longer than some milliseconds: see `InTurn`."""
 
 
 def at_once(call: Callable[..., T], *args: Any) -> Deferred[T]:

@@ -1,13 +1,29 @@
 """The catalog in memory."""
 
+# trial's assertions are not annotated
+# mypy: allow-untyped-calls
+
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import TypeVar
+
+from attrs import evolve
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog.memory import DECODED, MemoryCatalog, MemorySettings, open
+from pypid.catalog import table
+from pypid.catalog.memory import MemoryCatalog, MemorySettings, open
+from pypid.catalog.snapshot import Snapshot
+from pypid.catalog.table import DECODED
+from pypid.core.model import Heard, Project
 from pypid.core.names import project_name
+from pypid.flow import start
 from pypid.testing import CatalogContract, world
-from pypid.testing.catalog import a_project
+from pypid.testing.catalog import SPAM, a_file, a_project, said
+from pypid.testing.worlds import Awaiting, Turns
+
+T = TypeVar("T")
 
 
 class MemoryContractTests(CatalogContract, SynchronousTestCase):
@@ -27,3 +43,142 @@ class MemoryTests(CatalogContract, SynchronousTestCase):
         """More projects than stay decoded are all held."""
         projects = [self.put(a_project(project_name(f"p{number}"), "1")) for number in range(DECODED + 50)]
         self.assertEqual([self.have(self.catalog.ours(project.name)) for project in projects], projects)
+
+
+class LongLinesTests(CatalogContract, SynchronousTestCase):
+    """The contract holds where each line is long, and nothing stays decoded."""
+
+    def setUp(self) -> None:
+        for name in ("FEW", "SHORT", "DECODED"):
+            self.patch(table, name, 0)
+        super().setUp()
+
+    async def make(self) -> MemoryCatalog:
+        return await open(MemorySettings(), world())
+
+
+class OffThreadTests(Awaiting, SynchronousTestCase):
+    """Long lines are written and read elsewhere, while others have their turns."""
+
+    def setUp(self) -> None:
+        for name in ("FEW", "SHORT"):
+            self.patch(table, name, 0)
+        self.turns = Turns()
+        self.catalog = MemoryCatalog(thinking=self.turns)
+        self.heard = Heard(name=SPAM, said=said(SPAM, "1", "2"), serial=1)
+
+    def hear(self, heard: Heard) -> Deferred[Heard]:
+        """Begin an edit that makes it this."""
+        return start(self.catalog.edit_theirs(SPAM, lambda _: heard))
+
+    def drop(self) -> None:
+        """Let nothing stay decoded."""
+        self.catalog._theirs._recent.forget(SPAM)
+        self.catalog._ours._recent.forget(SPAM)
+
+    def test_is_seen_at_once(self) -> None:
+        """What an edit made is seen before its line is written; the edit ends when it is."""
+        edit = self.hear(self.heard)
+        self.assertNoResult(edit)
+        self.drop()
+        self.assertEqual(self.have(self.catalog.theirs(SPAM)), self.heard)
+        self.turns.all()
+        self.assertEqual(self.successResultOf(edit), self.heard)
+        self.drop()
+        read = start(self.catalog.theirs(SPAM))
+        self.assertNoResult(read)
+        self.turns.all()
+        self.assertEqual(self.successResultOf(read), self.heard)
+
+    def test_ours_too(self) -> None:
+        """The same for ours, with the mark; and an edit of a long line waits until it is read."""
+        project = a_project(SPAM, "1")
+        edit = start(self.catalog.edit(SPAM, lambda _: project, mark="m"))
+        self.drop()
+        self.assertEqual(self.have(self.catalog.ours(SPAM)), evolve(project, serial=1))
+        self.assertEqual(self.have(self.catalog.mark(SPAM)), "m")
+        self.turns.all()
+        self.assertEqual(self.successResultOf(edit), evolve(project, serial=1))
+        self.assertEqual(self.have(self.catalog.mark(SPAM)), "m")
+        self.drop()
+        seen: list[Project | None] = []
+
+        def change(held: Project | None) -> Project | None:
+            seen.append(held)
+            return held
+
+        start(self.catalog.edit(SPAM, change))
+        self.assertEqual(seen, [])
+        self.turns.all()
+        self.assertEqual(seen, [evolve(project, serial=1)])
+
+    def test_changed_while_it_is_written(self) -> None:
+        """The line of an older value, written late, does not replace that of a newer one."""
+        first = self.hear(self.heard)
+        newer = evolve(self.heard, kept=(a_file(SPAM, "1"),))
+        second = self.hear(newer)
+        self.turns.all()
+        self.successResultOf(first)
+        newer = self.successResultOf(second)
+        self.drop()
+        read = start(self.catalog.theirs(SPAM))
+        self.turns.all()
+        self.assertEqual(self.successResultOf(read), newer)
+
+    def test_changed_while_it_is_read(self) -> None:
+        """Whoever began to read before a change is given what there is after it; edits take turns."""
+        self.hear(self.heard)
+        self.turns.all()
+        self.drop()
+        reads = [start(self.catalog.theirs(SPAM)) for _ in range(3)]
+        edits = [
+            start(self.catalog.edit_theirs(SPAM, lambda heard, file=file: evolve(heard, kept=(*heard.kept, file))))  # type: ignore[misc]
+            for file in (a_file(SPAM, "1"), a_file(SPAM, "2"))
+        ]
+        self.assertEqual(len(self.turns), 1)
+        self.turns.all()
+        kept = [len(self.successResultOf(edit).kept) for edit in edits]
+        self.assertEqual(kept, [1, 2])
+        for read in reads:
+            self.assertEqual(self.successResultOf(read).said, self.heard.said)
+
+    def test_taken_out_while_it_is_written(self) -> None:
+        """What was taken out meanwhile does not come back."""
+        self.hear(self.heard)
+        self.hear(Heard(name=SPAM))
+        self.turns.all()
+        self.assertEqual(self.have(self.catalog.theirs(SPAM)), Heard(name=SPAM))
+
+    def test_cancelled(self) -> None:
+        """An edit that is cancelled while its line is written was made, and the line is written."""
+        edit = self.hear(self.heard)
+        edit.addErrback(lambda _: None)
+        edit.cancel()
+        self.turns.all()
+        self.drop()
+        read = start(self.catalog.theirs(SPAM))
+        self.turns.all()
+        self.assertEqual(self.successResultOf(read), self.heard)
+
+    def test_revalidated(self) -> None:
+        """What changes often is written at once, whatever the number of files."""
+        self.hear(self.heard)
+        self.turns.all()
+        assert self.heard.said is not None
+        later = evolve(self.heard, said=evolve(self.heard.said, asked=self.heard.said.asked + timedelta(hours=1), etag='"2"'))
+        self.assertEqual(self.successResultOf(self.hear(later)), later)
+        self.assertEqual(self.have(self.catalog.serial()), 1)
+        kept = self.successResultOf(self.hear(evolve(later, kept=(a_file(SPAM, "1"),))))
+        self.drop()
+        read = start(self.catalog.theirs(SPAM))
+        self.turns.all()
+        self.assertEqual(self.successResultOf(read), kept)
+
+    def test_snapshot_meanwhile(self) -> None:
+        """A snapshot holds what was edited, although no line of it has been written."""
+        self.hear(self.heard)
+        folder = self.mktemp()
+        self.assertTrue(self.have(Snapshot(self.catalog.heard, folder, "here", world()).write()))
+        other = MemoryCatalog()
+        self.have(Snapshot(other.heard, folder, "here", world()).load())
+        self.assertEqual(self.have(other.theirs(SPAM)), self.heard)

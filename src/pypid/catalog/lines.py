@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 from zlib import crc32
 
 from attrs import field, frozen
@@ -24,12 +24,28 @@ def shard_of(name: str) -> int:
     return crc32(name.encode()) % SHARDS
 
 
+@frozen(eq=False)
+class Later:
+    """A line that nobody has written yet, as that takes long: any thread may, since `value` does not change."""
+
+    value: Any = field(repr=False)
+    dump: Callable[[Any], bytes] = field(repr=False)
+    mark: str | None = None
+
+    def line(self) -> bytes:
+        """The line; the same, whoever asks."""
+        return self.dump(self.value)
+
+
+Line = bytes | Later
+
+
 @frozen
 class Loaded:
     """All lines, as a snapshot brings them. `Lines.fill` takes the containers over."""
 
     serial: int
-    shards: tuple[dict[ProjectName, bytes], ...] = field(repr=False)
+    shards: tuple[dict[ProjectName, Line], ...] = field(repr=False)
     heads: dict[ProjectName, Summary] = field(repr=False)
     names: list[ProjectName] = field(repr=False)
     """Sorted."""
@@ -48,7 +64,7 @@ class Moment:
 
     serial: int
     versions: tuple[int, ...]
-    lines: Mapping[int, tuple[bytes, ...]] = field(repr=False)
+    lines: Mapping[int, tuple[Line, ...]] = field(repr=False)
 
 
 class Shelved(Protocol):
@@ -67,17 +83,17 @@ class Lines:
     """A line for each project, and its head in the order of the names."""
 
     def __init__(self) -> None:
-        self._shards: tuple[dict[ProjectName, bytes], ...] = tuple({} for _ in range(SHARDS))
+        self._shards: tuple[dict[ProjectName, Line], ...] = tuple({} for _ in range(SHARDS))
         self._versions = [0] * SHARDS
         self._heads: dict[ProjectName, Summary] = {}
         self._names: list[ProjectName] = []
         self._summaries: tuple[Summary, ...] | None = None
 
-    def get(self, name: ProjectName) -> bytes | None:
+    def get(self, name: ProjectName) -> Line | None:
         """The project's line, or None."""
         return self._shards[shard_of(name)].get(name)
 
-    def put(self, head: Summary, line: bytes) -> None:
+    def put(self, head: Summary, line: Line) -> None:
         """Hold the line in place of an older one."""
         if self._heads.get(head.name) != head:
             if head.name not in self._heads:
@@ -87,6 +103,12 @@ class Lines:
         number = shard_of(head.name)
         self._shards[number][head.name] = line
         self._versions[number] += 1
+
+    def settle(self, name: ProjectName, later: Later, line: bytes) -> None:
+        """The line has been written: hold it, if nothing else came meanwhile. Nothing changes by that."""
+        shard = self._shards[shard_of(name)]
+        if shard.get(name) is later:
+            shard[name] = line
 
     def take_out(self, name: ProjectName) -> None:
         """Hold no line for the project, which had one."""

@@ -6,24 +6,19 @@ asked for, and the last few stay decoded.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from functools import partial
 
 from attrs import evolve, frozen
 
-from pypid.catalog.lines import Lines, Loaded, Moment
+from pypid.catalog.lines import Later, Lines, Loaded, Moment
+from pypid.catalog.table import Table
 from pypid.core.heard import dump_heard, load_heard
-from pypid.core.model import Heard, Presence, Project, Status, Summary
+from pypid.core.model import File, Heard, Presence, Project, Status, Summary
 from pypid.core.names import ProjectName
 from pypid.core.records import dump_project, load_head, load_project
-from pypid.flow import World
+from pypid.flow import Blocking, World, at_once
 from pypid.ports import Catalog
-
-V = TypeVar("V")
-
-DECODED = 256
-"""How many projects stay decoded: those whose pages are rendered again and again while they are published to."""
 
 
 @frozen
@@ -34,57 +29,63 @@ class MemorySettings:
 
 
 class MemoryCatalog:
-    """A `Catalog` that is two tables of lines."""
+    """A `Catalog` that is two tables of lines. `thinking` is for those that take long to read or write (`World.thinking`)."""
 
-    def __init__(self, serial: int = 0) -> None:
+    def __init__(self, serial: int = 0, thinking: Blocking = at_once) -> None:
         self._serial = serial
-        self._ours = Lines()
-        self._theirs = Lines()
-        self._decoded: _Decoded[Project] = _Decoded(self._ours, load_project)
-        self._heard: _Decoded[Heard] = _Decoded(self._theirs, load_heard)
+        self._ours: Table[Project] = Table(load_project, lambda project: len(project.files), thinking)
+        self._theirs: Table[Heard] = Table(load_heard, _files_of, thinking)
         self._complete = False
         self._keeping: tuple[Sequence[Summary], Sequence[Summary]] = ((), ())
         """The heads of theirs, and those of them of which files are kept."""
 
     async def ours(self, name: ProjectName) -> Project | Presence:
-        held = self._decoded.get(name)
+        held = await self._ours.at_hand(name)
         if held is not None:
             return held
         return Presence.ABSENT if self._complete else Presence.UNKNOWN
 
     async def names(self) -> Sequence[Summary]:
-        return self._ours.summaries()
+        return self._ours.lines.summaries()
 
     async def edit(
         self, name: ProjectName, change: Callable[[Project | None], Project | None], *, mark: str | None = None
     ) -> Project | None:
-        old = self._decoded.get(name)
+        await self._ours.at_hand(name)
+        old = self._ours.get(name)  # again, and from here to the change nobody else has a turn
         new = change(old)
         if new is not None and new.name != name:
             raise ValueError(f"an edit of {name} made {new.name} of it")
         if _same(old, new):
-            if old is not None and mark is not None and mark != await self.mark(name):
-                self._ours.put(_head(old), dump_project(old, mark))
-            return old
-        self._serial += 1
-        if new is None:
-            self._ours.take_out(name)
-            self._decoded.forget(name)
-            return None
-        new = evolve(new, serial=self._serial)
-        self._ours.put(_head(new), dump_project(new, mark))
-        self._decoded.keep(name, new)
+            if old is None or mark is None or mark == self._mark(name):
+                return old
+            new = old
+        else:
+            self._serial += 1
+            if new is None:
+                self._ours.take_out(name)
+                return None
+            new = evolve(new, serial=self._serial)
+        assert new is not None
+        self._ours.put(_head(new), new, partial(dump_project, mark=mark), mark)
+        await self._ours.written(name)
         return new
 
     async def mark(self, name: ProjectName) -> str | None:
-        line = self._ours.get(name)
+        return self._mark(name)
+
+    def _mark(self, name: ProjectName) -> str | None:
+        line = self._ours.lines.get(name)
+        if isinstance(line, Later):
+            return line.mark
         return None if line is None else load_head(line).mark
 
     async def theirs(self, name: ProjectName) -> Heard:
-        return self._heard.get(name) or Heard(name=name)
+        return await self._theirs.at_hand(name) or Heard(name=name)
 
     async def edit_theirs(self, name: ProjectName, change: Callable[[Heard], Heard]) -> Heard:
-        old = self._heard.get(name) or Heard(name=name)
+        await self._theirs.at_hand(name)
+        old = self._theirs.get(name) or Heard(name=name)  # again, and from here to the change nobody else has a turn
         new = change(old)
         if new.name != name:
             raise ValueError(f"an edit of {name} made {new.name} of it")
@@ -94,19 +95,21 @@ class MemoryCatalog:
             self._serial += 1
             new = evolve(new, serial=self._serial)
         if new.said is None and not new.kept:
-            if self._theirs.get(name) is not None:
-                self._theirs.take_out(name)
-            self._heard.forget(name)
+            self._theirs.take_out(name)
             return new
-        self._theirs.put(_their_head(new), dump_heard(new))
-        self._heard.keep(name, new)
+        line = self._theirs.lines.get(name)
+        if isinstance(line, bytes) and _files_said(new) is _files_said(old):
+            self._theirs.put(_their_head(new), new, dump_heard(new, line))
+        else:
+            self._theirs.put(_their_head(new), new, dump_heard)
+            await self._theirs.written(name)
         return new
 
     async def their_names(self) -> Sequence[ProjectName]:
         return [summary.name for summary in await self.their_summaries()]
 
     async def their_summaries(self) -> Sequence[Summary]:
-        heads = self._theirs.summaries()
+        heads = self._theirs.lines.summaries()
         if heads is not self._keeping[0]:
             self._keeping = (heads, tuple(summary for summary in heads if summary.kept))
         return self._keeping[1]
@@ -124,17 +127,18 @@ class MemoryCatalog:
 
     def moment(self, versions: Sequence[int] | None) -> Moment:
         """Our projects now; see `Lines.moment`."""
-        return self._ours.moment(self._serial, versions)
+        return self._ours.lines.moment(self._serial, versions)
 
     def fill(self, loaded: Loaded) -> None:
         """Begin with the projects of a snapshot. Raises `ValueError` where something is held already."""
-        self._fill(self._ours, loaded)
+        self._fill(self._ours.lines, loaded)
 
     @property
     def heard(self) -> TheirLines:
         """What is known of theirs, for a snapshot of its own."""
         return TheirLines(
-            lambda versions: self._theirs.moment(self._serial, versions), lambda loaded: self._fill(self._theirs, loaded)
+            lambda versions: self._theirs.lines.moment(self._serial, versions),
+            lambda loaded: self._fill(self._theirs.lines, loaded),
         )
 
     def _fill(self, lines: Lines, loaded: Loaded) -> None:
@@ -150,31 +154,12 @@ class TheirLines:
     fill: Callable[[Loaded], None]
 
 
-class _Decoded(Generic[V]):
-    """The projects of a table that were asked for last."""
+def _files_said(heard: Heard) -> tuple[File, ...] | None:
+    return None if heard.said is None else heard.said.files
 
-    def __init__(self, lines: Lines, load: Callable[[bytes], V]) -> None:
-        self._lines = lines
-        self._load = load
-        self._held: OrderedDict[ProjectName, V] = OrderedDict()
 
-    def get(self, name: ProjectName) -> V | None:
-        held = self._held.get(name)
-        if held is not None:
-            self._held.move_to_end(name)
-            return held
-        line = self._lines.get(name)
-        return None if line is None else self.keep(name, self._load(line))
-
-    def keep(self, name: ProjectName, value: V) -> V:
-        self._held[name] = value
-        self._held.move_to_end(name)
-        if len(self._held) > DECODED:
-            self._held.popitem(last=False)
-        return value
-
-    def forget(self, name: ProjectName) -> None:
-        self._held.pop(name, None)
+def _files_of(heard: Heard) -> int:
+    return len(_files_said(heard) or ()) + len(heard.kept)
 
 
 def _head(project: Project) -> Summary:
@@ -201,7 +186,7 @@ def _seen(heard: Heard) -> object:
 
 async def open(settings: MemorySettings, world: World) -> MemoryCatalog:
     """A new, empty catalog."""
-    return MemoryCatalog(settings.serial)
+    return MemoryCatalog(settings.serial, world.thinking)
 
 
 _: type[Catalog] = MemoryCatalog

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 from attrs import field, frozen
 
-from pypid.catalog.lines import SHARDS, Moment, shard_of
+from pypid.catalog.lines import SHARDS, Later, Line, Moment, shard_of
 from pypid.core.errors import Unreadable
 from pypid.core.records import FORMAT, Head, dump, load_head
 
@@ -103,8 +103,9 @@ class Shelf:
         self._sweep({})
         return shards
 
-    def _store_shard(self, number: int, lines: Sequence[bytes]) -> StoredShard:
-        data = dump(_Header(number)) + b"\n".join(lines) + b"\n"
+    def _store_shard(self, number: int, lines: Sequence[Line]) -> StoredShard:
+        header = dump(_Header(number))[:-1]
+        data = b"\n".join((header, *(line.line() if isinstance(line, Later) else line for line in lines), b""))
         digest = sha256(data).hexdigest()
         shard = StoredShard(f"{number:02x}-{digest[:32]}.jsonl", len(data), digest)
         self._put(shard.file, [data])

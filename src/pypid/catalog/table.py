@@ -1,0 +1,92 @@
+"""Projects as lines, and those that were asked for last as values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from pypid.catalog.lines import Later, Line, Lines
+from pypid.core.model import Summary
+from pypid.core.names import ProjectName
+from pypid.core.recent import Recent
+from pypid.flow import Blocking, Flights, shielded
+
+V = TypeVar("V")
+
+DECODED = 256
+"""How many projects stay decoded: those whose pages are rendered again and again while they are published to."""
+MOST_FILES = 20_000
+"""How many files they may have together: some 20 MB, and 20 ms for a whole round of Python's garbage collector."""
+FEW = 256
+"""Files that are written down, or read, in the reactor thread: in some 2 milliseconds."""
+SHORT = 1 << 17
+"""Bytes of a line with about so many files."""
+
+
+class Table(Generic[V]):
+    """The `lines`, read by `load`. `files` counts the files of a value; `thinking` is for what has many (`World.thinking`)."""
+
+    def __init__(self, load: Callable[[bytes], V], files: Callable[[V], int], thinking: Blocking) -> None:
+        self.lines = Lines()
+        self._load = load
+        self._files = files
+        self._thinking = thinking
+        self._recent: Recent[ProjectName, V] = Recent(DECODED, MOST_FILES)
+        self._flights: Flights[ProjectName, None] = Flights()
+
+    def get(self, name: ProjectName) -> V | None:
+        """The project, now, however long that takes; None where there is no line."""
+        held = self._recent.get(name)
+        if held is not None:
+            return held
+        line = self.lines.get(name)
+        if line is None:
+            return None
+        value: V = line.value if isinstance(line, Later) else self._load(line)
+        self._keep(name, value)
+        return value
+
+    async def at_hand(self, name: ProjectName) -> V | None:
+        """The project; a long line is read off the reactor thread. It stays decoded until others have had their turn."""
+        while self._takes_long(name):
+            await self._flights.single(name, lambda: self._read(name))
+        return self.get(name)
+
+    def _takes_long(self, name: ProjectName) -> bool:
+        line = self.lines.get(name)
+        return isinstance(line, bytes) and len(line) > SHORT and self._recent.get(name) is None
+
+    async def _read(self, name: ProjectName) -> None:
+        line = self.lines.get(name)
+        if isinstance(line, bytes):
+            value = await self._thinking(self._load, line)
+            if self.lines.get(name) is line:
+                self._keep(name, value)
+
+    def put(self, head: Summary, value: V, line: Line | Callable[[V], bytes], mark: str | None = None) -> None:
+        """Hold the value in place of an older one. `line` is what it is written down as, or makes it.
+
+        With few files that is done at once, and else by `written`; readers and snapshots need not wait for it.
+        """
+        if not isinstance(line, bytes | Later):
+            line = line(value) if self._files(value) <= FEW else Later(value, line, mark)
+        self.lines.put(head, line)
+        self._keep(head.name, value)
+
+    async def written(self, name: ProjectName) -> None:
+        """Have the line written down, so that the value need not be held; goes on to its end if it is cancelled."""
+        later = self.lines.get(name)
+        if isinstance(later, Later):
+            await shielded(self._write(name, later))
+
+    async def _write(self, name: ProjectName, later: Later) -> None:
+        self.lines.settle(name, later, await self._thinking(later.line))
+
+    def take_out(self, name: ProjectName) -> None:
+        """Hold nothing of the project."""
+        if self.lines.get(name) is not None:
+            self.lines.take_out(name)
+        self._recent.forget(name)
+
+    def _keep(self, name: ProjectName, value: V) -> None:
+        self._recent.put(name, value, 1 + self._files(value))

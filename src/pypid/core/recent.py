@@ -1,0 +1,48 @@
+"""What was used last is kept: so many values, and no more than they may weigh together."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+from attrs import define, field
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+@define(eq=False)
+class Recent(Generic[K, V]):
+    """At most `most` values that weigh at most `heaviest` together; the last that came always stays."""
+
+    most: int
+    heaviest: int
+    _held: OrderedDict[K, tuple[V, int]] = field(factory=OrderedDict, init=False, repr=False)
+    weight: int = field(default=0, init=False)
+    """Of all that is held."""
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def get(self, key: K) -> V | None:
+        """The value under this key, which is used now; None where there is none (any more)."""
+        held = self._held.get(key)
+        if held is None:
+            return None
+        self._held.move_to_end(key)
+        return held[0]
+
+    def put(self, key: K, value: V, weight: int = 1) -> None:
+        """Hold the value in place of an older one; others may have to go for it."""
+        self.forget(key)
+        self._held[key] = (value, weight)
+        self.weight += weight
+        while len(self._held) > 1 and (len(self._held) > self.most or self.weight > self.heaviest):
+            self.forget(next(iter(self._held)))
+
+    def forget(self, key: K) -> None:
+        """Hold no value under this key."""
+        held = self._held.pop(key, None)
+        if held is not None:
+            self.weight -= held[1]
