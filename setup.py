@@ -10,6 +10,7 @@ VERSION = next(
 EXTRAS = {
     # every optional part has its extra here; `all` is their sum
     "attestations": ["pypi-attestations>=0.0.30", "sigstore>=4.5,<5"],  # who signed what was uploaded (PEP 740)
+    "collect": ["uv>=0.7"],  # which releases requirements need (POST /requirements.txt)
     "hashes": ["libpass[bcrypt]>=1.9"],  # verify password hashes of other programs (bcrypt, sha512_crypt, pbkdf2)
 }
 
@@ -37,7 +38,7 @@ setup(
         "klein>=24.8",
         "msgspec>=0.19",
         "multipart>=1.2",
-        "packaging>=24.2",
+        "packaging>=26.0",
         "pyopenssl>=24",
         "service-identity>=24.1",
         "treq>=24.9",

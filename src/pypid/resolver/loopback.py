@@ -1,0 +1,89 @@
+"""This very index, for one collection: a listener on 127.0.0.1 with a password of its own, which is forgotten afterwards.
+
+What asks there has the identity of the person who wants the collection, so that it sees what that person may see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from hmac import compare_digest
+from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
+from typing import Any
+
+from attrs import evolve, field, frozen
+from twisted.internet.defer import Deferred
+
+from pypid.core.errors import NeedsExtra, Unauthenticated
+from pypid.core.permissions import Credential, Identity
+from pypid.ports import Access, Resolver
+from pypid.resolver.uv import IN_ALL, Place, Uv, find_uv
+from pypid.web.app import Face, resource
+from pypid.web.channel import Site
+
+USER = "collecting"
+PREFIX = "collect-"
+
+
+@frozen
+class OneTime:
+    """Access for one collection: whoever has the password is that person."""
+
+    password: str = field(repr=False)
+    who: Identity
+
+    async def identify(self, credential: Credential) -> Identity:
+        """The person."""
+        if not compare_digest(credential.password.encode(), self.password.encode()):
+            raise Unauthenticated()
+        return self.who
+
+
+_: type[Access] = OneTime
+
+
+@frozen
+class Loopback:
+    """Opens resolvers. `reactor` is an `IReactorProcess`, `IReactorTCP` and `IReactorTime`."""
+
+    reactor: Any
+
+    @asynccontextmanager
+    async def __call__(self, face: Face, who: Identity) -> AsyncIterator[Resolver]:
+        """A resolver that sees the index of `face` as `who` does. Raises `NeedsExtra` where uv is not installed."""
+        program = find_uv()
+        if program is None:
+            raise NeedsExtra("Working out what requirements need", "collect")
+        blocking = face.world.blocking
+        password = face.world.random(24).hex()
+        folder = Path(await blocking(mkdtemp, None, PREFIX, face.settings.spool))
+        try:
+            site = Site(resource(_seen_by(face, OneTime(password, who))), reactor=self.reactor)
+            port = self.reactor.listenTCP(0, site, interface="127.0.0.1")
+            try:
+                address = f"127.0.0.1:{port.getHost().port}"
+                place = Place(f"http://{USER}:{password}@{address}/simple/", (password,))
+                until = self.reactor.seconds() + IN_ALL
+                yield Uv(reactor=self.reactor, program=program, place=place, folder=folder, until=until)
+            finally:
+                site.abort()
+                closed = port.stopListening()
+                if isinstance(closed, Deferred):
+                    await closed
+        finally:
+            await blocking(rmtree, folder, True)
+
+
+def _seen_by(face: Face, access: Access) -> Face:
+    settings = evolve(face.settings, public_url=None, allowed_hosts=("127.0.0.1",))
+    twin = Face(face.index, access, face.rules, face.world, settings)
+    twin.pages = face.pages
+    return twin
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a crash left of collections; blocks."""
+    for path in folder.glob(f"{PREFIX}*"):
+        rmtree(path, ignore_errors=True)

@@ -1,0 +1,98 @@
+"""A program run to its end, within bounds: of time, of output, and of whoever waits for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.protocol import ProcessProtocol
+from twisted.python.failure import Failure
+
+from pypid.core.errors import Busy
+
+MOST = 4 << 20
+"""Bytes of each of its two streams."""
+
+
+@frozen
+class Ended:
+    """How it ended: its status (None: a signal ended it), and what it said."""
+
+    status: int | None
+    out: bytes
+    err: bytes
+
+
+class _Bounded(ProcessProtocol):
+    """Gives it its input, and takes what it says up to `MOST` bytes."""
+
+    def __init__(self, said: bytes) -> None:
+        self._said = said
+        self._streams = {1: bytearray(), 2: bytearray()}
+        self._waiting: list[Deferred[None]] = []
+        self._ended: Ended | None = None
+        self.overflowed = False
+
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        self.transport.write(self._said)
+        self.transport.closeStdin()
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        stream = self._streams[childFD]
+        stream += data[: MOST - len(stream)]
+        if len(stream) == MOST:
+            self.overflowed = True
+            self.kill()
+
+    def processEnded(self, reason: Failure) -> None:
+        status = getattr(reason.value, "exitCode", None)
+        self._ended = Ended(status, bytes(self._streams[1]), bytes(self._streams[2]))
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            if not each.called:
+                each.callback(None)
+
+    def kill(self) -> None:
+        """End it, if it is not at its end."""
+        assert self.transport is not None
+        with suppress(ProcessExitedAlready):
+            self.transport.signalProcess("KILL")
+
+    async def ended(self, clock: Any = None, within: float | None = None) -> Ended:
+        """Wait for its end. Raises `TimeoutError`."""
+        if self._ended is None:
+            waiter: Deferred[None] = Deferred()
+            self._waiting.append(waiter)
+            if within is not None:
+                waiter.addTimeout(within, clock)
+            await waiter
+        assert self._ended is not None
+        return self._ended
+
+
+async def run(
+    reactor: Any, command: Sequence[str], *, environ: Mapping[str, str], folder: Path, said: bytes, within: float
+) -> Ended:
+    """Run the program in `folder`, with `environ` and nothing else around it, and `said` as its input.
+
+    `reactor` is an `IReactorProcess` and `IReactorTime`. Raises `Busy` where it takes longer than `within` seconds or says too
+    much. However this ends, also if it is cancelled, the program has ended then.
+    """
+    protocol = _Bounded(said)
+    reactor.spawnProcess(protocol, command[0], list(command), env=dict(environ), path=str(folder))
+    try:
+        ended = await protocol.ended(reactor, within)
+    except TimeoutError:
+        raise Busy(f"Working out what is needed took longer than {within:g} s, and was given up.", 60) from None
+    finally:
+        protocol.kill()
+        await protocol.ended()
+    if protocol.overflowed:
+        raise Busy(f"Working out what is needed gave more than {MOST} bytes, and was given up.", 60)
+    return ended

@@ -1,0 +1,135 @@
+"""uv's resolver, as a program that is run: it asks the index that it is given, for metadata, and nobody else.
+
+Source: ``uv help pip compile`` (0.7 and later). It ends with 1 where there is no solution, with 2 where it failed.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from attrs import field, frozen
+from packaging.requirements import InvalidRequirement, Requirement
+from twisted.logger import Logger
+
+from pypid.core.errors import BadName, Busy, Unresolvable, shortened
+from pypid.core.names import ProjectName, project_name
+from pypid.core.targets import Target
+from pypid.resolver.process import Ended, run
+
+_log = Logger()
+
+WITHIN = 120.0
+"""Seconds for one resolution; some hundred projects take a few, if the index answers at once."""
+IN_ALL = 1200.0
+"""Seconds for all the resolutions of one collection."""
+LONGEST_REASON = 1500
+"""Characters of uv's explanation that are passed on."""
+
+_NO_SOLUTION = 1
+
+
+def find_uv() -> str | None:
+    """The program that the package ``uv`` brings along; None where it is not installed."""
+    try:
+        from uv import find_uv_bin
+    except ImportError:
+        return None
+    try:
+        return str(find_uv_bin())
+    except FileNotFoundError:
+        return None
+
+
+@frozen
+class Place:
+    """The index that is to be asked. Its `url` holds a password: it travels in the environment, never as an argument."""
+
+    url: str = field(repr=False)
+    secrets: tuple[str, ...] = field(repr=False)
+
+
+@frozen(kw_only=True)
+class Uv:
+    """A `Resolver` for one collection, good `until` that time of the reactor's clock; `folder` is its home and its cache."""
+
+    reactor: Any
+    program: str
+    place: Place
+    folder: Path
+    until: float
+
+    async def resolve(
+        self, requirements: Sequence[str], target: Target, *, prereleases: bool
+    ) -> Sequence[tuple[ProjectName, str]]:
+        """See `ports.Resolver`."""
+        left = self.until - self.reactor.seconds()
+        if left <= 0:
+            raise Busy(f"Working out what is needed took longer than {IN_ALL:g} s in all, and was given up.", 60)
+        ended = await run(
+            self.reactor,
+            self._command(target, prereleases=prereleases),
+            environ=self._environ(),
+            folder=self.folder,
+            said="".join(f"{requirement}\n" for requirement in requirements).encode(),
+            within=min(WITHIN, left),
+        )
+        if ended.status != 0:
+            raise self._failure(ended)
+        return _releases(ended.out.decode())
+
+    def _command(self, target: Target, *, prereleases: bool) -> list[str]:
+        words = [self.program, "pip", "compile", "--no-config", "--no-build", "--no-sources", "--keyring-provider", "disabled"]
+        words += ["--quiet", "--no-progress", "--color", "never", "--no-header", "--no-annotate"]
+        words += ["--python", sys.executable, "--python-platform", target.platform, "--python-version", target.python]
+        return [*words, *(["--prerelease", "allow"] if prereleases else []), "-"]
+
+    def _environ(self) -> dict[str, str]:
+        """All that it sees of this machine: no configuration, proxy, password or cache of anybody else's."""
+        home = str(self.folder)
+        return {
+            "PATH": "/usr/bin:/bin",
+            "HOME": home,
+            "TMPDIR": home,
+            "LC_ALL": "C.UTF-8",
+            "UV_CACHE_DIR": str(self.folder / "cache"),
+            "UV_DEFAULT_INDEX": self.place.url,
+            "UV_PYTHON_DOWNLOADS": "never",
+            "UV_CONCURRENT_DOWNLOADS": "16",
+            "UV_HTTP_TIMEOUT": "60",
+            "UV_HTTP_RETRIES": "1",
+        }
+
+    def _failure(self, ended: Ended) -> Unresolvable:
+        text = ended.err.decode(errors="replace")
+        for secret in self.place.secrets:
+            text = text.replace(secret, "***")
+        if ended.status != _NO_SOLUTION:
+            _log.warn("uv ended with {status}: {text}", status=ended.status, text=shortened(text, LONGEST_REASON))
+        return Unresolvable(_explained(text))
+
+
+def _explained(text: str) -> str:
+    """uv's explanation as one paragraph, without the words that it begins each part of it with."""
+    told = re.sub(r"^\W*(?:(?:error|cause): )?", "", text, flags=re.MULTILINE)
+    told = re.sub(r"https?://[^\s`]*", "this index", told)
+    told = told.removeprefix("No solution found when resolving dependencies").lstrip(":. \n")
+    return shortened(" ".join(told.split()), LONGEST_REASON) or "uv found no solution, and did not say why"
+
+
+def _releases(text: str) -> list[tuple[ProjectName, str]]:
+    """The lines ``name==version`` of uv's answer."""
+    found = []
+    for line in text.splitlines():
+        if not line.strip() or line.startswith(("#", " ", "-")):
+            continue
+        try:
+            requirement = Requirement(line)
+            [pinned] = requirement.specifier
+            found.append((project_name(requirement.name), pinned.version))
+        except (InvalidRequirement, BadName, ValueError):
+            raise Unresolvable(f"uv answered with a line that is not understood here: {shortened(line)}") from None
+    return found
