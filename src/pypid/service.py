@@ -36,6 +36,8 @@ from pypid.flow import World, at_once, start
 from pypid.index import Index
 from pypid.ports import Access
 from pypid.process import Process
+from pypid.resolver import loopback
+from pypid.resolver.loopback import Loopback
 from pypid.sdnotify import notify
 from pypid.spool import sweep
 from pypid.state import State, Where, open_state, where
@@ -46,6 +48,7 @@ from pypid.upstreams import Reached, reach
 from pypid.web.accesslog import AccessLog
 from pypid.web.app import Face, FaceSettings, resource
 from pypid.web.channel import Site
+from pypid.web.face import Resolvers
 from pypid.web.proxies import TrustedProxies
 
 T = TypeVar("T")
@@ -132,7 +135,9 @@ def assemble(config: Config, places: Where, state: State, world: World, reactor:
         allowed_hosts=config.server.allowed_hosts,
         storage_folder=places.storage,
     )
-    faces = (_face(index, access, config, settings), _face(index, control.Operator(), config, settings))
+    resolvers = Loopback(reactor)
+    people, operators = access, control.Operator()
+    faces = (_face(index, people, config, settings, resolvers), _face(index, operators, config, settings, resolvers))
     return Assembly(index, snapshots, _upkeep(config, index, reached), access, faces)
 
 
@@ -160,12 +165,13 @@ def _upkeep(config: Config, index: Index, reached: Reached) -> Upkeep:
 def _prepare_spool(state: State) -> None:
     try:
         sweep(state.spool)
+        loopback.sweep(state.spool)
     except OSError as error:
         raise CannotStart(f"The folder {state.spool} cannot be used: {error.strerror}. It is in [server] state.") from None
 
 
-def _face(index: Index, access: Access, config: Config, settings: FaceSettings) -> Face:
-    return Face(index, access, _rules(config), index.world, settings)
+def _face(index: Index, access: Access, config: Config, settings: FaceSettings, resolvers: Resolvers) -> Face:
+    return Face(index, access, _rules(config), index.world, settings, resolvers=resolvers)
 
 
 def _people(config: Config, places: Where) -> config_access.Settings:

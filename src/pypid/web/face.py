@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Protocol
 
 from attrs import define, field, frozen
 from klein import Klein
@@ -13,12 +15,15 @@ from pypid.attesting import Attesting
 from pypid.core.permissions import EVERYONE, NOBODY, Identity, Rules
 from pypid.flow import World
 from pypid.index import Index
-from pypid.ports import Access
+from pypid.ports import Access, Resolver
 from pypid.web.pages import Pages
 from pypid.web.request import Request
 
 LOOKING = 2
 """Archives that are looked through at once: each may take a thread for minutes, and 256 MiB (xz); others need threads, too."""
+
+COLLECTIONS = 2
+"""Collections at once: each may run a resolver, and fetches four files at a time."""
 
 app = Klein()
 """All routes. They are functions whose first argument is the `Face`; see `web.guard.guarded`."""
@@ -38,6 +43,12 @@ class FaceSettings:
     """The folder that is the storage, if it is one: what may be adopted lies in it."""
 
 
+class Resolvers(Protocol):
+    """Opens a resolver that sees the index of `face` as `who` does (`pypid.resolver`). Raises `NeedsExtra`."""
+
+    def __call__(self, face: Face, who: Identity) -> AbstractAsyncContextManager[Resolver]: ...
+
+
 @define(slots=False, eq=False)
 class Face:
     """Everything that a route needs. `rules` and `access` are looked at by the guard, for every route."""
@@ -48,9 +59,12 @@ class Face:
     world: World
     settings: FaceSettings
     attesting: Attesting = field(factory=Attesting)
+    resolvers: Resolvers | None = None
     pages: Pages = field(init=False)
     looking: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(LOOKING), init=False)
     """Held while an archive is looked through."""
+    collecting: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(COLLECTIONS), init=False)
+    """Held while something is collected."""
     app = app
 
     def __attrs_post_init__(self) -> None:

@@ -1,0 +1,236 @@
+"""``POST /requirements.txt``: pypicache's way to have all the files that requirements need, and ours of seeing how far it is.
+
+A form or a JSON document with the fields ``requirements``, ``pylock.toml`` and ``uv.lock`` (texts, each any number of times),
+``platform`` and ``python``. The answer is JSON; who accepts an event stream or newline JSON is told while it happens.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from attrs import frozen
+
+from pypid.core.collection import Collected, Event, FileDone, FileReport, Problem, Resolved, Resolving, Wishes
+from pypid.core.errors import BadRequest, Busy, NeedsExtra, PypidError
+from pypid.core.locks import Lock, parse_pylock, parse_uv_lock
+from pypid.core.model import Digests
+from pypid.core.names import ProjectName
+from pypid.core.permissions import Action, Identity, demand
+from pypid.core.requirements import Requirements, parse_requirements
+from pypid.core.targets import Target, targets
+from pypid.index.asking import Asked
+from pypid.index.collecting import Collector
+from pypid.web.asking import asked_of
+from pypid.web.body import read_small
+from pypid.web.documents import send_json
+from pypid.web.face import Face, app
+from pypid.web.forms import Limits, read_form
+from pypid.web.guard import guarded
+from pypid.web.negotiation import qualities
+from pypid.web.pour import write
+from pypid.web.request import Request
+from pypid.web.respond import header_of, set_head
+
+EVENTS, LINES = "text/event-stream", "application/x-ndjson"
+LIMITS = Limits(content=0, text=16 << 20, total=20 << 20, parts=200)
+MISSING = "Missing requirements data."
+RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+Texts = str | tuple[str, ...]
+
+
+class Asking(msgspec.Struct, forbid_unknown_fields=True):
+    """What is sent as JSON; a form has the same fields."""
+
+    requirements: Texts = ()
+    pylock_toml: Texts = msgspec.field(default=(), name="pylock.toml")
+    uv_lock: Texts = msgspec.field(default=(), name="uv.lock")
+    platform: Texts = ()
+    python: Texts = ()
+
+
+class Missing(msgspec.Struct, frozen=True):
+    """pypicache's answer to a form without requirements."""
+
+    error: bool = True
+    message: str = MISSING
+
+
+@guarded(app, "/requirements.txt", may=Action.FETCH, methods=("POST",))
+async def collect(face: Face, request: Request, who: Identity) -> None:
+    """Keep all the files that are needed, and tell of each what became of it."""
+    demand(face.rules, who, Action.READ)
+    if face.collecting.tokens == 0:
+        raise Busy("Others are being collected for.", 30)
+    await face.collecting.acquire()
+    try:
+        wishes = await face.world.blocking(_wishes, await _read(request))
+        if wishes is None:
+            return send_json(request, Missing(), 400)
+        await _answer(face, request, who, wishes)
+    finally:
+        face.collecting.release()
+
+
+# --- what is wanted -------------------------------------------------------------------------------------------
+
+
+async def _read(request: Request) -> Asking:
+    content_type = header_of(request, "content-type") or ""
+    if content_type.partition(";")[0].strip().lower() == "application/json":
+        data = await read_small(request.body, LIMITS.total)
+        try:
+            return msgspec.json.decode(data, type=Asking)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise BadRequest(f"The JSON document is not what is expected here: {error}") from None
+    form = await read_form(request.body, content_type, limits=LIMITS, spool=_NoFile())
+    names = {field.encode_name: field.name for field in msgspec.structs.fields(Asking)}
+    return Asking(**{names[name]: values for name, values in form.fields.items() if name in names})
+
+
+class _NoFile:
+    """For the part ``content``, which has no meaning here."""
+
+    async def write(self, data: bytes) -> None:
+        raise BadRequest("Send the text of the file in the field 'requirements', 'pylock.toml' or 'uv.lock'.")
+
+    async def finish(self) -> Digests:
+        return Digests("", "", "", 0)
+
+
+def _wishes(asking: Asking) -> Wishes | None:
+    """What is wanted; None where nothing is. Blocks: a lock may be large."""
+    requirements = _texts(asking.requirements)
+    pylocks, uv_locks = _texts(asking.pylock_toml), _texts(asking.uv_lock)
+    if not requirements and not pylocks and not uv_locks:
+        return None
+    wanted = sum((parse_requirements(text) for text in requirements), Requirements())
+    locks: list[Lock] = [*map(parse_pylock, pylocks), *map(parse_uv_lock, uv_locks)]
+    for lock in locks:
+        wanted += Requirements(unparseable=lock.unparseable)
+    return Wishes(wanted, tuple(locks), targets(_words(asking.platform), _words(asking.python), running=RUNNING))
+
+
+def _texts(value: Texts) -> list[str]:
+    return [text for text in ((value,) if isinstance(value, str) else value) if text.strip()]
+
+
+def _words(value: Texts) -> list[str]:
+    return [word for text in _texts(value) for word in text.replace(",", " ").split()]
+
+
+# --- doing it -------------------------------------------------------------------------------------------------
+
+
+async def _answer(face: Face, request: Request, who: Identity, wishes: Wishes) -> None:
+    kind = _stream_of(request)
+    if kind is None:
+        return send_json(request, _document(await _collected(face, request, who, wishes, lambda event: None)))
+    stream = _Stream(request, kind)
+    stream.begin()
+    try:
+        collected = await _collected(face, request, who, wishes, lambda event: stream.say(*_told(event)))
+    except PypidError as error:
+        return stream.say("error", {"error": True, "message": str(error)})
+    return stream.say("result", _document(collected))
+
+
+async def _collected(face: Face, request: Request, who: Identity, wishes: Wishes, tell: Any) -> Collected:
+    def asked(name: ProjectName) -> Asked:
+        demand(face.rules, who, Action.READ, name)
+        return asked_of(face, request, who, name)
+
+    if not wishes.requirements.wanted:
+        return await Collector(face.index, None, asked, tell).collect(wishes)
+    if face.resolvers is None:
+        raise NeedsExtra("Working out what requirements need", "collect")
+    async with face.resolvers(face, who) as resolver:
+        return await Collector(face.index, resolver, asked, tell).collect(wishes)
+
+
+def _stream_of(request: Request) -> str | None:
+    wishes = qualities(header_of(request, "accept") or "")
+    wanted = max((EVENTS, LINES), key=lambda kind: wishes.get(kind, 0.0))
+    return wanted if wishes.get(wanted, 0.0) > 0 else None
+
+
+@frozen
+class _Stream:
+    """An answer that is written while things happen."""
+
+    request: Request
+    kind: str
+
+    def begin(self) -> None:
+        head = (
+            (b"Content-Type", self.kind.encode()),
+            (b"Cache-Control", b"no-store"),
+            (b"X-Content-Type-Options", b"nosniff"),
+            (b"X-Accel-Buffering", b"no"),  # nginx would hold it back until the end
+        )
+        set_head(self.request, 200, head)
+
+    def say(self, event: str, document: dict[str, Any]) -> None:
+        if self.request.channel is None:  # the client has gone
+            return
+        if self.kind == EVENTS:
+            write(self.request, b"event: %s\ndata: %s\n\n" % (event.encode(), msgspec.json.encode(document)))
+        else:
+            write(self.request, msgspec.json.encode({"event": event, **document}) + b"\n")
+
+
+# --- in JSON --------------------------------------------------------------------------------------------------
+
+
+def _told(event: Event) -> tuple[str, dict[str, Any]]:
+    match event:
+        case Resolving(target, seconds):
+            return "resolving", {**_target(target), "seconds": round(seconds, 1)}
+        case Resolved(target, pins):
+            return "resolved", {**_target(target), "releases": len(pins)}
+        case FileDone(report, done, of):
+            return "file", {**_file(report), "done": done, "of": of}
+
+
+def _document(collected: Collected) -> dict[str, Any]:
+    requirements = collected.requirements
+    problems = [*(Problem(remark.line, remark.reason) for remark in requirements.unparseable), *collected.failed]
+    return {
+        "cached": sorted({report.filename for report in collected.files if report.is_here}),
+        "unparseable": [remark.line for remark in requirements.unparseable],
+        "failed": list(dict.fromkeys(problem.line for problem in collected.failed)),
+        "complete": collected.complete,
+        "files": [_file(report) for report in collected.files],
+        "problems": [_problem(problem) for problem in problems],
+        "ignored": [{"line": remark.line, "reason": remark.reason} for remark in requirements.ignored],
+        "targets": [_resolved(resolved) for resolved in collected.resolved],
+    }
+
+
+def _target(target: Target) -> dict[str, Any]:
+    return {"platform": target.platform, "python": target.python}
+
+
+def _resolved(resolved: Resolved) -> dict[str, Any]:
+    releases: Sequence[str] = sorted({f"{pin.project}=={pin.version}" for pin in resolved.pins})
+    return {**_target(resolved.target), "releases": releases}
+
+
+def _problem(problem: Problem) -> dict[str, Any]:
+    where = {} if problem.target is None else _target(problem.target)
+    return {"line": problem.line, "reason": problem.reason, **where}
+
+
+def _file(report: FileReport) -> dict[str, Any]:
+    return {
+        "project": report.project,
+        "version": report.version,
+        "filename": report.filename,
+        "outcome": report.outcome.value,
+        "needs_build": report.needs_build,
+        "reason": report.reason,
+        "targets": [_target(target) for target in report.targets],
+    }
