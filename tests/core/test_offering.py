@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core.layout import KEPT, Kind, Place, kept_beside_key, kept_folder, kept_key, kept_place, place
 from pypid.core.model import Digests, File, Heard, Remembered
 from pypid.core.names import project_name
-from pypid.core.offering import carried_over, offering, with_metadata
+from pypid.core.offering import offering, with_metadata
 from pypid.core.verifying import Claim, claim_of, computed, hash_of
 from pypid.testing import BEGINNING
 
@@ -53,12 +53,6 @@ class OfferingTests(SynchronousTestCase):
         self.assertEqual([file.metadata_sha256 for file in learnt.kept], ["cd" * 32])
         again = with_metadata(learnt, FILE.filename, "ef" * 32)
         self.assertEqual(again.said, learnt.said)
-        self.assertEqual(carried_over(said(FILE, other), learnt.said), learnt.said)
-        for fresh in (evolve(FILE, sha256="12" * 32), evolve(FILE, sha256=None), evolve(FILE, metadata_sha256="12" * 32)):
-            self.assertEqual(carried_over(said(fresh), learnt.said), said(fresh))
-        for before in (None, said(), evolve(said(), files=None)):
-            self.assertEqual(carried_over(said(FILE), before), said(FILE))
-        self.assertEqual(carried_over(evolve(said(), files=None), learnt.said), evolve(said(), files=None))
 
 
 class VerifyingTests(SynchronousTestCase):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from attrs import evolve
 
-from pypid.core.model import File, Heard, Remembered
+from pypid.core.model import File, Heard
 
 
 def offering(listed: File, kept: File | None, *, reachable: bool) -> File:
@@ -35,19 +35,3 @@ def with_metadata(heard: Heard, filename: str, sha256: str) -> Heard:
 
 def _told(file: File, sha256: str) -> File:
     return file if file.metadata_sha256 is not None else evolve(file, metadata_sha256=sha256)
-
-
-def carried_over(said: Remembered, before: Remembered | None) -> Remembered:
-    """`said`, with the metadata hashes that were learnt of files that are still the same."""
-    if said.files is None or before is None or before.files is None:
-        return said
-    known = {file.filename: file for file in before.files if file.metadata_sha256 is not None and file.sha256 is not None}
-    if not known:
-        return said
-    return evolve(said, files=tuple(_taught(file, known.get(file.filename)) for file in said.files))
-
-
-def _taught(file: File, before: File | None) -> File:
-    if before is None or file.metadata_sha256 is not None or before.sha256 != file.sha256:
-        return file
-    return evolve(file, metadata_sha256=before.metadata_sha256)

@@ -124,7 +124,7 @@ def view(policy: Policy, ours: Project | Presence, theirs: Theirs | None, now: d
         return own or Project(name=name)
     own_files = own.files if own else ()
     taken = frozenset(file.filename for file in own_files)
-    visible = tuple(file for file in listed(theirs) if hidden(policy, file, theirs, taken, now) is None)
+    visible = _visible(policy, theirs, taken, now, name)
     if own is not None:
         return evolve(own, files=in_order((*own_files, *visible)))
     said = theirs.said
@@ -132,6 +132,15 @@ def view(policy: Policy, ours: Project | Presence, theirs: Theirs | None, now: d
     reason = said.status_reason if said is not None else ""
     # what upstream listed is in order already
     return Project(name=name, files=visible, status=status, status_reason=reason, serial=theirs.serial)
+
+
+def _visible(policy: Policy, theirs: Theirs, taken: frozenset[str], now: datetime, name: ProjectName) -> tuple[File, ...]:
+    """The files of theirs that no rule hides; without looking at each of ten thousand where no rule can."""
+    files, age = listed(theirs), cooldown_of(policy, name)
+    offered = theirs.said is None or theirs.said.status.offers_files
+    if offered and not taken and not age and theirs.reachable and policy.mode is not Mode.OFFLINE:
+        return files
+    return tuple(file for file in files if _hidden(policy, file, theirs, taken, now, age) is None)
 
 
 def exists(theirs: Theirs) -> bool:
@@ -149,24 +158,32 @@ def listed(theirs: Theirs) -> tuple[File, ...]:
     if not theirs.kept and theirs.reachable:
         return theirs.said.files
     kept = {file.filename: file for file in theirs.kept}
-    return tuple(_joined(file, kept.get(file.filename), reachable=theirs.reachable) for file in theirs.said.files)
+    # of what is not kept nothing can be served while upstream is away, and so it is hidden: no matter what it says
+    return tuple(
+        _joined(file, kept[file.filename], reachable=theirs.reachable) if file.filename in kept else file
+        for file in theirs.said.files
+    )
 
 
-def _joined(file: File, kept: File | None, *, reachable: bool) -> File:
+def _joined(file: File, kept: File, *, reachable: bool) -> File:
     """What upstream says now, with our copy of the bytes, if it is a copy of these bytes."""
-    if kept is None or (file.sha256 is not None and kept.sha256 != file.sha256):
+    if file.sha256 is not None and kept.sha256 != file.sha256:
         return offering(file, None, reachable=reachable)
     return offering(evolve(file, key=kept.key, sha256=kept.sha256, size=kept.size), kept, reachable=reachable)
 
 
 def hidden(policy: Policy, file: File, theirs: Theirs, taken: frozenset[str], now: datetime) -> Hidden | None:
     """Why this file of theirs is not visible, or None. `taken` are the names of our files."""
+    return _hidden(policy, file, theirs, taken, now, cooldown_of(policy, file.project))
+
+
+def _hidden(policy: Policy, file: File, theirs: Theirs, taken: frozenset[str], now: datetime, age: timedelta) -> Hidden | None:
     if file.filename in taken:
         return Hidden.OURS
     said = theirs.said
     if said is not None and not said.status.offers_files:
         return Hidden.QUARANTINED
-    if file.yanked is None and now < visible_from(policy, file):
+    if file.yanked is None and now < _visible_from(file, age):
         return Hidden.COOLDOWN
     if file.key is None and (policy.mode is Mode.OFFLINE or not theirs.reachable):
         return Hidden.NOT_KEPT
@@ -175,17 +192,22 @@ def hidden(policy: Policy, file: File, theirs: Theirs, taken: frozenset[str], no
 
 def visible_from(policy: Policy, file: File) -> datetime:
     """When the file is old enough: its age counts from upstream's upload time, else from when it was first seen here."""
+    return _visible_from(file, cooldown_of(policy, file.project))
+
+
+def _visible_from(file: File, age: timedelta) -> datetime:
     begun = file.uploaded or file.seen
     if begun is None:
-        return NEVER if cooldown_of(policy, file.project) else BEGINNING
-    return begun + cooldown_of(policy, file.project)
+        return NEVER if age else BEGINNING
+    return begun + age
 
 
 def changes_at(policy: Policy, theirs: Theirs, name: ProjectName, now: datetime) -> datetime | None:
     """When the next file becomes old enough, and the view another one without anybody's doing; None: not by itself."""
-    if theirs.said is None or not theirs.said.files or not cooldown_of(policy, name):
+    age = cooldown_of(policy, name)
+    if theirs.said is None or not theirs.said.files or not age:
         return None
-    times = (visible_from(policy, file) for file in theirs.said.files if file.yanked is None)
+    times = (_visible_from(file, age) for file in theirs.said.files if file.yanked is None)
     return min((time for time in times if now < time < NEVER), default=None)
 
 

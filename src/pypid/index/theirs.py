@@ -13,10 +13,10 @@ from attrs import define, evolve, field
 from twisted.logger import Logger
 
 from pypid.core.errors import BadListing, UpstreamDown
-from pypid.core.model import File, Heard, Remembered
+from pypid.core.model import Heard, Remembered
 from pypid.core.names import ProjectName
-from pypid.core.offering import carried_over
 from pypid.core.policy import Theirs
+from pypid.core.remembering import remembered
 from pypid.flow import Flights, World
 from pypid.index.envoy import Envoy
 from pypid.index.storing import KeptFiles
@@ -26,6 +26,8 @@ _log = Logger()
 
 PAUSE = timedelta(seconds=5)
 """After a failure upstream is left alone for so long, for this project: clients do not each wait for the same time-out."""
+FEW = 256
+"""Files that are compared in the reactor thread: in a few milliseconds."""
 
 Failure = UpstreamDown | BadListing
 
@@ -87,9 +89,21 @@ class Correspondent:
         except (UpstreamDown, BadListing) as error:
             self._note(name, before, error)
             raise
+        return await self._remember(said)
+
+    async def _remember(self, said: Remembered) -> Heard:
+        """Put down what upstream says; where that is much, it is compared with what it said before off the reactor thread."""
+        before = (await self.catalog.theirs(said.name)).said
+        compared = await self._compared(said, before)
         return await self.catalog.edit_theirs(
-            name, lambda heard: evolve(heard, said=carried_over(dated(said, heard.said), heard.said))
+            said.name,
+            lambda heard: evolve(heard, said=compared if heard.said is before else remembered(said, heard.said)),
         )
+
+    async def _compared(self, said: Remembered, before: Remembered | None) -> Remembered:
+        if len(said.files or ()) <= FEW:
+            return remembered(said, before)
+        return await self.world.thinking(remembered, said, before)
 
     def _note(self, name: ProjectName, before: Remembered | None, error: Failure) -> None:
         now = self.world.now()
@@ -109,18 +123,3 @@ def _known(heard: Heard, *, failure: Failure | None, reachable: bool = True) -> 
     return Theirs(
         said=heard.said, kept=heard.kept, reachable=reachable and failure is None, serial=heard.serial, failure=failure
     )
-
-
-def dated(said: Remembered, before: Remembered | None) -> Remembered:
-    """`said`, with each file that has no upload time marked with when it was first seen here."""
-    if said.files is None or all(file.uploaded is not None for file in said.files):
-        return said
-    seen = {file.filename: file for file in (before.files if before is not None and before.files else ())}
-    return evolve(said, files=tuple(_dated(file, seen.get(file.filename), said.asked) for file in said.files))
-
-
-def _dated(file: File, before: File | None, now: datetime) -> File:
-    if file.uploaded is not None:
-        return file
-    same = before is not None and before.sha256 == file.sha256
-    return evolve(file, seen=(before.seen if before is not None and same else None) or now)
