@@ -104,18 +104,19 @@ class RoundTripTests(SnapshotCase):
 
     def test_what_was_heard(self) -> None:
         """What is known of theirs comes back from a snapshot of its own, and so does the list of what is kept of it."""
-        for text in ("spam", "ham"):
+        for text in ("spam", "ham", "gone"):
             name = project_name(text)
             told = said(name, "1", status=Status.DEPRECATED)
-            kept = (a_file(name, "1"),) if text == "spam" else ()
+            told = evolve(told, files=None) if text == "gone" else told
+            kept = () if text == "ham" else (a_file(name, "1"),)
             self.have(self.catalog.edit_theirs(name, lambda heard, told=told, kept=kept: evolve(heard, said=told, kept=kept)))
         self.assertTrue(self.have(Snapshot(self.catalog.heard, str(self.folder), HERE, self.world).write()))
         catalog = MemoryCatalog()
         self.have(Snapshot(catalog.heard, str(self.folder), HERE, self.world).load())
-        for text in ("spam", "ham"):
+        for text in ("spam", "ham", "gone"):
             self.assertEqual(self.have(catalog.theirs(project_name(text))), self.have(self.catalog.theirs(project_name(text))))
         before = self.have(self.catalog.their_summaries())
-        self.assertEqual([summary.name for summary in before], ["spam"])
+        self.assertEqual([(summary.name, summary.gone) for summary in before], [("gone", True), ("spam", False)])
         self.assertEqual(self.have(catalog.their_summaries()), before)
 
     def test_fills_empty_catalogs_only(self) -> None:

@@ -33,6 +33,13 @@ MATRIX = {
     ("/simple/", "POST"): WRITE,
     ("/simple/<project>/", GET): READ,
     ("/simple/<project>/", "OPTIONS"): READ,
+    # the same, only what is stored
+    ("/local/", GET): READ,
+    ("/local/", "OPTIONS"): READ,
+    ("/local/<project>/", GET): READ,
+    ("/local/<project>/", "OPTIONS"): READ,
+    ("/local/<project>/<filename>", GET): READ,
+    ("/local/<project>/<filename>", "OPTIONS"): READ,
     # files
     ("/packages/<project>/<filename>", GET): READ,
     ("/packages/<project>/<filename>", "OPTIONS"): READ,

@@ -203,13 +203,14 @@ class Pypid:
         trusted_root: Path | None = None,
         policy: Policy | None = None,
         upstream: Upstream | None = None,
+        catalog: MemoryCatalog | None = None,
     ) -> None:
         sweep(spool)
         self.clock = Clock()
         self.clock.advance(1.5)
         self.world = world(self.clock)
         self.blobs = Fragile(self.world.now, capacity) if blobs is None else blobs
-        self.catalog = MemoryCatalog()
+        self.catalog = MemoryCatalog() if catalog is None else catalog
         self.index = Index(self.blobs, self.catalog, upstream or Nothing(), policy or Policy(), self.world, spool=spool)
         people = Settings(users=cheap_hashes(), state=spool, admins=frozenset({"ada"}))
         self.access = ConfigAccess(people, self.world)

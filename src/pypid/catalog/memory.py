@@ -167,8 +167,10 @@ def _head(project: Project) -> Summary:
 
 
 def _their_head(heard: Heard) -> Summary:
-    status = Status.ACTIVE if heard.said is None else heard.said.status
-    return Summary(heard.name, heard.serial, status, kept=bool(heard.kept))
+    said = heard.said
+    status = Status.ACTIVE if said is None else said.status
+    gone = said is not None and said.files is None
+    return Summary(heard.name, heard.serial, status, kept=bool(heard.kept), gone=gone)
 
 
 def _same(old: Project | None, new: Project | None) -> bool:

@@ -127,6 +127,6 @@ def _all_shards(shelf: Shelf, manifest: Manifest) -> Loaded:
             # The digest says that we wrote this line, and we write normalised names only.
             name = ProjectName(head.name)
             shard[name] = line
-            catalog.heads[name] = Summary(name, head.serial, _STATUS[head.status], head.keeps)
+            catalog.heads[name] = Summary(name, head.serial, _STATUS[head.status], head.keeps, head.gone)
     catalog.names.extend(sorted(catalog.heads))
     return catalog

@@ -33,8 +33,9 @@ class _Said(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=
 class _Beginning(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=False):
     name: str
     serial: int = 0
-    status: str = "active"  # said once more, and whether anything is kept: for the head
+    status: str = "active"  # what can be told from the rest, said once more: for the head
     keeps: bool = False
+    gone: bool = False
     said: _Said | None = None
     kept: tuple[StoredFile, ...] = ()
     touched: tuple[tuple[str, int], ...] = ()
@@ -70,6 +71,7 @@ def _dumped_beginning(heard: Heard, blocks: tuple[int, ...] | None) -> bytes:
         serial=heard.serial,
         status="active" if said is None else said.status.value,
         keeps=bool(heard.kept),
+        gone=said is not None and said.files is None,
         said=None
         if said is None
         else _Said(

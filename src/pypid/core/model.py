@@ -161,6 +161,8 @@ class Summary:
     status: Status = Status.ACTIVE
     kept: bool = False
     """Of theirs: files of it are stored."""
+    gone: bool = False
+    """Of theirs: the other index has it no more."""
 
 
 @frozen

@@ -219,8 +219,10 @@ def cooldown_of(policy: Policy, name: ProjectName) -> timedelta:
 
 
 def is_listed(project: Summary) -> bool:
-    """Whether the list of projects names this one: not while it is quarantined (as the public index does)."""
-    return project.status.offers_files
+    """Whether the list of projects names this one: not while it is quarantined (as the public index does), nor one of theirs
+    that is gone.
+    """
+    return project.status.offers_files and not project.gone
 
 
 # --- how the bytes travel -------------------------------------------------------------------------------------

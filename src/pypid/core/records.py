@@ -67,6 +67,7 @@ class Head(msgspec.Struct, rename="kebab", frozen=True, gc=False):
     status: str = "active"
     mark: str | None = None
     keeps: bool = False
+    gone: bool = False
 
 
 class Yanked(msgspec.Struct, frozen=True):

@@ -29,7 +29,6 @@ from pypid.core.policy import (
     asks_upstream,
     delivery,
     exists,
-    is_listed,
     may_show_theirs,
 )
 from pypid.flow import World
@@ -41,6 +40,7 @@ from pypid.index.describing import metadata_url
 from pypid.index.envoy import Envoy, Outage
 from pypid.index.keeping import Keeper
 from pypid.index.managing import Manager, files_of_release
+from pypid.index.names import Names
 from pypid.index.parts import Parts
 from pypid.index.progress import Tell
 from pypid.index.publishing import BodyAnew, Outcome, Publisher
@@ -76,8 +76,7 @@ class Index:
     correspondent: Correspondent = field(init=False, repr=False)
     keeper: Keeper = field(init=False, repr=False)
     _views: Views = field(init=False, repr=False)
-    _listed: tuple[Sequence[Summary], Sequence[Summary]] = field(default=((), ()), init=False, repr=False)
-    """The catalog's names, and those of them that are listed."""
+    _names: Names = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self.parts = Parts(self.blobs, self.catalog, self.policy, self.world, self.shared)
@@ -85,16 +84,17 @@ class Index:
         self.keeper = Keeper(self.blobs, self.catalog, self.envoy, self.world, self.spool)
         self.correspondent = Correspondent(self.envoy, self.keeper.kept, self.catalog, self.world, self.ttl)
         self._views = Views(self.policy)
+        self._names = Names(self.catalog, self.policy)
 
     # --- looking ------------------------------------------------------------------------------------------
 
     async def names(self) -> Sequence[Summary]:
         """The projects of the list, by name."""
-        names = await self.catalog.names()
-        if names is not self._listed[0]:  # the catalog gives the same object until something changes
-            everyone = all(is_listed(summary) for summary in names)
-            self._listed = (names, names if everyone else tuple(summary for summary in names if is_listed(summary)))
-        return self._listed[1]
+        return await self._names.listed()
+
+    async def stored_names(self) -> Sequence[Summary]:
+        """The projects of which files are stored, by name: ours, and those of theirs that no rule hides (``/local/``)."""
+        return await self._names.stored()
 
     async def view(self, name: ProjectName, asked: Asked = DIRECTLY) -> View:
         """What a client may see of the project.

@@ -59,6 +59,13 @@ class Pages:
         names = await self._index.names()
         return self._finished((format,), serial, lambda: render_names(names, format, serial=serial)), serial
 
+    async def stored_names(self, format: Format) -> tuple[FinishedPage, int]:
+        """The list of projects of which files are stored, and the catalog's serial."""
+        serial, complete = await self._index.catalog.serial(), await self._index.catalog.is_complete()
+        names = await self._index.stored_names()
+        edition = (serial, complete)  # what is not known to be ours or not is not shown yet
+        return self._finished(("stored", format), edition, lambda: render_names(names, format, serial=serial)), serial
+
     def _finished(self, key: tuple[object, ...], edition: Hashable, make: Callable[[], Page]) -> FinishedPage:
         kept = self._kept.get(key)
         if kept is not None and kept.edition == edition:

@@ -1,0 +1,58 @@
+"""What is stored, and nothing else: the Simple API below ``/local/``, for builds that must not reach out.
+
+Ours, and the files of theirs that are kept; no other index is asked for anything, whatever the mode. Links lead to files
+below ``/local/`` too: a client that has this as its only index gets nothing but what the page listed.
+"""
+
+from __future__ import annotations
+
+from pypid.core.names import project_name
+from pypid.core.permissions import Action, Identity
+from pypid.index.asking import Asked
+from pypid.web.face import Face, app
+from pypid.web.files import send_named
+from pypid.web.guard import guarded
+from pypid.web.redirects import redirect
+from pypid.web.request import Request
+from pypid.web.respond import preflight, send_page
+from pypid.web.simple import format_of
+
+STORED = Asked(local=True)
+"""Nobody else's leave is needed for what is here already, so `[access] cache_update` does not matter."""
+
+
+@guarded(app, "/local/", may=Action.READ)
+async def names(face: Face, request: Request, who: Identity) -> None:
+    """The list of projects of which files are stored."""
+    if not request.path.endswith(b"/"):
+        return redirect(request, "/local/", permanent=True, restricted=face.restricted)
+    finished, serial = await face.pages.stored_names(format_of(request))
+    return await send_page(request, finished, serial=serial, restricted=face.restricted)
+
+
+@guarded(app, "/local/<project>/", may=Action.READ)
+async def project_page(face: Face, request: Request, who: Identity, project: str) -> None:
+    """The stored files of a project; another spelling of its name is sent to the normalised one."""
+    name = project_name(project)
+    if project != name or not request.path.endswith(b"/"):
+        return redirect(request, f"/local/{name}/", permanent=True, restricted=face.restricted)
+    base = face.base_url(request)
+    provenance_url = None if base is None else f"{base}/integrity/"
+    finished, serial = await face.pages.project(
+        name, format_of(request), STORED, files_url="../", provenance_url=provenance_url
+    )
+    return await send_page(request, finished, serial=serial, restricted=face.restricted)
+
+
+@guarded(app, "/local/<project>/<filename>", may=Action.READ)
+async def file(face: Face, request: Request, who: Identity, project: str, filename: str) -> None:
+    """A stored file; with ``.metadata`` or ``.asc`` behind its name, what lies beside it."""
+    await send_named(face, request, project, filename, STORED)
+
+
+@guarded(app, "/local/", may=Action.READ, methods=("OPTIONS",))
+@guarded(app, "/local/<project>/", may=Action.READ, methods=("OPTIONS",))
+@guarded(app, "/local/<project>/<filename>", may=Action.READ, methods=("OPTIONS",))
+async def options(face: Face, request: Request, who: Identity, project: str = "", filename: str = "") -> None:
+    """What browsers ask before micropip may read (C116)."""
+    preflight(request, restricted=face.restricted)
