@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import msgspec
 import treq
-from attrs import frozen
+from attrs import define, field, frozen
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError
 from twisted.internet.endpoints import UNIXClientEndpoint
@@ -62,13 +62,39 @@ class Refused(PypidError):
         return self.message
 
 
+LINES = "application/x-ndjson"
+
+Tell = Callable[[Mapping[str, Any]], None]
+"""Hears what happens until the answer is there."""
+
+
 @frozen
 class Question:
-    """One request to the JSON API."""
+    """One request to the JSON API. With `tell` the answer comes in lines: `tell` hears them, and the last is the answer."""
 
     method: str
     url: str
     document: Mapping[str, Any] | None = None
+    tell: Tell | None = field(default=None, eq=False, repr=False)
+
+
+@define
+class _Lines:
+    """An answer that comes line by line: JSON objects whose ``event`` says what they are."""
+
+    tell: Tell
+    last: bytes = b""
+    _rest: bytes = b""
+
+    def feed(self, data: bytes) -> None:
+        """Take what came."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            said = msgspec.json.decode(line)
+            if said.pop("event") in ("result", "error"):
+                self.last = msgspec.json.encode(said)
+            else:
+                self.tell(said)
 
 
 @implementer(IAgentEndpointFactory)
@@ -101,24 +127,30 @@ class Control:
         try:
             code, body = await self._send(question, ANSWER_WITHIN)
         except (ConnectError, RequestNotSent, ResponseFailed):
-            raise Refused(
-                "pypid ended before it answered. Whether anything was done is not known: look at the project, and try again."
-            ) from None
+            raise _ended() from None
         if code >= 400:
             raise Refused(_message(body))
+        if question.tell is not None:
+            return _last(body)
         return msgspec.json.decode(body) if body else None
 
     async def _send(self, question: Question, within: float) -> tuple[int, bytes]:
+        streamed = question.tell is not None
         agent = Agent.usingEndpointFactory(self.reactor, _Socket(self.reactor, self.path))  # type: ignore[no-untyped-call]
         response = await HTTPClient(agent).request(
             question.method,
             f"http://localhost{question.url}",
             auth=(f"operator/{account()}", "-"),
             data=None if question.document is None else msgspec.json.encode(question.document),
-            headers=Headers({"Accept": ["application/json"], "Content-Type": ["application/json"]}),
+            headers=Headers({"Accept": [LINES if streamed else "application/json"], "Content-Type": ["application/json"]}),
             timeout=within,
+            unbuffered=streamed,
         )
-        return response.code, await treq.content(response)
+        if question.tell is None or response.code != 200:
+            return response.code, await treq.content(response)
+        lines = _Lines(question.tell)
+        await treq.collect(response, lines.feed)
+        return response.code, lines.last
 
 
 def ask(reactor: Any, state: Path, question: Question, make: Callable[[], Daemon]) -> Any:
@@ -187,6 +219,21 @@ def account() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a user id without a name, in a container
         return f"uid-{os.getuid()}"
+
+
+def _last(line: bytes) -> Any:
+    """The answer that came as the last of several lines."""
+    if not line:
+        raise _ended()
+    answer = msgspec.json.decode(line)
+    if answer.get("error"):
+        raise Refused(_message(line))
+    return answer
+
+
+def _ended() -> Refused:
+    advice = "Whether anything was done is not known: look at the project, and try again."
+    return Refused(f"pypid ended before it answered. {advice}")
 
 
 def _message(body: bytes) -> str:

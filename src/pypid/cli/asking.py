@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 
 
-def ask(options: argparse.Namespace, method: str, url: str, document: Any = None) -> Any:
-    """One request to the running daemon, or to one that is started for it."""
+def ask(
+    options: argparse.Namespace,
+    method: str,
+    url: str,
+    document: Any = None,
+    *,
+    tell: Callable[[Mapping[str, Any]], None] | None = None,
+) -> Any:
+    """One request to the running daemon, or to one that is started for it. `tell` hears how far it is, where it says so."""
     from pypid import service  # it takes a while to import, which `--help` need not wait for
     from pypid.control import Question
 
-    return service.ask(options.config, Question(method, url, document))
+    return service.ask(options.config, Question(method, url, document, tell))
 
 
 def print_json(answer: Any) -> None:

@@ -117,7 +117,8 @@ def _explained(text: str) -> str:
     told = re.sub(r"^\W*(?:(?:error|cause): )?", "", text, flags=re.MULTILINE)
     told = re.sub(r"https?://[^\s`]*", "this index", told)
     told = told.removeprefix("No solution found when resolving dependencies").lstrip(":. \n")
-    return shortened(" ".join(told.split()), LONGEST_REASON) or "uv found no solution, and did not say why"
+    plain = "".join(character if character.isprintable() else " " for character in told)
+    return shortened(" ".join(plain.split()), LONGEST_REASON) or "uv found no solution, and did not say why"
 
 
 def _releases(text: str) -> list[tuple[ProjectName, str]]:

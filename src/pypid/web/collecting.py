@@ -204,7 +204,7 @@ def _document(collected: Collected) -> dict[str, Any]:
         "failed": list(dict.fromkeys(problem.line for problem in collected.failed)),
         "complete": collected.complete,
         "files": [_file(report) for report in collected.files],
-        "problems": [_problem(problem) for problem in problems],
+        "problems": _problems(problems),
         "ignored": [{"line": remark.line, "reason": remark.reason} for remark in requirements.ignored],
         "targets": [_resolved(resolved) for resolved in collected.resolved],
     }
@@ -219,9 +219,16 @@ def _resolved(resolved: Resolved) -> dict[str, Any]:
     return {**_target(resolved.target), "releases": releases}
 
 
-def _problem(problem: Problem) -> dict[str, Any]:
-    where = {} if problem.target is None else _target(problem.target)
-    return {"line": problem.line, "reason": problem.reason, **where}
+def _problems(problems: Sequence[Problem]) -> list[dict[str, Any]]:
+    """Each once, with the targets for which it is so; none of them: for all."""
+    where: dict[tuple[str, str], list[Target]] = {}
+    for problem in problems:
+        found = where.setdefault((problem.line, problem.reason), [])
+        found += [] if problem.target is None else [problem.target]
+    return [
+        {"line": line, "reason": reason, "targets": [_target(target) for target in found]}
+        for (line, reason), found in where.items()
+    ]
 
 
 def _file(report: FileReport) -> dict[str, Any]:
