@@ -83,7 +83,7 @@ class Index:
         self.envoy = Envoy(self.upstream, self.policy, self.identity, self.parts.ours_now, Outage(self.world.now))
         self.keeper = Keeper(self.blobs, self.catalog, self.envoy, self.world, self.spool)
         self.correspondent = Correspondent(self.envoy, self.keeper.kept, self.catalog, self.world, self.ttl)
-        self._views = Views(self.policy)
+        self._views = Views(self.policy, self.world.thinking)
         self._names = Names(self.catalog, self.policy)
 
     # --- looking ------------------------------------------------------------------------------------------
@@ -110,7 +110,7 @@ class Index:
             theirs = None
         if not isinstance(ours, Project) and (theirs is None or not exists(theirs)):
             raise self._nothing(name, ours, asked)
-        found = self._views.of(name, ours, theirs, self.world.now())
+        found = await self._views.of(name, ours, theirs, self.world.now())
         if not isinstance(ours, Project) and theirs is not None and not theirs.reachable and not found.project.files:
             raise theirs.failure or self._nothing(name, ours, asked)
         return found

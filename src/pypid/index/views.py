@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Hashable
 from datetime import datetime
 
@@ -11,9 +10,15 @@ from attrs import field, frozen
 from pypid.core.model import Presence, Project
 from pypid.core.names import ProjectName
 from pypid.core.policy import Policy, Theirs, changes_at, view
+from pypid.core.recent import Recent
+from pypid.flow import Blocking, Flights
 
 LIMIT = 256
 """Views that are kept, least recently used first out."""
+MOST_FILES = 20_000
+"""How many files they may have together; most are those that the catalog holds as well."""
+FEW = 1000
+"""Files that are judged in the reactor thread: in some 3 milliseconds."""
 
 
 @frozen
@@ -35,12 +40,14 @@ class _Seen:
 
 @frozen
 class Views:
-    """The views of one policy, the last ones used."""
+    """The views of one policy, the last ones used. `thinking` is for those of many files (`World.thinking`)."""
 
     policy: Policy
-    _kept: OrderedDict[tuple[ProjectName, bool], _Seen] = field(factory=OrderedDict, init=False, repr=False)
+    thinking: Blocking
+    _kept: Recent[tuple[ProjectName, bool], _Seen] = field(factory=lambda: Recent(LIMIT, MOST_FILES), init=False, repr=False)
+    _flights: Flights[Hashable, View] = field(factory=Flights, init=False, repr=False)
 
-    def of(self, name: ProjectName, ours: Project | Presence, theirs: Theirs | None, now: datetime) -> View:
+    async def of(self, name: ProjectName, ours: Project | Presence, theirs: Theirs | None, now: datetime) -> View:
         """The view of what is ours and theirs (`policy.view`)."""
         own = ours.serial if isinstance(ours, Project) else None
         if theirs is None:
@@ -48,11 +55,27 @@ class Views:
         key, basis = (name, theirs.reachable), (own, theirs.serial)
         seen = self._kept.get(key)
         if seen is not None and seen.basis == basis and (seen.until is None or now < seen.until):
-            self._kept.move_to_end(key)
             return seen.view
-        until = changes_at(self.policy, theirs, name, now)
-        made = View(view(self.policy, ours, theirs, now, name), (basis, theirs.reachable, until))
-        self._kept[key] = _Seen(basis, until, made)
-        if len(self._kept) > LIMIT:
-            self._kept.popitem(last=False)
-        return made
+        if _files_of(theirs) <= FEW:
+            return self._keep(key, _see(self.policy, ours, theirs, now, name))
+
+        async def job() -> View:
+            return self._keep(key, await self.thinking(_see, self.policy, ours, theirs, now, name))
+
+        return await self._flights.single((key, basis, seen and seen.until), job)
+
+    def _keep(self, key: tuple[ProjectName, bool], seen: _Seen) -> View:
+        self._kept.put(key, seen, 1 + len(seen.view.project.files))
+        return seen.view
+
+
+def _see(policy: Policy, ours: Project | Presence, theirs: Theirs, now: datetime, name: ProjectName) -> _Seen:
+    basis = (ours.serial if isinstance(ours, Project) else None, theirs.serial)
+    until = changes_at(policy, theirs, name, now)
+    seen = View(view(policy, ours, theirs, now, name), (basis, theirs.reachable, until))
+    return _Seen(basis, until, seen)
+
+
+def _files_of(theirs: Theirs) -> int:
+    said = theirs.said
+    return len(theirs.kept) + len((said.files if said is not None else None) or ())
