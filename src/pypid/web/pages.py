@@ -1,0 +1,99 @@
+"""Finished pages, kept until their project changes: rendered and gzipped once for each change, not for each request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
+
+from attrs import frozen
+
+from pypid.core.model import Page, Summary
+from pypid.core.names import ProjectName
+from pypid.core.negotiation import Format
+from pypid.core.recent import Recent
+from pypid.core.simple import render_names, render_project
+from pypid.flow import Flights, World
+from pypid.index import Index
+from pypid.index.asking import Asked
+from pypid.web.finished import FinishedPage
+
+LIMIT = 64 << 20
+"""Bytes of page bodies that are kept, least recently used first out."""
+MOST = 1 << 16
+"""How many are kept, however small."""
+FEW_FILES = 256
+FEW_NAMES = 4096
+"""Lines of a page that are rendered in the reactor thread: in some 2 milliseconds."""
+
+
+@frozen
+class _Kept:
+    edition: Hashable
+    """Of the project's view, or the catalog's serial: another one, another page."""
+    finished: FinishedPage
+
+
+class Pages:
+    """The pages of one index."""
+
+    def __init__(self, index: Index, world: World, limit: int = LIMIT) -> None:
+        self._index = index
+        self._world = world
+        self._kept: Recent[tuple[object, ...], _Kept] = Recent(MOST, limit)
+        self._flights: Flights[Hashable, FinishedPage] = Flights()
+
+    async def project(
+        self, name: ProjectName, format: Format, asked: Asked, *, files_url: str, provenance_url: str | None
+    ) -> tuple[FinishedPage, int]:
+        """The project's page and its serial. Raises as `Index.view`."""
+        view = await self._index.view(name, asked)
+        project = view.project
+        if not any(file.attested for file in project.files):
+            provenance_url = None  # the page is then the same for every host
+        key = (name, format, files_url, provenance_url)
+        finished = await self._finished(
+            key,
+            view.edition,
+            lambda: render_project(project, format, files_url=files_url, provenance_url=provenance_url),
+            at_once=len(project.files) <= FEW_FILES,
+        )
+        return finished, project.serial
+
+    async def names(self, format: Format) -> tuple[FinishedPage, int]:
+        """The list of projects and the catalog's serial."""
+        serial = await self._index.catalog.serial()
+        names = await self._index.names()
+        return await self._list((format,), serial, names, format, serial), serial
+
+    async def stored_names(self, format: Format) -> tuple[FinishedPage, int]:
+        """The list of projects of which files are stored, and the catalog's serial."""
+        serial, complete = await self._index.catalog.serial(), await self._index.catalog.is_complete()
+        names = await self._index.stored_names()
+        edition = (serial, complete)  # what is not known to be ours or not is not shown yet
+        return await self._list(("stored", format), edition, names, format, serial), serial
+
+    async def _list(
+        self, key: tuple[object, ...], edition: Hashable, names: Sequence[Summary], format: Format, serial: int
+    ) -> FinishedPage:
+        make = partial(render_names, names, format, serial=serial)
+        return await self._finished(key, edition, make, at_once=len(names) <= FEW_NAMES)
+
+    async def _finished(
+        self, key: tuple[object, ...], edition: Hashable, make: Callable[[], Page], *, at_once: bool
+    ) -> FinishedPage:
+        """The page, kept or made; one that takes long is made off the reactor thread, once for all who ask meanwhile."""
+        kept = self._kept.get(key)
+        if kept is not None and kept.edition == edition:
+            return kept.finished
+        if at_once:
+            return self._keep(key, edition, make())
+
+        async def job() -> FinishedPage:
+            return self._keep(key, edition, await self._world.thinking(make))
+
+        return await self._flights.single((key, edition), job)
+
+    def _keep(self, key: tuple[object, ...], edition: Hashable, page: Page) -> FinishedPage:
+        finished = FinishedPage(page, self._world.blocking)
+        self._kept.put(key, _Kept(edition, finished), len(page.body))
+        return finished
