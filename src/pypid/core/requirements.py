@@ -55,6 +55,9 @@ _OF_ONE = frozenset({"--global-option", "--install-option", "--config-setting", 
 """Options that pip takes behind a requirement, and that mean something to a build only."""
 
 
+_ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+
+
 @frozen
 class Remark:
     """A line about which there is something to say: the line as it stands in the file (joined, without comments), and what."""
@@ -205,11 +208,11 @@ def _parsed(text: str) -> Requirement:
     try:
         requirement = Requirement(text)
     except InvalidRequirement as error:
-        if "/" in text or text.endswith((".whl", ".zip", ".tar.gz")):
+        if "/" in text:
             raise ValueError(ELSEWHERE) from None
         raise ValueError(f"it is not a requirement (PEP 508): {str(error).splitlines()[0]}") from None
     except (ValueError, RecursionError):  # a version of thousands of digits, thousands of parentheses
         raise ValueError("it is not a requirement that can be read (PEP 508)") from None
-    if requirement.url is not None:
+    if requirement.url is not None or requirement.name.lower().endswith(_ARCHIVES):  # to pip a file, where there is one
         raise ValueError(ELSEWHERE)
     return requirement
