@@ -113,7 +113,7 @@ def assemble(config: Config, places: Where, state: State, world: World, reactor:
     _prepare_spool(state)
     storage = _now(open_storage(config, places, world))
     # serials never come again, even if the snapshot is lost: mirrors (bandersnatch) remember the last one that they saw
-    catalog = MemoryCatalog(serial=int(world.now().timestamp()))
+    catalog = MemoryCatalog(serial=int(world.now().timestamp()), thinking=world.thinking)
     identity = via.identity(world.random(16))
     reached = reach(config, places, world, reactor, identity)
     snapshots = _snapshots(catalog, places, storage, world)
