@@ -84,7 +84,7 @@ class Index:
         self.keeper = Keeper(self.blobs, self.catalog, self.envoy, self.world, self.spool)
         self.correspondent = Correspondent(self.envoy, self.keeper.kept, self.catalog, self.world, self.ttl)
         self._views = Views(self.policy, self.world.thinking)
-        self._names = Names(self.catalog, self.policy)
+        self._names = Names(self.catalog, self.policy, self.world.thinking)
 
     # --- looking ------------------------------------------------------------------------------------------
 

@@ -2,54 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from operator import attrgetter
+from collections.abc import Callable, Sequence
+from functools import partial
+from operator import attrgetter, is_
+from typing import Any
 
-from attrs import define, field
+from attrs import define, field, frozen
 
 from pypid.core.model import Presence, Summary
 from pypid.core.policy import Policy, is_listed, may_show_theirs
+from pypid.flow import Blocking, Flights
 from pypid.ports import Catalog
+
+FEW = 4096
+"""Names that are put together in the reactor thread: in a few milliseconds."""
 
 _by_name = attrgetter("name")
 
 
+@frozen
+class _Made:
+    basis: tuple[object, ...]
+    """What it was made of; the catalog gives the same objects until something changes."""
+    names: Sequence[Summary]
+
+
 @define(eq=False)
 class Names:
-    """The lists of one index. The catalog gives the same objects until something changes."""
+    """The lists of one index. `thinking` is for long ones (`World.thinking`)."""
 
     catalog: Catalog
     policy: Policy
-    _listed: tuple[Sequence[Summary], Sequence[Summary]] = field(default=((), ()), init=False, repr=False)
-    """The catalog's names, and those of them that are listed."""
-    _stored: tuple[Sequence[Summary], Sequence[Summary], bool, Sequence[Summary]] = field(
-        default=((), (), False, ()), init=False, repr=False
-    )
-    """Those that are listed, those of theirs that are kept, whether it is known what is ours; and what that makes together."""
+    thinking: Blocking = field(repr=False)
+    _made: dict[str, _Made] = field(factory=dict, init=False, repr=False)
+    _flights: Flights[tuple[str | int, ...], Sequence[Summary]] = field(factory=Flights, init=False, repr=False)
 
     async def listed(self) -> Sequence[Summary]:
         """Ours, by name, without those that are not listed."""
-        names = await self.catalog.names()
-        if names is not self._listed[0]:
-            everyone = all(map(is_listed, names))
-            self._listed = (names, names if everyone else tuple(filter(is_listed, names)))
-        return self._listed[1]
+        return await self._made_of("listed", (await self.catalog.names(),), _listed)
 
     async def stored(self) -> Sequence[Summary]:
         """The same, with the projects of theirs of which files are kept, and which no rule hides."""
-        listed, kept = await self.listed(), await self.catalog.their_summaries()
-        complete = await self.catalog.is_complete()
-        if listed is not self._stored[0] or kept is not self._stored[1] or complete is not self._stored[2]:
-            shown = self._shown(kept, Presence.ABSENT if complete else Presence.UNKNOWN)
-            together = tuple(sorted((*listed, *shown), key=_by_name)) if shown else listed
-            self._stored = (listed, kept, complete, together)
-        return self._stored[3]
+        ours, kept, complete = (
+            await self.catalog.names(),
+            await self.catalog.their_summaries(),
+            await self.catalog.is_complete(),
+        )
+        presence = Presence.ABSENT if complete else Presence.UNKNOWN
+        return await self._made_of("stored", (ours, kept, presence), partial(_stored, self.policy))
 
-    def _shown(self, kept: Sequence[Summary], presence: Presence) -> list[Summary]:
-        """Those that may be shown beside ours; `presence` says what is known of a name that we do not hold."""
-        held = set(map(_by_name, self._listed[0]))  # also what is not listed: then neither are files of theirs shown
-        return [
-            summary
-            for summary in kept
-            if summary.name not in held and is_listed(summary) and may_show_theirs(self.policy, summary.name, presence)
-        ]
+    async def _made_of(self, what: str, basis: tuple[Any, ...], make: Callable[..., Sequence[Summary]]) -> Sequence[Summary]:
+        made = self._made.get(what)
+        if made is not None and all(map(is_, made.basis, basis)):
+            return made.names
+
+        async def job() -> Sequence[Summary]:
+            return await self.thinking(make, *basis)
+
+        if sum(len(names) for names in basis if isinstance(names, Sequence)) <= FEW:
+            names = make(*basis)
+        else:
+            names = await self._flights.single((what, *map(id, basis)), job)  # `job` holds on to what has these ids
+        self._made[what] = _Made(basis, names)
+        return names
+
+
+def _listed(ours: Sequence[Summary]) -> Sequence[Summary]:
+    return ours if all(map(is_listed, ours)) else tuple(filter(is_listed, ours))
+
+
+def _stored(policy: Policy, ours: Sequence[Summary], kept: Sequence[Summary], presence: Presence) -> Sequence[Summary]:
+    """`presence` is what is known of a name that is not among `ours`."""
+    held = set(map(_by_name, ours))  # also those that are not listed: then no files of theirs are shown either
+    shown = [
+        summary
+        for summary in kept
+        if summary.name not in held and is_listed(summary) and may_show_theirs(policy, summary.name, presence)
+    ]
+    listed = _listed(ours)
+    return tuple(sorted((*listed, *shown), key=_by_name)) if shown else listed
