@@ -49,10 +49,9 @@ class Views:
 
     async def of(self, name: ProjectName, ours: Project | Presence, theirs: Theirs | None, now: datetime) -> View:
         """The view of what is ours and theirs (`policy.view`)."""
-        own = ours.serial if isinstance(ours, Project) else None
         if theirs is None:
-            return View(view(self.policy, ours, None, now, name), (own,))
-        key, basis = (name, theirs.reachable), (own, theirs.serial)
+            return View(view(self.policy, ours, None, now, name), (_serial_of(ours),))
+        key, basis = (name, theirs.reachable), (_serial_of(ours), theirs.serial)
         seen = self._kept.get(key)
         if seen is not None and seen.basis == basis and (seen.until is None or now < seen.until):
             return seen.view
@@ -70,10 +69,14 @@ class Views:
 
 
 def _see(policy: Policy, ours: Project | Presence, theirs: Theirs, now: datetime, name: ProjectName) -> _Seen:
-    basis = (ours.serial if isinstance(ours, Project) else None, theirs.serial)
+    basis = (_serial_of(ours), theirs.serial)
     until = changes_at(policy, theirs, name, now)
     seen = View(view(policy, ours, theirs, now, name), (basis, theirs.reachable, until))
     return _Seen(basis, until, seen)
+
+
+def _serial_of(ours: Project | Presence) -> int | Presence:
+    return ours.serial if isinstance(ours, Project) else ours  # what is not known to be theirs shows nothing of theirs
 
 
 def _files_of(theirs: Theirs) -> int:
