@@ -156,8 +156,9 @@ class RoutesTests(SafetyCase):
             for mode in Mode if glob == "acme.*" else (Mode.CACHE,):
                 self.pypid = self.another(mode=mode, reserved=("other", glob))
                 answers = self.ask_all(SPELLINGS if mode is Mode.CACHE and glob == "acme.*" else SPELLINGS[1:2])
-                self.assertFalse(any(SECRET in answer.text for answer in answers if answer.status == 200))
-                self.assertTrue(any(answer.status == 404 for answer in answers))
+                self.assertFalse(any(FILES in answer.text for answer in answers))
+                for target in (f"/simple/{SECRET}/", f"/packages/{SECRET}/{FILENAMES[1]}", f"/local/{SECRET}/"):
+                    self.assertEqual(self.ask(target).status, 404, target)
         self.silent()
 
     def test_released(self) -> None:
