@@ -18,7 +18,7 @@ from tests.web.uploaders import Dist, twine_7
 from tests.web.whole import HOST, PASSWORDS, PRIVATE, Answer, Pypid, WholeCase, basic, spelled
 
 GET = frozenset({"GET", "HEAD"})
-READ, WRITE, DELETE, ADMIN = Action.READ, Action.WRITE, Action.DELETE, Action.ADMIN
+READ, WRITE, DELETE, FETCH, ADMIN = Action.READ, Action.WRITE, Action.DELETE, Action.FETCH, Action.ADMIN
 PROJECT = "/api/projects/<project>"
 FILE = f"{PROJECT}/files/<filename>"
 RELEASE = f"{PROJECT}/releases/<version>"
@@ -61,6 +61,7 @@ MATRIX = {
     ("/pypi/<project>/<version>/json", "OPTIONS"): READ,
     # pypicache's
     ("/uploadpackage/", "POST"): WRITE,
+    ("/requirements.txt", "POST"): FETCH,  # and READ: the answer tells what is here
     ("/packages/<python>/<letter>/<project>/<filename>", GET): READ,
     ("/packages/<python>/<letter>/<project>/<filename>", "PUT"): WRITE,
     # management
@@ -75,6 +76,8 @@ MATRIX = {
     (f"{RELEASE}/yank", "PUT"): WRITE,
     (f"{RELEASE}/yank", "DELETE"): WRITE,
     ("/api/names/<project>", "DELETE"): ADMIN,
+    ("/api/why/<project>", GET): WRITE,
+    ("/api/why/<project>/<filename>", GET): WRITE,
     ("/api/check", "POST"): ADMIN,
     ("/api/rebuild", "POST"): ADMIN,
     ("/api/rebuild/<project>", "POST"): ADMIN,
@@ -146,7 +149,7 @@ class MatrixTests(WholeCase):
 
     def test_without_the_right(self) -> None:
         """Somebody known who lacks the right is 403, and the answer names the right (C91)."""
-        allowed = {"bob": {READ, ANYBODY}, "alice": {READ, WRITE, ANYBODY}}
+        allowed = {"bob": {READ, FETCH, ANYBODY}, "alice": {READ, FETCH, WRITE, ANYBODY}}
         for user, rights in allowed.items():
             for method, path, right in each_request():
                 if right in rights:
@@ -160,7 +163,7 @@ class MatrixTests(WholeCase):
 
     def test_with_the_right(self) -> None:
         """Who has the right is never 401 or 403, whatever else is said (C91)."""
-        least = {READ: "bob", WRITE: "alice", DELETE: "ada", ADMIN: "ada", ANYBODY: "bob"}
+        least = {READ: "bob", FETCH: "bob", WRITE: "alice", DELETE: "ada", ADMIN: "ada", ANYBODY: "bob"}
         for method, path, right in each_request():
             pypid = Pypid(Path(self.mktemp()), rules=PRIVATE)
             self.published(self.publish(wheel_filename(), wheel(), pypid=pypid))

@@ -24,7 +24,7 @@ from pypid.core.targets import Target, targets
 from pypid.index.asking import Asked
 from pypid.index.collecting import Collector
 from pypid.web.asking import asked_of
-from pypid.web.body import read_small
+from pypid.web.body import read_small, refuse_early
 from pypid.web.documents import send_json
 from pypid.web.face import Face, app
 from pypid.web.forms import Limits, read_form
@@ -35,7 +35,8 @@ from pypid.web.request import Request
 from pypid.web.respond import header_of, set_head
 
 EVENTS, LINES = "text/event-stream", "application/x-ndjson"
-LIMITS = Limits(content=0, text=16 << 20, total=20 << 20, parts=200)
+LIMITS = Limits(content=20 << 20, text=16 << 20, total=20 << 20, parts=200)
+"""There is no file among the fields; `content` is what the refusal of a body that is too large names."""
 MISSING = "Missing requirements data."
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -79,6 +80,7 @@ async def collect(face: Face, request: Request, who: Identity) -> None:
 
 
 async def _read(request: Request) -> Asking:
+    refuse_early(request.body.size, LIMITS.total)
     content_type = header_of(request, "content-type") or ""
     if content_type.partition(";")[0].strip().lower() == "application/json":
         data = await read_small(request.body, LIMITS.total)
