@@ -21,6 +21,7 @@ COMMANDS = [
     "status",
     "delete",
     "release-name",
+    "why",
     "rebuild",
     "adopt",
     "check",

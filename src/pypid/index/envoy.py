@@ -35,6 +35,8 @@ class Outage:
     now: Callable[[], datetime]
     error: UpstreamDown | None = field(default=None, init=False)
     """What it failed with, while it is down."""
+    since: datetime | None = field(default=None, init=False)
+    """Since when it is down, as far as was noticed."""
     _strikes: int = field(default=0, init=False)
     _pause: timedelta = field(default=FIRST_PAUSE, init=False)
     _again: datetime | None = field(default=None, init=False)
@@ -56,7 +58,7 @@ class Outage:
         """It has said something."""
         if self.error is not None:
             _log.info("the upstream index can be reached again")
-        self.error, self._again = None, None
+        self.error, self.since, self._again = None, None, None
         self._strikes, self._pause = 0, FIRST_PAUSE
 
     def failed(self, error: UpstreamDown) -> None:
@@ -65,6 +67,7 @@ class Outage:
         if not error.unreachable and self._strikes < STRIKES:
             return
         if self.error is None:
+            self.since = self.now()
             _log.warn("the upstream index is away, only what is stored is served until it answers again: {error}", error=error)
         else:
             self._pause = min(2 * self._pause, LONGEST_PAUSE)

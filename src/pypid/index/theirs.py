@@ -67,6 +67,12 @@ class Correspondent:
         """What is known already; nobody is asked (offline, `/local/`)."""
         return _known(await self.kept.heard(name), failure=None, reachable=False)
 
+    async def standing(self, name: ProjectName) -> Theirs:
+        """What a client would be shown if upstream were not asked before: as `known`, but only where it did not answer the last
+        time is it taken to be away.
+        """
+        return _known(await self.kept.heard(name), failure=self.envoy.outage.error or self._failed_just_now(name))
+
     def _is_fresh(self, heard: Heard) -> bool:
         return heard.said is not None and self.world.now() < heard.said.asked + self.ttl
 
@@ -75,12 +81,15 @@ class Correspondent:
         outage = self.envoy.outage
         if outage.error is not None and not outage.may_probe():
             raise outage.error
+        failure = self._failed_just_now(name)
+        if failure is not None:
+            raise failure
+        self._failed.pop(name, None)
+
+    def _failed_just_now(self, name: ProjectName) -> Failure | None:
+        """What upstream failed with when it was asked for the project, if that was within the `PAUSE`."""
         failed = self._failed.get(name)
-        if failed is None:
-            return
-        if self.world.now() < failed[0] + PAUSE:
-            raise failed[1]
-        del self._failed[name]
+        return failed[1] if failed is not None and self.world.now() < failed[0] + PAUSE else None
 
     async def _ask(self, name: ProjectName, via: Sequence[str]) -> Heard:
         before = (await self.catalog.theirs(name)).said

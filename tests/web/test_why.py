@@ -1,0 +1,217 @@
+"""``/api/why/``: which rule hides a project or a file, and until when."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from pypid.core.choices import Mode
+from pypid.core.errors import StorageDown, UpstreamDown
+from pypid.core.model import Status
+from pypid.core.names import project_name
+from pypid.core.policy import Policy
+from pypid.core.values import Cooldown
+from pypid.testing import BEGINNING
+from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
+from tests.web.elsewhere import INDEX, Elsewhere
+from tests.web.whole import J, Pypid, WholeCase
+
+CACHE = Policy(mode=Mode.CACHE)
+HAM = wheel_filename("ham")
+NEWER = sdist_filename("ham", "2.0")
+
+
+class WhyCase(WholeCase):
+    """A pypid in front of an index that has two files of ham."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.upstream = Elsewhere()
+        self.upstream.has("ham", HAM, wheel("ham"))
+        self.upstream.has("ham", NEWER, sdist("ham", "2.0"))
+        self.pypid = self.another(CACHE)
+
+    def another(self, policy: Policy) -> Pypid:
+        """A pypid with other rules on the same storage."""
+        old = self.pypid
+        return Pypid(Path(self.mktemp()), policy=policy, upstream=self.upstream, blobs=old.blobs, catalog=old.catalog)
+
+    def ask_for(self, path: str, user: str = "alice") -> dict[str, Any]:
+        """What is told; nobody upstream hears of it."""
+        before = list(self.upstream.heard)
+        answer = self.pypid.api("GET", f"/api/why/{path}", user=user)
+        self.assertEqual((answer.status, answer["cache-control"]), (200, "no-store"), answer)
+        self.assertEqual(self.upstream.heard, before)
+        document: dict[str, Any] = answer.json
+        return document
+
+    def look(self, name: str = "ham") -> list[str]:
+        """The files that a client sees."""
+        answer = self.pypid.get(f"/simple/{name}/", J)
+        return [file["filename"] for file in answer.json["files"]] if answer.status == 200 else []
+
+    def agrees(self, name: str = "ham") -> dict[str, Any]:
+        """What is told, once it is the same that a client sees, file by file."""
+        seen = self.look(name)
+        told = self.ask_for(name)
+        self.assertEqual(sum(told["visible"].values()), len(seen))
+        self.assertFalse({file["filename"] for file in told["hidden"] if not file["ours"]} & set(seen) - self.ours(name))
+        for filename in (HAM, NEWER):
+            self.assertEqual(self.ask_for(f"{name}/{filename}")["file"]["visible"], filename in seen, filename)
+        return told
+
+    def ours(self, name: str) -> set[str]:
+        """The names of our files."""
+        return {key.partition("/")[2] for key in self.keys() if key.startswith(f"{name}/")}
+
+
+class NameTests(WhyCase):
+    """What is said of a name."""
+
+    def test_theirs(self) -> None:
+        """Before a client asked for it nothing is known of a name; afterwards there is what upstream said, and when."""
+        told = self.ask_for("ham")
+        self.assertEqual((told["standing"], told["upstream"], told["not_asked"], told["outage"]), ("theirs", None, None, None))
+        self.assertEqual(self.ask_for(f"ham/{HAM}")["file"]["rule"], "unheard")
+        told = self.agrees()
+        self.assertEqual(told["upstream"], {"asked": "2026-01-01T00:00:00Z", "index": INDEX, "status": "active", "files": 2})
+        self.assertEqual(told["visible"], {"ours": 0, "kept": 0, "upstream": 2})
+        self.assertEqual(self.pypid.get(f"/packages/ham/{HAM}").status, 200)
+        self.assertEqual(self.agrees()["visible"], {"ours": 0, "kept": 1, "upstream": 1})
+
+    def test_spelling(self) -> None:
+        """Every spelling of a name is that name; what can be no name is 404."""
+        self.assertEqual(self.ask_for("HaM")["name"], "ham")
+        self.assertEqual(self.pypid.api("GET", "/api/why/-x-").status, 404)
+
+    def test_nothing(self) -> None:
+        """A name that upstream does not have either is told as such."""
+        self.look("nothing")
+        told = self.ask_for("nothing")
+        self.assertEqual((told["upstream"]["files"], told["upstream"]["status"]), (None, None))
+        self.assertEqual(self.ask_for("nothing/nothing-1.0.tar.gz")["file"]["rule"], "not-listed")
+
+    def test_rules(self) -> None:
+        """Each rule about names is told by its word and its line in the configuration, with what was kept before it."""
+        self.assertEqual(self.pypid.get(f"/packages/ham/{HAM}").status, 200)
+        for policy, word in (
+            (Policy(mode=Mode.CACHE, reserved=("h*",)), "reserved"),
+            (Policy(mode=Mode.CACHE, deny=("ham",)), "denied"),
+            (Policy(mode=Mode.CACHE, allow=("spam",)), "not-allowed"),
+        ):
+            self.pypid = self.another(policy)
+            told = self.agrees()
+            self.assertEqual(told["standing"], word)
+            self.assertIn("[upstream]", told["not_asked"])
+            self.assertEqual(told["not_asked"], told["not_shown"])
+            self.assertEqual({file["rule"] for file in told["hidden"]}, {word})
+            self.assertEqual([file["filename"] for file in told["hidden"] if file["kept"]], [HAM])
+
+    def test_offline(self) -> None:
+        """Offline only what is stored is there, and the rest is told to be what it is."""
+        self.assertEqual(self.pypid.get(f"/packages/ham/{HAM}").status, 200)
+        self.pypid = self.another(Policy())
+        told = self.agrees()
+        self.assertEqual((told["standing"], told["not_shown"]), ("offline", None))
+        self.assertEqual([(file["filename"], file["rule"]) for file in told["hidden"]], [(NEWER, "not-kept")])
+
+    def test_ours(self) -> None:
+        """A name of ours hides all of theirs; where it may be blended only files of the same name."""
+        self.look()
+        self.have_wheel("ham")
+        told = self.agrees()
+        self.assertEqual((told["standing"], told["ours"]), ("ours", {"status": "active", "files": 1}))
+        self.assertEqual({file["rule"] for file in told["hidden"]}, {"ours"})
+        self.pypid = self.another(Policy(mode=Mode.CACHE, blend=("ham",)))
+        told = self.agrees()
+        self.assertEqual(told["standing"], "blended")
+        self.assertEqual([(file["filename"], file["rule"], file["ours"]) for file in told["hidden"]], [(HAM, "ours", False)])
+        self.assertTrue(self.ask_for(f"ham/{HAM}")["file"]["ours"])
+
+    def test_not_known_yet(self) -> None:
+        """While the storage is away nobody knows whether a name is ours, and that is what is told."""
+        self.pypid = Pypid(Path(self.mktemp()), policy=CACHE, upstream=self.upstream)
+        heard = self.have(self.pypid.index.correspondent.theirs(project_name("ham")))  # once, so that it is not looked for
+        self.assertTrue(heard.reachable)
+        self.pypid.blobs.away = StorageDown("the disk is gone.")
+        told = self.ask_for("ham")
+        self.assertEqual(told["standing"], "unknown")
+        self.assertEqual({file["rule"] for file in told["hidden"]}, {"unknown"})
+        self.assertEqual(self.pypid.api("GET", "/api/why/eggs").status, 503)
+
+
+class FileTests(WhyCase):
+    """What is said of files."""
+
+    def test_cooldown(self) -> None:
+        """A file that is too young has the time from which it is visible; then it is."""
+        self.upstream.has("ham", NEWER, sdist("ham", "2.0"), uploaded=BEGINNING - timedelta(days=1))
+        self.upstream.has("ham", HAM, wheel("ham"), uploaded=BEGINNING - timedelta(days=9))
+        self.pypid = self.another(Policy(mode=Mode.CACHE, cooldown=Cooldown(timedelta(days=3))))
+        told = self.agrees()
+        [file] = told["hidden"]
+        self.assertEqual((file["filename"], file["rule"], file["until"]), (NEWER, "cooldown", "2026-01-03T00:00:00Z"))
+        self.assertIn("[upstream] cooldown", file["because"])
+        self.pypid.clock.advance(2 * 86400 - self.pypid.clock.seconds() - 1)
+        self.assertEqual(len(self.agrees()["hidden"]), 1)
+        self.pypid.clock.advance(1)
+        self.assertEqual(self.agrees()["hidden"], [])
+
+    def test_quarantine(self) -> None:
+        """Quarantine is told, theirs and ours."""
+        self.upstream.statuses["ham"] = Status.QUARANTINED
+        told = self.agrees()
+        self.assertEqual(
+            ({file["rule"] for file in told["hidden"]}, told["upstream"]["status"]), ({"quarantined"}, "quarantined")
+        )
+        filename, _ = self.have_wheel("spam")
+        self.assertEqual(self.pypid.api("PUT", "/api/projects/spam/status", {"status": "quarantined"}).status, 200)
+        self.assertEqual(self.look("spam"), [])
+        file = self.ask_for(f"spam/{filename}")["file"]
+        self.assertEqual((file["rule"], file["visible"], file["ours"]), ("closed", False, True))
+
+    def test_upstream_away(self) -> None:
+        """While upstream is away it is told since when, with what, and which files that hides."""
+        self.assertEqual(self.pypid.get(f"/packages/ham/{HAM}").status, 200)
+        self.upstream.away = UpstreamDown("nobody answers.", unreachable=True)
+        self.pypid.clock.advance(3600)
+        told = self.agrees()
+        self.assertEqual(told["outage"]["since"], "2026-01-01T01:00:01.500000Z")
+        self.assertIn("nobody answers", told["outage"]["error"])
+        self.assertEqual([(file["filename"], file["rule"]) for file in told["hidden"]], [(NEWER, "not-kept")])
+        self.upstream.away = None
+        self.pypid.clock.advance(60)
+        told = self.agrees()
+        self.assertEqual((told["outage"], told["failure"], told["hidden"]), (None, None, []))
+
+    def test_failed_once(self) -> None:
+        """A failure of one project alone is told as long as it is not asked for again."""
+        self.look()
+        self.upstream.away = UpstreamDown("it took too long.")
+        self.pypid.clock.advance(3600)
+        told = self.agrees()
+        self.assertEqual((told["outage"], len(told["hidden"])), (None, 2))
+        self.assertIn("it took too long", told["failure"])
+        self.upstream.away = None
+        self.pypid.clock.advance(60)
+        self.assertIsNone(self.agrees()["failure"])
+
+    def test_gone(self) -> None:
+        """A kept file that upstream no longer lists is hidden, and told to be kept."""
+        self.assertEqual(self.pypid.get(f"/packages/ham/{HAM}").status, 200)
+        self.upstream.has_not("ham")
+        self.upstream.has("ham", NEWER, sdist("ham", "2.0"))
+        self.pypid.clock.advance(3600)
+        told = self.agrees()
+        self.assertEqual([(file["filename"], file["rule"], file["kept"]) for file in told["hidden"]], [(HAM, "gone", True)])
+
+
+class RightsTests(WhyCase):
+    """Who is told."""
+
+    def test_who(self) -> None:
+        """Whoever may publish is told; whoever may only read, or is nobody, is not."""
+        for user, status in (("ada", 200), ("alice", 200), ("bob", 403), (None, 401)):
+            for path in ("ham", f"ham/{HAM}"):
+                self.assertEqual(self.pypid.api("GET", f"/api/why/{path}", user=user).status, status)
