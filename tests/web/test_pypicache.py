@@ -7,8 +7,11 @@ from hashlib import sha256
 from pathlib import Path
 from urllib.parse import quote
 
+from pypid.core.choices import Mode
 from pypid.core.permissions import AUTHENTICATED, Rules
+from pypid.core.policy import Policy
 from tests.distributions import egg, egg_filename, sdist, sdist_filename, wheel, wheel_filename
+from tests.web.elsewhere import Elsewhere
 from tests.web.whole import RULES, Answer, Part, Pypid, WholeCase, content, spelled, text
 
 UPLOADED = b'{"uploaded":"ok"}'
@@ -319,3 +322,19 @@ class GetTests(PypicacheCase):
         self.have_wheel()
         self.assertEqual(self.pypid.get("/packages/source/s/spam/spam-1.0.tar.gz").status, 404)
         self.assertEqual(self.pypid.get("/packages/source/h/ham/ham-1.0.tar.gz").status, 404)
+
+    def test_theirs(self) -> None:
+        """A file of theirs is fetched and kept by such an address as by that on the page; a wrong one is not told upstream."""
+        filename, data = sdist_filename("ham"), sdist("ham")
+        upstream = Elsewhere()
+        upstream.has("ham", filename, data)
+        pypid = Pypid(Path(self.mktemp()), policy=Policy(mode=Mode.CACHE), upstream=upstream)
+        self.have(pypid.catalog.complete())
+        for wrong in (f"source/x/ham/{filename}", f"source/s/spam/{filename}", f"py3/h/ham/{filename}", "source/h/ham/ham.exe"):
+            self.assertEqual(pypid.get(f"/packages/{wrong}").status, 404)
+        self.assertEqual(upstream.heard, [])
+        for _ in range(2):
+            answer = pypid.get(f"/packages/source/h/ham/{filename}")
+            self.assertEqual((answer.status, answer.body), (200, data))
+        self.assertEqual(len(upstream.urls), 1)
+        self.assertEqual(pypid.get(f"/local/ham/{filename}").body, data)

@@ -1,0 +1,384 @@
+"""``/local/``: only what is stored, and nobody else is asked for anything."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
+
+from pypid.core.choices import Mode
+from pypid.core.errors import UpstreamDown
+from pypid.core.model import Status
+from pypid.core.names import project_name
+from pypid.core.permissions import AUTHENTICATED, Rules
+from pypid.core.policy import Policy
+from pypid.core.values import Cooldown
+from pypid.testing import contents
+from tests.distributions import metadata, sdist, sdist_filename, wheel, wheel_filename
+from tests.web.elsewhere import Elsewhere
+from tests.web.whole import HOST, HTML, PRIVATE, RULES, Answer, H, J, Pypid, WholeCase
+
+CACHE = Policy(mode=Mode.CACHE)
+HAM = wheel_filename("ham")
+
+
+class LocalCase(WholeCase):
+    """A pypid in front of an index that has ham, of which nothing is stored yet."""
+
+    policy = CACHE
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.upstream = Elsewhere()
+        self.ham = wheel("ham")
+        self.upstream.has("ham", HAM, self.ham)
+        self.pypid = self.another()
+
+    def another(self, policy: Policy | None = None, *, at: Pypid | None = None, rules: Rules | None = None) -> Pypid:
+        """A pypid whose storage has been compared; `at`: on that one's storage, and with its catalog."""
+        made = Pypid(
+            Path(self.mktemp()),
+            rules=rules or self.rules,
+            policy=policy or self.policy,
+            upstream=self.upstream,
+            blobs=None if at is None else at.blobs,
+            catalog=None if at is None else at.catalog,
+        )
+        self.have(made.catalog.complete())
+        return made
+
+    def keep(self, filename: str = HAM) -> bytes:
+        """Have a file of theirs through pypid, which keeps it; its bytes."""
+        project = filename.partition("-")[0]
+        answer = self.pypid.get(f"/packages/{project}/{filename}", user="alice")
+        self.assertEqual(answer.status, 200, answer)
+        return answer.body
+
+    def local(self, path: str = "", accept: str | None = J, user: str | None = None) -> Answer:
+        """What is below /local/; whatever it is, nobody upstream has heard of it."""
+        before = list(self.upstream.heard)
+        answer = self.pypid.get(f"/local/{path}", accept, user=user)
+        self.assertEqual(self.upstream.heard, before)
+        return answer
+
+    def names(self, user: str | None = None) -> list[str]:
+        """The list."""
+        return [project["name"] for project in self.local(user=user).json["projects"]]
+
+    def files(self, project: str) -> dict[str, dict[str, Any]]:
+        """What the page says of each file."""
+        answer = self.local(f"{project}/")
+        self.assertEqual(answer.status, 200, answer)
+        return {file["filename"]: file for file in answer.json["files"]}
+
+    def missing(self, *paths: str) -> None:
+        """Nothing is there."""
+        for path in paths:
+            answer = self.local(path)
+            self.assertEqual(answer.status, 404, (path, answer))
+
+
+class PageTests(LocalCase):
+    """The list and the pages."""
+
+    def test_ours(self) -> None:
+        """Projects of ours are there as below /simple/, only that the links lead to files below /local/."""
+        filename, _ = self.have_wheel()
+        page, usual = self.local("spam/").json, self.pypid.page("spam")
+        [file], [expected] = page.pop("files"), usual.pop("files")
+        self.assertEqual(page, usual)
+        self.assertEqual(file.pop("url"), f"../spam/{filename}")
+        expected.pop("url")
+        self.assertEqual(file, expected)
+        self.assertEqual(self.names(), ["spam"])
+
+    def test_theirs(self) -> None:
+        """A project of theirs is there as soon as a file of it is kept, with the kept files only."""
+        other = "ham-2.0.tar.gz"
+        self.upstream.has("ham", other, sdist("ham", "2.0"))
+        self.missing("ham/", f"ham/{HAM}", f"ham/{other}")
+        self.assertEqual(self.names(), [])
+        self.assertEqual({file["filename"] for file in self.pypid.page("ham")["files"]}, {HAM, other})
+        self.assertEqual(self.names(), [])
+        self.missing("ham/", f"ham/{HAM}", f"ham/{other}")
+        self.keep()
+        self.assertEqual(self.names(), ["ham"])
+        self.assertEqual(set(self.files("ham")), {HAM})
+        self.missing(f"ham/{other}", f"ham/{other}.metadata")
+        self.keep(other)
+        self.assertEqual(set(self.files("ham")), {HAM, other})
+        self.assertEqual({file["filename"] for file in self.pypid.page("ham")["files"]}, {HAM, other})
+
+    def test_sorted(self) -> None:
+        """The list is one, by name, and each name is a link to its page."""
+        for name in ("zebra", "spam", "eggs"):
+            self.have_wheel(name)
+        self.keep()
+        self.assertEqual(self.names(), ["eggs", "ham", "spam", "zebra"])
+        page = self.local(accept=None).text
+        self.assertEqual(re.findall(r'href="([^"]+)"', page), ["eggs/", "ham/", "spam/", "zebra/"])
+        for name in self.names():
+            self.assertEqual(self.local(f"{name}/").status, 200)
+
+    def test_negotiation(self) -> None:
+        """HTML and JSON are given as below /simple/, for the list and for pages (C1 to C15)."""
+        self.have_wheel()
+        for path in ("", "spam/"):
+            for accept, kind in ((None, HTML), ("*/*", HTML), (J, J), (H, H), (f"{J};q=0.1, {H}", H)):
+                answer, usual = self.local(path, accept), self.pypid.get(f"/simple/{path}", accept)
+                assert answer["content-type"] is not None
+                self.assertTrue(answer["content-type"].startswith(kind.partition(";")[0]), (accept, answer))
+                for name in ("content-type", "vary", "cache-control", "access-control-allow-origin", "x-pypi-last-serial"):
+                    self.assertEqual(answer[name], usual[name], name)
+            self.assertEqual(self.local(path, "application/vnd.pypi.simple.v2+json").status, 406)
+            self.assertEqual(self.local(f"{path}?format={J.replace('+', '%2B')}", "text/html")["content-type"], J)
+
+    def test_conditional(self) -> None:
+        """Pages have an ETag that changes with them, and HEAD says what GET does (C16, C100)."""
+        self.have_wheel()
+        for path in ("", "spam/"):
+            answer = self.local(path)
+            assert answer["etag"] is not None
+            again = self.pypid.get(f"/local/{path}", J, ("If-None-Match", answer["etag"]))
+            self.assertEqual(again.status, 304)
+            head = self.pypid.ask("HEAD", f"/local/{path}", ("Accept", J))
+            self.assertEqual((head.status, head["etag"], head["content-length"]), (200, answer["etag"], str(len(answer.body))))
+        before = [self.local(path)["etag"] for path in ("", "spam/")]
+        self.have_wheel(version="2.0")
+        self.assertEqual([a == self.local(path)["etag"] for a, path in zip(before, ("", "spam/"), strict=True)], [False] * 2)
+
+    def test_list_changes(self) -> None:
+        """The list follows what is published, kept, evicted, and found out about what is ours."""
+        self.keep()
+        first = self.local()["etag"]
+        self.assertEqual(self.local()["etag"], first)
+        self.have_wheel()
+        self.assertEqual(self.names(), ["ham", "spam"])
+        self.have(self.pypid.index.keeper.forget(project_name("ham"), HAM))
+        self.assertEqual(self.names(), ["spam"])
+        self.missing("ham/", f"ham/{HAM}")
+
+    def test_redirects(self) -> None:
+        """A missing slash and another spelling are redirected to where /simple/ would, within /local/ (C17, C18)."""
+        self.have_wheel("foo-bar")
+        for asked, place in (
+            ("/local", "./local/"),
+            ("/local?x=1", "./local/?x=1"),
+            ("/local/foo-bar", "./foo-bar/"),
+            ("/local/Foo_Bar/", "../foo-bar/"),
+            ("/local/foo..bar?format=x", "./foo-bar/?format=x"),
+            ("/local/nothing", "./nothing/"),
+        ):
+            answer = self.pypid.get(asked)
+            self.assertEqual((answer.status, answer["location"]), (301, place), asked)
+            self.assertEqual(answer["cache-control"], "max-age=3600")
+
+    def test_no_such_thing(self) -> None:
+        """What is not there, and what cannot be, is 404 in both representations; upstream hears nothing of it (C20, C21)."""
+        self.missing("nothing/", "-x/", "%00/", "..%2f/", "a" * 300 + "/", "sp%C3%A4m/", "nothing/nothing-1.0.tar.gz", "x/y/z")
+        self.assertEqual(self.local("nothing/", None).status, 404)
+        self.assertEqual(self.local(f"ham/{HAM}").status, 404)
+
+    def test_options(self) -> None:
+        """A browser is told that it may read (C116)."""
+        for path in ("", "spam/", f"spam/{wheel_filename()}"):
+            answer = self.pypid.ask("OPTIONS", f"/local/{path}", ("Origin", "https://pyodide.example"))
+            self.assertEqual((answer.status, answer["access-control-allow-origin"]), (204, "*"))
+
+
+class FileTests(LocalCase):
+    """Files below /local/."""
+
+    def linked(self, project: str, filename: str) -> str:
+        """The path that the page's link leads to, by either representation."""
+        there = f"http://{HOST}/local/{project}/"
+        in_json = urljoin(there, self.files(project)[filename]["url"])
+        [href] = re.findall(rf'href="([^"]*{re.escape(filename)})#', self.local(f"{project}/", None).text)
+        self.assertEqual(urljoin(there, href), in_json)
+        path = in_json.removeprefix(f"http://{HOST}")
+        self.assertTrue(path.startswith("/local/"), path)
+        return path
+
+    def test_linked(self) -> None:
+        """The links lead to the bytes, of ours and of theirs, whole and in parts, without asking anybody."""
+        filename, data = self.have_wheel()
+        self.keep()
+        for project, name, expected in (("spam", filename, data), ("ham", HAM, self.ham)):
+            path = self.linked(project, name)
+            before = list(self.upstream.heard)
+            answer = self.pypid.get(path)
+            self.assertEqual((answer.status, answer.body), (200, expected))
+            usual = self.pypid.get(f"/packages/{project}/{name}")
+            self.assertEqual({n: v for n, v in answer.head if n != "Date"}, {n: v for n, v in usual.head if n != "Date"})
+            part = self.pypid.ask("GET", path, ("Range", "bytes=-5"))
+            self.assertEqual((part.status, part.body), (206, expected[-5:]))
+            head = self.pypid.ask("HEAD", path)
+            self.assertEqual((head.status, head["content-length"]), (200, str(len(expected))))
+            self.assertEqual(self.upstream.heard, before)
+
+    def test_metadata(self) -> None:
+        """Metadata is promised where it is stored, and is what was promised (C26)."""
+        filename, _ = self.have_wheel()
+        self.keep()
+        for project, name in (("spam", filename), ("ham", HAM)):
+            said = self.files(project)[name]["core-metadata"]["sha256"]
+            answer = self.local(f"{project}/{name}.metadata")
+            self.assertEqual((answer.status, sha256(answer.body).hexdigest()), (200, said))
+        self.assertEqual(answer.body, metadata("ham"))
+
+    def test_metadata_that_is_not_stored(self) -> None:
+        """Metadata that upstream would have, and that is not stored, is not promised here, and not fetched."""
+        name = "eggs-1.0.tar.gz"
+        described = metadata("eggs", metadata_version="2.4")
+        self.upstream.has_beside(self.upstream.has("eggs", name, sdist("eggs")), described)
+        self.keep(name)
+        self.assertIn("core-metadata", self.pypid.file_on("eggs", name))
+        self.assertNotIn("core-metadata", self.files("eggs")[name])
+        self.missing(f"eggs/{name}.metadata")
+        self.assertEqual(self.pypid.get(f"/packages/eggs/{name}.metadata").body, described)
+        self.assertEqual(self.files("eggs")[name]["core-metadata"], {"sha256": sha256(described).hexdigest()})
+        self.assertEqual(self.local(f"eggs/{name}.metadata").body, described)
+
+    def test_signature(self) -> None:
+        """A signature of ours is beside its file."""
+        signature = b"-----BEGIN PGP SIGNATURE-----\n\nx\n-----END PGP SIGNATURE-----\n"
+        filename, data = wheel_filename(), wheel()
+        self.published(self.publish(filename, data, ('name="gpg_signature"; filename="x.asc"', signature)))
+        self.assertTrue(self.files("spam")[filename]["gpg-sig"])
+        self.assertEqual(self.local(f"spam/{filename}.asc").body, signature)
+
+    def test_lost(self) -> None:
+        """A kept file whose bytes were lost is gone, and is not fetched again."""
+        self.keep()
+        [where] = [key for key in self.have(contents(self.pypid.blobs)) if key.endswith(HAM)]
+        self.have(self.pypid.blobs.delete(where))
+        self.missing(f"ham/{HAM}")
+
+
+class RuleTests(LocalCase):
+    """The rules of what may be shown hold here too."""
+
+    def test_upstream_away(self) -> None:
+        """With upstream away, and offline, all that is stored is there as before."""
+        self.have_wheel()
+        self.keep()
+        before = self.local("ham/")
+        self.upstream.away = UpstreamDown("nobody is there", unreachable=True)
+        for policy in (CACHE, Policy(mode=Mode.OFFLINE), Policy(mode=Mode.REDIRECT), Policy(mode=Mode.MIRROR)):
+            self.pypid = self.another(policy, at=self.pypid)
+            self.assertEqual(self.names(), ["ham", "spam"], policy)
+            self.assertEqual(self.local("ham/").body, before.body)
+            self.assertEqual(self.local(f"ham/{HAM}").body, self.ham)
+            self.missing("nothing/")
+
+    def test_ours_hides_theirs(self) -> None:
+        """A name that has become ours shows nothing of theirs, unless it may be blended."""
+        self.keep()
+        filename, _ = self.have_sdist("ham", "3.0")
+        self.assertEqual(self.names(), ["ham"])
+        self.assertEqual(set(self.files("ham")), {filename})
+        self.missing(f"ham/{HAM}")
+        self.pypid = self.another(Policy(mode=Mode.CACHE, blend=("ham",)), at=self.pypid)
+        self.assertEqual(self.names(), ["ham"])
+        self.assertEqual(set(self.files("ham")), {HAM, filename})
+
+    def test_hidden_names(self) -> None:
+        """A name that is reserved, denied or not allowed is in no list and has no page, though files of it are kept."""
+        self.keep()
+        for rules in ({"reserved": ("ha*",)}, {"deny": ("ham",)}, {"allow": ("spam",)}):
+            self.pypid = self.another(Policy(mode=Mode.CACHE, **rules), at=self.pypid)  # type: ignore[arg-type]
+            self.assertEqual(self.names(), [])
+            self.missing("ham/", f"ham/{HAM}", f"ham/{HAM}.metadata")
+
+    def test_quarantined(self) -> None:
+        """What is quarantined, by us or by them, is not listed and offers no files (C28)."""
+        self.keep()
+        filename, _ = self.have_wheel()
+        self.assertEqual(self.pypid.api("PUT", "/api/projects/spam/status", {"status": "quarantined"}).status, 200)
+        self.upstream.statuses["ham"] = Status.QUARANTINED
+        self.have(self.pypid.index.correspondent.theirs(project_name("ham"), anew=True))
+        self.assertEqual(self.names(), [])
+        self.missing("ham/", f"ham/{HAM}", f"spam/{filename}")
+        self.assertEqual(self.files("spam"), {})
+
+    def test_gone(self) -> None:
+        """A project that upstream has no more is gone here too, and comes back with it."""
+        self.keep()
+        self.upstream.has_not("ham")
+        self.have(self.pypid.index.correspondent.theirs(project_name("ham"), anew=True))
+        self.assertEqual(self.names(), [])
+        self.missing("ham/", f"ham/{HAM}")
+        self.upstream.has("ham", HAM, self.ham)
+        self.have(self.pypid.index.correspondent.theirs(project_name("ham"), anew=True))
+        self.assertEqual(self.names(), ["ham"])
+        self.assertEqual(set(self.files("ham")), {HAM})
+
+    def test_cooldown(self) -> None:
+        """A file that was kept before it had to be older is hidden until it is."""
+        self.keep()
+        policy = Policy(mode=Mode.CACHE, cooldown=Cooldown(timedelta(days=3650)))
+        self.pypid = self.another(policy, at=self.pypid)
+        self.missing("ham/", f"ham/{HAM}")
+
+    def test_not_known_yet(self) -> None:
+        """Before the storage has been compared, a kept name that may be ours is in no list; afterwards it is."""
+        self.keep()
+        begun = Pypid(Path(self.mktemp()), policy=CACHE, upstream=self.upstream, blobs=self.pypid.blobs)
+        heard = self.have(self.pypid.catalog.theirs(project_name("ham")))
+        self.have(begun.catalog.edit_theirs(project_name("ham"), lambda _: heard))
+        self.pypid = begun
+        self.assertEqual(self.names(), [])
+        self.assertEqual(set(self.files("ham")), {HAM})  # this name was looked for in the storage itself
+        self.have(begun.catalog.complete())
+        self.assertEqual(self.names(), ["ham"])
+
+
+class RightsTests(LocalCase):
+    """Who may read what is stored."""
+
+    rules = PRIVATE
+
+    def test_anonymous(self) -> None:
+        """Without a name nothing is told where reading is for some: not what is there, nor what is not (C90)."""
+        filename, _ = self.have_wheel()
+        for path in ("", "spam/", "nothing/", f"spam/{filename}", f"spam/{filename}.metadata", "spam/nothing-1.0.tar.gz"):
+            answer = self.local(path)
+            self.assertEqual((answer.status, answer.text), (401, self.local().text))
+            self.assertEqual(self.local(path, user="bob").status, 404 if "nothing" in path else 200)
+        self.assertEqual(self.names("bob"), ["spam"])
+
+    def test_private(self) -> None:
+        """Then caches between us and the client keep nothing, and browsers' scripts read nothing."""
+        filename, _ = self.have_wheel()
+        for path in ("", "spam/", f"spam/{filename}"):
+            answer = self.local(path, user="bob")
+            assert answer["cache-control"] is not None
+            self.assertIn("private", answer["cache-control"])
+            self.assertIsNone(answer["access-control-allow-origin"])
+
+    def test_may_not_fetch(self) -> None:
+        """Who may not make us fetch has all that is stored, and what is not stored is 404, not a matter of rights."""
+        rules = Rules(write=RULES.write, fetch=AUTHENTICATED)
+        self.pypid = self.another(rules=rules)
+        self.assertEqual(self.local("ham/").status, 404)
+        self.keep()
+        self.assertEqual(set(self.files("ham")), {HAM})
+        self.assertEqual(self.local(f"ham/{HAM}").body, self.ham)
+        self.assertEqual(self.local("nothing/").status, 404)
+
+
+class SdistTests(LocalCase):
+    """An index that has sdists with ours beside."""
+
+    def test_yanked(self) -> None:
+        """What was yanked upstream since is marked so here, as long as upstream was asked since (PEP 592)."""
+        name = sdist_filename("eggs")
+        self.upstream.has("eggs", name, sdist("eggs"))
+        self.keep(name)
+        self.assertIs(self.files("eggs")[name]["yanked"], False)
+        self.upstream.has("eggs", name, sdist("eggs"), yanked="broken")
+        self.have(self.pypid.index.correspondent.theirs(project_name("eggs"), anew=True))
+        self.assertEqual(self.files("eggs")[name]["yanked"], "broken")
