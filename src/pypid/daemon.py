@@ -11,6 +11,7 @@ from typing import Any
 from attrs import define, field
 from twisted.application.service import MultiService
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock
+from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -169,7 +170,7 @@ class Daemon(MultiService):
         for site in self.sites:
             site.drain()
         for closed in closing:
-            with suppress(TimeoutError):  # Twisted never says so where somebody has removed a socket's file
+            with suppress(TimedOut):  # Twisted never says so where somebody has removed a socket's file
                 await _ended(closed.addTimeout(1, self.world.clock) if isinstance(closed, Deferred) else closed)
         if any(site.busy for site in self.sites):
             _log.info("stopping: requests under way get {seconds:.0f} s to end", seconds=DRAIN)
