@@ -9,6 +9,7 @@ from typing import Any
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
@@ -65,7 +66,7 @@ class _Bounded(ProcessProtocol):
             self.transport.signalProcess("KILL")
 
     async def ended(self, clock: Any = None, within: float | None = None) -> Ended:
-        """Wait for its end. Raises `TimeoutError`."""
+        """Wait for its end. Raises `TimedOut`."""
         if self._ended is None:
             waiter: Deferred[None] = Deferred()
             self._waiting.append(waiter)
@@ -88,7 +89,7 @@ async def run(
     reactor.spawnProcess(protocol, command[0], list(command), env=dict(environ), path=str(folder))
     try:
         ended = await protocol.ended(reactor, within)
-    except TimeoutError:
+    except TimedOut:
         raise Busy(f"Working out what is needed took longer than {within:g} s, and was given up.", 60) from None
     finally:
         protocol.kill()

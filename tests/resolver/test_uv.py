@@ -1,0 +1,106 @@
+"""What is said to uv, and what is made of its answers."""
+
+from pathlib import Path
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.core.errors import Busy, Unauthenticated, Unresolvable
+from pypid.core.permissions import Credential, Identity
+from pypid.core.targets import target
+from pypid.flow import start
+from pypid.resolver import uv
+from pypid.resolver.loopback import PREFIX, OneTime, sweep
+from pypid.resolver.process import Ended
+from pypid.resolver.uv import Place, Uv
+
+SECRET = "5ecre7"
+NO = f"""error: No solution found when resolving dependencies
+  cause: Because src was not found in http://u:{SECRET}@127.0.0.1:1/simple/ and \x1b[1myou\x1b[0m require src, we can conclude
+         that your requirements are unsatisfiable.
+"""
+
+
+class UvTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.ends: list[Ended] = []
+        self.ran: list[tuple[list[str], dict[str, str], bytes]] = []
+        self.patch(uv, "run", self.run_uv)
+        place = Place(f"http://u:{SECRET}@127.0.0.1:1/simple/", (SECRET,))
+        self.clock = Clock()
+        self.uv = Uv(reactor=self.clock, program="/x/uv", place=place, folder=Path("/f"), until=10.0)
+
+    async def run_uv(self, reactor, command, *, environ, folder, said, within) -> Ended:  # type: ignore[no-untyped-def]
+        self.ran.append((command, environ, said))
+        return self.ends.pop()
+
+    def resolve(self, *requirements: str, prereleases: bool = False) -> object:
+        return self.successResultOf(start(self.uv.resolve(requirements, target("linux", "3.12"), prereleases=prereleases)))
+
+    def test_said(self) -> None:
+        """The password is in the environment alone; nothing is built, and nobody's configuration is read."""
+        self.ends = [Ended(0, b"spam==1.0\nham==2.0+local\n\n# x\n", b"")]
+        self.assertEqual(self.resolve("spam", "ham>1"), [("spam", "1.0"), ("ham", "2.0+local")])
+        [(command, environ, said)] = self.ran
+        self.assertEqual(said, b"spam\nham>1\n")
+        self.assertNotIn(SECRET, " ".join(command))
+        self.assertIn(SECRET, environ["UV_DEFAULT_INDEX"])
+        for word in "--no-config", "--no-build", "--no-sources":
+            self.assertIn(word, command)
+        self.assertEqual(command[-5:], ["--python-platform", "linux", "--python-version", "3.12", "-"])
+        self.assertEqual(
+            (environ["HOME"], environ["UV_CACHE_DIR"], environ["UV_PYTHON_DOWNLOADS"]), ("/f", "/f/cache", "never")
+        )
+        self.assertNotIn(SECRET, repr(self.uv))
+
+    def test_prereleases(self) -> None:
+        """They are allowed where they were asked for."""
+        self.ends = [Ended(0, b"", b"")]
+        self.resolve("spam", prereleases=True)
+        self.assertEqual(self.ran[0][0][-3:], ["--prerelease", "allow", "-"])
+
+    def test_no(self) -> None:
+        """uv's explanation comes as one line, without the address, the password and control characters."""
+        self.ends = [Ended(1, b"", NO.encode())]
+        failed = self.failureResultOf(start(self.uv.resolve(["src"], target("linux", "3.12"), prereleases=False)), Unresolvable)
+        said = str(failed.value)
+        self.assertTrue(said.startswith("Because src was not found in this index and"), said)
+        self.assertTrue(said.endswith("unsatisfiable."), said)
+        self.assertTrue(said.isprintable(), said)
+        self.assertNotIn(SECRET, said)
+
+    def test_odd(self) -> None:
+        """What is not understood, a failure, and silence are told as reasons."""
+        for ended, words in (
+            (Ended(0, b"spam @ file:///x\n", b""), "not understood"),
+            (Ended(2, b"", b"error: " + b"x" * 9000), "xxx..."),
+            (Ended(None, b"", b""), "did not say why"),
+        ):
+            self.ends = [ended]
+            question = start(self.uv.resolve(["src"], target("linux", "3.12"), prereleases=False))
+            self.assertIn(words, str(self.failureResultOf(question, Unresolvable).value))
+
+    def test_in_all(self) -> None:
+        """All the runs of a collection together have an end."""
+        self.clock.advance(10.0)
+        question = start(self.uv.resolve(["src"], target("linux", "3.12"), prereleases=False))
+        self.failureResultOf(question, Busy)
+        self.assertEqual(self.ran, [])
+
+
+class LoopbackTests(SynchronousTestCase):
+    def test_one_time(self) -> None:
+        """Whoever has the password is the person, whatever the user is called; any other password is refused."""
+        access = OneTime(SECRET, Identity("bob"))
+        self.assertEqual(self.successResultOf(start(access.identify(Credential("x", SECRET)))).user, "bob")
+        for password in "", "x", SECRET + "x", "\xe4":
+            self.failureResultOf(start(access.identify(Credential("bob", password))), Unauthenticated)
+        self.assertNotIn(SECRET, repr(access))
+
+    def test_sweep(self) -> None:
+        """What a crash left is removed, and nothing else."""
+        folder = Path(self.mktemp())
+        (folder / f"{PREFIX}x/cache").mkdir(parents=True)
+        (folder / "incoming-x").write_bytes(b"")
+        sweep(folder)
+        self.assertEqual([path.name for path in folder.iterdir()], ["incoming-x"])
