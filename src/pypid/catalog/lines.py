@@ -89,6 +89,10 @@ class Lines:
         self._names: list[ProjectName] = []
         self._summaries: tuple[Summary, ...] | None = None
 
+    def head(self, name: ProjectName) -> Summary | None:
+        """What stands in the list for the project, or None."""
+        return self._heads.get(name)
+
     def get(self, name: ProjectName) -> Line | None:
         """The project's line, or None."""
         return self._shards[shard_of(name)].get(name)

@@ -11,6 +11,7 @@ from functools import partial
 
 from attrs import evolve, frozen
 
+from pypid.catalog.forgetting import MOST, Forgettable
 from pypid.catalog.lines import Later, Lines, Loaded, Moment
 from pypid.catalog.table import Table
 from pypid.core.heard import dump_heard, load_heard
@@ -23,18 +24,20 @@ from pypid.ports import Catalog
 
 @frozen
 class MemorySettings:
-    """`serial`: the number to go on from, where an earlier catalog's must not come again."""
+    """`serial`: to go on from, where an earlier catalog's must not come again. `forgettable`: bytes (`catalog.forgetting`)."""
 
     serial: int = 0
+    forgettable: int = MOST
 
 
 class MemoryCatalog:
     """A `Catalog` that is two tables of lines. `thinking` is for those that take long to read or write (`World.thinking`)."""
 
-    def __init__(self, serial: int = 0, thinking: Blocking = at_once) -> None:
+    def __init__(self, serial: int = 0, thinking: Blocking = at_once, forgettable: int = MOST) -> None:
         self._serial = serial
         self._ours: Table[Project] = Table(load_project, lambda project: len(project.files), thinking)
         self._theirs: Table[Heard] = Table(load_heard, _files_of, thinking)
+        self._forgettable = Forgettable(forgettable)
         self._complete = False
         self._keeping: tuple[Sequence[Summary], Sequence[Summary]] = ((), ())
         """The heads of theirs, and those of them of which files are kept."""
@@ -96,6 +99,7 @@ class MemoryCatalog:
             new = evolve(new, serial=self._serial)
         if new.said is None and not new.kept:
             self._theirs.take_out(name)
+            self._forgettable.drop(name)
             return new
         line = self._theirs.lines.get(name)
         if isinstance(line, bytes) and _files_said(new) is _files_said(old):
@@ -103,7 +107,18 @@ class MemoryCatalog:
         else:
             self._theirs.put(_their_head(new), new, dump_heard)
             await self._theirs.written(name)
+        self._forget_others(name)
         return new
+
+    def _forget_others(self, name: ProjectName) -> None:
+        """Now that something was heard of this project, nothing may be left of another."""
+        head, line = self._theirs.lines.head(name), self._theirs.lines.get(name)
+        if head is None or head.kept:
+            self._forgettable.drop(name)
+        elif line is not None:
+            self._forgettable.note(name, len(line) if isinstance(line, bytes) else 0)
+        for other in self._forgettable.surplus():
+            self._theirs.take_out(other)
 
     async def their_names(self) -> Sequence[ProjectName]:
         return [summary.name for summary in await self.their_summaries()]
@@ -138,8 +153,13 @@ class MemoryCatalog:
         """What is known of theirs, for a snapshot of its own."""
         return TheirLines(
             lambda versions: self._theirs.lines.moment(self._serial, versions),
-            lambda loaded: self._fill(self._theirs.lines, loaded),
+            self._fill_theirs,
         )
+
+    def _fill_theirs(self, loaded: Loaded) -> None:
+        self._fill(self._theirs.lines, loaded)
+        for head in self._theirs.lines.summaries():
+            self._forget_others(head.name)
 
     def _fill(self, lines: Lines, loaded: Loaded) -> None:
         lines.fill(loaded)
@@ -188,7 +208,7 @@ def _seen(heard: Heard) -> object:
 
 async def open(settings: MemorySettings, world: World) -> MemoryCatalog:
     """A new, empty catalog."""
-    return MemoryCatalog(settings.serial, world.thinking)
+    return MemoryCatalog(settings.serial, world.thinking, settings.forgettable)
 
 
 _: type[Catalog] = MemoryCatalog
