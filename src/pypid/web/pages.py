@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from functools import partial
 
 from attrs import frozen
 
-from pypid.core.model import Page, Summary
+from pypid.core.model import Page
 from pypid.core.names import ProjectName
 from pypid.core.negotiation import Format
 from pypid.core.recent import Recent
@@ -60,23 +60,15 @@ class Pages:
         return finished, project.serial
 
     async def names(self, format: Format) -> tuple[FinishedPage, int]:
-        """The list of projects and the catalog's serial."""
-        serial = await self._index.catalog.serial()
-        names = await self._index.names()
-        return await self._list((format,), serial, names, format, serial), serial
+        """The list of projects of which files are stored, ours and theirs, and the catalog's serial.
 
-    async def stored_names(self, format: Format) -> tuple[FinishedPage, int]:
-        """The list of projects of which files are stored, and the catalog's serial."""
+        Not what upstream has beside: that is a list of hundreds of thousands, and no installer asks for it.
+        """
         serial, complete = await self._index.catalog.serial(), await self._index.catalog.is_complete()
         names = await self._index.stored_names()
-        edition = (serial, complete)  # what is not known to be ours or not is not shown yet
-        return await self._list(("stored", format), edition, names, format, serial), serial
-
-    async def _list(
-        self, key: tuple[object, ...], edition: Hashable, names: Sequence[Summary], format: Format, serial: int
-    ) -> FinishedPage:
         make = partial(render_names, names, format, serial=serial)
-        return await self._finished(key, edition, make, at_once=len(names) <= FEW_NAMES)
+        edition = (serial, complete)  # what is not known to be ours or not is not shown yet
+        return await self._finished((format,), edition, make, at_once=len(names) <= FEW_NAMES), serial
 
     async def _finished(
         self, key: tuple[object, ...], edition: Hashable, make: Callable[[], Page], *, at_once: bool
