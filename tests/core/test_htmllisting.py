@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from html import escape
+from itertools import cycle
 from time import process_time
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import BadListing
-from pypid.core.htmllisting import LONGEST_TAG, read_html
+from pypid.core.htmllisting import LONGEST_TAG, _Page, read_html
 from pypid.core.listing import Listing, read_json
 from pypid.core.model import File, Project, Status, in_order
 from pypid.core.names import project_name
@@ -38,6 +39,37 @@ def one(attributes: str, around: str = "{}") -> File:
     """What is understood of one link with these attributes."""
     [file] = read(around.format(f"<a {attributes}>{NAME}</a>")).files
     return file
+
+
+FRAGMENTS = (
+    '<a href="https://files.example/x-1.0.tar.gz#sha256=ab">x-1.0.tar.gz</a><br/>\n',
+    '\n  <a href="x" data-yanked="" data-requires-python="&gt;=3.8, &lt; 4 &amp;gt;">x</a>',
+    '<a href="1" href="2" rel="nofollow">&amp;</a>',
+    '<a href="&quot;x&not">x</a>',
+    "<a href='x' DATA-YANKED>x</a>",
+    '<A HREF="x">x</A >',
+    '<a href="">x</a>',
+    '<a href="a<b>c">x</a>',
+    '<a href="x" / >x<b>x</b></a>',
+    '<a href="x',
+    "<a",
+    "<",
+    "&",
+    ">",
+    '"',
+    "-->",
+    "<!-- ",
+    "<script>",
+    "</script>",
+    "<title>x & y</title>",
+    "<br>",
+    '<base href="https://other.example/">',
+    '<meta name="pypi:repository-version" content="1.1">',
+    '<meta name="pypi:project-status" content="archived">',
+    "<!DOCTYPE html><html><body>",
+    "</body></html>",
+    "text ",
+)
 
 
 class LinkTests(SynchronousTestCase):
@@ -214,6 +246,36 @@ class PageTests(SynchronousTestCase):
                 question()
             except BadListing:
                 continue
+
+    @modest
+    @given(st.lists(st.sampled_from(FRAGMENTS), max_size=12), st.lists(st.integers(1, 90), min_size=1, max_size=9))
+    def test_usual_links(self, fragments: list[str], lengths: list[int]) -> None:
+        """What goes past Python's parser, in pieces of any length, is what the parser would have said of the whole."""
+        text = "".join(fragments)
+        parser, page = _Page(), _Page()
+        parser.feed(text)
+        position = 0
+        for length in cycle(lengths):
+            page.take(text[position : position + length])
+            position += length
+            if position >= len(text):
+                break
+        page.end()
+        for said in ("links", "count", "base", "version", "status", "tags"):
+            self.assertEqual(getattr(page, said), getattr(parser, said), said)
+
+    def test_usual_links_are_fast(self) -> None:
+        """Python's parser is not asked about links as all tools write them, wherever the pieces of the page end."""
+        asked: list[str] = []
+        self.patch(_Page, "feed", lambda page, text: asked.append(text))
+        page = _Page()
+        link = f'<a href="../../x-1.0.tar.gz#sha256={SHA}" data-requires-python="&gt;=3.8">x-1.0.tar.gz</a><br />\n'
+        text = link * 100
+        for start in range(0, len(text), 777):
+            page.take(text[start : start + 777])
+        page.end()
+        self.assertEqual(page.count, 100)
+        self.assertNotIn("<a", "".join(asked))
 
     @modest
     @given(

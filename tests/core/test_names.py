@@ -15,6 +15,7 @@ from pypid.core.names import (
     Packagetype,
     is_prerelease,
     parse_filename,
+    project_and_version,
     project_name,
     same_version,
     version_key,
@@ -135,6 +136,35 @@ class FilenameTests(SynchronousTestCase):
         self.assertNotIn("/", text)
         self.assertEqual(project_name(parsed.project), parsed.project)
         Version(parsed.version)
+
+
+class ProjectAndVersionTests(SynchronousTestCase):
+    """`project_and_version`."""
+
+    @settings(max_examples=400, deadline=None, database=None)
+    @given(
+        st.text(max_size=40)
+        | st.text(alphabet="a1A-._+! ", max_size=30).map("{}.whl".format)
+        | st.from_regex(r"\A[a-zA-Z._-]{1,9}-[0-9.a-z!+_-]{1,9}(\.tar\.gz|\.whl|\.egg|\.zip)\Z")
+        | st.from_regex(r"\A[a-z._]{1,5}-[0-9.a-z]{1,6}(-[0-9a-z]{1,2})?-[a-z0-9.]{1,6}-[a-z_.]{1,5}-[a-z_.-]{1,5}\.whl\Z")
+    )
+    def test_same_as_all_of_it(self, filename: str) -> None:
+        """It says what `parse_filename` says, and refuses what that refuses."""
+        try:
+            parsed = parse_filename(filename)
+        except BadFilename:
+            self.assertRaises(BadFilename, project_and_version, filename)
+        else:
+            self.assertEqual(project_and_version(filename), (parsed.project, parsed.version))
+
+    def test_long(self) -> None:
+        """The longest names are judged as `parse_filename` does."""
+        for name in ("a" * 250, "a" * 201, "a" * 195):
+            filename = f"{name}-1.0.tar.gz"
+            if len(filename) > 220 or len(name) > 200:
+                self.assertRaises(BadFilename, project_and_version, filename)
+            else:
+                self.assertEqual(project_and_version(filename), (name, "1.0"))
 
 
 class VersionTests(SynchronousTestCase):

@@ -83,7 +83,16 @@ def file_order(file: File) -> tuple[tuple[int, Any], str]:
 
 def in_order(files: tuple[File, ...]) -> tuple[File, ...]:
     """`files` as a `Project` holds them."""
-    return tuple(sorted(files, key=file_order))
+    versions: dict[str, list[File]] = {}  # of ten thousand files there are a hundred: versions are slow to compare
+    for file in files:
+        versions.setdefault(file.version, []).append(file)
+    spellings: dict[tuple[int, Any], list[File]] = {}
+    for version, its in versions.items():
+        spellings.setdefault(version_key(version), []).extend(its)
+    ordered: list[File] = []
+    for key in sorted(spellings):
+        ordered.extend(sorted(spellings[key], key=lambda file: file.filename))
+    return tuple(ordered)
 
 
 @frozen(kw_only=True)

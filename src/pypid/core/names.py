@@ -65,6 +65,61 @@ OLD_SDIST_SUFFIXES = (".tar.bz2", ".tgz", ".tar.xz")
 """Made by old tools; pip installs them, so they may be published and adopted."""
 
 
+_WORDS = r"[A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*"
+_USUAL_TAGS = re.compile(
+    rf"(?:[0-9][A-Za-z0-9_.]*-)?[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*-{_WORDS}-{_WORDS}\Z"
+).match
+_USUAL_NAME = re.compile(r"[A-Za-z0-9]+(?:[._][A-Za-z0-9]+)*\Z").match
+_USUAL_VERSION = re.compile(r"[A-Za-z0-9.!+_]+\Z").match
+
+
+def project_and_version(filename: str) -> tuple[ProjectName, str]:
+    """What `parse_filename` says of both, and raises, ten times faster: a page has ten thousand files of few kinds."""
+    if len(filename) <= LONGEST_NAME:
+        found = _usual(filename)
+        if found is not None:
+            return found
+    parsed = parse_filename(filename)
+    return parsed.project, parsed.version
+
+
+def _usual(filename: str) -> tuple[ProjectName, str] | None:
+    """Of a name whose parts all are what nearly all are; None for any other, of which nothing is said by that."""
+    if filename.endswith(".whl"):
+        written, _, rest = filename[:-4].partition("-")
+        version, _, tags = rest.partition("-")
+        if not _are_tags(tags):
+            return None
+    elif filename.endswith(".tar.gz"):
+        written, _, version = filename[:-7].rpartition("-")
+    else:
+        return None
+    name, spelled = _usual_name(written), _spelled(version)
+    return None if name is None or spelled is None else (name, spelled)
+
+
+@lru_cache(maxsize=16384)
+def _are_tags(text: str) -> bool:
+    """Whether these are the tags of a wheel, perhaps with a build number before them."""
+    return _USUAL_TAGS(text) is not None
+
+
+@lru_cache(maxsize=8192)
+def _usual_name(text: str) -> ProjectName | None:
+    return project_name(text) if _USUAL_NAME(text) else None
+
+
+@lru_cache(maxsize=65536)
+def _spelled(version: str) -> str | None:
+    """A version as PEP 440 spells it, or None for what is none."""
+    if not _USUAL_VERSION(version):
+        return None
+    try:
+        return str(Version(version))
+    except ValueError:
+        return None
+
+
 def parse_filename(filename: str) -> Distribution:
     """What `filename` says of its distribution.
 
