@@ -44,20 +44,31 @@ def scratch() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def wait_for(port: int, log: Path) -> None:
+    """Until somebody listens there; `log` is what to show if nobody does."""
+    for _ in range(1000):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.01)
+    raise SystemExit(log.read_text())
+
+
 PINNED = ("taskset", "-c", str(SERVER_CORE))
 
 
 class Server:
     """A pypid in a process of its own, pinned to one core, with its state in `folder`.
 
-    `page` is the page that says that it has started; `more` is more of the configuration.
+    `page` is the page that says that it has started; `more` is more of the configuration. Without `pinned` it takes any core.
     """
 
-    def __init__(self, folder: Path, *, page: str = "/simple/", more: str = "") -> None:
+    def __init__(self, folder: Path, *, page: str = "/simple/", more: str = "", pinned: bool = True) -> None:
         from pypid.access.passwords import hash_password
 
         self.folder = folder
         self.page = page
+        self.pinned = pinned
         self.storage = folder / "var" / "packages"
         self.port = free_port()
         (folder / "etc").mkdir(parents=True, exist_ok=True)
@@ -74,7 +85,8 @@ class Server:
         with (self.folder / "log").open("ab") as log:
             twistd = Path(sys.executable).with_name("twistd")
             command = [str(twistd), "-n", "--pidfile=", "pypid", "--config", str(self.config)]
-            self.process = subprocess.Popen([*PINNED, *command], stdout=log, stderr=log, cwd=self.folder)
+            pinned = PINNED if self.pinned else ()
+            self.process = subprocess.Popen([*pinned, *command], stdout=log, stderr=log, cwd=self.folder)
         try:
             self.wait()
             self.started = time.perf_counter() - begun
@@ -172,13 +184,7 @@ class Nginx:
         command = [*PINNED, found, "-p", str(self._folder), "-e", "error.log", "-c", "nginx.conf"]
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         try:
-            for _ in range(500):
-                with socket.socket() as probe:
-                    if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                        break
-                time.sleep(0.01)
-            else:
-                raise SystemExit((self._folder / "error.log").read_text())
+            wait_for(self.port, self._folder / "error.log")
             yield self
         finally:
             process.terminate()
