@@ -27,7 +27,7 @@ class KnownTests(IndexCase):
         gated.all()
         for each in nothing:
             self.failureResultOf(each, NoSuchProject)
-        self.assertEqual(gated.asked[-1], "list eggs/")
+        self.assertEqual(gated.asked[-2:], ["list eggs/", "list .kept/eggs/"])
 
     def test_storage_away(self) -> None:
         """While the storage is away nobody is told that a name is absent; what the catalog holds is shown."""

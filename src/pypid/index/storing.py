@@ -16,7 +16,7 @@ from pypid.core.layout import KEPT, Kind, kept_beside_key, kept_folder, kept_key
 from pypid.core.model import Blob, Digests, File, Heard
 from pypid.core.names import ProjectName
 from pypid.core.records import dump_record, load_record
-from pypid.flow import Blocking, BytesBody, Hashes, Locks
+from pypid.flow import Blocking, BytesBody, Flights, Hashes, Locks
 from pypid.index import truth
 from pypid.index.kept import agrees, beside, is_copy, read_kept, recorded, small, with_kept, without_kept
 from pypid.ports import Blobs, Body, Catalog
@@ -44,6 +44,7 @@ class KeptFiles:
     _all_compared: bool = field(default=False, init=False)
     _looked: set[ProjectName] = field(factory=set, init=False, repr=False)
     """Read anew before all were compared."""
+    _looking: Flights[ProjectName, Heard] = field(factory=Flights, init=False, repr=False)
 
     async def heard(self, name: ProjectName) -> Heard:
         """What the catalog knows; of a project of which it knows nothing kept, what the storage says, until all were compared.
@@ -53,12 +54,9 @@ class KeptFiles:
         heard = await self.catalog.theirs(name)
         if heard.kept or self._all_compared or name in self._looked:
             return heard
+        heard = await self._looking.single(name, lambda: self.look(name))
         self._looked.add(name)
-        try:
-            return await self.look(name)
-        except StorageDown:
-            self._looked.discard(name)
-            raise
+        return heard
 
     async def find(self, file: File) -> File | None:
         """Our copy of these very bytes, if there is one, by the catalog or (another process's) by its record."""
