@@ -27,6 +27,8 @@ class View:
 
     project: Project
     edition: Hashable
+    attested: bool
+    """Whether any of its files has a provenance object here."""
 
 
 @frozen
@@ -50,7 +52,7 @@ class Views:
     async def of(self, name: ProjectName, ours: Project | Presence, theirs: Theirs | None, now: datetime) -> View:
         """The view of what is ours and theirs (`policy.view`)."""
         if theirs is None:
-            return View(view(self.policy, ours, None, now, name), (_serial_of(ours),))
+            return _viewed(view(self.policy, ours, None, now, name), (_serial_of(ours),))
         key, basis = (name, theirs.reachable), (_serial_of(ours), theirs.serial)
         seen = self._kept.get(key)
         if seen is not None and seen.basis == basis and (seen.until is None or now < seen.until):
@@ -71,8 +73,11 @@ class Views:
 def _see(policy: Policy, ours: Project | Presence, theirs: Theirs, now: datetime, name: ProjectName) -> _Seen:
     basis = (_serial_of(ours), theirs.serial)
     until = changes_at(policy, theirs, name, now)
-    seen = View(view(policy, ours, theirs, now, name), (basis, theirs.reachable, until))
-    return _Seen(basis, until, seen)
+    return _Seen(basis, until, _viewed(view(policy, ours, theirs, now, name), (basis, theirs.reachable, until)))
+
+
+def _viewed(project: Project, edition: Hashable) -> View:
+    return View(project, edition, any(file.attested for file in project.files))
 
 
 def _serial_of(ours: Project | Presence) -> int | Presence:

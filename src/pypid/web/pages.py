@@ -48,7 +48,7 @@ class Pages:
         """The project's page and its serial. Raises as `Index.view`."""
         view = await self._index.view(name, asked)
         project = view.project
-        if not any(file.attested for file in project.files):
+        if not view.attested:
             provenance_url = None  # the page is then the same for every host
         key = (name, format, files_url, provenance_url)
         finished = await self._finished(
