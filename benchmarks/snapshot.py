@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -23,57 +22,24 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from time import perf_counter
 
+from _reactor import Stalls, rss, world
 from attrs import evolve
 from twisted.internet import reactor
-from twisted.internet.task import LoopingCall, deferLater, react
-from twisted.internet.threads import deferToThread
+from twisted.internet.task import deferLater, react
 
 from pypid.catalog.lines import Loaded
 from pypid.catalog.memory import MemoryCatalog
 from pypid.catalog.snapshot import Snapshot
 from pypid.core.model import File, Project
 from pypid.core.names import project_name
-from pypid.flow import World, start
-
-TICK = 0.001
+from pypid.flow import start
 
 
-def world() -> World:
-    """The real one."""
-    return World(clock=reactor, now=lambda: datetime.now(UTC), blocking=deferToThread, random=os.urandom)
-
-
-class Stalls:
-    """The longest time that the reactor did not come round to a call that is due every millisecond."""
-
-    def __init__(self) -> None:
-        self._last = perf_counter()
-        self.worst = 0.0
-        self._loop = LoopingCall(self._tick)
-
-    def _tick(self) -> None:
-        now = perf_counter()
-        self.worst = max(self.worst, now - self._last - TICK)
-        self._last = now
-
-    async def during(self, job: Callable[[], Awaitable[object]]) -> tuple[float, float]:
-        """Seconds that the job took, and of the longest stall in it."""
-        gc.collect()
-        gc.freeze()  # as a daemon does once it is ready: else the collector's stalls are measured here
-        self._last, self.worst = perf_counter(), 0.0
-        self._loop.start(TICK)
-        begin = perf_counter()
-        await job()
-        took = perf_counter() - begin
-        self._tick()
-        self._loop.stop()
-        return took, self.worst
-
-
-def rss() -> float:
-    """MiB of this process now."""
-    with open("/proc/self/statm") as statm:
-        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+async def settled(job: Callable[[], Awaitable[object]]) -> tuple[float, float]:
+    """Seconds that the job took, and of the longest stall in it."""
+    gc.collect()
+    gc.freeze()  # as a daemon does once it is ready: else the collector's stalls are measured here
+    return await Stalls().during(job)
 
 
 def made_up(number: int, files: int) -> Project:
@@ -111,7 +77,7 @@ async def make(folder: str, files: int, projects: int) -> dict[str, float]:
         project = made_up(number, files // projects)
         await catalog.edit(project.name, lambda _, project=project: project, mark="0" * 32)
     await deferLater(reactor, 0.1)  # the reactor is only starting
-    took, stall = await Stalls().during(Snapshot(catalog, folder, "here", world()).write)
+    took, stall = await settled(Snapshot(catalog, folder, "here", world()).write)
     return {"first write, s": took, "stall in it, ms": stall * 1000}
 
 
@@ -119,13 +85,13 @@ async def work(folder: str, files: int, projects: int) -> dict[str, float]:
     """Load; write everything anew; change one project and write that."""
     catalog = MemoryCatalog()
     snapshot = Snapshot(catalog, folder, "here", world())
-    load, load_stall = await Stalls().during(snapshot.load)
+    load, load_stall = await settled(snapshot.load)
     names_begin = perf_counter()
     first = (await catalog.names())[0]
     names = perf_counter() - names_begin
-    everything, everything_stall = await Stalls().during(Snapshot(catalog, folder + "-2", "here", world()).write)
+    everything, everything_stall = await settled(Snapshot(catalog, folder + "-2", "here", world()).write)
     await catalog.edit(first.name, lambda project: evolve(project, status_reason="changed"))
-    change, change_stall = await Stalls().during(snapshot.write)
+    change, change_stall = await settled(snapshot.write)
     return {
         "load, s": load,
         "stall while loading, ms": load_stall * 1000,

@@ -1,0 +1,333 @@
+"""How long the reactor is held up by a project of 10,000 files of another index, and by the list of all its names (40 MB).
+
+``python benchmarks/stalls.py``                  10,000 files, 800,000 names, each step 5 times
+``python benchmarks/stalls.py --files 30000 --names 100000 --times 3``
+
+A reactor ticks every millisecond while a page is read, remembered, seen through the policy, rendered, dropped from memory
+and taken up again, revalidated, while a file of it is kept, and while a snapshot is written. Of each step the seconds and
+the longest stall are given, of all times. Prints a table and a JSON line. Each step is a process of its own, for its memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from hashlib import sha256
+
+from _reactor import Stalls, rss, world
+from attrs import evolve
+from twisted.internet import reactor
+from twisted.internet.defer import gatherResults
+from twisted.internet.task import deferLater, react
+
+from pypid.blobs.memory import MemoryBlobs
+from pypid.catalog.memory import MemoryCatalog
+from pypid.catalog.snapshot import Snapshot
+from pypid.core.choices import Mode
+from pypid.core.listing import Listing
+from pypid.core.model import Presence, Remembered, Span
+from pypid.core.names import ProjectName, project_name
+from pypid.core.negotiation import Format
+from pypid.core.policy import Policy, Theirs
+from pypid.core.reading import slices_of_names, slices_of_page
+from pypid.core.values import Cooldown
+from pypid.daemon import answer_soon
+from pypid.flow import start
+from pypid.index import Index
+from pypid.index.asking import DIRECTLY
+from pypid.index.kept import with_kept
+from pypid.index.views import Views
+from pypid.ports import Body
+from pypid.upstream.pages import Reading
+from pypid.web.pages import Pages
+
+CACHE = Policy(mode=Mode.CACHE)
+PROJECTS, CLIENTS = 4, 5
+NAME = project_name("large-project")
+INDEX = "https://upstream.example/simple/"
+URL = f"{INDEX}{NAME}/"
+LIMIT = 256 << 20
+TAGS = (
+    "cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64",
+    "cp312-cp312-manylinux_2_17_x86_64.manylinux2014_x86_64",
+    "cp312-cp312-macosx_11_0_arm64",
+    "cp313-cp313-win_amd64",
+)
+GOAL = 20
+
+
+def entries(count: int) -> list[dict[str, object]]:
+    """Files as the public index lists them, several wheels and an sdist for each version."""
+    made: list[dict[str, object]] = []
+    for number in range(count):
+        version = f"{number // 500}.{number // 5 % 100}.0"
+        wheel = number % 5
+        filename = f"large_project-{version}-{TAGS[wheel]}.whl" if wheel < 4 else f"large_project-{version}.tar.gz"
+        digest = sha256(filename.encode()).hexdigest()
+        entry: dict[str, object] = {
+            "core-metadata": {"sha256": digest[::-1]} if wheel < 4 else False,
+            "data-dist-info-metadata": {"sha256": digest[::-1]} if wheel < 4 else False,
+            "filename": filename,
+            "hashes": {"sha256": digest},
+            "provenance": None,
+            "requires-python": ">=3.11",
+            "size": 1_234_567 + number,
+            "upload-time": f"2025-{number // 900 % 12 + 1:02}-{number // 30 % 28 + 1:02}T12:34:56.{number:06}Z",
+            "url": f"https://files.example/packages/{digest[:2]}/{digest[2:4]}/{digest[4:]}/{filename}",
+            "yanked": False,
+        }
+        made.append(entry)
+    return made
+
+
+def json_page(count: int) -> bytes:
+    """The project's page as the public index sends it."""
+    page = {"alternate-locations": [], "files": entries(count), "meta": {"_last-serial": 1, "api-version": "1.4"}, "name": NAME}
+    return json.dumps(page).encode()
+
+
+def html_page(count: int) -> bytes:
+    """The same in HTML: without sizes and times."""
+    links = (
+        f'    <a href="{entry["url"]}#sha256={entry["hashes"]["sha256"]}" data-requires-python="&gt;=3.11"'  # type: ignore[index]
+        + (f' data-core-metadata="sha256={entry["core-metadata"]["sha256"]}"' if entry["core-metadata"] else "")  # type: ignore[index]
+        + f">{entry['filename']}</a><br />\n"
+        for entry in entries(count)
+    )
+    head = '<!DOCTYPE html>\n<html>\n  <head><meta name="pypi:repository-version" content="1.3"></head><body>\n'
+    return f"{head}{''.join(links)}</body>\n</html>\n".encode()
+
+
+def names_page(count: int) -> bytes:
+    """The list of projects."""
+    projects = ",".join(f'{{"_last-serial":{number},"name":"A-{number * 7919 % count}.project_x"}}' for number in range(count))
+    return f'{{"meta":{{"_last-serial":1,"api-version":"1.4"}},"projects":[{projects}]}}'.encode()
+
+
+def remembered(listing: Listing) -> Remembered:
+    """What such a page says, as it is remembered."""
+    return Remembered(name=NAME, files=listing.files, asked=datetime.now(UTC), index=INDEX, etag='"one"')
+
+
+class Told:
+    """An upstream that says what it is told to."""
+
+    def __init__(self) -> None:
+        self.said: dict[ProjectName, Remembered] = {}
+
+    async def project(self, name: ProjectName, known: Remembered | None, via: Sequence[str]) -> Remembered:
+        """What it was told."""
+        return self.said[name]
+
+    async def names(self, via: Sequence[str]) -> Sequence[ProjectName]:
+        """Nobody asks."""
+        raise NotImplementedError
+
+    async def fetch(self, url: str, span: Span | None, via: Sequence[str]) -> Body:
+        """Nobody asks."""
+        raise NotImplementedError
+
+
+class Bench:
+    """The steps, each of which says what it measured."""
+
+    def __init__(self, files: int, names: int, times: int) -> None:
+        self.files = files
+        self.names = names
+        self.times = times
+        self.world = world()
+        self.reading = Reading(self.world.blocking)
+        self.found: dict[str, list[tuple[float, float]]] = {}
+
+    async def measure(self, what: str, job: Callable[[], Awaitable[object]]) -> None:
+        """Do the job with a reactor that ticks, and keep how long it took."""
+        self.found.setdefault(what, []).append(await Stalls().during(job))
+
+    async def read(self, page: bytes, name: ProjectName = NAME) -> Listing:
+        """The listing in a page."""
+        return await self.reading.read(bytearray(page), "", LIMIT, lambda data: slices_of_page(data, "", name, URL))
+
+    def anew(self, policy: Policy = CACHE) -> tuple[Index, MemoryCatalog, Told]:
+        """An index that knows nothing yet, and its parts."""
+        catalog, told = MemoryCatalog(thinking=self.world.thinking), Told()
+        return Index(MemoryBlobs(self.world.now), catalog, told, policy, self.world, ttl=timedelta()), catalog, told
+
+    async def steps_of_json(self) -> None:
+        """Read a page."""
+        page = json_page(self.files)
+        for _ in range(self.times):
+            await self.measure("read JSON", lambda: self.read(page))
+
+    async def steps_of_html(self) -> None:
+        """Read a page."""
+        page = html_page(self.files)
+        for _ in range(self.times):
+            await self.measure("read HTML", lambda: self.read(page))
+
+    async def steps_of_names(self) -> None:
+        """Read the list of names, and let it go."""
+        page = names_page(self.names)
+
+        async def job() -> None:
+            await self.reading.read(bytearray(page), "", LIMIT, lambda data: slices_of_names(data))
+
+        for _ in range(min(self.times, 2)):
+            await self.measure(f"read {len(page) / 1e6:.0f} MB of names", job)
+
+    async def steps_of_catalog(self) -> None:
+        """Remember, revalidate, keep, forget."""
+        page, without_times = json_page(self.files), html_page(self.files)
+        for _ in range(self.times):
+            await self.life_of(page, without_times)
+
+    async def life_of(self, page: bytes, without_times: bytes) -> None:
+        """What becomes of a project in the catalog."""
+        index, catalog, told = self.anew()
+
+        async def ask(said: Remembered) -> None:
+            told.said[NAME] = said
+            await index.correspondent.theirs(NAME, anew=True)
+
+        said, again = remembered(await self.read(page)), remembered(await self.read(page))
+        await self.measure("remember", lambda: ask(said))
+        await self.measure("remember the same again", lambda: ask(again))
+        files = said.files or ()
+        one = evolve(files[0], key=".kept/x")
+        await self.measure("keep one file", lambda: catalog.edit_theirs(NAME, lambda heard: with_kept(heard, one)))
+        await self.measure("one file less upstream", lambda: ask(evolve(again, files=files[1:])))
+        held = (await catalog.theirs(NAME)).said
+        assert held is not None
+        await self.measure("revalidate (304)", lambda: ask(evolve(held, asked=datetime.now(UTC))))
+        catalog._theirs._recent.forget(NAME)
+        await self.measure("take up again", lambda: catalog.theirs(NAME))
+        with tempfile.TemporaryDirectory() as folder:
+            await self.measure("write the snapshot", Snapshot(catalog.heard, folder + "/s", "here", self.world).write)
+            other = MemoryCatalog()
+            await self.measure("load the snapshot", Snapshot(other.heard, folder + "/s", "here", self.world).load)
+        plain, plain_again = remembered(await self.read(without_times)), remembered(await self.read(without_times))
+        await self.measure("remember, without times", lambda: ask(plain))
+        await self.measure("the same again, without times", lambda: ask(plain_again))
+
+    async def steps_of_view(self) -> None:
+        """See it through the policy."""
+        files = (await self.read(json_page(self.files))).files
+        said = remembered(Listing(files=files))
+        kept = tuple(evolve(file, key=".kept/x") for file in files[:100])
+        now = datetime(2025, 12, 20, tzinfo=UTC)
+        cool = evolve(CACHE, cooldown=Cooldown(timedelta(days=7), ()))
+        cases = {
+            "view": (CACHE, Theirs(said=said)),
+            "view, 100 kept": (CACHE, Theirs(said=said, kept=kept)),
+            "view, 100 kept, cooldown": (cool, Theirs(said=said, kept=kept)),
+            "view, 100 kept, upstream down": (cool, Theirs(said=said, kept=kept, reachable=False)),
+        }
+        for _ in range(self.times):
+            for what, (policy, theirs) in cases.items():
+                views = Views(policy, self.world.thinking)
+                await self.measure(what, partial(views.of, NAME, Presence.ABSENT, theirs, now))
+
+    async def steps_of_render(self) -> None:
+        """Make the pages."""
+        index, _, told = self.anew()
+        told.said[NAME] = remembered(await self.read(json_page(self.files)))
+        await index.catalog.complete()
+        await index.view(NAME)
+        for _ in range(self.times):
+            pages = Pages(index, self.world)
+            for format in (Format.JSON, Format.HTML_V1):
+                await self.measure(f"render {format.name}, gzip", partial(self.page, pages, NAME, format))
+            await self.measure("the same, made already", partial(self.page, pages, NAME, Format.JSON))
+
+    async def page(self, pages: Pages, name: ProjectName, format: Format) -> None:
+        """As a client gets it."""
+        finished, _ = await pages.project(name, format, DIRECTLY, files_url="../../packages/", provenance_url=None)
+        await finished.gzipped()
+
+    async def steps_of_storm(self) -> None:
+        """Some projects at once, from upstream's bytes to both pages, each asked for by some clients."""
+        names = [project_name(f"{NAME}-{number}") for number in range(PROJECTS)]
+        page = json_page(self.files)
+        spelled = {name: page.replace(b"large_project", name.replace("-", "_").encode()) for name in names}
+        spelled = {name: text.replace(NAME.encode() + b'"', name.encode() + b'"') for name, text in spelled.items()}
+        for _ in range(self.times):
+            index, _, _ = self.anew()
+            index.upstream.project = self.answers(spelled)  # type: ignore[attr-defined]
+            index.ttl = timedelta(hours=1)
+            index.correspondent.ttl = timedelta(hours=1)
+            await index.catalog.complete()
+            pages = Pages(index, self.world)
+            jobs = [(name, format) for name in names for format in (Format.JSON, Format.HTML_V1) for _ in range(CLIENTS)]
+
+            async def job(pages: Pages = pages, jobs: list[tuple[ProjectName, Format]] = jobs) -> None:
+                await gatherResults([start(self.page(pages, name, format)) for name, format in jobs])
+
+            await self.measure(f"{PROJECTS} projects, {len(jobs)} clients at once", job)
+
+    def answers(self, pages: dict[ProjectName, bytes]) -> Callable[[ProjectName, object, object], Awaitable[Remembered]]:
+        """An upstream that has these pages."""
+
+        async def project(name: ProjectName, known: object, via: object) -> Remembered:
+            return evolve(remembered(await self.read(pages[name], name)), name=name)
+
+        return project
+
+
+STEPS = ("json", "html", "catalog", "view", "render", "storm", "names")
+
+
+def child(step: str, options: argparse.Namespace) -> None:
+    """One of the steps in this process; its figures as a line of JSON."""
+
+    async def work() -> None:
+        bench = Bench(options.files, options.names, options.times)
+        await deferLater(reactor, 0.1)  # the reactor is only starting
+        answer_soon()  # as a daemon does
+        gc.collect()
+        gc.freeze()
+        before = rss()
+        await getattr(bench, f"steps_of_{step}")()
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps({"found": bench.found, "peak": peak - before}))
+
+    react(lambda _: start(work()))
+
+
+def main() -> None:
+    """The steps, and the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--files", type=int, default=10_000)
+    parser.add_argument("--names", type=int, default=800_000)
+    parser.add_argument("--times", type=int, default=5)
+    parser.add_argument("--steps", nargs="+", choices=STEPS, default=STEPS)
+    parser.add_argument("--step", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.step:
+        child(options.step, options)
+        return
+    figures: dict[str, object] = {"files": options.files, "names": options.names}
+    print(f"{'':34}{'s, median':>10}{'longest stall, ms: median':>28}{'worst':>8}   (goal: < {GOAL})")
+    for step in options.steps:
+        command = [sys.executable, __file__, "--step", step]
+        command += ["--files", str(options.files), "--names", str(options.names), "--times", str(options.times)]
+        said = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+        for what, times in said["found"].items():
+            took = statistics.median(took for took, _ in times)
+            stalls = [stall * 1000 for _, stall in times]
+            print(f"{what:34}{took:10.3f}{statistics.median(stalls):28.1f}{max(stalls):8.1f}", flush=True)
+            figures[what] = {"s": round(took, 4), "stalls, ms": [round(stall, 1) for stall in stalls]}
+        print(f"  peak of memory in all this, above the start: {said['peak']:.0f} MiB", flush=True)
+        figures[f"peak of {step}, MiB"] = round(said["peak"], 1)
+    print(json.dumps({"benchmark": "stalls", **figures}))
+
+
+if __name__ == "__main__":
+    main()
