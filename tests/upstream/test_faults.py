@@ -1,0 +1,307 @@
+"""Whatever upstream does, a client of a whole pypid gets the right answer, soon, and pypid takes no more memory for it."""
+
+# trial and Twisted's transports are not annotated
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from hashlib import sha256
+from itertools import repeat
+
+from twisted.internet.defer import gatherResults
+
+from pypid.flow import start
+from pypid.upstream.trust import Trust, certificates
+from tests.index.fetching import noise
+from tests.live.processes import free_port
+from tests.upstream.fake import J, Script, Talk, authority_pem, certificate, page, raw, says, status
+from tests.upstream.proxy import Got, Memory, Proxy, ProxyCase
+
+MIB = 1 << 20
+HELD_BACK = 64 << 10
+SOON = 3.0
+"""Seconds; the fakes may be silent for 0.4 of them."""
+KEPT = noise(1000)
+
+
+def listing(name: str, *files: tuple[str, bytes], **more: object) -> bytes:
+    """A page that lists files of these bytes, below ``/files/``."""
+    entries = [
+        {"filename": file, "url": f"/files/{file}", "hashes": {"sha256": sha256(data).hexdigest()}, "size": len(data)}
+        for file, data in files
+    ]
+    return json.dumps({"meta": {"api-version": "1.4"}, "name": name, "files": entries, **more}).encode()
+
+
+def head(*lines: str) -> bytes:
+    """The beginning of a 200."""
+    return "\r\n".join(["HTTP/1.1 200 OK", *lines, "", ""]).encode()
+
+
+def endless(most: int) -> Iterator[bytes]:
+    """So many bytes of a page that seems to go on."""
+    yield b'{"meta": {"api-version": "1.4"}, "name": "spam", "files": ['
+    return (yield from repeat(b" " * (1 << 16), most >> 16))
+
+
+def pours(beginning: bytes, most: int) -> Script:
+    """Send a head, and a page of so many bytes, as fast as it is taken."""
+
+    async def script(talk: Talk) -> None:
+        talk.send(beginning)
+        await talk.pour(endless(most))
+        talk.close()
+
+    return script
+
+
+async def resets(talk: Talk) -> None:
+    """End the connection at once, as a crash does."""
+    talk.reset()
+
+
+async def resets_later(talk: Talk) -> None:
+    """End it in the middle of a page."""
+    talk.send(head("Content-Length: 1000", f"Content-Type: {J}") + b'{"meta"')
+    await talk.wait(0.05)
+    talk.reset()
+
+
+def around(path: str, ways: int) -> dict[str, Script]:
+    """Redirects in a circle."""
+    places = [path, *(f"/around/{number}/" for number in range(1, ways))]
+    return {place: status(302, Location=following) for place, following in zip(places, [*places[1:], path], strict=True)}
+
+
+BOMB = gzip.compress(b" " * (80 * MIB), 9)
+PAGE_FAULTS: dict[str, tuple[Script, int]] = {
+    "no answer": (raw(2.0), 503),
+    "silence in the head": (raw(b"HTTP/1.1 200 OK\r\nContent-Le", 2.0), 503),
+    "silence in the page": (raw(head("Content-Length: 1000") + b'{"meta"', 2.0), 503),
+    "reset": (resets, 503),
+    "reset in the page": (resets_later, 503),
+    "closed": (raw(None), 503),
+    "longer than it is": (raw(head("Content-Length: 99999", f"Content-Type: {J}") + listing("x"), None), 503),
+    "shorter than it is": (says(listing("x"), Content_Length="20", Content_Type=J), 502),
+    "cut, without a length": (raw(head(f"Content-Type: {J}") + listing("x")[:-9], None), 502),
+    "cut html": (raw(head("Content-Type: text/html") + b'<!DOCTYPE html><html><body><a href="x', None), 502),
+    "no length at all": (raw(head("Content-Length: many") + b"{}", None), 503),
+    "500": (status(500), 503),
+    "502": (status(502), 503),
+    "503": (status(503, Retry_After="7"), 503),
+    "504": (status(504), 503),
+    "401": (status(401, WWW_Authenticate="Basic"), 503),
+    "403": (status(403), 503),
+    "429": (status(429), 503),
+    "204": (says(b"", 204), 503),
+    "304 to nothing": (says(b"", 304), 503),
+    "redirect to nowhere": (status(302, Location="ftp://localhost/x"), 503),
+    "redirect to another scheme": (status(302, Location="file:///etc/passwd"), 503),
+    "redirect to a closed port": (status(302, Location="http://localhost:1/x"), 503),
+    "no http": (raw(b"SSH-2.0-OpenSSH_9.2\r\n", None), 503),
+    "an endless head": (raw(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 100_000, None), 503),
+    "major 2": (says(page(meta={"api-version": "2.0"}), Content_Type=J), 502),
+    "another project's": (says(listing("eggs"), Content_Type=J), 502),
+    "not json": (says(b"[1, 2", Content_Type=J), 502),
+    "unknown encoding": (says(b"\x00", Content_Encoding="br", Content_Type=J), 502),
+    "not gzip": (says(b"{}", Content_Encoding="gzip", Content_Type=J), 502),
+    "a bomb": (says(BOMB, Content_Encoding="gzip", Content_Type=J), 502),
+    "ten gigabytes, announced": (pours(head(f"Content-Length: {10 << 30}", f"Content-Type: {J}"), 10 << 30), 502),
+    "a hundred megabytes, not announced": (pours(head(f"Content-Type: {J}"), 100 * MIB), 502),
+}
+"""What may happen to the page of a project, and what a client gets who asks for the first time."""
+
+
+class PageFaultTests(ProxyCase):
+    """Pages that do not come."""
+
+    timeout = 60
+
+    async def asked(self, name: str) -> Got:
+        """The answer, within bounded time and memory; one line of the log names the project, and says what is wrong."""
+        del self.logged[:]
+        with Memory(self.reactor) as memory:
+            answer = await self.proxy.page(name)
+        self.assertLess(answer.seconds, SOON)
+        self.assertLess(memory.growth, 200 * MIB)
+        self.assertEqual(len(self.lines(f"was asked for the page of '{name}'")), 1, self.logged)
+        return answer
+
+    async def test_nothing_known(self) -> None:
+        """Of a project that was never heard of: 502, 503 or 504, never 404, and words for people."""
+        for number, (what, (script, code)) in enumerate(PAGE_FAULTS.items()):
+            name = f"bad-{number}"
+            self.script(script, f"/simple/{name}/")
+            self.proxy.pass_time()
+            answer = await self.asked(name)
+            self.assertEqual(answer.status, code, (what, answer.text))
+            self.assertIn("upstream index", answer.text.lower(), what)
+            self.assertEqual("retry-after" in answer.head, code == 503, what)
+        self.assertEqual(await self.proxy.stored(), [])
+
+    async def test_stale(self) -> None:
+        """Of a project that it knows: the page as it was, with the files that are kept, and not the others."""
+        for number, (what, (script, _)) in enumerate(PAGE_FAULTS.items()):
+            name = f"bad-{number}"
+            kept, other = f"bad_{number}-1.0.tar.gz", f"bad_{number}-2.0.tar.gz"
+            good = says(listing(name, (kept, KEPT), (other, noise(2000))), Content_Type=J, ETag='"1"')
+            self.script(good, f"/simple/{name}/")
+            self.script(says(KEPT), f"/files/{kept}")
+            self.proxy.pass_time()
+            self.assertEqual((await self.proxy.page(name)).files, [kept, other], what)
+            self.assertEqual((await self.proxy.get(f"/packages/{name}/{kept}")).body, KEPT)
+            self.script(says(b"", 200) if what.startswith("304") else script, f"/simple/{name}/")
+            self.proxy.pass_time()
+            answer = await self.asked(name)
+            self.assertEqual(answer.status, 200, (what, answer.text))
+            self.assertEqual(answer.files, [kept], what)
+            self.assertEqual(len(self.lines(f"upstream cannot be asked for {name}, what it said at")), 1, what)
+            self.assertEqual((await self.proxy.get(f"/packages/{name}/{kept}")).body, KEPT)
+            self.assertEqual((await self.proxy.get(f"/packages/{name}/{other}")).status, 404)
+            self.script(good, f"/simple/{name}/")
+            self.proxy.pass_time()
+            self.assertEqual((await self.proxy.page(name)).files, [kept, other], what)
+
+    async def test_not_there(self) -> None:
+        """404 and 410 are an answer, and remembered, also while upstream is away later."""
+        for code in (404, 410):
+            name = f"gone-{code}"
+            self.script(status(code), f"/simple/{name}/")
+            for _ in range(2):
+                self.assertEqual((await self.proxy.page(name)).status, 404)
+            self.assertEqual(sum(name in asked.path for asked in self.fake.asked), 1)
+            self.script(resets, f"/simple/{name}/")
+            self.proxy.pass_time()
+            self.assertEqual((await self.proxy.page(name)).status, 404)
+
+    async def test_circles(self) -> None:
+        """Redirects in a circle end: 503."""
+        for number, ways in enumerate((1, 2, 20)):
+            self.fake.scripts.update(around(f"/simple/round-{number}/", ways))
+            self.proxy.pass_time()
+            del self.fake.asked[:]
+            answer = await self.asked(f"round-{number}")
+            self.assertEqual(answer.status, 503)
+            self.assertIn("redirects more than", answer.text)
+            self.assertLess(len(self.fake.asked), 10)
+
+    async def test_another_host(self) -> None:
+        """A redirect to another host is followed, without the password, which that host would not get even if it sent us back;
+        links count from there.
+        """
+        other = self.another()
+        self.script(status(301, Location=f"{other.url}/there/spam/"))
+        other.scripts["/there/spam/"] = says(listing("spam", ("spam-1.0.tar.gz", KEPT)), Content_Type=J)
+        other.scripts["/files/spam-1.0.tar.gz"] = says(KEPT)
+        self.assertEqual((await self.proxy.page("spam")).files, ["spam-1.0.tar.gz"])
+        self.assertEqual((await self.proxy.get("/packages/spam/spam-1.0.tar.gz")).body, KEPT)
+        self.assertEqual([asked.path for asked in other.asked], ["/there/spam/", "/files/spam-1.0.tar.gz"])
+        self.assertIn("authorization", self.fake.asked[0].headers)
+        self.assertFalse(any("authorization" in asked.headers for asked in other.asked))
+
+    async def test_what_is_shown_of_the_password(self) -> None:
+        """The password of the configuration's URL is sent to upstream, and stands in no page, no error and no repr."""
+        self.script(says(listing("spam", ("spam-1.0.tar.gz", KEPT)), Content_Type=J))
+        self.script(status(302, Location="/files/spam-2.0.tar.gz"), "/files/spam-1.0.tar.gz")
+        self.script(says(KEPT), "/files/spam-2.0.tar.gz")
+        answers = [await self.proxy.page("spam"), await self.proxy.page("other")]
+        answers += [await self.proxy.get("/simple/spam/"), await self.proxy.get("/packages/spam/spam-1.0.tar.gz")]
+        self.assertEqual([answer.status for answer in answers], [200, 404, 200, 200])
+        self.assertEqual({asked.headers.get("authorization") for asked in self.fake.asked}, {"Basic YWxpY2U6b3BlbiBzZXNhbWU="})
+        await self.fake.port.stopListening()
+        for talk in tuple(self.fake.open):
+            talk.reset()
+        self.proxy.pass_time()
+        answers.append(await self.proxy.page("third"))
+        self.assertEqual(answers[-1].status, 503)
+        shown = "".join(f"{answer.head}{answer.body!r}" for answer in answers)
+        known = repr((self.proxy.index, self.proxy.index.envoy, self.proxy.index.upstream, self.proxy.urls[:0]))
+        for secret in ("sesame", "YWxpY2U6", "alice"):
+            self.assertNotIn(secret, shown)
+            self.assertNotIn(secret, known)
+
+    async def test_refused(self) -> None:
+        """With nobody at its port: known pages at once, others 503 at once, nobody else tries meanwhile; and back again."""
+        self.script(says(listing("spam", ("spam-1.0.tar.gz", KEPT)), Content_Type=J))
+        self.assertEqual((await self.proxy.page("spam")).status, 200)
+        self.script(says(KEPT), "/files/spam-1.0.tar.gz")
+        await self.proxy.get("/packages/spam/spam-1.0.tar.gz")
+        port = self.fake.port.getHost().port
+        await self.fake.port.stopListening()
+        self.fake.port = self.reactor.listenTCP(0, self.fake, interface="127.0.0.1")  # elsewhere
+        self.proxy.pass_time()
+        await self.reached.close()
+        for talk in tuple(self.fake.open):
+            talk.reset()
+        answers = [await self.proxy.page(name) for name in ("spam", "eggs", "spam", "ham")]
+        self.assertEqual([answer.status for answer in answers], [200, 503, 200, 503])
+        self.assertLess(max(answer.seconds for answer in answers), 1.0)
+        self.assertEqual(len(self.lines("the upstream index is away")), 1)
+        self.assertLessEqual(len(self.lines("was asked for the page of")), 2)
+        await self.fake.port.stopListening()
+        self.fake.port = self.reactor.listenTCP(port, self.fake, interface="127.0.0.1")
+        self.proxy.pass_time()
+        self.assertEqual((await self.proxy.page("ham")).status, 404)
+        self.assertEqual(len(self.lines("can be reached again")), 1)
+
+    async def test_certificates(self) -> None:
+        """A certificate that has expired, is of another host, or of an authority that nobody knows: 503, and the log says why;
+        one that is right is taken.
+        """
+        known = Trust(certificates(authority_pem()))
+        for shown, trust, why in (
+            (certificate(days=-1), known, "expired"),
+            (certificate(), Trust(), "authority that is not known"),
+            (certificate("example.org"), known, "certificate"),
+            (certificate(), known, None),
+        ):
+            fake = self.another(shown)
+            fake.scripts["/simple/spam/"] = says(listing("spam", ("spam-1.0.tar.gz", KEPT)), Content_Type=J)
+            self.proxy = self.start(f"{fake.url.replace('://', f'://{self.credential}@')}/simple/", trust=trust)
+            if why is None:
+                self.assertEqual((await self.proxy.page("spam")).files, ["spam-1.0.tar.gz"])
+                continue
+            answer = await self.asked("spam")
+            self.assertEqual(answer.status, 503)
+            self.assertIn(why, answer.text)
+            self.assertEqual(fake.asked, [])
+
+
+class LoopTests(ProxyCase):
+    """A pypid that is its own upstream."""
+
+    async def check(self, proxy: Proxy) -> None:
+        for path in (
+            "/simple/spam/",
+            "/packages/spam/spam-1.0.tar.gz",
+            "/packages/spam/spam-1.0.tar.gz.metadata",
+            "/+simple/spam/",
+        ):
+            for method in ("GET", "HEAD"):
+                proxy.pass_time()
+                answer = await proxy.get(path, method=method)
+                self.assertEqual(answer.status, 508, path)
+                self.assertLess(answer.seconds, SOON)
+        answers = await gatherResults([start(proxy.page(f"spam-{number % 3}")) for number in range(9)])
+        self.assertEqual({answer.status for answer in answers}, {508})
+
+    def chain(self, length: int) -> list[Proxy]:
+        """So many of them, each of which asks the next, and the last the first."""
+        ports = [free_port() for _ in range(length)]
+        return [
+            self.start(f"http://localhost:{following}/simple/", listen=port, identity=f"pypid-{port}")
+            for port, following in zip(ports, [*ports[1:], ports[0]], strict=True)
+        ]
+
+    async def test_itself(self) -> None:
+        """One that asks itself says 508, at once."""
+        await self.check(self.chain(1)[0])
+
+    async def test_through_others(self) -> None:
+        """And so do those that ask each other in a circle."""
+        for length in (2, 3):
+            for proxy in self.chain(length):
+                await self.check(proxy)
