@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import define, field
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, gatherResults, succeed
 from twisted.logger import Logger
 
 from pypid.core.errors import PypidError
@@ -16,14 +16,16 @@ from pypid.core.names import ProjectName
 from pypid.core.policy import asks_upstream
 from pypid.flow import Periodic, start
 from pypid.index import Index
-from pypid.index.surplus import held, surplus
+from pypid.index.surplus import lying, surplus, with_use
 
 _log = Logger()
 
 WRITE_DOWN = 3600.0
 """Seconds between two times that it is written down which kept files were used."""
 LOOK_AT_SIZE = 60.0
-"""Seconds between two looks at how much is kept, if something came since."""
+"""Seconds between two looks at how much is kept, if something came since. What passes the limit is looked at at once."""
+ROOM = 20
+"""Where files have to go, one part in so many of `max_cache` is left free: not each file that comes is worth a look at all."""
 REFRESHES = 4
 """Pages that are refreshed at the same time; clients' questions come in between."""
 
@@ -36,8 +38,13 @@ class Upkeep(MultiService):
     disconnect: Callable[[], Awaitable[object]]
     refresh: timedelta | None = None
     max_cache: int | None = None
-    _measured: int = field(default=-1, init=False)
-    """How many files had come when it was last looked at how much is kept."""
+    _stopping: bool = field(default=False, init=False)
+    _asking: set[Deferred[bool]] = field(factory=set, init=False, repr=False)
+    _evicting: Deferred[None] | None = field(default=None, init=False, repr=False)
+    _size: int | None = field(default=None, init=False)
+    """Bytes that were kept when it was looked at last; None: that is not known."""
+    _came: int = field(default=0, init=False)
+    """Bytes that came since."""
 
     def __attrs_post_init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted's services are not annotated
@@ -45,54 +52,113 @@ class Upkeep(MultiService):
         if self.refresh is not None:
             self._add(self.refresh.total_seconds(), self.refresh_pages, "refreshing what is kept")
         if self.max_cache is not None:
+            self.index.keeper.kept.arrived = self._arrived
             self._add(LOOK_AT_SIZE, self.evict, "evicting what is too much ([upstream] max_cache)")
 
     def _add(self, interval: float, job: Callable[[], Any], what: str) -> None:
         Periodic(self.index.world.clock, interval, job, what).setServiceParent(self)  # type: ignore[no-untyped-call]
 
+    def stopService(self) -> Deferred[Any]:
+        """Ends the jobs under way soon: no project is refreshed, and no file evicted, that is not begun."""
+        self._stopping = True
+        for asking in list(self._asking):
+            asking.cancel()
+        return super().stopService()  # type: ignore[no-any-return,no-untyped-call]
+
     async def end(self) -> None:
         """When nobody asks any more: break off what is being fetched, and write down what is known."""
-        await self.index.keeper.close()
-        await self.disconnect()
-        await self._write_down()
+        try:
+            await self.index.keeper.close()
+            await self.disconnect()
+            if self._evicting is not None:
+                await self._evicting
+        finally:
+            await self._write_down()
 
     async def _write_down(self) -> None:
         await self.index.keeper.touches.write_down(self.index.catalog)
 
+    # --- refreshing ---
+
     async def refresh_pages(self) -> None:
-        """Ask anew what upstream has of each project of which files are kept."""
+        """Ask anew what upstream has of each project of which files are kept, as far as it may hear the name."""
         turns = DeferredSemaphore(REFRESHES)
         names = await self.index.catalog.their_names()
-        asking = [turns.run(self._refreshed, name) for name in names]
-        refreshed = sum(await gatherResults(asking))
-        _log.info("{refreshed} of {names} kept projects were refreshed", refreshed=refreshed, names=len(names))
+        refreshed = sum(await gatherResults([turns.run(self._begin, name) for name in names]))
+        if not self._stopping:
+            _log.info("{refreshed} of {names} kept projects were refreshed", refreshed=refreshed, names=len(names))
 
-    def _refreshed(self, name: ProjectName) -> Deferred[bool]:
-        return start(self._refresh(name))
+    def _begin(self, name: ProjectName) -> Deferred[bool]:
+        if self._stopping:
+            return succeed(False)
+        asking = start(self._refreshed(name))
+        self._asking.add(asking)
 
-    async def _refresh(self, name: ProjectName) -> bool:
+        def ended(refreshed: bool) -> bool:
+            self._asking.discard(asking)
+            return refreshed
+
+        return asking.addCallback(ended)
+
+    async def _refreshed(self, name: ProjectName) -> bool:
+        """Whether upstream said something. Never fails: the other projects have their turn whatever happens to this one."""
         try:
             ours = await self.index.parts.ours(name)
             if not asks_upstream(self.index.policy, name, ours):
                 return False
             return (await self.index.correspondent.theirs(name, anew=True)).reachable
+        except CancelledError:  # pypid stops
+            return False
         except PypidError as error:
             _log.warn("{name} could not be refreshed: {error}", name=name, error=error)
-            return False
+        except Exception:
+            _log.failure("{name} could not be refreshed", name=name)
+        return False
+
+    # --- evicting ---
+
+    def _arrived(self, size: int) -> None:
+        """So many bytes more are kept. If that is too much nobody waits for the next look: a disk fills up in a minute."""
+        self._came += size
+        assert self.max_cache is not None  # else nobody tells us
+        if (self._size or 0) + self._came > self.max_cache and self._evicting is None and not self._stopping:
+            start(self.evict()).addErrback(lambda failure: _log.failure("evicting failed", failure=failure))
 
     async def evict(self) -> None:
-        """Forget the kept files that nobody wanted for longest, until no more than `max_cache` bytes are kept."""
-        came = self.index.keeper.came
-        if self.max_cache is None or came == self._measured:
+        """Forget the kept files that nobody wanted for longest, until no more than `max_cache` bytes are kept.
+
+        Whoever reads such a file at that moment has it to its end (`Blobs.read`).
+        """
+        if self.max_cache is None or self._evicting is not None or (self._size is not None and not self._came):
             return
-        await self._write_down()
-        going = surplus(await held(self.index.blobs, self.index.catalog), self.max_cache)
+        done = self._evicting = Deferred()
+        try:
+            while True:
+                self._size, self._came = None, 0  # what comes from now on may have been seen or not
+                self._size = await self._evicted(self.max_cache)
+                if self._stopping or self._size + self._came <= self.max_cache:
+                    break
+        finally:
+            self._evicting = None
+            done.callback(None)
+
+    async def _evicted(self, limit: int) -> int:
+        """How many bytes are kept, once the surplus has gone."""
+        found = await lying(self.index.blobs)
+        left = sum(file.size for file in found)
+        if left <= limit:
+            return left
+        keeper = self.index.keeper
+        going = surplus(await with_use(found, self.index.catalog, keeper.touches), limit, limit - limit // ROOM)
+        gone = []
         for file in going:
-            await self.index.keeper.forget(file.project, file.filename)
-        if going:
-            _log.info(
-                "{count} kept files ({size} bytes) that nobody wanted for longest went, to stay within max_cache",
-                count=len(going),
-                size=sum(file.size for file in going),
-            )
-        self._measured = came
+            if self._stopping:
+                break
+            await keeper.forget(file.project, file.filename)
+            gone.append(file.size)
+        _log.info(
+            "{count} kept files ({size} bytes) that nobody wanted for longest went, to stay within max_cache",
+            count=len(gone),
+            size=sum(gone),
+        )
+        return left - sum(gone)

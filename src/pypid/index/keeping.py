@@ -57,8 +57,6 @@ class Keeper:
     _describer: Describer = field(init=False, repr=False)
     _broken_off: OrderedDict[_Flight, None] = field(factory=OrderedDict, init=False, repr=False)
     """Files that somebody wanted whole, whose fetch failed: a client that goes on with the rest starts it again."""
-    came: int = field(default=0, init=False)
-    """How many files were kept since the start."""
 
     def __attrs_post_init__(self) -> None:
         self.kept = KeptFiles(self.blobs, self.catalog, self.world.blocking)
@@ -225,7 +223,6 @@ class Keeper:
         try:
             metadata = await self.world.blocking(_metadata_in, spool, file) if file.filename.endswith(".whl") else None
             self.touched(await self.kept.keep(evolve(file, key=None), digests, spool.body, metadata))
-            self.came += 1
             self._broken_off.pop(_flight(file), None)
         except CancelledError:
             raise

@@ -37,6 +37,8 @@ class KeptFiles:
     blobs: Blobs
     catalog: Catalog
     blocking: Blocking
+    arrived: Callable[[int], object] = field(default=lambda size: None, init=False, repr=False)
+    """Told of all that was stored: how many bytes it has."""
     _places: Locks[str] = field(factory=Locks, init=False, repr=False)
     """Held by ``<project>/<filename>`` while bytes come or go; taken before the project's, never after."""
     _projects: Locks[ProjectName] = field(factory=Locks, init=False, repr=False)
@@ -101,6 +103,7 @@ class KeptFiles:
                 if wrote:
                     await self._sweep(where)
                 raise
+        self.arrived(digests.size + len(metadata or b""))
         return kept
 
     async def _write_bytes(self, file: File, digests: Digests, body: BodyAnew, there: File | None) -> tuple[str, bool]:
@@ -212,6 +215,7 @@ class KeptFiles:
                 where = beside(held)
             await self.blobs.write(where, BytesBody(data), replace=True)
             await self.catalog.edit_theirs(file.project, learn)
+        self.arrived(len(data))
 
     # --- keeping in step with the storage ---
 

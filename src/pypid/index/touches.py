@@ -1,11 +1,11 @@
-"""When kept files were last wanted: in memory, to the hour, and from time to time in the catalog.
+"""When kept files were last wanted: in memory to the second, and from time to time in the catalog, to the hour.
 
-So the least recently used can go first (`[cache] max_cache`). At each download that would be a write for each read.
+So the least recently used can go first (`[upstream] max_cache`). At each download that would be a write for each read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from attrs import define, evolve, field
@@ -16,28 +16,48 @@ from pypid.ports import Catalog
 
 HOUR = 3600
 
+Times = dict[ProjectName, dict[str, int]]
+"""Seconds since 1970, by file name."""
+
 
 @define(eq=False)
 class Touches:
     """`touch` costs nothing; `write_down` is for a periodic job, and for the end."""
 
     now: Callable[[], datetime]
-    _hours: dict[ProjectName, dict[str, int]] = field(factory=dict, init=False, repr=False)
-    """What is not written down yet: hours since 1970, by file name."""
+    _unwritten: Times = field(factory=dict, init=False, repr=False)
+    _written: Times = field(factory=dict, init=False, repr=False)
+    """What was written down less than an hour ago: in the order of the last hour, the seconds count."""
 
     def touch(self, name: ProjectName, filename: str) -> None:
         """The file was wanted now."""
-        self._hours.setdefault(name, {})[filename] = int(self.now().timestamp()) // HOUR
+        self._unwritten.setdefault(name, {})[filename] = int(self.now().timestamp())
+
+    def wanted(self, heard: Heard) -> Mapping[str, int]:
+        """When files of the project were last wanted: in seconds since 1970, to the hour where that is long ago."""
+        hours = {filename: hour * HOUR for filename, hour in heard.touched}
+        return {**hours, **self._written.get(heard.name, {}), **self._unwritten.get(heard.name, {})}
 
     async def write_down(self, catalog: Catalog) -> None:
         """Tell the catalog what was touched since the last time."""
-        while self._hours:
-            name, hours = self._hours.popitem()
+        self._forget(int(self.now().timestamp()) - HOUR)
+        while self._unwritten:
+            name, times = self._unwritten.popitem()
+            hours = {filename: seconds // HOUR for filename, seconds in times.items()}
             try:
                 await catalog.edit_theirs(name, lambda heard, hours=hours: with_touched(heard, hours))  # type: ignore[misc]
             except BaseException:
-                self._hours[name] = {**hours, **self._hours.get(name, {})}
+                self._unwritten[name] = {**times, **self._unwritten.get(name, {})}
                 raise
+            self._written.setdefault(name, {}).update(times)
+
+    def _forget(self, before: int) -> None:
+        """Of what is written down the hour will do, if it was wanted before that time."""
+        recent = {
+            name: {filename: seconds for filename, seconds in times.items() if seconds >= before}
+            for name, times in self._written.items()
+        }
+        self._written = {name: times for name, times in recent.items() if times}
 
 
 def with_touched(heard: Heard, hours: dict[str, int]) -> Heard:
