@@ -41,9 +41,9 @@ LOOK_AT_CERTIFICATE = 3.0
 SWITCH = 0.001
 """Seconds after which a thread that computes gives Python's lock to the reactor, which wants it (Python's own: 5 ms)."""
 ROUNDS = 50
-"""How often the collector goes over what is new before it goes over all that is alive, with everything held up (Python's own: 10).
+"""How often the collector goes over what is new before it goes over all that is alive (Python's own: 10).
 
-That takes a millisecond for a thousand files that are decoded, and each large page would bring it on.
+That holds everybody up, a millisecond for each thousand files that are decoded, and each large page would bring it on.
 """
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds between two tries to compare with a storage that is away."""
