@@ -47,7 +47,7 @@ LATER = timedelta(hours=1)
 
 @frozen
 class Got:
-    """What came back on one connection, until it was closed; `whole`: all that was announced."""
+    """What came back on one connection until its end. `status` is 0 where it was reset before the head was out."""
 
     status: int
     head: dict[str, str]
@@ -188,7 +188,7 @@ class Proxy:
         client = self.send(path, *headers, method=method)
         await client.ended
         head, _, body = bytes(client.came).partition(b"\r\n\r\n")
-        first, *lines = head.decode().split("\r\n")
+        first, *lines = (head or b"HTTP/1.1 0").decode().split("\r\n")
         fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         return Got(int(first.split()[1]), fields, body, self.reactor.seconds() - begun)
 

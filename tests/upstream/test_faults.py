@@ -44,7 +44,7 @@ def head(*lines: str) -> bytes:
 def endless(most: int) -> Iterator[bytes]:
     """So many bytes of a page that seems to go on."""
     yield b'{"meta": {"api-version": "1.4"}, "name": "spam", "files": ['
-    return (yield from repeat(b" " * (1 << 16), most >> 16))
+    yield from repeat(b" " * (1 << 16), most >> 16)
 
 
 def pours(beginning: bytes, most: int) -> Script:
