@@ -9,10 +9,12 @@ versions), 740 (provenance), 792 (status), 833 (HTML stays at 1.4). PEP 708 is r
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from html import escape
+from itertools import chain
+from typing import TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -23,6 +25,7 @@ from pypid.core.negotiation import Format
 from pypid.core.policy import is_listed
 from pypid.core.releases import releases
 
+_T = TypeVar("_T")
 API_VERSION = "1.4"
 API_VERSION_WITHOUT_SIZES = "1.0"
 """From 1.1 on each file in JSON MUST have a size. All else that is known is still said: readers ignore the keys that they
@@ -63,10 +66,14 @@ class _Detail(msgspec.Struct, rename="kebab", frozen=True):
     name: str
     project_status: _Status
     versions: list[str]
-    files: list[_Entry]
+    files: tuple[()] = ()
+    """Last, and put in afterwards, as they are many."""
 
 
 _encoder = msgspec.json.Encoder()
+
+BLOCK = 256
+"""Lines of a page that are written in one call: whoever does so in a thread lets others have their turn after each."""
 
 
 def render_project(project: Project, format: Format, *, files_url: str = FILES_URL, provenance_url: str | None = None) -> Page:
@@ -79,16 +86,29 @@ def render_project(project: Project, format: Format, *, files_url: str = FILES_U
     if provenance_url is not None and not provenance_url.startswith("https://"):
         provenance_url = None
     files_url = f"{files_url}{project.name}/"
-    entries = [_entry(file, files_url, provenance_url) for file in project.files]
+    files = project.files
+    blocks = ([_entry(file, files_url, provenance_url) for file in block] for block in _in_blocks(files))
     reason = plain(project.status_reason) or UNSET
     status = _Status(project.status.value, reason)
-    if format.is_json:
-        complete = all(file.size is not None for file in project.files)
-        version = API_VERSION if complete else API_VERSION_WITHOUT_SIZES
-        versions = [plain(release.version) for release in releases(project)]
-        detail = _Detail(_Meta(version, project.serial), project.name, status, versions, entries)
-        return finished(_encoder.encode(detail), format.value)
-    return finished(_detail_html(project, status, entries).encode(), format.value)
+    body = _detail_json(project, status, blocks) if format.is_json else _detail_html(project, status, blocks)
+    return finished(body, format.value)
+
+
+def _in_blocks(lines: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    return (lines[start : start + BLOCK] for start in range(0, len(lines), BLOCK))
+
+
+def _detail_json(project: Project, status: _Status, blocks: Iterable[list[_Entry]]) -> bytes:
+    complete = all(file.size is not None for file in project.files)
+    version = API_VERSION if complete else API_VERSION_WITHOUT_SIZES
+    versions = [plain(release.version) for release in releases(project)]
+    beginning = _encoder.encode(_Detail(_Meta(version, project.serial), project.name, status, versions))
+    pieces = [beginning.removesuffix(b"]}")]
+    for block in blocks:
+        pieces += (_encoder.encode(block)[1:-1], b",")
+    if project.files:
+        pieces.pop()
+    return b"".join((*pieces, b"]}"))
 
 
 def render_names(names: Sequence[Summary], format: Format, *, serial: int | None = None) -> Page:
@@ -100,7 +120,7 @@ def render_names(names: Sequence[Summary], format: Format, *, serial: int | None
         serial = max((summary.serial for summary in names), default=0)
     listed = [summary for summary in names if is_listed(summary)]
     body = _names_json(listed, serial) if format.is_json else _names_html(listed, serial)
-    return finished(body.encode(), format.value)
+    return finished(body, format.value)
 
 
 def finished(body: bytes, content_type: str) -> Page:
@@ -178,26 +198,28 @@ def _hashes(file: File) -> dict[str, str]:
 # HTML
 
 
-def _document(title: str, head: str, lines: Iterable[str], serial: int) -> str:
-    body = "".join(lines)
+def _document(title: str, head: str, blocks: Iterable[str], serial: int) -> bytes:
     # No <base>: uv refuses a relative one, and links relative to the page survive any proxy in front.
-    return (
+    beginning = (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="pypi:repository-version" content="{API_VERSION}">\n{head}'
-        f"<title>{title}</title>\n</head>\n<body>\n<h1>{title}</h1>\n{body}</body>\n</html>\n<!--SERIAL {serial}-->\n"
+        f"<title>{title}</title>\n</head>\n<body>\n<h1>{title}</h1>\n"
     )
+    end = f"</body>\n</html>\n<!--SERIAL {serial}-->\n"
+    return b"".join([text.encode() for text in (beginning, *blocks, end)])
 
 
-def _detail_html(project: Project, status: _Status, entries: list[_Entry]) -> str:
+def _detail_html(project: Project, status: _Status, blocks: Iterable[list[_Entry]]) -> bytes:
     head = f'<meta name="pypi:project-status" content="{status.status}">\n'
-    notice = []
+    notice = ""
     if status.reason is not UNSET:
         reason = escape(status.reason)
         head += f'<meta name="pypi:project-status-reason" content="{reason}">\n'
-        notice = [f"<p>{status.status}: {reason}</p>\n"]
+        notice = f"<p>{status.status}: {reason}</p>\n"
     elif project.status is not project.status.ACTIVE:
-        notice = [f"<p>{status.status}</p>\n"]
-    return _document(f"Links for {project.name}", head, [*notice, *map(_anchor, entries)], project.serial)
+        notice = f"<p>{status.status}</p>\n"
+    lines = ("".join(map(_anchor, block)) for block in blocks)
+    return _document(f"Links for {project.name}", head, chain((notice,), lines), project.serial)
 
 
 def _anchor(entry: _Entry) -> str:
@@ -234,11 +256,17 @@ def _anchor(entry: _Entry) -> str:
 # The list of projects. One fragment for each name, so that a long list can be patched; a name needs no escapes (`ProjectName`).
 
 
-def _names_json(listed: list[Summary], serial: int) -> str:
-    projects = ",".join([f'{{"_last-serial":{summary.serial},"name":"{summary.name}"}}' for summary in listed])
-    return f'{{"meta":{{"api-version":"{API_VERSION}","_last-serial":{serial}}},"projects":[{projects}]}}'
+def _names_json(listed: list[Summary], serial: int) -> bytes:
+    beginning = f'{{"meta":{{"api-version":"{API_VERSION}","_last-serial":{serial}}},"projects":['
+    blocks = [
+        ",".join([f'{{"_last-serial":{summary.serial},"name":"{summary.name}"}}' for summary in block]).encode()
+        for block in _in_blocks(listed)
+    ]
+    return b"".join((beginning.encode(), b",".join(blocks), b"]}"))
 
 
-def _names_html(listed: list[Summary], serial: int) -> str:
-    lines = [f'<a href="{summary.name}/">{summary.name}</a><br>\n' for summary in listed]
+def _names_html(listed: list[Summary], serial: int) -> bytes:
+    lines = (
+        "".join([f'<a href="{summary.name}/">{summary.name}</a><br>\n' for summary in block]) for block in _in_blocks(listed)
+    )
     return _document("Projects", "", lines, serial)
