@@ -23,6 +23,7 @@ COMMANDS = [
     "delete",
     "release-name",
     "why",
+    "cache",
     "rebuild",
     "adopt",
     "check",
@@ -119,6 +120,107 @@ class RequestTests(CliCase):
         """--json prints the answer as it came."""
         _, out, _ = self.run_command("yank", "spam", "1.0", "--json")
         self.assertEqual(out, '{\n  "changed": [\n    "spam-1.0.tar.gz"\n  ]\n}\n')
+
+    def test_why(self) -> None:
+        """why tells what a name is, what was heard of it, and what is hidden until when; of one file only that."""
+        cooldown = {
+            "filename": "spam-2.0.tar.gz",
+            "ours": False,
+            "kept": True,
+            "visible": False,
+            "rule": "cooldown",
+            "because": "it is too young",
+            "until": "2026-01-23T10:00:00.500000Z",
+        }
+        self.answer = {
+            "name": "spam",
+            "standing": "theirs",
+            "says": "not ours, and may come from upstream",
+            "not_asked": None,
+            "not_shown": None,
+            "ours": None,
+            "upstream": {"asked": "2026-01-20T10:00:00Z", "index": "https://up.example/", "status": "active", "files": 3},
+            "failure": None,
+            "outage": {"since": "2026-01-20T11:00:00Z", "error": "nobody answers."},
+            "visible": {"ours": 0, "kept": 1, "upstream": 1},
+            "hidden": [cooldown],
+        }
+        status, out, _ = self.run_command("why", "Spam")
+        self.assertEqual((status, self.asked.pop().url), (None, "/api/why/Spam"))
+        for line in (
+            "spam: the name is not ours, and may come from upstream.",
+            "Upstream (https://up.example/) said at 2026-01-20 10:00:00 UTC: 3 files, status active.",
+            "Upstream is away since 2026-01-20 11:00:00 UTC: nobody answers.",
+            "Visible: 0 files of ours, 1 kept, 1 to be had from upstream.",
+            "  spam-2.0.tar.gz: hidden, it is too young; visible from 2026-01-23 10:00:00 UTC on",
+        ):
+            self.assertIn(f"{line}\n", out)
+        self.answer |= {"upstream": None, "outage": None, "not_asked": "reserved", "file": cooldown}
+        _, out, _ = self.run_command("why", "spam", "a b")
+        self.assertEqual(self.asked.pop().url, "/api/why/spam/a%20b")
+        self.assertIn("Upstream is not asked for it: reserved.\nspam-2.0.tar.gz: hidden", out)
+        self.answer["file"] = {**cooldown, "visible": True, "because": None, "until": None}
+        self.assertIn("spam-2.0.tar.gz: visible, kept here\n", self.run_command("why", "spam", "x")[1])
+
+    def test_cache_list(self) -> None:
+        """cache list is a table with sums and the limit; of a project, its files."""
+        ham = {"name": "ham", "files": 2, "size": 3 << 20, "wanted": "2026-01-20T10:00:00Z"}
+        spam = {"name": "strawberry", "files": 12, "size": 999, "wanted": "2026-01-19T10:00:00Z"}
+        self.answer = {"files": 14, "size": (3 << 20) + 999, "limit": 5 << 30, "projects": [ham, spam]}
+        status, out, _ = self.run_command("cache", "list")
+        self.assertEqual((status, self.asked.pop()), (None, Question("GET", "/api/cache", None)))
+        self.assertEqual(
+            out,
+            "PROJECT     FILES       SIZE  LAST WANTED (UTC)\n"
+            "ham             2    3.0 MiB   2026-01-20 10:00\n"
+            "strawberry     12  999 bytes   2026-01-19 10:00\n"
+            "2 projects, 14 files, 3.0 MiB of at most 5.0 GiB ([upstream] max_cache)\n",
+        )
+        self.answer = {"files": 0, "size": 0, "limit": None, "projects": []}
+        self.assertEqual(
+            self.run_command("cache", "list")[1],
+            "0 projects, 0 files, 0 bytes (no limit: [upstream] max_cache is empty)\n",
+        )
+        files = [{"filename": "ham-1.tar.gz", "size": 1536, "wanted": "2026-01-19T10:00:00Z", "whole": True}]
+        files.append({**files[0], "filename": "ham-2-py3-none-any.whl", "whole": False})
+        self.answer = {"name": "ham", "size": 3072, "limit": None, "files": files}
+        out = self.run_command("cache", "list", "ham")[1]
+        self.assertEqual(self.asked.pop().url, "/api/cache/ham")
+        self.assertIn("ham-2-py3-none-any.whl (metadata only)  1.5 KiB   2026-01-19 10:00\n1 files of ham, 3.0 KiB\n", out)
+
+    def test_cache_purge(self) -> None:
+        """cache purge asks first, for all, a project, a file, or what is old; it tells what went."""
+        self.answer = {"files": 1, "size": 10, "projects": [{"name": "ham", "files": 1, "size": 10, "wanted": ""}]}
+        for words, said, url in (
+            (["--yes"], "", "/api/cache"),
+            ([], "yes\n", "/api/cache"),
+            (["ham"], "yes\n", "/api/cache/ham"),
+            (["ham", "ham-1.tar.gz", "--yes"], "", "/api/cache/ham/ham-1.tar.gz"),
+            (["--older-than", "30d", "--yes"], "", "/api/cache?older_than=30d"),
+            (["a/b", "--older-than", "3&d", "--yes"], "", "/api/cache/a%2Fb?older_than=3%26d"),
+        ):
+            status, out, _ = self.run_command("cache", "purge", *words, said=said)
+            self.assertEqual((status, self.asked.pop()), (None, Question("DELETE", url, None)))
+            self.assertTrue(out.endswith("ham: 1 files, 10 bytes\nRemoved: 1 files, 10 bytes\n"), out)
+        for words, said in (
+            ([], "y\n"),
+            ([], ""),
+            (["ham"], "ham\n"),
+            ([""], "yes\n"),
+            (["", "--yes"], ""),
+            (["ham", "", "--yes"], ""),
+        ):
+            status, _, _ = self.run_command("cache", "purge", *words, said=said)
+            self.assertIn("nothing was removed", status)
+        self.assertEqual(self.asked, [])
+
+    def test_cache_help(self) -> None:
+        """cache without a verb is a wrong command line; each verb teaches by example."""
+        self.assertEqual(self.run_command("cache")[0], 2)
+        for verb in "list", "purge":
+            status, out, _ = self.run_command("cache", verb, "--help")
+            self.assertEqual(status, 0)
+            self.assertIn(f"  pypid cache {verb} requests", out)
 
     def test_no(self) -> None:
         """What pypid refuses, or cannot do, is its text and status 1."""

@@ -134,6 +134,7 @@ def assemble(config: Config, places: Where, state: State, world: World, reactor:
         public_url=config.server.public_url,
         allowed_hosts=config.server.allowed_hosts,
         storage_folder=places.storage,
+        max_cache=config.upstream.max_cache,
     )
     resolvers = Loopback(reactor)
     people, operators = access, control.Operator()

@@ -12,7 +12,7 @@ from contextlib import aclosing
 
 from attrs import evolve, frozen
 
-from pypid.core.layout import KEPT, kept_folder, kept_place
+from pypid.core.layout import KEPT, Kind, kept_folder, kept_place
 from pypid.core.names import ProjectName
 from pypid.index.touches import Touches
 from pypid.ports import Blobs, Catalog
@@ -20,12 +20,16 @@ from pypid.ports import Blobs, Catalog
 
 @frozen
 class Held:
-    """All that is stored of one file of theirs. `size` in bytes; `wanted` is when that last was, in seconds since 1970."""
+    """All that is stored of one file of theirs. `size` in bytes; `wanted` is when that last was, in seconds since 1970.
+
+    `recorded`: it can be served; else there is its metadata alone (an installer has looked at it), or what a crash left.
+    """
 
     project: ProjectName
     filename: str
     size: int
     wanted: int
+    recorded: bool = False
 
 
 async def lying(blobs: Blobs, project: ProjectName | None = None) -> Sequence[Held]:
@@ -41,8 +45,12 @@ async def lying(blobs: Blobs, project: ProjectName | None = None) -> Sequence[He
                 continue
             key = placed.project, placed.filename
             before = found.get(key, Held(*key, 0, 0))
-            stored = int(blob.modified.timestamp())
-            found[key] = evolve(before, size=before.size + blob.size, wanted=max(before.wanted, stored))
+            found[key] = evolve(
+                before,
+                size=before.size + blob.size,
+                wanted=max(before.wanted, int(blob.modified.timestamp())),
+                recorded=before.recorded or placed.kind is Kind.RECORD,
+            )
     return [held for _, held in sorted(found.items())]
 
 

@@ -41,6 +41,8 @@ class FaceSettings:
     allowed_hosts: tuple[str, ...] = ("*",)
     storage_folder: Path | None = None
     """The folder that is the storage, if it is one: what may be adopted lies in it."""
+    max_cache: int | None = None
+    """Bytes of theirs that may be kept."""
 
 
 class Resolvers(Protocol):

@@ -1,0 +1,151 @@
+"""What is kept of upstream's files: cache list, cache purge."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from pypid.cli.asking import ask, print_json
+from pypid.cli.command import add_command
+
+LIST = """\
+  pypid cache list             each project: files, bytes, when one was last
+                               wanted; the sum, and what may be kept
+  pypid cache list requests    each of its files
+
+Bytes are all that lies in the storage for a file, its metadata and its record
+included. When a file was last wanted is known to the hour.
+"""
+PURGE = """\
+  pypid cache purge --older-than 90d     what nobody wanted for 90 days
+  pypid cache purge requests             all that is kept of one project
+  pypid cache purge requests requests-2.31.0-py3-none-any.whl
+  pypid cache purge                      all
+
+Files of ours are never removed by this. What is wanted again is fetched
+again, if upstream has it then. To have it done by itself, set max_cache in
+[upstream]: the files that nobody wanted for longest go first.
+"""
+
+
+def add(commands: Any) -> None:
+    """cache."""
+    about = "list or purge what is kept of upstream's files"
+    cache = commands.add_parser("cache", help=about, description=about[0].upper() + about[1:] + ".")
+    verbs = cache.add_subparsers(title="what to do", metavar="list|purge", required=True)
+    listing = add_command(verbs, "list", _list, "show what is kept, how large it is, and when it was last wanted", config=True)
+    listing.add_argument("project", metavar="PROJECT", nargs="?", help="its files; without it, all projects")
+    purging = add_command(verbs, "purge", _purge, "remove kept files from the storage", config=True)
+    purging.add_argument("project", metavar="PROJECT", nargs="?", help="only of this one")
+    purging.add_argument("file", metavar="FILE", nargs="?", help="only this one")
+    purging.add_argument("--older-than", metavar="TIME", help="only what nobody wanted for so long: 30d, 12h")
+    purging.add_argument("--yes", action="store_true", help="do not ask")
+    for command, example in (listing, LIST), (purging, PURGE):
+        command.formatter_class = argparse.RawDescriptionHelpFormatter
+        command.epilog = example
+
+
+def _url(*words: str | None) -> str:
+    return "/".join(["/api/cache", *(quote(word, safe="") for word in words if word)])
+
+
+# --- list -----------------------------------------------------------------------------------------------------
+
+
+def _list(options: argparse.Namespace) -> None:
+    answer = ask(options, "GET", _url(options.project))
+    if options.json:
+        print_json(answer)
+    elif options.project:
+        _print_files(answer)
+    else:
+        _print_projects(answer)
+
+
+def _print_projects(answer: Mapping[str, Any]) -> None:
+    rows = [
+        (project["name"], str(project["files"]), _bytes(project["size"]), _time(project["wanted"]))
+        for project in answer["projects"]
+    ]
+    _print_table(("PROJECT", "FILES", "SIZE", "LAST WANTED (UTC)"), rows)
+    print(f"{len(rows)} projects, {answer['files']} files, {_bytes(answer['size'])} {_limit(answer)}")
+
+
+def _print_files(answer: Mapping[str, Any]) -> None:
+    rows = [
+        (file["filename"] + ("" if file["whole"] else " (metadata only)"), _bytes(file["size"]), _time(file["wanted"]))
+        for file in answer["files"]
+    ]
+    _print_table(("FILE", "SIZE", "LAST WANTED (UTC)"), rows)
+    files = sum(file["whole"] for file in answer["files"])
+    print(f"{files} files of {answer['name']}, {_bytes(answer['size'])}")
+
+
+def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """The first column to the left, numbers to the right."""
+    if not rows:
+        return
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    for row in (head, *rows):
+        first, *rest = (cell.rjust(width) if number else cell.ljust(width) for number, (cell, width) in _numbered(row, widths))
+        print("  ".join((first, *rest)))
+
+
+def _numbered(row: Iterable[str], widths: Iterable[int]) -> Iterable[tuple[int, tuple[str, int]]]:
+    return enumerate(zip(row, widths, strict=True))
+
+
+def _limit(answer: Mapping[str, Any]) -> str:
+    if answer["limit"] is None:
+        return "(no limit: [upstream] max_cache is empty)"
+    return f"of at most {_bytes(answer['limit'])} ([upstream] max_cache)"
+
+
+# --- purge ----------------------------------------------------------------------------------------------------
+
+
+def _purge(options: argparse.Namespace) -> None:
+    if "" in (options.project, options.file, options.older_than):  # "$PROJECT" of a script, not set: that does not mean all
+        sys.exit("pypid: an argument is empty; nothing was removed")
+    if not options.yes:
+        _confirm(options)
+    query = f"?older_than={quote(options.older_than, safe='')}" if options.older_than else ""
+    answer = ask(options, "DELETE", _url(options.project, options.file) + query)
+    if options.json:
+        print_json(answer)
+        return
+    for project in answer["projects"]:
+        print(f"{project['name']}: {project['files']} files, {_bytes(project['size'])}")
+    print(f"Removed: {answer['files']} files, {_bytes(answer['size'])}")
+
+
+def _confirm(options: argparse.Namespace) -> None:
+    what = options.file or (f"all kept files of {options.project}" if options.project else "ALL kept files")
+    age = f", if nobody wanted it for {options.older_than}," if options.older_than else ""
+    print(f"This removes {what}{age} from the storage. Files of ours stay; what is wanted again is fetched again.")
+    try:
+        typed = input("Type yes to go on: ").strip()
+    except EOFError:
+        sys.exit("pypid: nobody is there to confirm it; nothing was removed. In a script, say --yes.")
+    if typed != "yes":
+        sys.exit("pypid: nothing was removed")
+
+
+# --- words ----------------------------------------------------------------------------------------------------
+
+
+def _bytes(size: int) -> str:
+    """For people: 1536 is 1.5 KiB."""
+    number, units = float(size), ["bytes", "KiB", "MiB", "GiB", "TiB"]
+    while number >= 1024 and len(units) > 1:
+        number /= 1024
+        units.pop(0)
+    return f"{size} bytes" if units[0] == "bytes" else f"{number:.1f} {units[0]}"
+
+
+def _time(text: str) -> str:
+    """The API's times, to the minute."""
+    return text[:16].replace("T", " ")

@@ -1,0 +1,39 @@
+"""What is kept of theirs, for whoever runs the index: how much there is, and taking it away. Ours is never looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from pypid.core.names import ProjectName
+from pypid.index.index import Index
+from pypid.index.progress import Progress
+from pypid.index.surplus import Held, lying, with_use
+
+
+async def stock(index: Index, project: ProjectName | None = None) -> Sequence[Held]:
+    """All that is kept (of one project), by name, with when it was last wanted. Raises `StorageDown`."""
+    return await with_use(await lying(index.blobs, project), index.catalog, index.keeper.touches)
+
+
+async def purge(
+    index: Index,
+    project: ProjectName | None = None,
+    filename: str | None = None,
+    *,
+    unwanted: timedelta | None = None,
+) -> Sequence[Held]:
+    """Take away what is kept: all, of one project, one file; with `unwanted` only what nobody wanted for so long.
+
+    Returns what went; that nothing did is no error. Raises `StorageDown`.
+    """
+    found = await stock(index, project)
+    before = None if unwanted is None else (index.world.now() - unwanted).timestamp()
+    going = [
+        file for file in found if (filename is None or file.filename == filename) and (before is None or file.wanted <= before)
+    ]
+    progress = Progress(index.world.clock)
+    for done, file in enumerate(going):
+        progress.at(lambda done=done: f"purging what is kept: {done} of {len(going)} files")  # type: ignore[misc]
+        await index.keeper.forget(file.project, file.filename)
+    return going

@@ -1,0 +1,91 @@
+"""What is kept of theirs, listed and taken away by hand: ``/api/cache``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
+
+from pypid.core.errors import BadRequest
+from pypid.core.names import ProjectName, project_name
+from pypid.core.permissions import Action, Identity
+from pypid.core.simple import utc_text
+from pypid.core.values import parse_duration
+from pypid.index.purging import purge, stock
+from pypid.index.surplus import Held
+from pypid.web.documents import send_json
+from pypid.web.face import Face, app
+from pypid.web.guard import guarded
+from pypid.web.request import Request
+
+
+@guarded(app, "/api/cache", may=Action.ADMIN)
+async def projects(face: Face, request: Request, who: Identity) -> None:
+    """The projects of which files are kept."""
+    held = await stock(face.index)
+    send_json(request, {**_sums(held), "limit": face.settings.max_cache, "projects": _by_project(held)})
+
+
+@guarded(app, "/api/cache/<project>", may=Action.ADMIN)
+async def files(face: Face, request: Request, who: Identity, project: str) -> None:
+    """What is kept of a project."""
+    name = project_name(project)
+    held = await stock(face.index, name)
+    kept = [
+        {"filename": file.filename, "size": file.size, "wanted": _time(file.wanted), "whole": file.recorded} for file in held
+    ]
+    send_json(request, {"name": name, "size": _size(held), "limit": face.settings.max_cache, "files": kept})
+
+
+@guarded(app, "/api/cache", may=Action.ADMIN, methods=("DELETE",))
+async def purge_all(face: Face, request: Request, who: Identity) -> None:
+    """Take away all that is kept; with ``?older_than=30d`` what nobody wanted for so long."""
+    if request.path.endswith(b"/"):  # a script's /api/cache/$PROJECT, without one
+        raise BadRequest("No project is named after the slash. To remove all that is kept: DELETE /api/cache")
+    await _purge(face, request)
+
+
+@guarded(app, "/api/cache/<project>", may=Action.ADMIN, methods=("DELETE",))
+async def purge_project(face: Face, request: Request, who: Identity, project: str) -> None:
+    """The same of one project."""
+    await _purge(face, request, project_name(project))
+
+
+@guarded(app, "/api/cache/<project>/<filename>", may=Action.ADMIN, methods=("DELETE",))
+async def purge_file(face: Face, request: Request, who: Identity, project: str, filename: str) -> None:
+    """The same of one file."""
+    await _purge(face, request, project_name(project), filename)
+
+
+async def _purge(face: Face, request: Request, name: ProjectName | None = None, filename: str | None = None) -> None:
+    gone = await purge(face.index, name, filename, unwanted=_older_than(request))
+    send_json(request, {**_sums(gone), "projects": _by_project(gone)})
+
+
+def _older_than(request: Request) -> timedelta | None:
+    given = (request.args or {}).get(b"older_than")
+    if not given:
+        return None
+    try:
+        return parse_duration(given[0].decode("latin-1"))
+    except ValueError:
+        raise BadRequest("older_than is a whole number of s, m, h or d (one unit): 30d, for example.") from None
+
+
+def _sums(held: Sequence[Held]) -> Mapping[str, int]:
+    return {"files": sum(file.recorded for file in held), "size": _size(held)}
+
+
+def _size(held: Iterable[Held]) -> int:
+    return sum(file.size for file in held)
+
+
+def _by_project(held: Sequence[Held]) -> list[dict[str, Any]]:
+    grouped = [(name, list(files)) for name, files in groupby(held, attrgetter("project"))]
+    return [{"name": name, **_sums(files), "wanted": _time(max(file.wanted for file in files))} for name, files in grouped]
+
+
+def _time(seconds: int) -> str:
+    return utc_text(datetime.fromtimestamp(seconds, UTC))

@@ -1,0 +1,137 @@
+"""``/api/cache``: what is kept of theirs, listed and taken away."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pypid.core.choices import Mode
+from pypid.core.policy import Policy
+from pypid.flow import BytesBody
+from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
+from tests.web.elsewhere import Elsewhere
+from tests.web.whole import Answer, Pypid, WholeCase
+
+CACHE = Policy(mode=Mode.CACHE, blend=("spam",))
+HAM, NEWER, EGGS = wheel_filename("ham"), sdist_filename("ham", "2.0"), sdist_filename("eggs")
+THEIR_SPAM = sdist_filename("spam", "7.0")
+
+
+class CachedCase(WholeCase):
+    """A pypid with a file of ours, and some of theirs, wanted an hour after each other."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.upstream = Elsewhere()
+        self.upstream.has("ham", HAM, wheel("ham"))
+        self.upstream.has("ham", NEWER, sdist("ham", "2.0"))
+        self.upstream.has("eggs", EGGS, sdist("eggs"))
+        self.upstream.has("spam", THEIR_SPAM, sdist("spam", "7.0"))
+        self.pypid = Pypid(Path(self.mktemp()), policy=CACHE, upstream=self.upstream)
+        self.ours, self.data = self.have_wheel("spam")
+        self.before = self.keys()
+        for path in (f"ham/{HAM}", f"ham/{NEWER}", f"eggs/{EGGS}", f"spam/{THEIR_SPAM}"):
+            self.assertEqual(self.pypid.get(f"/packages/{path}").status, 200)
+            self.pypid.clock.advance(3600)
+
+    def cache(self, path: str = "") -> dict[str, Any]:
+        """What is listed."""
+        answer = self.pypid.api("GET", f"/api/cache{path}")
+        self.assertEqual(answer.status, 200, answer)
+        document: dict[str, Any] = answer.json
+        return document
+
+    def purge(self, path: str = "") -> Answer:
+        """The answer to a purge, after which all of ours is as it was."""
+        answer = self.pypid.api("DELETE", f"/api/cache{path}")
+        self.assertLessEqual(set(self.before), set(self.keys()))
+        self.assertEqual(self.pypid.get(f"/packages/spam/{self.ours}").body, self.data)
+        return answer
+
+    def size(self, prefix: str = ".kept/") -> int:
+        """The bytes that lie there."""
+        return sum(self.have(self.pypid.blobs.stat(key)).size for key in self.keys() if key.startswith(prefix))
+
+
+class ListTests(CachedCase):
+    """What there is."""
+
+    def test_projects(self) -> None:
+        """Each project with its files, the bytes that lie there, and when one of them was last wanted; the sums."""
+        told = self.cache()
+        self.assertEqual((told["files"], told["size"], told["limit"]), (4, self.size(), None))
+        self.assertEqual(
+            told["projects"],
+            [
+                {"name": "eggs", "files": 1, "size": self.size(".kept/eggs/"), "wanted": "2026-01-01T02:00:01Z"},
+                {"name": "ham", "files": 2, "size": self.size(".kept/ham/"), "wanted": "2026-01-01T01:00:01Z"},
+                {"name": "spam", "files": 1, "size": self.size(".kept/spam/"), "wanted": "2026-01-01T03:00:01Z"},
+            ],
+        )
+
+    def test_files(self) -> None:
+        """Of a project each file of theirs, and none of ours; what is wanted again is said to be."""
+        self.pypid.get(f"/packages/ham/{HAM}")
+        told = self.cache("/Ham")
+        self.assertEqual((told["name"], told["size"]), ("ham", self.size(".kept/ham/")))
+        self.assertEqual(
+            [(file["filename"], file["wanted"], file["whole"]) for file in told["files"]],
+            [(HAM, "2026-01-01T04:00:01Z", True), (NEWER, "2026-01-01T01:00:01Z", True)],
+        )
+        self.assertEqual([file["filename"] for file in self.cache("/spam")["files"]], [THEIR_SPAM])
+        self.assertEqual(self.cache("/nothing")["files"], [])
+
+    def test_not_whole(self) -> None:
+        """What is no whole file counts in bytes only."""
+        self.have(self.pypid.blobs.write(f".kept/ham/{wheel_filename('ham', '9')}.metadata", BytesBody(b"x" * 1000)))
+        told = self.cache()
+        self.assertEqual((told["files"], told["size"]), (4, self.size()))
+        self.assertEqual([file["whole"] for file in self.cache("/ham")["files"]], [True, True, False])
+
+    def test_nothing(self) -> None:
+        """An empty cache is listed as such."""
+        self.pypid = Pypid(Path(self.mktemp()))
+        self.assertEqual(self.cache(), {"files": 0, "size": 0, "limit": None, "projects": []})
+
+
+class PurgeTests(CachedCase):
+    """Taking it away."""
+
+    def left(self) -> list[str]:
+        """The kept files."""
+        return [file["filename"] for name in ("eggs", "ham", "spam") for file in self.cache(f"/{name}")["files"]]
+
+    def test_all(self) -> None:
+        """All of theirs goes, and what went is told; what is wanted again comes again."""
+        before = self.cache()
+        del before["limit"]
+        self.assertEqual(self.purge().json, before)
+        self.assertEqual((self.left(), self.keys()), ([], self.before))
+        self.assertEqual(self.pypid.get(f"/packages/ham/{HAM}").body, wheel("ham"))
+        self.assertEqual(self.left(), [HAM])
+
+    def test_some(self) -> None:
+        """A project, under any spelling, or a file; to purge what is not there is no error."""
+        self.assertEqual(self.purge(f"/HAM/{HAM}").json["files"], 1)
+        self.assertEqual(self.left(), [EGGS, NEWER, THEIR_SPAM])
+        self.assertEqual(self.purge("/ham").json["projects"][0]["name"], "ham")
+        self.assertEqual(self.left(), [EGGS, THEIR_SPAM])
+        for path in ("/ham", f"/ham/{HAM}", f"/spam/{self.ours}"):
+            self.assertEqual(self.purge(path).json, {"files": 0, "size": 0, "projects": []})
+        self.assertEqual(self.purge("/spam").json["files"], 1)
+
+    def test_older(self) -> None:
+        """Only what nobody wanted for so long, counted from its last use."""
+        self.pypid.get(f"/packages/ham/{HAM}")
+        self.assertEqual(self.purge("?older_than=5h").json["files"], 0)
+        self.assertEqual(self.purge("?older_than=150m").json["files"], 1)  # not ham's wheel, which was wanted just now
+        self.assertEqual(self.left(), [EGGS, HAM, THEIR_SPAM])
+        self.assertEqual(self.purge("/ham?older_than=1h").json["files"], 0)
+        self.assertEqual(self.purge("?older_than=2h").json["files"], 1)
+        self.assertEqual(self.left(), [HAM, THEIR_SPAM])
+
+    def test_wrong(self) -> None:
+        """A time that is none, a name that cannot be, and an address with a slash too many remove nothing."""
+        for path, status in (("?older_than=soon", 400), ("?older_than=-1d", 400), ("/-x-", 404), ("/", 400), ("//", 404)):
+            self.assertEqual(self.purge(path).status, status, path)
+        self.assertEqual(len(self.left()), 4)
