@@ -11,7 +11,7 @@ from trove_classifiers import sorted_classifiers
 
 from pypid.core.errors import BadRequest, NoSuchFile, UpstreamDown, WrongBytes
 from pypid.core.legacy import render_legacy
-from pypid.core.model import File
+from pypid.core.model import File, Project
 from pypid.core.names import project_name
 from pypid.core.permissions import Action, Identity
 from pypid.core.releases import choose_release, describing_file
@@ -22,6 +22,7 @@ from pypid.web.documents import send, send_plain
 from pypid.web.face import Face, app
 from pypid.web.finished import FinishedPage
 from pypid.web.guard import guarded
+from pypid.web.pages import FEW_FILES
 from pypid.web.redirects import redirect
 from pypid.web.request import Request
 from pypid.web.respond import send_page
@@ -53,14 +54,21 @@ async def _describe(face: Face, request: Request, who: Identity, project: str, v
         raise BadRequest(NO_HOST)
     asked = asked_of(face, request, who, project)
     found = await face.index.project(project_name(project), asked)
-    release = choose_release(found, version)
-    described = None if release is None else describing_file(found, release)
+    is_long = len(found.files) > FEW_FILES
+    described = await face.world.thinking(_describing, found, version) if is_long else _describing(found, version)
     metadata = None if described is None else await _metadata(face, described, asked)
     # off the reactor thread: metadata may have a manual in it
-    page = await face.world.blocking(partial(render_legacy, found, version, metadata, base_url=base_url))
+    elsewhere = face.world.thinking if is_long else face.world.blocking
+    page = await elsewhere(partial(render_legacy, found, version, metadata, base_url=base_url))
     if page is None:
         raise NoSuchFile(f"{project} {version}" if version else project)
     await send_page(request, FinishedPage(page, face.world.blocking), serial=found.serial, restricted=face.restricted)
+
+
+def _describing(project: Project, version: str | None) -> File | None:
+    """The file whose metadata the page is told by."""
+    release = choose_release(project, version)
+    return None if release is None else describing_file(project, release)
 
 
 async def _metadata(face: Face, file: File, asked: Asked) -> bytes | None:
