@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import aclosing
+from functools import partial
 
 from attrs import define, field, frozen
 from twisted.logger import Logger
@@ -15,12 +16,15 @@ from pypid.core.names import OLD_SDIST_SUFFIXES, SDIST_SUFFIXES, Distribution, P
 from pypid.index import truth
 from pypid.index.parts import Pace, Parts
 from pypid.index.progress import Progress, Tell
+from pypid.index.together import Together
 
 _log = Logger()
 
 _SUFFIXES = (".whl", ".egg", *SDIST_SUFFIXES, *OLD_SDIST_SUFFIXES)
 _OVERWRITE = Kind.OVERWRITE.value
 _RECORD = Kind.RECORD.value
+PROJECTS_AT_ONCE = 8
+"""Projects that are read at the same time."""
 _DOCUMENTS = (_RECORD, Kind.DELETED.value, f"/{Kind.PROJECT.value}")
 """What makes a name ours."""
 
@@ -40,6 +44,7 @@ class _Walk:
 
     pace: Pace
     progress: Progress
+    reading: Together = field(factory=lambda: Together(PROJECTS_AT_ONCE))
     seen: set[ProjectName] = field(factory=set)
     loose: dict[str, Blob] = field(factory=dict)
     """Distributions without a record beside them, by key: strays, or adopted where they lay."""
@@ -63,6 +68,13 @@ class Reconciler:
     async def reconcile(self) -> Reconciled:
         """Compare everything. Raises `StorageDown`; then absence is not proven, and what was read so far is kept."""
         walk = _Walk(Pace(self.parts.world), Progress(self.parts.world.clock, self.tell))
+        try:
+            return await self._reconcile(walk)
+        except BaseException:
+            await walk.reading.cancel()
+            raise
+
+    async def _reconcile(self, walk: _Walk) -> Reconciled:
         async with aclosing(self.parts.blobs.list()) as listing:
             group: list[Blob] = []
             current = ""
@@ -74,7 +86,9 @@ class Reconciler:
                 group.append(blob)
                 walk.blobs += 1
             await self._group(walk, current, group)
+        await walk.reading.ended()
         await self._forget_gone(walk)
+        await walk.reading.ended()
         strays = await self._unclaimed(walk)
         if walk.failure is not None:
             raise walk.failure
@@ -120,7 +134,7 @@ class Reconciler:
         if _lie_elsewhere(group, keys):
             walk.elsewhere.add(name)
         if await self.parts.catalog.mark(name) != truth.mark_of(group):
-            await self._read(walk, name)
+            await walk.reading.add(partial(self._read, walk, name))
 
     async def _read(self, walk: _Walk, name: ProjectName) -> None:
         try:
@@ -134,7 +148,7 @@ class Reconciler:
         """Projects that the catalog holds and the listing did not show are looked at once more, then taken out."""
         for summary in await self.parts.catalog.names():
             if summary.name not in walk.seen:
-                await self._read(walk, summary.name)
+                await walk.reading.add(partial(self._read, walk, summary.name))
             await walk.pace.keep()
 
     async def _unclaimed(self, walk: _Walk) -> tuple[Blob, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import blake2b, sha256
 from typing import TypeVar
 
@@ -21,6 +22,7 @@ from pypid.core.model import Blob, File, Project, Status, in_order
 from pypid.core.names import ProjectName
 from pypid.core.records import Deleted, ProjectStatus, Yanked, dump, load, load_record
 from pypid.flow import BytesBody, whole
+from pypid.index.together import all_of
 from pypid.ports import Blobs
 
 _log = Logger()
@@ -30,6 +32,8 @@ LARGEST_DOCUMENT = 1 << 20
 """Bytes that a record, or another document of ours, may have."""
 LARGEST_METADATA = 8 << 20
 """Bytes that core metadata, a signature or a provenance object may have."""
+RECORDS_AT_ONCE = 8
+"""Records of a project that are read at the same time."""
 
 
 @frozen
@@ -135,7 +139,8 @@ async def project_of(blobs: Blobs, name: ProjectName, listing: Sequence[Blob]) -
     """The project out of the listing of its folder. What cannot be read is left out, with a line in the log."""
     placed = {where: blob for blob in listing if (where := place(blob.key)) is not None and where.project == name}
     reading = _Reading(blobs, {blob.key: blob for blob in listing})
-    files = [file for where in placed if where.kind is Kind.RECORD and (file := await reading.file(where)) is not None]
+    records = [partial(reading.file, where) for where in placed if where.kind is Kind.RECORD]
+    files = [file for file in await all_of(records, RECORDS_AT_ONCE) if file is not None]
     status = await reading.status(name)
     known = any(where.kind in (Kind.RECORD, Kind.DELETED, Kind.PROJECT) for where in placed)
     project = Project(name=name, files=in_order(tuple(files)), status=status.status, status_reason=status.reason)
