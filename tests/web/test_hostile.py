@@ -101,7 +101,7 @@ class HostileTests(SynchronousTestCase):
 
     @given(
         st.sampled_from(sorted(set(each_request()), key=str)),
-        st.lists(st.sampled_from(SEGMENTS), min_size=3, max_size=3),
+        st.lists(st.sampled_from(SEGMENTS), min_size=len(VALUES), max_size=len(VALUES)),
         HEADERS,
         BODIES,
     )
