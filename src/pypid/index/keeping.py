@@ -13,6 +13,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from pypid.core.errors import Busy, Missing, PypidError, StorageDown, UpstreamDown, WrongBytes
+from pypid.core.listing import is_mutable
 from pypid.core.members import Unusable
 from pypid.core.model import Digests, File, Span
 from pypid.core.names import ProjectName
@@ -79,6 +80,8 @@ class Keeper:
         tries anew.
         """
         self.envoy.refuse_loop(via)  # before it waits for a fetch that it may be the cause of
+        if is_mutable(file.filename) and claim_of(file) is None:  # nobody says which bytes it has: those that it has now
+            return await self.envoy.fetch(file.project, _source(file), span, via)
         growing = self._fetch_of(file)
         if growing is None:
             stored = await self.stored(file, span)

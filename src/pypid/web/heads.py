@@ -6,6 +6,7 @@ from datetime import datetime
 
 from attrs import frozen
 
+from pypid.core.listing import is_mutable
 from pypid.core.model import File, Page
 from pypid.web.conditional import http_date
 from pypid.web.negotiation import Encoding
@@ -55,11 +56,12 @@ class Download:
 
     @classmethod
     def of(cls, file: File, *, lasting: bool = True) -> Download:
-        """A file of ours (its `size` is known)."""
+        """A file of which the `size` is known. The list of a release's variants may change under its name (C37)."""
         if file.size is None:
             raise ValueError(f"the size of {file.filename} is not known")
         etag = None if file.sha256 is None else f'"{file.sha256}"'
-        return cls(size=file.size, etag=etag, modified=file.uploaded, lasting=lasting)
+        lasts = lasting and not is_mutable(file.filename)
+        return cls(size=file.size, etag=etag, modified=file.uploaded, lasting=lasts)
 
 
 def download_head(what: Download, *, restricted: bool) -> Head:
