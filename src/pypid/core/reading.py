@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator
-from heapq import merge
 from html import unescape
 from typing import Any
 from urllib.parse import unquote
@@ -16,13 +15,12 @@ from pypid.core.elements import elements
 from pypid.core.errors import BadListing, BadName
 from pypid.core.htmllisting import slices_of_html
 from pypid.core.listing import Listing, Slices, at_once, must_be_known, slices_of_json
+from pypid.core.manynames import ManyNames, in_order, lines
 from pypid.core.names import ProjectName, project_name
 
 MOST_NAMES = 5_000_000
 PIECE = 1 << 16
 """Bytes that are parsed without a stop."""
-TURN = 2000
-"""Names that are merged without a stop."""
 PARTS = 128
 _BOM = b"\xef\xbb\xbf"
 _SPACE = b" \t\r\n"
@@ -51,7 +49,7 @@ def read_page(data: bytes | bytearray, content_type: str, name: ProjectName, url
     return at_once(slices_of_page(data, content_type, name, url))
 
 
-def slices_of_names(data: bytes | bytearray, *, must_end: bool = False) -> Generator[None, None, tuple[ProjectName, ...]]:
+def slices_of_names(data: bytes | bytearray, *, must_end: bool = False) -> Generator[None, None, ManyNames]:
     """All names on the list of projects, in order, each once; what is no name is left out. Raises `BadListing`."""
     data = _without_mark(data)
     if _looks_like_json(data):
@@ -63,7 +61,7 @@ def slices_of_names(data: bytes | bytearray, *, must_end: bool = False) -> Gener
     raise BadListing("it is neither JSON nor HTML." if data else "it is empty.")
 
 
-def read_names(data: bytes | bytearray) -> tuple[ProjectName, ...]:
+def read_names(data: bytes | bytearray) -> ManyNames:
     """The same, at once."""
     return at_once(slices_of_names(data))
 
@@ -80,7 +78,7 @@ def _looks_like_html(data: bytes | bytearray) -> bool:
     return data[:1000].lstrip(_SPACE).startswith(b"<")
 
 
-def _names_of_json(data: bytes | bytearray) -> Generator[None, None, tuple[ProjectName, ...]]:
+def _names_of_json(data: bytes | bytearray) -> Generator[None, None, ManyNames]:
     names = _Names()
     projects = elements(data, "projects")
     while True:
@@ -99,7 +97,7 @@ def _names_of_json(data: bytes | bytearray) -> Generator[None, None, tuple[Proje
     return (yield from names.in_order())
 
 
-def _names_of_html(data: bytes | bytearray) -> Generator[None, None, tuple[ProjectName, ...]]:
+def _names_of_html(data: bytes | bytearray) -> Generator[None, None, ManyNames]:
     """By a regular expression: to parse 40 MB of HTML takes a minute, and all that counts of a link is its end (PEP 503)."""
     version = _VERSION.search(data, 0, PIECE)
     content = _CONTENT.search(version[0]) if version else None
@@ -149,15 +147,10 @@ class _Names:
     def __bool__(self) -> bool:
         return any(self._parts)
 
-    def in_order(self) -> Generator[None, None, tuple[ProjectName, ...]]:
-        """All of them."""
+    def in_order(self) -> Generator[None, None, ManyNames]:
+        """All of them, which are gone from here then."""
         parts = []
-        for part in self._parts:
-            parts.append(sorted(part))
+        while self._parts:
+            parts.append(lines(sorted(self._parts.pop())))
             yield
-        ordered: list[ProjectName] = []
-        for name in merge(*parts):
-            ordered.append(name)
-            if len(ordered) % TURN == 0:
-                yield
-        return tuple(ordered)
+        return (yield from in_order(parts))

@@ -29,4 +29,4 @@ def open(settings: Settings, world: World, identity: str, reached: Connections) 
     asker = Asker(reached.agent, world.clock, identity, settings.timeout)
     reading = Reading(world.blocking)
     indexes = [SimpleUpstream(Base.parse(url), asker, world, reading) for url in settings.urls]
-    return indexes[0] if len(indexes) == 1 else Several(indexes)
+    return indexes[0] if len(indexes) == 1 else Several(indexes, world.thinking)

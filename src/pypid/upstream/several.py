@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from heapq import merge
 
 from attrs import frozen
 
+from pypid.core.listing import at_once as all_at_once
+from pypid.core.manynames import in_order
 from pypid.core.model import Remembered, Span
 from pypid.core.names import ProjectName
+from pypid.flow import Blocking, at_once
 from pypid.ports import Body, Upstream
 from pypid.upstream.simple import SimpleUpstream
 
@@ -22,6 +24,8 @@ class Several:
     """
 
     indexes: Sequence[SimpleUpstream]
+    _thinking: Blocking = at_once
+    """To put long lists together."""
 
     async def project(self, name: ProjectName, known: Remembered | None, via: Sequence[str]) -> Remembered:
         """What the first index says that has the project; that none has it is said by the first."""
@@ -36,7 +40,7 @@ class Several:
     async def names(self, via: Sequence[str]) -> Sequence[ProjectName]:
         """The names of all, in order, each once. Raises `UpstreamDown` if one is away: half a list is none."""
         lists = [await index.names(via) for index in self.indexes]
-        return lists[0] if len(lists) == 1 else tuple(dict.fromkeys(merge(*lists)))
+        return lists[0] if len(lists) == 1 else await self._thinking(lambda: all_at_once(in_order(lists)))
 
     async def fetch(self, url: str, span: Span | None, via: Sequence[str]) -> Body:
         """The file, asked for as the user that the configuration has for the URL's origin, if it has one."""

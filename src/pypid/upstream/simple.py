@@ -11,6 +11,7 @@ from attrs import evolve, field, frozen
 from twisted.logger import Logger
 
 from pypid.core.errors import BadListing, Loop, NotThere, PypidError, UpstreamDown
+from pypid.core.manynames import ManyNames
 from pypid.core.model import Remembered, Span
 from pypid.core.names import ProjectName
 from pypid.core.reading import slices_of_names, slices_of_page
@@ -98,7 +99,7 @@ class SimpleUpstream:
     async def _names(self, via: Sequence[str]) -> Sequence[ProjectName]:
         answer = await self._asker.get(self.base, self.base.page(""), _PAGE, via)
 
-        def slices(data: bytearray, may_be_cut: bool) -> Slices[tuple[ProjectName, ...]]:
+        def slices(data: bytearray, may_be_cut: bool) -> Slices[ManyNames]:
             return slices_of_names(data, must_end=may_be_cut)
 
         return await self._read(answer, LARGEST_NAMES, slices)
