@@ -8,6 +8,7 @@ from __future__ import annotations
 from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.catalog.forgetting import OVERHEAD, Forgettable
@@ -54,7 +55,7 @@ class CatalogTests(Awaiting, SynchronousTestCase):
 
     def hear(self, name: str, *, kept: bool = False) -> None:
         """Nobody has the project; or a file of it is kept."""
-        file = evolve(listed(b"x", f"{name}-1.0.tar.gz"), key=f".kept/{name}/{name}-1.0.tar.gz")
+        file = replace(listed(b"x", f"{name}-1.0.tar.gz"), key=f".kept/{name}/{name}-1.0.tar.gz")
         said = Remembered(name=project_name(name), files=None, asked=BEGINNING, index="https://x/")
         self.have(
             self.catalog.edit_theirs(project_name(name), lambda heard: evolve(heard, said=said, kept=(file,) if kept else ()))

@@ -9,9 +9,9 @@ from itertools import cycle
 from time import process_time
 from typing import Any
 
-from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import BadListing
@@ -322,4 +322,4 @@ def in_html(value: object) -> str:
 def plain(file: File) -> File:
     """The file without what HTML cannot express: in attributes, a reason that is true, and line ends and control characters."""
     yanked = None if file.yanked is None else "".join(c for c in file.yanked if c.isprintable()).replace("\ufffd", "")
-    return evolve(file, yanked="true" if yanked == "" else yanked and yanked.strip())
+    return replace(file, yanked="true" if yanked == "" else yanked and yanked.strip())

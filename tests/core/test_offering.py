@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 import io
 
-from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.layout import KEPT, Kind, Place, kept_beside_key, kept_folder, kept_key, kept_place, place
@@ -34,18 +34,18 @@ class OfferingTests(SynchronousTestCase):
     def test_offers(self) -> None:
         """What is kept is offered always; what only upstream has, while it can be asked."""
         for fields in ({}, {"metadata_offered": True}, {"metadata_sha256": "cd" * 32, "metadata_offered": True}):
-            theirs = evolve(FILE, **fields)
-            for kept in (None, evolve(FILE, key=".kept/x")):
+            theirs = replace(FILE, **fields)
+            for kept in (None, replace(FILE, key=".kept/x")):
                 self.assertEqual(offering(theirs, kept, reachable=True), theirs)
                 away = offering(theirs, kept, reachable=False)
                 self.assertEqual((away.metadata_sha256, away.metadata_offered), (None, False))
-            kept = evolve(FILE, key=".kept/x", metadata_sha256="ef" * 32)
+            kept = replace(FILE, key=".kept/x", metadata_sha256="ef" * 32)
             for reachable in (True, False):
                 self.assertEqual(offering(theirs, kept, reachable=reachable).metadata_sha256, "ef" * 32)
 
     def test_learns(self) -> None:
         """A hash that was learnt is listed, for that file only, never instead of upstream's, while the file is the same."""
-        other = evolve(FILE, filename="spam-2.0.tar.gz")
+        other = replace(FILE, filename="spam-2.0.tar.gz")
         heard = Heard(name=SPAM, said=said(FILE, other), kept=(FILE,))
         learnt = with_metadata(heard, FILE.filename, "cd" * 32)
         assert learnt.said is not None and learnt.said.files is not None
@@ -60,14 +60,14 @@ class VerifyingTests(SynchronousTestCase):
 
     def test_strongest(self) -> None:
         """sha256, then any other of hashlib's, then blake2b, then md5; what cannot be computed is no claim."""
-        bare = evolve(FILE, sha256=None)
-        all_given = evolve(FILE, digest="sha512=12", blake2b_256="34", md5="56")
+        bare = replace(FILE, sha256=None)
+        all_given = replace(FILE, digest="sha512=12", blake2b_256="34", md5="56")
         self.assertEqual(claim_of(all_given), Claim("sha256", "ab" * 32))
-        self.assertEqual(claim_of(evolve(all_given, sha256=None)), Claim("sha512", "12"))
-        self.assertEqual(claim_of(evolve(bare, blake2b_256="34", md5="56")), Claim("blake2b_256", "34"))
-        self.assertEqual(claim_of(evolve(bare, md5="56")), Claim("md5", "56"))
+        self.assertEqual(claim_of(replace(all_given, sha256=None)), Claim("sha512", "12"))
+        self.assertEqual(claim_of(replace(bare, blake2b_256="34", md5="56")), Claim("blake2b_256", "34"))
+        self.assertEqual(claim_of(replace(bare, md5="56")), Claim("md5", "56"))
         for digest in (None, "", "sha512", "sha512=", "shake_128=12", "rot13=12", "=12"):
-            self.assertIsNone(claim_of(evolve(bare, digest=digest)), digest)
+            self.assertIsNone(claim_of(replace(bare, digest=digest)), digest)
 
     def test_computed(self) -> None:
         """The hashes that every body gets are not computed twice; all others are those of hashlib."""

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.choices import Mode
@@ -79,7 +80,7 @@ SAID = st.none() | st.builds(
     index=st.just("https://up.example/simple/"),
     status=st.sampled_from(Status),
 )
-KEPT = FILES.map(lambda files: tuple(evolve(file, key=f".kept/spam/{file.filename}") for file in files))
+KEPT = FILES.map(lambda files: tuple(replace(file, key=f".kept/spam/{file.filename}") for file in files))
 THEIRS = st.none() | st.builds(Theirs, said=SAID, kept=KEPT, reachable=st.booleans())
 UPLOAD = Upload(
     distribution=parse_filename("spam-2.0.tar.gz"), version="2.0", digests=Digests("ab" * 32, "cd" * 16, "ef" * 32, 1)
@@ -146,7 +147,7 @@ class ViewTests(SynchronousTestCase):
         """A project of ours shows nothing of theirs, not even what is kept."""
         theirs = Theirs(
             said=Remembered(name=SPAM, files=(their_file("9.0"),), asked=NOW, index="i"),
-            kept=(evolve(their_file("9.0"), key=".kept/spam/spam-9.0.tar.gz"),),
+            kept=(replace(their_file("9.0"), key=".kept/spam/spam-9.0.tar.gz"),),
         )
         ours = Project(name=SPAM, files=(OUR_FILE,))
         for mode in Mode:
@@ -154,7 +155,7 @@ class ViewTests(SynchronousTestCase):
 
     def test_upstream_down(self) -> None:
         """While upstream is down only kept files are there, so that an unpinned install finds the newest kept one."""
-        kept = evolve(their_file("1.0"), key=".kept/spam/spam-1.0.tar.gz")
+        kept = replace(their_file("1.0"), key=".kept/spam/spam-1.0.tar.gz")
         said = Remembered(name=SPAM, files=(their_file("1.0"), their_file("2.0")), asked=NOW, index="i")
         down = view(Policy(mode=Mode.CACHE), Presence.ABSENT, Theirs(said=said, kept=(kept,), reachable=False), NOW, SPAM)
         self.assertEqual([file.version for file in down.files], ["1.0"])
@@ -163,13 +164,13 @@ class ViewTests(SynchronousTestCase):
 
     def test_changed_bytes(self) -> None:
         """A kept file whose bytes upstream no longer lists is not served in place of those that it lists now."""
-        kept = evolve(their_file("1.0", sha256="ee" * 32), key=".kept/spam/spam-1.0.tar.gz")
+        kept = replace(their_file("1.0", sha256="ee" * 32), key=".kept/spam/spam-1.0.tar.gz")
         said = Remembered(name=SPAM, files=(their_file("1.0"),), asked=NOW, index="i")
         self.assertEqual(listed(Theirs(said=said, kept=(kept,))), (their_file("1.0"),))
 
     def test_gone(self) -> None:
         """What upstream has taken away is not shown any more, kept or not."""
-        kept = evolve(their_file("1.0"), key=".kept/spam/spam-1.0.tar.gz")
+        kept = replace(their_file("1.0"), key=".kept/spam/spam-1.0.tar.gz")
         for files in ((), None):
             said = Remembered(name=SPAM, files=files, asked=NOW, index="i")
             self.assertEqual(

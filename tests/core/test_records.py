@@ -3,9 +3,9 @@
 from datetime import UTC, datetime
 
 import msgspec
-from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import Unreadable
@@ -67,7 +67,7 @@ class RecordTests(SynchronousTestCase):
     @given(FILES)
     def test_round_trip(self, file: File) -> None:
         """A record holds all of a file but what changes: its yank."""
-        self.assertEqual(load_record(dump_record(file), "here"), evolve(file, yanked=None))
+        self.assertEqual(load_record(dump_record(file), "here"), replace(file, yanked=None))
 
     def test_optional_keys(self) -> None:
         """What is not known is left out, never null; the format and the project stand in it."""

@@ -7,6 +7,7 @@ from datetime import timedelta
 from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.model import File, Remembered
@@ -27,7 +28,7 @@ def said(*files: File, asked: object = BEGINNING) -> Remembered:
 
 files = st.lists(
     st.builds(
-        lambda number, **fields: evolve(FILE, filename=f"spam-{number}.tar.gz", **fields),
+        lambda number, **fields: replace(FILE, filename=f"spam-{number}.tar.gz", **fields),
         st.integers(0, 4),
         sha256=st.sampled_from(("ab" * 32, "12" * 32, None)),
         uploaded=st.sampled_from((BEGINNING, None)),
@@ -43,21 +44,21 @@ class RememberedTests(SynchronousTestCase):
 
     def test_metadata(self) -> None:
         """A hash that was learnt stays with the file while it is the same, and never goes before upstream's."""
-        other = evolve(FILE, filename="spam-2.0.tar.gz")
-        before = said(evolve(FILE, metadata_sha256=METADATA), other)
+        other = replace(FILE, filename="spam-2.0.tar.gz")
+        before = said(replace(FILE, metadata_sha256=METADATA), other)
         self.assertEqual(remembered(said(FILE, other), before), before)
-        for fresh in (evolve(FILE, sha256="12" * 32), evolve(FILE, sha256=None), evolve(FILE, metadata_sha256="12" * 32)):
+        for fresh in (replace(FILE, sha256="12" * 32), replace(FILE, sha256=None), replace(FILE, metadata_sha256="12" * 32)):
             self.assertEqual(remembered(said(fresh), before), said(fresh))
 
     def test_seen(self) -> None:
         """A file without upload time is dated by when it was first seen with these bytes."""
-        bare = evolve(FILE, uploaded=None)
+        bare = replace(FILE, uploaded=None)
         first = remembered(said(bare), None)
-        self.assertEqual(first, said(evolve(bare, seen=BEGINNING)))
+        self.assertEqual(first, said(replace(bare, seen=BEGINNING)))
         again = remembered(said(bare, asked=LATER), first)
         self.assertEqual(again.files, first.files)
-        changed = remembered(said(evolve(bare, sha256="12" * 32), asked=LATER), first)
-        self.assertEqual(changed.files, (evolve(bare, sha256="12" * 32, seen=LATER),))
+        changed = remembered(said(replace(bare, sha256="12" * 32), asked=LATER), first)
+        self.assertEqual(changed.files, (replace(bare, sha256="12" * 32, seen=LATER),))
         self.assertEqual(remembered(said(FILE, asked=LATER), first), said(FILE, asked=LATER))
 
     def test_nothing_before(self) -> None:
@@ -72,12 +73,12 @@ class RememberedTests(SynchronousTestCase):
     def test_the_same_objects(self, old: list[File], new: list[File]) -> None:
         """What is as it was is the same object, a file as well as all of them; nothing but dates and hashes is added."""
         before = remembered(said(*old), None)
-        copies = [evolve(file) for file in new]
+        copies = [replace(file) for file in new]
         made = remembered(said(*copies, asked=LATER), before)
         assert made.files is not None and before.files is not None
-        self.assertIs(remembered(said(*(evolve(file) for file in old), asked=LATER), before).files, before.files)
+        self.assertIs(remembered(said(*(replace(file) for file in old), asked=LATER), before).files, before.files)
         for file, fresh in zip(made.files, new, strict=True):
-            self.assertEqual(evolve(file, seen=fresh.seen, metadata_sha256=fresh.metadata_sha256), fresh)
+            self.assertEqual(replace(file, seen=fresh.seen, metadata_sha256=fresh.metadata_sha256), fresh)
             self.assertEqual(file.seen is None, fresh.uploaded is not None)
             for same in before.files:
                 self.assertEqual(file == same, file is same)

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urldefrag, urljoin
 from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from packaging.version import Version
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -371,7 +372,7 @@ class DetailTests(SynchronousTestCase):
             {"metadata_sha256": "c" * 64}, {"yanked": ""}, {"signed": True}, {"attested": True},
         ]  # fmt: skip
         for format in Format:
-            projects = [a_project(file), *(a_project(evolve(file, **change)) for change in changes)]
+            projects = [a_project(file), *(a_project(replace(file, **change)) for change in changes)]
             projects += [
                 a_project(file, status=Status.DEPRECATED),
                 a_project(file, status_reason="x"),

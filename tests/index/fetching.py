@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from hashlib import sha256, shake_128
 from pathlib import Path
 
-from attrs import evolve
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -49,7 +49,7 @@ def listed(data: bytes, filename: str = "spam-1.0.tar.gz", **fields: object) -> 
         size=len(data),
         source=FILES + filename,
     )
-    return evolve(file, **fields)  # type: ignore[arg-type]
+    return replace(file, **fields)  # type: ignore[arg-type]
 
 
 class ScriptedUpstream:

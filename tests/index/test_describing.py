@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from attrs import evolve
+from msgspec.structs import replace
 
 from pypid.core.errors import NoSuchFile, NotThere, StorageDown, UpstreamDown, WrongBytes
 from pypid.core.layout import Kind, kept_key
@@ -51,7 +52,7 @@ class DescribingTests(KeeperCase):
     def test_offered(self) -> None:
         """What upstream offers is fetched once, though the file itself is not kept, and is found again by its hash."""
         self.upstream.sends(self.source + ".metadata", TEXT)
-        file = evolve(self.file, metadata_sha256=sha256_of(TEXT), metadata_offered=True)
+        file = replace(self.file, metadata_sha256=sha256_of(TEXT), metadata_offered=True)
         self.assertEqual((self.get(file), self.get(file)), (TEXT, TEXT))
         self.assertEqual(self.upstream.asked, [(self.source + ".metadata", None)])
         self.assertEqual(self.stored(), [self.where])
@@ -60,7 +61,7 @@ class DescribingTests(KeeperCase):
     def test_offered_without_a_hash(self) -> None:
         """A mere ``true`` is fetched, and from then on its hash is listed."""
         self.upstream.sends(self.source + ".metadata", TEXT)
-        self.assertEqual(self.get(evolve(self.file, metadata_offered=True)), TEXT)
+        self.assertEqual(self.get(replace(self.file, metadata_offered=True)), TEXT)
         self.assertEqual(self.said().metadata_sha256, sha256_of(TEXT))
         self.assertEqual(self.get(self.said()), TEXT)
         self.assertEqual(len(self.upstream.asked), 1)
@@ -69,7 +70,7 @@ class DescribingTests(KeeperCase):
         """Other bytes than listed, or more than 8 MiB, are neither given nor kept."""
         for body in (Fed(b"wrong", None), Fed(b"x" * LARGEST_METADATA, b"x")):
             self.upstream.feeds(self.source + ".metadata", body)
-            error = self.refused(self.keeper.metadata(evolve(self.file, metadata_sha256=sha256_of(TEXT))), WrongBytes)
+            error = self.refused(self.keeper.metadata(replace(self.file, metadata_sha256=sha256_of(TEXT))), WrongBytes)
             self.assertIn(f"{self.file.filename}.metadata", str(error))
             self.assertTrue(body.closed)
         self.assertEqual(self.stored(), [])
@@ -78,14 +79,14 @@ class DescribingTests(KeeperCase):
         """What is stored under the name, but has not the hash that is listed, is not given."""
         self.have(self.blobs.write(self.where, Fed(b"older", None)))
         self.upstream.sends(self.source + ".metadata", TEXT)
-        self.assertEqual(self.get(evolve(self.file, metadata_sha256=sha256_of(TEXT))), TEXT)
+        self.assertEqual(self.get(replace(self.file, metadata_sha256=sha256_of(TEXT))), TEXT)
         self.upstream.sends(self.source, self.data)
         self.assertEqual(self.get(self.file), TEXT)
 
     def test_out_of_the_wheel(self) -> None:
         """Where upstream has none it is read out of the wheel, of which no more than the parts that matter are fetched."""
         self.upstream.sends(self.source, self.data)
-        for file in (self.file, evolve(self.file, metadata_offered=True), evolve(self.file, size=None)):
+        for file in (self.file, replace(self.file, metadata_offered=True), replace(self.file, size=None)):
             self.have(self.blobs.delete(self.where))
             self.upstream.asked.clear()
             self.assertEqual(self.get(file), TEXT)
@@ -111,8 +112,8 @@ class DescribingTests(KeeperCase):
         self.refused(self.keeper.metadata(listed(b"x")), NoSuchFile)
         for data in (b"", b"x", noise(100_000), self.data[:-1], wheel("eggs")):
             self.upstream.sends(self.source, data)
-            self.refused(self.keeper.metadata(evolve(self.file, size=len(data))), NoSuchFile)
-        self.refused(self.keeper.metadata(evolve(self.file, source=None)), NoSuchFile)
+            self.refused(self.keeper.metadata(replace(self.file, size=len(data))), NoSuchFile)
+        self.refused(self.keeper.metadata(replace(self.file, source=None)), NoSuchFile)
         self.assertEqual(self.stored(), [])
 
     def test_upstream_down(self) -> None:
@@ -133,7 +134,7 @@ class DescribingTests(KeeperCase):
         """Twenty who ask at once are one fetch; who goes away takes nothing from the others."""
         body = Fed()
         self.upstream.feeds(self.source + ".metadata", body)
-        file = evolve(self.file, metadata_offered=True, uploaded=BEGINNING - timedelta(1))
+        file = replace(self.file, metadata_offered=True, uploaded=BEGINNING - timedelta(1))
         asking = [start(self.keeper.metadata(file)) for _ in range(20)]
         asking[0].cancel()
         self.failureResultOf(asking[0])
@@ -144,6 +145,6 @@ class DescribingTests(KeeperCase):
 
     def test_beside_the_path(self) -> None:
         """``.metadata`` goes behind the path of the file's URL, not behind its query or fragment."""
-        file = evolve(self.file, source=self.source + "?token=1#sha256=ab", metadata_offered=True)
+        file = replace(self.file, source=self.source + "?token=1#sha256=ab", metadata_offered=True)
         self.upstream.sends(self.source + ".metadata?token=1", TEXT)
         self.assertEqual(self.get(file), TEXT)

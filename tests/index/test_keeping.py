@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from twisted.internet.defer import CancelledError, Deferred
 
 from pypid.core.errors import (
@@ -240,7 +240,7 @@ class HashTests(KeeperCase):
             if data == wrong:
                 wrong = noise(size)[:-1] + b"\1"
             for fields in WRONGLY:
-                file = evolve(listed(data), **fields)  # type: ignore[arg-type]
+                file = replace(listed(data), **fields)  # type: ignore[arg-type]
                 body = self.fed(file, size=size)
                 clients = [self.client(file), self.client(file)]
                 for piece in cut(wrong, 64_000):

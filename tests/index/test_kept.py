@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from attrs import evolve
+from msgspec.structs import replace
 
 from pypid.blobs import disk, draft, files, walk
 from pypid.blobs.files import FilesSettings
@@ -120,13 +121,13 @@ class KeepingTests(KeptCase):
         where = kept_key(SPAM, file.filename, Kind.RECORD)
         for bad in (
             b"{",
-            dump_record(evolve(kept, filename="spam-2.0.tar.gz")),
-            dump_record(evolve(kept, project=project_name("eggs"))),
-            dump_record(evolve(kept, key="spam/spam-1.0.tar.gz")),
-            dump_record(evolve(kept, key=None)),
-            dump_record(evolve(kept, sha256=None)),
-            dump_record(evolve(kept, key=kept_key(SPAM, "spam-3.0.tar.gz"))),
-            dump_record(evolve(kept, size=999)),
+            dump_record(replace(kept, filename="spam-2.0.tar.gz")),
+            dump_record(replace(kept, project=project_name("eggs"))),
+            dump_record(replace(kept, key="spam/spam-1.0.tar.gz")),
+            dump_record(replace(kept, key=None)),
+            dump_record(replace(kept, sha256=None)),
+            dump_record(replace(kept, key=kept_key(SPAM, "spam-3.0.tar.gz"))),
+            dump_record(replace(kept, size=999)),
         ):
             self.put(where, bad)
             self.assertEqual(self.have(read_kept(self.blobs, SPAM)), ())
@@ -175,7 +176,7 @@ class ComparingTests(KeptCase):
         spam = self.files[0]
         self.have(self.blobs.delete(f"{spam.key}.metadata"))
         self.assertEqual(self.compared(self.catalog), 1)
-        self.assertEqual(self.kept(spam), evolve(spam, metadata_sha256=None))
+        self.assertEqual(self.kept(spam), replace(spam, metadata_sha256=None))
         self.have(self.blobs.delete(spam.key or ""))
         self.assertEqual(self.compared(self.catalog), 1)
         self.assertIsNone(self.kept(spam))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from attrs import evolve
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from pypid.core.errors import StorageDown, Unreadable
 from pypid.core.layout import Kind, key
@@ -88,7 +88,7 @@ class DamageTests(IndexCase):
             {"key": "../../etc/passwd"},
         )
         for change in changes:
-            self.put(RECORD, dump_record(evolve(file, **change)))
+            self.put(RECORD, dump_record(replace(file, **change)))
             self.assertEqual([file.filename for file in self.project().files], [SDIST], change)
             self.assertIsNone(self.read().mark, change)
 

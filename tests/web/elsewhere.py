@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from hashlib import sha256
 
-from attrs import define, evolve, field
+from attrs import define, field
+from msgspec.structs import replace
 
 from pypid.core.errors import NotThere, PypidError
 from pypid.core.listing import version_of
@@ -48,7 +49,7 @@ class Elsewhere:
             uploaded=uploaded,
             source=f"{FILES}{project}/{filename}",
         )
-        file = evolve(file, **fields)  # type: ignore[arg-type]
+        file = replace(file, **fields)  # type: ignore[arg-type]
         self._files.setdefault(project, {})[filename] = file
         assert file.source is not None
         self._bytes[file.source] = data
@@ -58,7 +59,9 @@ class Elsewhere:
         """It serves these bytes as the file's metadata, and says so."""
         assert file.source is not None
         self._bytes[f"{file.source}.metadata"] = data
-        self._files[file.project][file.filename] = evolve(file, metadata_sha256=sha256(data).hexdigest(), metadata_offered=True)
+        self._files[file.project][file.filename] = replace(
+            file, metadata_sha256=sha256(data).hexdigest(), metadata_offered=True
+        )
 
     def has_not(self, name: str) -> None:
         """It does not have the project any more."""

@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from attrs import evolve
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -99,7 +100,7 @@ class ViewsTests(Awaiting, SynchronousTestCase):
         self.views = Views(self.policy, self.turns)
         heard = said(SPAM, "1", "2", "3")
         assert heard.files is not None
-        files = tuple(evolve(file, uploaded=BEGINNING + timedelta(days=day)) for day, file in enumerate(heard.files))
+        files = tuple(replace(file, uploaded=BEGINNING + timedelta(days=day)) for day, file in enumerate(heard.files))
         self.theirs = Theirs(said=evolve(heard, files=files), serial=3)
 
     def ask(self, theirs: Theirs, days: float = 10) -> Deferred[View]:

@@ -6,6 +6,7 @@ An installer that was promised metadata and gets a 404 stops (pip) or starts ane
 from __future__ import annotations
 
 from attrs import evolve
+from msgspec.structs import replace
 
 from pypid.core.model import File, Heard
 
@@ -17,15 +18,15 @@ def offering(listed: File, kept: File | None, *, reachable: bool) -> File:
     said; ``metadata_offered`` alone becomes a mere ``true`` on the page.
     """
     if kept is not None and kept.metadata_sha256 is not None:
-        return evolve(listed, metadata_sha256=kept.metadata_sha256)
+        return replace(listed, metadata_sha256=kept.metadata_sha256)
     if not reachable:
-        return evolve(listed, metadata_sha256=None, metadata_offered=False)
+        return replace(listed, metadata_sha256=None, metadata_offered=False)
     return listed
 
 
 def with_metadata(heard: Heard, filename: str, sha256: str) -> Heard:
     """`heard`, which now knows the hash of a file's metadata (read out of the file, or offered by upstream without a hash)."""
-    kept = tuple(evolve(file, metadata_sha256=sha256) if file.filename == filename else file for file in heard.kept)
+    kept = tuple(replace(file, metadata_sha256=sha256) if file.filename == filename else file for file in heard.kept)
     said = heard.said
     if said is not None and said.files is not None:
         files = tuple(_told(file, sha256) if file.filename == filename else file for file in said.files)
@@ -34,4 +35,4 @@ def with_metadata(heard: Heard, filename: str, sha256: str) -> Heard:
 
 
 def _told(file: File, sha256: str) -> File:
-    return file if file.metadata_sha256 is not None else evolve(file, metadata_sha256=sha256)
+    return file if file.metadata_sha256 is not None else replace(file, metadata_sha256=sha256)

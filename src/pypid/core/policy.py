@@ -11,6 +11,7 @@ from enum import Enum
 from typing import assert_never
 
 from attrs import define, evolve, field, frozen
+from msgspec.structs import replace
 
 from pypid.core.choices import Mode
 from pypid.core.errors import ProjectClosed, PypidError
@@ -169,7 +170,7 @@ def _joined(file: File, kept: File, *, reachable: bool) -> File:
     """What upstream says now, with our copy of the bytes, if it is a copy of these bytes."""
     if file.sha256 is not None and kept.sha256 != file.sha256:
         return offering(file, None, reachable=reachable)
-    return offering(evolve(file, key=kept.key, sha256=kept.sha256, size=kept.size), kept, reachable=reachable)
+    return offering(replace(file, key=kept.key, sha256=kept.sha256, size=kept.size), kept, reachable=reachable)
 
 
 def hidden(policy: Policy, file: File, theirs: Theirs, taken: frozenset[str], now: datetime) -> Hidden | None:

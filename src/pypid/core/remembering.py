@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from attrs import evolve
+from msgspec.structs import replace
 
 from pypid.core.model import File, Remembered
 
@@ -37,5 +38,5 @@ def _learnt(file: File, before: File | None, now: datetime) -> File:
     if metadata is None and before is not None and before.sha256 is not None:
         metadata = before.metadata_sha256
     if seen != file.seen or metadata != file.metadata_sha256:
-        file = evolve(file, seen=seen, metadata_sha256=metadata)
+        file = replace(file, seen=seen, metadata_sha256=metadata)
     return before if before is not None and before == file else file

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from urllib.parse import urlsplit
 
-from attrs import define, evolve, field
+from attrs import define, field
+from msgspec.structs import replace
 from twisted.logger import Logger
 
 from pypid.core.errors import Missing, NoSuchFile, NotThere, PypidError, UpstreamDown, WrongBytes
@@ -59,7 +60,7 @@ class Describer:
         if file.metadata_sha256 not in (None, found):
             raise WrongBytes(f"{file.filename}.metadata", f"sha256 is {found}, and should be {file.metadata_sha256}.")
         try:
-            known = evolve(file, metadata_sha256=found)
+            known = replace(file, metadata_sha256=found)
             await self.kept.keep_metadata(known, data, lambda heard: with_metadata(heard, file.filename, found))
         except PypidError as error:
             _log.error("the metadata of {filename} could not be stored: {error}", filename=file.filename, error=error)

@@ -8,7 +8,8 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import BinaryIO
 
-from attrs import define, evolve, field
+from attrs import define, field
+from msgspec.structs import replace
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
@@ -225,7 +226,7 @@ class Keeper:
         """Store what is proven. If that fails, the clients have their bytes all the same."""
         try:
             metadata = await self.world.blocking(_metadata_in, spool, file) if file.filename.endswith(".whl") else None
-            self.touched(await self.kept.keep(evolve(file, key=None), digests, spool.body, metadata))
+            self.touched(await self.kept.keep(replace(file, key=None), digests, spool.body, metadata))
             self._broken_off.pop(_flight(file), None)
         except CancelledError:
             raise

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import aclosing
 
 from attrs import evolve
+from msgspec.structs import replace
 from twisted.logger import Logger
 
 from pypid.core.errors import Unreadable
@@ -57,10 +58,10 @@ def _has_bytes(file: File, present: dict[str, Blob]) -> bool:
 async def _with_metadata(blobs: Blobs, file: File, present: dict[str, Blob]) -> File:
     """The file with the hash of the metadata that lies beside it: it may have come after the record, or have gone."""
     if beside(file) not in present:
-        return evolve(file, metadata_sha256=None)
+        return replace(file, metadata_sha256=None)
     if file.metadata_sha256 is not None:
         return file
-    return evolve(file, metadata_sha256=truth.sha256_of(await small(blobs, beside(file))))
+    return replace(file, metadata_sha256=truth.sha256_of(await small(blobs, beside(file))))
 
 
 async def recorded(blobs: Blobs, name: ProjectName, filename: str) -> File | None:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 
 from attrs import evolve, frozen
+from msgspec.structs import replace
 
 from pypid.core.errors import BadRequest, NoSuchFile, StorageDown, StorageFull, Unreadable
 from pypid.core.layout import Kind, beside_key, folder, key, place
@@ -41,7 +42,7 @@ class Manager:
             files = _chosen(await self.parts.held(name), filenames)
             for file in files:
                 await truth.write_document(self.parts.blobs, key(name, file.filename, Kind.YANKED), Yanked(reason))
-            return await self.parts.amend(name, lambda p: with_files(p, *(evolve(f, yanked=reason) for f in files)))
+            return await self.parts.amend(name, lambda p: with_files(p, *(replace(f, yanked=reason) for f in files)))
 
     async def unyank(self, name: ProjectName, filenames: Iterable[str]) -> Project:
         """Take the mark off the files."""
@@ -52,7 +53,7 @@ class Manager:
             files = _chosen(await self.parts.held(name), filenames)
             for file in files:
                 await self.parts.blobs.delete(key(name, file.filename, Kind.YANKED))
-            return await self.parts.amend(name, lambda p: with_files(p, *(evolve(f, yanked=None) for f in files)))
+            return await self.parts.amend(name, lambda p: with_files(p, *(replace(f, yanked=None) for f in files)))
 
     async def set_status(self, name: ProjectName, status: Status, reason: str = "") -> Project:
         """Set the project status marker (PEP 792)."""

@@ -10,7 +10,8 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from enum import Enum
 
-from attrs import evolve, frozen
+from attrs import frozen
+from msgspec import structs
 from twisted.logger import Logger
 
 from pypid.core.errors import AlreadyExists, Busy, Exists, Missing, NameUsedUp, PypidError, StorageDown, Unreadable
@@ -185,7 +186,7 @@ class Publisher:
                 await self.parts.blobs.write(where, BytesBody(dump_record(file)), replace=replace)
             except Exists:
                 raise await self._already_exists(file) from None
-            await self.parts.amend(file.project, lambda project: with_files(project, evolve(file, yanked=yanked)))
+            await self.parts.amend(file.project, lambda project: with_files(project, structs.replace(file, yanked=yanked)))
 
     async def _already_exists(self, file: File) -> AlreadyExists:
         try:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 
 from attrs import define, evolve, field
+from msgspec.structs import replace
 from twisted.logger import Logger
 
 from pypid.core.errors import Exists, Missing, PypidError, StorageDown, StorageFull
@@ -90,7 +91,7 @@ class KeptFiles:
         async with self._places.hold(f"{file.project}/{file.filename}"):
             there = await recorded(self.blobs, file.project, file.filename)
             where, wrote = await self._write_bytes(file, digests, body, there)
-            kept = evolve(
+            kept = replace(
                 file, key=where, sha256=digests.sha256, md5=digests.md5, blake2b_256=digests.blake2b_256, size=digests.size
             )
             try:
@@ -149,12 +150,12 @@ class KeptFiles:
         where = beside(kept)
         if metadata is not None and kept.metadata_sha256 in (None, truth.sha256_of(metadata)):
             await self.blobs.write(where, BytesBody(metadata), replace=True)
-            return evolve(kept, metadata_sha256=truth.sha256_of(metadata))
+            return replace(kept, metadata_sha256=truth.sha256_of(metadata))
         there = truth.sha256_of(await small(self.blobs, where))
         if there is not None and there == kept.metadata_sha256:
             return kept
         await self.blobs.delete(where)  # of other bytes that had this name
-        return evolve(kept, metadata_sha256=None)
+        return replace(kept, metadata_sha256=None)
 
     async def _commit(self, kept: File, replaces: File | None) -> File:
         """Write the record. If another process's was first and is of the same bytes, that is the file."""

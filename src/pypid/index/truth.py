@@ -13,7 +13,8 @@ from hashlib import blake2b, sha256
 from typing import TypeVar
 
 import msgspec
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
+from msgspec.structs import replace
 from twisted.logger import Logger
 
 from pypid.core.errors import Missing, StorageDown, Unreadable
@@ -167,7 +168,7 @@ class _Reading:
                 return None
             file = recorded(data, where)
             await self._find_bytes(file)
-            return evolve(self._with_what_is_there(file), yanked=await self._yanked(where))
+            return replace(self._with_what_is_there(file), yanked=await self._yanked(where))
         except Unreadable as error:
             _log.error("{error}; its file is not listed. `pypid check` says what to do.", error=error)
         except Missing:
@@ -192,7 +193,7 @@ class _Reading:
             return file
         self.understood = False
         _log.error("What lay beside {filename} is gone: {gone}", filename=file.filename, gone=[kind.value for kind in gone])
-        return evolve(
+        return replace(
             file,
             metadata_sha256=None if Kind.METADATA in gone else file.metadata_sha256,
             signed=file.signed and Kind.SIGNATURE not in gone,

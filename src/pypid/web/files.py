@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import aclosing
 from hashlib import sha256
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from pypid.core.errors import NoSuchFile, NotAcceptable
 from pypid.core.model import File, Span
@@ -65,7 +65,7 @@ async def _send_unmeasured(face: Face, request: Request, found: File, asked: Ask
                 return opened.pop()
             return await face.index.open(found, span, asked)
 
-        what = Download.of(evolve(found, size=size), lasting=face.lasting)
+        what = Download.of(replace(found, size=size), lasting=face.lasting)
         await send_file(request, what, body_of, restricted=face.restricted)
     finally:
         for body in opened:
