@@ -51,7 +51,8 @@ def _check(options: argparse.Namespace) -> None:
             said = "removed" if finding["swept"] else f"{finding['wrong']}\n    {finding['advice']}"
             print(f"{finding['key']}: {said}")
         swept = len(answer["findings"]) - len(left)
-        print(f"{answer['objects']} objects, {answer['files']} files; {len(left)} things are wrong, {swept} removed.")
+        sums = f"{answer['objects']} objects, {answer['files']} files of ours, {answer['kept']} kept of upstream's"
+        print(f"{sums}; {len(left)} things are wrong, {swept} removed.")
     if left:
         sys.exit(1)
 

@@ -75,11 +75,12 @@ class Finding:
 
 @frozen
 class Checked:
-    """What a check saw: how many objects and published files, and all that is wrong, by key."""
+    """What a check saw: how many objects, published files and `kept` ones of theirs, and all that is wrong, by key."""
 
     objects: int
     files: int
     findings: tuple[Finding, ...]
+    kept: int = 0
 
 
 @define
@@ -137,7 +138,7 @@ class Checker:
             elif where is not None:
                 placed.append((where, blob))
             elif blob.key.startswith(KEPT):
-                continue  # theirs, and can be had again
+                continue  # theirs: `index.auditing` looks at them
             elif distribution_at(blob.key) is not None:
                 seen.loose[blob.key] = blob
             await seen.pace.keep()

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from pypid.core.errors import (
     Busy,
@@ -35,6 +35,7 @@ from pypid.flow import World
 from pypid.index import truth
 from pypid.index.adopting import Adopted, Adopter
 from pypid.index.asking import DIRECTLY, Asked
+from pypid.index.auditing import Auditor
 from pypid.index.checking import Checked, Checker
 from pypid.index.describing import metadata_url
 from pypid.index.envoy import Envoy, Outage
@@ -282,5 +283,7 @@ class Index:
         return found, await Adopter(self.parts, tell).adopt(strays, by)
 
     async def check(self, *, sweep: bool = False, hashes: bool = False, tell: Tell | None = None) -> Checked:
-        """Look for what is wrong in the storage; see `Checker.check`."""
-        return await Checker(self.parts, tell).check(sweep=sweep, hashes=hashes)
+        """Look for what is wrong in the storage; see `Checker.check`, and `Auditor.check` for what is kept of theirs."""
+        ours = await Checker(self.parts, tell).check(sweep=sweep, hashes=hashes)
+        theirs = await Auditor(self.parts, self.keeper.kept, tell).check(sweep=sweep, hashes=hashes)
+        return evolve(ours, findings=(*ours.findings, *theirs.findings), kept=theirs.kept)

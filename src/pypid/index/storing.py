@@ -193,6 +193,13 @@ class KeptFiles:
                     await self.blobs.delete(where)
             await self.catalog.edit_theirs(name, lambda heard: without_kept(heard, filename))
 
+    async def discard(self, name: ProjectName, filename: str, where: str, unwanted: Callable[[], Awaitable[bool]]) -> None:
+        """Remove one blob that belongs to a file, if it is `unwanted` once nobody else is at the file."""
+        async with self._places.hold(f"{name}/{filename}"):
+            if await unwanted():
+                await self.blobs.delete(where)
+        await self.look(name)
+
     # --- metadata ---
 
     async def metadata(self, file: File) -> bytes | None:

@@ -174,7 +174,7 @@ async def check(face: Face, request: Request, who: Identity) -> None:
         {"key": finding.key, "wrong": finding.wrong.value, "advice": finding.advice, "swept": finding.swept}
         for finding in found.findings
     ]
-    send_json(request, {"objects": found.objects, "files": found.files, "findings": findings})
+    send_json(request, {"objects": found.objects, "files": found.files, "kept": found.kept, "findings": findings})
 
 
 def _prefix_of(face: Face, folder: Path) -> str:

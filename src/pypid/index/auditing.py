@@ -1,0 +1,175 @@
+"""Checking what is kept of theirs: what a crash, a disk or a hand has left wrong there.
+
+All of it can be had again, so a sweep removes all that is wrong: damaged files too, which are then fetched anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import aclosing
+
+from attrs import define, evolve, field, frozen
+
+from pypid.core.errors import Missing, PypidError
+from pypid.core.layout import KEPT, Kind, Place, kept_key, kept_place
+from pypid.core.model import Blob, File, Heard
+from pypid.index import truth
+from pypid.index.checking import Checked, Finding, Wrong
+from pypid.index.kept import beside, recorded, small
+from pypid.index.parts import Pace, Parts, digests_of
+from pypid.index.progress import Progress, Tell
+from pypid.index.publishing import UNDER_WAY
+from pypid.index.storing import KeptFiles
+
+_AGAIN = (
+    "`pypid check --sweep` or `pypid cache purge {project} {filename}` removes it, and it is fetched again when it is wanted."
+)
+_ADVICE = {
+    Wrong.LOST_BYTES: f"its record is there, its bytes are not, or not all, so it is not served. {_AGAIN}",
+    Wrong.OTHER_BYTES: f"these are not the bytes that were fetched, and installers refuse them. {_AGAIN}",
+    Wrong.OTHER_DOCUMENT: f"this is not the metadata that was kept, so it is not served. {_AGAIN}",
+    Wrong.DAMAGED: f"the record cannot be read, so the file is not served from here. {_AGAIN}",
+    Wrong.LEFT_OVER: "nothing refers to it, and nobody sees it (a crash or a failing disk left it, or upstream has the file no "
+    "more): `pypid check --sweep` removes it.",
+}
+_BYTES = (Kind.ARTIFACT, Kind.OVERWRITE)
+
+
+@define
+class _Seen:
+    """The state of one check."""
+
+    pace: Pace
+    progress: Progress
+    files: int = 0
+    findings: list[tuple[Place, Finding]] = field(factory=list)
+
+
+@frozen
+class Auditor:
+    """Compares what lies below `layout.KEPT` with its records."""
+
+    parts: Parts
+    kept: KeptFiles
+    tell: Tell | None = None
+    """Hears how far it is, as the log does."""
+
+    async def check(self, *, sweep: bool = False, hashes: bool = False) -> Checked:
+        """Look at everything; `hashes` reads all the bytes, too. The objects are not counted. Raises `StorageDown`."""
+        seen = _Seen(Pace(self.parts.world), Progress(self.parts.world.clock, self.tell))
+        group: list[tuple[Place, Blob]] = []
+        async with aclosing(self.parts.blobs.list(KEPT)) as listing:
+            async for blob in listing:
+                place = kept_place(blob.key)
+                if place is not None and place.filename:  # what somebody else has put there is none of our business
+                    if group and group[0][0].project != place.project:
+                        await self._project(seen, group, hashes)
+                        group = []
+                    group.append((place, blob))
+            await self._project(seen, group, hashes)
+        found = sorted(seen.findings, key=lambda pair: pair[1].key)
+        if sweep:
+            found = [(place, await self._swept(place, finding)) for place, finding in found]
+        return Checked(0, 0, tuple(finding for _, finding in found), kept=seen.files)
+
+    # --- looking ---
+
+    async def _project(self, seen: _Seen, group: Sequence[tuple[Place, Blob]], hashes: bool) -> None:
+        seen.progress.at(lambda: f"checking what is kept: {seen.files} files, {len(seen.findings)} findings")
+        if not group:
+            return
+        files: dict[str, File | None] = {}
+        for place, _ in group:
+            if place.kind is Kind.RECORD:
+                files[place.filename] = await self._record(seen, place, hashes)
+            await seen.pace.keep()
+        heard = await self.parts.catalog.theirs(group[0][0].project)
+        for place, blob in self._unclaimed(group, files, heard):
+            if await self._is_there(blob.key):
+                self._report(seen, place, blob.key, Wrong.LEFT_OVER)
+
+    async def _record(self, seen: _Seen, place: Place, hashes: bool) -> File | None:
+        """The file of a record, looked at; None if it has none that can be used."""
+        where = kept_key(place.project, place.filename, Kind.RECORD)
+        file = await recorded(self.parts.blobs, place.project, place.filename)
+        if file is None:
+            if await self._is_there(where):
+                self._report(seen, place, where, Wrong.DAMAGED)
+            return None
+        wrong = await self._wrong_with(file, hashes)
+        if wrong is None:
+            seen.files += 1
+        elif await recorded(self.parts.blobs, place.project, place.filename) == file:
+            key = beside(file) if wrong is Wrong.OTHER_DOCUMENT else file.key or where
+            self._report(seen, place, key, wrong)
+        return file
+
+    async def _wrong_with(self, file: File, hashes: bool) -> Wrong | None:
+        assert file.key is not None  # `recorded` has seen to it
+        try:
+            if (await self.parts.blobs.stat(file.key)).size != file.size:
+                return Wrong.LOST_BYTES
+            if hashes and (await digests_of(self.parts, file.key)).sha256 != file.sha256:
+                return Wrong.OTHER_BYTES
+        except Missing:
+            return Wrong.LOST_BYTES
+        if hashes and await self._has_other_metadata(file):
+            return Wrong.OTHER_DOCUMENT
+        return None
+
+    async def _has_other_metadata(self, file: File) -> bool:
+        """Whether the metadata beside the file is not that of its record; one that is not there is not promised either."""
+        data = None if file.metadata_sha256 is None else await small(self.parts.blobs, beside(file))
+        return data is not None and truth.sha256_of(data) != file.metadata_sha256
+
+    def _unclaimed(
+        self, group: Sequence[tuple[Place, Blob]], files: Mapping[str, File | None], heard: Heard
+    ) -> Iterator[tuple[Place, Blob]]:
+        """What no record refers to, and is not being stored just now. (What a damaged record refers to goes with it.)"""
+        said = heard.said
+        listed = None if said is None else {file.filename for file in said.files or ()}
+        for place, blob in group:
+            file = files.get(place.filename)
+            is_damaged = file is None and place.filename in files
+            if is_damaged or (file is not None and blob.key in (file.key, beside(file))) or not self._is_old(blob):
+                continue
+            # metadata is fetched without its file as well, and serves as long as upstream lists that
+            is_unlisted = place.kind is Kind.METADATA and listed is not None and place.filename not in listed
+            if place.kind in _BYTES or is_unlisted:
+                yield place, blob
+
+    def _report(self, seen: _Seen, place: Place, key: str, wrong: Wrong) -> None:
+        advice = _ADVICE[wrong].format(project=place.project, filename=place.filename)
+        seen.findings.append((place, Finding(key, wrong, advice, sweepable=True)))
+
+    def _is_old(self, blob: Blob) -> bool:
+        return self.parts.world.now() - blob.modified >= UNDER_WAY
+
+    async def _is_there(self, key: str) -> bool:
+        try:
+            await self.parts.blobs.stat(key)
+        except Missing:
+            return False
+        return True
+
+    # --- sweeping ---
+
+    async def _swept(self, place: Place, finding: Finding) -> Finding:
+        """The finding, removed if that can be."""
+        try:
+            if finding.wrong in (Wrong.LEFT_OVER, Wrong.OTHER_DOCUMENT):
+                await self._remove(place, finding)
+            else:
+                await self.kept.forget(place.project, place.filename)
+        except PypidError:
+            return finding
+        return evolve(finding, swept=not await self._is_there(finding.key))
+
+    async def _remove(self, place: Place, finding: Finding) -> None:
+        async def is_wrong_still() -> bool:
+            file = await recorded(self.parts.blobs, place.project, place.filename)
+            if finding.wrong is Wrong.OTHER_DOCUMENT:
+                return file is not None and finding.key == beside(file) and await self._has_other_metadata(file)
+            return file is None or finding.key not in (file.key, beside(file))
+
+        await self.kept.discard(place.project, place.filename, finding.key, is_wrong_still)
