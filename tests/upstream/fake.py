@@ -57,6 +57,7 @@ class Talk(Protocol):
         self.lost: Deferred[None] = Deferred()
 
     def dataReceived(self, data: bytes) -> None:
+        self.fake.heard += data
         self._buffer += data
         while b"\r\n\r\n" in self._buffer:
             head, self._buffer = self._buffer.split(b"\r\n\r\n", 1)
@@ -133,21 +134,22 @@ class _Pump:
 
 
 class Fake(Factory):
-    """The index. `scripts` by path; `asked` is all that came, `open` the connections that are."""
+    """The index. `scripts` by path; `asked` is all that came, `heard` every byte of it, `open` the connections that are."""
 
     noisy = False
 
-    def __init__(self, reactor: Any, certificate: PrivateCertificate | None = None) -> None:
+    def __init__(self, reactor: Any, certificate: PrivateCertificate | None = None, port: int = 0) -> None:
         self.reactor = reactor
+        self.heard = bytearray()
         self.scripts: dict[str, Script] = {}
         self.asked: list[Asked] = []
         self.errors: list[Failure] = []
         self.open: set[Talk] = set()
         self.talks: list[Talk] = []
         if certificate is None:
-            self.port = reactor.listenTCP(0, self, interface="127.0.0.1")
+            self.port = reactor.listenTCP(port, self, interface="127.0.0.1")
         else:
-            self.port = reactor.listenSSL(0, self, certificate.options(), interface="127.0.0.1")
+            self.port = reactor.listenSSL(port, self, certificate.options(), interface="127.0.0.1")
         self.url = f"{'http' if certificate is None else 'https'}://localhost:{self.port.getHost().port}"
 
     def buildProtocol(self, addr: object) -> Talk:
