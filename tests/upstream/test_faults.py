@@ -131,7 +131,7 @@ class PageFaultTests(ProxyCase):
         return answer
 
     async def test_nothing_known(self) -> None:
-        """Of a project that was never heard of: 502, 503 or 504, never 404, and words for people."""
+        """Of a project that was never heard of: 502, 503 or 504, never 404, and words for people (C36)."""
         for number, (what, (script, code)) in enumerate(PAGE_FAULTS.items()):
             name = f"bad-{number}"
             self.script(script, f"/simple/{name}/")
@@ -143,7 +143,7 @@ class PageFaultTests(ProxyCase):
         self.assertEqual(await self.proxy.stored(), [])
 
     async def test_stale(self) -> None:
-        """Of a project that it knows: the page as it was, with the files that are kept, and not the others."""
+        """Of a project that it knows: the page as it was, with the files that are kept, and not the others (C36)."""
         for number, (what, (script, _)) in enumerate(PAGE_FAULTS.items()):
             name = f"bad-{number}"
             kept, other = f"bad_{number}-1.0.tar.gz", f"bad_{number}-2.0.tar.gz"

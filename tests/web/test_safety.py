@@ -138,7 +138,9 @@ class RoutesTests(SafetyCase):
         self.assertIn(f"{FILES}{SECRET}/{FILENAMES[1]}", self.elsewhere.urls)
 
     def test_ours(self) -> None:
-        """A name of ours is not heard upstream by any route or method, in any spelling, in any mode; only our file is there."""
+        """A name of ours is not heard upstream by any route or method, in any spelling, in any mode; only our file is there
+        (C36).
+        """
         for mode in Mode:
             self.blobs = Fragile(self.pypid.world.now)
             self.pypid = self.another(mode=mode)
@@ -542,7 +544,7 @@ class AnythingTests(SafetyCase):
     @given(POLICIES, OPERATIONS)
     @settings(max_examples=60, deadline=None, database=None)
     def test_never_heard(self, policy: dict[str, Any], operations: list[tuple[str, str, int]]) -> None:
-        """Upstream hears a name only while the policy lets it, and it was not ours since it was last released."""
+        """Upstream hears a name only while the policy lets it, and it was not ours since it was last released (C36)."""
         blobs = Fragile(lambda: BEGINNING)
         self.elsewhere.heard.clear()
         for name in NAMES:
