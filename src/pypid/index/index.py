@@ -137,14 +137,22 @@ class Index:
         return NoSuchProject(name)
 
     async def file(self, name: ProjectName, filename: str, asked: Asked = DIRECTLY) -> File:
-        """The file, if it is visible: it comes out of the same view as the page. Raises `NoSuchFile`, and as `view`."""
+        """The file, if it is visible: it comes out of the same view as the page. Raises `NoSuchFile`, what `asked` says, and as
+        `view`.
+        """
         try:
             file = (await self.project(name, asked)).file(filename)
         except NoSuchProject:
             file = None
         if file is None:
-            raise NoSuchFile(filename)
+            raise await self._no_file(name, filename, asked)
         return file
+
+    async def _no_file(self, name: ProjectName, filename: str, asked: Asked) -> PypidError:
+        """Why there is no such file to show: what is not stored here may be there for somebody who may make us ask."""
+        if asked.refusal is not None and asks_upstream(self.policy, name, await self.parts.ours(name)):
+            return asked.refusal
+        return NoSuchFile(filename)
 
     def elsewhere(self, file: File, *, metadata: bool = False) -> str | None:
         """The URL at the other index that a client is sent to for a visible file, or for its metadata (`[upstream] mode =
@@ -209,7 +217,7 @@ class Index:
                 raise NoSuchFile(file.filename) from None
         data = await self.keeper.kept.metadata(file)
         if data is None:
-            raise NoSuchFile(f"{file.filename}.metadata")
+            raise asked.refusal or NoSuchFile(f"{file.filename}.metadata")
         return data
 
     async def signature(self, file: File) -> bytes:

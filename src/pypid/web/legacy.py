@@ -9,7 +9,7 @@ from xmlrpc.client import Fault, Unmarshaller, dumps
 
 from trove_classifiers import sorted_classifiers
 
-from pypid.core.errors import BadRequest, NoSuchFile, UpstreamDown, WrongBytes
+from pypid.core.errors import BadRequest, NoSuchFile, PypidError, UpstreamDown, WrongBytes
 from pypid.core.legacy import render_legacy
 from pypid.core.model import File, Project
 from pypid.core.names import project_name
@@ -75,8 +75,8 @@ async def _metadata(face: Face, file: File, asked: Asked) -> bytes | None:
     """What describes the release, or None where that cannot be had."""
     try:
         return await face.index.metadata(file, asked)
-    except (NoSuchFile, UpstreamDown, WrongBytes):
-        if file.source is None:
+    except PypidError as error:
+        if file.source is None or not (error is asked.refusal or isinstance(error, (NoSuchFile, UpstreamDown, WrongBytes))):
             raise
         return None
 
