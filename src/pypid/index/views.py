@@ -15,7 +15,7 @@ from pypid.flow import Blocking, Flights
 
 LIMIT = 256
 """Views that are kept, least recently used first out."""
-MOST_FILES = 20_000
+MOST_FILES = 150_000
 """How many files they may have together; most are those that the catalog holds as well."""
 FEW = 1000
 """Files that are judged in the reactor thread: in some 3 milliseconds."""

@@ -18,8 +18,8 @@ from zope.interface import implementer
 
 from pypid.upstream.trust import Trust
 
-IDLE = 8
-"""Connections to one host that wait for the next question; installers ask for dozens of pages at a time."""
+IDLE = 32
+"""Connections to one host that wait for the next question; installers ask for fifty pages and files at a time."""
 IDLE_TIME = 30
 """Seconds that they wait."""
 LONGEST_HEAD = 1 << 18
