@@ -28,7 +28,7 @@ some = st.frozensets(NAMES)
 principals = st.builds(
     Principals, everyone=st.booleans(), authenticated=st.booleans(), admins=st.booleans(), users=some, groups=some
 )
-rules = st.builds(Rules, read=principals, write=principals, overwrite=principals, delete=principals)
+rules = st.builds(Rules, read=principals, write=principals, overwrite=principals, delete=principals, fetch=principals)
 known = st.builds(Identity, user=NAMES, groups=some, admin=st.booleans())
 actions = st.sampled_from(Action)
 
@@ -46,7 +46,7 @@ class MayTests(SynchronousTestCase):
     @given(known, actions)
     def test_nobody(self, who: Identity, action: Action) -> None:
         """Nobody means nobody: without a rule only admins may do anything, and not even they may overwrite."""
-        closed = Rules(read=NOBODY, write=NOBODY, overwrite=NOBODY, delete=NOBODY)
+        closed = Rules(read=NOBODY, write=NOBODY, overwrite=NOBODY, delete=NOBODY, fetch=NOBODY)
         self.assertEqual(may(closed, who, action), who.admin and action is not Action.OVERWRITE)
         self.assertFalse(may(closed, ANONYMOUS, action))
 
@@ -59,6 +59,7 @@ class MayTests(SynchronousTestCase):
             Action.WRITE: these.write,
             Action.OVERWRITE: these.overwrite,
             Action.DELETE: these.delete,
+            Action.FETCH: these.fetch,
         }
         self.assertEqual(may(these, Identity(None, groups), action), action in rule and rule[action].everyone)
 
@@ -84,12 +85,13 @@ class MayTests(SynchronousTestCase):
             self.assertEqual(tuple(words.include(who) for who in people), expected)
 
     def test_defaults(self) -> None:
-        """By default everyone reads, who is logged in publishes, admins delete, nobody overwrites."""
+        """By default everyone reads and makes us fetch, who is logged in publishes, admins delete, nobody overwrites."""
         people = (ANONYMOUS, Identity("alice"), Identity("root", admin=True))
         for action, expected in (
             (Action.READ, (True, True, True)),
             (Action.WRITE, (False, True, True)),
             (Action.DELETE, (False, False, True)),
+            (Action.FETCH, (True, True, True)),
             (Action.OVERWRITE, (False, False, False)),
             (Action.ADMIN, (False, False, True)),
         ):
