@@ -5,7 +5,8 @@
 
 A reactor ticks every millisecond while a page is read, remembered, seen through the policy, rendered, dropped from memory
 and taken up again, revalidated, while a file of it is kept, and while a snapshot is written. Of each step the seconds and
-the longest stall are given, of all times. Prints a table and a JSON line. Each step is a process of its own, for its memory.
+the longest stall are given, of all times; its own is what of it this process used the processor for (a busy machine adds
+to the rest). Prints a table and a JSON line.
 """
 
 from __future__ import annotations
@@ -13,8 +14,6 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import resource
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,8 +21,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from hashlib import sha256
+from statistics import median
 
-from _reactor import Stalls, rss, world
+from _reactor import Stalls, forget_peak, peak, rss, world
 from attrs import evolve
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
@@ -63,6 +63,8 @@ TAGS = (
     "cp313-cp313-win_amd64",
 )
 GOAL = 20
+UNITS = (1, 1000, 1000, 1)
+"""Of seconds, stalls, own stalls, and memory."""
 
 
 def entries(count: int) -> list[dict[str, object]]:
@@ -89,13 +91,13 @@ def entries(count: int) -> list[dict[str, object]]:
     return made
 
 
-def json_page(count: int) -> bytes:
+def json_page(count: int) -> bytearray:
     """The project's page as the public index sends it."""
     page = {"alternate-locations": [], "files": entries(count), "meta": {"_last-serial": 1, "api-version": "1.4"}, "name": NAME}
-    return json.dumps(page).encode()
+    return bytearray(json.dumps(page).encode())
 
 
-def html_page(count: int) -> bytes:
+def html_page(count: int) -> bytearray:
     """The same in HTML: without sizes and times."""
     links = (
         f'    <a href="{entry["url"]}#sha256={entry["hashes"]["sha256"]}" data-requires-python="&gt;=3.11"'  # type: ignore[index]
@@ -104,13 +106,13 @@ def html_page(count: int) -> bytes:
         for entry in entries(count)
     )
     head = '<!DOCTYPE html>\n<html>\n  <head><meta name="pypi:repository-version" content="1.3"></head><body>\n'
-    return f"{head}{''.join(links)}</body>\n</html>\n".encode()
+    return bytearray(f"{head}{''.join(links)}</body>\n</html>\n".encode())
 
 
-def names_page(count: int) -> bytes:
+def names_page(count: int) -> bytearray:
     """The list of projects."""
     projects = ",".join(f'{{"_last-serial":{number},"name":"A-{number * 7919 % count}.project_x"}}' for number in range(count))
-    return f'{{"meta":{{"_last-serial":1,"api-version":"1.4"}},"projects":[{projects}]}}'.encode()
+    return bytearray(f'{{"meta":{{"_last-serial":1,"api-version":"1.4"}},"projects":[{projects}]}}'.encode())
 
 
 def remembered(listing: Listing) -> Remembered:
@@ -145,16 +147,19 @@ class Bench:
         self.names = names
         self.times = times
         self.world = world()
-        self.reading = Reading(self.world.blocking)
-        self.found: dict[str, list[tuple[float, float]]] = {}
+        self.reading = Reading(self.world.thinking)
+        self.found: dict[str, list[tuple[float, float, float, float]]] = {}
 
     async def measure(self, what: str, job: Callable[[], Awaitable[object]]) -> None:
         """Do the job with a reactor that ticks, and keep how long it took."""
-        self.found.setdefault(what, []).append(await Stalls().during(job))
+        stalls, before = Stalls(), rss()
+        forget_peak()
+        took, worst = await stalls.during(job)
+        self.found.setdefault(what, []).append((took, worst, stalls.own, peak() - before))
 
-    async def read(self, page: bytes, name: ProjectName = NAME) -> Listing:
+    async def read(self, page: bytearray, name: ProjectName = NAME) -> Listing:
         """The listing in a page."""
-        return await self.reading.read(bytearray(page), "", LIMIT, lambda data: slices_of_page(data, "", name, URL))
+        return await self.reading.read(page, "", LIMIT, lambda data: slices_of_page(data, "", name, URL))
 
     def anew(self, policy: Policy = CACHE) -> tuple[Index, MemoryCatalog, Told]:
         """An index that knows nothing yet, and its parts."""
@@ -178,7 +183,7 @@ class Bench:
         page = names_page(self.names)
 
         async def job() -> None:
-            await self.reading.read(bytearray(page), "", LIMIT, lambda data: slices_of_names(data))
+            await self.reading.read(page, "", LIMIT, lambda data: slices_of_names(data))
 
         for _ in range(min(self.times, 2)):
             await self.measure(f"read {len(page) / 1e6:.0f} MB of names", job)
@@ -189,7 +194,7 @@ class Bench:
         for _ in range(self.times):
             await self.life_of(page, without_times)
 
-    async def life_of(self, page: bytes, without_times: bytes) -> None:
+    async def life_of(self, page: bytearray, without_times: bytearray) -> None:
         """What becomes of a project in the catalog."""
         index, catalog, told = self.anew()
 
@@ -239,6 +244,7 @@ class Bench:
         """Make the pages."""
         index, _, told = self.anew()
         told.said[NAME] = remembered(await self.read(json_page(self.files)))
+        index.correspondent.ttl = timedelta(hours=1)
         await index.catalog.complete()
         await index.view(NAME)
         for _ in range(self.times):
@@ -261,7 +267,6 @@ class Bench:
         for _ in range(self.times):
             index, _, _ = self.anew()
             index.upstream.project = self.answers(spelled)  # type: ignore[attr-defined]
-            index.ttl = timedelta(hours=1)
             index.correspondent.ttl = timedelta(hours=1)
             await index.catalog.complete()
             pages = Pages(index, self.world)
@@ -272,7 +277,7 @@ class Bench:
 
             await self.measure(f"{PROJECTS} projects, {len(jobs)} clients at once", job)
 
-    def answers(self, pages: dict[ProjectName, bytes]) -> Callable[[ProjectName, object, object], Awaitable[Remembered]]:
+    def answers(self, pages: dict[ProjectName, bytearray]) -> Callable[[ProjectName, object, object], Awaitable[Remembered]]:
         """An upstream that has these pages."""
 
         async def project(name: ProjectName, known: object, via: object) -> Remembered:
@@ -293,10 +298,8 @@ def child(step: str, options: argparse.Namespace) -> None:
         answer_soon()  # as a daemon does
         gc.collect()
         gc.freeze()
-        before = rss()
         await getattr(bench, f"steps_of_{step}")()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps({"found": bench.found, "peak": peak - before}))
+        print(json.dumps(bench.found))
 
     react(lambda _: start(work()))
 
@@ -314,18 +317,21 @@ def main() -> None:
         child(options.step, options)
         return
     figures: dict[str, object] = {"files": options.files, "names": options.names}
-    print(f"{'':34}{'s, median':>10}{'longest stall, ms: median':>28}{'worst':>8}   (goal: < {GOAL})")
+    print(f"{'':34}{'seconds':>8} |{'longest stall, ms':>18} |{'of it own':>15} | {'more memory,':>12}   goal: own < {GOAL} ms")
+    print(f"{'':34}{'median':>8} |{'median':>9}{'worst':>9} |{'median':>7}{'worst':>8} | {'peak, MiB':>12}")
     for step in options.steps:
         command = [sys.executable, __file__, "--step", step]
         command += ["--files", str(options.files), "--names", str(options.names), "--times", str(options.times)]
         said = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-        for what, times in said["found"].items():
-            took = statistics.median(took for took, _ in times)
-            stalls = [stall * 1000 for _, stall in times]
-            print(f"{what:34}{took:10.3f}{statistics.median(stalls):28.1f}{max(stalls):8.1f}", flush=True)
-            figures[what] = {"s": round(took, 4), "stalls, ms": [round(stall, 1) for stall in stalls]}
-        print(f"  peak of memory in all this, above the start: {said['peak']:.0f} MiB", flush=True)
-        figures[f"peak of {step}, MiB"] = round(said["peak"], 1)
+        for what, times in said.items():
+            columns = zip(zip(*times, strict=True), UNITS, strict=True)
+            took, stalls, own, more = ([round(value * unit, 4) for value in column] for column, unit in columns)
+            print(
+                f"{what:34}{median(took):8.3f} |{median(stalls):9.1f}{max(stalls):9.1f} |{median(own):7.1f}{max(own):8.1f} |"
+                f"{max(more):13.0f}",
+                flush=True,
+            )
+            figures[what] = {"s": took, "stalls, ms": stalls, "own, ms": own, "peaks, MiB": more}
     print(json.dumps({"benchmark": "stalls", **figures}))
 
 

@@ -48,7 +48,7 @@ class Chained(Awaiting):
         """An upstream that asks the pypid."""
         world = self.pypid.world
         asker = Asker(self.wires.agent(), world.clock, "pypid-near", 10.0)
-        return SimpleUpstream(Base.parse("http://far.example/simple/"), asker, world, Reading(world.blocking))
+        return SimpleUpstream(Base.parse("http://far.example/simple/"), asker, world, Reading(world.thinking))
 
     def have(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """What the coroutine returns, while bytes flow."""

@@ -27,6 +27,6 @@ class Settings:
 def open(settings: Settings, world: World, identity: str, reached: Connections) -> Upstream:
     """The other indexes. `identity` is ours in the chain of pypids (`core.via.identity`)."""
     asker = Asker(reached.agent, world.clock, identity, settings.timeout)
-    reading = Reading(world.blocking)
+    reading = Reading(world.thinking)
     indexes = [SimpleUpstream(Base.parse(url), asker, world, reading) for url in settings.urls]
     return indexes[0] if len(indexes) == 1 else Several(indexes, world.thinking)

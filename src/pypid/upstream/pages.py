@@ -1,11 +1,10 @@
-"""Pages of another index, read off the reactor thread in slices, between which other threads get their turn."""
+"""Pages of another index, read off the reactor thread in slices, turn and turn about."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from threading import Event
-from time import sleep
-from typing import TypeVar
+from time import monotonic
+from typing import Generic, TypeVar
 
 from attrs import field, frozen
 from twisted.internet.defer import DeferredSemaphore
@@ -18,10 +17,10 @@ from pypid.upstream.encodings import unpacked
 T = TypeVar("T")
 Slices = Generator[None, None, T]
 
-AT_ONCE = 2
-"""Pages that are read at the same time; more would only take turns with each other, and with the reactor."""
-BREATH = 5e-5
-"""Seconds of rest between two slices: Python's lock goes to the reactor, if it wants it, without its waiting 5 ms for it."""
+AT_ONCE = 4
+"""Pages that are read at the same time, turn and turn about; the others wait as they came."""
+TURN = 0.005
+"""Seconds that one of them has; then whatever else computes has its turn (`World.thinking`)."""
 
 
 async def received(answer: Answer, limit: int) -> bytearray:
@@ -41,18 +40,25 @@ async def received(answer: Answer, limit: int) -> bytearray:
 class Reading:
     """Reads pages."""
 
-    blocking: Blocking
-    _turns: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(AT_ONCE), repr=False)
+    thinking: Blocking
+    _places: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(AT_ONCE), repr=False)
 
     async def read(self, data: bytearray, encoding: str, limit: int, slices: Callable[[bytearray], Slices[T]]) -> T:
         """What `slices` makes of the page, once its Content-Encoding is off. Raises what they raise."""
-        nobody_waits = Event()
-        await self._turns.acquire()
+        await self._places.acquire()
         try:
-            return await self.blocking(_in_slices, _page(data, encoding, limit, slices), nobody_waits)
+            page = _page(data, encoding, limit, slices)
+            done: _Done[T] | None = None
+            while done is None:
+                done = await self.thinking(_turn, page)
+            return done.result
         finally:
-            nobody_waits.set()
-            self._turns.release()
+            self._places.release()
+
+
+@frozen
+class _Done(Generic[T]):
+    result: T
 
 
 def _page(data: bytearray, encoding: str, limit: int, slices: Callable[[bytearray], Slices[T]]) -> Slices[T]:
@@ -60,12 +66,12 @@ def _page(data: bytearray, encoding: str, limit: int, slices: Callable[[bytearra
     return (yield from slices(plain))
 
 
-def _in_slices(slices: Slices[T], nobody_waits: Event) -> T:
-    while not nobody_waits.is_set():
+def _turn(slices: Slices[T]) -> _Done[T] | None:
+    """Some slices; None where there are more."""
+    end = monotonic() + TURN
+    while monotonic() < end:
         try:
             next(slices)
         except StopIteration as ended:
-            result: T = ended.value
-            return result
-        sleep(BREATH)
-    raise BadListing("nobody waits for it any more.")
+            return _Done(ended.value)
+    return None
