@@ -186,7 +186,7 @@ class RequestTests(CliCase):
         self.answer = {"name": "ham", "size": 3072, "limit": None, "files": files}
         out = self.run_command("cache", "list", "ham")[1]
         self.assertEqual(self.asked.pop().url, "/api/cache/ham")
-        self.assertIn("ham-2-py3-none-any.whl (metadata only)  1.5 KiB   2026-01-19 10:00\n1 files of ham, 3.0 KiB\n", out)
+        self.assertIn("ham-2-py3-none-any.whl (not whole)  1.5 KiB   2026-01-19 10:00\n1 files of ham, 3.0 KiB\n", out)
 
     def test_cache_purge(self) -> None:
         """cache purge asks first, for all, a project, a file, or what is old; it tells what went."""

@@ -207,7 +207,7 @@ class EvictingTests(UpkeepCase):
         self.assertLess(self.blobs.listings, 12)
 
     def test_what_was_there(self) -> None:
-        """What was kept before the start counts from the first look on; what is there already is looked at once."""
+        """What was kept before the start is looked at within a minute, once; or when the first file comes."""
         self.keep("ant-1.0.tar.gz", "bee-1.0.tar.gz", "cat-1.0.tar.gz")
         self.index = self.another()
         upkeep = self.upkeep(max_cache=50 * KIB)
@@ -219,6 +219,10 @@ class EvictingTests(UpkeepCase):
             self.clock.advance(LOOK_AT_SIZE)
         self.assertEqual(self.blobs.listings, looked)
         self.stop(upkeep)
+        self.index = self.another()
+        self.upkeep(max_cache=30 * KIB)
+        self.keep("dog-1.0.tar.gz", every=1)
+        self.assertEqual(self.kept(), ["dog-1.0.tar.gz"])
 
     def test_metadata(self) -> None:
         """Metadata that was fetched without its file counts, and goes."""

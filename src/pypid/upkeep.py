@@ -118,10 +118,14 @@ class Upkeep(MultiService):
     # --- evicting ---
 
     def _arrived(self, size: int) -> None:
-        """So many bytes more are kept. If that is too much nobody waits for the next look: a disk fills up in a minute."""
+        """So many bytes more are kept. If that is too much nobody waits for the next look: a disk fills up in a minute.
+
+        Nor for the first one: after a start nobody knows how much there is.
+        """
         self._came += size
         assert self.max_cache is not None  # else nobody tells us
-        if (self._size or 0) + self._came > self.max_cache and self._evicting is None and not self._stopping:
+        is_too_much = self._size is None or self._size + self._came > self.max_cache
+        if is_too_much and self._evicting is None and not self._stopping:
             start(self.evict()).addErrback(lambda failure: _log.failure("evicting failed", failure=failure))
 
     async def evict(self) -> None:

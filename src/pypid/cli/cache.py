@@ -17,7 +17,8 @@ LIST = """\
   pypid cache list requests    each of its files
 
 Bytes are all that lies in the storage for a file, its metadata and its record
-included. When a file was last wanted is known to the hour.
+included; "not whole" is metadata that was looked at without its file, or what
+a crash left (see pypid check). When a file was last wanted is known to the hour.
 """
 PURGE = """\
   pypid cache purge --older-than 90d     what nobody wanted for 90 days
@@ -76,7 +77,7 @@ def _print_projects(answer: Mapping[str, Any]) -> None:
 
 def _print_files(answer: Mapping[str, Any]) -> None:
     rows = [
-        (file["filename"] + ("" if file["whole"] else " (metadata only)"), _bytes(file["size"]), _time(file["wanted"]))
+        (file["filename"] + ("" if file["whole"] else " (not whole)"), _bytes(file["size"]), _time(file["wanted"]))
         for file in answer["files"]
     ]
     _print_table(("FILE", "SIZE", "LAST WANTED (UTC)"), rows)
