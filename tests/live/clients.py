@@ -62,6 +62,11 @@ TABLE: Final[dict[str, Client]] = {
     "setup.py-on-2.7": Client("python", ("setuptools==44.1.1", "wheel==0.37.1"), ("2.7",)),
     "setup.py-on-3.6": Client("python", ("setuptools==59.6.0", "wheel==0.37.1"), ("3.6",)),
     "setup.py-on-3.11": Client("python", ("setuptools==68.2.2", "wheel==0.45.1"), ("3.11",)),
+    # not clients of pypid: a storage that it is tested with, and what uploads to S3 are compared with
+    "swift": Client("python", ("swift==2.38.3", "eventlet==0.41.3", "pyeclib==1.8.0", "setuptools==80.9.0")),
+    "awscli": Client("aws", ("awscli==1.46.2",)),
+    # another index, which pypid is put in front of
+    "simple-repository-server": Client("simple-repository-server", ("simple-repository-server==0.10.0",), (OURS,)),
     # makes the environments of Pythons that have no venv, or one too old
     "virtualenv": Client("virtualenv", ("virtualenv==20.21.1", "setuptools<80"), ("3.11", "3.10", "3.9", "3.8")),
 }

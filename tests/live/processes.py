@@ -106,6 +106,11 @@ def until_answers(url: str, within: float = 30.0, alive: Callable[[], None] = la
     raise AssertionError(f"{url} did not answer within {within} s ({trouble})")
 
 
+def with_us() -> list[str]:
+    """What to put before a command that must not outlive this process, however that ends."""
+    return ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
+
+
 @frozen
 class Running:
     """A process in a group of its own, and the file that collects all that it prints."""
