@@ -12,6 +12,7 @@ EXTRAS = {
     "attestations": ["pypi-attestations>=0.0.30", "sigstore>=4.5,<5"],  # who signed what was uploaded (PEP 740)
     "collect": ["uv>=0.7"],  # which releases requirements need (POST /requirements.txt)
     "hashes": ["libpass[bcrypt]>=1.9"],  # verify password hashes of other programs (bcrypt, sha512_crypt, pbkdf2)
+    "s3": ["botocore>=1.36"],  # packages in a bucket: signatures, credentials and endpoints (nothing is sent by it)
 }
 
 TOOLS = {

@@ -1,0 +1,72 @@
+"""Which URL a key has: endpoints by region, and the two ways to name a bucket. The rules are botocore's."""
+
+# botocore is not annotated
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from attrs import frozen
+from botocore.endpoint_provider import EndpointProvider
+from botocore.exceptions import BotoCoreError
+from botocore.loaders import Loader
+
+from pypid.core.choices import Addressing
+from pypid.core.errors import CannotStart
+
+Query = Sequence[tuple[str, str]]
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]\Z")
+_REGION = re.compile(r"[A-Za-z0-9-]{1,64}\Z")
+
+
+@frozen
+class Address:
+    """Where the bucket is. `base` has no slash at its end; `region` is what signatures name."""
+
+    base: str
+    region: str
+
+    @property
+    def host(self) -> str:
+        """What goes into ``Host``: without the port where it is the scheme's own."""
+        parts = urlsplit(self.base)
+        host = parts.netloc.rpartition("@")[2].lower()
+        own = {"http": ":80", "https": ":443"}[parts.scheme]
+        return host.removesuffix(own)
+
+    def url(self, key: str = "", query: Query = ()) -> str:
+        """The URL of the key, or of the bucket itself. What is not a letter, digit or one of ``-._~/`` is percent-encoded."""
+        asked = "&".join(f"{quote(name, safe='-_.~')}={quote(value, safe='-_.~')}" for name, value in sorted(query))
+        return f"{self.base}/{quoted(key)}" + (f"?{asked}" if asked else "")
+
+
+def quoted(key: str) -> str:
+    """The key as a path: exactly what is signed, too."""
+    return quote(key, safe="/~")
+
+
+def resolve(bucket: str, region: str, endpoint_url: str | None, addressing: Addressing) -> Address:
+    """Where the bucket is reached. Raises `CannotStart` where there can be no such place; blocks."""
+    if not _BUCKET.match(bucket):
+        raise CannotStart(f"[storage] bucket: {bucket!r} cannot be a bucket's name.")
+    if not _REGION.match(region):
+        raise CannotStart(f"[storage] region: {region!r} cannot be a region.")
+    if bucket.endswith("--x-s3"):
+        raise CannotStart("[storage] bucket: directory buckets (S3 Express) do not list in order, which pypid needs.")
+    path = addressing is Addressing.PATH or (addressing is Addressing.AUTO and endpoint_url is not None)
+    loader = Loader(include_default_search_paths=True)
+    provider = EndpointProvider(loader.load_service_model("s3", "endpoint-rule-set-1"), loader.load_data("partitions"))
+    wanted = {"Bucket": bucket, "Region": region, "ForcePathStyle": path}
+    known = {"UseFIPS": False, "UseDualStack": False, "Accelerate": False, "UseGlobalEndpoint": False}
+    if endpoint_url is not None:
+        wanted["Endpoint"] = endpoint_url.rstrip("/")
+    try:
+        found = provider.resolve_endpoint(**wanted, **known)
+    except BotoCoreError as error:
+        raise CannotStart(f"[storage] bucket, region and endpoint_url lead nowhere: {error}") from None
+    schemes: Sequence[Any] = (found.properties or {}).get("authSchemes") or ({},)
+    return Address(found.url.rstrip("/"), schemes[0].get("signingRegion", region))

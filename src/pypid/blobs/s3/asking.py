@@ -1,0 +1,245 @@
+"""One question to S3: signed anew for each try, and tried again where that helps, for a bounded time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import aclosing
+from datetime import timedelta
+from hashlib import sha256
+
+from attrs import field, frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.web.iweb import IAgent, IResponse
+
+from pypid import __version__
+from pypid.blobs.s3 import refusals
+from pypid.blobs.s3.addresses import Address, Query
+from pypid.blobs.s3.credentials import Credentials
+from pypid.blobs.s3.refusals import Refusal, Remedy, down, refusal
+from pypid.blobs.s3.signing import Keys, signed
+from pypid.core.errors import StorageDown, StorageFull
+from pypid.flow import World
+from pypid.reaching.exchange import exchange
+from pypid.reaching.faults import Fault
+from pypid.reaching.incoming import Incoming
+from pypid.reaching.outgoing import Payload
+
+TRIES = 6
+LONGEST = 60.0
+"""Seconds after which nothing is tried again."""
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+SMALL = 1 << 16
+"""Bytes of an answer that is not an object's or a listing's."""
+SKEW = timedelta(minutes=4)
+"""S3 refuses signatures that are 15 minutes off; so much less than that says that it is not the clock."""
+EMPTY = sha256(b"").hexdigest()
+_log = Logger()
+
+
+@frozen
+class Question:
+    """What is asked. `operation` is S3's name for it; `digest` is the SHA-256 of the payload.
+
+    `patience` is how many times as long as usual the answer may take.
+    """
+
+    operation: str
+    method: str
+    key: str = ""
+    query: Query = ()
+    headers: Mapping[str, str] = field(factory=dict)
+    payload: Payload | None = None
+    digest: bytes | None = None
+    patience: float = 1.0
+
+    @property
+    def content_sha256(self) -> str:
+        """As the signature names it. It is always that of the bytes, so that S3 refuses any others, also without TLS."""
+        return EMPTY if self.digest is None else self.digest.hex()
+
+
+@frozen
+class Answer:
+    """A success. `headers` by lower-case name. Whoever has it closes `body`."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: Incoming = field(repr=False)
+
+
+@frozen
+class Told:
+    """A success, and all that was said. `doubtful`: an earlier try may have been carried out, too."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    data: bytes = field(repr=False)
+    doubtful: bool = False
+
+
+class Asker:
+    """Asks the bucket at `address`. `timeout` is how long, in seconds, it may be silent."""
+
+    def __init__(self, agent: IAgent, address: Address, credentials: Credentials, world: World, timeout: float) -> None:
+        self.address = address
+        self.credentials = credentials
+        self.timeout = timeout
+        self._agent = agent
+        self._world = world
+        self._ahead = timedelta()
+
+    def there(self) -> timedelta:
+        """How far the store's clock is ahead of ours, as far as we noticed."""
+        return self._ahead
+
+    async def ask(self, question: Question) -> Answer:
+        """The answer, of which the body is still to come. Raises `Refusal` and `Fault`, once nothing helps any more."""
+        tries = _Tries(self, self._world, question)
+        while True:
+            keys = await self.credentials.current()
+            try:
+                answer = await self._once(question, keys)
+                if answer.status < 300:
+                    return answer
+                async with aclosing(answer.body) as body:
+                    raise refusal(question.operation, answer.status, answer.headers, await _taken(body, SMALL))
+            except (Refusal, Fault) as problem:
+                await tries.again(problem, keys)
+
+    async def tell(self, question: Question, most: int = SMALL) -> Told:
+        """The answer with all of its body, at most `most` bytes. An error that comes with a 200 is one. Raises as `ask`."""
+        tries = _Tries(self, self._world, question)
+        while True:
+            keys = await self.credentials.current()
+            try:
+                answer = await self._once(question, keys)
+                async with aclosing(answer.body) as body:
+                    data = await _taken(body, most)
+                if answer.status >= 300 or _is_error(data):
+                    raise refusal(question.operation, answer.status, answer.headers, data)
+                return Told(answer.status, answer.headers, data, tries.doubtful)
+            except (Refusal, Fault) as problem:
+                await tries.again(problem, keys)
+
+    async def _once(self, question: Question, keys: Keys) -> Answer:
+        url = self.address.url(question.key, question.query)
+        headers = {**question.headers, "Host": self.address.host}
+        at = self._world.now() + self._ahead
+        proven = signed(keys, self.address.region, at, question.method, url, headers, question.content_sha256)
+        proven["User-Agent"] = f"pypid/{__version__}"
+        patience = self.timeout * question.patience
+        clock = self._world.clock
+        response = await exchange(self._agent, clock, question.method, url, proven, question.payload, patience)
+        return Answer(response.code, _headers(response), Incoming(response, clock, patience))
+
+    def correct_clock(self, problem: Refusal) -> bool:
+        """Take the time from an answer that says that ours is wrong; whether that changed anything."""
+        if problem.date is None:
+            return False
+        ahead = problem.date - self._world.now()
+        if abs(ahead - self._ahead) < SKEW:
+            return False
+        _log.warn("The clock of S3 is {ahead:.0f} s ahead of ours: one of them is wrong", ahead=ahead.total_seconds())
+        self._ahead = ahead
+        return True
+
+    def failed(self, problem: Refusal | Fault, question: Question) -> StorageDown | StorageFull:
+        """What to raise in the end; the log gets the cause."""
+        _log.error("{operation} in S3 failed: {problem}", operation=question.operation, problem=problem)
+        return down(problem)
+
+
+class _Tries:
+    """What has been tried for one question."""
+
+    def __init__(self, asker: Asker, world: World, question: Question) -> None:
+        self._asker = asker
+        self._world = world
+        self._clock: IReactorTime = world.clock
+        self._question = question
+        self._began = self._clock.seconds()
+        self._count = 0
+        self._corrected = False
+        self._renewed = False
+        self.doubtful = False
+
+    async def again(self, problem: Refusal | Fault, keys: Keys) -> None:
+        """Return when it is time to try again; raise the problem where that is no use."""
+        self._count += 1
+        if isinstance(problem, Refusal):
+            problem.doubtful = self.doubtful
+        helps = await self._helps(problem, keys)
+        if not helps or self._count >= TRIES or self._clock.seconds() - self._began > LONGEST:
+            raise problem
+        self.doubtful = self.doubtful or _may_be_done(problem)
+        pause = self._pause(problem)
+        _log.debug(
+            "{operation} in S3: {problem} Try {count} follows in {pause:.2f} s",
+            operation=self._question.operation,
+            problem=problem,
+            count=self._count + 1,
+            pause=pause,
+        )
+        if pause:
+            waited: Deferred[None] = deferLater(self._clock, pause)
+            await waited
+
+    async def _helps(self, problem: Refusal | Fault, keys: Keys) -> bool:
+        if isinstance(problem, Fault):
+            return not problem.lasting
+        if problem.remedy is Remedy.AGAIN:
+            return True
+        # to a HEAD, S3 says nothing but the status: any of these may be behind it
+        mute = not problem.code and problem.status in (400, 401, 403)
+        if (problem.remedy is Remedy.OTHER_TIME or mute) and not self._corrected:
+            self._corrected = True
+            if self._asker.correct_clock(problem):
+                return True
+        if (problem.remedy is Remedy.OTHER_KEYS or mute) and not self._renewed:
+            self._renewed = True
+            return await self._asker.credentials.renewed(keys) != keys
+        return False
+
+    def _pause(self, problem: Refusal | Fault) -> float:
+        """Longer each time, and by chance shorter than that ("full jitter"): who was refused together does not come back so."""
+        if isinstance(problem, Refusal) and problem.remedy is not Remedy.AGAIN:
+            return 0.0
+        longest = min(LONGEST_PAUSE, SHORTEST_PAUSE * 2.0**self._count)
+        chance = int.from_bytes(self._world.random(4), "big") / 2**32
+        asked_for = min(problem.retry_after, LONGEST_PAUSE) if isinstance(problem, Refusal) else 0.0
+        return max(asked_for, longest * chance)
+
+
+def _may_be_done(problem: Refusal | Fault) -> bool:
+    return problem.heard if isinstance(problem, Fault) else problem.status >= 500 or problem.status == 200
+
+
+def _is_error(data: bytes) -> bool:
+    """Whether it is an ``<Error>``: S3 begins to answer 200 before it knows whether it succeeds."""
+    if b"<Error" not in data:
+        return False
+    root = refusals.parsed(data)
+    return root is None or refusals.local(root) == "Error"
+
+
+def _headers(response: IResponse) -> Mapping[str, str]:
+    return {
+        name.decode("latin-1").lower(): values[0].decode("latin-1").strip()
+        for name, values in response.headers.getAllRawHeaders()
+    }
+
+
+async def _taken(body: Incoming, most: int) -> bytes:
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in body:
+        size += len(piece)
+        if size > most:
+            raise Fault(f"its answer is longer than {most} bytes.")
+        pieces.append(piece)
+    if body.may_be_cut:
+        raise Fault("its answer does not say where it ends.")
+    return b"".join(pieces)

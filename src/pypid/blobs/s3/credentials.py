@@ -1,0 +1,124 @@
+"""Whose keys sign: those of the configuration, or what botocore's chain finds.
+
+The chain (environment, shared files, web identity, container, instance) blocks: it reads files and asks AWS's services by
+itself. So it runs in threads, at the start, and again in time before keys end.
+"""
+
+# botocore is not annotated
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+import botocore.session
+from attrs import frozen
+from botocore.exceptions import BotoCoreError
+from twisted.logger import Logger
+
+from pypid.blobs.s3.signing import Keys
+from pypid.core.errors import StorageDown
+from pypid.flow import Flights, World, start
+
+EARLY = timedelta(minutes=15)
+"""So long before their end new keys are fetched, while the old ones go on signing. botocore's chain thinks likewise."""
+LATE = timedelta(minutes=2)
+"""So long before their end nothing is signed with them any more."""
+PAUSE = timedelta(seconds=20)
+"""How long to wait before trying again to fetch new keys, while the old ones are good."""
+_log = Logger()
+
+
+class Credentials(Protocol):
+    """The keys that sign."""
+
+    async def current(self) -> Keys:
+        """Keys that are good now, and for some time. Raises `StorageDown` where there are none."""
+
+    async def renewed(self, refused: Keys) -> Keys:
+        """Other keys than those, which the store does not take any more; the same where there are no others."""
+
+
+@frozen
+class Fixed:
+    """Keys of the configuration."""
+
+    keys: Keys
+
+    async def current(self) -> Keys:
+        return self.keys
+
+    async def renewed(self, refused: Keys) -> Keys:
+        return self.keys
+
+
+class Chain:
+    """Keys of botocore's standard chain, fetched when they are needed."""
+
+    def __init__(self, world: World, session: Any = botocore.session.Session) -> None:
+        self._world = world
+        self._session = session
+        self._source: Any = None
+        self._keys: Keys | None = None
+        self._fetched: datetime | None = None
+        self._flights: Flights[None, Keys] = Flights()
+
+    async def current(self) -> Keys:
+        keys = self._keys
+        if keys is None:
+            return await self._fetch(fresh=False)
+        now = self._world.now()
+        if keys.expires is None or keys.expires - now > EARLY:
+            return keys
+        if keys.expires - now <= LATE:
+            return await self._fetch(fresh=False)
+        if not self._tried_lately(now):
+            self._fetched = now
+            start(self._fetch(fresh=False)).addErrback(lambda _: None)  # was logged; the old ones are good for a while
+        return keys
+
+    async def renewed(self, refused: Keys) -> Keys:
+        if self._keys is not None and self._keys != refused:
+            return self._keys
+        if self._keys is not None and self._tried_lately(self._world.now()):
+            return self._keys
+        return await self._fetch(fresh=True)
+
+    def _tried_lately(self, now: datetime) -> bool:
+        return self._fetched is not None and now - self._fetched < PAUSE
+
+    async def _fetch(self, *, fresh: bool) -> Keys:
+        return await self._flights.single(None, lambda: self._flight(fresh))
+
+    async def _flight(self, fresh: bool) -> Keys:
+        try:
+            self._keys = await self._world.blocking(self._resolve, fresh)
+        finally:
+            self._fetched = self._world.now()
+        return self._keys
+
+    def _resolve(self, fresh: bool) -> Keys:
+        """Blocks. botocore fetches new keys itself where these are about to end; `fresh`: begin at the beginning."""
+        try:
+            if self._source is None or fresh:
+                self._source = self._session().get_credentials()
+            if self._source is None:
+                raise LookupError("the AWS chain has none: set access_key and secret_key, or see that it finds some")
+            found = self._source.get_frozen_credentials()
+            expires = getattr(self._source, "_expiry_time", None)
+        except (BotoCoreError, LookupError, OSError, RuntimeError, ValueError) as error:
+            _log.error("No credentials for S3: {error}", error=error)
+            raise StorageDown("its credentials cannot be had.") from error
+        return Keys(found.access_key, found.secret_key, found.token, expires)
+
+
+def of(access: str | None, secret: str | None, token: str | None, world: World) -> Credentials:
+    """Those that are given, else the chain's. Raises `ValueError` where half of them is given."""
+    if not access and not secret:
+        if token:
+            raise ValueError("session_token belongs to access_key and secret_key, which are not set")
+        return Chain(world)
+    if not access or not secret:
+        raise ValueError("access_key and secret_key belong together: set both, or none for the standard AWS chain")
+    return Fixed(Keys(access, secret, token or None))

@@ -1,0 +1,150 @@
+"""Pages of a listing (ListObjectsV2), and of what was begun and never finished."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from datetime import UTC, datetime
+from urllib.parse import unquote_plus
+from xml.etree import ElementTree
+
+from attrs import frozen
+
+from pypid.blobs.keys import parts
+from pypid.blobs.s3.asking import Asker, Question
+from pypid.blobs.s3.looking import plain_etag
+from pypid.blobs.s3.multipart import Upload
+from pypid.blobs.s3.refusals import Refusal, local, parsed
+from pypid.core.errors import StorageDown
+from pypid.core.model import Blob
+from pypid.flow import World
+from pypid.reaching.faults import Fault
+
+LONGEST_PAGE = 8 << 20
+"""Bytes: a thousand keys of 1,024 bytes, each percent-encoded, and what is said of them."""
+SCRATCH = ".pypid/tmp/"
+"""Where `probing` tries what the store can do; as in a folder (`blobs.files`), nothing below it is a blob."""
+
+
+@frozen
+class Page:
+    """Some blobs, in order; `folders` is what keys have in common up to a delimiter. `token` asks for the next page, if any."""
+
+    blobs: Sequence[Blob]
+    folders: Sequence[str]
+    token: str | None
+
+
+class Lister:
+    """Lists what lies below `prefix` in the bucket; keys in pages are without it."""
+
+    def __init__(self, asker: Asker, prefix: str, world: World) -> None:
+        self._asker = asker
+        self._prefix = prefix
+        self._world = world
+
+    async def page(
+        self, prefix: str, *, token: str | None = None, after: str | None = None, delimiter: str = "", most: int = 1000
+    ) -> Page:
+        """One page of the keys that begin with `prefix`, after the key `after`. Raises `StorageDown`."""
+        query = {"list-type": "2", "prefix": self._prefix + prefix, "encoding-type": "url", "max-keys": str(most)}
+        if token is not None:
+            query["continuation-token"] = token
+        elif after is not None:
+            query["start-after"] = self._prefix + after
+        if delimiter:
+            query["delimiter"] = delimiter
+        question = Question("ListObjectsV2", "GET", query=tuple(query.items()))
+        try:
+            told = await self._asker.tell(question, LONGEST_PAGE)
+            return await self._world.thinking(_page, told.data, self._prefix)
+        except (Refusal, Fault) as problem:
+            raise self._asker.failed(problem, question) from problem
+
+
+def _page(data: bytes, prefix: str) -> Page:
+    """Reads it; takes some milliseconds. Raises `Fault` where it is no listing."""
+    root = _root(data, "ListBucketResult")
+    said = {local(child): child.text or "" for child in root}
+    is_encoded = said.get("EncodingType", "").lower() == "url"
+    found = (_blob(child, prefix, is_encoded) for child in root if local(child) == "Contents")
+    folders = (_folder(child, prefix, is_encoded) for child in root if local(child) == "CommonPrefixes")
+    token = said.get("NextContinuationToken") or None
+    match said.get("IsTruncated", ""):
+        case "true" if token is not None:
+            pass
+        case "false":
+            token = None
+        case _:
+            raise Fault("its listing does not say whether it ends.")
+    return Page(tuple(blob for blob in found if blob is not None), tuple(filter(None, folders)), token)
+
+
+def _root(data: bytes, name: str) -> ElementTree.Element:
+    root = parsed(data)
+    if root is None or local(root) != name:
+        raise Fault("its listing cannot be read.")
+    return root
+
+
+def _blob(entry: ElementTree.Element, prefix: str, is_encoded: bool) -> Blob | None:
+    """None for what is no blob of ours: markers of folders, keys that lead nowhere, and our own scratch."""
+    said = {local(child): child.text or "" for child in entry}
+    key = _ours(said.get("Key", ""), prefix, is_encoded)
+    if key is None or key.startswith(SCRATCH) or parts(key) is None:
+        return None
+    modified = _date(said.get("LastModified", ""))
+    if not said.get("Size", "").isdigit() or modified is None:
+        raise Fault("its listing lacks an object's size or date.")
+    return Blob(key, int(said["Size"]), modified, plain_etag(said.get("ETag", "")))
+
+
+def _folder(entry: ElementTree.Element, prefix: str, is_encoded: bool) -> str | None:
+    return next((_ours(child.text or "", prefix, is_encoded) for child in entry if local(child) == "Prefix"), None)
+
+
+def _ours(text: str, prefix: str, is_encoded: bool) -> str | None:
+    try:
+        key = unquote_plus(text, errors="strict") if is_encoded else text
+    except UnicodeDecodeError:
+        return None  # some other program's: no text of ours can name it
+    return key.removeprefix(prefix) if key.startswith(prefix) else None
+
+
+def _date(text: str) -> datetime | None:
+    """To the second, as the answer to a HEAD has it."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC).replace(microsecond=0)
+
+
+async def unfinished(asker: Asker, prefix: str) -> AsyncGenerator[tuple[Upload, datetime]]:
+    """The multipart uploads that were begun and neither ended nor taken away, and when. Raises `StorageDown`."""
+    marks: dict[str, str] = {}
+    while True:
+        query = {"uploads": "", "prefix": prefix, "encoding-type": "url", **marks}
+        question = Question("ListMultipartUploads", "GET", query=tuple(query.items()))
+        try:
+            told = await asker.tell(question, LONGEST_PAGE)
+            root = _root(told.data, "ListMultipartUploadsResult")
+        except (Refusal, Fault) as problem:
+            raise asker.failed(problem, question) from problem
+        said = {local(child): child.text or "" for child in root}
+        is_encoded = said.get("EncodingType", "").lower() == "url"
+        for entry in root:
+            if local(entry) == "Upload":
+                told_of = {local(child): child.text or "" for child in entry}
+                key, begun = _ours(told_of.get("Key", ""), prefix, is_encoded), _date(told_of.get("Initiated", ""))
+                if key is not None and begun is not None:
+                    yield Upload(prefix + key, told_of.get("UploadId", "")), begun
+        if said.get("IsTruncated") != "true":
+            return
+        key_mark = said.get("NextKeyMarker", "")
+        following = {
+            "key-marker": unquote_plus(key_mark) if is_encoded else key_mark,
+            "upload-id-marker": said.get("NextUploadIdMarker", ""),
+        }
+        if following == marks:
+            raise StorageDown("its listing of uploads goes round in a circle.")
+        marks = following

@@ -1,0 +1,78 @@
+"""Whether an object is there, and what it is like."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import frozen
+
+from pypid.blobs.s3.asking import Asker, Question
+from pypid.blobs.s3.refusals import Refusal, http_date
+from pypid.core.errors import Missing, StorageDown
+from pypid.core.model import Blob
+from pypid.reaching.faults import Fault
+
+MARK = "x-amz-meta-pypid-write"
+"""Kept with each object: which of our writes made it. So one that was repeated, because its answer got lost, is known again."""
+
+
+@frozen
+class Seen:
+    """An object. `mark` is "" where the store, or another program, set none."""
+
+    blob: Blob
+    mark: str
+
+
+def seen(key: str, headers: Mapping[str, str]) -> Seen:
+    """What the head of an answer says of the object. Raises `Fault` where it lacks what every S3 says."""
+    length = headers.get("content-length", "")
+    modified = http_date(headers.get("last-modified", ""))
+    etag = plain_etag(headers.get("etag", ""))
+    if not length.isdigit() or modified is None or not etag:
+        raise Fault("its answer lacks an object's length, date or ETag: this is no S3.")
+    return Seen(Blob(key, int(length), modified, etag), headers.get(MARK, ""))
+
+
+def plain_etag(text: str) -> str:
+    """Without the quotes, which listings leave out in some stores."""
+    return text.strip().strip('"')
+
+
+async def look(asker: Asker, prefix: str, key: str) -> Seen | None:
+    """The object, or None where it certainly is not there. Raises `StorageDown`."""
+    question = Question("HeadObject", "HEAD", prefix + key)
+    try:
+        return seen(key, (await asker.tell(question)).headers)
+    except Refusal as problem:
+        if problem.status != 404:
+            raise asker.failed(problem, question) from problem
+    except Fault as problem:
+        raise asker.failed(problem, question) from problem
+    await must_be_there(asker)
+    return None
+
+
+async def must_be_there(asker: Asker) -> None:
+    """Raise `StorageDown` unless the bucket is there: without it every object seems to be missing."""
+    question = Question("HeadBucket", "HEAD")
+    try:
+        await asker.tell(question)
+    except Refusal as problem:
+        if problem.status == 404:
+            problem.code = "NoSuchBucket"
+        raise asker.failed(problem, question) from problem
+    except Fault as problem:
+        raise asker.failed(problem, question) from problem
+
+
+async def absent(asker: Asker, problem: Refusal | Fault, question: Question, key: str) -> Missing | StorageDown:
+    """What to raise for a refusal to give an object: `Missing` where it certainly is not there."""
+    if isinstance(problem, Refusal) and problem.status == 404:
+        if problem.code in ("NoSuchKey", "NoSuchVersion"):
+            return Missing(key)
+        if problem.code != "NoSuchBucket":
+            await must_be_there(asker)
+            return Missing(key)
+    found = asker.failed(problem, question)
+    return found if isinstance(found, StorageDown) else StorageDown("it refuses what is asked.")

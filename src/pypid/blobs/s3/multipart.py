@@ -1,0 +1,135 @@
+"""Large objects: sent in parts, each repeated by itself where it fails, and put together at the end or taken away."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections import deque
+from collections.abc import AsyncIterator, Mapping, Sequence
+from xml.sax.saxutils import escape
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from pypid.blobs.s3.asking import Asker, Question, Told
+from pypid.blobs.s3.looking import plain_etag
+from pypid.blobs.s3.payloads import Held, digest
+from pypid.blobs.s3.refusals import Refusal, local, parsed
+from pypid.flow import Blocking, start
+from pypid.reaching.faults import Fault
+from pypid.reaching.outgoing import Payload
+
+CHECKSUM = "x-amz-checksum-sha256"
+ALGORITHM = "x-amz-checksum-algorithm"
+NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
+ASSEMBLY = 4.0
+"""How many times as long as usual it may take to put the parts together: some stores copy them."""
+_log = Logger()
+
+
+@frozen
+class Upload:
+    """One that was begun. `key` is the whole one, in the bucket. `checked`: the store keeps checksums of its parts."""
+
+    key: str
+    upload_id: str
+    checked: bool = False
+
+
+@frozen
+class Part:
+    """One that was sent: its number, from 1, and what the store said of it."""
+
+    number: int
+    etag: str
+    checksum: str
+
+
+def checksum(digest_: bytes) -> str:
+    """A SHA-256 as S3 writes it."""
+    return b64encode(digest_).decode("ascii")
+
+
+async def create(asker: Asker, key: str, headers: Mapping[str, str]) -> Upload:
+    """Begin. Raises `Refusal` and `Fault`, as all here."""
+    told = await asker.tell(Question("CreateMultipartUpload", "POST", key, (("uploads", ""),), headers))
+    root = parsed(told.data)
+    upload_id = "" if root is None else next((child.text or "" for child in root if local(child) == "UploadId"), "")
+    if not upload_id:
+        raise Fault("it began a multipart upload and does not say how to go on.")
+    return Upload(key, upload_id, told.headers.get(ALGORITHM, "").upper() == "SHA256")
+
+
+async def send(asker: Asker, blocking: Blocking, upload: Upload, parts: AsyncIterator[Payload], at_once: int) -> Sequence[Part]:
+    """All the parts, `at_once` of them at a time. Raises also what the parts raise, and then nothing is under way any more."""
+    under_way: deque[Deferred[Part]] = deque()
+    sent: list[Part] = []
+    number = 0
+    try:
+        async for payload in parts:
+            number += 1
+            if len(under_way) >= at_once:
+                sent.append(await _first(under_way))
+            under_way.append(start(send_part(asker, blocking, upload, number, payload)))
+            del payload  # the next one is collected meanwhile
+        while under_way:
+            sent.append(await _first(under_way))
+    finally:
+        for sending in under_way:
+            sending.addErrback(lambda _: None)
+            sending.cancel()
+    return sent
+
+
+async def _first(under_way: deque[Deferred[Part]]) -> Part:
+    """What the oldest comes to; it stays in the queue while we wait, so that whoever gives up can cancel it."""
+    part = await under_way[0]
+    under_way.popleft()
+    return part
+
+
+async def send_part(asker: Asker, blocking: Blocking, upload: Upload, number: int, payload: Payload) -> Part:
+    """One part."""
+    hashed = await digest(payload, blocking)
+    query = (("partNumber", str(number)), ("uploadId", upload.upload_id))
+    headers = {CHECKSUM: checksum(hashed)} if upload.checked else {}
+    told = await asker.tell(Question("UploadPart", "PUT", upload.key, query, headers, payload, hashed))
+    etag = plain_etag(told.headers.get("etag", ""))
+    if not etag:
+        raise Fault("it took a part and gives no ETag for it.")
+    return Part(number, etag, told.headers.get(CHECKSUM, ""))
+
+
+async def complete(
+    asker: Asker, blocking: Blocking, upload: Upload, parts: Sequence[Part], headers: Mapping[str, str]
+) -> tuple[Told, str]:
+    """Put the parts together: from now on the object is there. Returns the answer and the object's ETag."""
+    body = Held((_manifest(parts),))
+    hashed = await digest(body, blocking)
+    query = (("uploadId", upload.upload_id),)
+    sent = {"Content-Type": "application/xml", **headers}
+    told = await asker.tell(Question("CompleteMultipartUpload", "POST", upload.key, query, sent, body, hashed, ASSEMBLY))
+    root = parsed(told.data)
+    etag = "" if root is None else next((child.text or "" for child in root if local(child) == "ETag"), "")
+    return told, plain_etag(etag)
+
+
+def _manifest(parts: Sequence[Part]) -> bytes:
+    pieces = [f'<CompleteMultipartUpload xmlns="{NAMESPACE}">']
+    for part in parts:
+        kept = f"<ChecksumSHA256>{escape(part.checksum)}</ChecksumSHA256>" if part.checksum else ""
+        etag = f"<ETag>&quot;{escape(part.etag)}&quot;</ETag>"
+        pieces.append(f"<Part><PartNumber>{part.number}</PartNumber>{etag}{kept}</Part>")
+    pieces.append("</CompleteMultipartUpload>")
+    return "".join(pieces).encode()
+
+
+async def abort(asker: Asker, upload: Upload) -> None:
+    """Take the parts away; what fails is logged (and found later among those that are unfinished)."""
+    try:
+        await asker.tell(Question("AbortMultipartUpload", "DELETE", upload.key, (("uploadId", upload.upload_id),)))
+    except Refusal as problem:
+        if problem.code != "NoSuchUpload":
+            _log.warn("An unfinished upload of {key!r} stays in S3: {problem}", key=upload.key, problem=problem)
+    except Fault as problem:
+        _log.warn("An unfinished upload of {key!r} stays in S3: {problem}", key=upload.key, problem=problem)

@@ -1,0 +1,166 @@
+"""What is sent to S3: bytes that can be sent twice, since a request may have to be repeated.
+
+A body comes once. What lies in a file is read from there again; all else is collected into parts of some megabytes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from hashlib import sha256
+from typing import Any
+
+from attrs import field, frozen
+
+from pypid.blobs.keys import pieces
+from pypid.flow import Blocking, BytesBody, FileBody
+from pypid.ports import Body
+from pypid.reaching.outgoing import Payload
+
+MEBI = 1 << 20
+SINGLE = 64 * MEBI
+"""What is sent in one request at most, if it can be read again."""
+FILE_PART = 16 * MEBI
+HELD_PART = 8 * MEBI
+"""The parts of what is collected in memory: of one body, four are there at a time at most."""
+MOST_PARTS = 10_000
+SENT = 1 << 18
+"""Bytes handed to the connection at a time. It must take them within the time that it may be silent."""
+AT_ONCE = 1 << 16
+"""What is hashed on the spot: the way to a thread and back takes longer."""
+
+
+@frozen
+class Held:
+    """Bytes in memory."""
+
+    data: Sequence[bytes] = field(repr=False)
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.data))
+
+    async def pieces(self) -> AsyncGenerator[bytes]:
+        for data in self.data:
+            for start in range(0, len(data), SENT):
+                yield data[start : start + SENT] if len(data) > SENT else data
+
+
+@frozen
+class Stretch:
+    """The bytes `start` up to `stop` of an open file. Raises `EOFError` where the file is shorter."""
+
+    file: Any = field(repr=False)
+    start: int
+    stop: int
+    blocking: Blocking = field(repr=False)
+
+    @property
+    def size(self) -> int:
+        return self.stop - self.start
+
+    async def pieces(self) -> AsyncGenerator[bytes]:
+        position = self.start
+        while position < self.stop:
+            piece = await self.blocking(self.at, position)
+            position += len(piece)
+            yield piece
+
+    def at(self, position: int) -> bytes:
+        """The next bytes from there. Blocks. (Unlike a read after a seek, it may be done in several threads at once.)"""
+        piece = os.pread(self.file.fileno(), min(SENT, self.stop - position), position)
+        if not piece:
+            raise EOFError("the file is shorter than it was")
+        return piece
+
+
+NOTHING = Held(())
+
+
+async def digest(payload: Payload, blocking: Blocking) -> bytes:
+    """The SHA-256 of a payload of ours."""
+    match payload:
+        case Held() if payload.size <= AT_ONCE:
+            return _held_digest(payload)
+        case Held():
+            return await blocking(_held_digest, payload)
+        case Stretch():
+            return await blocking(_stretch_digest, payload)
+    raise TypeError(f"{type(payload).__name__} is no payload of ours")
+
+
+def _held_digest(held: Held) -> bytes:
+    hashing = sha256()
+    for data in held.data:
+        hashing.update(data)
+    return hashing.digest()
+
+
+def _stretch_digest(stretch: Stretch) -> bytes:
+    hashing = sha256()
+    position = stretch.start
+    while position < stretch.stop:
+        piece = stretch.at(position)
+        hashing.update(piece)
+        position += len(piece)
+    return hashing.digest()
+
+
+async def parts_of(body: Body, blocking: Blocking) -> AsyncGenerator[Payload]:
+    """The body as parts for separate requests, at least one, which may be empty. All but the last are of one size.
+
+    Raises `EOFError` where the body is not as long as it said, before the last part is given. Close it by hand.
+    """
+    match body:
+        case BytesBody(data=data) if len(data) <= SINGLE:
+            yield Held((data,))
+        case FileBody(file=file, span=span) if _has_descriptor(file):
+            size = span.stop - span.start
+            for start, stop in _cuts(size, FILE_PART):
+                yield Stretch(file, span.start + start, span.start + stop, blocking)
+        case BytesBody(data=data):
+            for start, stop in _cuts(len(data), FILE_PART):
+                yield Held((data[start:stop],))
+        case _:
+            async with aclosing(_collected(body)) as collected:
+                async for part in collected:
+                    yield part
+
+
+def _has_descriptor(file: Any) -> bool:
+    try:
+        return isinstance(file.fileno(), int)
+    except (OSError, AttributeError):
+        return False
+
+
+def _cuts(size: int, part: int) -> list[tuple[int, int]]:
+    if size <= SINGLE:
+        return [(0, size)]
+    length = _part_size(size, part)
+    return [(start, min(start + length, size)) for start in range(0, size, length)]
+
+
+def _part_size(size: int | None, part: int) -> int:
+    """Larger where there would be too many; a whole number of mebibytes."""
+    needed = -(-(size or 0) // MOST_PARTS)
+    return max(part, -(-needed // MEBI) * MEBI)
+
+
+async def _collected(body: Body) -> AsyncGenerator[Held]:
+    length = _part_size(body.size, HELD_PART)
+    held: list[bytes] = []
+    missing = length
+    async with aclosing(pieces(body)) as source:
+        async for piece in source:
+            rest = piece
+            while len(rest) > missing:
+                yield Held((*held, rest[:missing]))
+                held, rest, missing = [], rest[missing:], length
+            if not missing:  # only now is it certain that this part is not the last
+                yield Held(tuple(held))
+                held, missing = [], length
+            held.append(rest)
+            missing -= len(rest)
+    yield Held(tuple(held))

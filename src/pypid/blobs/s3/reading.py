@@ -1,0 +1,136 @@
+"""A body out of S3: exactly the bytes that it should have, of one version, also where the connection breaks meanwhile."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+
+from twisted.logger import Logger
+
+from pypid.blobs.s3.asking import Answer, Asker, Question
+from pypid.blobs.s3.looking import absent, look, plain_etag
+from pypid.blobs.s3.refusals import Refusal
+from pypid.core.errors import Missing, StorageDown
+from pypid.core.model import Span
+from pypid.flow import BytesBody
+from pypid.ports import Body
+from pypid.reaching.faults import Fault
+
+RESUMED = 4
+"""How often a body goes on after a break, without a byte in between."""
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})\Z", re.IGNORECASE)
+_log = Logger()
+
+
+async def read(asker: Asker, prefix: str, key: str, span: Span | None) -> Body:
+    """The bytes of the key, or those of `span`. Raises `Missing` and `StorageDown`."""
+    if span is not None and span.start == span.stop:
+        found = await look(asker, prefix, key)
+        if found is None or span.stop > found.blob.size:
+            raise Missing(key)
+        return BytesBody(b"")
+    question = _question(prefix + key, span)
+    try:
+        answer = await asker.ask(question)
+    except Refusal as problem:
+        if problem.status == 416:  # it begins behind the end
+            raise Missing(key) from None
+        raise await absent(asker, problem, question, key) from problem
+    except Fault as problem:
+        raise await absent(asker, problem, question, key) from problem
+    try:
+        return _opened(asker, prefix, key, answer, span)
+    except BaseException:
+        await answer.body.aclose()
+        raise
+
+
+def _opened(asker: Asker, prefix: str, key: str, answer: Answer, span: Span | None) -> Reading:
+    length, etag = answer.body.size, plain_etag(answer.headers.get("etag", ""))
+    if length is None or not etag:
+        raise StorageDown("its answer lacks an object's length or ETag: this is no S3.")
+    if span is None:
+        if answer.status != 200:
+            raise StorageDown("it answers with a part of what was asked for.")
+        return Reading(asker, prefix + key, answer, Span(0, length), etag)
+    first, last, size = _content_range(answer)
+    if size is not None and span.stop > size:
+        raise Missing(key)
+    if (first, last) != (span.start, span.stop - 1) or length != span.stop - span.start:
+        raise StorageDown("it answers with another part than was asked for.")
+    return Reading(asker, prefix + key, answer, span, etag)
+
+
+def _question(full: str, span: Span | None, etag: str | None = None) -> Question:
+    headers = {} if span is None else {"Range": f"bytes={span.start}-{span.stop - 1}"}
+    if etag is not None:
+        headers["If-Match"] = f'"{etag}"'
+    return Question("GetObject", "GET", full, headers=headers)
+
+
+def _content_range(answer: Answer) -> tuple[int | None, int | None, int | None]:
+    match = _CONTENT_RANGE.match(answer.headers.get("content-range", ""))
+    if answer.status != 206 or match is None:
+        return None, None, None
+    return int(match[1]), int(match[2]), int(match[3])
+
+
+class Reading:
+    """A `Body` of the bytes `span` of one version of an object. Raises `StorageDown` rather than ending early."""
+
+    def __init__(self, asker: Asker, full: str, answer: Answer, span: Span, etag: str) -> None:
+        self._asker = asker
+        self._full = full
+        self._answer = answer
+        self._span = span
+        self._position = span.start
+        self._etag = etag
+        self._closed = False
+
+    @property
+    def size(self) -> int | None:
+        return self._span.stop - self._span.start
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        breaks = 0
+        while self._position < self._span.stop:
+            try:
+                piece = await anext(self._answer.body)
+            except StopAsyncIteration:
+                problem = Fault("its answer is shorter than it said.")
+            except Fault as fault:
+                problem = fault
+            else:
+                breaks = 0
+                self._position += len(piece)
+                if self._position > self._span.stop:
+                    raise StorageDown("its answer is longer than it said.")
+                yield piece
+                continue
+            breaks += 1
+            await self._go_on(problem, breaks)
+
+    async def _go_on(self, problem: Fault, breaks: int) -> None:
+        """Ask for the rest of the same version."""
+        question = _question(self._full, Span(self._position, self._span.stop), self._etag)
+        if breaks > RESUMED:
+            raise self._asker.failed(problem, question) from problem
+        _log.info("A download from S3 broke off ({problem}) and goes on", problem=problem)
+        await self._answer.body.aclose()
+        try:
+            answer = await self._asker.ask(question)
+        except Refusal as refused:
+            if refused.status in (404, 412):
+                raise StorageDown("the file was replaced or deleted while it was read.") from refused
+            raise self._asker.failed(refused, question) from refused
+        except Fault as fault:
+            raise self._asker.failed(fault, question) from fault
+        self._answer = answer
+        same = plain_etag(answer.headers.get("etag", "")) == self._etag
+        if self._closed or not same or _content_range(answer)[:2] != (self._position, self._span.stop - 1):
+            await answer.body.aclose()
+            raise StorageDown("it answers with another part than was asked for.")
+
+    async def aclose(self) -> None:
+        self._closed = True
+        await self._answer.body.aclose()

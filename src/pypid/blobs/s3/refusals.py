@@ -1,0 +1,203 @@
+"""What an S3 says no with: reading it, and what is to be done."""
+
+# botocore is not annotated
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from enum import Enum
+from types import MappingProxyType
+from xml.etree import ElementTree
+
+from botocore.retries.standard import ThrottledRetryableChecker, TransientRetryableChecker
+
+from pypid.core.errors import StorageDown, StorageFull
+from pypid.reaching.faults import Fault
+
+_AGAIN = frozenset(
+    {
+        *ThrottledRetryableChecker._THROTTLED_ERROR_CODES,
+        *TransientRetryableChecker._TRANSIENT_ERROR_CODES,
+        "BadDigest",  # what arrived is not what was sent
+        "ConditionalRequestConflict",
+        "IncompleteBody",
+        "InternalError",
+        "OperationAborted",
+        "ServiceUnavailable",
+        "TooManyRequests",
+        "XAmzContentChecksumMismatch",
+        "XAmzContentSHA256Mismatch",
+    }
+)
+_AGAIN_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
+_OTHER_KEYS = frozenset({"ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidToken", "TokenRefreshRequired"})
+_OTHER_TIME = frozenset({"RequestExpired", "RequestInTheFuture", "RequestTimeTooSkewed"})
+_FULL = frozenset(
+    {
+        "EntityTooLarge",
+        "InsufficientCapacity",
+        "QuotaExceeded",
+        "XMinioAdminBucketQuotaExceeded",
+        "XMinioStorageFull",
+    }
+)
+_UNKNOWN_WISH = frozenset({"InvalidArgument", "InvalidRequest", "NotImplemented", "UnsupportedOperation"})
+_CODE = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
+_SHOWN = 300
+
+
+class Remedy(Enum):
+    """What may help against a refusal."""
+
+    NONE = "none"
+    AGAIN = "again"
+    OTHER_KEYS = "other keys"
+    OTHER_TIME = "another time"
+
+
+class Refusal(Exception):
+    """An answer that is none of those that were hoped for. Its text is for the log: no secret, no signature.
+
+    `code` is S3's word for it, "" where it said none (as to HEAD). `doubtful`: an earlier try may have been carried out.
+    """
+
+    def __init__(
+        self, operation: str, status: int, code: str = "", message: str = "", headers: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        super().__init__(operation, status, code)
+        self.operation = operation
+        self.status = status
+        self.code = code
+        self.message = message
+        self.headers = headers
+        self.doubtful = False
+
+    def __str__(self) -> str:
+        said = f"{self.operation} was answered {self.status} {self.code}".rstrip()
+        # only this message: others quote what was signed, which may hold a session token
+        told = f" ({self.message})" if self.code == "AccessDenied" and self.message else ""
+        return f"{said}{told}{self._advice()}"
+
+    def _advice(self) -> str:
+        if self.code in ("SignatureDoesNotMatch", "InvalidAccessKeyId", "AuthorizationHeaderMalformed"):
+            region = f" It names the region {self.region!r}." if self.region else ""
+            return f": access_key, secret_key or region is not the right one.{region}"
+        if self.region and (300 <= self.status < 400 or self.status == 400):
+            return f": the bucket is in the region {self.region!r}; set [storage] region."
+        if self.status in (401, 403) and self.remedy is Remedy.NONE and self.code not in _FULL:
+            return f": the credentials need the permission {PERMISSIONS.get(self.operation, 's3:*')} for this bucket."
+        return ""
+
+    @property
+    def region(self) -> str:
+        """Where the bucket is, if the answer says so."""
+        return self.headers.get("x-amz-bucket-region", "")
+
+    @property
+    def remedy(self) -> Remedy:
+        if self.code in _OTHER_KEYS:
+            return Remedy.OTHER_KEYS
+        if self.code in _OTHER_TIME:
+            return Remedy.OTHER_TIME
+        if self.code in _AGAIN or (self.status in _AGAIN_STATUSES and self.code not in _FULL):
+            return Remedy.AGAIN
+        return Remedy.NONE
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds that it asks us to wait; 0 where it does not say."""
+        text = self.headers.get("retry-after", "")
+        return float(text) if text.isdigit() and len(text) < 6 else 0.0
+
+    @property
+    def date(self) -> datetime | None:
+        """What time it is there."""
+        return http_date(self.headers.get("date", ""))
+
+    @property
+    def is_unknown_wish(self) -> bool:
+        """Whether it says that it does not know what was asked for."""
+        return self.status == 501 or (self.status == 400 and self.code in _UNKNOWN_WISH)
+
+
+PERMISSIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "AbortMultipartUpload": "s3:AbortMultipartUpload",
+        "CompleteMultipartUpload": "s3:PutObject",
+        "CreateMultipartUpload": "s3:PutObject (and with aws:kms, kms:GenerateDataKey and kms:Decrypt)",
+        "DeleteObject": "s3:DeleteObject",
+        "GetObject": "s3:GetObject (and s3:ListBucket, to tell what is missing from what is forbidden)",
+        "HeadBucket": "s3:ListBucket",
+        "HeadObject": "s3:GetObject (and s3:ListBucket, to tell what is missing from what is forbidden)",
+        "ListMultipartUploads": "s3:ListBucketMultipartUploads",
+        "ListObjectsV2": "s3:ListBucket",
+        "PutObject": "s3:PutObject (and with aws:kms, kms:GenerateDataKey)",
+        "UploadPart": "s3:PutObject (and with aws:kms, kms:GenerateDataKey)",
+    }
+)
+"""What AWS's policies call the right to do each thing that pypid does."""
+
+
+def parsed(data: bytes) -> ElementTree.Element | None:
+    """The XML document; None for what is none, or has declarations of its own (entities can grow without an end)."""
+    if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
+        return None
+    try:
+        return ElementTree.fromstring(data)
+    except ElementTree.ParseError:
+        return None
+
+
+def refusal(operation: str, status: int, headers: Mapping[str, str], data: bytes) -> Refusal:
+    """What the answer says. `headers` by lower-case name; only what is needed of them is kept."""
+    root = parsed(data)
+    code = message = region = ""
+    if root is not None and local(root) == "Error":
+        said = {local(child): (child.text or "").strip() for child in root}
+        code, message, region = said.get("Code", ""), said.get("Message", ""), said.get("Region", "")
+    kept = {name: headers[name] for name in ("date", "retry-after", "x-amz-bucket-region") if name in headers}
+    if region and _CODE.match(region):
+        kept.setdefault("x-amz-bucket-region", region)
+    return Refusal(operation, status, code if _CODE.match(code) else "", _printable(message), kept)
+
+
+def down(problem: Refusal | Fault) -> StorageDown | StorageFull:
+    """What to raise for it to whoever asked us; the cause is for the log."""
+    if isinstance(problem, Fault):
+        return StorageDown(problem.reason)
+    if problem.code in _FULL or problem.status == 507:
+        return StorageFull("storage")
+    if problem.code == "NoSuchBucket":
+        return StorageDown("its bucket is not there.")
+    if problem.code == "InvalidObjectState":
+        return StorageDown("this file lies in an archive and has to be restored first.", retry_after=3600)
+    if problem.remedy is Remedy.AGAIN:
+        return StorageDown("it is overloaded or out of order.")
+    if problem.remedy is Remedy.OTHER_TIME:
+        return StorageDown("its clock and ours differ too much.")
+    if problem.remedy is Remedy.OTHER_KEYS:
+        return StorageDown("it does not take our credentials any more.")
+    if problem.status in (401, 403):
+        return StorageDown("it denies access.")
+    return StorageDown("it refuses what is asked.")
+
+
+def local(element: ElementTree.Element) -> str:
+    """The element's name without its namespace, which not every S3 sends."""
+    return element.tag.rpartition("}")[2]
+
+
+def http_date(text: str) -> datetime | None:
+    """A date as HTTP writes it, in UTC."""
+    try:
+        return parsedate_to_datetime(text).astimezone(UTC)
+    except (ValueError, TypeError, IndexError):
+        return None
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in text[:_SHOWN])

@@ -1,0 +1,114 @@
+"""Signatures: AWS's version 4 in headers and in URLs, and CloudFront's. Pure; the algorithms are botocore's."""
+
+# botocore is not annotated
+# mypy: allow-untyped-calls, disable-error-code="misc"
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+
+from attrs import field, frozen
+from botocore.auth import SIGV4_TIMESTAMP, S3SigV4Auth, S3SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import ReadOnlyCredentials
+from botocore.signers import CloudFrontSigner
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+from pypid.blobs.s3.addresses import quoted
+from pypid.core.errors import CannotStart
+
+SERVICE = "s3"
+HASH = "X-Amz-Content-SHA256"
+
+
+@frozen
+class Keys:
+    """What signs. `expires`: when these keys end, if they do. Nothing of it is shown."""
+
+    access: str = field(repr=False)
+    secret: str = field(repr=False)
+    token: str | None = field(default=None, repr=False)
+    expires: datetime | None = None
+
+    def given(self) -> ReadOnlyCredentials:
+        """As botocore wants them."""
+        return ReadOnlyCredentials(self.access, self.secret, self.token, None)
+
+
+def signed(
+    keys: Keys, region: str, at: datetime, method: str, url: str, headers: Mapping[str, str], content_sha256: str
+) -> dict[str, str]:
+    """The headers, and those that prove who asks. `at` is the time where the other side is, in UTC."""
+    request = AWSRequest(method=method, url=url, headers=dict(headers))
+    _InHeaders(keys, region, at, content_sha256).add_auth(request)
+    return dict(request.headers.items())
+
+
+def presigned(keys: Keys, region: str, at: datetime, url: str, seconds: int) -> str:
+    """The URL, which may have a query, with a signature that lets whoever holds it GET it for so many seconds."""
+    request = AWSRequest(method="GET", url=url)
+    _InQuery(keys, region, at, seconds).add_auth(request)
+    return str(request.url)
+
+
+class _InHeaders(S3SigV4Auth):
+    def __init__(self, keys: Keys, region: str, at: datetime, content_sha256: str) -> None:
+        super().__init__(keys.given(), SERVICE, region)
+        self._at = at
+        self._content_sha256 = content_sha256
+
+    def add_auth(self, request: AWSRequest) -> None:
+        """As botocore's, at a time that is given, and without telling a log what is signed."""
+        request.context["timestamp"] = self._at.strftime(SIGV4_TIMESTAMP)
+        self._modify_request_before_signing(request)
+        told = self.string_to_sign(request, self.canonical_request(request))
+        self._inject_signature_to_request(request, self.signature(told, request))
+
+    def payload(self, request: AWSRequest) -> str:
+        return self._content_sha256
+
+
+class _InQuery(S3SigV4QueryAuth):
+    def __init__(self, keys: Keys, region: str, at: datetime, seconds: int) -> None:
+        super().__init__(keys.given(), SERVICE, region, expires=seconds)
+        self._at = at
+
+    def add_auth(self, request: AWSRequest) -> None:
+        request.context["timestamp"] = self._at.strftime(SIGV4_TIMESTAMP)
+        self._modify_request_before_signing(request)
+        told = self.string_to_sign(request, self.canonical_request(request))
+        self._inject_signature_to_request(request, self.signature(told, request))
+
+
+@frozen
+class CloudFront:
+    """Signs URLs of a CloudFront distribution, in front of the bucket, with a canned policy (RSA and SHA-1: so it demands)."""
+
+    domain: str
+    _signer: CloudFrontSigner = field(repr=False)
+
+    def link(self, key: str, expires: datetime) -> str:
+        """A URL that gives the key until then, to the second."""
+        url = f"https://{self.domain}/{quoted(key)}"
+        return str(self._signer.generate_presigned_url(url, date_less_than=expires))
+
+
+def cloudfront(domain: str, key_id: str, key_file: str) -> CloudFront:
+    """The signer whose private key is in the PEM file. Raises `CannotStart`; blocks."""
+    where = f"[storage] cloudfront_key_file ({key_file})"
+    try:
+        key = serialization.load_pem_private_key(Path(key_file).read_bytes(), password=None)
+    except OSError as error:
+        raise CannotStart(f"{where} cannot be read: {error.strerror}.") from None
+    except (ValueError, TypeError):  # TypeError: it is encrypted
+        raise CannotStart(f"{where} is no PEM file with a private key that has no passphrase.") from None
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise CannotStart(f"{where} is no RSA key, and CloudFront's canned policies need one.")
+
+    def sign(message: bytes) -> bytes:
+        return key.sign(message, padding.PKCS1v15(), hashes.SHA1())
+
+    return CloudFront(domain.removeprefix("https://").rstrip("/"), CloudFrontSigner(key_id, sign))

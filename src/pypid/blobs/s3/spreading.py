@@ -1,0 +1,185 @@
+"""A long listing, many pages at a time, and yet in the order of the keys.
+
+Each page of a listing names the next one, so that one listing is as slow as all its pages one after the other. Several that
+begin at different keys are not. Where to begin is asked of the store: its folders, which come a thousand at a time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import aclosing
+from typing import Any, Generic, TypeVar
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+
+from pypid.blobs.s3.listing import Lister, Page
+from pypid.core.errors import StorageDown
+from pypid.core.model import Blob
+from pypid.flow import start
+
+T = TypeVar("T")
+
+AT_ONCE = 16
+"""Listings under way."""
+PAGES = 4
+"""How long each is meant to be; so many folders are taken together as the first page makes one expect."""
+AHEAD = 12
+"""Pages that one of them may be ahead of whoever takes them. (A page of blobs needs about 400 kB.)"""
+
+
+async def listed(lister: Lister, prefix: str) -> AsyncGenerator[Blob]:
+    """Every blob whose key begins with `prefix`, in order, each once. Raises `StorageDown`. Close it by hand."""
+    last = None
+    async with aclosing(_pages(lister, prefix)) as pages:
+        async for page in pages:
+            for blob in page.blobs:
+                if last is not None and blob.key <= last:
+                    raise StorageDown("it lists its keys in another order than S3 does.")
+                last = blob.key
+                yield blob
+
+
+async def _pages(lister: Lister, prefix: str) -> AsyncGenerator[Page]:
+    page = await lister.page(prefix)
+    yield page
+    if page.token is None:
+        return
+    if not page.blobs:  # only markers of folders, or another program's
+        async with aclosing(_following(lister, prefix, page.token)) as pages:
+            async for page in pages:
+                yield page
+        return
+    spread = _Spread(lister, prefix, page)
+    try:
+        async with aclosing(spread.pages()) as pages:
+            async for page in pages:
+                yield page
+    finally:
+        spread.stop()
+
+
+async def _following(lister: Lister, prefix: str, token: str | None) -> AsyncGenerator[Page]:
+    while token is not None:
+        page = await lister.page(prefix, token=token)
+        yield page
+        token = page.token
+
+
+class _Queue(Generic[T]):
+    """Things in the order they were put; who puts waits while `room` of them wait to be taken."""
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._held: deque[T] = deque()
+        self._ended = False
+        self._error: Exception | None = None
+        self._changed: deque[Deferred[None]] = deque()
+
+    async def put(self, item: T) -> None:
+        while len(self._held) >= self._room:
+            await self._change()
+        self._held.append(item)
+        self._tell()
+
+    def end(self, error: Exception | None = None) -> None:
+        self._ended, self._error = True, error
+        self._tell()
+
+    async def take(self) -> T | None:
+        """The next, or None at the end. Raises what it ended with."""
+        while not self._held:
+            if self._error is not None:
+                raise self._error
+            if self._ended:
+                return None
+            await self._change()
+        item = self._held.popleft()
+        self._tell()
+        return item
+
+    async def _change(self) -> None:
+        changed: Deferred[None] = Deferred()
+        self._changed.append(changed)
+        await changed
+
+    def _tell(self) -> None:
+        changed, self._changed = self._changed, deque()
+        for one in changed:
+            if not one.called:
+                one.callback(None)
+
+
+@frozen
+class _Stretch:
+    """The keys after `after`, up to and with `until` (None: the end), as pages."""
+
+    after: str
+    until: str | None
+    queue: _Queue[Page]
+
+
+class _Spread:
+    """All that follows a first page."""
+
+    def __init__(self, lister: Lister, prefix: str, first: Page) -> None:
+        self._lister = lister
+        self._prefix = prefix
+        self._first = first
+        self._stretches: _Queue[_Stretch] = _Queue(AT_ONCE - 1)
+        self._running: set[Deferred[None]] = set()
+
+    async def pages(self) -> AsyncGenerator[Page]:
+        self._run(self._divide(), self._stretches)
+        while (stretch := await self._stretches.take()) is not None:
+            while (page := await stretch.queue.take()) is not None:
+                yield page
+
+    def stop(self) -> None:
+        """Nobody wants any more."""
+        for running in list(self._running):
+            running.cancel()
+
+    def _run(self, job: Coroutine[Any, Any, None], queue: _Queue[Any]) -> None:
+        running = start(job)
+        self._running.add(running)
+        running.addCallbacks(lambda _: queue.end(), lambda failure: queue.end(failure.value))
+        running.addBoth(lambda _: self._running.discard(running))
+
+    async def _divide(self) -> None:
+        """Make stretches out of the folders, as they become known."""
+        after = self._first.blobs[-1].key
+        together = max(1, PAGES * len({_top(blob.key, self._prefix) for blob in self._first.blobs}))
+        count = 0
+        token: str | None = None
+        while True:
+            page = await self._lister.page(self._prefix, token=token, after=after if token is None else None, delimiter="/")
+            token = page.token
+            for folder in page.folders:
+                count += 1
+                if count % together == 0 and folder > after:
+                    await self._begin(after, folder)
+                    after = folder
+            if token is None:
+                return await self._begin(after, None)
+
+    async def _begin(self, after: str, until: str | None) -> None:
+        stretch = _Stretch(after, until, _Queue(AHEAD))
+        self._run(self._list(stretch), stretch.queue)
+        await self._stretches.put(stretch)
+
+    async def _list(self, stretch: _Stretch) -> None:
+        page = await self._lister.page(self._prefix, after=stretch.after)
+        while True:
+            within = tuple(blob for blob in page.blobs if stretch.until is None or blob.key <= stretch.until)
+            if within:
+                await stretch.queue.put(Page(within, (), None))
+            if len(within) < len(page.blobs) or page.token is None:
+                return
+            page = await self._lister.page(self._prefix, token=page.token)
+
+
+def _top(key: str, prefix: str) -> str:
+    """The key up to the first slash behind the prefix."""
+    return prefix + key[len(prefix) :].partition("/")[0]

@@ -1,0 +1,263 @@
+"""Blobs in a bucket of S3, or of what speaks its language. The key is the object's, behind a prefix.
+
+Nothing that matters is kept here: what a bucket holds is read from it. See the package for its rooms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from attrs import field, frozen
+from twisted.internet.defer import Deferred
+
+from pypid.blobs.keys import must_be_key, parts
+from pypid.blobs.s3 import addresses, credentials, multipart
+from pypid.blobs.s3.asking import Asker, Question
+from pypid.blobs.s3.credentials import Credentials
+from pypid.blobs.s3.listing import SCRATCH, Lister, unfinished
+from pypid.blobs.s3.looking import look
+from pypid.blobs.s3.naming import content_type, disposition, file_name
+from pypid.blobs.s3.probing import probe
+from pypid.blobs.s3.reading import read
+from pypid.blobs.s3.refusals import Refusal
+from pypid.blobs.s3.signing import CloudFront, cloudfront, presigned
+from pypid.blobs.s3.spreading import listed
+from pypid.blobs.s3.writing import Writer
+from pypid.core.choices import Addressing, Encryption
+from pypid.core.errors import CannotStart, Missing, StorageDown, StorageFull
+from pypid.core.model import Blob, Link, Span
+from pypid.flow import World
+from pypid.ports import Blobs, Body
+from pypid.reaching.connecting import Connections, connections
+from pypid.reaching.faults import Fault
+from pypid.reaching.trust import Trust, certificates
+
+CONNECTING = 10.0
+"""Seconds in which a connection is made."""
+IDLE, IDLE_TIME = 24, 15
+"""Connections that wait to be used again, and for how many seconds: S3 closes them a little later."""
+LONGEST_KEY = 1024
+"""Bytes of UTF-8 (S3, "Object key naming guidelines")."""
+LONGEST_LINK = timedelta(days=7)
+"""SigV4 knows no longer ones."""
+_ARCHIVES = ("GLACIER", "DEEP_ARCHIVE")
+
+
+@frozen(kw_only=True)
+class S3Settings:
+    """Which bucket, and how. `timeout`: seconds that the store may be silent. `ca_certificates`: a PEM file, trusted beside the
+    system's. `cloudfront_*`: all three, for signed URLs of a CloudFront distribution in place of S3's."""
+
+    bucket: str
+    prefix: str = ""
+    region: str = "us-east-1"
+    endpoint_url: str | None = field(default=None, repr=False)
+    addressing: Addressing = Addressing.AUTO
+    ca_certificates: str | None = None
+    access_key: str | None = field(default=None, repr=False)
+    secret_key: str | None = field(default=None, repr=False)
+    session_token: str | None = field(default=None, repr=False)
+    encryption: Encryption | None = None
+    kms_key_id: str | None = None
+    storage_class: str | None = None
+    cloudfront_domain: str | None = None
+    cloudfront_key_id: str | None = None
+    cloudfront_key_file: str | None = None
+    timeout: float = 30.0
+
+    def wishes(self) -> Mapping[str, str]:
+        """The headers that every object is written with. Raises `CannotStart` where they cannot be."""
+        if self.kms_key_id and self.encryption is not Encryption.KMS:
+            raise CannotStart("[storage] kms_key_id needs server_side_encryption = aws:kms.")
+        if self.storage_class in _ARCHIVES:
+            raise CannotStart(f"[storage] storage_class: what lies in {self.storage_class} cannot be read at once.")
+        said = {
+            "x-amz-server-side-encryption": self.encryption.value if self.encryption else None,
+            "x-amz-server-side-encryption-aws-kms-key-id": self.kms_key_id,
+            "x-amz-storage-class": self.storage_class,
+        }
+        return {name: value for name, value in said.items() if value}
+
+
+class S3Blobs:
+    """A `Blobs` that is a bucket. Made by `open`."""
+
+    def __init__(
+        self, asker: Asker, prefix: str, writer: Writer, world: World, reached: Connections, front: CloudFront | None
+    ) -> None:
+        self._asker = asker
+        self._prefix = prefix
+        self._writer = writer
+        self._world = world
+        self._reached = reached
+        self._front = front
+        self._lister = Lister(asker, prefix, world)
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether exactly one of several writers of a key wins, wherever they are; else only if they are in this process."""
+        return self._writer.ability.exclusive
+
+    async def read(self, key: str, span: Span | None = None) -> Body:
+        if span is not None and not 0 <= span.start <= span.stop:
+            raise ValueError(f"{span} is not a span")
+        self._must_be_possible(key)
+        return await read(self._asker, self._prefix, key, span)
+
+    async def write(self, key: str, body: Body, *, replace: bool = False) -> Blob:
+        async with aclosing(body):
+            must_be_key(key)
+            if not self._is_possible(key):
+                raise ValueError(f"{key[:80]!r} is longer than S3's keys can be, or where pypid tries what the store can do")
+            return await self._writer.write(key, body, replace=replace)
+
+    async def delete(self, key: str) -> None:
+        if not self._is_possible(key):
+            return
+        question = Question("DeleteObject", "DELETE", self._prefix + key)
+        try:
+            await self._asker.tell(question)
+        except Refusal as problem:
+            if problem.status != 404 or problem.code == "NoSuchBucket":
+                raise self._asker.failed(problem, question) from problem
+        except Fault as problem:
+            raise self._asker.failed(problem, question) from problem
+
+    async def stat(self, key: str) -> Blob:
+        self._must_be_possible(key)
+        found = await look(self._asker, self._prefix, key)
+        if found is None:
+            raise Missing(key)
+        return found.blob
+
+    async def list(self, prefix: str = "") -> AsyncGenerator[Blob]:
+        if "\0" in prefix or not _is_text(prefix):
+            return
+        async with aclosing(listed(self._lister, prefix)) as found:
+            async for blob in found:
+                yield blob
+
+    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> Link | None:
+        """A URL that gives the object to whoever GETs it. It ends earlier where the keys that signed it do.
+
+        It is saved as `filename`, or else under the name that the key has.
+
+        Nobody looks whether the object is there. Raises `Missing` for what cannot be.
+        """
+        self._must_be_possible(key)
+        now = self._world.now().replace(microsecond=0)
+        if self._front is not None:
+            expires = now + lifetime
+            return Link(self._front.link(self._prefix + key, expires), expires)
+        keys = await self._asker.credentials.current()
+        lasting = min(lifetime, LONGEST_LINK, lifetime if keys.expires is None else keys.expires - now)
+        seconds = max(1, int(lasting.total_seconds()))
+        query = (
+            ("response-content-disposition", disposition(filename or file_name(key))),
+            ("response-content-type", content_type(key)),
+        )
+        url = self._asker.address.url(self._prefix + key, query)
+        at = now + self._asker.there()
+        return Link(presigned(keys, self._asker.address.region, at, url, seconds), now + timedelta(seconds=seconds))
+
+    # --- beyond `Blobs` ---
+
+    async def leftovers(self) -> AsyncGenerator[tuple[multipart.Upload, datetime]]:
+        """The uploads in parts that a crash left unfinished, and when they began; those under way are among them.
+
+        They take up space, and no listing shows them. Raises `StorageDown`. Close it by hand.
+        """
+        async with aclosing(unfinished(self._asker, self._prefix)) as found:
+            async for upload in found:
+                yield upload
+
+    async def clear(self, upload: multipart.Upload) -> None:
+        """Take an unfinished upload away; what fails is logged."""
+        await multipart.abort(self._asker, upload)
+
+    async def close(self) -> None:
+        """End what is idle, once nobody asks any more."""
+        await self._writer.settled()
+        closed: Deferred[Any] = self._reached.close()
+        await closed
+
+    def _is_possible(self, key: str) -> bool:
+        return parts(key) is not None and not key.startswith(SCRATCH) and len((self._prefix + key).encode()) <= LONGEST_KEY
+
+    def _must_be_possible(self, key: str) -> None:
+        if not self._is_possible(key):
+            raise Missing(key)
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+async def open(settings: S3Settings, world: World, reactor: Any) -> S3Blobs:
+    """The store in the bucket, which is there, lets us in and has been asked what it can do; `reactor` is the network.
+
+    Raises `CannotStart`, which says what is missing: a bucket, a permission, credentials, an answer.
+    """
+    wishes = settings.wishes()
+    if parts(settings.prefix + "x") is None:
+        raise CannotStart(f"[storage] prefix: {settings.prefix!r} cannot be what keys begin with (no '/' before it, no '//').")
+    given = _credentials(settings, world)
+    address, trust, front = await world.blocking(_prepared, settings)
+    reached = connections(reactor, trust, min(CONNECTING, settings.timeout), idle=IDLE, idle_time=IDLE_TIME)
+    asker = Asker(reached.agent, address, given, world, settings.timeout)
+    where = f"The bucket {settings.bucket!r} at {urlsplit(address.base).netloc}"
+    try:
+        await Lister(asker, settings.prefix, world).page("", most=1)
+        scratch = f"{settings.prefix}{SCRATCH}{world.random(16).hex()}"
+        ability = await probe(asker, scratch, wishes, world)
+    except (Refusal, Fault, StorageDown, StorageFull) as problem:
+        await reached.close()
+        raise CannotStart(f"{where} cannot be used: {problem.__cause__ or problem}") from problem
+    except BaseException:
+        await reached.close()
+        raise
+    return S3Blobs(asker, settings.prefix, Writer(asker, settings.prefix, wishes, ability, world), world, reached, front)
+
+
+def _credentials(settings: S3Settings, world: World) -> Credentials:
+    try:
+        return credentials.of(settings.access_key, settings.secret_key, settings.session_token, world)
+    except ValueError as error:
+        raise CannotStart(f"[storage] {error}.") from None
+
+
+def _prepared(settings: S3Settings) -> tuple[addresses.Address, Trust, CloudFront | None]:
+    """Blocks."""
+    address = addresses.resolve(settings.bucket, settings.region, settings.endpoint_url, settings.addressing)
+    return address, _trust(settings.ca_certificates), _front(settings)
+
+
+def _trust(file: str | None) -> Trust:
+    if file is None:
+        return Trust()
+    setting = f"[storage] ca_certificates ({file})"
+    try:
+        return Trust(certificates(Path(file).read_bytes(), setting))
+    except OSError as error:
+        raise CannotStart(f"{setting} cannot be read: {error.strerror}.") from None
+
+
+def _front(settings: S3Settings) -> CloudFront | None:
+    domain, key_id, key_file = settings.cloudfront_domain, settings.cloudfront_key_id, settings.cloudfront_key_file
+    if not (domain or key_id or key_file):
+        return None
+    if not (domain and key_id and key_file):
+        raise CannotStart("[storage] cloudfront_domain, cloudfront_key_id and cloudfront_key_file belong together.")
+    return cloudfront(domain, key_id, key_file)
+
+
+_: type[Blobs] = S3Blobs

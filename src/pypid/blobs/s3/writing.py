@@ -1,0 +1,198 @@
+"""Writing one object: whole or not at all, and once where it is to be once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+
+from attrs import frozen
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.logger import Logger
+
+from pypid.blobs.s3 import multipart
+from pypid.blobs.s3.asking import Asker, Question, Told
+from pypid.blobs.s3.looking import MARK, Seen, look, plain_etag
+from pypid.blobs.s3.multipart import ALGORITHM, CHECKSUM, checksum
+from pypid.blobs.s3.naming import content_type, disposition, file_name
+from pypid.blobs.s3.payloads import NOTHING, Held, digest, parts_of
+from pypid.blobs.s3.refusals import Refusal, http_date
+from pypid.core.errors import Exists, PypidError, StorageDown
+from pypid.core.model import Blob
+from pypid.flow import Locks, World, start
+from pypid.ports import Body
+from pypid.reaching.faults import Fault
+from pypid.reaching.outgoing import Payload
+
+AT_ONCE_FROM_FILE, AT_ONCE_HELD = 4, 2
+"""Parts under way at a time: those of a file need no memory."""
+ONLY_IF_ABSENT: Mapping[str, str] = {"If-None-Match": "*"}
+_log = Logger()
+
+
+@frozen
+class Ability:
+    """What a store can do. `once`, `once_in_parts`: write only where nothing is. `checksums`: keep SHA-256s that are sent."""
+
+    once: bool
+    once_in_parts: bool
+    checksums: bool
+    checksums_of_parts: bool
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether exactly one of several writers wins, wherever they are; else only if they are in this process."""
+        return self.once and self.once_in_parts
+
+
+class Writer:
+    """Writes. `wishes` are the headers that every object is written with (encryption, storage class)."""
+
+    def __init__(self, asker: Asker, prefix: str, wishes: Mapping[str, str], ability: Ability, world: World) -> None:
+        self.ability = ability
+        self._asker = asker
+        self._prefix = prefix
+        self._wishes = wishes
+        self._world = world
+        self._locks: Locks[str] = Locks()
+        self._aborting: set[Deferred[None]] = set()
+
+    async def write(self, key: str, body: Body, *, replace: bool) -> Blob:
+        """Store the body, which the caller closes."""
+        async with aclosing(parts_of(body, self._world.blocking)) as parts:
+            first = await anext(parts, NOTHING)
+            second = await anext(parts, None)
+            try:
+                if second is None:
+                    return await self._put(key, first, replace)
+                at_once = AT_ONCE_HELD if isinstance(first, Held) else AT_ONCE_FROM_FILE
+                chained = _chained([first, second], parts)
+                del first, second
+                async with aclosing(chained):
+                    return await self._in_parts(key, chained, replace, at_once)
+            except (Refusal, Fault) as problem:
+                raise self._asker.failed(problem, Question("PutObject", "PUT", key)) from problem
+
+    async def settled(self) -> None:
+        """All that was given up is taken away, too."""
+        await DeferredList(list(self._aborting))
+
+    # --- in one go ---
+
+    async def _put(self, key: str, payload: Payload, replace: bool) -> Blob:
+        hashed = await digest(payload, self._world.blocking)
+        mark = self._mark()
+        headers = self._headers(key, mark)
+        if self.ability.checksums:
+            headers[CHECKSUM] = checksum(hashed)
+        if self.ability.once and not replace:
+            headers.update(ONLY_IF_ABSENT)
+        async with self._alone(key, replace):
+            question = Question("PutObject", "PUT", self._prefix + key, (), headers, payload, hashed)
+            try:
+                told = await self._asker.tell(question)
+            except Refusal as problem:
+                return (await self._refused(key, mark, replace, problem)).blob
+        return await self._looked_after(key, mark, payload.size, told, plain_etag(told.headers.get("etag", "")))
+
+    # --- in parts ---
+
+    async def _in_parts(self, key: str, parts: AsyncIterator[Payload], replace: bool, at_once: int) -> Blob:
+        if not replace and await look(self._asker, self._prefix, key) is not None:
+            raise Exists(key)  # early: it may be gigabytes
+        mark = self._mark()
+        headers = self._headers(key, mark)
+        if self.ability.checksums_of_parts:
+            headers[ALGORITHM] = "SHA256"
+        blocking = self._world.blocking
+        upload = await multipart.create(self._asker, self._prefix + key, headers)
+        counted = _Counted(parts)
+        try:
+            sent = await multipart.send(self._asker, blocking, upload, counted, at_once)
+            async with self._alone(key, replace):
+                once = ONLY_IF_ABSENT if self.ability.once_in_parts and not replace else {}
+                try:
+                    told, etag = await multipart.complete(self._asker, blocking, upload, sent, once)
+                except Refusal as problem:
+                    return (await self._refused(key, mark, replace, problem)).blob
+        except Exception:
+            self._abort(upload)
+            raise
+        return await self._looked_after(key, mark, counted.size, told, etag)
+
+    def _abort(self, upload: multipart.Upload) -> None:
+        """Nobody waits for that: whoever wanted to write hears at once that it failed."""
+        aborting = start(multipart.abort(self._asker, upload))
+        self._aborting.add(aborting)
+        aborting.addErrback(lambda failure: _log.failure("aborting an upload failed", failure=failure))
+        aborting.addBoth(lambda _: self._aborting.discard(aborting))
+
+    # --- both ---
+
+    def _mark(self) -> str:
+        return self._world.random(16).hex()
+
+    def _headers(self, key: str, mark: str) -> dict[str, str]:
+        said = {"Content-Type": content_type(key), "Content-Disposition": disposition(file_name(key)), MARK: mark}
+        return {**said, **self._wishes}
+
+    @asynccontextmanager
+    async def _alone(self, key: str, replace: bool) -> AsyncIterator[None]:
+        """Where the store lets several writers win, let one at a time try, and look first."""
+        if self.ability.exclusive:
+            yield
+            return
+        async with self._locks.hold(key):
+            if not replace and await look(self._asker, self._prefix, key) is not None:
+                raise Exists(key)
+            yield
+
+    async def _refused(self, key: str, mark: str, replace: bool, problem: Refusal) -> Seen:
+        """The object, where it was an earlier try of ours that made it (so that this one came too late); else raises."""
+        late = problem.status in (304, 409, 412) or problem.code == "NoSuchUpload"
+        if not late:
+            raise problem
+        there = await look(self._asker, self._prefix, key) if problem.doubtful or problem.status == 409 else None
+        if there is not None and there.mark == mark:
+            return there
+        if not replace and (problem.status in (304, 412) or there is not None):
+            raise Exists(key) from None
+        raise problem
+
+    async def _looked_after(self, key: str, mark: str, size: int, told: Told, etag: str) -> Blob:
+        """What a listing says of the object that was just written, whose date only the store knows."""
+        try:
+            there = await look(self._asker, self._prefix, key)
+        except PypidError:
+            there = None  # it is stored all the same
+        if there is None or (there.mark != mark and there.blob.etag != etag):  # and replaced, or deleted, meanwhile
+            modified = http_date(told.headers.get("date", "")) or self._world.now().replace(microsecond=0)
+            return Blob(key, size, modified, etag)
+        if there.blob.size != size:
+            _log.error("S3 keeps {kept} bytes of {sent} that were sent", kept=there.blob.size, sent=size)
+            raise StorageDown("it keeps other bytes than were sent.")
+        return there.blob
+
+
+class _Counted:
+    """Parts, and how many bytes they have together."""
+
+    def __init__(self, parts: AsyncIterator[Payload]) -> None:
+        self._parts = parts
+        self.size = 0
+
+    def __aiter__(self) -> AsyncIterator[Payload]:
+        return self
+
+    async def __anext__(self) -> Payload:
+        part = await anext(self._parts)
+        self.size += part.size
+        return part
+
+
+async def _chained(first: list[Payload], rest: AsyncIterator[Payload]) -> AsyncGenerator[Payload]:
+    """All of them; what was given is not held any longer."""
+    first.reverse()
+    while first:
+        yield first.pop()
+    async for part in rest:
+        yield part

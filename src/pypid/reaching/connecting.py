@@ -1,0 +1,108 @@
+"""Connections that are kept for the next question, and ended where the head of an answer has no end."""
+
+# Twisted's web client is not annotated
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.interfaces import IAddress, IProtocol, IStreamClientEndpoint
+from twisted.internet.protocol import Factory
+from twisted.web.client import URI, Agent, HTTPConnectionPool
+from twisted.web.iweb import IAgent, IAgentEndpointFactory
+from zope.interface import implementer
+
+from pypid.reaching.trust import Trust
+
+LONGEST_HEAD = 1 << 18
+"""Bytes of headers, and of all the 1xx answers before them: Twisted bounds a line, but not how many there are."""
+
+
+@frozen
+class Connections:
+    """How a service is reached: `agent` asks; `close` ends the connections that wait, when nobody will ask any more."""
+
+    agent: IAgent
+    _pool: HTTPConnectionPool
+
+    def close(self) -> Deferred[Any]:
+        """Fires when they are closed."""
+        closed: Deferred[Any] = self._pool.closeCachedConnections()
+        return closed
+
+
+def connections(reactor: Any, trust: Trust, timeout: float, *, idle: int, idle_time: int) -> Connections:
+    """Connections over the network of `reactor`, each of which is made within `timeout` seconds.
+
+    At most `idle` of them wait to be used again, each for at most `idle_time` seconds.
+    """
+    pool = HTTPConnectionPool(reactor)
+    pool.maxPersistentPerHost = idle
+    pool.cachedConnectionTimeout = idle_time
+    pool.retryAutomatically = False  # whoever asks knows better what may be asked twice
+    return Connections(Agent.usingEndpointFactory(reactor, _Endpoints(reactor, trust, timeout), pool), pool)
+
+
+@implementer(IAgentEndpointFactory)
+@frozen
+class _Endpoints:
+    reactor: Any
+    trust: Trust
+    timeout: float
+
+    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
+        endpoint: Any = HostnameEndpoint(self.reactor, uri.host.decode("ascii"), uri.port, timeout=self.timeout)
+        if uri.scheme == b"https":
+            endpoint = wrapClientTLS(self.trust.creatorForNetloc(uri.host, uri.port), endpoint)
+        bounded: IStreamClientEndpoint = _Bounded(endpoint)
+        return bounded
+
+
+@implementer(IStreamClientEndpoint)
+@frozen
+class _Bounded:
+    """An endpoint whose protocols take no head that is too long."""
+
+    endpoint: Any
+
+    def connect(self, protocolFactory: Any) -> Deferred[IProtocol]:
+        connected: Deferred[IProtocol] = self.endpoint.connect(_Heads(protocolFactory))
+        return connected
+
+
+class _Heads(Factory):
+    """Puts a `_Head` before each protocol of the pool's."""
+
+    noisy = False
+
+    def __init__(self, wrapped: Any) -> None:
+        self._wrapped = wrapped
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        protocol = self._wrapped.buildProtocol(addr)
+        protocol.dataReceived = _Head(protocol, protocol.dataReceived).dataReceived
+        return protocol
+
+
+class _Head:
+    """Counts what comes while the head of an answer is not complete."""
+
+    def __init__(self, protocol: Any, receive: Any) -> None:
+        self._protocol = protocol
+        self._receive = receive
+        self._count = 0
+
+    def dataReceived(self, data: bytes) -> None:
+        parser = self._protocol._parser
+        if parser is None or parser.state not in ("STATUS", "HEADER"):
+            self._count = 0
+        else:
+            self._count += len(data)
+        if self._count > LONGEST_HEAD:
+            self._protocol.transport.abortConnection()
+        else:
+            self._receive(data)

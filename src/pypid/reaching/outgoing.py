@@ -1,0 +1,102 @@
+"""The body of a request as a stream: as fast as the connection takes it."""
+
+# Twisted's interfaces are not annotated
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Any, Protocol
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+from twisted.web.iweb import IBodyProducer
+from zope.interface import implementer
+
+
+class Payload(Protocol):
+    """Bytes that can be sent again: each call of `pieces` begins at their beginning. Close what it gives by hand."""
+
+    @property
+    def size(self) -> int:
+        """How many bytes there are."""
+
+    def pieces(self) -> AsyncGenerator[bytes, None]:
+        """The bytes, exactly `size` of them; raises where they cannot be read any more."""
+
+
+@implementer(IBodyProducer)
+class Outgoing:
+    """One sending of a payload. `progress` is called whenever the connection has taken some more.
+
+    `failure` is what the payload raised: then it is no fault of the other side's that the request failed.
+    """
+
+    def __init__(self, payload: Payload, progress: Callable[[], None]) -> None:
+        self.length = payload.size
+        self.failure: Exception | None = None
+        self._payload = payload
+        self._progress = progress
+        self._consumer: Any = None
+        self._pouring: Deferred[None] | None = None
+        self._paused: Deferred[None] | None = None
+        self._over = False
+
+    def startProducing(self, consumer: Any) -> Deferred[None]:
+        self._consumer = consumer
+        done: Deferred[None] = Deferred(lambda _: self.stopProducing())
+        self._pouring = Deferred.fromCoroutine(self._pour())
+        self._pouring.addCallbacks(lambda _: self._ended(done), lambda failure: self._failed(done, failure))
+        return done
+
+    async def _pour(self) -> None:
+        async with aclosing(self._payload.pieces()) as pieces:
+            async for piece in pieces:
+                while self._paused is not None:
+                    await self._paused
+                if self._over:
+                    return
+                self._consumer.write(piece)
+                self._progress()
+
+    def _ended(self, done: Deferred[None]) -> None:
+        if not self._over:
+            self._over = True
+            done.callback(None)
+
+    def _failed(self, done: Deferred[None], failure: Failure) -> None:
+        if self._over and failure.check(CancelledError):
+            return
+        self._over = True
+        if isinstance(failure.value, Exception):
+            self.failure = failure.value
+        if not done.called:
+            done.errback(failure)
+
+    def pauseProducing(self) -> None:
+        if self._paused is None:
+            self._paused = Deferred(lambda _: None)
+
+    def resumeProducing(self) -> None:
+        paused, self._paused = self._paused, None
+        if paused is not None:
+            self._progress()
+            paused.callback(None)
+
+    def stopProducing(self) -> None:
+        """Nobody wants any more of it."""
+        if self._over:
+            return
+        self._over = True
+        self._paused = None
+        if self._pouring is not None:
+            self._pouring.cancel()
+
+    def abandon(self) -> None:
+        """The answer is here before all was sent: Twisted would wait for the rest for ever, so the connection ends."""
+        if self._over or self._consumer is None:
+            return
+        self.stopProducing()
+        connection = getattr(self._consumer, "_consumer", self._consumer)  # Twisted's counting consumer is in between
+        connection.abortConnection()
