@@ -40,11 +40,6 @@ LOOK_AT_CERTIFICATE = 3.0
 """Seconds between two looks at the certificate's files; see `Certificate.reload_if_changed`."""
 SWITCH = 0.001
 """Seconds after which a thread that computes gives Python's lock to the reactor, which wants it (Python's own: 5 ms)."""
-ROUNDS = 50
-"""How often the collector goes over what is new before it goes over all that is alive (Python's own: 10).
-
-That holds everybody up, a millisecond for each thousand files that are decoded, and each large page would bring it on.
-"""
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds between two tries to compare with a storage that is away."""
 
@@ -193,8 +188,6 @@ class Daemon(MultiService):
 def answer_soon() -> None:
     """Have Python hold up the reactor for as short a time as can be, while other threads compute."""
     sys.setswitchinterval(SWITCH)
-    young, middle, _ = gc.get_threshold()
-    gc.set_threshold(young, middle, ROUNDS)
 
 
 def _settle() -> None:
