@@ -16,6 +16,7 @@ from twisted.web.client import URI, Agent, HTTPConnectionPool
 from twisted.web.iweb import IAgent, IAgentEndpointFactory
 from zope.interface import implementer
 
+from pypid.upstream.resolving import resolving_once
 from pypid.upstream.trust import Trust
 
 IDLE = 32
@@ -44,7 +45,7 @@ def connections(reactor: Any, trust: Trust, timeout: float) -> Connections:
     pool = HTTPConnectionPool(reactor)
     pool.maxPersistentPerHost = IDLE
     pool.cachedConnectionTimeout = IDLE_TIME
-    return Connections(Agent.usingEndpointFactory(reactor, _Endpoints(reactor, trust, timeout), pool), pool)
+    return Connections(Agent.usingEndpointFactory(reactor, _Endpoints(resolving_once(reactor), trust, timeout), pool), pool)
 
 
 @implementer(IAgentEndpointFactory)
