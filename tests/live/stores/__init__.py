@@ -10,9 +10,10 @@
 What they do, proved by tests/live/test_stores.py (`Abilities` has what differs, for tests that want to know):
 
 * Both refuse a wrong signature, in headers (path, query, headers, body) and in URLs, an expired URL, and a clock that is half
-  an hour off (``RequestTimeTooSkewed``); keep every odd key; list in the order of UTF-8, page by page; do multipart uploads; take
-  ``If-None-Match: *`` where something is there already; refuse a wrong Content-MD5. A URL signed for GET is no good for HEAD.
-  None looks at ``If-Match`` as AWS does (radosgw wants the ETag without its quotes, Swift says 501), none gives a SHA-256 back.
+  an hour off (``RequestTimeTooSkewed``); keep every odd key; list in the order of UTF-8, page by page; do multipart uploads;
+  take ``If-None-Match: *`` where something is there already; refuse a wrong Content-MD5. A URL signed for GET is no good for
+  HEAD. None looks at ``If-Match`` as AWS does (radosgw wants the ETag without its quotes, Swift says 501), and none gives a
+  SHA-256 back.
 * ``radosgw`` (Ceph 16.2, from Debian's packages; starts in two seconds and keeps all in memory): of several writers with
   ``If-None-Match: *`` exactly one wins, but `CompleteMultipartUpload` ignores the header and replaces. It encrypts (AES256,
   aws:kms), has storage classes (not their delays: nothing must be restored), policies that deny, session tokens that it looks
