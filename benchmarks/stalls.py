@@ -25,6 +25,7 @@ from statistics import median
 
 from _reactor import Stalls, forget_peak, peak, rss, world
 from attrs import evolve
+from msgspec.structs import replace
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 from twisted.internet.task import deferLater, react
@@ -206,7 +207,7 @@ class Bench:
         await self.measure("remember", lambda: ask(said))
         await self.measure("remember the same again", lambda: ask(again))
         files = said.files or ()
-        one = evolve(files[0], key=".kept/x")
+        one = replace(files[0], key=".kept/x")
         await self.measure("keep one file", lambda: catalog.edit_theirs(NAME, lambda heard: with_kept(heard, one)))
         await self.measure("one file less upstream", lambda: ask(evolve(again, files=files[1:])))
         held = (await catalog.theirs(NAME)).said
@@ -226,7 +227,7 @@ class Bench:
         """See it through the policy."""
         files = (await self.read(json_page(self.files))).files
         said = remembered(Listing(files=files))
-        kept = tuple(evolve(file, key=".kept/x") for file in files[:100])
+        kept = tuple(replace(file, key=".kept/x") for file in files[:100])
         now = datetime(2025, 12, 20, tzinfo=UTC)
         cool = evolve(CACHE, cooldown=Cooldown(timedelta(days=7), ()))
         cases = {
