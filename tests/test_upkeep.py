@@ -25,7 +25,7 @@ from pypid.core.policy import Policy
 from pypid.flow import start, whole
 from pypid.index import Index
 from pypid.index.asking import DIRECTLY, Asked
-from pypid.index.surplus import Held, lying, with_use
+from pypid.index.purging import stock_of
 from pypid.spool import sweep
 from pypid.testing import world
 from pypid.testing.worlds import Awaiting
@@ -139,7 +139,7 @@ class UpkeepCase(Awaiting, SynchronousTestCase):
 
     def kept(self) -> list[str]:
         """The kept files, by what lies in the storage, which is what the catalog says."""
-        found = [(file.project, file.filename) for file in self.have(lying(self.blobs))]
+        found = [(file.project, file.filename) for file in self.have(stock_of(self.index).lying())]
         for name in {project for project, _ in found}:
             held = self.have(self.index.catalog.theirs(name)).kept
             self.assertEqual([file.filename for file in held], [filename for project, filename in found if project == name])
@@ -147,7 +147,7 @@ class UpkeepCase(Awaiting, SynchronousTestCase):
 
     def size(self) -> int:
         """The bytes that are kept."""
-        return sum(file.size for file in self.have(lying(self.blobs)))
+        return sum(file.size for file in self.have(stock_of(self.index).lying()))
 
 
 class EvictingTests(UpkeepCase):
@@ -277,13 +277,9 @@ class WritingDownTests(UpkeepCase):
 
     def wanted(self, index: Index) -> dict[str, int]:
         """Seconds since the world began, by file."""
-        keeper = index.keeper
         begun = int(self.world.now().timestamp()) - int(self.clock.seconds())
 
-        async def held() -> Sequence[Held]:
-            return await with_use(await lying(self.blobs), index.catalog, keeper.touches)
-
-        return {file.filename: file.wanted - begun for file in self.have(held())}
+        return {file.filename: file.wanted - begun for file in self.have(stock_of(index).taken())}
 
     def touched(self) -> dict[str, int]:
         """What the catalog holds, in hours since the world began."""

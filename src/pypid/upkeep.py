@@ -16,7 +16,8 @@ from pypid.core.names import ProjectName
 from pypid.core.policy import asks_upstream
 from pypid.flow import Periodic, start
 from pypid.index import Index
-from pypid.index.surplus import lying, surplus, with_use
+from pypid.index.purging import stock_of
+from pypid.index.surplus import surplus
 
 _log = Logger()
 
@@ -148,17 +149,17 @@ class Upkeep(MultiService):
 
     async def _evicted(self, limit: int) -> int:
         """How many bytes are kept, once the surplus has gone."""
-        found = await lying(self.index.blobs)
+        stock = stock_of(self.index)
+        found = await stock.lying()
         left = sum(file.size for file in found)
         if left <= limit:
             return left
-        keeper = self.index.keeper
-        going = surplus(await with_use(found, self.index.catalog, keeper.touches), limit, limit - limit // ROOM)
+        going = await self.index.world.thinking(surplus, await stock.taken(found), limit, limit - limit // ROOM)
         gone = []
         for file in going:
             if self._stopping:
                 break
-            await keeper.forget(file.project, file.filename)
+            await self.index.keeper.forget(file.project, file.filename)
             gone.append(file.size)
         _log.info(
             "{count} kept files ({size} bytes) that nobody wanted for longest went, to stay within max_cache",

@@ -15,7 +15,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core.names import project_name
 from pypid.flow import BytesBody
 from pypid.index.keeping import Keeper
-from pypid.index.surplus import Held, lying, surplus, with_use
+from pypid.index.stock import Held, Stock
+from pypid.index.surplus import surplus
 from pypid.testing import contents, world
 from tests.index.fetching import Client, KeeperCase, envoy_of, listed, noise
 
@@ -26,10 +27,10 @@ class SurplusTests(KeeperCase):
     """The least recently used go first, by what really lies there."""
 
     def held(self, keeper: Keeper) -> Sequence[Held]:
-        async def read() -> Sequence[Held]:
-            return await with_use(await lying(self.blobs), self.catalog, keeper.touches)
+        return self.have(self.stock(keeper).taken())
 
-        return self.have(read())
+    def stock(self, keeper: Keeper) -> Stock:
+        return Stock(self.blobs, self.catalog, keeper.touches, keeper.world)
 
     def test_goes(self) -> None:
         """Files that are not wanted go before those that are; ours, and what is not in our layout, stay."""
@@ -48,7 +49,7 @@ class SurplusTests(KeeperCase):
         self.assertEqual([file.filename for file in found], ["eggs-1.0-py3-none-any.whl", *(file.filename for file in files)])
         kept = [blob for blob in self.have(contents(self.blobs, ".kept/")) if blob != ".kept/strange"]
         self.assertEqual(sum(file.size for file in found), sum(self.have(self.blobs.stat(key)).size for key in kept))
-        self.assertEqual(self.have(lying(self.blobs, SPAM))[0].size, found[1].size)
+        self.assertEqual(self.have(self.stock(keeper).lying(SPAM))[0].size, found[1].size)
         going = surplus(found, 2 * max(file.size for file in found if file.project == SPAM))
         self.assertEqual([file.filename for file in going], [found[0].filename, "spam-1.tar.gz"])
         for again in range(2):  # the order is the same once it has been written down

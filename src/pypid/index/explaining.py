@@ -16,7 +16,7 @@ async def why(index: Index, name: ProjectName) -> Why:
     """
     ours = await _ours(index, name)
     theirs = await index.correspondent.standing(name)
-    # off the reactor thread: ten thousand files take some 30 ms
+    # off the reactor thread: ten thousand files take more than 100 ms
     return await index.world.thinking(explain, index.policy, name, ours, theirs, index.world.now())
 
 

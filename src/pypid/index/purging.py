@@ -8,12 +8,12 @@ from datetime import timedelta
 from pypid.core.names import ProjectName
 from pypid.index.index import Index
 from pypid.index.progress import Progress
-from pypid.index.surplus import Held, lying, with_use
+from pypid.index.stock import Held, Stock
 
 
-async def stock(index: Index, project: ProjectName | None = None) -> Sequence[Held]:
-    """All that is kept (of one project), by name, with when it was last wanted. Raises `StorageDown`."""
-    return await with_use(await lying(index.blobs, project), index.catalog, index.keeper.touches)
+def stock_of(index: Index) -> Stock:
+    """Takes stock of what the index keeps."""
+    return Stock(index.blobs, index.catalog, index.keeper.touches, index.world)
 
 
 async def purge(
@@ -27,7 +27,7 @@ async def purge(
 
     Returns what went; that nothing did is no error. Raises `StorageDown`.
     """
-    found = await stock(index, project)
+    found = await stock_of(index).taken(project=project)
     before = None if unwanted is None else (index.world.now() - unwanted).timestamp()
     going = [
         file for file in found if (filename is None or file.filename == filename) and (before is None or file.wanted <= before)

@@ -13,8 +13,8 @@ from pypid.core.names import ProjectName, project_name
 from pypid.core.permissions import Action, Identity
 from pypid.core.simple import utc_text
 from pypid.core.values import parse_duration
-from pypid.index.purging import purge, stock
-from pypid.index.surplus import Held
+from pypid.index.purging import purge, stock_of
+from pypid.index.stock import Held
 from pypid.web.documents import send_json
 from pypid.web.face import Face, app
 from pypid.web.guard import guarded
@@ -24,7 +24,7 @@ from pypid.web.request import Request
 @guarded(app, "/api/cache", may=Action.ADMIN)
 async def projects(face: Face, request: Request, who: Identity) -> None:
     """The projects of which files are kept."""
-    held = await stock(face.index)
+    held = await stock_of(face.index).taken()
     send_json(request, {**_sums(held), "limit": face.settings.max_cache, "projects": _by_project(held)})
 
 
@@ -32,7 +32,7 @@ async def projects(face: Face, request: Request, who: Identity) -> None:
 async def files(face: Face, request: Request, who: Identity, project: str) -> None:
     """What is kept of a project."""
     name = project_name(project)
-    held = await stock(face.index, name)
+    held = await stock_of(face.index).taken(project=name)
     kept = [
         {"filename": file.filename, "size": file.size, "wanted": _time(file.wanted), "whole": file.recorded} for file in held
     ]

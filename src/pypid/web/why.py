@@ -9,6 +9,8 @@ from collections import Counter
 from enum import Enum
 from typing import Any
 
+import msgspec
+
 from pypid.core.model import Project
 from pypid.core.names import project_name
 from pypid.core.permissions import Action, Identity
@@ -16,7 +18,7 @@ from pypid.core.simple import utc_text
 from pypid.core.why import FileWhy, Why
 from pypid.index.envoy import Outage
 from pypid.index.explaining import why
-from pypid.web.documents import send_json
+from pypid.web.documents import send, send_json
 from pypid.web.face import Face, app
 from pypid.web.guard import guarded
 from pypid.web.request import Request
@@ -26,8 +28,9 @@ from pypid.web.request import Request
 async def of_project(face: Face, request: Request, who: Identity, project: str) -> None:
     """What a name is here, what upstream said of it, and each file of it that is hidden."""
     found = await why(face.index, project_name(project))
-    hidden = [_file(file) for file in found.files if not file.visible]
-    send_json(request, {**_document(found, face.index.envoy.outage), "hidden": hidden})
+    # off the reactor thread: ten thousand files may be hidden, while upstream is away
+    body = await face.world.thinking(_encoded, found, face.index.envoy.outage)
+    send(request, 200, "application/json", body)
 
 
 @guarded(app, "/api/why/<project>/<filename>", may=Action.WRITE)
@@ -35,6 +38,12 @@ async def of_file(face: Face, request: Request, who: Identity, project: str, fil
     """The same of one file, whether there is one of this name or not."""
     found = await why(face.index, project_name(project))
     send_json(request, {**_document(found, face.index.envoy.outage), "file": _file(found.file(filename))})
+
+
+def _encoded(found: Why, outage: Outage) -> bytes:
+    return msgspec.json.encode(
+        {**_document(found, outage), "hidden": [_file(file) for file in found.files if not file.visible]}
+    )
 
 
 def _document(found: Why, outage: Outage) -> dict[str, Any]:
