@@ -67,8 +67,11 @@ class Blobs(Protocol):
         rather than ending early. Close it by hand (`contextlib.aclosing`).
         """
 
-    async def link(self, key: str, lifetime: timedelta) -> Link | None:
-        """A signed URL that is good for `lifetime`, or None where the store has no such thing."""
+    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> Link | None:
+        """A signed URL that is good for `lifetime` at most, or None where the store has no such thing.
+
+        What it gives is saved as `filename`, or else under the name that the key has.
+        """
 
 
 class Catalog(Protocol):

@@ -60,8 +60,8 @@ class Watched:
                 yield blob
         await self._after(f"list {prefix}")
 
-    async def link(self, key: str, lifetime: timedelta) -> Link | None:
-        return await self._blobs.link(key, lifetime)
+    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> Link | None:
+        return await self._blobs.link(key, lifetime, filename)
 
 
 class Storm(Watched):

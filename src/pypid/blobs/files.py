@@ -80,7 +80,7 @@ class FilesBlobs:
             for found in batch:
                 yield found
 
-    async def link(self, key: str, lifetime: timedelta) -> Link | None:
+    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> Link | None:
         return None
 
     async def _take(self, body: Body, draft: Draft) -> os.stat_result:

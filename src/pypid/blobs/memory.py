@@ -78,7 +78,7 @@ class MemoryBlobs:
             if held is not None:
                 yield held[0]
 
-    async def link(self, key: str, lifetime: timedelta) -> Link | None:
+    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> Link | None:
         return None
 
     def _find(self, key: str) -> tuple[Blob, bytes]:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from pypid.flow import start
 
@@ -30,7 +31,7 @@ class Together:
         self._raise()
         running = start(job())
         self._running.add(running)
-        running.addErrback(lambda failure: self._failed(failure.value))
+        running.addErrback(self._failed)
         running.addBoth(lambda _: self._ended(running))
 
     async def ended(self) -> None:
@@ -46,8 +47,8 @@ class Together:
         while self._running:
             await self._one_ends()
 
-    def _failed(self, error: BaseException) -> None:
-        self._failure = self._failure or error
+    def _failed(self, failure: Failure) -> None:
+        self._failure = self._failure or failure.value
 
     def _ended(self, running: Deferred[None]) -> None:
         self._running.discard(running)

@@ -1,0 +1,82 @@
+"""A store that is opened when it is first needed, and again and again until it can be: pypid starts without it.
+
+What is known of a bucket from a snapshot is served while the bucket, or the network, is away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from datetime import datetime, timedelta
+from typing import Generic, TypeVar
+
+from attrs import define, field
+from twisted.logger import Logger
+
+from pypid.core.errors import CannotStart, StorageDown
+from pypid.core.model import Blob, Link, Span
+from pypid.flow import Flights, World
+from pypid.ports import Blobs, Body
+
+B = TypeVar("B", bound=Blobs)
+_log = Logger()
+
+PAUSE = timedelta(seconds=5)
+"""After a failure it is not tried again for so long: clients do not each wait for the same time-out."""
+
+
+@define(eq=False)
+class Awaited(Generic[B]):
+    """A `Blobs` that `open` opens; while that fails with `CannotStart` everything raises `StorageDown`, and the log says why."""
+
+    open: Callable[[], Awaitable[B]]
+    world: World
+    opened: B | None = field(default=None, init=False)
+    """The store, once it is open."""
+    _flights: Flights[None, B] = field(factory=Flights, init=False, repr=False)
+    _failed: datetime | None = field(default=None, init=False)
+
+    async def there(self) -> B:
+        """The store. Raises `StorageDown`."""
+        if self.opened is not None:
+            return self.opened
+        if self._failed is not None and self.world.now() < self._failed + PAUSE:
+            raise _away()
+        return await self._flights.single(None, self._open)
+
+    async def _open(self) -> B:
+        try:
+            self.opened = await self.open()
+        except CannotStart as error:
+            _log.error("The storage cannot be opened, which will be tried again: {error}", error=error)
+            self._failed = self.world.now()
+            raise _away() from None
+        return self.opened
+
+    async def read(self, key: str, span: Span | None = None) -> Body:
+        return await (await self.there()).read(key, span)
+
+    async def write(self, key: str, body: Body, *, replace: bool = False) -> Blob:
+        async with aclosing(body):
+            return await (await self.there()).write(key, body, replace=replace)
+
+    async def delete(self, key: str) -> None:
+        await (await self.there()).delete(key)
+
+    async def stat(self, key: str) -> Blob:
+        return await (await self.there()).stat(key)
+
+    async def list(self, prefix: str = "") -> AsyncGenerator[Blob]:
+        async with aclosing((await self.there()).list(prefix)) as listing:
+            async for blob in listing:
+                yield blob
+
+    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> Link | None:
+        return await (await self.there()).link(key, lifetime, filename)
+
+
+def _away() -> StorageDown:
+    return StorageDown("it could not be opened yet.", retry_after=10)
+
+
+_: type[Blobs] = Awaited[Blobs]
