@@ -315,12 +315,13 @@ class Unreadable(PypidError):
 class UpstreamDown(PypidError):
     """The other index cannot be asked now: HTTP 502, 503 or 504. `reason` is for clients: no URL, no secret.
 
-    `unreachable`: there was not even a connection, so that no other question can be answered either.
+    `unreachable`: there was not even a connection, so that no other question can be answered either. `retry_after` (seconds)
+    only where it said so itself: pip waits that long five times, and without it tries for some seconds.
     """
 
     reason: str
     timed_out: bool = False
-    retry_after: int = 30
+    retry_after: int | None = None
     unreachable: bool = False
 
     def text(self) -> str:

@@ -183,8 +183,8 @@ def refuse(answer: Answer) -> NoReturn:
     raise error
 
 
-def _seconds(text: str) -> int:
-    return min(max(int(text), 1), 3600) if text.isascii() and text.isdigit() and len(text) < 7 else 30
+def _seconds(text: str) -> int | None:
+    return min(max(int(text), 1), 3600) if text.isascii() and text.isdigit() and len(text) < 7 else None
 
 
 def _usable(etag: str) -> str | None:
