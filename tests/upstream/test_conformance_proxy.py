@@ -155,6 +155,7 @@ class SanitisingTests(ProxyCase):
         self.script(says(DATA), f"/files/{FILENAME}")
         answer = await self.proxy.get(f"/packages/spam/{FILENAME}")
         self.assertEqual((answer.body, answer.announced), (DATA, len(DATA)))
+        await self.proxy.idle()
         document = await self.said(bare, entry("spam-2.0.tar.gz"))
         self.assertEqual(document["meta"]["api-version"], "1.4")
 
@@ -215,6 +216,7 @@ class ErrorsTests(ProxyCase):
             self.proxy.pass_time()
             await self.proxy.page(name)
             await self.proxy.get(f"/packages/{name}/{name.replace('-', '_')}-1.0.tar.gz")
+            await self.proxy.idle()
             self.script(script, f"/simple/{name}/")
             self.script(script, f"/simple/un{name}/")
             self.proxy.pass_time()
@@ -245,6 +247,7 @@ class VariantTests(ProxyCase):
         for _ in range(2):
             self.assertEqual((await self.proxy.get(f"/packages/spam/{self.WHEEL}")).body, data)
             self.assertEqual((await self.proxy.get(f"/packages/spam/{self.LIST}")).body, DATA)
+            await self.proxy.idle()
         self.assertEqual((await self.proxy.get(f"/packages/spam/{self.WHEEL}.metadata")).body, metadata("spam", "1.0"))
         self.assertEqual(sum(asked.path.startswith("/files/") for asked in self.fake.asked), 2)
         self.script(status(500))
@@ -259,6 +262,7 @@ class VariantTests(ProxyCase):
             for _ in range(2):
                 answer = await self.proxy.get(f"/packages/spam/{filename}")
                 self.assertEqual("immutable" in answer.head["cache-control"], filename == self.WHEEL, answer.head)
+                await self.proxy.idle()
         other = noise(1001)
         await self.listed(entry(self.LIST, hashes={"sha256": sha256(other).hexdigest()}, size=len(other)))
         self.script(says(other), f"/files/{self.LIST}")
