@@ -105,7 +105,8 @@ class Client(Protocol):
         enough: Deferred[None] = Deferred()
 
         def grew() -> None:
-            if len(self.body()) >= size and not enough.called:
+            head = self.came.find(b"\r\n\r\n", 0, 4096)
+            if head >= 0 and len(self.came) - head - 4 >= size and not enough.called:
                 enough.callback(None)
 
         self.grew = grew

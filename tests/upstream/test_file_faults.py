@@ -267,6 +267,7 @@ class Slow:
 class OneFetchTests(ProxyCase):
     """One fetch, however many ask, and whoever goes away."""
 
+    timeout = 60
     patience = 5.0
     data = noise(4 * MIB)
     path = "/packages/spam/spam-1.0.tar.gz"
