@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import secrets
 import sys
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import attrs
-from attrs import frozen
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
@@ -20,35 +19,20 @@ from twisted.logger import Logger, globalLogBeginner
 from twisted.python.usage import Options as UsageOptions
 
 from pypid import control, listening, logs
-from pypid.access import config as config_access
 from pypid.access.firstrun import RECORD, first_run, greeting
-from pypid.catalog.lines import Loaded
-from pypid.catalog.memory import MemoryCatalog
-from pypid.catalog.snapshot import Snapshot
-from pypid.core import via
-from pypid.core.choices import Mode
+from pypid.assembly import Assembly, assemble, people_of, rules_of
 from pypid.core.config import Config, parse
 from pypid.core.errors import BadConfig, CannotStart, ConfigProblem, PypidError
-from pypid.core.permissions import EVERYONE, Rules
-from pypid.core.policy import Policy
+from pypid.core.permissions import EVERYONE
 from pypid.daemon import Daemon
-from pypid.flow import World, at_once, start
-from pypid.index import Index
-from pypid.ports import Access
+from pypid.flow import World, at_once
 from pypid.process import Process
-from pypid.resolver import loopback
-from pypid.resolver.loopback import Loopback
 from pypid.sdnotify import notify
-from pypid.spool import sweep
-from pypid.state import State, Where, open_state, where
-from pypid.stores import Opened, open_storage
+from pypid.state import Where, open_state, where
 from pypid.tls import Certificate
-from pypid.upkeep import Upkeep
-from pypid.upstreams import Reached, reach
 from pypid.web.accesslog import AccessLog
-from pypid.web.app import Face, FaceSettings, resource
+from pypid.web.app import resource
 from pypid.web.channel import Site
-from pypid.web.face import Resolvers
 from pypid.web.proxies import TrustedProxies
 
 T = TypeVar("T")
@@ -85,117 +69,6 @@ def the_world(reactor: Any) -> World:
         return deferToThreadPool(reactor, pool, call, *arguments)
 
     return World(clock=reactor, now=lambda: datetime.now(UTC), blocking=blocking, random=secrets.token_bytes)
-
-
-def _now(coroutine: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine that has nothing to wait for, since the reactor does not run yet."""
-    results: list[T] = []
-    failures: list[BaseException] = []
-    start(coroutine).addCallbacks(results.append, lambda failure: failures.append(failure.value))
-    if failures:
-        raise failures[0]
-    return results[0]
-
-
-@frozen
-class Assembly:
-    """A pypid that is put together and not running yet. `faces`: the public one, and the operator's."""
-
-    index: Index
-    snapshots: tuple[Snapshot, ...]
-    upkeep: Upkeep
-    access: config_access.ConfigAccess
-    faces: tuple[Face, Face]
-
-
-def assemble(config: Config, places: Where, state: State, world: World, reactor: Any) -> Assembly:
-    """Everything but the sockets. Raises `CannotStart`, `Unreadable`."""
-    _prepare_spool(state)
-    storage = _now(open_storage(config, places, world))
-    # serials never come again, even if the snapshot is lost: mirrors (bandersnatch) remember the last one that they saw
-    catalog = MemoryCatalog(serial=int(world.now().timestamp()), thinking=world.thinking)
-    identity = via.identity(world.random(16))
-    reached = reach(config, places, world, reactor, identity)
-    snapshots = _snapshots(catalog, places, storage, world)
-    index = Index(
-        storage.blobs,
-        catalog,
-        reached.upstream,
-        _policy(config),
-        world,
-        ttl=config.upstream.ttl,
-        spool=state.spool,
-        identity=identity,
-    )
-    access = config_access.open(_people(config, places), world)
-    settings = FaceSettings(
-        spool=state.spool,
-        max_upload=config.server.max_upload,
-        public_url=config.server.public_url,
-        allowed_hosts=config.server.allowed_hosts,
-        storage_folder=places.storage,
-        max_cache=config.upstream.max_cache,
-    )
-    resolvers = Loopback(reactor)
-    people, operators = access, control.Operator()
-    faces = (_face(index, people, config, settings, resolvers), _face(index, operators, config, settings, resolvers))
-    return Assembly(index, snapshots, _upkeep(config, index, reached), access, faces)
-
-
-def _snapshots(catalog: MemoryCatalog, places: Where, storage: Opened, world: World) -> tuple[Snapshot, ...]:
-    """What writes down ours and theirs, once the catalog holds what was written down before."""
-    if places.storage is None:  # what is in memory is gone at the next start, and so is what is known of it
-        return ()
-    ours = Snapshot(catalog, str(places.snapshot), storage.identity, world)
-    theirs = Snapshot(catalog.heard, str(places.their_snapshot), storage.identity, world)
-    if not storage.new:  # of a new storage there can be none
-        loaded, heard = _now(ours.load()), _now(theirs.load())
-        if isinstance(loaded, Loaded):
-            others = len(heard.names) if isinstance(heard, Loaded) else 0
-            said = "the snapshot knows {projects} projects, and {others} of other indexes"
-            _log.info(said, projects=len(loaded.names), others=others)
-    return ours, theirs
-
-
-def _upkeep(config: Config, index: Index, reached: Reached) -> Upkeep:
-    upstream = config.upstream
-    refresh = upstream.refresh if upstream.mode is Mode.MIRROR else None
-    return Upkeep(index, reached.close, refresh=refresh, max_cache=upstream.max_cache)
-
-
-def _prepare_spool(state: State) -> None:
-    try:
-        sweep(state.spool)
-        loopback.sweep(state.spool)
-    except OSError as error:
-        raise CannotStart(f"The folder {state.spool} cannot be used: {error.strerror}. It is in [server] state.") from None
-
-
-def _face(index: Index, access: Access, config: Config, settings: FaceSettings, resolvers: Resolvers) -> Face:
-    return Face(index, access, _rules(config), index.world, settings, resolvers=resolvers)
-
-
-def _people(config: Config, places: Where) -> config_access.Settings:
-    return config_access.Settings(users=config.users, state=places.state, admins=frozenset(config.access.admins))
-
-
-def _policy(config: Config) -> Policy:
-    upstream = config.upstream
-    return Policy(
-        mode=upstream.mode,
-        reserved=upstream.reserved,
-        allow=upstream.allow,
-        deny=upstream.deny,
-        blend=upstream.blend,
-        cooldown=upstream.cooldown,
-    )
-
-
-def _rules(config: Config) -> Rules:
-    access = config.access
-    return Rules(
-        read=access.read, write=access.write, overwrite=access.overwrite, delete=access.delete, fetch=access.cache_update
-    )
 
 
 # --- all together -----------------------------------------------------------------------------------------------
@@ -264,12 +137,12 @@ async def _reload(config: Config, places: Where, assembly: Assembly) -> None:
     """The users, and who may do what, as the file has them now; all else needs a restart."""
     try:
         fresh = await assembly.index.world.blocking(load_config, places.ini)
-        await assembly.access.reload(_people(fresh, places))
+        await assembly.access.reload(people_of(fresh, places))
     except PypidError as error:
         _log.error("{error}\nThe users and rules that were in force stay in force.", error=error)
         return
     for face in assembly.faces:
-        face.rules = _rules(fresh)
+        face.rules = rules_of(fresh)
     old, new = (attrs.asdict(each, recurse=False) for each in (config, fresh))
     waiting = [f"[{name}]" for name in old if name not in _RELOADED and old[name] != new[name]]
     later = f"; what changed in {' '.join(waiting)} takes effect at a restart" if waiting else ""

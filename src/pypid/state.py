@@ -48,6 +48,10 @@ class Where:
     authorities: Path | None
     """PEM, `[upstream] ca_certificates`."""
 
+    def beside_ini(self, path: str | None) -> str | None:
+        """A path of the configuration, made absolute."""
+        return None if path is None else str(self.ini.parent / path)
+
     @property
     def their_snapshot(self) -> Path:
         """What is known of other indexes."""

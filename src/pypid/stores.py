@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from hashlib import sha256
+from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
 from pypid.blobs import files, memory
+from pypid.blobs.awaited import Awaited
 from pypid.catalog.shelf import Manifest, Shelf
+from pypid.core.choices import Store
 from pypid.core.config import Config
 from pypid.core.errors import CannotStart, StorageDown, StorageFull, Unreadable
 from pypid.core.layout import STORAGE_IDENTITY
 from pypid.core.records import FORMAT, StorageIdentity
+from pypid.core.settings import StorageSettings
 from pypid.flow import World
 from pypid.index import truth
 from pypid.ports import Blobs
@@ -20,15 +26,18 @@ from pypid.state import Where
 
 @frozen
 class Opened:
-    """The storage, and its identity; `new` if it had none before."""
+    """The storage, and its identity; `new` if it had none before. `close` ends what it has open."""
 
     blobs: Blobs
     identity: str
     new: bool
+    close: Callable[[], Awaitable[object]] = field(default=lambda: _nothing_to_close(), repr=False)
 
 
-async def open_storage(config: Config, places: Where, world: World) -> Opened:
+async def open_storage(config: Config, places: Where, world: World, reactor: Any) -> Opened:
     """The storage that is configured. Raises `CannotStart`."""
+    if config.storage.backend is Store.S3:
+        return _bucket(config.storage, places, world, reactor)
     if places.storage is None:
         return await _identified(await memory.open(memory.MemorySettings(), world), world)
     known = _manifest(places)
@@ -44,6 +53,46 @@ async def open_storage(config: Config, places: Where, world: World) -> Opened:
         return await _identified(blobs, world)
     except (StorageDown, StorageFull) as error:
         raise CannotStart(f"The storage folder {places.storage} cannot be used: {_cause(error)}") from None
+
+
+def _bucket(wanted: StorageSettings, places: Where, world: World, reactor: Any) -> Opened:
+    """A bucket, which is opened when it is first needed: the network is there once the reactor runs, and may be late."""
+    try:
+        from pypid.blobs.s3 import store
+    except ImportError as error:
+        if (error.name or "").startswith("botocore"):
+            raise CannotStart("[storage] backend = s3 needs the extra s3: pip install 'pypid[s3]'.") from None
+        raise
+    settings = store.S3Settings(
+        bucket=wanted.bucket or "",
+        prefix=wanted.prefix or "",
+        region=wanted.region,
+        endpoint_url=wanted.endpoint_url,
+        addressing=wanted.addressing,
+        ca_certificates=places.beside_ini(wanted.ca_certificates),
+        access_key=wanted.access_key,
+        secret_key=wanted.secret_key,
+        session_token=wanted.session_token,
+        encryption=wanted.server_side_encryption,
+        kms_key_id=wanted.kms_key_id,
+        storage_class=wanted.storage_class,
+        cloudfront_domain=wanted.cloudfront_domain,
+        cloudfront_key_id=wanted.cloudfront_key_id,
+        cloudfront_key_file=places.beside_ini(wanted.cloudfront_key_file),
+    )
+    settings.wishes()  # what cannot be is said before anything starts
+    blobs: Awaited[store.S3Blobs] = Awaited(lambda: store.open(settings, world, reactor), world)
+
+    async def close() -> None:
+        if blobs.opened is not None:
+            await blobs.opened.close()
+
+    where = "\n".join((wanted.endpoint_url or "", wanted.region, settings.bucket, settings.prefix))
+    return Opened(blobs, sha256(where.encode()).hexdigest()[:32], new=False, close=close)
+
+
+async def _nothing_to_close() -> None:
+    """It has nothing open."""
 
 
 async def _identified(blobs: Blobs, world: World) -> Opened:

@@ -27,7 +27,7 @@ PAUSE = timedelta(seconds=5)
 
 @define(eq=False)
 class Awaited(Generic[B]):
-    """A `Blobs` that `open` opens; while that fails with `CannotStart` everything raises `StorageDown`, and the log says why."""
+    """A `Blobs` that `open` opens; while that raises `CannotStart` everything raises `StorageDown`, and the log says why."""
 
     open: Callable[[], Awaitable[B]]
     world: World

@@ -19,7 +19,7 @@ from pypid.core.errors import (
     Unreadable,
 )
 from pypid.core.layout import Kind, beside_key, metadata_key
-from pypid.core.model import File, Presence, Project, Span, Status, Summary, Upload
+from pypid.core.model import File, Link, Presence, Project, Span, Status, Summary, Upload
 from pypid.core.names import ProjectName
 from pypid.core.policy import (
     PassOn,
@@ -40,6 +40,7 @@ from pypid.index.checking import Checked, Checker
 from pypid.index.describing import metadata_url
 from pypid.index.envoy import Envoy, Outage
 from pypid.index.keeping import Keeper
+from pypid.index.links import Links
 from pypid.index.managing import Manager, files_of_release
 from pypid.index.names import Names
 from pypid.index.parts import Parts
@@ -70,6 +71,8 @@ class Index:
     """How long what upstream said is fresh."""
     spool: Path = Path()
     """The folder of what is on its way in from upstream."""
+    links: Links | None = None
+    """Signed URLs, if clients are sent there for what is stored."""
     identity: str = "pypid"
     """Of this process, in the chain of pypids that a request comes through (`core.via.identity`)."""
     parts: Parts = field(init=False, repr=False)
@@ -163,6 +166,17 @@ class Index:
                 return metadata_url(url) if metadata else url
             case _:
                 return None
+
+    async def link(self, file: File) -> Link | None:
+        """The signed URL that a client is sent to for a visible file that is stored; None where we serve it ourselves.
+
+        Raises `StorageDown`.
+        """
+        if self.links is None or file.key is None:
+            return None
+        if file.source is not None:
+            self.keeper.touched(file)
+        return await self.links.link(file)
 
     async def open(self, file: File, span: Span | None = None, asked: Asked = DIRECTLY) -> Body:
         """The bytes of a visible file: out of the storage, or from upstream while they are stored (`Keeper.open`).

@@ -46,6 +46,10 @@ async def send_named(face: Face, request: Request, project: str, filename: str, 
     elsewhere = face.index.elsewhere(found)
     if elsewhere is not None:
         return redirect(request, elsewhere, permanent=False, keep_query=False, restricted=face.restricted)
+    link = await face.index.link(found) if request.method == b"GET" else None
+    if link is not None:
+        where = link.url
+        return redirect(request, where, permanent=False, keep_query=False, restricted=face.restricted, storable=False)
     if found.size is None:
         return await _send_unmeasured(face, request, found, asked)
     what = Download.of(found, lasting=face.lasting)

@@ -16,12 +16,21 @@ PERMANENT_FOR = 3600
 _SAFE = "/?#[]@!$&'()*+,;=:~%-._"
 
 
-def redirect(request: Request, location: str, *, permanent: bool, keep_query: bool = True, restricted: bool = False) -> None:
+def redirect(
+    request: Request,
+    location: str,
+    *,
+    permanent: bool,
+    keep_query: bool = True,
+    restricted: bool = False,
+    storable: bool = True,
+) -> None:
     """Answer 301 (308 where the request is no GET or HEAD) or 302 (307).
 
     `location` is a path of ours (``/simple/foo/``), sent relative to the request's, so that a prefix that a proxy took away
     stays; or an absolute URL, of which user name and password are taken out. The request's query is kept if
-    `location` has none. (uv follows a redirect of a POST only to an absolute URL.)
+    `location` has none. (uv follows a redirect of a POST only to an absolute URL.) Where it is not `storable` nobody may keep
+    the answer: it holds a signed URL.
     """
     plain = request.method in (b"GET", b"HEAD")
     target = _absolute(location) if "://" in location.partition("?")[0] else relative(_path_of(request), location)
@@ -31,6 +40,8 @@ def redirect(request: Request, location: str, *, permanent: bool, keep_query: bo
     status = (301 if plain else 308) if permanent else (302 if plain else 307)
     scope = "private, " if restricted else ""
     caching = f"{scope}max-age={PERMANENT_FOR}" if permanent else f"{scope}no-cache"
+    if not storable:
+        caching = "private, no-store"
     head = (
         (b"Location", quote(target, safe=_SAFE).encode("ascii")),
         (b"Cache-Control", caching.encode("ascii")),

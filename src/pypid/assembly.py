@@ -1,0 +1,157 @@
+"""Everything put together, but not running and without sockets: index, access, snapshots, jobs, faces."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from attrs import frozen
+from twisted.logger import Logger
+
+from pypid import control
+from pypid.access import config as config_access
+from pypid.catalog.lines import Loaded
+from pypid.catalog.memory import MemoryCatalog
+from pypid.catalog.snapshot import Snapshot
+from pypid.core import via
+from pypid.core.choices import Mode, Store
+from pypid.core.config import Config
+from pypid.core.errors import CannotStart
+from pypid.core.permissions import Rules
+from pypid.core.policy import Policy
+from pypid.flow import World, start
+from pypid.index import Index
+from pypid.index.links import Links
+from pypid.ports import Access
+from pypid.resolver import loopback
+from pypid.resolver.loopback import Loopback
+from pypid.spool import sweep
+from pypid.state import State, Where
+from pypid.stores import Opened, open_storage
+from pypid.upkeep import Upkeep
+from pypid.upstreams import Reached, reach
+from pypid.web.app import Face, FaceSettings
+from pypid.web.face import Resolvers
+
+T = TypeVar("T")
+_log = Logger()
+
+
+def _now(coroutine: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that has nothing to wait for, since the reactor does not run yet."""
+    results: list[T] = []
+    failures: list[BaseException] = []
+    start(coroutine).addCallbacks(results.append, lambda failure: failures.append(failure.value))
+    if failures:
+        raise failures[0]
+    return results[0]
+
+
+@frozen
+class Assembly:
+    """A pypid that is put together and not running yet. `faces`: the public one, and the operator's."""
+
+    index: Index
+    snapshots: tuple[Snapshot, ...]
+    upkeep: Upkeep
+    access: config_access.ConfigAccess
+    faces: tuple[Face, Face]
+
+
+def assemble(config: Config, places: Where, state: State, world: World, reactor: Any) -> Assembly:
+    """Everything but the sockets. Raises `CannotStart`, `Unreadable`."""
+    _prepare_spool(state)
+    storage = _now(open_storage(config, places, world, reactor))
+    # serials never come again, even if the snapshot is lost: mirrors (bandersnatch) remember the last one that they saw
+    catalog = MemoryCatalog(serial=int(world.now().timestamp()), thinking=world.thinking)
+    identity = via.identity(world.random(16))
+    reached = reach(config, places, world, reactor, identity)
+    snapshots = _snapshots(config, catalog, places, storage, world)
+    index = Index(
+        storage.blobs,
+        catalog,
+        reached.upstream,
+        _policy(config),
+        world,
+        ttl=config.upstream.ttl,
+        spool=state.spool,
+        identity=identity,
+        links=_links(config, storage, world),
+    )
+    access = config_access.open(people_of(config, places), world)
+    settings = FaceSettings(
+        spool=state.spool,
+        max_upload=config.server.max_upload,
+        public_url=config.server.public_url,
+        allowed_hosts=config.server.allowed_hosts,
+        storage_folder=places.storage,
+        max_cache=config.upstream.max_cache,
+    )
+    resolvers = Loopback(reactor)
+    operators = control.Operator()
+    faces = (_face(index, access, config, settings, resolvers), _face(index, operators, config, settings, resolvers))
+    return Assembly(index, snapshots, _upkeep(config, index, reached), access, faces)
+
+
+def _links(config: Config, storage: Opened, world: World) -> Links | None:
+    """Signed URLs, if clients are sent there."""
+    wanted = config.storage
+    if wanted.backend is not Store.S3 or not wanted.redirect:
+        return None
+    return Links(storage.blobs, world.now, wanted.expire_after, wanted.buffer_time)
+
+
+def _snapshots(config: Config, catalog: MemoryCatalog, places: Where, storage: Opened, world: World) -> tuple[Snapshot, ...]:
+    """What writes down ours and theirs, once the catalog holds what was written down before."""
+    if config.storage.backend is Store.MEMORY:  # gone at the next start, and so is what is known of it
+        return ()
+    ours = Snapshot(catalog, str(places.snapshot), storage.identity, world)
+    theirs = Snapshot(catalog.heard, str(places.their_snapshot), storage.identity, world)
+    if not storage.new:  # of a new storage there can be none
+        loaded, heard = _now(ours.load()), _now(theirs.load())
+        if isinstance(loaded, Loaded):
+            others = len(heard.names) if isinstance(heard, Loaded) else 0
+            said = "the snapshot knows {projects} projects, and {others} of other indexes"
+            _log.info(said, projects=len(loaded.names), others=others)
+    return ours, theirs
+
+
+def _upkeep(config: Config, index: Index, reached: Reached) -> Upkeep:
+    upstream = config.upstream
+    refresh = upstream.refresh if upstream.mode is Mode.MIRROR else None
+    return Upkeep(index, reached.close, refresh=refresh, max_cache=upstream.max_cache)
+
+
+def _prepare_spool(state: State) -> None:
+    try:
+        sweep(state.spool)
+        loopback.sweep(state.spool)
+    except OSError as error:
+        raise CannotStart(f"The folder {state.spool} cannot be used: {error.strerror}. It is in [server] state.") from None
+
+
+def _face(index: Index, access: Access, config: Config, settings: FaceSettings, resolvers: Resolvers) -> Face:
+    return Face(index, access, rules_of(config), index.world, settings, resolvers=resolvers)
+
+
+def people_of(config: Config, places: Where) -> config_access.Settings:
+    return config_access.Settings(users=config.users, state=places.state, admins=frozenset(config.access.admins))
+
+
+def _policy(config: Config) -> Policy:
+    upstream = config.upstream
+    return Policy(
+        mode=upstream.mode,
+        reserved=upstream.reserved,
+        allow=upstream.allow,
+        deny=upstream.deny,
+        blend=upstream.blend,
+        cooldown=upstream.cooldown,
+    )
+
+
+def rules_of(config: Config) -> Rules:
+    access = config.access
+    return Rules(
+        read=access.read, write=access.write, overwrite=access.overwrite, delete=access.delete, fetch=access.cache_update
+    )
