@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 from twisted.internet import reactor
 from twisted.internet.defer import maybeDeferred
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
@@ -107,6 +108,14 @@ class FrontedCase(TestCase):
         """It answers everything so."""
         for path in self.fake.scripts:
             self.fake.scripts[path] = status(code)
+
+    async def pause(self, seconds: float) -> None:
+        """Let time pass."""
+        await deferLater(reactor, seconds)
+
+    def come_back(self) -> None:
+        """Upstream listens again where it did."""
+        self.fake.port = reactor.listenTCP(self.port, self.fake, interface="127.0.0.1")
 
     async def take_away(self) -> None:
         """Nobody listens there any more."""

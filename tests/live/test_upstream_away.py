@@ -1,0 +1,109 @@
+"""Public projects through a real pypid, with upstream there, away, and back: what pip and uv install then."""
+
+# trial's assertions are not annotated
+# mypy: allow-untyped-calls
+
+import shutil
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from tests.live.daemon import LiveIndex, stop
+from tests.live.isolation import fails, pip, uv, works
+from tests.live.processes import scratch
+from tests.live.projects import listed, wheel
+from tests.live.test_install import NEWEST, installed
+from tests.live.upstreams import FrontedCase, discreet
+
+SHORT = "mode = cache\nttl = 1s"
+
+
+def status_of(index: LiveIndex, path: str) -> int:
+    """The status of an answer."""
+    try:
+        with urllib.request.urlopen(index.url(path), timeout=30) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+class AwayTests(FrontedCase):
+    """Upstream has two versions of a project, of which the older was installed once, and another project."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.upstream_has("spam", wheel("spam", "1.0", extra=[("Requires-Dist", "eggs")]), wheel("spam", "2.0"))
+        self.upstream_has("eggs", wheel("eggs", "1.0"), wheel("eggs", "2.0"))
+        self.upstream_has("ham", wheel("ham", "1.0"))
+
+    def clients(self, index: LiveIndex) -> dict[str, list[str | Path]]:
+        """The beginnings of commands."""
+        return {"pip": pip(NEWEST, "install", index.url()), "uv": uv(index.url(), "--no-cache")}
+
+    async def installs(self, index: LiveIndex, wanted: str, *found: str) -> None:
+        """Both install it, and just these releases."""
+        for name, command in self.clients(index).items():
+            with scratch() as target:
+                await self.run_(works, [*command, "--target", target, wanted], self.folder)
+                self.assertEqual(installed(target), set(found), name)
+
+    async def test_stopped(self) -> None:
+        """With upstream stopped what is kept installs: unpinned the newest that is kept; also after a restart, and after the
+        snapshot is lost. When upstream is back its newest is installed.
+        """
+        folder = self.entered(scratch())
+        settings = self.settings(SHORT)
+        with discreet(folder, settings) as index:
+            await self.installs(index, "spam==1.0", "spam-1.0", "eggs-2.0")
+            self.assertEqual(
+                await self.run_(listed, index, "spam"), [f"spam-{each}-py2.py3-none-any.whl" for each in ("1.0", "2.0")]
+            )
+            await self.take_away()
+            await self.pause(1.1)
+            await self.kept(index)
+            await self.run_(stop, index)
+        with discreet(folder, settings) as index:
+            await self.kept(index)
+            await self.run_(stop, index)
+        for snapshot in (folder / "state").glob("*snapshot*"):
+            shutil.rmtree(snapshot)
+        with discreet(folder, settings) as index:
+            await self.kept(index)
+            self.come_back()
+            await self.pause(6)  # the first pause
+            await self.installs(index, "spam", "spam-2.0")
+            await self.run_(stop, index)
+
+    async def kept(self, index: LiveIndex) -> None:
+        """What is kept can be installed, and is all that is listed; of what is not known that is said."""
+        await self.installs(index, "spam", "spam-1.0", "eggs-2.0")
+        self.assertEqual(await self.run_(listed, index, "spam"), ["spam-1.0-py2.py3-none-any.whl"])
+        for path in ("/simple/ham/", "/packages/ham/ham-1.0-py2.py3-none-any.whl"):
+            self.assertIn(await self.run_(status_of, index, path), (502, 503, 504))
+
+    async def test_failing(self) -> None:
+        """With an upstream that answers 500 to everything it is the same."""
+        index = await self.index(SHORT)
+        await self.installs(index, "spam==1.0", "spam-1.0", "eggs-2.0")
+        self.upstream_fails(500)
+        await self.pause(1.1)
+        await self.kept(index)
+        self.assertIn("what it said at", index.log())
+
+    async def test_never_heard_of(self) -> None:
+        """With upstream stopped, what was never kept fails for pip and uv within seconds, however often they try."""
+        index = await self.index()
+        await self.take_away()
+        for name, command in self.clients(index).items():
+            begun = time.monotonic()
+            await self.run_(fails, [*command, "--target", self.folder / "none", "ham"], self.folder)
+            self.assertLess(time.monotonic() - begun, 40.0, name)
+
+    async def test_unnoticed(self) -> None:
+        """Where upstream went away while its pages still count as fresh, an install may fail once; the next one works."""
+        index = await self.index()
+        await self.installs(index, "spam==1.0", "spam-1.0", "eggs-2.0")
+        await self.take_away()
+        await self.run_(fails, [*self.clients(index)["uv"], "--target", self.folder / "none", "spam"], self.folder)
+        await self.installs(index, "spam", "spam-1.0", "eggs-2.0")
