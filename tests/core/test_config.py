@@ -148,6 +148,12 @@ def as_ini(sections: Mapping[str, Mapping[str, str]]) -> str:
     return "".join(f"[{name}]\n" + "".join(f"{k} = {v}\n" for k, v in kv.items()) for name, kv in sections.items())
 
 
+def with_secrets() -> str:
+    """The INI text of all samples, and of an upstream that wants a password."""
+    samples = {**SAMPLES, ("upstream", "url"): "https://u:hunter2@index.example/simple"}
+    return as_ini({name: {k: v for (n, k), v in samples.items() if n == name} for name, _ in samples})
+
+
 class TheContract(SynchronousTestCase):
     """The table is the contract's."""
 
@@ -235,7 +241,7 @@ class Reading(SynchronousTestCase):
 
     def test_repr_is_silent(self) -> None:
         """No secret, hash or password in a URL is in the repr."""
-        text = as_ini({name: {k: v for (n, k), v in SAMPLES.items() if n == name} for name, _ in SAMPLES})
+        text = with_secrets()
         shown = repr(parse(f"{text}[users]\na = {HASH}\n", filename="x", not_yet=frozenset()))
         self.assertIn("index.example", shown)
         self.assertNotIn("hunter2", shown)
@@ -468,7 +474,7 @@ class Describing(SynchronousTestCase):
 
     def test_secrets(self) -> None:
         """Secrets and hashes are (set); a URL is shown without its password; an unset secret is empty."""
-        text = as_ini({name: {k: v for (n, k), v in SAMPLES.items() if n == name} for name, _ in SAMPLES})
+        text = with_secrets()
         config = parse(f"{text}[users]\nalice = {HASH}\n", filename="x.ini", not_yet=frozenset())
         shown = describe(config, not_yet=frozenset())
         lines = [line.partition(" ; ")[0].strip() for line in shown.splitlines()]
