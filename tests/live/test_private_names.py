@@ -5,6 +5,7 @@
 
 import http.client
 import json
+import urllib.parse
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,34 @@ class PrivateNamesTests(FrontedCase):
         command = [client("uv"), "publish", "--publish-url", index.url("/legacy/"), "--check-url", index.url(), other]
         for _ in range(2):
             works(command, self.folder, **environ)
+
+    async def test_collecting(self) -> None:
+        """Nor does working out what requirements need: names of ours, reserved ones, and URLs, as they stand in a requirements
+        file or in somebody's metadata, are not gone to.
+        """
+        index = await self.index(RESERVED)
+        evil = f"http://127.0.0.1:{self.port}/files/acme-evil-1.0-py3-none-any.whl"
+        needs = {
+            "ours": ["acme-plans"],
+            "ours-too": [f"acme-evil @ {evil}"],
+            "ours-three": [f"acme-evil @ git+{evil}"],
+            "ours-four": ["ours-five", "theirs"],
+            "ours-five": [],
+        }
+        for name, wanted in needs.items():
+            await self.run_(publish, index, wheel(name, "1.0", extra=[("Requires-Dist", each) for each in wanted]))
+        for lines in (
+            *([name] for name in needs),
+            ["acme-plans", "Initech>1"],
+            [f"acme-evil @ {evil}", evil, f"-r {evil}", f"--index-url {evil}", f"--extra-index-url {evil}", f"-f {evil}"],
+            [f"acme-evil @ git+{evil}", f"git+{evil}#egg=acme-evil", f"-e {evil}", "-c /etc/passwd", "./acme-evil"],
+        ):
+            fields = urllib.parse.urlencode({"requirements": "\n".join(lines)}).encode()
+            kind = "application/x-www-form-urlencoded"
+            answer = await self.run_(call, index, "POST", "/requirements.txt", fields, user="admin", content_type=kind)
+            self.assertTrue(json.loads(answer))
+        self.assertIn("/simple/theirs/", self.heard())
+        self.check_silence()
 
     async def test_by_hand(self) -> None:
         """No address, method, spelling or part of a file lets one out, in any mode; nor after the project was deleted."""
