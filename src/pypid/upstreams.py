@@ -14,11 +14,10 @@ from pypid.core.errors import CannotStart
 from pypid.core.settings import PUBLIC_INDEX
 from pypid.flow import World
 from pypid.ports import Upstream
+from pypid.reaching.trust import Trust, certificates
 from pypid.state import Where
 from pypid.upstream import opening
-from pypid.upstream.connecting import connections
 from pypid.upstream.nothing import Nothing
-from pypid.upstream.trust import Trust, certificates
 
 
 @frozen
@@ -35,7 +34,7 @@ def reach(config: Config, places: Where, world: World, reactor: Any, identity: s
     if wanted.mode is Mode.OFFLINE:
         return Reached(Nothing(), _nothing_to_close)
     timeout = wanted.timeout.total_seconds()
-    reached = connections(reactor, Trust(_authorities(places.authorities)), timeout)
+    reached = opening.connected(reactor, Trust(_authorities(places.authorities)), timeout)
     settings = opening.Settings(wanted.url or (PUBLIC_INDEX,), timeout)
     return Reached(opening.open(settings, world, identity, reached), reached.close)
 
@@ -44,7 +43,7 @@ def _authorities(file: Path | None) -> Any:
     if file is None:
         return ()
     try:
-        return certificates(file.read_bytes())
+        return certificates(file.read_bytes(), opening.CERTIFICATES)
     except OSError as error:
         raise CannotStart(f"[upstream] ca_certificates cannot be read: {file}: {error.strerror}.") from None
 

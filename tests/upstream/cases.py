@@ -19,9 +19,8 @@ from twisted.trial.unittest import TestCase
 from pypid.core.names import project_name
 from pypid.flow import World, at_once
 from pypid.ports import Upstream
-from pypid.upstream.connecting import connections
-from pypid.upstream.opening import Settings, open
-from pypid.upstream.trust import Trust
+from pypid.reaching.trust import Trust
+from pypid.upstream.opening import Settings, connected, open
 from tests.upstream.fake import Fake, Script
 
 T = TypeVar("T", bound=BaseException)
@@ -47,7 +46,7 @@ class UpstreamCase(TestCase):
         globalLogPublisher.addObserver(self._watch)
         self.addCleanup(globalLogPublisher.removeObserver, self._watch)
         self.trust = Trust()
-        self.reached = connections(self.reactor, self.trust, self.patience)
+        self.reached = connected(self.reactor, self.trust, self.patience)
         self.world = World(self.reactor, self._tick, at_once, lambda size: b"x" * size)
 
     def _tick(self) -> datetime:

@@ -30,11 +30,11 @@ from pypid.core.permissions import Rules
 from pypid.core.policy import Policy
 from pypid.flow import World
 from pypid.index import Index
+from pypid.reaching.connecting import Connections
+from pypid.reaching.trust import Trust
 from pypid.spool import sweep
 from pypid.testing import contents
-from pypid.upstream.connecting import Connections, connections
-from pypid.upstream.opening import Settings, open
-from pypid.upstream.trust import Trust
+from pypid.upstream.opening import Settings, connected, open
 from pypid.web.app import Face, FaceSettings, resource
 from pypid.web.channel import Site
 from tests.upstream.cases import UpstreamCase
@@ -149,7 +149,7 @@ class Proxy:
         blocking = partial(deferToThreadPool, self.reactor, self.reactor.getThreadPool())
         world = World(self.reactor, self.now, blocking, os.urandom)
         self.blobs = MemoryBlobs(self.now)
-        self._reached = connections(self.reactor, self.trust, self.patience)
+        self._reached = connected(self.reactor, self.trust, self.patience)
         upstream = open(Settings(self.urls, self.patience), world, self.identity, self._reached)
         self.index = Index(
             self.blobs, MemoryCatalog(), upstream, self.policy, world, ttl=TTL, spool=self.spool, identity=self.identity

@@ -14,7 +14,7 @@ from itertools import repeat
 from twisted.internet.defer import gatherResults
 
 from pypid.flow import start
-from pypid.upstream.trust import Trust, certificates
+from pypid.reaching.trust import Trust, certificates
 from tests.index.fetching import noise
 from tests.live.processes import free_port
 from tests.upstream.fake import J, Script, Talk, authority_pem, certificate, page, raw, says, status
@@ -253,7 +253,7 @@ class PageFaultTests(ProxyCase):
         """A certificate that has expired, is of another host, or of an authority that nobody knows: 503, and the log says why;
         one that is right is taken.
         """
-        known = Trust(certificates(authority_pem()))
+        known = Trust(certificates(authority_pem(), "x"))
         for shown, trust, why in (
             (certificate(days=-1), known, "expired"),
             (certificate(), Trust(), "authority that is not known"),

@@ -13,7 +13,7 @@ from pypid.core.errors import NotThere, UpstreamDown
 from pypid.core.model import Span
 from pypid.flow import start, whole
 from pypid.ports import Body, Upstream
-from pypid.upstream.incoming import FULL
+from pypid.reaching.incoming import FULL
 from tests.upstream.cases import UpstreamCase
 from tests.upstream.fake import Script, Talk, raw, says, status
 

@@ -12,9 +12,9 @@ from pypid.core.errors import BadListing, Loop, UpstreamDown
 from pypid.core.model import Remembered, Status
 from pypid.core.names import project_name
 from pypid.flow import start
+from pypid.reaching.trust import Trust, certificates
 from pypid.upstream import simple
-from pypid.upstream.connecting import connections
-from pypid.upstream.trust import Trust, certificates
+from pypid.upstream.opening import CERTIFICATES, connected
 from tests.upstream.cases import OWN, SPAM, UpstreamCase
 from tests.upstream.fake import J, Talk, authority_pem, certificate, page, raw, says, status
 
@@ -386,7 +386,7 @@ class TlsTests(UpstreamCase):
     def setUp(self) -> None:
         """Trust the fakes' authority."""
         super().setUp()
-        self.reached = connections(self.reactor, Trust(certificates(authority_pem())), self.patience)
+        self.reached = connected(self.reactor, Trust(certificates(authority_pem(), CERTIFICATES)), self.patience)
 
     async def test_good(self) -> None:
         """A certificate of an authority of the configuration is believed."""
@@ -403,7 +403,7 @@ class TlsTests(UpstreamCase):
             self.assertEqual(fake.asked, [])
         fake = self.another(certificate())
         await self.reached.close()
-        self.reached = connections(self.reactor, Trust(), self.patience)
+        self.reached = connected(self.reactor, Trust(), self.patience)
         error = await self.page_fails(status(200), UpstreamDown, self.asks(f"{fake.url}/simple/"))
         self.assertIn("of an authority that is not known", str(error))
 

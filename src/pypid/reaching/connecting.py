@@ -16,6 +16,7 @@ from twisted.web.client import URI, Agent, HTTPConnectionPool
 from twisted.web.iweb import IAgent, IAgentEndpointFactory
 from zope.interface import implementer
 
+from pypid.reaching.resolving import resolving_once
 from pypid.reaching.trust import Trust
 
 LONGEST_HEAD = 1 << 18
@@ -35,16 +36,17 @@ class Connections:
         return closed
 
 
-def connections(reactor: Any, trust: Trust, timeout: float, *, idle: int, idle_time: int) -> Connections:
+def connections(reactor: Any, trust: Trust, timeout: float, *, idle: int, idle_time: int, again: bool = False) -> Connections:
     """Connections over the network of `reactor`, each of which is made within `timeout` seconds.
 
-    At most `idle` of them wait to be used again, each for at most `idle_time` seconds.
+    At most `idle` of them wait to be used again, each for at most `idle_time` seconds. `again`: what is harmless, and was
+    asked over one that turns out to be closed, is asked once more over another; else whoever asks knows better.
     """
     pool = HTTPConnectionPool(reactor)
     pool.maxPersistentPerHost = idle
     pool.cachedConnectionTimeout = idle_time
-    pool.retryAutomatically = False  # whoever asks knows better what may be asked twice
-    return Connections(Agent.usingEndpointFactory(reactor, _Endpoints(reactor, trust, timeout), pool), pool)
+    pool.retryAutomatically = again
+    return Connections(Agent.usingEndpointFactory(reactor, _Endpoints(resolving_once(reactor), trust, timeout), pool), pool)
 
 
 @implementer(IAgentEndpointFactory)

@@ -26,6 +26,8 @@ class Fault(Exception):
         self.lasting = lasting
 
 
+UNVERIFIED = "its certificate has expired, or is of an authority that is not known here."
+
 _CERTAIN: tuple[tuple[type[BaseException], str], ...] = (
     (VerificationError, "its certificate is for another host."),
     (CertificateError, "its certificate names no host that can be checked."),
@@ -48,7 +50,7 @@ def understood(error: Exception) -> Exception:
     if any(isinstance(cause, CancelledError) for cause in causes):
         return CancelledError()
     if any(isinstance(cause, SSL.Error) and "certificate verify failed" in str(cause) for cause in causes):
-        return Fault("its certificate has expired, or is of an authority that is not known here.", heard=False, lasting=True)
+        return Fault(UNVERIFIED, heard=False, lasting=True)
     for kind, reason in _CERTAIN:
         if any(isinstance(cause, kind) for cause in causes):
             return Fault(reason, heard=False, lasting=True)

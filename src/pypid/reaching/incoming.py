@@ -51,6 +51,10 @@ class Incoming(Protocol):
     def size(self) -> int | None:
         return None if self._response.length is UNKNOWN_LENGTH else int(self._response.length)
 
+    def told(self, fault: Fault) -> Exception:
+        """What is raised for a fault: a service may have an error of its own."""
+        return fault
+
     # --- from the connection ---
 
     def dataReceived(self, data: bytes) -> None:
@@ -67,7 +71,7 @@ class Incoming(Protocol):
         if reason.check(PotentialDataLoss):
             self.may_be_cut = True
         elif not reason.check(ResponseDone) and self._failure is None:
-            self._failure = Fault(BROKEN_OFF)
+            self._failure = self.told(Fault(BROKEN_OFF))
         self._wake()
 
     def _wake(self) -> None:
@@ -110,7 +114,7 @@ class Incoming(Protocol):
                 alarm.cancel()
 
     def _give_up(self) -> None:
-        self._failure = Fault(SILENT, timed_out=True)
+        self._failure = self.told(Fault(SILENT, timed_out=True))
         self._abort()
         self._wake()
 

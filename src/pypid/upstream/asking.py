@@ -6,30 +6,26 @@ signed ones too. What is left is `twisted.web.client.Agent`, and any `IAgent` wi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from attrs import field, frozen
-from OpenSSL import SSL
-from service_identity import CertificateError, VerificationError
-from twisted.internet import error as network
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IResponse
 
 from pypid import __version__
 from pypid.core.errors import UpstreamDown
 from pypid.core.via import refuse_loop, write_via
-from pypid.upstream.incoming import Incoming
+from pypid.reaching.faults import UNVERIFIED, Fault, understood
+from pypid.reaching.incoming import Incoming
 from pypid.upstream.origin import Base, askable, redirected
 
 T = TypeVar("T")
 
 MOST_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
-UNVERIFIED = "its certificate has expired, or is of an authority that is not known here (see [upstream] ca_certificates)."
 SMALL = 1 << 16
 """Bytes of a body that nobody wants, which are read so that the connection can be used again; a longer one ends it."""
 
@@ -64,7 +60,7 @@ class Asker:
         authorization = base.authorization(url)
         for _ in range(MOST_REDIRECTS + 1):
             response = await self._once(url, headers, via, authorization)
-            body = Incoming(response, self.clock, self.timeout)
+            body = Theirs(response, self.clock, self.timeout)
             answer = Answer(response.code, url, response.headers, body)
             location = answer.header("Location")
             if response.code not in _REDIRECTS or not location:
@@ -90,7 +86,8 @@ class Asker:
         except UpstreamDown:
             raise
         except Exception as error:
-            raise _understood(error) from None
+            told = understood(error)
+            raise (down(told) if isinstance(told, Fault) else told) from None
         return response
 
     async def discard(self, answer: Answer) -> None:
@@ -132,42 +129,16 @@ async def within(clock: IReactorTime, seconds: float, result: Deferred[T], too_l
 
 # --- what went wrong --------------------------------------------------------------------------------------------
 
-_FAULTS: tuple[tuple[type[BaseException], str], ...] = (
-    (VerificationError, "its certificate is for another host."),
-    (CertificateError, "its certificate names no host that can be checked."),
-    (SSL.Error, "TLS could not be agreed on."),
-    (network.DNSLookupError, "its host has no address (DNS)."),
-    (network.ConnectionRefusedError, "it refuses connections."),
-    (network.NoRouteError, "no way leads to it."),
-    (network.SSLError, "TLS could not be agreed on."),
-    (network.ConnectError, "no connection can be made to it."),
-    (network.ConnectionLost, "it closed the connection instead of answering."),
-    (network.ConnectionDone, "it closed the connection instead of answering."),
-    (network.ConnectionAborted, "it closed the connection instead of answering."),
-)
-_CLOSED = (network.ConnectionLost, network.ConnectionDone, network.ConnectionAborted)
-_LATE = (network.TimeoutError, network.TCPTimedOutError)
+
+class Theirs(Incoming):
+    """The body of an answer. Raises `UpstreamDown` where it ends early or falls silent."""
+
+    def told(self, fault: Fault) -> Exception:
+        return down(fault)
 
 
-def _understood(error: Exception) -> Exception:
-    """What to raise for what the network, TLS or HTTP raised."""
-    causes = tuple(_causes(error))
-    if any(isinstance(cause, CancelledError) for cause in causes):
-        return CancelledError()
-    if any(isinstance(cause, SSL.Error) and "certificate verify failed" in str(cause) for cause in causes):
-        return UpstreamDown(UNVERIFIED, unreachable=True)
-    for cause in causes:
-        if isinstance(cause, _LATE):
-            return UpstreamDown("no connection could be made in time.", timed_out=True, unreachable=True)
-    for kind, reason in _FAULTS:
-        if any(isinstance(cause, kind) for cause in causes):
-            return UpstreamDown(reason, unreachable=kind not in _CLOSED)
-    return UpstreamDown(f"its answer is not HTTP that can be understood ({type(causes[-1]).__name__}).")
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The exception, and all that Twisted has wrapped in it."""
-    yield error
-    for reason in getattr(error, "reasons", None) or ():
-        if isinstance(reason, Failure) and reason.value is not None:
-            yield from _causes(reason.value)
+def down(fault: Fault) -> UpstreamDown:
+    """What no answer, or half of one, means to us."""
+    advice = " (see [upstream] ca_certificates)." if fault.reason == UNVERIFIED else ""
+    reason = fault.reason.removesuffix(".") + advice if advice else fault.reason
+    return UpstreamDown(reason, timed_out=fault.timed_out, unreachable=not fault.heard)

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from attrs import field, frozen
 
 from pypid.flow import World
 from pypid.ports import Upstream
+from pypid.reaching.connecting import Connections, connections
+from pypid.reaching.trust import Trust
 from pypid.upstream.asking import Asker
-from pypid.upstream.connecting import Connections
 from pypid.upstream.origin import Base
 from pypid.upstream.pages import Reading
 from pypid.upstream.several import Several
 from pypid.upstream.simple import SimpleUpstream
+
+IDLE = 32
+"""Connections to one host that wait for the next question; installers ask for fifty pages and files at a time."""
+IDLE_TIME = 30
+"""Seconds that they wait."""
+CERTIFICATES = "[upstream] ca_certificates"
+"""Where authorities are named beside the system's."""
 
 
 @frozen
@@ -22,6 +31,11 @@ class Settings:
 
     urls: Sequence[str] = field(repr=False)
     timeout: float = 10.0
+
+
+def connected(reactor: Any, trust: Trust, timeout: float) -> Connections:
+    """How other indexes are reached; all questions are harmless, and asked again where a connection was closed meanwhile."""
+    return connections(reactor, trust, timeout, idle=IDLE, idle_time=IDLE_TIME, again=True)
 
 
 def open(settings: Settings, world: World, identity: str, reached: Connections) -> Upstream:

@@ -11,7 +11,7 @@ from attrs import define
 from pypid.core.errors import UpstreamDown
 from pypid.core.model import Span
 from pypid.ports import Body
-from pypid.upstream.incoming import BROKEN_OFF
+from pypid.reaching.incoming import BROKEN_OFF
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/(?:[0-9]{1,18}|\*)\Z", re.IGNORECASE)
 

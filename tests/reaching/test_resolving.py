@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from pypid.upstream.resolving import LASTING, Resolver, resolving_once
+from pypid.reaching.resolving import LASTING, Resolver, resolving_once
 
 HERE = IPv4Address("TCP", "192.0.2.1", 443)
 
