@@ -18,9 +18,12 @@ from hypothesis import strategies as st
 from pypid.catalog.snapshot import Ignored, Snapshot
 from pypid.core.choices import Mode
 from pypid.core.errors import StorageDown, UpstreamDown
+from pypid.core.layout import key
 from pypid.core.model import Status
+from pypid.core.names import project_name
 from pypid.core.policy import Policy
 from pypid.core.values import Cooldown
+from pypid.flow import BytesBody
 from pypid.testing.worlds import BEGINNING
 from pypid.upkeep import Upkeep
 from pypid.web.app import app
@@ -112,11 +115,13 @@ class SafetyCase(WholeCase):
         self.assertNotEqual(answer.status, 500, (method, target, answer))
         return answer
 
-    def ask_all(self, spellings: tuple[str, ...] = SPELLINGS, pypid: Pypid | None = None) -> list[Answer]:
+    def ask_all(
+        self, spellings: tuple[str, ...] = SPELLINGS, pypid: Pypid | None = None, but: tuple[str, ...] = ()
+    ) -> list[Answer]:
         """The answers of every route that a project stands in, but the one that gives the name away."""
         answers = []
         for method, rule in routes():
-            for spelling in spellings if rule != RELEASE else ():
+            for spelling in spellings if rule not in (RELEASE, *but) else ():
                 for target in targets(rule, spelling):
                     answers.append(self.ask(target, method, pypid=pypid))
                     if method == "GET" and "<filename>" in rule:
@@ -360,6 +365,34 @@ class StorageAwayTests(SafetyCase):
             self.assertEqual(self.ask(f"/packages/{name}/{wheel_filename(name, '99.0')}.metadata").status, 503)
         self.assertEqual(self.elsewhere.heard, [])
         self.blobs.away = None
+        self.assertEqual(self.ask(f"/simple/{PUBLIC}/").status, 200)
+
+
+class StrayTests(SafetyCase):
+    """Private files that somebody has copied into the storage, or that are just being published there."""
+
+    def test_not_taken_in(self) -> None:
+        """As long as a file of a project has no record nobody upstream hears the name; once it is taken in it is served."""
+        where = key(project_name(SECRET), FILENAMES[0])
+        self.have(self.blobs.write(where, BytesBody(OURS)))
+        for compare in (False, True):
+            self.pypid = self.another()
+            if compare:
+                self.compare()
+            self.assertEqual(self.ask(f"/simple/{SECRET}/").status, 404)
+            self.ask_all((SECRET,), but=("/api/rebuild/<project>",))
+        self.silent()
+        self.assertEqual(self.ask(f"/api/rebuild/{SECRET}", "POST").status, 200)
+        self.assertEqual([file["filename"] for file in self.pypid.page(SECRET)["files"]], [FILENAMES[0]])
+        self.silent()
+
+    def test_swept(self) -> None:
+        """What a crash left in the middle of a publish keeps the name from upstream until it is swept."""
+        where = key(project_name(PUBLIC), wheel_filename(PUBLIC, "1.0"))
+        self.have(self.blobs.write(where, BytesBody(b"half of it")))
+        self.assertEqual(self.ask(f"/simple/{PUBLIC}/").status, 404)
+        self.silent()
+        self.have(self.blobs.delete(where))
         self.assertEqual(self.ask(f"/simple/{PUBLIC}/").status, 200)
 
 

@@ -36,6 +36,8 @@ class Parts:
     places: Locks[str] = field(factory=Locks, init=False, repr=False)
     """Held by ``<project>/<filename>`` while the bytes of a file come or go; taken before the project's lock, never after."""
     flights: Flights[ProjectName, Project | Presence] = field(factory=Flights, init=False, repr=False)
+    proofs: Flights[ProjectName, Project | Presence] = field(factory=Flights, init=False, repr=False)
+    """Those of `ours_now`."""
 
     async def ours(self, name: ProjectName) -> Project | Presence:
         """The project of ours, or `Presence.ABSENT` once that is proven. Raises `StorageDown` where it cannot be.
@@ -51,17 +53,33 @@ class Parts:
     async def ours_now(self, name: ProjectName) -> Project | Presence:
         """As `ours`, but an absence is proven by the storage itself, now. Raises `StorageDown`.
 
-        Another process may have published the name a moment ago, which the catalog of this one does not know yet.
+        Another process may have published the name a moment ago, which the catalog of this one does not know yet; or be just
+        publishing it; or somebody has copied private files into the storage, and they are not taken in yet.
         """
         held = await self.catalog.ours(name)
-        return held if isinstance(held, Project) else await self.flights.single(name, lambda: self.look(name))
+        return held if isinstance(held, Project) else await self.proofs.single(name, lambda: self._prove(name))
+
+    async def _prove(self, name: ProjectName) -> Project | Presence:
+        held, strays = await self._look(name)
+        if held is None and strays:
+            _log.warn(
+                "{name} is not asked upstream: files lie in the storage under this name that have no record. "
+                "`pypid rebuild` takes them in, `pypid check` says more.",
+                name=name,
+            )
+            return Presence.UNKNOWN
+        return Presence.ABSENT if held is None else held
 
     async def look(self, name: ProjectName) -> Project | Presence:
         """Read the project from the storage into the catalog; `Presence.ABSENT` where the storage holds none."""
+        held, _ = await self._look(name)
+        return Presence.ABSENT if held is None else held
+
+    async def _look(self, name: ProjectName) -> tuple[Project | None, bool]:
+        """The project, and whether there are distributions in its folder that no record names."""
         async with self.locks.hold(name):
             found = await truth.read_project(self.blobs, name)
-            held = await self.catalog.edit(name, lambda _: found.project, mark=found.mark)
-        return Presence.ABSENT if held is None else held
+            return await self.catalog.edit(name, lambda _: found.project, mark=found.mark), bool(found.strays)
 
     async def settle(self, name: ProjectName) -> None:
         """Bring the catalog in step after a change that broke off half-way; where even that fails, a comparison will."""
