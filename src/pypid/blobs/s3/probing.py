@@ -5,16 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 
+from attrs import frozen
+from twisted.internet.defer import DeferredList
+
 from pypid.blobs.s3 import multipart
 from pypid.blobs.s3.asking import Asker, Question
 from pypid.blobs.s3.multipart import ALGORITHM, CHECKSUM, checksum
 from pypid.blobs.s3.payloads import Held, digest
 from pypid.blobs.s3.refusals import Refusal
 from pypid.blobs.s3.writing import ONLY_IF_ABSENT, Ability
-from pypid.flow import World
+from pypid.flow import World, start
 from pypid.reaching.faults import Fault
 
 TEXT = Held((b"pypid tries here what this store can do; this may be deleted.\n",))
+RACERS = 4
+"""Writers at the same moment, of whom one must win."""
+OPENSTACK = "x-openstack-request-id"
+"""Swift says so; and that several who write at once may all be told that they won, we know, and need no luck to find out."""
 
 
 async def probe(asker: Asker, key: str, wishes: Mapping[str, str], world: World) -> Ability:
@@ -24,84 +31,80 @@ async def probe(asker: Asker, key: str, wishes: Mapping[str, str], world: World)
     try:
         once, checksums = await probing.whole()
         once_in_parts, checksums_of_parts = await probing.in_parts()
+        deleted = await asker.tell(gone)  # and so it is known whether we may delete
+        exact = once and OPENSTACK not in deleted.headers and await probing.races(checksums, gone)
     except (Refusal, Fault):
         with suppress(Refusal, Fault):
             await asker.tell(gone)
         raise
-    await asker.tell(gone)  # and so it is known whether we may delete
-    return Ability(once, once_in_parts, checksums, checksums_of_parts)
+    await asker.tell(gone)
+    return Ability(once, once_in_parts, exact, checksums, checksums_of_parts)
 
 
+@frozen
 class _Probing:
-    def __init__(self, asker: Asker, key: str, wishes: Mapping[str, str], world: World) -> None:
-        self._asker = asker
-        self._key = key
-        self._wishes = wishes
-        self._world = world
+    asker: Asker
+    key: str
+    wishes: Mapping[str, str]
+    world: World
 
     async def whole(self) -> tuple[bool, bool]:
         """Whether an object can be written only if there is none, and with a checksum."""
-        once = checksums = True
-        if not await self._put(once, checksums):
-            if await self._put(once, False):
-                checksums = False
+        for once, checksums in ((True, True), (True, False), (False, True)):
+            try:
+                await self._put(once, checksums)
+            except Refusal as problem:
+                if not problem.is_unknown_wish:
+                    raise
             else:
-                once, checksums = False, await self._put(False, True)
-                if not checksums:
-                    await self._must(self._question(once, checksums, await self._hash()))
-        return once and await self._is_taken(checksums), checksums
+                return once and not await self._wins(checksums), checksums
+        await self._put(False, False)
+        return False, False
 
-    async def _put(self, once: bool, checksums: bool) -> bool:
-        """Whether the store understands such a write."""
+    async def races(self, checksums: bool, gone: Question) -> bool:
+        """Whether at most one of several at once wins; twice, since the first time they are held up by connecting."""
+        first = await self._race(checksums)
+        await self.asker.tell(gone)
+        return first and await self._race(checksums)
+
+    async def _race(self, checksums: bool) -> bool:
+        racers = [start(self._wins(checksums)) for _ in range(RACERS)]
+        results = await DeferredList(racers, consumeErrors=True)
+        return sum(1 for succeeded, won in results if succeeded and won) <= 1
+
+    async def _wins(self, checksums: bool) -> bool:
+        """Whether a write that is to be the first is told that it was."""
         try:
-            await self._must(self._question(once, checksums, await self._hash()))
+            await self._put(True, checksums)
         except Refusal as problem:
-            if problem.is_unknown_wish:
+            if problem.status in (304, 409, 412):
                 return False
-            if problem.status not in (304, 412):  # it is there already: an earlier try, whose answer got lost
-                raise
+            raise
         return True
 
-    async def _is_taken(self, checksums: bool) -> bool:
-        """Whether a second one is refused."""
-        try:
-            await self._must(self._question(True, checksums, await self._hash()))
-        except Refusal as problem:
-            if problem.status in (304, 412):
-                return True
-            if problem.is_unknown_wish:
-                return False
-            raise
-        return False
-
-    async def in_parts(self) -> tuple[bool, bool]:
-        """The same of what is sent in parts. The object is there by now."""
-        try:
-            upload = await multipart.create(self._asker, self._key, {**self._wishes, ALGORITHM: "SHA256"})
-        except Refusal as problem:
-            if not problem.is_unknown_wish:
-                raise
-            upload = await multipart.create(self._asker, self._key, self._wishes)
-        try:
-            part = await multipart.send_part(self._asker, self._world.blocking, upload, 1, TEXT)
-            await multipart.complete(self._asker, self._world.blocking, upload, (part,), ONLY_IF_ABSENT)
-        except Refusal as problem:
-            await multipart.abort(self._asker, upload)
-            if problem.status in (304, 412) or problem.is_unknown_wish:
-                return problem.status in (304, 412), upload.checked
-            raise
-        return False, upload.checked
-
-    def _question(self, once: bool, checksums: bool, hashed: bytes) -> Question:
-        headers = dict(self._wishes)
+    async def _put(self, once: bool, checksums: bool) -> None:
+        hashed = await digest(TEXT, self.world.blocking)
+        headers = dict(self.wishes)
         if checksums:
             headers[CHECKSUM] = checksum(hashed)
         if once:
             headers.update(ONLY_IF_ABSENT)
-        return Question("PutObject", "PUT", self._key, (), headers, TEXT, hashed)
+        await self.asker.tell(Question("PutObject", "PUT", self.key, (), headers, TEXT, hashed))
 
-    async def _hash(self) -> bytes:
-        return await digest(TEXT, self._world.blocking)
-
-    async def _must(self, question: Question) -> None:
-        await self._asker.tell(question)
+    async def in_parts(self) -> tuple[bool, bool]:
+        """The same of what is sent in parts. The object is there by now."""
+        try:
+            upload = await multipart.create(self.asker, self.key, {**self.wishes, ALGORITHM: "SHA256"})
+        except Refusal as problem:
+            if not problem.is_unknown_wish:
+                raise
+            upload = await multipart.create(self.asker, self.key, self.wishes)
+        try:
+            part = await multipart.send_part(self.asker, self.world.blocking, upload, 1, TEXT)
+            await multipart.complete(self.asker, self.world.blocking, upload, (part,), ONLY_IF_ABSENT)
+        except Refusal as problem:
+            await multipart.abort(self.asker, upload)
+            if problem.status in (304, 412) or problem.is_unknown_wish:
+                return not problem.is_unknown_wish, upload.checked
+            raise
+        return False, upload.checked

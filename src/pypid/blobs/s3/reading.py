@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 from twisted.logger import Logger
 
@@ -18,6 +19,7 @@ from pypid.reaching.faults import Fault
 
 RESUMED = 4
 """How often a body goes on after a break, without a byte in between."""
+CHANGED = "the file was replaced or deleted while it was read."
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})\Z", re.IGNORECASE)
 _log = Logger()
 
@@ -61,10 +63,8 @@ def _opened(asker: Asker, prefix: str, key: str, answer: Answer, span: Span | No
     return Reading(asker, prefix + key, answer, span, etag)
 
 
-def _question(full: str, span: Span | None, etag: str | None = None) -> Question:
+def _question(full: str, span: Span | None) -> Question:
     headers = {} if span is None else {"Range": f"bytes={span.start}-{span.stop - 1}"}
-    if etag is not None:
-        headers["If-Match"] = f'"{etag}"'
     return Question("GetObject", "GET", full, headers=headers)
 
 
@@ -109,10 +109,13 @@ class Reading:
                 continue
             breaks += 1
             await self._go_on(problem, breaks)
+        with suppress(Fault):  # all is here; to take the end leaves the connection to others
+            async for _ in self._answer.body:
+                raise StorageDown("its answer is longer than it said.")
 
     async def _go_on(self, problem: Fault, breaks: int) -> None:
-        """Ask for the rest of the same version."""
-        question = _question(self._full, Span(self._position, self._span.stop), self._etag)
+        """Ask for the rest of the same version. (``If-Match`` is of no use: radosgw wants ETags without quotes, Swift none.)"""
+        question = _question(self._full, Span(self._position, self._span.stop))
         if breaks > RESUMED:
             raise self._asker.failed(problem, question) from problem
         _log.info("A download from S3 broke off ({problem}) and goes on", problem=problem)
@@ -120,16 +123,22 @@ class Reading:
         try:
             answer = await self._asker.ask(question)
         except Refusal as refused:
-            if refused.status in (404, 412):
-                raise StorageDown("the file was replaced or deleted while it was read.") from refused
+            if refused.status in (404, 416) and refused.code != "NoSuchBucket":
+                raise StorageDown(CHANGED) from refused
             raise self._asker.failed(refused, question) from refused
         except Fault as fault:
             raise self._asker.failed(fault, question) from fault
         self._answer = answer
-        same = plain_etag(answer.headers.get("etag", "")) == self._etag
-        if self._closed or not same or _content_range(answer)[:2] != (self._position, self._span.stop - 1):
-            await answer.body.aclose()
-            raise StorageDown("it answers with another part than was asked for.")
+        if self._closed:
+            reason = "nobody reads it any more."
+        elif plain_etag(answer.headers.get("etag", "")) != self._etag:
+            reason = CHANGED
+        elif _content_range(answer)[:2] != (self._position, self._span.stop - 1):
+            reason = "it answers with another part than was asked for."
+        else:
+            return
+        await answer.body.aclose()
+        raise StorageDown(reason)
 
     async def aclose(self) -> None:
         self._closed = True

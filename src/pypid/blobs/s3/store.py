@@ -45,6 +45,8 @@ LONGEST_KEY = 1024
 """Bytes of UTF-8 (S3, "Object key naming guidelines")."""
 LONGEST_LINK = timedelta(days=7)
 """SigV4 knows no longer ones."""
+KEPT_BY_CLIENTS = f"private, max-age={int(LONGEST_LINK.total_seconds())}, immutable"
+"""What lies under a key of ours is not replaced by other bytes; without this pip asks again before it uses its cache."""
 _ARCHIVES = ("GLACIER", "DEEP_ARCHIVE")
 
 
@@ -158,6 +160,7 @@ class S3Blobs:
         lasting = min(lifetime, LONGEST_LINK, lifetime if keys.expires is None else keys.expires - now)
         seconds = max(1, int(lasting.total_seconds()))
         query = (
+            ("response-cache-control", KEPT_BY_CLIENTS),
             ("response-content-disposition", disposition(filename or file_name(key))),
             ("response-content-type", content_type(key)),
         )

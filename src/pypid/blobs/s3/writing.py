@@ -31,17 +31,21 @@ _log = Logger()
 
 @frozen
 class Ability:
-    """What a store can do. `once`, `once_in_parts`: write only where nothing is. `checksums`: keep SHA-256s that are sent."""
+    """What a store can do. `once`, `once_in_parts`: write only where nothing is. `checksums`: keep SHA-256s that are sent.
+
+    `exact`: `once` also holds for those who write at the same moment (not in Swift).
+    """
 
     once: bool
     once_in_parts: bool
+    exact: bool
     checksums: bool
     checksums_of_parts: bool
 
     @property
     def exclusive(self) -> bool:
         """Whether exactly one of several writers wins, wherever they are; else only if they are in this process."""
-        return self.once and self.once_in_parts
+        return self.once and self.once_in_parts and self.exact
 
 
 class Writer:

@@ -1,0 +1,128 @@
+"""Long listings: many pages at once, in order, each key once."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from datetime import timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.task import deferLater
+
+from pypid.blobs.s3 import spreading
+from pypid.core.errors import StorageDown
+from tests.blobs.bucket import Said, Stored, error
+from tests.blobs.fake_s3 import as_usual, says
+from tests.blobs.s3_cases import NOW, S3Case
+
+
+class ListingTests(S3Case):
+    """A bucket of many objects, listed in small pages."""
+
+    def fill(self, *keys: str) -> list[str]:
+        """Objects with these keys, put there by somebody; the keys in order."""
+        for key in keys:
+            self.bucket.objects[f"some/prefix-{key}"] = Stored(b"x", '"x"', NOW, {})
+        return sorted(keys, key=str.encode)
+
+    def many(self) -> list[str]:
+        """Some projects with a file or two, some with many, objects between folders and beside them."""
+        small = [f"p{number:03d}/f{file}" for number in range(120) for file in range(1 + number % 3)]
+        large = [f"p050/large-{number:03d}" for number in range(150)]
+        odd = ["a", "p050", "p051-x", "p0500/x", "z", "zz/y/x", "\u00e4/x", "\U0001f40d/x", "p049/sub/folder/x", "%41/+ x"]
+        return self.fill(*small, *large, *odd)
+
+    async def test_many_pages(self) -> None:
+        """All keys come, in order and once, whatever the size of a page; prefixes too."""
+        expected = self.many()
+        for page in (1, 2, 7, 50, 399, 1000):
+            self.bucket.page = page
+            self.assertEqual(await self.keys(), expected, page)
+        self.bucket.page = 5
+        for prefix in ("p", "p0", "p050/", "p050/large-1", "p11", "z", "nothing", "\u00e4/", "%41"):
+            self.assertEqual(await self.keys(prefix), [key for key in expected if key.startswith(prefix)], prefix)
+
+    async def test_is_parallel(self) -> None:
+        """Pages are asked for at the same time, and few more of them than one after the other."""
+        expected = self.many()
+        self.bucket.page = 10
+        busiest = [0]
+        answer = self.bucket.answer
+
+        def watched(asked: object) -> Said:
+            busiest[0] = max(busiest[0], len(self.fake.open))
+            return answer(asked)  # type: ignore[arg-type]
+
+        self.bucket.answer = watched  # type: ignore[method-assign]
+        self.fake.asked.clear()
+        self.assertEqual(await self.keys(), expected)
+        self.assertGreaterEqual(busiest[0], 3)
+        pages = len(expected) / 10
+        self.assertLess(len(self.fake.asked), 2.2 * pages)
+
+    async def test_markers_only(self) -> None:
+        """Pages that hold no blob at all, only folder markers of other programs, do not end a listing."""
+        self.fill(*(f"p{number}/" for number in range(9)))
+        last = self.fill("q/x")
+        self.bucket.page = 2
+        self.assertEqual(await self.keys(), last)
+
+    async def test_failures(self) -> None:
+        """A page that cannot be had ends the listing with an error, wherever it is; a burst is ridden out."""
+        expected = self.many()
+        self.bucket.page = 20
+        self.fake.script("ListObjectsV2", *[says(error("SlowDown", 503))] * 3)
+        self.assertEqual(await self.keys(), expected)
+        for good in (0, 1, 2, 5):
+            usual = [as_usual] * good
+            self.fake.scripts["ListObjectsV2"].clear()
+            self.fake.script("ListObjectsV2", *usual, *[says(error("AccessDenied", 403))] * 100)
+            await self.fails(StorageDown, self.keys())
+
+    async def test_closed_early(self) -> None:
+        """Who wants no more leaves nothing behind that goes on asking."""
+        self.many()
+        self.bucket.page = 3
+        async with aclosing(self.blobs.list()) as listing:
+            for _ in range(10):
+                await anext(listing)
+        await deferLater(self.reactor, 0.05)
+        asked = len(self.fake.asked)
+        await deferLater(self.reactor, 0.05)
+        self.assertEqual(len(self.fake.asked), asked)
+
+    async def test_not_far_ahead(self) -> None:
+        """A listing that nobody takes does not run ahead without a bound."""
+        self.fill(*(f"p{number:04d}/{file}" for number in range(400) for file in range(10)))
+        self.bucket.page = 2
+        async with aclosing(self.blobs.list()) as listing:
+            await anext(listing)
+            await anext(listing)
+            await anext(listing)
+            await deferLater(self.reactor, 0.3)
+            self.assertLess(len(self.fake.asked), 2 * spreading.AT_ONCE * spreading.AHEAD)
+
+    async def test_dates(self) -> None:
+        """A listing says the same of an object as a look at it: to the second, without quotes around the ETag."""
+        self.bucket.objects["some/prefix-spam/x"] = Stored(b"xyz", '"e"', NOW - timedelta(days=99), {})
+        async with aclosing(self.blobs.list()) as listing:
+            found = [blob async for blob in listing]
+        self.assertEqual(found, [await self.blobs.stat("spam/x")])
+        self.assertEqual((found[0].etag, found[0].size, found[0].modified), ("e", 3, NOW - timedelta(days=99)))
+
+    async def test_any_keys(self) -> None:
+        """Random keys in random pages: the listing is what sorting gives."""
+        cases: list[tuple[list[str], int]] = []
+        part = st.text(st.sampled_from("ab-/\u00e4\U0001f40d+ %."), min_size=1, max_size=6)
+
+        @settings(max_examples=25, deadline=None, database=None)
+        @given(st.lists(part, max_size=40, unique=True), st.integers(1, 9))
+        def collect(keys: list[str], page: int) -> None:
+            cases.append((keys, page))
+
+        collect()
+        for keys, page in cases:
+            self.bucket.objects.clear()
+            self.bucket.page = page
+            expected = [key for key in self.fill(*keys) if not any(part in ("", ".", "..") for part in key.split("/"))]
+            self.assertEqual(await self.keys(), expected, (keys, page))

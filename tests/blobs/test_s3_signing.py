@@ -1,0 +1,243 @@
+"""Signatures: AWS's published examples, every odd key, and links."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from botocore.utils import percent_encode
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.client import Agent, readBody
+from twisted.web.http_headers import Headers
+
+from pypid.blobs.keys import parts
+from pypid.blobs.s3.addresses import Address, quoted, resolve
+from pypid.blobs.s3.naming import content_type, disposition, file_name
+from pypid.blobs.s3.signing import Keys, cloudfront, presigned, signed
+from pypid.core.choices import Addressing
+from pypid.core.errors import CannotStart, Missing
+from pypid.flow import BytesBody
+from pypid.testing.blobs import ODD_KEYS
+from tests.blobs.s3_cases import S3Case
+from tests.blobs.sigv4 import refused, signature
+
+EXAMPLE = Keys("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
+AT = datetime(2013, 5, 24, tzinfo=UTC)
+HOST = "examplebucket.s3.amazonaws.com"
+EMPTY = sha256(b"").hexdigest()
+PUBLISHED = (
+    ("/test.txt", {"Range": "bytes=0-9"}, "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41"),
+    ("/?lifecycle=", {}, "fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543"),
+    ("/?max-keys=2&prefix=J", {}, "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7"),
+)
+"""Of "Authenticating Requests: Using the Authorization Header (AWS Signature Version 4)" and, below, "Query Parameters"."""
+PRESIGNED = "aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404"
+MODEST = settings(max_examples=60, deadline=None, database=None)
+KEYS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=40).filter(
+    lambda key: parts(key) is not None
+)
+
+
+class PublishedTests(SynchronousTestCase):
+    """What AWS has published."""
+
+    def test_headers(self) -> None:
+        """AWS's examples of signed headers come out as published."""
+        for target, headers, expected in PUBLISHED:
+            proven = signed(EXAMPLE, "us-east-1", AT, "GET", f"https://{HOST}{target}", {"Host": HOST, **headers}, EMPTY)
+            self.assertEqual(proven["Authorization"].rpartition("Signature=")[2], expected)
+
+    def test_query(self) -> None:
+        """AWS's example of a signed URL comes out as published."""
+        url = presigned(EXAMPLE, "us-east-1", AT, f"https://{HOST}/test.txt", 86400)
+        self.assertEqual(url.rpartition("X-Amz-Signature=")[2], PRESIGNED)
+
+    def test_the_tests(self) -> None:
+        """The check that the fake makes agrees with AWS's examples, too: an upload, and an upload with a date."""
+        content = sha256(b"Welcome to Amazon S3.").hexdigest()
+        headers = {
+            "date": "Fri, 24 May 2013 00:00:00 GMT",
+            "host": HOST,
+            "x-amz-content-sha256": content,
+            "x-amz-date": "20130524T000000Z",
+            "x-amz-storage-class": "REDUCED_REDUNDANCY",
+        }
+        scope = "20130524/us-east-1/s3/aws4_request"
+        found = signature(EXAMPLE.secret, scope, headers["x-amz-date"], "PUT", "/test%24file.text", [], headers, content)
+        self.assertEqual(found, "98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd")
+
+    def test_tells_nothing(self) -> None:
+        """Keys show nothing of themselves."""
+        shown = repr(Keys("AKIA", "secret", "token"))
+        for secret in ("AKIA", "secret'", "token"):
+            self.assertNotIn(secret, shown.removeprefix("Keys"))
+
+
+class KeyTests(SynchronousTestCase):
+    """Any key in a URL."""
+
+    @MODEST
+    @given(KEYS)
+    @example("a+b ~c#d?e;f%20g%/h&i=j@k$l'm(n)o*p!q,r:s|t\\u")
+    @example("\u00e4/\U0001f40d/.../-")
+    def test_paths(self, key: str) -> None:
+        """Our path of a key is botocore's, is ASCII, leads back to the key, and both kinds of signature of it are good."""
+        self.assertEqual(quoted(key), percent_encode(key, safe="/~"))
+        self.assertEqual(unquote(quoted(key)), key)
+        address = Address("http://localhost:9000/bucket", "us-east-1")
+        target = address.url(key).removeprefix("http://localhost:9000")
+        proven = signed(EXAMPLE, "us-east-1", AT, "GET", address.url(key), {"Host": address.host}, EMPTY)
+        lowered = {name.lower(): text for name, text in proven.items()}
+        secrets = {EXAMPLE.access: EXAMPLE.secret}
+        self.assertEqual(refused(secrets, AT, "GET", target, lowered, b""), "")
+        self.assertEqual(refused(secrets, AT, "GET", target + "x", lowered, b""), "SignatureDoesNotMatch")
+        link = presigned(EXAMPLE, "us-east-1", AT, address.url(key, (("response-content-disposition", disposition(key)),)), 60)
+        target = link.removeprefix("http://localhost:9000")
+        self.assertEqual(refused(secrets, AT, "GET", target, {"host": address.host}, b""), "")
+        self.assertEqual(
+            refused(secrets, AT + timedelta(seconds=61), "GET", target, {"host": address.host}, b""), "AccessDenied"
+        )
+
+    @MODEST
+    @given(st.text(max_size=40))
+    def test_dispositions(self, name: str) -> None:
+        """A file's name in a header is ASCII of one line, and cannot end its quotes."""
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            return
+        said = disposition(name)
+        self.assertTrue(said.isascii() and said.isprintable())
+        self.assertEqual(said.count('"'), 2)
+        if "filename*" in said:
+            self.assertEqual(unquote(said.rpartition("''")[2]), name)
+
+    def test_names(self) -> None:
+        """A downloaded file has its own name, also where its bytes were replaced, and the type that pypid says itself."""
+        self.assertEqual(file_name("spam/spam-1.0.tar.gz.at-0123456789abcdef"), "spam-1.0.tar.gz")
+        self.assertEqual(file_name("spam/spam-1.0.tar.gz.at-0123456789abcdef.metadata"), "spam-1.0.tar.gz.metadata")
+        self.assertEqual(file_name(".kept/spam/spam-1.0-py3-none-any.whl"), "spam-1.0-py3-none-any.whl")
+        self.assertEqual(content_type("spam/spam-1.0.tar.gz"), "application/octet-stream")
+        self.assertEqual(content_type("spam/spam-1.0.tar.gz.metadata"), "text/plain; charset=utf-8")
+        self.assertEqual(content_type(".pypid/storage.json"), "application/json")
+
+
+class AddressTests(SynchronousTestCase):
+    """Where buckets are."""
+
+    def test_addresses(self) -> None:
+        """Regions, partitions, other stores, and both ways to name a bucket."""
+        for bucket, region, endpoint, addressing, base in (
+            ("spam", "eu-west-1", None, Addressing.AUTO, "https://spam.s3.eu-west-1.amazonaws.com"),
+            ("spam", "us-east-1", None, Addressing.AUTO, "https://spam.s3.us-east-1.amazonaws.com"),
+            ("spam", "cn-north-1", None, Addressing.VIRTUAL, "https://spam.s3.cn-north-1.amazonaws.com.cn"),
+            ("spam", "eu-west-1", None, Addressing.PATH, "https://s3.eu-west-1.amazonaws.com/spam"),
+            ("sp.am", "eu-west-1", None, Addressing.AUTO, "https://s3.eu-west-1.amazonaws.com/sp.am"),
+            ("spam", "default", "http://127.0.0.1:9000/", Addressing.AUTO, "http://127.0.0.1:9000/spam"),
+            ("spam", "default", "https://s3.example.com/x", Addressing.VIRTUAL, "https://spam.s3.example.com/x"),
+        ):
+            found = resolve(bucket, region, endpoint, addressing)
+            self.assertEqual((found.base, found.region), (base, region))
+
+    def test_hosts(self) -> None:
+        """The port is said only where it is not the scheme's own, as it is signed."""
+        self.assertEqual(Address("https://s3.example.com:443/x", "r").host, "s3.example.com")
+        self.assertEqual(Address("http://s3.example.com:443/x", "r").host, "s3.example.com:443")
+        self.assertEqual(Address("http://[::1]:9000/x", "r").host, "[::1]:9000")
+
+    def test_no_buckets(self) -> None:
+        """What cannot be a bucket or a region is refused at the start."""
+        for bucket, region in (
+            ("", "r"),
+            ("a/b", "r"),
+            ("a b", "r"),
+            ("spam--use1-az4--x-s3", "r"),
+            ("spam", "r/x"),
+            ("x", "r"),
+        ):
+            with self.assertRaises(CannotStart):
+                resolve(bucket, region, None, Addressing.AUTO)
+
+
+class LinkTests(S3Case):
+    """Links that a store gives."""
+
+    async def _get(self, url: str, method: bytes = b"GET") -> tuple[int, bytes, Headers]:
+        agent = Agent(self.reactor)
+        response = await agent.request(method, url.encode())
+        body: Deferred[bytes] = readBody(response)
+        return response.code, await body, response.headers
+
+    async def test_odd_keys(self) -> None:
+        """A link gives the bytes of any key to whoever has it, with its type and name; nothing else with it."""
+        for key in ODD_KEYS:
+            await self.blobs.write(key, BytesBody(key.encode()))
+            link = await self.blobs.link(key, timedelta(minutes=5))
+            assert link is not None
+            status, body, headers = await self._get(link.url)
+            self.assertEqual((status, body), (200, key.encode()), key)
+            self.assertEqual(headers.getRawHeaders(b"content-type"), [content_type(key).encode()])
+            self.assertEqual(headers.getRawHeaders(b"content-disposition"), [disposition(file_name(key)).encode()])
+            self.assertEqual((await self._get(link.url, b"HEAD"))[0], 403)
+            self.assertEqual((await self._get(link.url.replace("Expires=300", "Expires=301")))[0], 403)
+            self.assertNotIn(link.url, repr(link))
+
+    async def test_given_name(self) -> None:
+        """A link saves the bytes under the name that is asked for."""
+        link = await self.blobs.link("spam/x.at-0123456789abcdef", timedelta(minutes=5), "spam-1.0.zip")
+        assert link is not None
+        said = parse_qs(urlsplit(link.url).query)["response-content-disposition"]
+        self.assertEqual(said, ['attachment; filename="spam-1.0.zip"'])
+
+    async def test_lifetimes(self) -> None:
+        """A link lasts as long as it is asked to, at most seven days."""
+        for asked, days in ((timedelta(days=1), 1), (timedelta(days=7), 7), (timedelta(days=30), 7)):
+            link = await self.blobs.link("spam/x", asked)
+            assert link is not None
+            self.assertEqual(link.expires, self.now().replace(microsecond=0) + timedelta(days=days))
+            self.assertIn(f"X-Amz-Expires={days * 86400}&", link.url)
+
+    async def test_no_keys(self) -> None:
+        """There is no link for what is no key."""
+        await self.fails(Missing, self.blobs.link("spam/../x", timedelta(1)))
+
+    async def test_cloudfront(self) -> None:
+        """CloudFront's links carry its canned policy, signed with the RSA key of the file."""
+        key = rsa.generate_private_key(65537, 1024)  # small, to be quick
+        file = Path(self.mktemp())
+        file.write_bytes(_pem(key))
+        given = {"cloudfront_domain": "d1.cloudfront.net", "cloudfront_key_id": "K1", "cloudfront_key_file": str(file)}
+        blobs = await self.open(**given)
+        link = await blobs.link("spam/spam-1.0+x.zip", timedelta(hours=1))
+        assert link is not None
+        bare, _, query = link.url.partition("?")
+        self.assertEqual(bare, "https://d1.cloudfront.net/some/prefix-spam/spam-1.0%2Bx.zip")
+        said = {name: texts[0] for name, texts in parse_qs(query).items()}
+        self.assertEqual((said["Key-Pair-Id"], int(said["Expires"])), ("K1", int(link.expires.timestamp())))
+        condition = {"DateLessThan": {"AWS:EpochTime": int(said["Expires"])}}
+        policy = json.dumps({"Statement": [{"Resource": bare, "Condition": condition}]}, separators=(",", ":"))
+        proof = base64.b64decode(said["Signature"].translate(str.maketrans("-_~", "+=/")))
+        key.public_key().verify(proof, policy.encode(), padding.PKCS1v15(), hashes.SHA1())
+
+    def test_cloudfront_keys(self) -> None:
+        """A key file that is not there, or holds no RSA key, is refused at the start."""
+        file = Path(self.mktemp())
+        for text in (None, b"nonsense", _pem(ec.generate_private_key(ec.SECP256R1()))):
+            if text is not None:
+                file.write_bytes(text)
+            with self.assertRaises(CannotStart):
+                cloudfront("d1.cloudfront.net", "K1", str(file))
+
+
+def _pem(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> bytes:
+    plain = serialization.NoEncryption()
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
