@@ -11,9 +11,9 @@ from typing import Any
 
 from tests.distributions import metadata, wheel
 from tests.index.fetching import noise
+from tests.live.test_upstream_faults import PAGE_FAULTS, listing
 from tests.upstream.fake import J, page, says, status
 from tests.upstream.proxy import LATER, ProxyCase
-from tests.upstream.test_faults import PAGE_FAULTS, listing
 
 DATA = noise(1000)
 DIGEST = sha256(DATA).hexdigest()

@@ -427,17 +427,19 @@ class TwoNodesTests(SafetyCase):
         """A name whose page the other knows already (it is theirs' until now) is not asked for again, nor are its files, as
         soon as it is ours.
         """
-        one, other = self.another(), self.another()
-        self.compare(other)
-        self.elsewhere.now = other.world.now
-        self.assertEqual(len(other.page(SECRET)["files"]), 2)
-        self.have_secret(one)
-        del self.elsewhere.heard[:]
-        answer = other.get(f"/packages/{SECRET}/{FILENAMES[1]}")  # the page is still fresh there
-        self.assertEqual(answer.status, 404)
-        self.assertEqual(other.get(f"/packages/{SECRET}/{FILENAMES[1]}.metadata").status, 404)
-        self.silent()
-        self.assertEqual([file["filename"] for file in other.page(SECRET)["files"]], [FILENAMES[0]])
+        for mode in ONLINE:
+            self.blobs = Fragile(self.pypid.world.now)
+            one, other = self.another(mode=mode), self.another(mode=mode)
+            self.compare(other)
+            self.elsewhere.now = other.world.now
+            self.assertEqual(len(other.page(SECRET)["files"]), 2)
+            self.have_secret(one)
+            del self.elsewhere.heard[:]
+            answer = other.get(f"/packages/{SECRET}/{FILENAMES[1]}")  # the page is still fresh there
+            self.assertEqual(answer.status, 404, mode)
+            self.assertEqual(other.get(f"/packages/{SECRET}/{FILENAMES[1]}.metadata").status, 404, mode)
+            self.silent()
+            self.assertEqual([file["filename"] for file in other.page(SECRET)["files"]], [FILENAMES[0]], mode)
 
     def test_deleted_there(self) -> None:
         """What one has deleted is still ours to a new one."""

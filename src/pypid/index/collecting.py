@@ -29,6 +29,7 @@ from pypid.core.errors import PypidError
 from pypid.core.locks import Pin
 from pypid.core.model import File, Project
 from pypid.core.names import ProjectName, same_version
+from pypid.core.policy import PassOn, delivery
 from pypid.core.requirements import Wanted
 from pypid.core.targets import Target, best, needs_build
 from pypid.flow import start
@@ -238,7 +239,7 @@ class Collector:
         index = self.index
         if file.source is None:
             return evolve(report, outcome=Outcome.HAD)
-        if index.elsewhere(file) is not None:
+        if isinstance(delivery(index.policy, file), PassOn):
             return evolve(report, outcome=Outcome.REFUSED, reason=REDIRECTED)
         try:
             stored = await index.keeper.settled(file)

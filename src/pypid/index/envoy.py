@@ -92,12 +92,12 @@ class Envoy:
 
     async def project(self, name: ProjectName, known: Remembered | None, via: Sequence[str]) -> Remembered:
         """What they say of the project now."""
-        await self._make_sure(name, via)
+        await self.make_sure(name, via)
         return await self._noted(self.upstream.project(name, known, via))
 
     async def fetch(self, name: ProjectName, url: str, span: Span | None, via: Sequence[str]) -> Body:
         """The bytes of a file of the project, or of what lies beside it."""
-        await self._make_sure(name, via)
+        await self.make_sure(name, via)
         return await self._noted(self.upstream.fetch(url, span, via))
 
     async def names(self, via: Sequence[str]) -> Sequence[ProjectName]:
@@ -109,7 +109,8 @@ class Envoy:
         """Raise `Loop` if the request was here before. To be called before it waits for what it may itself be the cause of."""
         refuse_loop(via, self.identity)
 
-    async def _make_sure(self, name: ProjectName, via: Sequence[str]) -> None:
+    async def make_sure(self, name: ProjectName, via: Sequence[str]) -> None:
+        """Raise unless the name may be told, now."""
         refuse_loop(via, self.identity)
         why = silence(self.policy, name, await self.ours(name))
         if why is not None:

@@ -157,12 +157,18 @@ class Index:
             return asked.refusal
         return NoSuchFile(filename)
 
-    def elsewhere(self, file: File, *, metadata: bool = False) -> str | None:
+    async def elsewhere(self, file: File, asked: Asked = DIRECTLY, *, metadata: bool = False) -> str | None:
         """The URL at the other index that a client is sent to for a visible file, or for its metadata (`[upstream] mode =
         redirect`); None where we serve it ourselves.
+
+        To send a client there tells the name as well: raises `NoSuchFile` where the envoy would not go, and as the envoy.
         """
         match delivery(self.policy, file):
             case PassOn(url):
+                try:
+                    await self.envoy.make_sure(file.project, asked.via)
+                except Untold:
+                    raise NoSuchFile(file.filename) from None
                 return metadata_url(url) if metadata else url
             case _:
                 return None

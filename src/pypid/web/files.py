@@ -43,7 +43,7 @@ async def send_named(face: Face, request: Request, project: str, filename: str, 
             found = await face.index.file(name, filename.removesuffix(suffix), asked)
             return await _beside(face, request, found, suffix, asked)
     found = await face.index.file(name, filename, asked)
-    elsewhere = face.index.elsewhere(found)
+    elsewhere = await face.index.elsewhere(found, asked)
     if elsewhere is not None:
         return redirect(request, elsewhere, permanent=False, keep_query=False, restricted=face.restricted)
     link = await face.index.link(found) if request.method == b"GET" else None
@@ -86,9 +86,10 @@ async def _length(body: Body) -> int:
 
 
 async def _beside(face: Face, request: Request, found: File, suffix: str, asked: Asked) -> None:
-    elsewhere = face.index.elsewhere(found, metadata=True) if suffix == METADATA and found.metadata_offered else None
-    if elsewhere is not None:
-        return redirect(request, elsewhere, permanent=False, keep_query=False, restricted=face.restricted)
+    if suffix == METADATA and found.metadata_offered:
+        elsewhere = await face.index.elsewhere(found, asked, metadata=True)
+        if elsewhere is not None:
+            return redirect(request, elsewhere, permanent=False, keep_query=False, restricted=face.restricted)
     if suffix == METADATA:
         data = await face.index.metadata(found, asked)
         tag = found.metadata_sha256 or sha256(data).hexdigest()

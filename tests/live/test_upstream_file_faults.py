@@ -19,9 +19,9 @@ from pypid.core.names import project_name
 from pypid.flow import start
 from tests.distributions import metadata, wheel
 from tests.index.fetching import noise
+from tests.live.test_upstream_faults import HELD_BACK, MIB, SOON, around, head, listing
 from tests.upstream.fake import J, Script, Talk, page, raw, says, status
 from tests.upstream.proxy import Memory, ProxyCase
-from tests.upstream.test_faults import HELD_BACK, MIB, SOON, around, head, listing
 
 SMALL, LARGE = noise(3000), noise(300_000)
 WRONG = {len(data): noise(len(data) + 1)[1:] for data in (SMALL, LARGE)}
