@@ -118,8 +118,7 @@ CONTRACT: dict[str, dict[str, str]] = {
 """The contract's sections, keys and defaults, copied by hand: a change here is a change of what users rely on."""
 
 SAMPLES: dict[tuple[str, str], str] = {
-    ("storage", "bucket"): "wheels",
-    ("storage", "backend"): "s3",
+    ("storage", "prepend_hash"): "yes",
     ("cache", "url"): "postgresql://u:hunter2@h/db",
     ("access", "backend"): "config sql",
     ("ldap", "bind_password"): "hunter2",
@@ -324,6 +323,18 @@ class Problems(SynchronousTestCase):
             "[server]\ntls_key = k\n", "tls_certificate: '\\x01'", environ={"PYPID_SERVER_TLS_CERTIFICATE": "\x01"}
         )
 
+    def test_what_a_bucket_needs(self) -> None:
+        """S3 needs a bucket, both halves of a key or none, and URLs that last longer than the time before their end."""
+        self.assert_says("[storage]\nbackend = s3\n", "x.ini:2: [storage] bucket: backend = s3 needs the name of a bucket")
+        bucket = "[storage]\nbackend = s3\nbucket = b\n"
+        self.assertEqual(problems(bucket), [])
+        self.assert_says(f"{bucket}access_key = a\n", "x.ini:4: [storage] secret_key: access_key and secret_key belong")
+        self.assert_says(f"{bucket}secret_key = hunter2\n", "x.ini:4: [storage] access_key: access_key and secret_key belong")
+        for lines in ("expire_after = 5m", "buffer_time = 1d", "expire_after = 10s\nbuffer_time = 10s"):
+            self.assert_says(f"{bucket}{lines}\n", "[storage] buffer_time: it has to be shorter than expire_after")
+            self.assertEqual(problems(f"{bucket}{lines}\nredirect = no\n"), [])
+        self.assert_says(f"{bucket}expire_after = 8d\n", "x.ini:4: [storage] expire_after: '8d' was read|up to 7d")
+
     def test_groups_that_nobody_can_be_in(self) -> None:
         """A right for a group that does not exist is a slip, not a right for nobody."""
         self.assert_says("[access]\nread = alice group:team\n", "x.ini:2: [access] read: group:team would come from [groups]")
@@ -364,9 +375,9 @@ class NotYet(SynchronousTestCase):
     def test_what_is_allowed_today(self) -> None:
         """The words that remain are named."""
         self.assertEqual(
-            problems("[storage]\nbackend = s3\n[cache]\nbackend = redis"),
+            problems("[access]\nbackend = ldap\n[cache]\nbackend = redis"),
             [
-                "x.ini:2: [storage] backend: 's3' is not part of this version of pypid yet; allowed: files, memory",
+                "x.ini:2: [access] backend: 'ldap' is not part of this version of pypid yet; allowed: config",
                 "x.ini:4: [cache] backend: 'redis' is not part of this version of pypid yet; allowed: memory",
             ],
         )
@@ -378,8 +389,8 @@ class NotYet(SynchronousTestCase):
 
     def test_one_word_opens(self) -> None:
         """Deleting its word makes a capability available, and no other."""
-        text = "[storage]\nbackend = s3\nbucket = b\n[cache]\nbackend = sql\n"
-        [found] = problems(text, not_yet=NOT_YET - {"s3"})
+        text = "[storage]\nprepend_hash = yes\n[cache]\nbackend = sql\n"
+        [found] = problems(text, not_yet=NOT_YET - {"prepend_hash"})
         self.assertIn("[cache] backend: 'sql'", found)
 
 
@@ -501,7 +512,7 @@ class Describing(SynchronousTestCase):
     def test_only_what_there_is(self) -> None:
         """Keys that cannot be set are not shown."""
         shown = describe(Config())
-        self.assertNotIn("bucket", shown)
+        self.assertNotIn("prepend_hash", shown)
         self.assertNotIn("ldap", shown)
         self.assertNotIn("workers", shown)
 

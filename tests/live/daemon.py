@@ -45,6 +45,8 @@ class Settings:
     certificate: Path | None = None
     key: Path | None = None
     storage: Path | None = None
+    bucket: str = ""
+    """The lines of ``[storage]`` of a store that is no folder."""
     upstream: str = "mode = offline"
     """The lines of ``[upstream]``."""
 
@@ -101,6 +103,7 @@ def configuration(folder: Path, port: int, settings: Settings) -> str:
     """The text of ``pypid.ini``."""
     tls = "" if settings.certificate is None else f"tls_certificate = {settings.certificate}\ntls_key = {settings.key}\n"
     storage = "" if settings.storage is None else f"[storage]\npath = {settings.storage}\n"
+    storage = f"[storage]\n{settings.bucket}\n" if settings.bucket else storage
     users = "".join(f"{user} = {hashed}\n" for user, hashed in hashes().items())
     return (
         f"[server]\nlisten = tcp:{port}:interface=127.0.0.1\nstate = {folder / 'state'}\n{tls}{storage}"

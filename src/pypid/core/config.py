@@ -14,6 +14,7 @@ from typing import Any
 from attrs import define, field, frozen
 
 from pypid.core import environment, ini
+from pypid.core.choices import Store
 from pypid.core.errors import BadConfig, ConfigProblem, shortened
 from pypid.core.ini import Entry, printable
 from pypid.core.judging import is_open, nearest, value_of
@@ -199,10 +200,24 @@ class _Judge:
         if len(given) == 1:
             missing = "tls_key" if given[0] is pair[0] else "tls_certificate"
             self.problem("server", missing, given[0], "tls_certificate and tls_key belong together; set both or none")
+        self._storage(config.storage, found.get("storage", {}))
         for name in ("server", "access"):
             for key, principals in ((key, getattr(getattr(config, name), key)) for key in keys(SECTIONS[name])):
                 if isinstance(principals, Principals):
                     self._groups(name, key, principals.groups - config.groups.keys(), found)
+
+    def _storage(self, storage: StorageSettings, entries: Mapping[str, Entry]) -> None:
+        if storage.backend is not Store.S3:
+            return
+        if not storage.bucket:
+            self.problem("storage", "bucket", entries.get("backend"), "backend = s3 needs the name of a bucket")
+        if storage.redirect and storage.buffer_time >= storage.expire_after:
+            said = entries.get("buffer_time") or entries.get("expire_after")
+            advice = "it has to be shorter than expire_after, or no signed URL can be given twice"
+            self.problem("storage", "buffer_time", said, advice)
+        if (storage.access_key is None) != (storage.secret_key is None):
+            missing, there = ("secret_key", "access_key") if storage.access_key else ("access_key", "secret_key")
+            self.problem("storage", missing, entries.get(there), "access_key and secret_key belong together; set both or none")
 
     def _groups(self, name: str, key: str, unknown: AbstractSet[str], found: Mapping[str, Mapping[str, Entry]]) -> None:
         if unknown:

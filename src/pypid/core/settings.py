@@ -40,11 +40,11 @@ NOT_YET = frozenset(
         "groups",
         "ldap",
         "metrics",
+        "prepend_hash",
         "project_rules",
         "publish",
         "redis",
         "remote",
-        "s3",
         "secret",
         "shared_catalog",
         "sql",
@@ -143,33 +143,33 @@ class ServerSettings:
 class StorageSettings:
     """Where the files lie."""
 
-    backend: Store = key(choice(Store), "files", "A folder, S3, or memory (all is gone at the end).", needs={"s3": "s3"})
+    backend: Store = key(choice(Store), "files", "A folder, S3, or memory (all is gone at the end).")
     path: str | None = key(_PATH, "", "Folder of the files; empty: ``packages`` below the state folder.")
-    bucket: str | None = key(_TEXT, "", "The S3 bucket.", needs="s3")
-    prefix: str | None = key(_TEXT, "", "What all keys in the bucket begin with.", needs="s3")
-    region: str = key(values.TEXT, "us-east-1", "The bucket's region.", needs="s3")
+    bucket: str | None = key(_TEXT, "", "The S3 bucket.")
+    prefix: str | None = key(_TEXT, "", "What all keys in the bucket begin with.")
+    region: str = key(values.TEXT, "us-east-1", "The bucket's region.")
     endpoint_url: str | None = key(
-        optional(values.BASE_URL), "", "Other S3 implementations; path-style is used when this is set.", needs="s3"
+        optional(values.BASE_URL), "", "Other S3 implementations; path-style is used when this is set."
     )
-    ca_certificates: str | None = key(_PATH, "", "PEM, trusted beside the system's.", needs="s3")
-    addressing: Addressing = key(choice(Addressing), "auto", "Where the bucket's name stands in URLs.", needs="s3")
-    access_key: str | None = key(_TEXT, "", "Empty: the standard AWS chain.", secret=True, needs="s3")
-    secret_key: str | None = key(_TEXT, "", "The secret that belongs to ``access_key``.", secret=True, needs="s3")
-    session_token: str | None = key(_TEXT, "", "For temporary credentials.", secret=True, needs="s3")
-    redirect: bool = key(values.BOOLEAN, "yes", "yes: 302 to a signed URL; no: stream through pypid.", needs="s3")
+    ca_certificates: str | None = key(_PATH, "", "PEM, trusted beside the system's.")
+    addressing: Addressing = key(choice(Addressing), "auto", "Where the bucket's name stands in URLs.")
+    access_key: str | None = key(_TEXT, "", "Empty: the standard AWS chain.", secret=True)
+    secret_key: str | None = key(_TEXT, "", "The secret that belongs to ``access_key``.", secret=True)
+    session_token: str | None = key(_TEXT, "", "For temporary credentials.", secret=True)
+    redirect: bool = key(values.BOOLEAN, "yes", "yes: 302 to a signed URL; no: stream through pypid.")
     expire_after: timedelta = key(
-        duration("1s", "7d"), "1d", "How long a signed URL is valid; less where the credentials end earlier.", needs="s3"
+        duration("1s", "7d"), "1d", "How long a signed URL is valid; less where the credentials end earlier."
     )
-    buffer_time: timedelta = key(duration(), "5m", "A signed URL is forgotten this long before it expires.", needs="s3")
-    server_side_encryption: Encryption | None = key(
-        optional(choice(Encryption)), "", "S3's server-side encryption.", needs="s3"
+    buffer_time: timedelta = key(duration(), "5m", "A signed URL is forgotten this long before it expires.")
+    server_side_encryption: Encryption | None = key(optional(choice(Encryption)), "", "S3's server-side encryption.")
+    kms_key_id: str | None = key(_TEXT, "", "The KMS key, with ``aws:kms``.")
+    storage_class: str | None = key(_TEXT, "", "S3's storage class.")
+    prepend_hash: bool = key(
+        values.BOOLEAN, "no", "pypicloud's layout: ``md5(filename)[:4]/`` before the project.", needs="prepend_hash"
     )
-    kms_key_id: str | None = key(_TEXT, "", "The KMS key, with ``aws:kms``.", needs="s3")
-    storage_class: str | None = key(_TEXT, "", "S3's storage class.", needs="s3")
-    prepend_hash: bool = key(values.BOOLEAN, "no", "pypicloud's layout: ``md5(filename)[:4]/`` before the project.", needs="s3")
-    cloudfront_domain: str | None = key(_TEXT, "", "Signed CloudFront URLs in place of S3's.", needs="s3")
-    cloudfront_key_id: str | None = key(_TEXT, "", "CloudFront's name of the key.", needs="s3")
-    cloudfront_key_file: str | None = key(_PATH, "", "PEM private key for CloudFront.", needs="s3")
+    cloudfront_domain: str | None = key(_TEXT, "", "Signed CloudFront URLs in place of S3's.")
+    cloudfront_key_id: str | None = key(_TEXT, "", "CloudFront's name of the key.")
+    cloudfront_key_file: str | None = key(_PATH, "", "PEM private key for CloudFront.")
 
 
 @frozen(kw_only=True)

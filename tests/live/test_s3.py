@@ -1,0 +1,422 @@
+"""Real clients and a real pypid whose files lie in a bucket of a server that verifies each signature."""
+
+import atexit
+import base64
+import functools
+import http.client
+import json
+import re
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import parse_qs, urlsplit
+
+from attrs import frozen
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+from tests.live.clients import client
+from tests.live.daemon import PASSWORDS, IndexTestCase, LiveIndex, Settings, for_each, pypid, shared
+from tests.live.isolation import pip, uv, works
+from tests.live.processes import scratch
+from tests.live.projects import Artifact, call, listed, page, publish, sdist, wheel
+from tests.live.stores import Store, store
+from tests.live.stores.between import Between, between
+from tests.live.test_cache import large
+from tests.live.test_install import NEWEST, installed
+from tests.live.test_upload import Attempt, twine, uv_publish
+
+PREFIX: Final = "team a+b/"
+SIGNED: Final = "X-Amz-Signature"
+
+
+@frozen
+class Got:
+    """An answer, by pypid or the store."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def location(self) -> str:
+        """Where a redirect leads."""
+        return self.headers["Location"]
+
+
+def get(url: str, method: str = "GET", user: str | None = None, **headers: str) -> Got:
+    """One request; no redirect is followed."""
+    parts = urlsplit(url)
+    if user is not None:
+        headers["Authorization"] = "Basic " + base64.b64encode(f"{user}:{PASSWORDS[user]}".encode()).decode()
+    connection = http.client.HTTPConnection(parts.netloc, timeout=60)
+    try:
+        connection.request(method, f"{parts.path}?{parts.query}" if parts.query else parts.path, headers=headers)
+        answer = connection.getresponse()
+        return Got(answer.status, answer.headers, answer.read())
+    finally:
+        connection.close()
+
+
+@frozen
+class Place:
+    """A bucket, and what stands before it."""
+
+    s3: Store
+    bucket: str
+    before: Between
+
+    def lines(self, more: str = "") -> str:
+        """What pypid is told, and that it should tell all that it does."""
+        told = {
+            "backend": "s3",
+            "bucket": self.bucket,
+            "prefix": PREFIX,
+            "region": self.s3.region,
+            "endpoint_url": self.before.endpoint,
+            "access_key": self.s3.access_key,
+            "secret_key": self.s3.secret_key,
+        }
+        return "\n".join([*(f"{key} = {value}" for key, value in told.items()), more, "[log]", "level = debug"])
+
+    def ask(self, method: str, key: str, body: bytes = b"") -> bytes:
+        """What the store itself says of an object of pypid's."""
+        answer = self.s3.ask(method, f"/{self.bucket}/{PREFIX}{key}", body)
+        assert answer.status in (200, 204), (answer.status, answer.body)
+        return answer.body
+
+
+@functools.cache
+def place_of(name: str, what: str) -> Place:
+    """A bucket of that store for all tests of one kind, until the process ends."""
+    stack = ExitStack()
+    atexit.register(stack.close)
+    s3 = stack.enter_context(store(name))
+    return Place(s3, s3.bucket(), stack.enter_context(between(s3)))
+
+
+class BucketCase(IndexTestCase):
+    """Tests against the shared pypid over a bucket of the store of that name."""
+
+    name = "radosgw"
+    more = ""
+    """Lines of ``[storage]``."""
+    read = "everyone"
+
+    def start(self) -> LiveIndex:
+        self.place = place_of(self.name, type(self).__name__)
+        self.before = self.place.before
+        index = self.begun(Settings(read=self.read, bucket=self.place.lines(self.more)))
+        self.addCleanup(self.check_secrets)
+        return index
+
+    def begun(self, settings: Settings) -> LiveIndex:
+        """One for all tests; or another."""
+        return shared(settings)
+
+    def check_secrets(self) -> None:
+        """Neither the secret nor a URL that lets anybody in is in its log."""
+        for word in (self.place.s3.secret_key, SIGNED, "Signature="):
+            self.assertNotIn(word, self.index.log())
+
+    def packages(self, artifact: Artifact, name: str) -> str:
+        """The URL of a file."""
+        return self.index.url(f"/packages/{name}/{artifact.filename}")
+
+    def downloads(self, artifact: Artifact) -> list[tuple[str, str]]:
+        """What others than pypid asked the store for this file; none of them told it a password."""
+        found = [heard for heard in self.before.heard(artifact.filename.replace("+", "%2B")) if "pypid/" not in heard.agent]
+        for heard in found:
+            self.assertNotIn("authorization", heard.headers)
+            self.assertNotIn("cookie", heard.headers)
+            self.assertIn(SIGNED, heard.target)
+        return [(heard.agent.partition("/")[0], heard.method) for heard in found]
+
+    def publish_all(self, name: str) -> tuple[Artifact, ...]:
+        """Wheels, one of a local version, and an sdist."""
+        found = wheel(f"{name}-plain"), wheel(f"{name}-local", "1.0+cu118"), sdist(f"{name}-source")
+        publish(self.index, *found)
+        return found
+
+    def check_installed(self, name: str, target: Path) -> None:
+        """They are there."""
+        found = {item.replace("-", "_", item.count("-") - 1) for item in installed(target)}
+        name = name.replace("-", "_")
+        self.assertEqual(found, {f"{name}_plain-1.0", f"{name}_local-1.0+cu118", f"{name}_source-1.0"})
+
+
+class Redirecting(BucketCase):
+    """What holds towards any store."""
+
+    def test_answers(self) -> None:
+        """A GET is sent to a signed URL, which nobody may keep; it gives the bytes under the right name, and parts of them."""
+        artifact = wheel("s3-answers")
+        publish(self.index, artifact)
+        url = self.packages(artifact, "s3-answers")
+        sent = get(url)
+        self.assertEqual((sent.status, sent.body), (302, b""))
+        self.assertEqual(sent.headers["Cache-Control"], "private, no-store")
+        self.assertIn(SIGNED, sent.location)
+        self.assertTrue(sent.location.startswith(self.before.endpoint))
+        given = get(sent.location)
+        self.assertEqual((given.status, given.body), (200, artifact.data))
+        self.assertEqual(given.headers["Content-Type"], "application/octet-stream")
+        self.assertEqual(given.headers["Content-Disposition"], f'attachment; filename="{artifact.filename}"')
+        self.assertIsNone(given.headers["Content-Encoding"])
+        part = get(sent.location, Range="bytes=10-19")
+        self.assertEqual((part.status, part.body), (206, artifact.data[10:20]))
+        self.assertEqual(get(url).location, sent.location)
+
+    def test_heads(self) -> None:
+        """A HEAD is answered by pypid: a URL that was signed for GET is good for nothing else."""
+        artifact = wheel("s3-heads")
+        publish(self.index, artifact)
+        head = get(self.packages(artifact, "s3-heads"), "HEAD")
+        self.assertEqual((head.status, head.headers["Content-Length"]), (200, str(len(artifact.data))))
+        self.assertEqual(head.headers["ETag"], f'"{sha256(artifact.data).hexdigest()}"')
+        self.assertIsNone(head.headers["Location"])
+
+    def test_beside(self) -> None:
+        """Metadata and provenance come from pypid itself."""
+        artifact = wheel("s3-beside", tag="py3-none-any")
+        publish(self.index, artifact)
+        url = self.packages(artifact, "s3-beside")
+        self.assertIn(b"Name: s3-beside", get(f"{url}.metadata").body)
+        where = f"s3-beside/{artifact.filename}"
+        record = json.loads(self.place.ask("GET", f"{where}.record.json"))
+        record["file"]["attested"] = True
+        self.place.ask("PUT", f"{where}.record.json", json.dumps(record).encode())
+        provenance = b'{"version": 1, "attestation_bundles": []}'
+        self.place.ask("PUT", f"{where}.provenance.json", provenance)
+        call(self.index, "POST", "/api/rebuild/s3-beside", user="admin")
+        found = get(self.index.url(f"/integrity/s3-beside/1.0/{artifact.filename}/provenance"))
+        self.assertEqual((found.status, json.loads(found.body)), (200, json.loads(provenance)))
+        self.assertEqual(get(url).status, 302)
+
+    def test_odd_names(self) -> None:
+        """Files of local versions and of epochs are published by twine and uv, redirected to, and had whole."""
+        for version, put in ("1!2.0+ubuntu.1", twine), ("1!2.1+b", uv_publish):
+            attempt = Attempt(self.index, self.folder, "s3-odd", version)
+            ended = put(attempt)
+            self.assertEqual(ended.status, 0, ended.said)
+            for artifact in attempt.artifacts:
+                given = get(get(self.packages(artifact, "s3-odd")).location)
+                self.assertEqual((given.status, given.body), (200, artifact.data))
+                self.assertIn(f'filename="{artifact.filename}"', given.headers["Content-Disposition"])
+        self.assertEqual(len(listed(self.index, "s3-odd")), 4)
+        target = self.folder / "target"
+        works(uv(self.index.url(), "--target", target, "s3-odd==1!2.0+ubuntu.1"), self.folder)
+        self.assertEqual(len(installed(target)), 1)
+
+    @for_each("pip-20-on-2.7", "pip-23-on-3.11", NEWEST)
+    def pip(self, name: str) -> None:
+        """This pip installs from the bucket: a wheel, a local version, and an sdist that it builds."""
+        project = "s3-" + name.replace(".", "-")
+        artifacts = self.publish_all(project)
+        target = self.folder / "target"
+        what = (f"{project}-plain", f"{project}-local==1.0+cu118", f"{project}-source")
+        works(pip(name, "install", self.index.url(), "--target", target, *what), self.folder)
+        self.check_installed(project, target)
+        for artifact in artifacts:
+            self.assertEqual(self.downloads(artifact), [("pip", "GET")])
+
+    def test_uv(self) -> None:
+        """uv installs from the bucket, and asks for no file a second time, whatever else it forgets."""
+        artifacts = self.publish_all("s3-uv")
+        what = ("s3-uv-plain", "s3-uv-local==1.0+cu118", "s3-uv-source")
+        for again in "first", "second":
+            works(uv(self.index.url(), "--target", self.folder / again, *what), self.folder)
+            self.check_installed("s3-uv", self.folder / again)
+        for artifact in artifacts:
+            self.assertEqual(self.downloads(artifact), [("uv", "GET")])
+
+
+class RadosgwRedirectTests(Redirecting):
+    name = "radosgw"
+
+    def test_pip_cache(self) -> None:
+        """pip has a file once: the URL is the same, and its cache, which it has for hosts that it trusts, knows it."""
+        artifact = wheel("s3-cached")
+        publish(self.index, artifact)
+        trusting = ("--trusted-host", "127.0.0.1")
+        for again in "first", "second":
+            command = pip(NEWEST, "download", self.index.url(), *trusting, "--dest", self.folder / again, cache=True)
+            works([*command, "s3-cached"], self.folder)
+            self.assertEqual((self.folder / again / artifact.filename).read_bytes(), artifact.data)
+        self.assertEqual(self.downloads(artifact), [("pip", "GET")])
+
+    def test_rebuilt(self) -> None:
+        """What another tool put into the bucket is an index's file after `pypid rebuild`, and is redirected to."""
+        artifact = wheel("s3-dropped")
+        self.place.ask("PUT", f"somewhere/{artifact.filename}", artifact.data)
+        answer: Any = json.loads(call(self.index, "POST", "/api/rebuild", user="admin"))
+        self.assertIn("adopted", [line["outcome"] for line in answer["adopted"]])
+        self.assertEqual(get(get(self.packages(artifact, "s3-dropped")).location).body, artifact.data)
+
+
+class SwiftRedirectTests(Redirecting):
+    name = "swift"
+
+
+class PrivateTests(BucketCase):
+    read = "authenticated"
+
+    def test_guard(self) -> None:
+        """Nobody gets a signed URL who may not read; nor does one who may tell the store who they are."""
+        artifact = wheel("s3-private")
+        publish(self.index, artifact)
+        url = self.packages(artifact, "s3-private")
+        refused = get(url)
+        self.assertEqual((refused.status, refused.headers["Location"]), (401, None))
+        sent = get(url, user="bob")
+        self.assertEqual((sent.status, sent.headers["Cache-Control"]), (302, "private, no-store"))
+        self.assertNotIn(PASSWORDS["bob"], sent.location)
+        self.assertEqual(get(sent.location).body, artifact.data)
+
+    @for_each("pip-20-on-3.8", NEWEST)
+    def pip(self, name: str) -> None:
+        """pip's password for pypid does not go to the store."""
+        project = "s3-private-" + name.replace(".", "-")
+        artifact = wheel(project)
+        publish(self.index, artifact)
+        works(pip(name, "install", self.index.url(user="bob"), "--target", self.folder / "t", project), self.folder)
+        self.assertEqual(self.downloads(artifact), [("pip", "GET")])
+
+    def test_uv(self) -> None:
+        """uv's password for pypid does not go to the store, also where it has signs in it that have to be quoted."""
+        artifact = wheel("s3-private-uv")
+        publish(self.index, artifact)
+        works(uv(self.index.url(user="carol"), "--target", self.folder / "t", "s3-private-uv"), self.folder)
+        self.assertEqual(self.downloads(artifact), [("uv", "GET")])
+
+    def test_poetry(self) -> None:
+        """poetry's password for pypid does not go to the store: a wheel and an sdist are installed."""
+        artifacts = wheel("s3-po-wheel"), sdist("s3-po-source")
+        publish(self.index, *artifacts)
+        project = self.folder / "project"
+        project.mkdir()
+        (project / "pyproject.toml").write_text(
+            '[project]\nname = "eater"\nversion = "1"\nrequires-python = ">=3.11,<4"\n'
+            'dependencies = ["s3-po-wheel", "s3-po-source"]\n'
+            "[tool.poetry]\npackage-mode = false\n"
+            f'[[tool.poetry.source]]\nname = "ours"\nurl = "{self.index.url()}"\npriority = "primary"\n'
+        )
+        told = {"POETRY_HTTP_BASIC_OURS_USERNAME": "bob", "POETRY_HTTP_BASIC_OURS_PASSWORD": PASSWORDS["bob"]}
+        works([client("poetry"), "install", "--no-interaction"], self.folder, cwd=project, **told)
+        (site,) = project.glob(".venv/lib/python3*/site-packages")
+        self.assertEqual(installed(site), {"s3_po_wheel-1.0", "s3_po_source-1.0"})
+        for artifact in artifacts:
+            self.assertIn(("poetry", "GET"), self.downloads(artifact))
+
+
+class EndingTests(BucketCase):
+    more = "expire_after = 6s\nbuffer_time = 3s"
+
+    def test_end(self) -> None:
+        """A signed URL is given again until the buffer before its end, then another one; at its end the store refuses it."""
+        artifact = wheel("s3-ending")
+        publish(self.index, artifact)
+        url = self.packages(artifact, "s3-ending")
+        first = get(url).location
+        self.assertEqual(get(url).location, first)
+        self.assertEqual(parse_qs(urlsplit(first).query)["X-Amz-Expires"], ["6"])
+        time.sleep(3.5)
+        second = get(url).location
+        self.assertNotEqual(second, first)
+        self.assertEqual([get(where).status for where in (first, second)], [200, 200])
+        time.sleep(4)
+        self.assertEqual(get(first).status, 403)
+
+
+class StreamingTests(BucketCase):
+    more = "redirect = no"
+
+    def test_answers(self) -> None:
+        """Where there is to be no redirect files come through pypid, whole and in parts."""
+        artifact = large("s3-stream", size=3 << 20)
+        publish(self.index, artifact)
+        url = self.packages(artifact, "s3-stream")
+        got = get(url)
+        self.assertEqual((got.status, got.body), (200, artifact.data))
+        part = get(url, Range="bytes=-100")
+        self.assertEqual((part.status, part.body), (206, artifact.data[-100:]))
+        self.assertEqual(get(url, **{"If-None-Match": got.headers["ETag"]}).status, 304)
+        self.assertEqual(get(url, "HEAD").headers["Content-Length"], str(len(artifact.data)))
+
+    @for_each("pip", "uv")
+    def clients(self, name: str) -> None:
+        """pip and uv install, and none of them asks the store."""
+        project = f"s3-stream-{name}"
+        artifacts = self.publish_all(project)
+        what = (f"{project}-plain", f"{project}-local==1.0+cu118", f"{project}-source")
+        target = self.folder / "target"
+        command = pip(NEWEST, "install", self.index.url()) if name == "pip" else uv(self.index.url())
+        works([*command, "--target", target, *what], self.folder)
+        self.check_installed(project, target)
+        self.assertEqual([self.downloads(artifact) for artifact in artifacts], [[], [], []])
+
+
+class TheirsTests(BucketCase):
+    def begun(self, settings: Settings) -> LiveIndex:
+        """In front of another pypid."""
+        self.theirs = self.entered(pypid(self.entered(scratch()), Settings()))
+        lines = f"mode = cache\nurl = {self.theirs.url()}"
+        return self.entered(pypid(self.entered(scratch()), Settings(bucket=settings.bucket, upstream=lines)))
+
+    def test_kept(self) -> None:
+        """A file of theirs is passed on while it is stored in the bucket; from then on clients are sent there."""
+        artifact = wheel("s3-theirs")
+        publish(self.theirs, artifact)
+        url = self.packages(artifact, "s3-theirs")
+        first = get(url)
+        self.assertEqual((first.status, first.body), (200, artifact.data))
+        deadline = time.monotonic() + 10
+        while (again := get(url)).status == 200 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self.assertEqual(again.status, 302)
+        self.assertIn("/.kept/s3-theirs/", again.location)
+        given = get(again.location)
+        self.assertEqual((given.body, given.headers["Content-Type"]), (artifact.data, "application/octet-stream"))
+        works(pip(NEWEST, "install", self.index.url(), "--target", self.folder / "t", "s3-theirs"), self.folder)
+        self.assertEqual(self.downloads(artifact)[-1:], [("pip", "GET")])
+
+
+class CloudFrontTests(BucketCase):
+    def begun(self, settings: Settings) -> LiveIndex:
+        """With a distribution before the bucket."""
+        self.key = rsa.generate_private_key(65537, 2048)
+        folder = self.entered(scratch())
+        words = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        (folder / "cf.pem").write_bytes(self.key.private_bytes(*words))
+        more = "cloudfront_domain = d1.example\ncloudfront_key_id = K1\ncloudfront_key_file = cf.pem"
+        return self.entered(pypid(folder, Settings(bucket=self.place.lines(more))))
+
+    def test_links(self) -> None:
+        """Clients are sent to the distribution, with a signature by the key of the file, until when it says."""
+        artifact = wheel("s3-front", "1.0+x")
+        publish(self.index, artifact)
+        sent = get(self.packages(artifact, "s3-front"))
+        self.assertEqual((sent.status, sent.headers["Cache-Control"]), (302, "private, no-store"))
+        bare, _, query = sent.location.partition("?")
+        self.assertTrue(bare.startswith("https://d1.example/team%20a%2Bb/s3-front/s3_front-1.0%2Bx"), bare)
+        words = parse_qs(query)
+        self.assertEqual(words["Key-Pair-Id"], ["K1"])
+        until = f'{{"DateLessThan":{{"AWS:EpochTime":{words["Expires"][0]}}}}}'
+        policy = f'{{"Statement":[{{"Resource":"{bare}","Condition":{until}}}]}}'
+        signature = base64.b64decode(words["Signature"][0].replace("-", "+").replace("_", "=").replace("~", "/"))
+        self.key.public_key().verify(signature, policy.encode(), padding.PKCS1v15(), hashes.SHA1())
+        self.assertLess(abs(int(words["Expires"][0]) - time.time() - 86400), 60)
+        self.assertEqual(get(self.packages(artifact, "s3-front")).location, sent.location)
+        self.assertIsNone(re.search(r"[?&](response|X-Amz)-", sent.location))
+
+
+class PageTests(BucketCase):
+    def test_page(self) -> None:
+        """Pages link to pypid, never to the store: whoever keeps a page keeps no key to the files."""
+        publish(self.index, wheel("s3-page"))
+        (file,) = page(self.index, "s3-page")["files"]
+        self.assertNotIn(self.place.bucket, file["url"])
+        self.assertNotIn(SIGNED, json.dumps(page(self.index, "s3-page")))
