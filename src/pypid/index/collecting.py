@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import aclosing
+from datetime import datetime
 from typing import Any, TypeVar
 
 from attrs import define, evolve, field
@@ -25,7 +26,7 @@ from pypid.core.collection import (
     Resolving,
     Wishes,
 )
-from pypid.core.errors import PypidError
+from pypid.core.errors import Missing, PypidError
 from pypid.core.locks import Pin
 from pypid.core.model import File, Project
 from pypid.core.names import ProjectName, same_version
@@ -69,9 +70,11 @@ class Collector:
     _files: dict[tuple[ProjectName, str], tuple[File, FileReport]] = field(factory=dict, init=False)
     """What is to be kept; what is refused already has its outcome."""
     _projects: dict[ProjectName, Project | PypidError] = field(factory=dict, init=False)
+    _began: datetime = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._reasons = Reasons(self.index)
+        self._began = self.index.world.now()
 
     async def collect(self, wishes: Wishes) -> Collected:
         """Do all of it. What cannot be had is told in the result; raises `Busy`, `StorageDown`, and no other refusal."""
@@ -245,7 +248,7 @@ class Collector:
             stored = await index.keeper.settled(file)
             if stored is not None:
                 index.keeper.touched(stored)
-                return evolve(report, outcome=Outcome.HAD)
+                return evolve(report, outcome=Outcome.KEPT if await self._has_come(stored) else Outcome.HAD)
             body = await index.open(file, None, self.asked(file.project))
             async with aclosing(body):
                 async for _ in body:
@@ -256,6 +259,13 @@ class Collector:
         if stored is None:
             return evolve(report, outcome=Outcome.FAILED, reason="it was fetched, and could not be stored: see the log")
         return evolve(report, outcome=Outcome.KEPT)
+
+    async def _has_come(self, stored: File) -> bool:
+        """Whether the file came during this collection: what reads metadata out of a small wheel may have it kept at once."""
+        try:
+            return (await self.index.blobs.stat(stored.key or "")).modified > self._began
+        except Missing:
+            return False
 
 
 async def _several(job: Callable[[T], Coroutine[Any, Any, None]], things: Iterable[T]) -> None:
