@@ -78,6 +78,10 @@ class Shelved(Protocol):
     def fill(self) -> Callable[[Loaded], None]:
         """Begin with what a snapshot held. Raises `ValueError` where something is held already."""
 
+    @property
+    def merge(self) -> Callable[[Loaded], None]:
+        """Take in what a snapshot held of all that nobody has looked up meanwhile, which is newer."""
+
 
 class Lines:
     """A line for each project, and its head in the order of the names."""
@@ -88,6 +92,8 @@ class Lines:
         self._heads: dict[ProjectName, Summary] = {}
         self._names: list[ProjectName] = []
         self._summaries: tuple[Summary, ...] | None = None
+        self._absent: set[ProjectName] | None = set()
+        """What was found not to be there before a snapshot came; None once one may not come any more."""
 
     def head(self, name: ProjectName) -> Summary | None:
         """What stands in the list for the project, or None."""
@@ -122,6 +128,7 @@ class Lines:
         del self._heads[name]
         del self._names[bisect_left(self._names, name)]
         self._summaries = None
+        self.found_absent(name)
 
     def summaries(self) -> tuple[Summary, ...]:
         """All heads, by name; the same object until one changes."""
@@ -149,3 +156,31 @@ class Lines:
         self._heads = loaded.heads
         self._names = loaded.names
         self._summaries = None
+
+    def found_absent(self, name: ProjectName) -> None:
+        """There is no such project: a snapshot that comes later, and says that there was, is older than that."""
+        if self._absent is not None:
+            self._absent.add(name)
+
+    def merge(self, loaded: Loaded) -> None:
+        """Take in what a snapshot held, except for the projects that are held, or were found absent, by now.
+
+        Takes no longer than there are such projects.
+        """
+        for name in self._absent or ():
+            if loaded.heads.pop(name, None) is not None:
+                del loaded.shards[shard_of(name)][name]
+                del loaded.names[bisect_left(loaded.names, name)]
+        for name, head in self._heads.items():
+            if name not in loaded.heads:
+                insort(loaded.names, name)
+            loaded.heads[name] = head
+            loaded.shards[shard_of(name)][name] = self._shards[shard_of(name)][name]
+        self._shards, self._heads, self._names = loaded.shards, loaded.heads, loaded.names
+        self._versions = [version + 1 for version in self._versions]
+        self._summaries = None
+        self.settled()
+
+    def settled(self) -> None:
+        """No snapshot will come any more."""
+        self._absent = None

@@ -60,6 +60,8 @@ class MemoryCatalog:
         if new is not None and new.name != name:
             raise ValueError(f"an edit of {name} made {new.name} of it")
         if _same(old, new):
+            if old is None:
+                self._ours.lines.found_absent(name)
             if old is None or mark is None or mark == self._mark(name):
                 return old
             new = old
@@ -134,6 +136,8 @@ class MemoryCatalog:
 
     async def complete(self) -> None:
         self._complete = True
+        self._ours.lines.settled()
+        self._theirs.lines.settled()
 
     async def is_complete(self) -> bool:
         return self._complete
@@ -148,18 +152,29 @@ class MemoryCatalog:
         """Begin with the projects of a snapshot. Raises `ValueError` where something is held already."""
         self._fill(self._ours.lines, loaded)
 
+    def merge(self, loaded: Loaded) -> None:
+        """Take in the projects of a snapshot that came late; see `Lines.merge`. Nothing once absence was proven."""
+        if not self._complete:
+            self._ours.lines.merge(loaded)
+            self._serial = max(self._serial, loaded.serial) + 1
+
     @property
     def heard(self) -> TheirLines:
         """What is known of theirs, for a snapshot of its own."""
         return TheirLines(
             lambda versions: self._theirs.lines.moment(self._serial, versions),
             self._fill_theirs,
+            self._merge_theirs,
         )
 
     def _fill_theirs(self, loaded: Loaded) -> None:
         self._fill(self._theirs.lines, loaded)
         for head in self._theirs.lines.summaries():
             self._forget_others(head.name)
+
+    def _merge_theirs(self, loaded: Loaded) -> None:
+        self._theirs.lines.merge(loaded)
+        self._serial = max(self._serial, loaded.serial) + 1
 
     def _fill(self, lines: Lines, loaded: Loaded) -> None:
         lines.fill(loaded)
@@ -172,6 +187,7 @@ class TheirLines:
 
     moment: Callable[[Sequence[int] | None], Moment]
     fill: Callable[[Loaded], None]
+    merge: Callable[[Loaded], None]
 
 
 def _files_said(heard: Heard) -> tuple[File, ...] | None:

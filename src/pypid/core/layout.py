@@ -36,6 +36,12 @@ from pypid.core.names import ProjectName, parse_filename, project_name
 OURS_AS_A_WHOLE = ".pypid/"
 STORAGE_IDENTITY = f"{OURS_AS_A_WHOLE}storage.json"
 SET_ASIDE = f"{OURS_AS_A_WHOLE}set-aside/"
+SNAPSHOT = f"{OURS_AS_A_WHOLE}snapshot/ours.jsonl.gz"
+"""What the records of all our projects say, for a new machine (`catalog.faraway`)."""
+THEIR_SNAPSHOT = f"{OURS_AS_A_WHOLE}snapshot/theirs.jsonl.gz"
+"""The same of what is kept of theirs."""
+OF_RECORD = f"{OURS_AS_A_WHOLE}of-record/"
+"""Sealed copies of what is of record below `state` (`safekeeping`)."""
 KEPT = ".kept/"
 
 

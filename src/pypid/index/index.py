@@ -46,7 +46,7 @@ from pypid.index.names import Names
 from pypid.index.parts import Parts
 from pypid.index.progress import Tell
 from pypid.index.publishing import BodyAnew, Outcome, Publisher
-from pypid.index.reconciling import Reconciled, Reconciler
+from pypid.index.reconciling import Counted, Reconciled, Reconciler
 from pypid.index.theirs import Correspondent
 from pypid.index.views import View, Views
 from pypid.ports import Blobs, Body, Catalog, Upstream
@@ -79,6 +79,8 @@ class Index:
     envoy: Envoy = field(init=False, repr=False)
     correspondent: Correspondent = field(init=False, repr=False)
     keeper: Keeper = field(init=False, repr=False)
+    comparing: Counted | None = field(default=None, init=False)
+    """How far a comparison of everything is, while there is one."""
     _views: Views = field(init=False, repr=False)
     _names: Names = field(init=False, repr=False)
 
@@ -292,21 +294,31 @@ class Index:
 
     async def reconcile(self) -> Reconciled:
         """Compare the catalog with the storage, also what is kept of theirs."""
-        found = await Reconciler(self.parts).reconcile()
+        found = await self._compared()
         await self.keeper.kept.compare()
         return found
+
+    async def _compared(self, tell: Tell | None = None) -> Reconciled:
+        counted = self.comparing = Counted()
+        try:
+            return await Reconciler(self.parts, tell, counted).reconcile()
+        finally:
+            if self.comparing is counted:
+                self.comparing = None
 
     async def rebuild(
         self, by: str, project: ProjectName | None = None, *, tell: Tell | None = None
     ) -> tuple[Reconciled, Sequence[Adopted]]:
         """Compare everything, or one project, and make files without a record ours; `tell` hears how far it is."""
-        reconciler = Reconciler(self.parts, tell)
-        found = await (reconciler.reconcile() if project is None else reconciler.reconcile_project(project))
+        if project is None:
+            found = await self._compared(tell)
+        else:
+            found = await Reconciler(self.parts, tell).reconcile_project(project)
         return found, await Adopter(self.parts, tell).adopt(found.strays, by)
 
     async def adopt(self, prefix: str, by: str, *, tell: Tell | None = None) -> tuple[Reconciled, Sequence[Adopted]]:
         """Make the distributions without a record below `prefix` (empty, or ending in a slash) ours, where they lie."""
-        found = await Reconciler(self.parts, tell).reconcile()
+        found = await self._compared(tell)
         strays = [blob for blob in found.strays if blob.key.startswith(prefix)]
         return found, await Adopter(self.parts, tell).adopt(strays, by)
 

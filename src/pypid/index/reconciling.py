@@ -39,11 +39,20 @@ class Reconciled:
 
 
 @define
+class Counted:
+    """How far a comparison is: the objects that were listed, and the projects that were read."""
+
+    objects: int = 0
+    projects: int = 0
+
+
+@define
 class _Walk:
     """The state of one comparison."""
 
     pace: Pace
     progress: Progress
+    counted: Counted
     reading: Together = field(factory=lambda: Together(PROJECTS_AT_ONCE))
     seen: set[ProjectName] = field(factory=set)
     loose: dict[str, Blob] = field(factory=dict)
@@ -51,7 +60,6 @@ class _Walk:
     elsewhere: set[ProjectName] = field(factory=set)
     """Projects that may have files whose bytes are not in the project's folder."""
     changed: set[ProjectName] = field(factory=set)
-    blobs: int = 0
     foreign: int = 0
     failure: StorageDown | None = None
     """What kept a project from being read; all others are compared all the same."""
@@ -64,10 +72,11 @@ class Reconciler:
     parts: Parts
     tell: Tell | None = None
     """Hears how far it is, as the log does."""
+    counted: Counted = field(factory=Counted)
 
     async def reconcile(self) -> Reconciled:
         """Compare everything. Raises `StorageDown`; then absence is not proven, and what was read so far is kept."""
-        walk = _Walk(Pace(self.parts.world), Progress(self.parts.world.clock, self.tell))
+        walk = _Walk(Pace(self.parts.world), Progress(self.parts.world.clock, self.tell), self.counted)
         try:
             return await self._reconcile(walk)
         except BaseException:
@@ -84,7 +93,7 @@ class Reconciler:
                     await self._group(walk, current, group)
                     current, group = top, []
                 group.append(blob)
-                walk.blobs += 1
+                walk.counted.objects += 1
             await self._group(walk, current, group)
         await walk.reading.ended()
         await self._forget_gone(walk)
@@ -110,7 +119,7 @@ class Reconciler:
 
     async def _group(self, walk: _Walk, top: str, group: list[Blob]) -> None:
         """All blobs below one top folder: a project's, or files that somebody dropped."""
-        walk.progress.at(lambda: f"comparing with the storage: {walk.blobs} objects, {len(walk.changed)} projects read")
+        walk.progress.at(lambda: f"comparing with the storage: {walk.counted.objects} objects, {walk.counted.projects} projects read")
         await walk.pace.keep()
         if f"{top}/" in (OURS_AS_A_WHOLE, KEPT):  # what is kept of theirs is compared by `storing.KeptFiles`
             return
@@ -140,6 +149,7 @@ class Reconciler:
         try:
             if (await self.reconcile_project(name)).changed:
                 walk.changed.add(name)
+            walk.counted.projects += 1
         except StorageDown as error:
             _log.error("The project {name} could not be read: {error}", name=name, error=error)
             walk.failure = error

@@ -43,5 +43,9 @@ async def home(face: Face, request: Request, who: Identity) -> None:
 
 @guarded(app, "/health", may=ANYBODY)
 async def health(face: Face, request: Request, who: Identity) -> None:
-    """200 as long as the process answers; whether the storage has been compared is told besides."""
-    send_json(request, {"status": "ok", "complete": await face.index.catalog.is_complete()})
+    """200 as long as the process answers; whether the storage has been compared is told besides, and how far that is."""
+    document: dict[str, object] = {"status": "ok", "complete": await face.index.catalog.is_complete()}
+    under_way = face.index.comparing
+    if under_way is not None:
+        document["comparing"] = {"objects": under_way.objects, "projects": under_way.projects}
+    send_json(request, document)

@@ -1,0 +1,105 @@
+"""What is of record below `state`: a file for each thing. Another one is another line here. All here blocks."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing, suppress
+from enum import Enum
+from pathlib import Path
+
+from attrs import frozen
+
+from pypid.access.firstrun import RECORD as ADMIN
+
+LARGEST = 256 << 20
+"""Bytes that one may have: it is sealed in memory."""
+BUSY = 5.0
+"""Seconds that a copy of a database waits for whoever is writing to it."""
+
+
+class Form(Enum):
+    """How a file is read so that what was read is one state of it."""
+
+    PLAIN = "plain"
+    """It is only ever replaced whole."""
+    SQLITE = "sqlite"
+    """It is written to while it is read: SQLite's backup gives one state of it, its write-ahead log included."""
+
+
+@frozen
+class Record:
+    """One file of record; `name` is its path below `state`, and its copy's below `layout.OF_RECORD`."""
+
+    name: str
+    form: Form = Form.PLAIN
+
+
+OF_RECORD: tuple[Record, ...] = (Record(ADMIN),)
+"""All that is of record. (What is derived can be lost: see docs/state.)"""
+
+Signature = tuple[tuple[int, int, int] | None, ...]
+"""Of a file: another one, as soon as somebody has written to it."""
+
+
+def signature(state: Path, record: Record) -> Signature | None:
+    """As it is now; None where there is no such file. Raises `OSError`."""
+    files = (record.name,) if record.form is Form.PLAIN else (record.name, f"{record.name}-wal", f"{record.name}-journal")
+    found = tuple(_stamp(state / name) for name in files)
+    return None if found[0] is None else found
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    with suppress(FileNotFoundError):
+        found = path.stat()
+        return found.st_ino, found.st_size, found.st_mtime_ns
+    return None
+
+
+def read(state: Path, record: Record) -> bytes:
+    """One state of it. Raises `OSError`, `sqlite3.Error`, `ValueError` beyond `LARGEST`."""
+    path = state / record.name
+    match record.form:
+        case Form.PLAIN:
+            data = path.read_bytes()
+        case Form.SQLITE:
+            data = _backup(path)
+    if len(data) > LARGEST:
+        raise ValueError(f"{record.name} has {len(data)} bytes; no more than {LARGEST} are copied")
+    return data
+
+
+def _backup(path: Path) -> bytes:
+    with (
+        closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY)) as source,
+        closing(sqlite3.connect(":memory:")) as copy,
+    ):
+        source.backup(copy)
+        return copy.serialize()
+
+
+def put(folder: Path, name: str, data: bytes) -> None:
+    """The file with these bytes, durably, in one step; mode 0600. Raises `OSError`."""
+    path = folder / name
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    part.unlink(missing_ok=True)
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def restore(state: Path, record: Record, data: bytes) -> None:
+    """Put what was `read` in place. Raises `OSError`."""
+    if record.form is Form.SQLITE:
+        for beside in ("-wal", "-shm", "-journal"):  # of another database
+            (state / f"{record.name}{beside}").unlink(missing_ok=True)
+    put(state, record.name, data)
