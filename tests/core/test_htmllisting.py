@@ -15,13 +15,14 @@ from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import BadListing
-from pypid.core.htmllisting import LONGEST_TAG, _Page, read_html
-from pypid.core.listing import Listing, read_json
+from pypid.core.htmllisting import LONGEST_TAG, _Page, entry_of, read_html
+from pypid.core.listing import Gathered, Listing, read_json
 from pypid.core.model import File, Project, Status, in_order
 from pypid.core.names import project_name
 from pypid.core.negotiation import Format
 from pypid.core.reading import read_names, read_page
 from pypid.core.simple import render_project
+from pypid.core.usuallinks import Usual, said_by, usual_links
 
 DEMO = project_name("demo")
 BASE = "https://index.example/simple/demo/"
@@ -42,6 +43,8 @@ def one(attributes: str, around: str = "{}") -> File:
 
 
 FRAGMENTS = (
+    f'<a href="https://files.example/x-1.0.tar.gz#sha256={SHA}" data-yanked="&lt;">x</a><br/>\n',
+    f'\n<a href="https://files.example/x-1.1.tar.gz#sha256={SHA}" data-size="1" rel="x">x</a>',
     '<a href="https://files.example/x-1.0.tar.gz#sha256=ab">x-1.0.tar.gz</a><br/>\n',
     '\n  <a href="x" data-yanked="" data-requires-python="&gt;=3.8, &lt; 4 &amp;gt;">x</a>',
     '<a href="1" href="2" rel="nofollow">&amp;</a>',
@@ -70,6 +73,33 @@ FRAGMENTS = (
     "</body></html>",
     "text ",
 )
+
+
+LINKS = st.builds(
+    lambda url, fragment, attributes, end: f'<a href="{url}{fragment}"{"".join(attributes)}{end}',
+    st.builds(
+        lambda *parts: "".join(parts),
+        st.sampled_from(["https://files.example", "http://f:80", "https://u:p@f", "HTTPS://f", "..", "//f", "https://f:99999"]),
+        st.sampled_from(["/", "/a/b/", "/a//", "/./", "/%41/", "/a;b/", "/a?b/", ""]),
+        st.sampled_from(["demo-1.0.tar.gz", "demo-01.whl", "Demo-1.0rc1-py3-none-any.whl", "demo-2.zip", "x-1.tar.gz", "x"]),
+    ),
+    st.sampled_from([f"#sha256={SHA}", f"#sha256={SHA.upper()}", "#md5=" + "1" * 32, "", f"#sha256={SHA}&amp;egg=x"]),
+    st.lists(
+        st.sampled_from([
+            ' data-requires-python="&gt;=3.8"', '\n data-requires-python=" "', ' data-requires-python="&#62;3"',
+            ' data-upload-time="2026-01-02T03:04:05.678901Z"', ' data-upload-time="2026-13-02T03:04:05Z"',
+            ' data-upload-time="2026-01-02T03:04:05+01:00"', ' data-upload-time="2026-01-02"', ' data-upload-time=""',
+            ' data-yanked=""', " data-yanked", ' data-yanked="  "', ' data-yanked=" a &quot;b&quot; &amp;lt; "',
+            ' data-size="12"', ' data-size="007"', ' data-size="99999999999999999"', ' data-size="x"',
+            f' data-core-metadata="sha256={SHA}"', ' data-core-metadata="true"', ' data-core-metadata="false"',
+            f' data-dist-info-metadata="sha256={"cd" * 32}"', ' data-dist-info-metadata="true"', ' data-dist-info-metadata=""',
+            ' data-provenance="https://x/p?a&amp;b"', ' data-provenance="http://x"', ' data-gpg-sig="true"', ' rel="internal"',
+            ' data-other="1"', ' href="other-9.tar.gz"',
+        ]),
+        max_size=5,
+    ),
+    st.sampled_from([">x</a><br/>", ">x</a>", " >x &amp; y</a><br>", "/>x</a>", "><b>x</b></a>", ">x"]),
+)  # fmt: skip
 
 
 class LinkTests(SynchronousTestCase):
@@ -261,8 +291,49 @@ class PageTests(SynchronousTestCase):
             if position >= len(text):
                 break
         page.end()
-        for said in ("links", "count", "base", "version", "status", "tags"):
+        links = [said_by(link) if isinstance(link, tuple) else link for link in page.links]
+        self.assertEqual(links, parser.links)
+        for said in ("count", "base", "version", "status", "tags"):
             self.assertEqual(getattr(page, said), getattr(parser, said), said)
+
+    @settings(modest, max_examples=300)
+    @given(st.lists(LINKS, min_size=1, max_size=3))
+    def test_same_with_care(self, links: list[str]) -> None:
+        """What is understood of links at once is what is understood of them with care, attribute by attribute."""
+        text = "\n".join(links)
+        parser = _Page()
+        parser.feed(text)
+        with_care = Gathered(DEMO, BASE)
+        for link in parser.links:
+            assert isinstance(link, dict)
+            with_care.take([entry_of(link)])
+        listing = with_care.listing(Status.ACTIVE, "")
+        found = read(f"<html>{text}</html>")
+        self.assertEqual((found.files, found.left_out), (listing.files, listing.left_out))
+
+    def test_most_links_need_no_care(self) -> None:
+        """Links as the public index, its mirrors and pypid write them are understood at once; what differs is not."""
+        href = f'href="https://files.example:8080/a/b/{NAME}#sha256={SHA}"'
+        for attributes in (
+            "",
+            'data-requires-python="&gt;=3.8" data-dist-info-metadata="true" data-core-metadata="true" data-yanked="a &lt; b"',
+            f'data-size="12" data-upload-time="2026-01-02T03:04:05.06Z" data-core-metadata="sha256={SHA}"',
+        ):
+            links: list[Usual] = []
+            text = f"<a {href} {attributes}>{NAME}</a><br/>"
+            self.assertEqual((usual_links(text, 0, links), len(links)), (len(text), 1), attributes)
+        for odd in (
+            f'<a href="../../{NAME}#sha256={SHA}">x</a>',
+            f'<a href="https://files.example/a/../{NAME}#sha256={SHA}">x</a>',
+            f'<a href="https://files.example//{NAME}#sha256={SHA}">x</a>',
+            f'<a href="https://files.example/{NAME}">x</a>',
+            f"<a {href} data-yanked>x</a>",
+            f'<a {href} data-yanked="" data-yanked="x">x</a>',
+            f'<a {href} data-yanked="&notin;">x</a>',
+            f"<a {href}><b>x</b></a>",
+            f"<a {href}>x",
+        ):
+            self.assertEqual(usual_links(odd, 0, []), 0, odd)
 
     def test_usual_links_are_fast(self) -> None:
         """Python's parser is not asked about links as all tools write them, wherever the pieces of the page end."""

@@ -97,7 +97,7 @@ OPTIONAL = {
     "size": int,
     "upload-time": str,
     "requires-python": str,
-    "core-metadata": dict,
+    "core-metadata": (dict, bool),
     "gpg-sig": bool,
     "provenance": str,
     "yanked": (bool, str),
@@ -109,7 +109,8 @@ def check(file: dict[str, Any], version: str) -> None:
     assert file.keys() >= {"filename", "url", "hashes", "yanked"}, file
     assert file.keys() - {"filename", "url", "hashes"} <= OPTIONAL.keys(), file
     for key, kind in OPTIONAL.items():
-        assert isinstance(file.get(key, kind() if isinstance(kind, type) else False), kind), (key, file)
+        assert isinstance(file.get(key, kind() if isinstance(kind, type) else True), kind), (key, file)
+    assert file.get("core-metadata") is not False  # a mere true is right where the hash is not known (PEP 714)
     assert "size" in file or version == "1.0"
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z", file.get("upload-time", "2026-01-01T00:00:00Z"))
     assert "dist-info-metadata" not in file  # pip 22.3 to 23.1 crash on it
@@ -132,7 +133,9 @@ def same(reader: Reader, document: dict[str, Any]) -> None:
             if key in file:
                 expected[f"data-{key}"] = str(file[key])
         if "core-metadata" in file:
-            expected["data-core-metadata"] = expected["data-dist-info-metadata"] = f"sha256={file['core-metadata']['sha256']}"
+            metadata = file["core-metadata"]
+            said_of_it = "true" if metadata is True else f"sha256={metadata['sha256']}"
+            expected["data-core-metadata"] = expected["data-dist-info-metadata"] = said_of_it
         if "gpg-sig" in file:
             expected["data-gpg-sig"] = "true"
         if file["yanked"] is not False:

@@ -96,11 +96,14 @@ class Gathered:
     def take(self, entries: Iterable[object]) -> None:
         """Some entries of the page; what is none, or cannot be used, is counted."""
         for entry in entries:
-            file = file_of(entry, self._name, self._url) if isinstance(entry, dict) else None
-            if file is None or file.filename in self._files:
-                self._left_out += 1
-            else:
-                self._files[file.filename] = file
+            self.add(file_of(entry, self._name, self._url) if isinstance(entry, dict) else None)
+
+    def add(self, file: File | None) -> None:
+        """A file of the page, or None for one that cannot be used."""
+        if file is None or file.filename in self._files:
+            self._left_out += 1
+        else:
+            self._files[file.filename] = file
 
     def listing(self, status: Status, reason: str) -> Listing:
         """All of it."""
@@ -161,12 +164,12 @@ def file_of(entry: Mapping[str, Any], name: ProjectName, base: str) -> File | No
         digest=_strongest(hashes),
         size=_size(entry.get("size")),
         uploaded=moment_of(entry.get("upload-time")),
-        requires_python=_specifier(entry.get("requires-python")),
+        requires_python=specifier_of(entry.get("requires-python")),
         metadata_sha256=None if metadata is None else metadata.get("sha256"),
         metadata_offered=metadata is not None,
         yanked=yanked_of(entry.get("yanked")),
         source=url,
-        provenance_url=_secure(entry.get("provenance")),
+        provenance_url=secure(entry.get("provenance")),
     )
 
 
@@ -239,6 +242,8 @@ def moment_of(said: object) -> datetime | None:
         return None
     try:
         moment = datetime.fromisoformat(said)
+        if moment.tzinfo is UTC:
+            return moment
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
@@ -248,7 +253,8 @@ def _size(said: object) -> int | None:
     return said if isinstance(said, int) and not isinstance(said, bool) and 0 <= said <= LARGEST_SIZE else None
 
 
-def _specifier(said: object) -> str | None:
+def specifier_of(said: object) -> str | None:
+    """The versions of Python that are wanted."""
     # passed on as it is: what is no specifier, pip ignores, and uv repairs it or leaves out that file
     text = _text(said)
     return text if text is not None and len(text) < LONGEST_TEXT else None
@@ -280,6 +286,7 @@ def _url(said: object, base: str) -> str | None:
         return None
 
 
-def _secure(said: object) -> str | None:
+def secure(said: object) -> str | None:
+    """The URL of a provenance object, which has to be a secure one."""
     text = _text(said)
     return text if text is not None and text.startswith("https://") and len(text) < LONGEST_TEXT else None

@@ -71,6 +71,11 @@ _USUAL_TAGS = re.compile(
 ).match
 _USUAL_NAME = re.compile(r"[A-Za-z0-9]+(?:[._][A-Za-z0-9]+)*\Z").match
 _USUAL_VERSION = re.compile(r"[A-Za-z0-9.!+_]+\Z").match
+_NUMBER = r"(?:0|[1-9][0-9]*+)"
+_CANONICAL = re.compile(
+    rf"{_NUMBER}(?:\.{_NUMBER})*+(?:(?:a|b|rc){_NUMBER})?+(?:\.post{_NUMBER})?+(?:\.dev{_NUMBER})?+\Z", re.ASCII
+).match
+"""A version that is spelled as PEP 440 wants it already (its appendix B, without epochs)."""
 
 
 def project_and_version(filename: str) -> tuple[ProjectName, str]:
@@ -86,14 +91,16 @@ def project_and_version(filename: str) -> tuple[ProjectName, str]:
 def _usual(filename: str) -> tuple[ProjectName, str] | None:
     """Of a name whose parts all are what nearly all are; None for any other, of which nothing is said by that."""
     if filename.endswith(".whl"):
-        written, _, rest = filename[:-4].partition("-")
-        version, _, tags = rest.partition("-")
-        if not _are_tags(tags):
-            return None
-    elif filename.endswith(".tar.gz"):
+        parts = filename[:-4].split("-", 2)
+        return _usual_two(parts[0], parts[1]) if len(parts) == 3 and _are_tags(parts[2]) else None
+    if filename.endswith(".tar.gz"):
         written, _, version = filename[:-7].rpartition("-")
-    else:
-        return None
+        return _usual_two(written, version)
+    return None
+
+
+@lru_cache(maxsize=65536)
+def _usual_two(written: str, version: str) -> tuple[ProjectName, str] | None:
     name, spelled = _usual_name(written), _spelled(version)
     return None if name is None or spelled is None else (name, spelled)
 
@@ -104,14 +111,14 @@ def _are_tags(text: str) -> bool:
     return _USUAL_TAGS(text) is not None
 
 
-@lru_cache(maxsize=8192)
 def _usual_name(text: str) -> ProjectName | None:
     return project_name(text) if _USUAL_NAME(text) else None
 
 
-@lru_cache(maxsize=65536)
 def _spelled(version: str) -> str | None:
     """A version as PEP 440 spells it, or None for what is none."""
+    if _CANONICAL(version):
+        return version
     if not _USUAL_VERSION(version):
         return None
     try:
