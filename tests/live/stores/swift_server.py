@@ -9,6 +9,7 @@ configuration and its one "disk" are below FOLDER, PORT of 127.0.0.1 is the prox
 
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import eventlet
@@ -20,6 +21,8 @@ from swift.common import storage_policy, utils  # noqa: E402
 from swift.common.ring import RingBuilder  # noqa: E402
 from swift.common.utils import logs  # noqa: E402
 from swift.common.wsgi import loadapp  # noqa: E402
+
+Application = Callable[[dict[str, object], object], object]
 
 BACKEND = """
 [DEFAULT]
@@ -64,6 +67,36 @@ use = egg:swift#dlo
 """
 
 
+class Cache:
+    """What memcached is to a real Swift, as much as the proxy asks of it: without, it looks for the bucket at each request.
+
+    Nothing in it ends by itself: the proxy, the only one, takes out what it changes.
+    """
+
+    def __init__(self) -> None:
+        self.held: dict[str, object] = {}
+
+    def get(self, key: str, **_: object) -> object:
+        return self.held.get(key)
+
+    def set(self, key: str, value: object, **_: object) -> None:
+        self.held[key] = value
+
+    def delete(self, key: str, **_: object) -> None:
+        self.held.pop(key, None)
+
+
+def with_cache(app: Application) -> Application:
+    """The proxy, which finds a cache where Swift's own middleware would put it."""
+    cache = Cache()
+
+    def cached(environ: dict[str, object], start_response: object) -> object:
+        environ["swift.cache"] = cache
+        return app(environ, start_response)
+
+    return cached
+
+
 def ring(folder: Path, kind: str, port: int) -> None:
     """One device holds the only replica of everything."""
     builder = RingBuilder(2, 1, 0)
@@ -94,6 +127,7 @@ def main(folder: Path, port: int, region: str, access: str, secret: str) -> None
     for kind, socket in servers:
         app = loadapp(str(folder / f"{kind}.conf"), global_conf={"log_name": kind})
         pool = GreenPool(500)
+        app = with_cache(app) if kind == "proxy" else app
         running.append(spawn(wsgi.server, socket, app, log_output=False, custom_pool=pool, capitalize_response_headers=False))
     for thread in running:
         thread.wait()
