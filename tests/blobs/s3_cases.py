@@ -19,6 +19,7 @@ from twisted.trial.unittest import TestCase
 
 from pypid.blobs.s3 import store
 from pypid.blobs.s3.store import S3Blobs, S3Settings
+from pypid.blobs.s3.writing import Ability
 from pypid.core.model import Span
 from pypid.flow import World, at_once, whole
 from pypid.ports import Body
@@ -47,6 +48,8 @@ class S3Case(TestCase):
 
     timeout = 20
     able: Sequence[str] = EVERYTHING
+    probes = False
+    """Whether the start finds out what the fake can do; else it is told, which is quicker."""
 
     async def setUp(self) -> None:
         """Make a fake, open it, and watch the log."""
@@ -60,6 +63,8 @@ class S3Case(TestCase):
         self.bucket = self.fake.bucket
         self.world = World(self.reactor, self.now, at_once, chance)
         self.opened: list[S3Blobs] = []
+        if not self.probes:
+            self.patch(store, "probe", self._told)
         self.blobs = await self.open()
         self.fake.asked.clear()
 
@@ -69,6 +74,9 @@ class S3Case(TestCase):
 
     def _watch(self, event: Any) -> None:
         self.logged.append((event.get("log_format") or "").format(**event))
+
+    async def _told(self, *_: object) -> Ability:
+        return Ability(*(name in self.bucket.able for name in ("once", "once_in_parts", "once", "checksums", "checksums")))
 
     async def open(self, **more: Any) -> S3Blobs:
         """A store in the fake's bucket."""

@@ -115,6 +115,8 @@ class UnableContractTests(Contract, SynchronousTestCase):
 class ProbeTests(S3Case):
     """What the start finds out about a store."""
 
+    probes = True
+
     async def test_abilities(self) -> None:
         """What a store can do is found by trying; nothing of that stays, and no listing shows it."""
         for able, exclusive in ((EVERYTHING, True), (("once",), False), (("once_in_parts",), False), ((), False)):

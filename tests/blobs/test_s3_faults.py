@@ -10,6 +10,7 @@ from pathlib import Path
 from twisted.internet.defer import CancelledError
 from twisted.internet.task import deferLater
 
+from pypid.blobs.s3 import payloads
 from pypid.blobs.s3.payloads import HELD_PART, SINGLE
 from pypid.core.errors import Exists, Missing, StorageDown, StorageFull
 from pypid.core.model import Span
@@ -85,7 +86,7 @@ class SilenceTests(S3Case):
 
         async def asleep(talk: Talk, asked: Asked, said: Said) -> None:
             talk.transport.pauseProducing()
-            await talk.wait(1.0)
+            await talk.wait(0.5)
             talk.transport.resumeProducing()  # to see that the other side has gone
 
         self.fake.early["PutObject"].append(asleep)
@@ -169,10 +170,13 @@ class PartsTests(S3Case):
     async def test_out_of_a_file(self) -> None:
         """What lies in a file goes in one request up to the limit, and above it in parts; a part of it as well."""
         path = Path(self.mktemp())
-        data = os.urandom(1 << 20) * (SINGLE >> 20) + b"tail"
+        self.patch(payloads, "SINGLE", SINGLE >> 4)
+        self.patch(payloads, "FILE_PART", 1 << 20)
+        single = payloads.SINGLE
+        data = os.urandom(1 << 20) * (single >> 20) + b"tail"
         path.write_bytes(data)
         self.blobs = await self.open(timeout=10.0)
-        for span, puts in ((Span(0, SINGLE), 1), (Span(2, SINGLE + 4), 0)):
+        for span, puts in ((Span(0, single), 1), (Span(2, single + 4), 0)):
             self.fake.asked.clear()
             await self.blobs.write("spam/x", FileBody(path.open("rb"), span, at_once), replace=True)
             self.assertEqual(self.fake.operations().count("PutObject"), puts)

@@ -16,6 +16,8 @@ from tests.blobs.s3_cases import S3Case
 class OpeningTests(S3Case):
     """What ends a start."""
 
+    probes = True
+
     async def refuses(self, *words: str, **more: Any) -> None:
         """The start is refused, and its text has these words."""
         text = str(await self.fails(CannotStart, self.open(**more)))

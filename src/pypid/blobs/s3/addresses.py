@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -33,15 +33,24 @@ class Address:
     @property
     def host(self) -> str:
         """What goes into ``Host``: without the port where it is the scheme's own."""
-        parts = urlsplit(self.base)
-        host = parts.netloc.rpartition("@")[2].lower()
-        own = {"http": ":80", "https": ":443"}[parts.scheme]
-        return host.removesuffix(own)
+        return host(self.base)
 
     def url(self, key: str = "", query: Query = ()) -> str:
         """The URL of the key, or of the bucket itself. What is not a letter, digit or one of ``-._~/`` is percent-encoded."""
-        asked = "&".join(f"{quote(name, safe='-_.~')}={quote(value, safe='-_.~')}" for name, value in sorted(query))
+        asked = queried(sorted(query))
         return f"{self.base}/{quoted(key)}" + (f"?{asked}" if asked else "")
+
+
+def host(url: str) -> str:
+    """What goes into ``Host``, and is signed."""
+    parts = urlsplit(url)
+    own = {"http": ":80", "https": ":443"}[parts.scheme]
+    return parts.netloc.rpartition("@")[2].lower().removesuffix(own)
+
+
+def queried(query: Iterable[tuple[str, str]]) -> str:
+    """The query as it is signed."""
+    return "&".join([f"{quote(name, safe='-_.~')}={quote(value, safe='-_.~')}" for name, value in query])
 
 
 def quoted(key: str) -> str:

@@ -9,6 +9,7 @@ BYTES = "application/octet-stream"
 """For wheels, zips and tarballs alike; nothing that makes a client unpack what it is going to hash (see `web.heads`)."""
 TEXT = "text/plain; charset=utf-8"
 JSON = "application/json"
+_NOT_PLAIN = re.compile(r"[^ -~]|[\"\\%]")
 _TEXTS = (".metadata", ".asc")
 _OVERWRITE = re.compile(r"\.at-[0-9a-f]{16}(?=\Z|\.)")
 """What `core.layout` puts behind the name of a file whose bytes were replaced: nobody else knows it by that."""
@@ -28,11 +29,7 @@ def file_name(key: str) -> str:
 
 def disposition(name: str) -> str:
     """``Content-Disposition`` (RFC 6266): save it, under this name. pip takes a file's name from there, if it is there."""
-    plain = "".join(character if _is_plain(character) else "_" for character in name)
+    plain = _NOT_PLAIN.sub("_", name)
     if plain == name:
         return f'attachment; filename="{name}"'
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
-
-
-def _is_plain(character: str) -> bool:
-    return character.isascii() and character.isprintable() and character not in '"\\%'

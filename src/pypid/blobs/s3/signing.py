@@ -17,7 +17,7 @@ from botocore.signers import CloudFrontSigner
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from pypid.blobs.s3.addresses import quoted
+from pypid.blobs.s3.addresses import host, queried, quoted
 from pypid.core.errors import CannotStart
 
 SERVICE = "s3"
@@ -49,7 +49,7 @@ def signed(
 
 def presigned(keys: Keys, region: str, at: datetime, url: str, seconds: int) -> str:
     """The URL, which may have a query, with a signature that lets whoever holds it GET it for so many seconds."""
-    request = AWSRequest(method="GET", url=url)
+    request = AWSRequest(method="GET", url=url, headers={"Host": host(url)})
     _InQuery(keys, region, at, seconds).add_auth(request)
     return str(request.url)
 
@@ -81,6 +81,19 @@ class _InQuery(S3SigV4QueryAuth):
         self._modify_request_before_signing(request)
         told = self.string_to_sign(request, self.canonical_request(request))
         self._inject_signature_to_request(request, self.signature(told, request))
+
+    def _modify_request_before_signing(self, request: AWSRequest) -> None:
+        """As botocore's, which takes all of the query apart and puts it together again: half of the time of a signature."""
+        said = {
+            "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
+            "X-Amz-Credential": self.scope(request),
+            "X-Amz-Date": request.context["timestamp"],
+            "X-Amz-Expires": str(self._expires),
+            "X-Amz-SignedHeaders": "host",
+        }
+        if self.credentials.token:
+            said["X-Amz-Security-Token"] = self.credentials.token
+        request.url += ("&" if "?" in request.url else "?") + queried(said.items())
 
 
 @frozen
