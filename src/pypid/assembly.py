@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
+from hashlib import sha256
 from typing import Any, TypeVar
 
 from attrs import frozen
@@ -10,24 +11,33 @@ from twisted.logger import Logger
 
 from pypid import control
 from pypid.access import config as config_access
+from pypid.access.waiting import Waiting
+from pypid.catalog.faraway import Faraway
 from pypid.catalog.lines import Loaded
 from pypid.catalog.memory import MemoryCatalog
+from pypid.catalog.packed import what_is_kept
 from pypid.catalog.snapshot import Snapshot
+from pypid.catalog.urls import WrittenLinks
 from pypid.core import via
 from pypid.core.choices import Mode, Store
 from pypid.core.config import Config
 from pypid.core.errors import CannotStart
+from pypid.core.layout import SNAPSHOT, THEIR_SNAPSHOT
 from pypid.core.permissions import Rules
 from pypid.core.policy import Policy
+from pypid.daemon import Written
 from pypid.flow import World, start
 from pypid.index import Index
 from pypid.index.links import Links
 from pypid.ports import Access
 from pypid.resolver import loopback
 from pypid.resolver.loopback import Loopback
+from pypid.safekeeping.keeping import Safekeeper
+from pypid.safekeeping.marker import is_new
 from pypid.spool import sweep
 from pypid.state import State, Where
 from pypid.stores import Opened, open_storage
+from pypid.throwaway import Throwaway
 from pypid.upkeep import Upkeep
 from pypid.upstreams import Reached, reach
 from pypid.web.app import Face, FaceSettings
@@ -52,10 +62,11 @@ class Assembly:
     """A pypid that is put together and not running yet. `faces`: the public one, and the operator's."""
 
     index: Index
-    snapshots: tuple[Snapshot, ...]
+    snapshots: tuple[Written, ...]
     upkeep: Upkeep
     access: config_access.ConfigAccess
     faces: tuple[Face, Face]
+    throwaway: Throwaway | None = None
 
 
 def assemble(config: Config, places: Where, state: State, world: World, reactor: Any) -> Assembly:
@@ -67,6 +78,8 @@ def assemble(config: Config, places: Where, state: State, world: World, reactor:
     identity = via.identity(world.random(16))
     reached = reach(config, places, world, reactor, identity)
     snapshots = _snapshots(config, catalog, places, storage, world)
+    known = _load(snapshots, storage)
+    links = _links(config, storage, world)
     index = Index(
         storage.blobs,
         catalog,
@@ -76,7 +89,8 @@ def assemble(config: Config, places: Where, state: State, world: World, reactor:
         ttl=config.upstream.ttl,
         spool=state.spool,
         identity=identity,
-        links=_links(config, storage, world),
+        links=links,
+        bucket=storage.bucket,
     )
     access = config_access.open(people_of(config, places), world)
     settings = FaceSettings(
@@ -87,10 +101,18 @@ def assemble(config: Config, places: Where, state: State, world: World, reactor:
         storage_folder=places.storage,
         max_cache=config.upstream.max_cache,
     )
+    waiting = Waiting(access)
+    throwaway = None
+    if config.storage.backend is Store.S3:
+        keeper = _keeper(config, places, storage, world)
+        waiting.is_open = not is_new(places.state)
+        far = _faraway(catalog, storage, state, world)
+        throwaway = Throwaway(index, far, fill=not known, access=waiting, close=storage.close, keeper=keeper)
     resolvers = Loopback(reactor)
     operators = control.Operator()
-    faces = (_face(index, access, config, settings, resolvers), _face(index, operators, config, settings, resolvers))
-    return Assembly(index, snapshots, _upkeep(config, index, reached), access, faces)
+    faces = (_face(index, waiting, config, settings, resolvers), _face(index, operators, config, settings, resolvers))
+    written: tuple[Written, ...] = (*snapshots, *_written_links(config, links, places, storage, world))
+    return Assembly(index, written, _upkeep(config, index, reached), access, faces, throwaway)
 
 
 def _links(config: Config, storage: Opened, world: World) -> Links | None:
@@ -101,19 +123,53 @@ def _links(config: Config, storage: Opened, world: World) -> Links | None:
     return Links(storage.blobs, world.now, wanted.expire_after, wanted.buffer_time)
 
 
+def _written_links(
+    config: Config, links: Links | None, places: Where, storage: Opened, world: World
+) -> tuple[WrittenLinks, ...]:
+    """What writes down the signed URLs, once they hold what is still good of those that were."""
+    if links is None:
+        return ()
+    wanted = config.storage
+    signed_by = (storage.identity, wanted.access_key or "", wanted.cloudfront_domain or "", wanted.cloudfront_key_id or "")
+    written = WrittenLinks(links, places.snapshot, sha256("\n".join(signed_by).encode()).hexdigest(), world)
+    _now(written.load())
+    return (written,)
+
+
+def _keeper(config: Config, places: Where, storage: Opened, world: World) -> Safekeeper:
+    """What is of record, and its copies in the bucket."""
+    return Safekeeper(storage.blobs, places.state, storage.identity, config.server.secret, world)
+
+
+def _faraway(catalog: MemoryCatalog, storage: Opened, state: State, world: World) -> tuple[Faraway, ...]:
+    """The snapshots in the bucket."""
+    ours = Faraway(catalog, storage.blobs, SNAPSHOT, storage.identity, world, state.spool)
+    theirs = Faraway(catalog.heard, storage.blobs, THEIR_SNAPSHOT, storage.identity, world, state.spool, what_is_kept)
+    return ours, theirs
+
+
 def _snapshots(config: Config, catalog: MemoryCatalog, places: Where, storage: Opened, world: World) -> tuple[Snapshot, ...]:
-    """What writes down ours and theirs, once the catalog holds what was written down before."""
+    """What writes down ours and theirs."""
     if config.storage.backend is Store.MEMORY:  # gone at the next start, and so is what is known of it
         return ()
     ours = Snapshot(catalog, str(places.snapshot), storage.identity, world)
     theirs = Snapshot(catalog.heard, str(places.their_snapshot), storage.identity, world)
-    if not storage.new:  # of a new storage there can be none
-        loaded, heard = _now(ours.load()), _now(theirs.load())
-        if isinstance(loaded, Loaded):
-            others = len(heard.names) if isinstance(heard, Loaded) else 0
-            said = "the snapshot knows {projects} projects, and {others} of other indexes"
-            _log.info(said, projects=len(loaded.names), others=others)
     return ours, theirs
+
+
+def _load(snapshots: tuple[Snapshot, ...], storage: Opened) -> bool:
+    """Have the catalog hold what was written down before; whether something was."""
+    if storage.new:  # of a new storage there can be none
+        return False
+    found = [_now(snapshot.load()) for snapshot in snapshots]
+    counts = [len(loaded.names) if isinstance(loaded, Loaded) else None for loaded in found]
+    match counts:
+        case [int() as projects, others]:
+            said = "the snapshot knows {projects} projects, and {others} of other indexes"
+            _log.info(said, projects=projects, others=others or 0)
+            return True
+        case _:
+            return False
 
 
 def _upkeep(config: Config, index: Index, reached: Reached) -> Upkeep:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 from attrs import define, field
 from twisted.application.service import MultiService
@@ -19,13 +19,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pypid import __version__
-from pypid.catalog.snapshot import Snapshot
-from pypid.core.errors import StorageDown
+from pypid.core.errors import CannotStart, StorageDown
 from pypid.flow import Periodic, World, start
 from pypid.index import Index
 from pypid.listening import Listening, url_of
 from pypid.sdnotify import READY, STOPPING, reloading, status
 from pypid.state import State
+from pypid.throwaway import Throwaway
 from pypid.tls import Certificate
 from pypid.upkeep import Upkeep
 from pypid.web.channel import Site
@@ -44,12 +44,19 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds between two tries to compare with a storage that is away."""
 
 
+class Written(Protocol):
+    """What is written down every now and then, and at the end."""
+
+    async def write(self) -> bool:
+        """Write what changed; whether all is written now. Never fails: the log says what went wrong."""
+
+
 @define(slots=False, eq=False)
 class Daemon(MultiService):
     """All that runs. `startService` raises `CannotStart`; `stopService` ends when all that was acknowledged is safe."""
 
     index: Index
-    snapshots: tuple[Snapshot, ...]
+    snapshots: tuple[Written, ...]
     snapshot_interval: float
     upkeep: Upkeep
     sites: tuple[Site, ...]
@@ -60,6 +67,10 @@ class Daemon(MultiService):
     reactor: Any
     notify: Callable[[str], object]
     reload_people: Callable[[], Awaitable[None]]
+    throwaway: Throwaway | None = None
+    """Where the storage is a bucket."""
+    failed: bool = field(default=False, init=False)
+    """Whether it found, once it ran, that it cannot."""
     stopping: bool = field(default=False, init=False)
     _ports: list[IListeningPort] = field(factory=list, init=False)
     _turn: DeferredLock = field(factory=DeferredLock, init=False)
@@ -71,6 +82,8 @@ class Daemon(MultiService):
         for snapshot in self.snapshots:
             self._add(self.snapshot_interval, snapshot.write, "writing the snapshot")
         self.upkeep.setServiceParent(self)  # type: ignore[no-untyped-call]
+        if self.throwaway is not None:
+            self.throwaway.setServiceParent(self)  # type: ignore[no-untyped-call]
         if self.certificate is not None:
             self._add(LOOK_AT_CERTIFICATE, self._look_at_certificate, "looking at the TLS certificate")
 
@@ -98,13 +111,17 @@ class Daemon(MultiService):
     async def _compare(self) -> None:
         """Compare with the storage, until it worked once: only then is an absence proven."""
         pause = FIRST_PAUSE
-        while not await self._compared(pause):
+        while not self.failed and not await self._compared(pause):
             await deferLater(self.world.clock, pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 
     async def _compared(self, pause: float) -> bool:
         try:
+            if self.throwaway is not None:
+                await self.throwaway.prepare()
             found = await self.index.reconcile()
+        except CannotStart as error:
+            return self._fail(error)
         except StorageDown as error:
             _log.error("{error} Comparing with it is tried again in {pause} s.", error=error, pause=pause)
             return False
@@ -121,7 +138,16 @@ class Daemon(MultiService):
             changed=found.changed,
             strays=f"; {len(found.strays)} files have no record: `pypid rebuild` takes them in" if found.strays else "",
         )
+        if self.throwaway is not None:
+            await self.throwaway.compared()
         return True
+
+    def _fail(self, error: CannotStart) -> bool:
+        """End, since it turned out that it cannot go on as it is configured."""
+        _log.critical("{error}", error=error)
+        self.failed = True
+        self.reactor.stop()
+        return False
 
     # --- go on ----------------------------------------------------------------------------------------------
 
@@ -166,6 +192,8 @@ class Daemon(MultiService):
             await self.upkeep.end()
             for snapshot in self.snapshots:
                 await snapshot.write()
+            if self.throwaway is not None:
+                await self.throwaway.end()
         finally:
             self.state.release()
 

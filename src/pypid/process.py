@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import signal
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -41,6 +44,7 @@ class Process(MultiService):
         daemon.setServiceParent(self)  # type: ignore[no-untyped-call]
 
     def startService(self) -> None:
+        self._reactor.addSystemEventTrigger("after", "shutdown", self._has_ended)
         # By then the reactor has set its own handlers, which make twistd end itself by the signal. Before the daemon starts,
         # since from the moment that it says READY a SIGHUP may come.
         self._reactor.callWhenRunning(self._heed)
@@ -61,6 +65,11 @@ class Process(MultiService):
         for number, job in heeded:
             signal.signal(number, lambda *_, job=job: self._reactor.callFromThread(job))
 
+    def _has_ended(self) -> None:
+        """What found that it cannot run ends with status 1: neither twistd nor a reactor knows of any but 0."""
+        if self._daemon.failed:
+            atexit.register(_end_with_failure)
+
     def _end(self) -> None:
         if self._daemon.stopping:
             self._daemon.hurry()
@@ -69,3 +78,10 @@ class Process(MultiService):
             self._reactor.stop()
         except ReactorNotRunning:  # something else has stopped it
             return
+
+
+def _end_with_failure() -> None:
+    """At the very end, when the pid file has gone and all is written."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)

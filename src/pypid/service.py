@@ -21,12 +21,14 @@ from twisted.python.usage import Options as UsageOptions
 from pypid import control, listening, logs
 from pypid.access.firstrun import RECORD, first_run, greeting
 from pypid.assembly import Assembly, assemble, people_of, rules_of
+from pypid.core.choices import Store
 from pypid.core.config import Config, parse
 from pypid.core.errors import BadConfig, CannotStart, ConfigProblem, PypidError
 from pypid.core.permissions import EVERYONE
 from pypid.daemon import Daemon
 from pypid.flow import World, at_once
 from pypid.process import Process
+from pypid.safekeeping.marker import is_new
 from pypid.sdnotify import notify
 from pypid.state import Where, open_state, where
 from pypid.tls import Certificate
@@ -83,9 +85,15 @@ def make_daemon(config: Config, reactor: Any, environ: Mapping[str, str], *, onl
     access_log = AccessLog(world.now, reactor.seconds) if config.log.access else None
     state = open_state(places.state)
     try:
-        if not only_control:
+        # on a new machine what is of record comes from the bucket first, and an administrator may be in it
+        greets_later = config.storage.backend is Store.S3 and is_new(places.state)
+        if not only_control and not greets_later:
             _greet(config, places, world)
         assembly = assemble(config, places, state, world, reactor)
+        if assembly.throwaway is not None and only_control:
+            assembly.throwaway.leave_alone()
+        elif assembly.throwaway is not None and greets_later:
+            assembly.throwaway.welcome = partial(_welcome, config, places, assembly)
         face, operators = assembly.faces
         ours = Site(resource(face), reactor=reactor, trusted_proxies=proxies, access_log=access_log)
         operated = Site(resource(operators), reactor=reactor)
@@ -110,6 +118,7 @@ def make_daemon(config: Config, reactor: Any, environ: Mapping[str, str], *, onl
         reactor=reactor,
         notify=(lambda text: None) if only_control else partial(notify, environ),
         reload_people=partial(_reload, config, places, assembly),
+        throwaway=assembly.throwaway,
     )
 
 
@@ -131,6 +140,13 @@ def _greet(config: Config, places: Where, world: World) -> None:
         (places.state / RECORD).unlink(missing_ok=True)
         reason = "The password of the first administrator cannot be printed"
         raise CannotStart(f"{reason}: {error.strerror}. Start pypid with its standard output open.") from None
+
+
+async def _welcome(config: Config, places: Where, assembly: Assembly) -> None:
+    """What is of record is there, if there was anything: go on as every start does."""
+    world = assembly.index.world
+    await world.blocking(_greet, config, places, world)
+    await assembly.access.reload(people_of(config, places))
 
 
 async def _reload(config: Config, places: Where, assembly: Assembly) -> None:

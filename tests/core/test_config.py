@@ -125,7 +125,6 @@ SAMPLES: dict[tuple[str, str], str] = {
     ("remote", "url"): "https://auth.example",
     ("publish", "files"): "copy",
     ("server", "workers"): "2",
-    ("server", "secret"): "hunter2",
     ("server", "front_door"): "no",
     ("server", "metrics"): "everyone",
     ("issuer:github", "url"): "https://token.example",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import getpass
 import os
+import secrets
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,12 @@ from typing import Any
 from pypid.cli.command import DEFAULT_CONFIG, add_command, add_config
 from pypid.sdnotify import name_sockets
 
+SECRET = 32
+"""Bytes of chance in a secret."""
+
 
 def add(commands: Any) -> None:
-    """serve, check-config, gen-password."""
+    """serve, check-config, gen-password, gen-secret."""
     serve = add_command(commands, "serve", _serve, "start the index and stay in the foreground (the same as `twistd -n pypid`)")
     add_config(serve)
     check = add_command(
@@ -24,6 +28,11 @@ def add(commands: Any) -> None:
     password = add_command(commands, "gen-password", _gen_password, "ask for a password and print its hash for [users]")
     password.add_argument("user", metavar="USER", nargs="?", help="print the whole line, `USER = hash`")
     password.add_argument("--stdin", action="store_true", help="read the password from standard input, one line (for scripts)")
+    secret = add_command(commands, "gen-secret", _gen_secret, "make a secret for [server] secret and print it")
+    secret.description = (
+        "Prints a new secret for [server] secret (or for the variable PYPID_SERVER_SECRET). What is of record is sealed with it "
+        "and copied to the bucket. Keep a copy of it apart from both: without it nobody can open those copies."
+    )
 
 
 def _serve(options: argparse.Namespace) -> None:
@@ -31,6 +40,10 @@ def _serve(options: argparse.Namespace) -> None:
     from pypid.service import serve
 
     serve(options.config)
+
+
+def _gen_secret(options: argparse.Namespace) -> None:
+    print(secrets.token_urlsafe(SECRET))
 
 
 def _check_config(options: argparse.Namespace) -> None:

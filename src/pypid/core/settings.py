@@ -45,7 +45,6 @@ NOT_YET = frozenset(
         "publish",
         "redis",
         "remote",
-        "secret",
         "shared_catalog",
         "sql",
         "trusted_publishing",
@@ -134,7 +133,7 @@ class ServerSettings:
         " ``etc/pypid.ini``, else ``pypid-state`` beside the file.",
     )
     secret: str | None = key(
-        _TEXT, "", "Key for sessions and for what is of record; made by ``pypid gen-secret``.", secret=True, needs="secret"
+        _TEXT, "", "Key for sessions and for what is of record; made by ``pypid gen-secret``.", secret=True
     )
     metrics: Principals = key(values.PRINCIPALS, "admins", "Who may read ``/metrics``; as ``[access] read``.", needs="metrics")
 

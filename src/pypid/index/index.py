@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
 from attrs import define, evolve, field
 
 from pypid.core.errors import (
+    Archived,
     Busy,
     Missing,
     NoSuchFile,
@@ -19,7 +20,7 @@ from pypid.core.errors import (
     Unreadable,
 )
 from pypid.core.layout import Kind, beside_key, metadata_key
-from pypid.core.model import File, Link, Presence, Project, Span, Status, Summary, Upload
+from pypid.core.model import Blob, File, Link, Presence, Project, Span, Status, Summary, Upload
 from pypid.core.names import ProjectName
 from pypid.core.policy import (
     PassOn,
@@ -47,9 +48,11 @@ from pypid.index.parts import Parts
 from pypid.index.progress import Tell
 from pypid.index.publishing import BodyAnew, Outcome, Publisher
 from pypid.index.reconciling import Counted, Reconciled, Reconciler
+from pypid.index.thawing import Thawing
 from pypid.index.theirs import Correspondent
+from pypid.index.unfinished import Remnants
 from pypid.index.views import View, Views
-from pypid.ports import Blobs, Body, Catalog, Upstream
+from pypid.ports import Blobs, Body, Bucket, Catalog, Upstream
 
 
 @define
@@ -73,12 +76,15 @@ class Index:
     """The folder of what is on its way in from upstream."""
     links: Links | None = None
     """Signed URLs, if clients are sent there for what is stored."""
+    bucket: Callable[[], Awaitable[Bucket]] | None = None
+    """What the storage can do besides, if it is a bucket of S3."""
     identity: str = "pypid"
     """Of this process, in the chain of pypids that a request comes through (`core.via.identity`)."""
     parts: Parts = field(init=False, repr=False)
     envoy: Envoy = field(init=False, repr=False)
     correspondent: Correspondent = field(init=False, repr=False)
     keeper: Keeper = field(init=False, repr=False)
+    _thawing: Thawing = field(init=False, repr=False)
     comparing: Counted | None = field(default=None, init=False)
     """How far a comparison of everything is, while there is one."""
     _views: Views = field(init=False, repr=False)
@@ -89,6 +95,7 @@ class Index:
         self.envoy = Envoy(self.upstream, self.policy, self.identity, self.parts.ours_now, Outage(self.world.now))
         self.keeper = Keeper(self.blobs, self.catalog, self.envoy, self.world, self.spool)
         self.correspondent = Correspondent(self.envoy, self.keeper.kept, self.catalog, self.world, self.ttl)
+        self._thawing = Thawing(self.bucket, self.world.now)
         self._views = Views(self.policy, self.world.thinking)
         self._names = Names(self.catalog, self.policy, self.world.thinking)
 
@@ -178,9 +185,9 @@ class Index:
     async def link(self, file: File) -> Link | None:
         """The signed URL that a client is sent to for a visible file that is stored; None where we serve it ourselves.
 
-        Raises `StorageDown`.
+        That is so for what lies in an archive: there, a client would be told "403" until it is restored. Raises `StorageDown`.
         """
-        if self.links is None or file.key is None:
+        if self.links is None or file.key is None or file.archived:
             return None
         if file.source is not None:
             self.keeper.touched(file)
@@ -189,15 +196,19 @@ class Index:
     async def open(self, file: File, span: Span | None = None, asked: Asked = DIRECTLY) -> Body:
         """The bytes of a visible file: out of the storage, or from upstream while they are stored (`Keeper.open`).
 
-        Raises `StorageDown` if the storage has lost them, `NoSuchFile` if the file was deleted since it was looked up, `Busy`
+        Raises `Archived` if they lie in an archive, out of which they are then asked back, `StorageDown` if the storage has lost
+        them, `NoSuchFile` if the file was deleted since it was looked up, `Busy`
         if it was overwritten, and for files of theirs as `Keeper.open`.
         """
-        if file.source is not None:
-            return await self._open_theirs(file, span, asked)
         try:
+            if file.source is not None:
+                return await self._open_theirs(file, span, asked)
             return await self.blobs.read(file.key or "", span)
         except Missing:
             raise await self._gone(file) from None
+        except Archived:
+            await self._thawing.ask_for(file.key or "")
+            raise
 
     async def _open_theirs(self, file: File, span: Span | None, asked: Asked) -> Body:
         if not asked.may_reach_out:
@@ -322,8 +333,13 @@ class Index:
         strays = [blob for blob in found.strays if blob.key.startswith(prefix)]
         return found, await Adopter(self.parts, tell).adopt(strays, by)
 
+    async def take_in(self, strays: Sequence[Blob], by: str) -> Sequence[Adopted]:
+        """Make these distributions without a record ours, where they lie."""
+        return await Adopter(self.parts).adopt(strays, by)
+
     async def check(self, *, sweep: bool = False, hashes: bool = False, tell: Tell | None = None) -> Checked:
         """Look for what is wrong in the storage; see `Checker.check`, and `Auditor.check` for what is kept of theirs."""
         ours = await Checker(self.parts, tell).check(sweep=sweep, hashes=hashes)
         theirs = await Auditor(self.parts, self.keeper.kept, tell).check(sweep=sweep, hashes=hashes)
-        return evolve(ours, findings=(*ours.findings, *theirs.findings), kept=theirs.kept)
+        remnants = () if self.bucket is None else await Remnants(self.parts, await self.bucket()).check(sweep=sweep)
+        return evolve(ours, findings=(*ours.findings, *theirs.findings, *remnants), kept=theirs.kept)

@@ -119,7 +119,8 @@ class Reconciler:
 
     async def _group(self, walk: _Walk, top: str, group: list[Blob]) -> None:
         """All blobs below one top folder: a project's, or files that somebody dropped."""
-        walk.progress.at(lambda: f"comparing with the storage: {walk.counted.objects} objects, {walk.counted.projects} projects read")
+        counted = walk.counted
+        walk.progress.at(lambda: f"comparing with the storage: {counted.objects} objects, {counted.projects} projects read")
         await walk.pace.keep()
         if f"{top}/" in (OURS_AS_A_WHOLE, KEPT):  # what is kept of theirs is compared by `storing.KeptFiles`
             return

@@ -61,19 +61,8 @@ class Safekeeper:
 
     # --- a new machine ---
 
-    def is_new(self) -> bool:
-        """Whether the state folder has nothing of record, and never had: then the copies have to be fetched. Blocks."""
-        marker = read_marker(self.state)
-        if marker is not None:
-            return marker.restoring
-        return not self.present()
-
-    def present(self) -> list[str]:
-        """The names of what is of record in the state folder. Blocks."""
-        return [record.name for record in self.kept if (self.state / record.name).exists()]
-
     async def restore(self) -> list[str]:
-        """Fetch the copies into a state folder that `is_new`; their names.
+        """Fetch the copies into a state folder that is new (`marker.is_new`); their names.
 
         Raises `CannotStart` where the secret is not theirs or is missing, `StorageDown`, `OSError`. Broken off at any point it
         begins again at the next start.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from pypid.core.errors import Unreadable
 from pypid.core.records import FORMAT, dump, load
-from pypid.safekeeping.records import put
+from pypid.safekeeping.records import OF_RECORD, Record, put
 
 FILE = "of-record.json"
 
@@ -36,6 +37,19 @@ def read_marker(state: Path) -> Marker | None:
         return None
     except Unreadable:
         return Marker("", "", {})
+
+
+def is_new(state: Path, kept: Sequence[Record] = OF_RECORD) -> bool:
+    """Whether the folder has nothing of record, and never had: then the copies have to be fetched. Raises `OSError`."""
+    marker = read_marker(state)
+    if marker is not None:
+        return marker.restoring
+    return not present(state, kept)
+
+
+def present(state: Path, kept: Sequence[Record] = OF_RECORD) -> list[str]:
+    """The names of what is of record in the folder."""
+    return [record.name for record in kept if (state / record.name).exists()]
 
 
 def write_marker(state: Path, marker: Marker) -> None:

@@ -1,0 +1,26 @@
+"""Access that is closed until what it knows people by is there: on a new machine it comes from the bucket."""
+
+from __future__ import annotations
+
+from attrs import define
+
+from pypid.core.errors import StorageDown
+from pypid.core.permissions import Credential, Identity
+from pypid.ports import Access
+
+
+@define(eq=False)
+class Waiting:
+    """An `Access` that asks `access` once it `is_open`. Until then nobody can log in: 503, and no wrong password."""
+
+    access: Access
+    is_open: bool = True
+
+    async def identify(self, credential: Credential) -> Identity:
+        """As `Access.identify`."""
+        if not self.is_open:
+            raise StorageDown("the accounts are still being fetched from it.", retry_after=5)
+        return await self.access.identify(credential)
+
+
+_: type[Access] = Waiting
