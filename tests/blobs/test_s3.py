@@ -18,15 +18,16 @@ from twisted.internet.interfaces import IHostnameResolver, IHostResolution
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from pypid.blobs.s3 import store
+from pypid.blobs.s3 import addresses, store
 from pypid.blobs.s3.store import S3Blobs
+from pypid.blobs.s3.writing import Ability
 from pypid.core.choices import Encryption
 from pypid.core.errors import Exists, Missing
 from pypid.flow import BytesBody, World, at_once, start
 from pypid.testing import BlobsContract
 from tests.blobs.bucket import Said, error
 from tests.blobs.fake_s3 import EVERYTHING, FakeS3, says
-from tests.blobs.s3_cases import NOW, S3Case, chance, settings
+from tests.blobs.s3_cases import NOW, S3Case, abilities, chance, resolved, settings
 
 T = TypeVar("T")
 reactor: Any = real_reactor
@@ -75,6 +76,8 @@ class Contract(BlobsContract):
         self.addCleanup(reactor.installNameResolver, reactor.installNameResolver(NoNames()))
         self.fake = FakeS3(reactor, lambda: NOW, self.able)
         self.opened: list[S3Blobs] = []
+        self.patch(store, "probe", self._told)
+        self.patch(addresses, "resolve", resolved)
         super().setUp()
 
     def tearDown(self) -> None:
@@ -83,6 +86,9 @@ class Contract(BlobsContract):
         turn(self.fake.port.stopListening())
         turn(start(self.fake.all_gone()))
         self.assertEqual(self.fake.errors, [])
+
+    async def _told(self, *_: object) -> Ability:
+        return abilities(self.able)
 
     async def make(self) -> S3Blobs:
         world = World(reactor, lambda: NOW, at_once, chance)

@@ -11,7 +11,7 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.task import deferLater
 
 from pypid.blobs.s3 import payloads
-from pypid.blobs.s3.payloads import HELD_PART, SINGLE
+from pypid.blobs.s3.payloads import MEBI
 from pypid.core.errors import Exists, Missing, StorageDown, StorageFull
 from pypid.core.model import Span
 from pypid.flow import BytesBody, FileBody, at_once, start
@@ -23,7 +23,7 @@ from tests.blobs.s3_cases import S3Case, Stream
 SLOW = says(error("SlowDown", 503))
 BROKEN = says(error("InternalError", 500))
 LARGE = bytes(range(251)) * 40_000
-PARTS = os.urandom(1 << 16) * ((2 * HELD_PART + 12_345) // (1 << 16) + 1)
+PARTS = os.urandom(2 * MEBI + 12_345)
 
 
 class BurstTests(S3Case):
@@ -156,7 +156,14 @@ class ResetTests(S3Case):
 
 
 class PartsTests(S3Case):
-    """Uploads in parts."""
+    """Uploads in parts, of one mebibyte here."""
+
+    async def setUp(self) -> None:
+        """Smaller parts are quicker."""
+        await super().setUp()
+        self.patch(payloads, "SINGLE", 4 * MEBI)
+        self.patch(payloads, "FILE_PART", MEBI)
+        self.patch(payloads, "HELD_PART", MEBI)
 
     async def test_each_part_is_repeated(self) -> None:
         """A part that fails is sent again, by itself; all arrive in order."""
@@ -170,10 +177,8 @@ class PartsTests(S3Case):
     async def test_out_of_a_file(self) -> None:
         """What lies in a file goes in one request up to the limit, and above it in parts; a part of it as well."""
         path = Path(self.mktemp())
-        self.patch(payloads, "SINGLE", SINGLE >> 4)
-        self.patch(payloads, "FILE_PART", 1 << 20)
-        single = payloads.SINGLE
-        data = os.urandom(1 << 20) * (single >> 20) + b"tail"
+        single = 4 * MEBI
+        data = os.urandom(single) + b"tail"
         path.write_bytes(data)
         self.blobs = await self.open(timeout=10.0)
         for span, puts in ((Span(0, single), 1), (Span(2, single + 4), 0)):
