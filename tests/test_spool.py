@@ -116,28 +116,50 @@ class SpoolTests(SynchronousTestCase):
         self.successResultOf(removed)
 
     def test_read_while_it_grows(self) -> None:
-        """Who hears what is written can read it while more comes: one batch is what came while the last one was written."""
+        """Who hears what is written can read it while more comes: the first are written at once, all else in batches."""
         slow, heard = Slow(), list[int]()
         spool = Spool(self.folder, slow, batch=100, written=heard.append)
         for piece in (b"one", b"two", b"three"):
             self.run_now(spool.write(piece))
         self.assertEqual((len(slow.calls), heard), (1, []))
         slow.run()
-        self.assertEqual((len(slow.calls), heard), (1, [3]))
+        self.assertEqual((len(slow.calls), heard), (0, [3]))
+        descriptor = spool.descriptor_of_its_own()
+        self.run_now(spool.write(b"." * 92))
+        self.assertEqual(len(slow.calls), 1)
         with spool.open_for_inspection() as file:
             self.assertEqual(file.read(), b"one")
             slow.run()
-            self.assertEqual((len(slow.calls), heard, file.read()), (0, [3, 11], b"twothree"))
+            self.assertEqual((len(slow.calls), heard, file.read()), (0, [3, 103], b"twothree" + b"." * 92))
             self.run_now(spool.write(b"four"))
             done = Deferred.fromCoroutine(spool.finish())
             while slow.calls:
                 slow.run()
-            self.assertEqual(self.successResultOf(done).size, 15)
-            self.assertEqual((heard, file.read()), ([3, 11, 15], b"four"))
+            self.assertEqual(self.successResultOf(done).size, 107)
+            self.assertEqual((heard, file.read()), ([3, 103, 107], b"four"))
         removed = Deferred.fromCoroutine(spool.discard())
         slow.run()
         self.successResultOf(removed)
         self.assertRaises(RuntimeError, spool.open_for_inspection)
+        self.assertRaises(RuntimeError, spool.descriptor_of_its_own)
+        self.assertEqual(os.pread(descriptor, 200, 100), b"...four")
+        os.close(descriptor)
+
+    def test_made_before(self) -> None:
+        """A file that is made before any bytes come is told of when some lie in it, and is gone if none come."""
+        slow, heard = Slow(), list[int]()
+        spool = Spool(self.folder, slow, written=heard.append)
+        spool.make()
+        self.run_now(spool.write(b"one"))
+        self.run_now(spool.write(b"two"))
+        slow.run()
+        self.assertEqual((len(slow.calls), heard, len(self.files)), (1, [], 1))
+        slow.run()
+        self.assertEqual((len(slow.calls), heard), (0, [6]))
+        removed = Deferred.fromCoroutine(spool.discard())
+        slow.run()
+        self.successResultOf(removed)
+        self.assertEqual(self.files, [])
 
     def test_a_growing_one_fails(self) -> None:
         """A batch that nobody waited for fails the next one, or the end; nothing of it is said to be written."""

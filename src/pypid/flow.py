@@ -123,6 +123,15 @@ class BytesBody:
         return None
 
 
+def at_hand(descriptor: int, position: int, most: int) -> bytes:
+    """What can be read of a file without waiting for a disk; b"" where that is not known (``preadv2(2)``, ``RWF_NOWAIT``)."""
+    buffer = bytearray(most)
+    try:
+        return bytes(memoryview(buffer)[: os.preadv(descriptor, [buffer], position, _AT_ONCE)])
+    except OSError:  # EAGAIN: the disk is needed; EOPNOTSUPP, EINVAL: this file system or kernel cannot say
+        return b""
+
+
 @define
 class FileBody:
     """A body out of an open file (which it closes), in pieces of `PIECE` bytes.
@@ -165,12 +174,7 @@ class FileBody:
             raise EOFError("the file is shorter than it was")
 
     def _at_hand(self, position: int, most: int) -> bytes:
-        """What can be had without waiting for a disk; nothing where that is not known (``preadv2(2)``, ``RWF_NOWAIT``)."""
-        buffer = bytearray(most)
-        try:
-            return bytes(memoryview(buffer)[: os.preadv(self.file.fileno(), [buffer], position, _AT_ONCE)])
-        except OSError:  # EAGAIN: the disk is needed; EOPNOTSUPP, EINVAL: this file system or kernel cannot say
-            return b""
+        return at_hand(self.file.fileno(), position, most)
 
     def _read(self, position: int, most: int) -> bytes:
         self.file.seek(position)

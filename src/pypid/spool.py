@@ -28,8 +28,8 @@ class Spool:
     While one batch is hashed and written in a thread the next one fills, so two batches are in memory at most. The file is
     made when the first batch is written. Raises `StorageFull` and `StorageDown`.
 
-    With `written`, which hears how many bytes lie in the file by now, others can read them while more come: then a batch is not
-    waited for, it is what came while the one before was written.
+    With `written`, which hears how many bytes lie in the file by now, others can read them while more come: then the first are
+    written as soon as they are there, so that all know that this can be done. `make` makes the file before.
     """
 
     def __init__(
@@ -54,14 +54,18 @@ class Spool:
     ) -> None:
         await self.discard()
 
+    def make(self) -> None:
+        """Make the file now; the first batch will find out if that fails."""
+        self._send([])
+
     async def write(self, data: bytes) -> None:
         """Take more bytes; waits while a batch is full and the one before it is not yet written."""
         self._filling.append(data)
         self._filled += len(data)
         if self._filled >= self._batch:
             await self._turn()
-        elif self._tell is not None and self._under_way is None:
-            self._send()
+        elif self._tell is not None and self._under_way is None and not self._written:
+            self._send_filled()
 
     async def finish(self) -> Digests:
         """All has come: write the rest, and give the hashes and the size."""
@@ -87,6 +91,13 @@ class Spool:
             raise RuntimeError("the spool has no file")
         return path.open("rb")
 
+    def descriptor_of_its_own(self) -> int:
+        """One more descriptor of a file whose first bytes were `written`, for ``pread`` only: its position is the writer's.
+
+        Whoever asks closes it. Raises `RuntimeError` or `OSError` if there is no file, or none any more.
+        """
+        return self._disk.duplicate()
+
     async def discard(self) -> None:
         """Remove the file. May be called at any time, and more than once; what `body` opened stays readable."""
         self._filling.clear()
@@ -99,24 +110,27 @@ class Spool:
     async def _turn(self) -> None:
         """Send the batch that is full to the thread, after the one before."""
         await self._settle()
-        self._send()
+        self._send_filled()
 
-    def _send(self) -> None:
-        batch, size = self._filling, self._filled
-        self._filling, self._filled = [], 0
-        if not batch:
-            return
+    def _send_filled(self) -> None:
+        if self._filled:
+            batch, self._filling = self._filling, []
+            self._filled = 0
+            self._send(batch)
+
+    def _send(self, batch: list[bytes]) -> None:
         self._under_way = under_way = self._blocking(self._disk.write, batch)
         if self._tell is not None:
-            under_way.addCallback(lambda _: self._landed(under_way, size))
+            under_way.addCallback(lambda _: self._landed(under_way, sum(map(len, batch))))
 
     def _landed(self, under_way: Deferred[None], size: int) -> None:
-        """A batch is in the file: say so, and send what came meanwhile, unless somebody waits and will do it."""
+        """A batch is in the file: say so. The first that came meanwhile go at once, unless somebody waits and will do it."""
         self._written += size
         if self._under_way is under_way:
             self._under_way = None
-            self._send()
-        if self._tell is not None:
+            if not self._written:
+                self._send_filled()
+        if self._tell is not None and size:
             self._tell(self._written)
 
     async def _settle(self) -> None:
@@ -143,6 +157,12 @@ class _Disk:
             data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
             _storing(self._append, data)
             self._hashes.update(data)
+
+    def duplicate(self) -> int:
+        """For the reactor's thread, so without waiting for one that writes; to remove is what it starts itself."""
+        if self._descriptor < 0 or self._removed:
+            raise RuntimeError("the spool has no file")
+        return os.dup(self._descriptor)
 
     def finish(self) -> Digests:
         with self._turn:

@@ -30,6 +30,7 @@ from pypid.core.layout import Kind, kept_key, place
 from pypid.core.model import Blob, File, Span
 from pypid.flow import at_once, start, whole
 from pypid.index import growing as growing_module
+from pypid.index import keeping as keeping_module
 from pypid.index.growing import NEAR
 from pypid.index.kept import read_kept
 from pypid.ports import Body
@@ -138,32 +139,56 @@ class StreamingTests(KeeperCase):
         self.assertEqual(open_files(), before)
 
     def test_joins_at_the_last_moment(self) -> None:
-        """Who came while the file was fetched, and whose thread comes to open the spool after all is stored, has the file."""
+        """Who came when all was proven and was being stored has the file, also if the spool has gone when it is read."""
+        self.patch(growing_module, "PIECE", 1000)
         data = noise(BIG)
         file = listed(data)
         held: list[Callable[[], object]] = []
-        late = False
 
         def blocking(call: Callable[..., T], *args: Any) -> Deferred[T]:
-            nonlocal late
-            if not late or call.__name__ != "open_for_inspection":
+            if call.__name__ != "open_for_inspection":
                 return at_once(call, *args)
-            late = False
             done: Deferred[T] = Deferred()
             held.append(lambda: at_once(call, *args).addBoth(done.callback))
             return done
 
+        before = open_files()
         self.keeper = self.another(blocking)
-        body = self.fed(file, data, size=BIG)
+        self.fed(file, data, None, size=BIG)
         first = self.client(file)
-        late = True
-        last = self.client(file)
-        body.feed(None)
-        self.assertEqual(self.successResultOf(first.ended), data)
-        self.assertIsNotNone(self.kept(file))
+        last = self.client(file, most=2)
+        self.assertEqual((self.successResultOf(first.ended), self.kept(file)), (data, None))
         held.pop()()
+        self.assertIsNotNone(self.kept(file))
+        self.assertEqual((len(last.got), self.spooled()), (2000, []))
+        last.go_on()
         self.assertEqual(self.successResultOf(last.ended), data)
-        self.assertEqual(self.spooled(), [])
+        self.assertEqual(open_files(), before)
+
+    def test_out_of_memory_or_out_of_the_file(self) -> None:
+        """Who keeps up has the bytes before they are written; of those that are written a bounded part stays in memory."""
+        turns = Turns()
+        self.keeper = self.another(turns)
+        self.patch(growing_module, "RECENT", 50_000)
+        data = noise(BIG)
+        file = listed(data)
+        body = self.fed(file, data[:10_000], size=BIG)
+        client = self.client(file)
+        self.assertEqual(len(client.got), 0)
+        turns.all()
+        self.assertEqual(len(client.got), 10_000)
+        for piece in cut(data[10_000:], 10_000):
+            body.feed(piece)
+        self.assertEqual(len(client.got), BIG - HELD)
+        [growing] = self.keeper._growing.values()
+        self.assertGreater(growing.come - growing.written, 50_000)
+        late = self.client(file)
+        self.assertEqual(len(late.got), BIG - HELD)  # of the file no disk is needed
+        turns.all()
+        self.assertLess(sum(len(piece) for _, piece in growing._recent), 60_000)
+        body.feed(None)
+        turns.all()
+        self.assertEqual((self.successResultOf(client.ended), self.successResultOf(late.ended)), (data, data))
 
     def test_everybody_goes(self) -> None:
         """When all clients have gone the fetch goes on to its end, and the file is kept."""
@@ -347,7 +372,7 @@ class BadLuckTests(KeeperCase):
         body.feed(data[500_000:])
         body.feed(None)
         self.failureResultOf(client.ended, StorageFull)
-        self.assertEqual((len(client.got), self.stored(), self.spooled()), (500_000, [], []))
+        self.assertEqual((len(client.got), self.stored(), self.spooled()), (len(data) - HELD, [], []))
 
     def test_no_spool(self) -> None:
         """A spool that cannot be written is `StorageDown`."""
@@ -510,6 +535,7 @@ class CancellationTests(KeeperCase):
 
     def test_at_every_turn(self) -> None:
         """Whenever one of two clients goes away, the other has the file, it is kept, and no file is left open or spooled."""
+        self.patch(keeping_module, "BATCH", 30_000)
         data = noise(BIG)
         before = open_files()
         at = 0

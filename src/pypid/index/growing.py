@@ -1,33 +1,37 @@
 """A file of theirs on its way in: one writes it to the spool, and any number read what is there already.
 
-Each reader takes the bytes from the spool's file at its own pace, so that a slow client holds up nobody and costs no memory.
-The last part is held back from all of them until the whole is proven: what a client has before that is short, and seen to be.
+Who keeps up has the bytes out of memory, as they come; who is slower takes them from the spool's file at its own pace, so that
+a slow client holds up nobody and costs no memory. The last part is held back from all of them until the whole is proven: what
+a client has before that is short, and seen to be.
 """
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import AsyncIterator
-from typing import BinaryIO
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
 
 from pypid.core.errors import StorageDown
 from pypid.core.model import Span
-from pypid.flow import PIECE, Blocking
+from pypid.flow import PIECE, Blocking, at_hand
 from pypid.spool import Spool
 
 HELD_BACK = 1 << 16
 """Bytes at the end that nobody gets until the hash is right; a smaller file is held back whole."""
 NEAR = 1 << 20
 """Bytes that are waited for, rather than asking upstream for them once more."""
+RECENT = 1 << 18
+"""Bytes that stay in memory once they are written, for those who are a little behind."""
 
 
 @define(eq=False)
 class Growing:
     """The state of one fetch; it is looked at and changed on the reactor's thread only.
 
-    `size` is what was announced, None where nobody said. `grew`, `prove`, `fail` and `end` are for whoever fetches.
+    `size` is what was announced, None where nobody said. `came`, `grew`, `prove`, `fail` and `end` are for whoever fetches.
     """
 
     blocking: Blocking
@@ -38,19 +42,31 @@ class Growing:
     error: BaseException | None = None
     over: bool = False
     """Whether it was stored, or will not be."""
+    come: int = field(default=0, init=False)
+    """Bytes that have come: those that lie in the file (`written`), and behind them those that are in memory only."""
+    _recent: deque[tuple[int, bytes]] = field(factory=deque, init=False, repr=False)
+    """The last ones, each with where it begins: all that are not written, and perhaps some that are."""
     _waiting: list[Deferred[None]] = field(factory=list, init=False, repr=False)
-    _joining: int = field(default=0, init=False)
 
     # --- for the one who fetches ---
+
+    def came(self, piece: bytes) -> None:
+        """More bytes have come, and will be written."""
+        self._recent.append((self.come, piece))
+        self.come += len(piece)
+        self._let_go()
+        if self.written:
+            self._ring()
 
     def grew(self, written: int) -> None:
         """So many bytes lie in the spool's file."""
         self.written = max(self.written, written)
+        self._let_go()
         self._ring()
 
     def prove(self) -> None:
-        """All has come, and is what was listed: the part that was held back may go."""
-        self.size = self.written
+        """All has come and is written, and is what was listed: the part that was held back may go."""
+        self.size = self.come
         self.proven = True
         self._ring()
 
@@ -59,11 +75,6 @@ class Growing:
         if not self.proven:
             self.error = error
         self._ring()
-
-    async def nobody_joins(self) -> None:
-        """Wait until no reader is about to open the file; from then on, until the next pause, it may be removed."""
-        while self._joining:
-            await self._change()
 
     def end(self) -> None:
         """Nothing more will happen."""
@@ -81,31 +92,42 @@ class Growing:
     def reach(self) -> int:
         """How far it may be read now."""
         if self.proven:
-            return self.written
-        end = self.written if self.size is None else self.size
-        return min(self.written, max(0, end - HELD_BACK))
+            return self.come
+        end = self.come if self.size is None else self.size
+        return min(self.come, max(0, end - HELD_BACK))
 
     def is_near(self, span: Span) -> bool:
         """Whether the bytes are there, or will be in a moment."""
-        return span.start <= self.written + NEAR
+        return span.start <= self.come + NEAR
 
     async def join(self, start: int, stop: int | None) -> GrowingBody:
-        """The bytes from `start` on, once the first of the file lie in the spool. Raises what the fetch failed with."""
+        """The bytes from `start` on, once the first of the file lie in the spool: there is room for them, as it seems.
+
+        Raises what the fetch failed with.
+        """
         while not self.written and not self.proven:
             self._must_be_well()
             await self._change()
         self._must_be_well()
         assert self.spool is not None  # something was written
-        self._joining += 1
         try:
-            file = await self.blocking(self.spool.open_for_inspection)
+            descriptor = self.spool.descriptor_of_its_own()  # now: it stays readable when the spool has gone
         except (OSError, RuntimeError) as error:
-            self._must_be_well()
             raise StorageDown("a file that was being fetched has gone from its spool.") from error
-        finally:
-            self._joining -= 1
-            self._ring()
-        return GrowingBody(self, file, start, stop)
+        return GrowingBody(self, descriptor, start, stop)
+
+    def recent(self, start: int, stop: int) -> bytes:
+        """These bytes, up to where others have come, if the first of them is in memory; else nothing."""
+        found: list[bytes] = []
+        for begins, piece in reversed(self._recent):  # mostly it is the last one
+            if begins < stop:
+                found.append(
+                    piece if start <= begins and begins + len(piece) <= stop else piece[max(0, start - begins) : stop - begins]
+                )
+            if begins <= start:
+                found.reverse()
+                return found[0] if len(found) == 1 else b"".join(found)
+        return b""
 
     async def reaches(self, position: int) -> int:
         """Wait for a byte at `position` that may be read, or for the end; how far it may be read. Raises as `join`."""
@@ -118,6 +140,10 @@ class Growing:
     def _must_be_well(self) -> None:
         if self.error is not None:
             raise self.error
+
+    def _let_go(self) -> None:
+        while self._recent and self._recent[0][0] + len(self._recent[0][1]) <= min(self.written, self.come - RECENT):
+            self._recent.popleft()
 
     async def _change(self) -> None:
         waiter: Deferred[None] = Deferred()
@@ -140,7 +166,7 @@ class GrowingBody:
     """What one reader gets. Raises what the fetch fails with; then fewer bytes came than `size` says."""
 
     _growing: Growing
-    _file: BinaryIO = field(repr=False)
+    _descriptor: int = field(repr=False)
     _start: int
     _stop: int | None
 
@@ -156,7 +182,7 @@ class GrowingBody:
             end = reach if self._stop is None else min(reach, self._stop)
             if end <= position:
                 break
-            piece = await self._growing.blocking(self._read, position, min(PIECE, end - position))
+            piece = await self._read(position, min(PIECE, end - position))
             if not piece:
                 raise EOFError("the spool is shorter than it was")
             position += len(piece)
@@ -164,9 +190,12 @@ class GrowingBody:
         if self._stop is not None and position < self._stop:
             raise EOFError("the file is shorter than it was said to be")
 
-    def _read(self, position: int, most: int) -> bytes:
-        self._file.seek(position)
-        return self._file.read(most)
+    async def _read(self, position: int, most: int) -> bytes:
+        """From memory, from what the kernel has in memory, or from the disk."""
+        piece = self._growing.recent(position, position + most) or at_hand(self._descriptor, position, most)
+        return piece or await self._growing.blocking(os.pread, self._descriptor, most, position)
 
     async def aclose(self) -> None:
-        self._file.close()
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)

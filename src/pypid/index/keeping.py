@@ -33,6 +33,8 @@ _log = Logger()
 
 LARGEST = 64 << 30
 """Bytes that a file of theirs may have; the largest on the public index have 5 GB."""
+BATCH = 1 << 18
+"""Bytes that are written at a time. Installers have us fetch fifty files at once, and of each two batches are in memory."""
 _REMEMBERED = 1000
 
 _Flight = tuple[ProjectName, str, str]
@@ -160,15 +162,15 @@ class Keeper:
 
     async def _fetch(self, growing: Growing, file: File, via: Sequence[str]) -> None:
         """Fetch the file and keep it, whoever reads meanwhile."""
-        async with Spool(self.spool, self.world.blocking, written=growing.grew) as spool:
+        async with Spool(self.spool, self.world.blocking, batch=BATCH, written=growing.grew) as spool:
             growing.spool = spool
+            spool.make()  # while upstream is asked
             try:
                 await self._receive(growing, file, spool, via)
                 digests = await spool.finish()
                 await self._prove(file, digests, spool)
                 growing.prove()
                 await self._keep(file, digests, spool)
-                await growing.nobody_joins()
             except BaseException as error:
                 self._failed(growing, file, error)
             finally:
@@ -203,6 +205,7 @@ class Keeper:
                     came += len(piece)
                     if came > most:
                         raise WrongBytes(file.filename, f"it goes on after the {most} bytes that it should have.")
+                    growing.came(piece)
                     await spool.write(piece)
             finally:
                 if isinstance(pieces, AsyncGenerator):
