@@ -124,8 +124,8 @@ def _installs(case: SynchronousTestCase, python: Path) -> None:
         case.assertRegex(done([place / "twistd", "--help"], cwd=folder), r"(?m)^ +pypid +A team's Python package index")
         case.assertIn("check-config", done([place / "pypid", "--help"], cwd=folder))
         done([place / "python", "-c", IMPORT_ALL], cwd=folder)
-        # our own pip may be too old for that Python: Debian 12's does not know 3.12
-        done([client("pip-on-3.11"), "--python", place / "python", "check"], cwd=folder)
+        # not by our own pip, which may be too old for that Python: Debian 12's does not know 3.12
+        done([client("uv"), "pip", "check", "--no-config", "--python", place / "python"], cwd=folder)
         done([place / "python", "-c", "import h2"], cwd=folder, status=1)
         done([place / "python", "-c", "import priority"], cwd=folder, status=1)
 
