@@ -36,6 +36,7 @@ setup(
     install_requires=[
         "argon2-cffi>=23.1",
         "attrs>=23.2",
+        "cryptography>=42",
         "klein>=24.8",
         "msgspec>=0.19",
         "multipart>=1.2",

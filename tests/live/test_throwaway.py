@@ -104,14 +104,15 @@ class ThrowawayCase(SynchronousTestCase):
         self.bucket = self.s3.bucket("throwaway")
         self.secret = done([BIN / "pypid", "gen-secret"]).strip()
 
-    def machine(self, *, secret: str | None = None, more: str = "") -> Machine:
+    def machine(self, *, secret: str | None = None) -> Machine:
         """A new one, with the same configuration."""
         folder = self.stack.enter_context(scratch())
         port = free_port()
         (folder / "pypid.ini").write_text(
             f"[server]\nlisten = tcp:{port}:interface=127.0.0.1\nsecret = {self.secret if secret is None else secret}\n"
             f"[upstream]\nmode = offline\n[storage]\nbackend = s3\nbucket = {self.bucket}\nregion = {self.s3.region}\n"
-            f"endpoint_url = {self.before.endpoint}\naccess_key = {self.s3.access_key}\nsecret_key = {self.s3.secret_key}\n{more}"
+            f"endpoint_url = {self.before.endpoint}\n"
+            f"access_key = {self.s3.access_key}\nsecret_key = {self.s3.secret_key}\n"
         )
         return Machine(folder, port)
 

@@ -88,14 +88,15 @@ def _read(packed: GzipFile, identity: str) -> Loaded:
     if head.identity != identity:
         raise Unreadable(_WHAT, "it belongs to another storage")
     found = Loaded.nothing(head.serial)
-    size = 0
+    size = count = 0
     while line := packed.readline(LARGEST - size):
         size += len(line)
         if not line.endswith(b"\n"):
             raise Unreadable(_WHAT, "its last line does not end")
         _take(found, line[:-1])
-    if len(found.heads) != head.lines:
-        raise Unreadable(_WHAT, f"it has {len(found.heads)} lines in place of {head.lines}")
+        count += 1
+    if not count == len(found.heads) == head.lines:
+        raise Unreadable(_WHAT, f"it has {count} lines, about {len(found.heads)} projects, in place of {head.lines}")
     found.names.extend(sorted(found.heads))
     return found
 
