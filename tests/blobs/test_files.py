@@ -358,6 +358,30 @@ class CrashTests(FilesCase):
                 else:
                     self.fail("a write of more than 60 steps")
 
+    def test_synced(self) -> None:
+        """The folder of a new name is synced each time; the folders above it once, and again if one was made anew."""
+        synced: list[str] = []
+        sync = disk.sync_folder
+        root = self.root
+
+        def spied(folder: bytes) -> None:
+            synced.append(os.path.relpath(os.fsdecode(folder), root))
+            sync(folder)
+
+        self.patch(disk, "sync_folder", spied)
+        for key, expected in (
+            ("a/b/one", ["a/b", "a", "."]),
+            ("a/b/two", ["a/b"]),
+            ("a/c/one", ["a/c", "a"]),
+            ("three", ["."]),
+        ):
+            self.have(self.blobs.write(key, BytesBody(b"x")))
+            self.assertEqual(synced, expected, key)
+            synced.clear()
+        (root / "a" / "b").rename(root / "a" / "elsewhere")
+        self.have(self.blobs.write("a/b/one", BytesBody(b"x")))
+        self.assertEqual(synced, ["a/b", "a"])
+
     def test_refused_at_each_step(self) -> None:
         """Whatever step the system refuses, the write says so or is whole, and no draft is left where it could be removed."""
         for number in REFUSALS:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
-from attrs import frozen
+from attrs import field, frozen
 from twisted.logger import Logger
 
 from pypid.core.errors import CannotStart, Missing, StorageDown, StorageFull
@@ -28,6 +28,7 @@ DRAFTS = (b".pypid", b"tmp")
 PART = b".part"
 ABANDONED = timedelta(hours=1)
 """A draft that nobody has touched for so long, and nobody holds, is a crash's."""
+MOST_DURABLE = 1 << 16
 FILE_MODE = 0o640
 FOLDER_MODE = 0o750
 
@@ -77,6 +78,8 @@ class Disk:
 
     root: bytes
     links: bool
+    _durable: set[tuple[bytes, int, int]] = field(factory=set, init=False, repr=False, eq=False)
+    """Folders (path, device, inode) whose names this process has made durable."""
 
     def path(self, parts: tuple[bytes, ...]) -> bytes:
         """Where a key's parts lead."""
@@ -111,9 +114,23 @@ class Disk:
             os.replace(draft, target)
         else:
             os.link(draft, target)
-        # Also those folders that were there: another writer may have made them a moment ago and not come to syncing them.
-        for folder in reversed(folders):
-            sync_folder(folder)
+        self._sync(folders)
+
+    def _sync(self, folders: list[bytes]) -> None:
+        """Make the name that was given in the last of the folders durable, and those of the folders, each in the one before it.
+
+        Also of folders that were there: another writer may have made them a moment ago and not come to syncing them. Only
+        what this process has synced itself it need not sync again, as long as it is that very folder.
+        """
+        sync_folder(folders[-1])
+        for above, folder in zip(reversed(folders[:-1]), reversed(folders[1:]), strict=True):
+            found = os.stat(folder)
+            this = (folder, found.st_dev, found.st_ino)
+            if this not in self._durable:
+                sync_folder(above)
+                if len(self._durable) >= MOST_DURABLE:
+                    self._durable.clear()
+                self._durable.add(this)
 
     def _install_locked(self, draft: bytes, target: bytes, replace: bool) -> None:
         """Where there are no hard links (vfat, exfat, some network shares): look, then rename, one writer at a time.

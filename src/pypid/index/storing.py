@@ -148,10 +148,12 @@ class KeptFiles:
     async def _write_metadata(self, kept: File, metadata: bytes | None) -> File:
         """Put the metadata beside the bytes, if it is what upstream announces; or find that it lies there already."""
         where = beside(kept)
-        if metadata is not None and kept.metadata_sha256 in (None, truth.sha256_of(metadata)):
-            await self.blobs.write(where, BytesBody(metadata), replace=True)
-            return replace(kept, metadata_sha256=truth.sha256_of(metadata))
         there = truth.sha256_of(await small(self.blobs, where))
+        found = truth.sha256_of(metadata)
+        if found is not None and kept.metadata_sha256 in (None, found):
+            if there != found:  # mostly a client has asked for it already
+                await self.blobs.write(where, BytesBody(metadata or b""), replace=True)
+            return replace(kept, metadata_sha256=found)
         if there is not None and there == kept.metadata_sha256:
             return kept
         await self.blobs.delete(where)  # of other bytes that had this name
