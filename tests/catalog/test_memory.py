@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.catalog import table
+from pypid.catalog.lines import Later
 from pypid.catalog.memory import MemoryCatalog, MemorySettings, open
 from pypid.catalog.snapshot import Snapshot
 from pypid.catalog.table import DECODED
@@ -77,13 +78,13 @@ class OffThreadTests(Awaiting, SynchronousTestCase):
         self.catalog._ours._recent.forget(SPAM)
 
     def test_is_seen_at_once(self) -> None:
-        """What an edit made is seen before its line is written; the edit ends when it is."""
-        edit = self.hear(self.heard)
-        self.assertNoResult(edit)
+        """What an edit made is seen before its line is written, and nobody waits for that."""
+        self.assertEqual(self.successResultOf(self.hear(self.heard)), self.heard)
         self.drop()
         self.assertEqual(self.have(self.catalog.theirs(SPAM)), self.heard)
+        self.assertIsInstance(self.catalog._theirs.lines.get(SPAM), Later)
         self.turns.all()
-        self.assertEqual(self.successResultOf(edit), self.heard)
+        self.assertIsInstance(self.catalog._theirs.lines.get(SPAM), bytes)
         self.drop()
         read = start(self.catalog.theirs(SPAM))
         self.assertNoResult(read)
@@ -149,16 +150,16 @@ class OffThreadTests(Awaiting, SynchronousTestCase):
         self.turns.all()
         self.assertEqual(self.have(self.catalog.theirs(SPAM)), Heard(name=SPAM))
 
-    def test_cancelled(self) -> None:
-        """An edit that is cancelled while its line is written was made, and the line is written."""
-        edit = self.hear(self.heard)
-        edit.addErrback(lambda _: None)
-        edit.cancel()
+    def test_one_at_a_time(self) -> None:
+        """Lines are written one after the other, so that what somebody waits for has its turn between them."""
+        for name in (SPAM, project_name("eggs"), project_name("ham")):
+            start(self.catalog.edit_theirs(name, lambda _, name=name: Heard(name=name, said=said(name, "1"))))  # type: ignore[misc]
+        self.assertEqual(len(self.turns), 1)
+        self.turns.turn()
+        self.assertEqual(len(self.turns), 1)
         self.turns.all()
-        self.drop()
-        read = start(self.catalog.theirs(SPAM))
-        self.turns.all()
-        self.assertEqual(self.successResultOf(read), self.heard)
+        for name in (SPAM, project_name("eggs"), project_name("ham")):
+            self.assertIsInstance(self.catalog._theirs.lines.get(name), bytes)
 
     def test_revalidated(self) -> None:
         """What changes often is written at once, whatever the number of files."""

@@ -73,7 +73,7 @@ class MemoryCatalog:
             new = evolve(new, serial=self._serial)
         assert new is not None
         self._ours.put(_head(new), new, partial(dump_project, mark=mark), mark)
-        await self._ours.written(name)
+        self._ours.write_down(name)
         return new
 
     async def mark(self, name: ProjectName) -> str | None:
@@ -108,7 +108,7 @@ class MemoryCatalog:
             self._theirs.put(_their_head(new), new, dump_heard(new, line))
         else:
             self._theirs.put(_their_head(new), new, dump_heard)
-            await self._theirs.written(name)
+            self._theirs.write_down(name)
         self._forget_others(name)
         return new
 

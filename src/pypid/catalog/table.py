@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from twisted.logger import Logger
+
 from pypid.catalog.lines import Later, Line, Lines
 from pypid.core.model import Summary
 from pypid.core.names import ProjectName
 from pypid.core.recent import Recent
-from pypid.flow import Blocking, Flights, shielded
+from pypid.flow import Blocking, Flights, start
 
+_log = Logger()
 V = TypeVar("V")
 
 DECODED = 256
@@ -35,6 +38,8 @@ class Table(Generic[V]):
         self._thinking = thinking
         self._recent: Recent[ProjectName, V] = Recent(DECODED, MOST_FILES)
         self._flights: Flights[ProjectName, None] = Flights()
+        self._unwritten: dict[ProjectName, None] = {}
+        self._writing = False
 
     def get(self, name: ProjectName) -> V | None:
         """The project, now, however long that takes; None where there is no line."""
@@ -68,18 +73,33 @@ class Table(Generic[V]):
     def put(self, head: Summary, value: V, line: Line | Callable[[V], bytes], mark: str | None = None) -> None:
         """Hold the value in place of an older one. `line` is what it is written down as, or makes it.
 
-        With few files that is done at once, and else by `written`; readers and snapshots need not wait for it.
+        With few files that is done at once, and else by `write_down`; readers and snapshots need not wait for it.
         """
         if not isinstance(line, bytes | Later):
             line = line(value) if self._files(value) <= FEW else Later(value, line, mark)
         self.lines.put(head, line)
         self._keep(head.name, value)
 
-    async def written(self, name: ProjectName) -> None:
-        """Have the line written down, so that the value need not be held; goes on to its end if it is cancelled."""
-        later = self.lines.get(name)
-        if isinstance(later, Later):
-            await shielded(self._write(name, later))
+    def write_down(self, name: ProjectName) -> None:
+        """Have the line written down, so that the value need not be held. Nobody waits for it, and one is written at a time:
+        whatever else computes meanwhile has somebody who does.
+        """
+        self._unwritten[name] = None
+        if not self._writing:
+            self._writing = True
+            start(self._write_down())
+
+    async def _write_down(self) -> None:
+        try:
+            while self._unwritten:
+                name, _ = self._unwritten.popitem()
+                later = self.lines.get(name)
+                if isinstance(later, Later):
+                    await self._write(name, later)
+        except Exception:
+            _log.failure("a line of the catalog was not written down; a snapshot will do it")
+        finally:
+            self._writing = False
 
     async def _write(self, name: ProjectName, later: Later) -> None:
         self.lines.settle(name, later, await self._thinking(later.line))
