@@ -141,12 +141,12 @@ class Writer:
 
     @asynccontextmanager
     async def _alone(self, key: str, replace: bool) -> AsyncIterator[None]:
-        """Where the store lets several writers win, let one at a time try, and look first."""
-        if self.ability.exclusive:
-            yield
-            return
+        """Let one at a time try; where the store lets several writers win, look first.
+
+        That it lets one win may be chance: a store that fails only sometimes cannot be told by trying.
+        """
         async with self._locks.hold(key):
-            if not replace and await look(self._asker, self._prefix, key) is not None:
+            if not self.ability.exclusive and not replace and await look(self._asker, self._prefix, key) is not None:
                 raise Exists(key)
             yield
 
