@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 from attrs import define, field
@@ -38,7 +39,7 @@ class _Head(msgspec.Struct, frozen=True):
 class _Line(msgspec.Struct, frozen=True):
     key: str
     url: str
-    expires: datetime
+    expires: Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 @define(eq=False)
@@ -83,7 +84,7 @@ def _read(path: Path, signer: str) -> list[tuple[str, Link]]:
         data = file.read(LARGEST + 1)
     if len(data) > LARGEST:
         raise Unreadable(FILE, "it is too large")
-    first, *lines = data.splitlines()
+    first, *lines = data.splitlines() or [b""]
     head = load(_Head, first, FILE)
     if head.signer != signer:
         return []
