@@ -236,3 +236,14 @@ class EndTests(ThrowawayCase):
         self.have(made.compared())
         self.have(made.end())
         self.assertEqual((self.keys(), self.closed), ([], 1))
+
+    def test_stopped_early(self) -> None:
+        """Stopped between ours and theirs it writes what it knows of ours; before that, nothing."""
+        for compares in False, True:
+            made = self.made()
+            made.startService()
+            self.have(made.prepare())
+            if compares:
+                self.have(made.index.reconcile())
+            self.have(made.end())
+            self.assertEqual(SNAPSHOT in self.keys(), compares)

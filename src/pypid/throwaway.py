@@ -177,18 +177,19 @@ class Throwaway(MultiService):
     async def end(self) -> None:
         """When nobody asks any more: write what is not in the bucket yet, as far as it answers, and close it."""
         try:
-            if self._complete and self.keeper is not None:
-                await gatherResults(
-                    [
-                        self._in_time(self.keeper.copy(), "what is of record"),
-                        self._in_time(self._write(anyhow=True), "the snapshot"),
-                    ]
-                )
+            if self.keeper is not None and self.access.is_open:
+                copying = self._in_time(self.keeper.copy(), "what is of record")
+                await gatherResults([copying, self._in_time(self._write(anyhow=True), "the snapshot")])
         finally:
             await self.close()
 
     async def _write(self, *, anyhow: bool = False) -> None:
-        for snapshot in self.snapshots:
+        """Those that have been compared: half of one would take the place of a whole one. (Ours is compared first.)"""
+        if self._complete:
+            whole = self.snapshots
+        else:
+            whole = self.snapshots[:1] if await self.index.catalog.is_complete() else ()
+        for snapshot in whole:
             await snapshot.write(anyhow=anyhow)
 
     def _in_time(self, job: Coroutine[Any, Any, object], what: str) -> Deferred[object]:
