@@ -164,7 +164,10 @@ def quoted(part: str) -> str:
 
 
 def _entry(file: File, files_url: str, provenance_url: str | None) -> _Entry:
-    filename = plain(file.filename)
+    filename = name = file.filename
+    if not _UNRESERVED(filename):  # nearly all are plain, and need no quotes
+        filename = plain(filename)
+        name = quoted(filename)
     metadata: dict[str, str] | bool | UnsetType = UNSET
     if file.metadata_sha256:
         metadata = {"sha256": file.metadata_sha256}
@@ -172,10 +175,10 @@ def _entry(file: File, files_url: str, provenance_url: str | None) -> _Entry:
         metadata = True
     provenance: str | UnsetType = UNSET
     if provenance_url is not None and file.attested:
-        provenance = f"{provenance_url}{file.project}/{quoted(file.version)}/{quoted(filename)}/provenance"
+        provenance = f"{provenance_url}{file.project}/{quoted(file.version)}/{name}/provenance"
     return _Entry(
         filename=filename,
-        url=files_url + quoted(filename),
+        url=files_url + name,
         hashes=_hashes(file),
         size=UNSET if file.size is None else file.size,
         upload_time=UNSET if file.uploaded is None else utc_text(file.uploaded),
