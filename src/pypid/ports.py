@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from datetime import timedelta
 from typing import Protocol
 
-from pypid.core.model import Blob, Heard, Link, Presence, Project, Remembered, Span, Summary
+from pypid.core.model import Blob, Heard, Link, Presence, Project, Remembered, Span, Standing, Summary, Unfinished
 from pypid.core.names import ProjectName
 from pypid.core.permissions import Credential, Identity
 from pypid.core.targets import Target
@@ -72,6 +72,28 @@ class Blobs(Protocol):
 
         What it gives is saved as `filename`, or else under the name that the key has.
         """
+
+
+class Bucket(Protocol):
+    """What a store can do that is a bucket of S3, beside what every `Blobs` can. Everything raises `StorageDown`."""
+
+    async def standing(self, key: str) -> Standing:
+        """Where the blob stands. Raises `Missing`."""
+
+    async def move(self, key: str, storage_class: str) -> None:
+        """Put the blob into the storage class; its bytes, and what else is said of it, stay as they are.
+
+        Raises `Missing`, `Archived` where it has to be restored before, `BadRequest` for a class that the store does not know.
+        """
+
+    async def restore(self, key: str) -> None:
+        """Ask for a copy of an archived blob that can be read for some days; it is there hours later. Raises `Missing`."""
+
+    def unfinished(self) -> AsyncGenerator[Unfinished, None]:
+        """The uploads in parts that were begun and not ended; those under way are among them. Close it by hand."""
+
+    async def abandon(self, upload: Unfinished) -> None:
+        """Take the parts of an unfinished upload away, so that it never ends; one that ended meanwhile stays."""
 
 
 class Catalog(Protocol):

@@ -20,17 +20,19 @@ from pypid.core.records import FORMAT, StorageIdentity
 from pypid.core.settings import StorageSettings
 from pypid.flow import World
 from pypid.index import truth
-from pypid.ports import Blobs
+from pypid.ports import Blobs, Bucket
 from pypid.state import Where
 
 
 @frozen
 class Opened:
-    """The storage, and its identity; `new` if it had none before. `close` ends what it has open."""
+    """The storage, and its identity; `new` if it had none before. `bucket`: what it can do if it is one. `close` ends what it
+    has open."""
 
     blobs: Blobs
     identity: str
     new: bool
+    bucket: Callable[[], Awaitable[Bucket]] | None = None
     close: Callable[[], Awaitable[object]] = field(default=lambda: _nothing_to_close(), repr=False)
 
 
@@ -87,8 +89,11 @@ def _bucket(wanted: StorageSettings, places: Where, world: World, reactor: Any) 
         if blobs.opened is not None:
             await blobs.opened.close()
 
+    async def bucket() -> Bucket:
+        return (await blobs.there()).classes
+
     where = "\n".join((wanted.endpoint_url or "", wanted.region, settings.bucket, settings.prefix))
-    return Opened(blobs, sha256(where.encode()).hexdigest()[:32], new=False, close=close)
+    return Opened(blobs, sha256(where.encode()).hexdigest()[:32], new=False, bucket=bucket, close=close)
 
 
 async def _nothing_to_close() -> None:

@@ -68,21 +68,21 @@ def _list(options: argparse.Namespace) -> None:
 
 def _print_projects(answer: Mapping[str, Any]) -> None:
     rows = [
-        (project["name"], str(project["files"]), _bytes(project["size"]), _time(project["wanted"]))
+        (project["name"], str(project["files"]), in_words(project["size"]), _time(project["wanted"]))
         for project in answer["projects"]
     ]
     _print_table(("PROJECT", "FILES", "SIZE", "LAST WANTED (UTC)"), rows)
-    print(f"{len(rows)} projects, {answer['files']} files, {_bytes(answer['size'])} {_limit(answer)}")
+    print(f"{len(rows)} projects, {answer['files']} files, {in_words(answer['size'])} {_limit(answer)}")
 
 
 def _print_files(answer: Mapping[str, Any]) -> None:
     rows = [
-        (file["filename"] + ("" if file["whole"] else " (not whole)"), _bytes(file["size"]), _time(file["wanted"]))
+        (file["filename"] + ("" if file["whole"] else " (not whole)"), in_words(file["size"]), _time(file["wanted"]))
         for file in answer["files"]
     ]
     _print_table(("FILE", "SIZE", "LAST WANTED (UTC)"), rows)
     files = sum(file["whole"] for file in answer["files"])
-    print(f"{files} files of {answer['name']}, {_bytes(answer['size'])}")
+    print(f"{files} files of {answer['name']}, {in_words(answer['size'])}")
 
 
 def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -102,7 +102,7 @@ def _numbered(row: Iterable[str], widths: Iterable[int]) -> Iterable[tuple[int, 
 def _limit(answer: Mapping[str, Any]) -> str:
     if answer["limit"] is None:
         return "(no limit: [upstream] max_cache is empty)"
-    return f"of at most {_bytes(answer['limit'])} ([upstream] max_cache)"
+    return f"of at most {in_words(answer['limit'])} ([upstream] max_cache)"
 
 
 # --- purge ----------------------------------------------------------------------------------------------------
@@ -119,8 +119,8 @@ def _purge(options: argparse.Namespace) -> None:
         print_json(answer)
         return
     for project in answer["projects"]:
-        print(f"{project['name']}: {project['files']} files, {_bytes(project['size'])}")
-    print(f"Removed: {answer['files']} files, {_bytes(answer['size'])}")
+        print(f"{project['name']}: {project['files']} files, {in_words(project['size'])}")
+    print(f"Removed: {answer['files']} files, {in_words(answer['size'])}")
 
 
 def _confirm(options: argparse.Namespace) -> None:
@@ -138,7 +138,7 @@ def _confirm(options: argparse.Namespace) -> None:
 # --- words ----------------------------------------------------------------------------------------------------
 
 
-def _bytes(size: int) -> str:
+def in_words(size: int) -> str:
     """For people: 1536 is 1.5 KiB."""
     number, units = float(size), ["bytes", "KiB", "MiB", "GiB", "TiB"]
     while number >= 1024 and len(units) > 1:

@@ -269,6 +269,23 @@ class StorageDown(PypidError):
 
 
 @define
+class Archived(StorageDown):
+    """The bytes lie in an archive storage class, and come back within hours of being asked for: HTTP 503.
+
+    `retry_after` is short, for pip waits that long, five times over, before it shows the text.
+    """
+
+    reason: str = "it has to be restored first."
+    retry_after: int = 60
+
+    def text(self) -> str:
+        return (
+            "This file lies in an archive of the storage. It is asked back, which takes some hours (GLACIER: 3 to 5, "
+            "DEEP_ARCHIVE: 12): try again then."
+        )
+
+
+@define
 class StorageFull(PypidError):
     """No space left: HTTP 507. Nothing was stored."""
 

@@ -77,6 +77,8 @@ class File(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     metadata_offered: bool = False
     """Of theirs: upstream says that ``<source>.metadata`` is there; its hash may be unknown (PEP 714 allows a mere ``true``).
     """
+    archived: bool = False
+    """The bytes lie in an archive (`Blob.archived`)."""
 
 
 def file_order(file: File) -> tuple[tuple[int, Any], str]:
@@ -189,13 +191,33 @@ class Span:
 class Blob:
     """What a listing says of one blob. `size` in bytes; `modified` aware UTC.
 
-    `etag` changes whenever the bytes are written again; it is compared only with an `etag` seen before.
+    `etag` changes whenever the bytes are written again; it is compared only with an `etag` seen before. `archived`: it lies in
+    an archive storage class, and can be read only while a restored copy of it is there, which no listing tells.
     """
 
     key: str
     size: int
     modified: datetime
     etag: str
+    archived: bool = False
+
+
+@frozen(kw_only=True)
+class Standing:
+    """Where a blob stands in a store that has storage classes. `readable`: it can be read now."""
+
+    storage_class: str
+    size: int
+    readable: bool
+
+
+@frozen
+class Unfinished:
+    """An upload in parts that was begun, and neither ended nor taken away: it takes up space, and no listing shows it."""
+
+    key: str
+    upload: str = field(repr=False)
+    begun: datetime
 
 
 @frozen

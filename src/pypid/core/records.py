@@ -42,6 +42,7 @@ class StoredFile(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True
     provenance: str | None = None
     digest: str | None = None
     metadata_offered: bool = False
+    archived: bool = False
 
 
 class _Record(msgspec.Struct, rename="kebab", frozen=True):
@@ -123,8 +124,8 @@ def load(kind: type[_T], data: bytes, what: str) -> _T:
 
 
 def dump_record(file: File) -> bytes:
-    """The record of `file`: all that never changes (not: yanked)."""
-    return dump(_Record(format=FORMAT, project=file.project, file=stored(file, yanked=False)))
+    """The record of `file`: all that never changes (not: yanked, archived)."""
+    return dump(_Record(format=FORMAT, project=file.project, file=stored(file, changing=False)))
 
 
 def load_record(data: bytes, what: str) -> File:
@@ -183,8 +184,8 @@ def decoded(decoder: msgspec.json.Decoder[_T], data: bytes, what: str) -> _T:
         raise Unreadable(what, str(error)) from None
 
 
-def stored(file: File, yanked: bool = True) -> StoredFile:
-    """The file as it is written down, or (not `yanked`) all of it that never changes."""
+def stored(file: File, changing: bool = True) -> StoredFile:
+    """The file as it is written down, or (not `changing`) all of it that never changes."""
     return StoredFile(
         filename=file.filename,
         version=file.version,
@@ -193,7 +194,7 @@ def stored(file: File, yanked: bool = True) -> StoredFile:
         upload_time=file.uploaded,
         requires_python=file.requires_python,
         core_metadata=file.metadata_sha256,
-        yanked=file.yanked if yanked else None,
+        yanked=file.yanked if changing else None,
         source=file.source,
         key=file.key,
         md5=file.md5,
@@ -206,6 +207,7 @@ def stored(file: File, yanked: bool = True) -> StoredFile:
         provenance=file.provenance_url,
         digest=file.digest,
         metadata_offered=file.metadata_offered,
+        archived=file.archived if changing else False,
     )
 
 
@@ -233,4 +235,5 @@ def taken_up(project: ProjectName, file: StoredFile) -> File:
         provenance_url=file.provenance,
         digest=file.digest,
         metadata_offered=file.metadata_offered,
+        archived=file.archived,
     )

@@ -107,9 +107,10 @@ class Auditor:
     async def _wrong_with(self, file: File, hashes: bool) -> Wrong | None:
         assert file.key is not None  # `recorded` has seen to it
         try:
-            if (await self.parts.blobs.stat(file.key)).size != file.size:
+            found = await self.parts.blobs.stat(file.key)
+            if found.size != file.size:
                 return Wrong.LOST_BYTES
-            if hashes and (await digests_of(self.parts, file.key)).sha256 != file.sha256:
+            if hashes and not found.archived and (await digests_of(self.parts, file.key)).sha256 != file.sha256:
                 return Wrong.OTHER_BYTES
         except Missing:
             return Wrong.LOST_BYTES

@@ -39,6 +39,7 @@ class Wrong(Enum):
     NO_RECORD = "no-record"
     LEFT_OVER = "left-over"
     SET_ASIDE = "set-aside"
+    UNFINISHED = "unfinished-upload"
 
 
 _ADVICE = {
@@ -175,9 +176,10 @@ class Checker:
     async def _wrong_with_bytes(self, file: File, hashes: bool) -> Wrong | None:
         assert file.key is not None  # `read_record` has seen to it
         try:
-            if (await self.parts.blobs.stat(file.key)).size != file.size:
+            found = await self.parts.blobs.stat(file.key)
+            if found.size != file.size:
                 return Wrong.OTHER_BYTES
-            if hashes and (await digests_of(self.parts, file.key)).sha256 != file.sha256:
+            if hashes and not found.archived and (await digests_of(self.parts, file.key)).sha256 != file.sha256:
                 return Wrong.OTHER_BYTES
         except Missing:
             return Wrong.LOST_BYTES

@@ -196,19 +196,21 @@ class Index:
     async def open(self, file: File, span: Span | None = None, asked: Asked = DIRECTLY) -> Body:
         """The bytes of a visible file: out of the storage, or from upstream while they are stored (`Keeper.open`).
 
-        Raises `Archived` if they lie in an archive, out of which they are then asked back, `StorageDown` if the storage has lost
-        them, `NoSuchFile` if the file was deleted since it was looked up, `Busy`
-        if it was overwritten, and for files of theirs as `Keeper.open`.
+        Raises `Archived` if they lie in an archive, out of which they are then asked back; `StorageDown` if the storage has
+        lost them, `NoSuchFile` if the file was deleted since it was looked up, `Busy` if it was overwritten, and for files of
+        theirs as `Keeper.open`.
         """
         try:
-            if file.source is not None:
-                return await self._open_theirs(file, span, asked)
-            return await self.blobs.read(file.key or "", span)
-        except Missing:
-            raise await self._gone(file) from None
+            return await (self._open_ours(file, span) if file.source is None else self._open_theirs(file, span, asked))
         except Archived:
             await self._thawing.ask_for(file.key or "")
             raise
+
+    async def _open_ours(self, file: File, span: Span | None) -> Body:
+        try:
+            return await self.blobs.read(file.key or "", span)
+        except Missing:
+            raise await self._gone(file) from None
 
     async def _open_theirs(self, file: File, span: Span | None, asked: Asked) -> Body:
         if not asked.may_reach_out:

@@ -41,6 +41,7 @@ async def _files_of(blobs: Blobs, name: ProjectName, listing: Sequence[Blob]) ->
         if where is not None and where.project == name and where.kind is Kind.RECORD:
             file = await recorded(blobs, name, where.filename)
             if file is not None and _has_bytes(file, present):
+                file = replace(file, archived=present[file.key or ""].archived)
                 files.append(await _with_metadata(blobs, file, present))
     return in_order(tuple(files))
 
@@ -125,6 +126,8 @@ def agrees(heard: Heard, present: dict[str, Blob]) -> bool:
         return False
     for file in heard.kept:
         found = present.get(file.key or "")
-        if found is None or found.size != file.size or (beside(file) in present) != (file.metadata_sha256 is not None):
+        if found is None or (found.size, found.archived) != (file.size, file.archived):
+            return False
+        if (beside(file) in present) != (file.metadata_sha256 is not None):
             return False
     return True

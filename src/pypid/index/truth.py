@@ -132,7 +132,8 @@ def mark_of(listing: Sequence[Blob]) -> str:
     """A fingerprint of a listing: another one whenever a blob came, went or was written again."""
     digest = blake2b(digest_size=16)
     for blob in listing:
-        digest.update(f"{blob.key}\0{blob.size}\0{blob.etag}\n".encode())
+        archived = "\0archived" if blob.archived else ""  # its bytes and its ETag are as they were
+        digest.update(f"{blob.key}\0{blob.size}\0{blob.etag}{archived}\n".encode())
     return digest.hexdigest()
 
 
@@ -167,8 +168,8 @@ class _Reading:
                 self.understood = False  # deleted since the listing
                 return None
             file = recorded(data, where)
-            await self._find_bytes(file)
-            return replace(self._with_what_is_there(file), yanked=await self._yanked(where))
+            found = await self._find_bytes(file)
+            return replace(self._with_what_is_there(file), yanked=await self._yanked(where), archived=found.archived)
         except Unreadable as error:
             _log.error("{error}; its file is not listed. `pypid check` says what to do.", error=error)
         except Missing:
@@ -177,13 +178,14 @@ class _Reading:
         self.understood = False
         return None
 
-    async def _find_bytes(self, file: File) -> None:
+    async def _find_bytes(self, file: File) -> Blob:
         """Raises `Missing`, also for bytes of another length: those are not the ones that were published."""
         assert file.key is not None  # `recorded` has seen to it
         # what is not in the project's folder was adopted where it lay
         found = self.listed.get(file.key) or await self.blobs.stat(file.key)
         if found.size != file.size:
             raise Missing(file.key)
+        return found
 
     def _with_what_is_there(self, file: File) -> File:
         """The file without the metadata, signature or provenance that it had and that is gone: installers stop at a 404."""

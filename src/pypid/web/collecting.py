@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from attrs import frozen
 
 from pypid.core.collection import Collected, Event, FileDone, FileReport, Problem, Resolved, Resolving, Wishes
 from pypid.core.errors import BadRequest, Busy, NeedsExtra, PypidError
@@ -26,15 +25,13 @@ from pypid.index.collecting import Collector
 from pypid.web.asking import asked_of
 from pypid.web.body import read_small, refuse_early
 from pypid.web.documents import send_json
+from pypid.web.events import Stream, stream_of
 from pypid.web.face import Face, app
 from pypid.web.forms import Limits, read_form
 from pypid.web.guard import guarded
-from pypid.web.negotiation import qualities
-from pypid.web.pour import write
 from pypid.web.request import Request
-from pypid.web.respond import header_of, set_head
+from pypid.web.respond import header_of
 
-EVENTS, LINES = "text/event-stream", "application/x-ndjson"
 LIMITS = Limits(content=20 << 20, text=16 << 20, total=20 << 20, parts=200)
 """There is no file among the fields; `content` is what the refusal of a body that is too large names."""
 MISSING = "Missing requirements data."
@@ -128,10 +125,10 @@ def _words(value: Texts) -> list[str]:
 
 
 async def _answer(face: Face, request: Request, who: Identity, wishes: Wishes) -> None:
-    kind = _stream_of(request)
+    kind = stream_of(request)
     if kind is None:
         return send_json(request, _document(await _collected(face, request, who, wishes, lambda event: None)))
-    stream = _Stream(request, kind)
+    stream = Stream(request, kind)
     stream.begin()
     try:
         collected = await _collected(face, request, who, wishes, lambda event: stream.say(*_told(event)))
@@ -151,37 +148,6 @@ async def _collected(face: Face, request: Request, who: Identity, wishes: Wishes
         raise NeedsExtra("Working out what requirements need", "collect")
     async with face.resolvers(face, who) as resolver:
         return await Collector(face.index, resolver, asked, tell).collect(wishes)
-
-
-def _stream_of(request: Request) -> str | None:
-    wishes = qualities(header_of(request, "accept") or "")
-    wanted = max((EVENTS, LINES), key=lambda kind: wishes.get(kind, 0.0))
-    return wanted if wishes.get(wanted, 0.0) > 0 else None
-
-
-@frozen
-class _Stream:
-    """An answer that is written while things happen."""
-
-    request: Request
-    kind: str
-
-    def begin(self) -> None:
-        head = (
-            (b"Content-Type", self.kind.encode()),
-            (b"Cache-Control", b"no-store"),
-            (b"X-Content-Type-Options", b"nosniff"),
-            (b"X-Accel-Buffering", b"no"),  # nginx would hold it back until the end
-        )
-        set_head(self.request, 200, head)
-
-    def say(self, event: str, document: dict[str, Any]) -> None:
-        if self.request.channel is None:  # the client has gone
-            return
-        if self.kind == EVENTS:
-            write(self.request, b"event: %s\ndata: %s\n\n" % (event.encode(), msgspec.json.encode(document)))
-        else:
-            write(self.request, msgspec.json.encode({"event": event, **document}) + b"\n")
 
 
 # --- in JSON --------------------------------------------------------------------------------------------------

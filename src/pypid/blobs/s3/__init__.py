@@ -13,6 +13,7 @@ Each room knows one thing::
     multipart.py    large ones, in parts
     reading.py      a body that goes on after a reset
     listing.py      pages of a listing; spreading.py: many at once, in order
+    classes.py      storage classes: moving an object, and having it back out of an archive
     naming.py       what a browser is told about a key
     probing.py      what this store can do
 

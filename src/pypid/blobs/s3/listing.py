@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime
-from urllib.parse import unquote_plus
+from urllib.parse import unquote, unquote_plus
 from xml.etree import ElementTree
 
 from attrs import frozen
@@ -16,6 +16,7 @@ from pypid.blobs.s3.multipart import Upload
 from pypid.blobs.s3.refusals import Refusal, local, parsed
 from pypid.core.errors import StorageDown
 from pypid.core.model import Blob
+from pypid.core.tiering import ARCHIVES
 from pypid.flow import World
 from pypid.reaching.faults import Fault
 
@@ -95,7 +96,7 @@ def _blob(entry: ElementTree.Element, prefix: str, is_encoded: bool) -> Blob | N
     modified = _date(said.get("LastModified", ""))
     if not said.get("Size", "").isdigit() or modified is None:
         raise Fault("its listing lacks an object's size or date.")
-    return Blob(key, int(said["Size"]), modified, plain_etag(said.get("ETag", "")))
+    return Blob(key, int(said["Size"]), modified, plain_etag(said.get("ETag", "")), said.get("StorageClass") in ARCHIVES)
 
 
 def _folder(entry: ElementTree.Element, prefix: str, is_encoded: bool) -> str | None:
@@ -135,7 +136,9 @@ async def unfinished(asker: Asker, prefix: str) -> AsyncGenerator[tuple[Upload, 
         for entry in root:
             if local(entry) == "Upload":
                 told_of = {local(child): child.text or "" for child in entry}
-                key, begun = _ours(told_of.get("Key", ""), prefix, is_encoded), _date(told_of.get("Initiated", ""))
+                text = told_of.get("Key", "")
+                key = _ours(text if is_encoded else unquote(text), prefix, is_encoded)  # radosgw encodes, and does not say so
+                begun = _date(told_of.get("Initiated", ""))
                 if key is not None and begun is not None:
                     yield Upload(prefix + key, told_of.get("UploadId", "")), begun
         if said.get("IsTruncated") != "true":

@@ -10,8 +10,11 @@ from pypid.blobs.s3.asking import Asker, Question
 from pypid.blobs.s3.refusals import Refusal, http_date
 from pypid.core.errors import Missing, StorageDown
 from pypid.core.model import Blob
+from pypid.core.tiering import ARCHIVES
 from pypid.reaching.faults import Fault
 
+CLASS = "x-amz-storage-class"
+"""Not said of what has none."""
 MARK = "x-amz-meta-pypid-write"
 """Kept with each object: which of our writes made it. So one that was repeated, because its answer got lost, is known again."""
 
@@ -31,7 +34,8 @@ def seen(key: str, headers: Mapping[str, str]) -> Seen:
     etag = plain_etag(headers.get("etag", ""))
     if not length.isdigit() or modified is None or not etag:
         raise Fault("its answer lacks an object's length, date or ETag: this is no S3.")
-    return Seen(Blob(key, int(length), modified, etag), headers.get(MARK, ""))
+    archived = headers.get(CLASS) in ARCHIVES
+    return Seen(Blob(key, int(length), modified, etag, archived), headers.get(MARK, ""))
 
 
 def plain_etag(text: str) -> str:

@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 
 from botocore.retries.standard import ThrottledRetryableChecker, TransientRetryableChecker
 
-from pypid.core.errors import StorageDown, StorageFull
+from pypid.core.errors import Archived, StorageDown, StorageFull
 from pypid.reaching.faults import Fault
 
 _AGAIN = frozenset(
@@ -128,6 +128,7 @@ PERMISSIONS: Mapping[str, str] = MappingProxyType(
     {
         "AbortMultipartUpload": "s3:AbortMultipartUpload",
         "CompleteMultipartUpload": "s3:PutObject",
+        "CopyObject": "s3:GetObject and s3:PutObject (and s3:GetObjectTagging and s3:PutObjectTagging, where it has tags)",
         "CreateMultipartUpload": "s3:PutObject (and with aws:kms, kms:GenerateDataKey and kms:Decrypt)",
         "DeleteObject": "s3:DeleteObject",
         "GetObject": "s3:GetObject (and s3:ListBucket, to tell what is missing from what is forbidden)",
@@ -136,6 +137,8 @@ PERMISSIONS: Mapping[str, str] = MappingProxyType(
         "ListMultipartUploads": "s3:ListBucketMultipartUploads",
         "ListObjectsV2": "s3:ListBucket",
         "PutObject": "s3:PutObject (and with aws:kms, kms:GenerateDataKey)",
+        "RestoreObject": "s3:RestoreObject",
+        "UploadPartCopy": "s3:GetObject and s3:PutObject",
         "UploadPart": "s3:PutObject (and with aws:kms, kms:GenerateDataKey)",
     }
 )
@@ -174,7 +177,7 @@ def down(problem: Refusal | Fault) -> StorageDown | StorageFull:
     if problem.code == "NoSuchBucket":
         return StorageDown("its bucket is not there.")
     if problem.code == "InvalidObjectState":
-        return StorageDown("this file lies in an archive and has to be restored first.", retry_after=3600)
+        return Archived()
     if problem.remedy is Remedy.AGAIN:
         return StorageDown("it is overloaded or out of order.")
     if problem.remedy is Remedy.OTHER_TIME:

@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred
 from pypid.blobs.keys import must_be_key, parts
 from pypid.blobs.s3 import addresses, credentials, multipart
 from pypid.blobs.s3.asking import Asker, Question
+from pypid.blobs.s3.classes import Classes
 from pypid.blobs.s3.credentials import Credentials
 from pypid.blobs.s3.listing import SCRATCH, Lister, unfinished
 from pypid.blobs.s3.looking import look
@@ -31,6 +32,7 @@ from pypid.blobs.s3.writing import Writer
 from pypid.core.choices import Addressing, Encryption
 from pypid.core.errors import CannotStart, Missing, StorageDown, StorageFull
 from pypid.core.model import Blob, Link, Span
+from pypid.core.tiering import ARCHIVES
 from pypid.flow import World
 from pypid.ports import Blobs, Body
 from pypid.reaching.connecting import Connections, connections
@@ -47,7 +49,6 @@ LONGEST_LINK = timedelta(days=7)
 """SigV4 knows no longer ones."""
 KEPT_BY_CLIENTS = f"private, max-age={int(LONGEST_LINK.total_seconds())}, immutable"
 """What lies under a key of ours is not replaced by other bytes; without this pip asks again before it uses its cache."""
-_ARCHIVES = ("GLACIER", "DEEP_ARCHIVE")
 
 
 @frozen(kw_only=True)
@@ -76,7 +77,7 @@ class S3Settings:
         """The headers that every object is written with. Raises `CannotStart` where they cannot be."""
         if self.kms_key_id and self.encryption is not Encryption.KMS:
             raise CannotStart("[storage] kms_key_id needs server_side_encryption = aws:kms.")
-        if self.storage_class in _ARCHIVES:
+        if self.storage_class in ARCHIVES:
             raise CannotStart(f"[storage] storage_class: what lies in {self.storage_class} cannot be read at once.")
         said = {
             "x-amz-server-side-encryption": self.encryption.value if self.encryption else None,
@@ -90,8 +91,16 @@ class S3Blobs:
     """A `Blobs` that is a bucket. Made by `open`."""
 
     def __init__(
-        self, asker: Asker, prefix: str, writer: Writer, world: World, reached: Connections, front: CloudFront | None
+        self,
+        asker: Asker,
+        classes: Classes,
+        prefix: str,
+        writer: Writer,
+        world: World,
+        reached: Connections,
+        front: CloudFront | None,
     ) -> None:
+        self.classes = classes
         self._asker = asker
         self._prefix = prefix
         self._writer = writer
@@ -228,7 +237,9 @@ async def open(settings: S3Settings, world: World, reactor: Any) -> S3Blobs:
     except BaseException:
         await reached.close()
         raise
-    return S3Blobs(asker, settings.prefix, Writer(asker, settings.prefix, wishes, ability, world), world, reached, front)
+    classes = Classes(asker, settings.bucket, settings.prefix, world.blocking)
+    writer = Writer(asker, settings.prefix, wishes, ability, world)
+    return S3Blobs(asker, classes, settings.prefix, writer, world, reached, front)
 
 
 def _credentials(settings: S3Settings, world: World) -> Credentials:

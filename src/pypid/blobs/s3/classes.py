@@ -1,0 +1,182 @@
+"""Storage classes: where an object stands, moving it, and asking for it back out of an archive."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+
+from attrs import frozen
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.python.failure import Failure
+
+from pypid.blobs.s3 import multipart
+from pypid.blobs.s3.addresses import quoted
+from pypid.blobs.s3.asking import Asker, Question
+from pypid.blobs.s3.listing import unfinished
+from pypid.blobs.s3.looking import CLASS, absent, plain_etag
+from pypid.blobs.s3.multipart import Part, Upload
+from pypid.blobs.s3.payloads import Held, digest
+from pypid.blobs.s3.refusals import Refusal, local, parsed
+from pypid.core.errors import Archived, BadRequest, StorageDown
+from pypid.core.model import Standing, Unfinished
+from pypid.core.tiering import ARCHIVES, STANDARD
+from pypid.flow import Blocking, start
+from pypid.ports import Bucket
+from pypid.reaching.faults import Fault
+
+LARGEST_COPY = 5 << 30
+"""Bytes that one request can copy (S3: CopyObject); what is larger is copied in parts."""
+COPY_PART = 512 << 20
+AT_ONCE = 4
+"""Parts that are copied at the same time."""
+COPYING = 20.0
+"""How many times as long as usual a copy may take: nothing passes through here, and nothing is heard until it is done."""
+RESTORED_DAYS = 7
+"""How long a restored copy stays."""
+SHELF = "INTELLIGENT_TIERING"
+"""A class that may archive by itself, and takes back for good."""
+_SAID = (
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "content-type",
+    "expires",
+    "x-amz-server-side-encryption",
+    "x-amz-server-side-encryption-aws-kms-key-id",
+    "x-amz-server-side-encryption-bucket-key-enabled",
+)
+_META = "x-amz-meta-"
+_UNKNOWN_CLASS = ("InvalidStorageClass", "InvalidArgument", "NotImplemented")
+
+
+@frozen
+class Classes:
+    """The storage classes of the objects below `prefix` in the bucket of that name."""
+
+    asker: Asker
+    bucket: str
+    prefix: str
+    blocking: Blocking
+
+    async def standing(self, key: str) -> Standing:
+        """See `ports.Bucket`, as for all here."""
+        head = await self._head(key)
+        storage_class = head.get(CLASS, STANDARD)
+        is_archived = storage_class in ARCHIVES or "x-amz-archive-status" in head
+        is_back = 'ongoing-request="false"' in head.get("x-amz-restore", "")
+        return Standing(
+            storage_class=storage_class, size=int(head.get("content-length", "0")), readable=is_back or not is_archived
+        )
+
+    async def move(self, key: str, storage_class: str) -> None:
+        """Copy the object onto itself."""
+        head = await self._head(key)
+        etag = plain_etag(head.get("etag", ""))
+        said = {name: text for name, text in head.items() if name in _SAID or name.startswith(_META)}
+        source = {"x-amz-copy-source": f"/{self.bucket}/{quoted(self.prefix + key)}", "x-amz-copy-source-if-match": f'"{etag}"'}
+        wanted = {**said, CLASS: storage_class}
+        size = int(head.get("content-length", "0"))
+        question = Question("CopyObject", "PUT", self.prefix + key, patience=COPYING)
+        try:
+            if size > LARGEST_COPY:
+                await self._copy_in_parts(self.prefix + key, size, source, wanted)
+                return
+            headers = {**source, **wanted, "x-amz-metadata-directive": "REPLACE"}
+            await self.asker.tell(Question("CopyObject", "PUT", self.prefix + key, (), headers, patience=COPYING))
+        except Refusal as problem:
+            if problem.doubtful and problem.status == 412 and (await self.standing(key)).storage_class == storage_class:
+                return  # an earlier try did it, and its answer was lost
+            if problem.status in (400, 501) and problem.code in _UNKNOWN_CLASS:
+                raise BadRequest(f"The storage refuses the storage class {storage_class} ({problem.code}).") from None
+            raise await self._failed(problem, question, key) from problem
+        except Fault as problem:
+            raise await self._failed(problem, question, key) from problem
+
+    async def restore(self, key: str) -> None:
+        """Ask once: where it is asked for already, that will do."""
+        head = await self._head(key)
+        if "x-amz-restore" in head:
+            return
+        days = "" if head.get(CLASS) == SHELF else f"<Days>{RESTORED_DAYS}</Days>"
+        tier = "<GlacierJobParameters><Tier>Standard</Tier></GlacierJobParameters>"
+        body = Held((f'<RestoreRequest xmlns="{multipart.NAMESPACE}">{days}{tier}</RestoreRequest>'.encode(),))
+        hashed = await digest(body, self.blocking)
+        headers = {"Content-Type": "application/xml"}
+        question = Question("RestoreObject", "POST", self.prefix + key, (("restore", ""),), headers, body, hashed)
+        try:
+            await self.asker.tell(question)
+        except Refusal as problem:
+            if problem.code not in (
+                "RestoreAlreadyInProgress",
+                "InvalidObjectState",
+            ):  # the latter: there is nothing to restore
+                raise await self._failed(problem, question, key) from problem
+        except Fault as problem:
+            raise await self._failed(problem, question, key) from problem
+
+    async def unfinished(self) -> AsyncGenerator[Unfinished]:
+        """All of them, in the order of their keys."""
+        async with aclosing(unfinished(self.asker, self.prefix)) as found:
+            async for upload, begun in found:
+                yield Unfinished(upload.key.removeprefix(self.prefix), upload.upload_id, begun)
+
+    async def abandon(self, upload: Unfinished) -> None:
+        """What fails is logged."""
+        await multipart.abort(self.asker, Upload(self.prefix + upload.key, upload.upload))
+
+    # --- asking ---
+
+    async def _head(self, key: str) -> Mapping[str, str]:
+        question = Question("HeadObject", "HEAD", self.prefix + key)
+        try:
+            return (await self.asker.tell(question)).headers
+        except (Refusal, Fault) as problem:
+            raise await absent(self.asker, problem, question, key) from problem
+
+    async def _failed(self, problem: Refusal | Fault, question: Question, key: str) -> Exception:
+        """What to raise; an archive is nothing for the log."""
+        if isinstance(problem, Refusal) and problem.code in ("InvalidObjectState", "ObjectNotInActiveTierError"):
+            return Archived()
+        if isinstance(problem, Refusal) and problem.status == 412:
+            return StorageDown("other bytes came in place of these meanwhile.")
+        return await absent(self.asker, problem, question, key)
+
+    # --- large ones ---
+
+    async def _copy_in_parts(self, key: str, size: int, source: Mapping[str, str], wanted: Mapping[str, str]) -> None:
+        upload = await multipart.create(self.asker, key, wanted)
+        spans = [(first, min(first + COPY_PART, size) - 1) for first in range(0, size, COPY_PART)]
+        parts: list[Part] = []
+        try:
+            for begin in range(0, len(spans), AT_ONCE):
+                together: list[Deferred[Part | Failure]] = [
+                    start(self._copy_part(upload, number, source, *span))
+                    for number, span in enumerate(spans[begin : begin + AT_ONCE], begin + 1)
+                ]
+                parts += _all(await DeferredList(together, consumeErrors=True))
+            await multipart.complete(self.asker, self.blocking, upload, parts, {})
+        except BaseException:
+            await multipart.abort(self.asker, upload)
+            raise
+
+    async def _copy_part(self, upload: Upload, number: int, source: Mapping[str, str], first: int, last: int) -> Part:
+        query = (("partNumber", str(number)), ("uploadId", upload.upload_id))
+        headers = {**source, "x-amz-copy-source-range": f"bytes={first}-{last}"}
+        told = await self.asker.tell(Question("UploadPartCopy", "PUT", upload.key, query, headers, patience=COPYING))
+        root = parsed(told.data)
+        said = {} if root is None else {local(child): child.text or "" for child in root}
+        if not said.get("ETag"):
+            raise Fault("it copied a part and gives no ETag for it.")
+        return Part(number, plain_etag(said["ETag"]), said.get("ChecksumSHA256", ""))
+
+
+def _all(results: Sequence[tuple[bool, Part | Failure]]) -> list[Part]:
+    """The parts, once none of them is under way any more; raises what the first that failed did."""
+    for _, result in results:
+        if isinstance(result, Failure):
+            result.raiseException()
+    return [result for _, result in results if isinstance(result, Part)]
+
+
+_: type[Bucket] = Classes

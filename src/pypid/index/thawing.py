@@ -1,0 +1,51 @@
+"""Files whose bytes lie in an archive: they are asked back, once, when somebody wants them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+
+from attrs import define, field
+from twisted.logger import Logger
+
+from pypid.core.errors import PypidError
+from pypid.flow import Flights, shielded
+from pypid.ports import Bucket
+
+_log = Logger()
+
+PATIENCE = timedelta(hours=12)
+"""What was asked for is not asked for again for so long: the slowest archive needs as much."""
+MOST = 10_000
+"""Keys that are remembered."""
+
+
+@define(eq=False)
+class Thawing:
+    """Asks for blobs back out of an archive. `bucket` is the store, or None where there are no archives."""
+
+    bucket: Callable[[], Awaitable[Bucket]] | None
+    now: Callable[[], datetime]
+    _asked: OrderedDict[str, datetime] = field(factory=OrderedDict, init=False, repr=False)
+    _flights: Flights[str, None] = field(factory=Flights, init=False, repr=False)
+
+    async def ask_for(self, key: str) -> None:
+        """Have the blob restored, unless that was asked a short time ago. What fails is logged, and tried by the next one."""
+        asked = self._asked.get(key)
+        if self.bucket is None or (asked is not None and self.now() < asked + PATIENCE):
+            return
+        await self._flights.single(key, lambda: shielded(self._ask_for(key)))
+
+    async def _ask_for(self, key: str) -> None:
+        assert self.bucket is not None
+        try:
+            await (await self.bucket()).restore(key)
+        except PypidError as error:
+            _log.error("{key} lies in an archive, and could not be asked back: {error}", key=key, error=error)
+            return
+        _log.info("{key} lies in an archive, and was asked back", key=key)
+        self._asked[key] = self.now()
+        self._asked.move_to_end(key)
+        if len(self._asked) > MOST:
+            self._asked.popitem(last=False)

@@ -1,0 +1,88 @@
+"""``POST /api/tier``: old files into a cheaper storage class."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from pypid.core.errors import BadRequest, PypidError
+from pypid.core.permissions import Action, Identity
+from pypid.core.tiering import Moved, Outcome, Rule, Tiered
+from pypid.core.values import parse_duration
+from pypid.index.tiering import Tierer, ignored, tierer
+from pypid.web.documents import read_json, send_json
+from pypid.web.events import Stream, stream_of
+from pypid.web.face import Face, app
+from pypid.web.guard import guarded
+from pypid.web.request import Request
+
+
+class Wanted(msgspec.Struct, forbid_unknown_fields=True):
+    """The body: ``older_than`` is a duration (180d)."""
+
+    older_than: str
+    keep: int
+    storage_class: str = msgspec.field(name="class")
+    dry_run: bool = False
+
+
+@guarded(app, "/api/tier", may=Action.ADMIN, methods=("POST",))
+async def tier(face: Face, request: Request, who: Identity) -> None:
+    """Move the files, and tell of each that was due what became of it."""
+    wanted = await read_json(request, Wanted)
+    rule = _rule(wanted)
+    kind = stream_of(request)
+    if kind is None:
+        found = await (await _tierer(face)).tier(rule, dry=wanted.dry_run)
+        return send_json(request, _document(found))
+    stream = Stream(request, kind)
+    run = await _tierer(
+        face, lambda said: stream.say("progress", {"said": said}), lambda moved: stream.say("file", _file(moved))
+    )
+    stream.begin()
+    try:
+        found = await run.tier(rule, dry=wanted.dry_run)
+    except PypidError as error:
+        return stream.say("error", {"error": True, "message": str(error)})
+    return stream.say("result", _document(found))
+
+
+async def _tierer(
+    face: Face, tell: Callable[[str], None] | None = None, of_file: Callable[[Moved], object] = ignored
+) -> Tierer:
+    return await tierer(face.index.parts, face.index.bucket, tell, of_file)
+
+
+def _rule(wanted: Wanted) -> Rule:
+    try:
+        age = parse_duration(wanted.older_than)
+    except ValueError:
+        raise BadRequest("older_than is a whole number of s, m, h or d (one unit): 180d, for example.") from None
+    return Rule(age, wanted.keep, wanted.storage_class)
+
+
+def _document(found: Tiered) -> dict[str, Any]:
+    counts = Counter(moved.outcome for moved in found.moved)
+    size = sum(moved.size for moved in found.moved if moved.outcome in (Outcome.MOVED, Outcome.WOULD_MOVE))
+    return {
+        "projects": found.projects,
+        "seen": found.files,
+        "due": len(found.moved),
+        "outcomes": {outcome.value: counts[outcome] for outcome in Outcome},
+        "size": size,
+        "files": [_file(moved) for moved in sorted(found.moved, key=lambda moved: (moved.project, moved.filename))],
+    }
+
+
+def _file(moved: Moved) -> dict[str, Any]:
+    return {
+        "project": moved.project,
+        "filename": moved.filename,
+        "size": moved.size,
+        "class": moved.before,
+        "outcome": moved.outcome.value,
+        "reason": moved.reason,
+    }

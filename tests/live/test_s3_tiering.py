@@ -1,0 +1,263 @@
+"""Old files go into a cheaper storage class, and come back out of an archive: with real stores, and the real command."""
+
+# trial's assertions are not annotated
+# mypy: allow-untyped-calls
+
+import atexit
+import functools
+import json
+import tempfile
+from contextlib import ExitStack, aclosing
+from pathlib import Path
+from typing import Any, Final
+from unittest.mock import patch
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.blobs.s3 import classes
+from pypid.blobs.s3.store import S3Blobs, S3Settings
+from pypid.core.errors import BadRequest, Missing
+from pypid.core.model import Span, Unfinished
+from pypid.flow import BytesBody, FileBody, whole
+from tests.live.daemon import Settings
+from tests.live.isolation import fails, run, works
+from tests.live.processes import BIN
+from tests.live.projects import call, publish, sdist, wheel
+from tests.live.stores.between import between
+from tests.live.stores.moto import moto, restores_take
+from tests.live.stores.waiting import OverSockets
+from tests.live.test_cache import large
+from tests.live.test_s3 import SIGNED, BucketCase, Place, get
+
+MEBIBYTE: Final = 1 << 20
+OLD: Final = "2019-01-01T00:00:00Z"
+
+
+class TierCase(BucketCase):
+    """Tests that run `pypid tier` on a pypid that runs."""
+
+    def pypid(self, *words: str | Path) -> str:
+        """What the command said; it works."""
+        return works(self.command(*words), self.folder)
+
+    def command(self, *words: str | Path) -> list[str | Path]:
+        """A command, for this pypid."""
+        return [BIN / "pypid", *words, "--config", self.index.config]
+
+    def tier(self, storage_class: str, project: str, *words: str) -> Any:
+        """What became of the project's files, by name."""
+        line = ("tier", "--older-than", "180d", "--keep", "1", "--class", storage_class, "--json", *words)
+        return {
+            file["filename"]: file["outcome"] for file in json.loads(self.pypid(*line))["files"] if file["project"] == project
+        }
+
+    def make_old(self, name: str, filename: str) -> None:
+        """It was published years ago."""
+        where = f"{name}/{filename}.record.json"
+        record = json.loads(self.place.ask("GET", where))
+        record["file"]["upload-time"] = OLD
+        self.place.ask("PUT", where, json.dumps(record).encode())
+        call(self.index, "POST", f"/api/rebuild/{name}", user="admin")
+
+    def class_of(self, key: str) -> str:
+        """Where the object stands."""
+        head = self.place.s3.ask("HEAD", f"/{self.place.bucket}/{'team a+b/'}{key}")
+        return head.headers["x-amz-storage-class"] or "STANDARD"
+
+
+class CommandTests(TierCase):
+    def test_tier(self) -> None:
+        """Old files but those of the newest version go; they are read and redirected to as before. A dry run moves nothing."""
+        old, other, newer, newest = (
+            large("s3-tier", "1.0", MEBIBYTE),
+            sdist("s3-tier", "1.0"),
+            wheel("s3-tier", "2.0"),
+            wheel("s3-tier", "3.0"),
+        )
+        publish(self.index, old, other, newer, newest)
+        for artifact in old, other, newest:
+            self.make_old("s3-tier", artifact.filename)
+        due = [old.filename, other.filename]
+        self.assertEqual(self.tier("GLACIER_IR", "s3-tier", "--dry-run"), dict.fromkeys(due, "would-move"))
+        self.assertEqual(self.class_of(f"s3-tier/{old.filename}"), "STANDARD")
+        said = self.pypid("tier", "--older-than", "180d", "--keep", "1", "--class", "glacier_ir")
+        self.assertIn(f"moved: s3-tier/{old.filename} from STANDARD, 1.0 MiB", said)
+        self.assertRegex(said, r"(?m)^[0-9]+ moved \([0-9.]+ MiB\), ")
+        self.assertEqual(self.tier("GLACIER_IR", "s3-tier"), dict.fromkeys(due, "there"))
+        for filename, wanted in ((old.filename, "GLACIER_IR"), (newer.filename, "STANDARD"), (newest.filename, "STANDARD")):
+            self.assertEqual(self.class_of(f"s3-tier/{filename}"), wanted)
+        self.assertEqual(self.class_of(f"s3-tier/{old.filename}.metadata"), "STANDARD")
+        given = get(get(self.packages(old, "s3-tier")).location)
+        self.assertEqual((given.status, given.body), (200, old.data))
+        stored = self.place.s3.ask("HEAD", f"/{self.place.bucket}/team a+b/s3-tier/{old.filename}").headers
+        self.assertEqual(stored["Content-Type"], "application/octet-stream")
+        self.assertEqual(stored["Content-Disposition"], f'attachment; filename="{old.filename}"')
+        self.assertEqual(len(stored["x-amz-meta-pypid-write"]), 32)
+        self.assertIn("0 things are wrong", self.pypid("check", "--hashes"))
+        self.assertEqual(self.tier("STANDARD", "s3-tier"), dict.fromkeys(due, "moved"))
+
+    def test_refused(self) -> None:
+        """A class that the store does not know, or nobody, and an age that is none are refused in one line."""
+        publish(self.index, wheel("s3-refused", "1.0"), wheel("s3-refused", "2.0"))
+        self.make_old("s3-refused", wheel("s3-refused", "1.0").filename)
+        for words, said in (
+            (("--older-than", "180d", "--keep", "1", "--class", "NO_SUCH"), "refuses the storage class NO_SUCH"),
+            (("--older-than", "180d", "--keep", "1", "--class", "a b"), "is not a storage class"),
+            (("--older-than", "soon", "--keep", "1", "--class", "GLACIER_IR"), "older_than is a whole number"),
+            (("--older-than", "1d", "--keep", "-1", "--class", "GLACIER_IR"), "0 or more"),
+        ):
+            self.assertIn(said, fails(self.command("tier", *words), self.folder))
+
+    def test_stopped(self) -> None:
+        """The command works on a pypid that does not run."""
+        index = self.begun(Settings(bucket=self.place.lines()))
+        publish(index, wheel("s3-stopped", "1.0"), wheel("s3-stopped", "2.0"))
+        self.make_old("s3-stopped", wheel("s3-stopped", "1.0").filename)
+        said = self.pypid("tier", "--older-than", "180d", "--keep", "1", "--class", "GLACIER_IR")
+        self.assertIn("moved: s3-stopped/", said)
+
+    def test_leftovers(self) -> None:
+        """`pypid check` finds what is left of uploads in parts, and sweeps it; but nothing that is younger than 15 minutes."""
+        path = f"/{self.place.bucket}/team a+b/s3-left/s3_left-1.0.tar.gz"
+        self.place.s3.ask("POST", path, query={"uploads": ""})
+        found = json.loads(run(self.command("check", "--sweep", "--json"), self.folder).said)
+        self.assertEqual([each for each in found["findings"] if "s3_left" in each["key"]], [])
+        uploads = self.place.s3.ask("GET", f"/{self.place.bucket}", query={"uploads": ""})
+        self.assertEqual(len(uploads.find("UploadId")), 1)
+
+
+class FolderTests(TierCase):
+    def start(self) -> Any:
+        return self.begun(Settings())
+
+    def test_refused(self) -> None:
+        """A folder has no storage classes."""
+        line = self.command("tier", "--older-than", "180d", "--keep", "1", "--class", "GLACIER_IR")
+        self.assertIn("Only a storage that is a bucket of S3 ([storage] backend = s3) has", fails(line, self.folder))
+
+
+@functools.cache
+def archive() -> Place:
+    """A bucket of moto."""
+    stack = ExitStack()
+    atexit.register(stack.close)
+    s3 = stack.enter_context(moto())
+    return Place(s3, s3.bucket(), stack.enter_context(between(s3)))
+
+
+class ArchiveTests(TierCase):
+    def start(self) -> Any:
+        self.place = archive()
+        self.before = self.place.before
+        index = self.begun(Settings(bucket=self.place.lines(self.more)))
+        self.addCleanup(self.check_secrets)
+        return index
+
+    def asked(self, artifact: Any) -> int:
+        """How often the store was asked to restore it."""
+        return sum("restore" in heard.target for heard in self.before.heard(artifact.filename) if heard.method == "POST")
+
+    def look(self, name: str, filename: str, times: int) -> None:
+        """Look at the object so often."""
+        for _ in range(times):
+            self.place.s3.ask("HEAD", f"/{self.place.bucket}/team a+b/{name}/{filename}")
+
+    def test_archive(self) -> None:
+        """What lies in an archive is no redirect but 503 with Retry-After, and is asked back once; restored it is had whole."""
+        old, newest = wheel("s3-deep", "1.0"), wheel("s3-deep", "2.0")
+        publish(self.index, old, newest)
+        self.make_old("s3-deep", old.filename)
+        url = self.packages(old, "s3-deep")
+        self.assertIn(SIGNED, get(url).location)
+        restores_take(self.place.s3, 30)
+        self.assertEqual(self.tier("GLACIER", "s3-deep"), {old.filename: "moved"})
+        self.look("s3-deep", old.filename, 30)  # else moto takes it for restored before it is
+        for _ in range(3):
+            refused = get(url)
+            self.assertEqual((refused.status, refused.headers["Location"]), (503, None))
+            self.assertGreater(int(refused.headers["Retry-After"]), 0)
+            self.assertIn(b"archive", refused.body)
+        self.assertEqual(self.asked(old), 1)
+        self.assertEqual(get(url, "HEAD").status, 503)
+        self.assertEqual(get(f"{url}.metadata").status, 200)
+        self.assertEqual(self.tier("STANDARD", "s3-deep"), {old.filename: "archived"})
+        self.assertIn("0 things are wrong", self.pypid("check", "--hashes"))
+        self.look("s3-deep", old.filename, 30)
+        got = get(url)
+        self.assertEqual((got.status, got.body), (200, old.data))
+        self.assertEqual(get(url, Range="bytes=0-9").body, old.data[:10])
+        self.assertEqual(get(self.packages(newest, "s3-deep")).status, 302)
+
+    def test_found(self) -> None:
+        """What another program put into an archive is seen by `pypid rebuild`, and after a restart without looking."""
+        artifact = wheel("s3-moved")
+        publish(self.index, artifact)
+        url = self.packages(artifact, "s3-moved")
+        self.assertEqual(get(url).status, 302)
+        path = f"/{self.place.bucket}/team a+b/s3-moved/{artifact.filename}"
+        source = {"x-amz-copy-source": path.replace(" ", "%20").replace("+", "%2B"), "x-amz-storage-class": "DEEP_ARCHIVE"}
+        moved = self.place.s3.ask("PUT", path, headers={**source, "x-amz-metadata-directive": "REPLACE"})
+        self.assertEqual(moved.status, 200, moved.body)
+        call(self.index, "POST", "/api/rebuild", user="admin")
+        self.assertEqual(get(url).status, 503)
+
+
+class CopyTests(OverSockets, SynchronousTestCase):
+    """What is copied, by whatever way."""
+
+    name = "radosgw"
+    settings = S3Settings(bucket="", prefix="some packages+\u00e9/")
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.bucket = self.s3.bucket("classes")
+        self.blobs: S3Blobs = self.have(self.opened(self.told(self.s3, self.bucket)))
+
+    def test_parts(self) -> None:
+        """What is too large for one copy is copied in parts: the bytes and what is said of them stay; nothing is left over."""
+        data = bytes(range(251)) * (23 * MEBIBYTE // 251)
+        key = "spam/spam-1.0+\u00e9 ~?#.tar.gz"  # this radosgw decodes a % in the name of a source twice, and ends
+        made = tempfile.TemporaryFile()  # noqa: SIM115
+        made.write(data)
+        made.flush()
+        self.have(self.blobs.write(key, FileBody(made, Span(0, len(data)), self.world.blocking)))
+        before = self.s3.ask("HEAD", f"/{self.bucket}/{self.settings.prefix}{key}").headers
+        with patch.object(classes, "LARGEST_COPY", 10 * MEBIBYTE), patch.object(classes, "COPY_PART", 5 * MEBIBYTE):
+            self.have(self.blobs.classes.move(key, "GLACIER_IR"))
+        after = self.s3.ask("HEAD", f"/{self.bucket}/{self.settings.prefix}{key}").headers
+        self.assertEqual(after["x-amz-storage-class"], "GLACIER_IR")
+        for name in "Content-Type", "Content-Disposition", "x-amz-meta-pypid-write", "Content-Length":
+            self.assertEqual(after[name], before[name], name)
+        self.assertIn("-5", after["ETag"])
+        self.assertEqual(self.have(self.read(key)), data)
+        self.assertEqual(self.have(self.unfinished()), [])
+
+    async def read(self, key: str) -> bytes:
+        """All of it."""
+        return await whole(await self.blobs.read(key), 1 << 30)
+
+    async def unfinished(self) -> list[Unfinished]:
+        """What was begun."""
+        async with aclosing(self.blobs.classes.unfinished()) as found:
+            return [upload async for upload in found]
+
+    def test_refused(self) -> None:
+        """What is not there is missing, and a class that is unknown is refused; then the object is as it was."""
+        self.refused(self.blobs.classes.move("spam/x", "GLACIER_IR"), Missing)
+        self.refused(self.blobs.classes.standing("spam/x"), Missing)
+        self.have(self.blobs.write("spam/x", BytesBody(b"x")))
+        self.refused(self.blobs.classes.move("spam/x", "NO_SUCH_CLASS"), BadRequest)
+        standing = self.have(self.blobs.classes.standing("spam/x"))
+        self.assertEqual((standing.storage_class, standing.readable, standing.size), ("STANDARD", True, 1))
+        with patch.object(classes, "LARGEST_COPY", 0):
+            self.refused(self.blobs.classes.move("spam/x", "NO_SUCH_CLASS"), BadRequest)
+        self.assertEqual(self.have(self.unfinished()), [])
+
+    def test_unfinished(self) -> None:
+        """An upload in parts that was begun is found, by its key, and can be taken away."""
+        self.s3.ask("POST", f"/{self.bucket}/{self.settings.prefix}spam/x", query={"uploads": ""})
+        (found,) = self.have(self.unfinished())
+        self.assertEqual(found.key, "spam/x")
+        self.assertLess(abs((self.world.now() - found.begun).total_seconds()), 60)
+        self.have(self.blobs.classes.abandon(found))
+        self.assertEqual(self.have(self.unfinished()), [])
