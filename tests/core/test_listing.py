@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.elements import LARGEST_ELEMENT, SLICE, elements
 from pypid.core.errors import BadListing
-from pypid.core.listing import LARGEST_SIZE, Listing, file_of, is_mutable, moment_of, read_json, yanked_of
+from pypid.core.listing import LARGEST_SIZE, Listing, _joined, _url, file_of, is_mutable, moment_of, read_json, yanked_of
 from pypid.core.model import File, Project, Status
 from pypid.core.names import project_name
 from pypid.core.negotiation import Format
@@ -73,6 +73,18 @@ def rendered(listing: Listing) -> dict[str, Any]:
 
 class FileTests(SynchronousTestCase):
     """What is understood of one file."""
+
+    @settings(max_examples=200, deadline=None, database=None)
+    @given(
+        st.lists(st.sampled_from(["..", ".", "a", "b.c", "", "x-1", "a;b", "%41", "a:b", "~"]), max_size=5).map("/".join),
+        st.sampled_from(["/demo-1.0.tar.gz", "demo-1.0.tar.gz", "/demo-1.0.tar.gz?x=1", "/demo%2d1.0.tar.gz"]),
+        st.sampled_from([
+            "https://x/simple/demo/", "https://x:8080/simple/demo", "http://x", "https://u:p@x/a/b;c?d#e", "http://[::1]/a/",
+        ]),
+    )  # fmt: skip
+    def test_relative(self, folder: str, name: str, base: str) -> None:
+        """A relative URL leads where `urljoin` says, however it is worked out."""
+        self.assertEqual(_url(folder + name, base), _joined.__wrapped__(folder + name, base))
 
     def test_everything(self) -> None:
         """Everything that a page can say of a file."""

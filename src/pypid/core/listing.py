@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Generator, Iterable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import unquote, urljoin, urlsplit
 
@@ -270,6 +271,12 @@ def _text(said: object) -> str | None:
 _CLEAN_URL = re.compile(r"https?://[A-Za-z0-9.-]{1,253}(/[A-Za-z0-9._~!+,=%/-]+)\Z").match
 
 
+_CLEAN_RELATIVE = re.compile(
+    r"((?:/|(?:\.\./)++)?(?:[A-Za-z0-9_~!+,=-][A-Za-z0-9._~!+,=-]*+/)++)([A-Za-z0-9][A-Za-z0-9._~!+,=-]*+)\Z"
+).match
+"""A folder, from the root or up from the page, and a file in it; nothing in either needs care."""
+
+
 def _url(said: object, base: str) -> str | None:
     """The absolute URL of a file, without fragment; http and https only, and no credentials that the page brings along."""
     if not isinstance(said, str) or not 0 < len(said) <= LONGEST_TEXT:
@@ -277,6 +284,15 @@ def _url(said: object, base: str) -> str | None:
     clean = _CLEAN_URL(said)
     if clean is not None and "//" not in clean[1] and "/." not in clean[1] and not said.endswith("/"):
         return said
+    relative = _CLEAN_RELATIVE(said)
+    if relative is not None:  # there are few folders, with many files in each
+        folder = _joined(relative[1], base)
+        return None if folder is None else folder + relative[2]
+    return _joined(said, base)
+
+
+@lru_cache(maxsize=1024)
+def _joined(said: str, base: str) -> str | None:
     try:
         parts = urlsplit(urljoin(base, said.partition("#")[0].strip()))
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
