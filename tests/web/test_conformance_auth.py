@@ -84,6 +84,7 @@ MATRIX = {
     ("/api/cache/<project>", "DELETE"): ADMIN,
     ("/api/cache/<project>/<filename>", "DELETE"): ADMIN,
     ("/api/check", "POST"): ADMIN,
+    ("/api/tier", "POST"): ADMIN,
     ("/api/rebuild", "POST"): ADMIN,
     ("/api/rebuild/<project>", "POST"): ADMIN,
     ("/api/adopt", "POST"): ADMIN,
