@@ -56,6 +56,7 @@ _OPERATIONS = {
     ("GET", False, False): "GetObject",
     ("HEAD", False, False): "HeadObject",
     ("DELETE", False, False): "DeleteObject",
+    ("POST", False, False): "RestoreObject",
     ("POST", False, True): "CreateMultipartUpload",
     ("POST", True, False): "CompleteMultipartUpload",
     ("DELETE", True, False): "AbortMultipartUpload",
@@ -80,6 +81,8 @@ def read_head(head: str) -> Asked:
         operation = "HeadBucket" if method == "HEAD" else "ListMultipartUploads" if "uploads" in query else "ListObjectsV2"
     else:
         operation = _OPERATIONS[method, "uploadId" in query, "uploads" in query]
+        if "x-amz-copy-source" in headers:
+            operation = {"PutObject": "CopyObject", "UploadPart": "UploadPartCopy"}[operation]
     return Asked(operation, method, target, key, query, headers, bytearray())
 
 
@@ -122,7 +125,9 @@ class Bucket:
     def _store(self, key: str, data: bytes, headers: dict[str, str]) -> Said:
         etag = f'"{md5(data, usedforsecurity=False).hexdigest()}"'
         kept = {
-            name: text for name, text in headers.items() if name.startswith(("x-amz-meta-", "content-type", "content-disp"))
+            name: text
+            for name, text in headers.items()
+            if name.startswith(("x-amz-meta-", "x-amz-storage-class", "content-type", "content-disp"))
         }
         self.objects[key] = Stored(data, etag, self.now(), kept)
         return Said(200, b"", {"ETag": etag})
@@ -137,6 +142,8 @@ class Bucket:
         if asked.key not in self.objects:
             return error("NoSuchKey", 404)
         stored = self.objects[asked.key]
+        if _is_away(stored):
+            return error("InvalidObjectState", 403)
         if asked.headers.get("if-match", stored.etag) != stored.etag:
             return error("PreconditionFailed", 412)
         told = _told(stored)
@@ -155,6 +162,28 @@ class Bucket:
     def _DeleteObject(self, asked: Asked) -> Said:
         self.objects.pop(asked.key, None)
         return Said(204)
+
+    def _CopyObject(self, asked: Asked) -> Said:
+        source = self._source(asked)
+        if isinstance(source, Said):
+            return source
+        etag = self._store(asked.key, source.data, asked.headers).headers["ETag"]
+        return Said(200, f"<CopyObjectResult><ETag>{escape(etag)}</ETag></CopyObjectResult>".encode())
+
+    def _source(self, asked: Asked) -> Stored | Said:
+        key = unquote(asked.headers["x-amz-copy-source"].removeprefix(f"/{BUCKET}/"))
+        if key not in self.objects:
+            return error("NoSuchKey", 404)
+        source = self.objects[key]
+        if _is_away(source):
+            return error("InvalidObjectState", 403)
+        if asked.headers["x-amz-copy-source-if-match"] != source.etag:
+            return error("PreconditionFailed", 412)
+        return source
+
+    def _RestoreObject(self, asked: Asked) -> Said:
+        self.objects[asked.key].headers["x-amz-restore"] = 'ongoing-request="true"'
+        return Said(202)
 
     def _HeadBucket(self, asked: Asked) -> Said:
         return Said()
@@ -177,6 +206,16 @@ class Bucket:
         if "checksums" in self.able:
             told["x-amz-checksum-sha256"] = asked.headers["x-amz-checksum-sha256"]
         return Said(200, b"", told)
+
+    def _UploadPartCopy(self, asked: Asked) -> Said:
+        source = self._source(asked)
+        if isinstance(source, Said):
+            return source
+        first, last = map(int, asked.headers["x-amz-copy-source-range"].removeprefix("bytes=").split("-"))
+        data = source.data[first : last + 1]
+        self.uploads[asked.query["uploadId"]][2][int(asked.query["partNumber"])] = data
+        etag = md5(data, usedforsecurity=False).hexdigest()
+        return Said(200, f"<CopyPartResult><ETag>&quot;{etag}&quot;</ETag></CopyPartResult>".encode())
 
     def _CompleteMultipartUpload(self, asked: Asked) -> Said:
         if asked.query["uploadId"] not in self.uploads:
@@ -221,6 +260,7 @@ class Bucket:
             return f"<CommonPrefixes><Prefix>{quote_plus(folder, safe='/')}</Prefix></CommonPrefixes>"
         stored = self.objects[key]
         told = f"<Size>{len(stored.data)}</Size><ETag>{escape(stored.etag)}</ETag>"
+        told += f"<StorageClass>{stored.headers.get('x-amz-storage-class', 'STANDARD')}</StorageClass>"
         when = f"<LastModified>{stored.modified:%Y-%m-%dT%H:%M:%S}.987Z</LastModified>"
         return f"<Contents><Key>{quote_plus(key, safe='/')}</Key>{told}{when}</Contents>"
 
@@ -232,6 +272,11 @@ class Bucket:
         ]
         head = "<EncodingType>url</EncodingType><IsTruncated>false</IsTruncated>"
         return Said(200, f"<ListMultipartUploadsResult>{head}{''.join(entries)}</ListMultipartUploadsResult>".encode())
+
+
+def _is_away(stored: Stored) -> bool:
+    is_back = "false" in stored.headers.get("x-amz-restore", "")
+    return stored.headers.get("x-amz-storage-class") in ("GLACIER", "DEEP_ARCHIVE") and not is_back
 
 
 def _told(stored: Stored) -> dict[str, str]:
