@@ -185,11 +185,8 @@ class Throwaway(MultiService):
 
     async def _write(self, *, anyhow: bool = False) -> None:
         """Those that have been compared: half of one would take the place of a whole one. (Ours is compared first.)"""
-        if self._complete:
-            whole = self.snapshots
-        else:
-            whole = self.snapshots[:1] if await self.index.catalog.is_complete() else ()
-        for snapshot in whole:
+        compared = len(self.snapshots) if self._complete else int(await self.index.catalog.is_complete())
+        for snapshot in self.snapshots[:compared]:
             await snapshot.write(anyhow=anyhow)
 
     def _in_time(self, job: Coroutine[Any, Any, object], what: str) -> Deferred[object]:
