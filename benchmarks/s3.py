@@ -1,0 +1,202 @@
+"""Packages in S3: a 1 GiB upload against ``aws s3 cp`` to the same server, redirects to signed URLs against pages, signing.
+
+``python benchmarks/s3.py [--size 1024] [--runs 3] [--seconds 3]``   (MiB)
+
+The server is Ceph's radosgw (Debian: radosgw ceph-mon ceph-osd), which keeps all in memory; awscli is installed into a virtual
+environment of its own on the first run. The redirects need ``wrk``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from datetime import timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from unittest import SkipTest
+
+import _rig as rig
+from _wheels import build, upload
+from pages import requests_a_second
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tests.live.clients import client
+from tests.live.stores import Store, own
+
+MIB = 1 << 20
+SIGNED = 2000
+"""URLs that are signed."""
+
+
+def lines(s3: Store, bucket: str) -> str:
+    """What pypid is told."""
+    return (
+        f"[upstream]\nmode = offline\n[storage]\nbackend = s3\nbucket = {bucket}\nregion = {s3.region}\n"
+        f"endpoint_url = {s3.endpoint}\naccess_key = {s3.access_key}\nsecret_key = {s3.secret_key}\n"
+    )
+
+
+def compared(server: rig.Server) -> None:
+    """Wait until the storage is, so that nothing else is under way."""
+    while not server.complete():
+        time.sleep(0.05)
+
+
+# --- uploads ------------------------------------------------------------------------------------------------------
+
+
+class AwsCli:
+    """``aws s3 cp`` as it comes, with no settings of anybody's."""
+
+    def __init__(self, s3: Store, folder: Path) -> None:
+        self._command = [str(client("awscli")), "--endpoint-url", s3.endpoint, "--region", s3.region, "s3", "cp", "--quiet"]
+        self._environ = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "AWS_ACCESS_KEY_ID": s3.access_key,
+            "AWS_SECRET_ACCESS_KEY": s3.secret_key,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def copy(self, path: Path, bucket: str) -> float:
+        """Seconds."""
+        begun = time.perf_counter()
+        subprocess.run([*self._command, str(path), f"s3://{bucket}/aws/{path.name}"], check=True, env=self._environ)
+        return time.perf_counter() - begun
+
+
+def uploads(s3: Store, folder: Path, size: int, runs: int) -> tuple[list[float], list[float], list[float]]:
+    """Seconds by aws and by pypid, in turns, and by how many MiB pypid's memory grew at most."""
+    bucket = s3.bucket("uploads")
+    aws = AwsCli(s3, folder)
+    theirs: list[float] = []
+    ours: list[float] = []
+    growths: list[float] = []
+    with rig.Server(folder / "uploads", more=lines(s3, bucket), pinned=False).running() as server:
+        compared(server)
+        for run in range(-1, runs):
+            version = f"{run + 1}.0"
+            path = folder / f"big-{version}-py3-none-any.whl"
+            build(path, "big", version, size * MIB if run >= 0 else 9 * MIB)
+            digest = sha256(path.read_bytes()).hexdigest()
+            took = aws.copy(path, bucket)
+            server.forget_peak()
+            idle = server.rss()
+            seconds = upload(server, path, digest)
+            if run >= 0:  # before: the password is remembered, and everything is imported
+                theirs.append(took)
+                ours.append(seconds)
+                growths.append((server.peak() - idle) / MIB)
+            for key in f"aws/{path.name}", f"big/{path.name}":  # it is all in memory
+                s3.ask("DELETE", f"/{bucket}/{key}")
+            path.unlink()
+    return theirs, ours, growths
+
+
+# --- redirects ----------------------------------------------------------------------------------------------------
+
+
+def redirects(s3: Store, folder: Path, seconds: int, runs: int) -> tuple[list[float], list[float]]:
+    """Redirects and pages a second, in turns; the page is a project's with one file, the smallest there is."""
+    sent: list[float] = []
+    pages: list[float] = []
+    with rig.Server(folder / "redirects", more=lines(s3, s3.bucket("redirects"))).running() as server:
+        compared(server)
+        path = folder / "example-1.0-py3-none-any.whl"
+        build(path, "example", "1.0", 0)
+        upload(server, path, sha256(path.read_bytes()).hexdigest())
+        url = f"/packages/example/{path.name}"
+        for _ in range(runs):
+            sent.append(requests_a_second(server.port, url, {"Accept": "*/*"}, seconds, 302))
+            pages.append(requests_a_second(server.port, "/simple/example/", {"Accept": "text/html"}, seconds, 200))
+    return sent, pages
+
+
+# --- signing ------------------------------------------------------------------------------------------------------
+
+
+def signings(s3: Store) -> list[float]:
+    """Milliseconds that each of many files takes that were never asked for before."""
+    from twisted.internet import reactor
+
+    from pypid.blobs.s3.store import S3Settings, open
+    from pypid.flow import start
+    from pypid.service import the_world
+
+    times: list[float] = []
+    settings = S3Settings(
+        bucket=s3.bucket("signing"),
+        region=s3.region,
+        endpoint_url=s3.endpoint,
+        access_key=s3.access_key,
+        secret_key=s3.secret_key,
+    )
+
+    async def sign() -> None:
+        blobs = await open(settings, the_world(reactor), reactor)
+        for number in range(SIGNED):
+            begun = time.perf_counter()
+            await blobs.link(f"spam/spam-{number}.0-py3-none-any.whl", timedelta(days=1))
+            times.append((time.perf_counter() - begun) * 1000)
+        await blobs.close()
+
+    failures: list[Any] = []
+    running: Any = reactor
+    running.callWhenRunning(lambda: start(sign()).addErrback(failures.append).addBoth(lambda _: running.stop()))
+    running.run()
+    if failures:
+        failures[0].raiseException()
+    return times
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    arguments.add_argument("--size", type=int, default=1024, help="MiB (1024)")
+    arguments.add_argument("--runs", type=int, default=3)
+    arguments.add_argument("--seconds", type=int, default=3)
+    options = arguments.parse_args()
+    rows: list[tuple[str, str, str]] = []
+    figures: dict[str, object] = {}
+    try:
+        client("awscli")
+        running = own("radosgw")
+        s3 = running.__enter__()
+    except SkipTest as reason:
+        print(f"skipped: {reason}")
+        return
+    try:
+        with rig.scratch() as folder:
+            theirs, ours, growths = uploads(s3, folder, options.size, options.runs)
+            ratio = rig.median([mine / other for mine, other in zip(ours, theirs, strict=True)])
+            rows += [
+                (f"{options.size} MiB to S3", f"{rig.median(ours):.2f} s", ""),
+                ("aws s3 cp", f"{rig.median(theirs):.2f} s", ""),
+                ("time against aws s3 cp", f"{ratio:.2f} x", "<= 1.3 x"),
+                ("peak memory above idle", f"{max(growths):.0f} MiB", "< 96 MB"),
+            ]
+            figures.update(ratio=ratio, seconds=ours, aws=theirs, growth_mib=growths)
+            signed = signings(s3)
+            rows.append(("first signing, median", f"{rig.median(signed):.3f} ms", "< 0.2 ms"))
+            rows.append(("first signing, p99", f"{rig.percentile(signed, 0.99):.3f} ms", ""))
+            figures["signing_ms"] = rig.median(signed)
+            if shutil.which("wrk") is None:
+                print("redirects skipped: wrk not installed")
+            else:
+                sent, pages = redirects(s3, folder, options.seconds, options.runs)
+                share = rig.median([one / other for one, other in zip(sent, pages, strict=True)])
+                rows.append(("redirects a second", f"{rig.median(sent):,.0f}", ""))
+                rows.append(("redirects against pages", f"{share:.2f} x ({rig.median(pages):,.0f} a second)", ">= 0.8 x"))
+                figures.update(redirects=sent, pages=pages)
+    finally:
+        running.__exit__(None, None, None)
+    rig.report(f"Packages in S3 (radosgw), median of {options.runs}", rows, figures)
+
+
+if __name__ == "__main__":
+    main()
