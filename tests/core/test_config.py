@@ -147,8 +147,12 @@ def as_ini(sections: Mapping[str, Mapping[str, str]]) -> str:
 
 
 def with_secrets() -> str:
-    """The INI text of all samples, and of an upstream that wants a password."""
-    samples = {**SAMPLES, ("upstream", "url"): "https://u:hunter2@index.example/simple"}
+    """The INI text of all samples, and of keys with secrets that are open by now."""
+    open_by_now = {
+        ("upstream", "url"): "https://u:hunter2@index.example/simple",
+        ("server", "secret"): "hunter2" * 9,
+    }
+    samples = {**SAMPLES, **open_by_now}
     return as_ini({name: {k: v for (n, k), v in samples.items() if n == name} for name, _ in samples})
 
 

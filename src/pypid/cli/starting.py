@@ -30,8 +30,8 @@ def add(commands: Any) -> None:
     password.add_argument("--stdin", action="store_true", help="read the password from standard input, one line (for scripts)")
     secret = add_command(commands, "gen-secret", _gen_secret, "make a secret for [server] secret and print it")
     secret.description = (
-        "Prints a new secret for [server] secret (or for the variable PYPID_SERVER_SECRET). What is of record is sealed with it "
-        "and copied to the bucket. Keep a copy of it apart from both: without it nobody can open those copies."
+        "Prints a new secret for [server] secret (or for the variable PYPID_SERVER_SECRET). What is of record is sealed with "
+        "it and copied to the bucket. Keep a copy of it apart from both: without it nobody can open those copies."
     )
 
 

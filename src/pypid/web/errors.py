@@ -66,6 +66,7 @@ STATUSES: dict[type[PypidError], int] = {
     errors.NotYetKnown: 503,
     errors.Busy: 503,
     errors.StorageDown: 503,
+    errors.Archived: 503,
     errors.StorageFull: 507,
     ClientGone: 400,  # nobody reads it
     errors.Missing: INTERNAL,
