@@ -8,6 +8,7 @@ from hashlib import sha256
 from typing import Any
 
 from attrs import field, frozen
+from twisted.logger import Logger
 
 from pypid.blobs import files, memory
 from pypid.blobs.awaited import Awaited
@@ -22,6 +23,8 @@ from pypid.flow import World
 from pypid.index import truth
 from pypid.ports import Blobs, Bucket
 from pypid.state import Where
+
+_log = Logger()
 
 
 @frozen
@@ -83,7 +86,17 @@ def _bucket(wanted: StorageSettings, places: Where, world: World, reactor: Any) 
         cloudfront_key_file=places.beside_ini(wanted.cloudfront_key_file),
     )
     settings.wishes()  # what cannot be is said before anything starts
-    blobs: Awaited[store.S3Blobs] = Awaited(lambda: store.open(settings, world, reactor), world)
+
+    async def opened() -> store.S3Blobs:
+        found = await store.open(settings, world, reactor)
+        if not found.exclusive:
+            _log.info(
+                "This store cannot tell which of several nodes was first to write something: where several pypids share this "
+                "bucket, and are sent the same file name at the same moment, more than one may say that it was published."
+            )
+        return found
+
+    blobs: Awaited[store.S3Blobs] = Awaited(opened, world)
 
     async def close() -> None:
         if blobs.opened is not None:

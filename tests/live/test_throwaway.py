@@ -166,6 +166,7 @@ class LostTests(ThrowawayCase):
         with self.machine().runs("compared with") as second:
             self.assertNotIn("This is the first run", second.log)
             self.assertIn("fetched from the bucket: admin.json", second.log)
+            self.assertNotEqual("cannot tell which of several nodes" in second.log, self.s3.can.exclusive_multipart)
             self.assertIn("2 of them read anew", second.log)
             self.assert_serves(second, password)
 
