@@ -17,7 +17,7 @@ from pypid.core.errors import Archived, BadRequest, Missing, StorageDown
 from pypid.core.model import Blob, Project, Span, Standing, Unfinished
 from pypid.core.names import project_name
 from pypid.core.tiering import ARCHIVES, Moved, Outcome, Rule, Tiered
-from pypid.flow import start
+from pypid.flow import BytesBody, start
 from pypid.index import Index
 from pypid.index.checking import Wrong
 from pypid.index.links import Links
@@ -26,6 +26,7 @@ from pypid.index.thawing import PATIENCE, Thawing
 from pypid.index.tiering import tierer
 from pypid.ports import Body, Bucket
 from pypid.testing import world
+from tests.distributions import sdist
 from tests.index.uploads import SPAM, IndexCase, fetched, publishing, sent
 
 DAY = 24 * 3600
@@ -252,6 +253,15 @@ class ArchiveTests(TierCase):
         self.assertEqual(self.shelves.asked, [f"spam/{NAMES[1]}"])
         self.have(self.index.reconcile())
         self.assertTrue(self.file(NAMES[1]).archived)
+
+    def test_elsewhere(self) -> None:
+        """So is that of a file that was adopted where it lay."""
+        self.have(self.shelves.write("old/eggs-1.0.tar.gz", BytesBody(sdist("eggs", "1.0"))))
+        _, (adopted,) = self.have(self.index.rebuild("alice"))
+        self.assertEqual(adopted.outcome.value, "adopted", adopted)
+        self.shelves.classes["old/eggs-1.0.tar.gz"] = "GLACIER"
+        self.have(self.index.reconcile())
+        self.assertTrue(self.have(self.index.file(project_name("eggs"), "eggs-1.0.tar.gz")).archived)
 
     def test_cannot_be_asked(self) -> None:
         """Where it cannot be asked for they are told the same, and the next one tries again."""

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 
 from pypid.core.errors import BadFilename, BadName, StorageDown
 from pypid.core.layout import KEPT, OURS_AS_A_WHOLE, Kind, folder, place
-from pypid.core.model import Blob, Project
+from pypid.core.model import Blob, File, Project
 from pypid.core.names import OLD_SDIST_SUFFIXES, SDIST_SUFFIXES, Distribution, ProjectName, parse_filename, project_name
 from pypid.index import truth
 from pypid.index.parts import Pace, Parts
@@ -181,9 +181,13 @@ class Reconciler:
 
 
 def _agrees(ours: Project, loose: Mapping[str, Blob]) -> bool:
-    """Whether the files of the project that lie outside its folder are there, as they were published."""
+    """Whether the files of the project that lie outside its folder are there, as the catalog has them."""
     outside = [file for file in ours.files if file.key is not None and not file.key.startswith(folder(ours.name))]
-    return all(file.key in loose and loose[file.key].size == file.size for file in outside if file.key is not None)
+    return all(_is_there(file, loose.get(file.key or "")) for file in outside)
+
+
+def _is_there(file: File, found: Blob | None) -> bool:
+    return found is not None and (found.size, found.archived) == (file.size, file.archived)
 
 
 def _lie_elsewhere(group: list[Blob], keys: set[str]) -> bool:
