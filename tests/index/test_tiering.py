@@ -114,10 +114,8 @@ class TierCase(IndexCase):
         async def bucket() -> Bucket:
             return self.shelves
 
-        index.bucket = bucket
-        index._thawing.bucket = bucket
-        index.links = Links(self.shelves, index.world.now, timedelta(days=1), timedelta(minutes=5))
-        return index
+        links = Links(self.shelves, index.world.now, timedelta(days=1), timedelta(minutes=5))
+        return evolve(index, bucket=bucket, links=links)
 
     async def tier(
         self, storage_class: str = "GLACIER_IR", keep: int = 1, *, dry: bool = False, of_file: Any = lambda moved: None

@@ -9,37 +9,28 @@ from pathlib import Path
 from attrs import define, evolve, field
 
 from pypid.core.errors import (
-    Archived,
-    Busy,
-    Missing,
     NoSuchFile,
     NoSuchProject,
     NotYetKnown,
     PypidError,
-    StorageDown,
-    Unreadable,
 )
-from pypid.core.layout import Kind, beside_key, metadata_key
 from pypid.core.model import Blob, File, Link, Presence, Project, Span, Status, Summary, Upload
 from pypid.core.names import ProjectName
 from pypid.core.policy import (
-    PassOn,
     Policy,
     Theirs,
     Untold,
     asks_upstream,
-    delivery,
     exists,
     may_show_theirs,
 )
 from pypid.flow import World
-from pypid.index import truth
 from pypid.index.adopting import Adopted, Adopter
 from pypid.index.asking import DIRECTLY, Asked
 from pypid.index.auditing import Auditor
 from pypid.index.checking import Checked, Checker
-from pypid.index.describing import metadata_url
 from pypid.index.envoy import Envoy, Outage
+from pypid.index.giving import Giver
 from pypid.index.keeping import Keeper
 from pypid.index.links import Links
 from pypid.index.managing import Manager, files_of_release
@@ -84,7 +75,7 @@ class Index:
     envoy: Envoy = field(init=False, repr=False)
     correspondent: Correspondent = field(init=False, repr=False)
     keeper: Keeper = field(init=False, repr=False)
-    _thawing: Thawing = field(init=False, repr=False)
+    _giver: Giver = field(init=False, repr=False)
     comparing: Counted | None = field(default=None, init=False)
     """How far a comparison of everything is, while there is one."""
     _views: Views = field(init=False, repr=False)
@@ -95,7 +86,8 @@ class Index:
         self.envoy = Envoy(self.upstream, self.policy, self.identity, self.parts.ours_now, Outage(self.world.now))
         self.keeper = Keeper(self.blobs, self.catalog, self.envoy, self.world, self.spool)
         self.correspondent = Correspondent(self.envoy, self.keeper.kept, self.catalog, self.world, self.ttl)
-        self._thawing = Thawing(self.bucket, self.world.now)
+        thawing = Thawing(self.bucket, self.world.now)
+        self._giver = Giver(self.blobs, self.parts, self.envoy, self.keeper, self.links, thawing)
         self._views = Views(self.policy, self.world.thinking)
         self._names = Names(self.catalog, self.policy, self.world.thinking)
 
@@ -167,107 +159,28 @@ class Index:
         return NoSuchFile(filename)
 
     async def elsewhere(self, file: File, asked: Asked = DIRECTLY, *, metadata: bool = False) -> str | None:
-        """The URL at the other index that a client is sent to for a visible file, or for its metadata (`[upstream] mode =
-        redirect`); None where we serve it ourselves.
-
-        To send a client there tells the name as well: raises `NoSuchFile` where the envoy would not go, and as the envoy.
-        """
-        match delivery(self.policy, file):
-            case PassOn(url):
-                try:
-                    await self.envoy.make_sure(file.project, asked.via)
-                except Untold:
-                    raise NoSuchFile(file.filename) from None
-                return metadata_url(url) if metadata else url
-            case _:
-                return None
+        """The URL at the other index that a client is sent to; see `Giver.elsewhere`."""
+        return await self._giver.elsewhere(file, asked, metadata=metadata)
 
     async def link(self, file: File) -> Link | None:
-        """The signed URL that a client is sent to for a visible file that is stored; None where we serve it ourselves.
-
-        That is so for what lies in an archive: there, a client would be told "403" until it is restored. Raises `StorageDown`.
-        """
-        if self.links is None or file.key is None or file.archived:
-            return None
-        if file.source is not None:
-            self.keeper.touched(file)
-        return await self.links.link(file)
+        """The signed URL that a client is sent to; see `Giver.link`."""
+        return await self._giver.link(file)
 
     async def open(self, file: File, span: Span | None = None, asked: Asked = DIRECTLY) -> Body:
-        """The bytes of a visible file: out of the storage, or from upstream while they are stored (`Keeper.open`).
-
-        Raises `Archived` if they lie in an archive, out of which they are then asked back; `StorageDown` if the storage has
-        lost them, `NoSuchFile` if the file was deleted since it was looked up, `Busy` if it was overwritten, and for files of
-        theirs as `Keeper.open`.
-        """
-        try:
-            return await (self._open_ours(file, span) if file.source is None else self._open_theirs(file, span, asked))
-        except Archived:
-            await self._thawing.ask_for(file.key or "")
-            raise
-
-    async def _open_ours(self, file: File, span: Span | None) -> Body:
-        try:
-            return await self.blobs.read(file.key or "", span)
-        except Missing:
-            raise await self._gone(file) from None
-
-    async def _open_theirs(self, file: File, span: Span | None, asked: Asked) -> Body:
-        if not asked.may_reach_out:
-            stored = await self.keeper.stored(file, span)
-            if stored is None:
-                raise asked.refusal or NoSuchFile(file.filename)
-            return stored
-        try:
-            return await self.keeper.open(file, span, asked.via)
-        except Untold:
-            raise NoSuchFile(file.filename) from None
-
-    async def _gone(self, file: File) -> PypidError:
-        """Why the bytes of a file that was visible a moment ago are not there; the catalog learns what else is gone."""
-        await self.parts.look(file.project)
-        try:
-            recorded = await truth.read_record(self.blobs, file.project, file.filename)
-        except Unreadable:
-            recorded = file
-        if recorded is None:
-            return NoSuchFile(file.filename)
-        if recorded.key != file.key:
-            return Busy(f"{file.filename!r} was just replaced.", 1)
-        return StorageDown(f"the bytes of {file.filename!r} are missing.")
+        """The bytes of a visible file; see `Giver.open`."""
+        return await self._giver.open(file, span, asked)
 
     async def metadata(self, file: File, asked: Asked = DIRECTLY) -> bytes:
-        """The core metadata of a visible file (PEP 658). Raises `NoSuchFile` where it has none, and for files of theirs as
-        `Keeper.metadata`.
-        """
-        if file.source is not None:
-            return await self._metadata_of_theirs(file, asked)
-        return await self._beside(file, metadata_key(file) if file.metadata_sha256 else None, ".metadata")
-
-    async def _metadata_of_theirs(self, file: File, asked: Asked) -> bytes:
-        if asked.may_reach_out:
-            try:
-                return await self.keeper.metadata(file, asked.via)
-            except Untold:
-                raise NoSuchFile(file.filename) from None
-        data = await self.keeper.kept.metadata(file)
-        if data is None:
-            raise asked.refusal or NoSuchFile(f"{file.filename}.metadata")
-        return data
+        """The core metadata of a visible file (PEP 658); see `Giver.metadata`."""
+        return await self._giver.metadata(file, asked)
 
     async def signature(self, file: File) -> bytes:
         """The PGP signature of a visible file. Raises `NoSuchFile` where it has none."""
-        return await self._beside(file, beside_key(file, Kind.SIGNATURE) if file.signed else None, ".asc")
+        return await self._giver.signature(file)
 
     async def provenance(self, file: File) -> bytes:
         """The provenance object of a visible file (PEP 740). Raises `NoSuchFile` where it has none."""
-        return await self._beside(file, beside_key(file, Kind.PROVENANCE) if file.attested else None, ".provenance")
-
-    async def _beside(self, file: File, where: str | None, what: str) -> bytes:
-        data = None if where is None else await truth.read_bytes(self.blobs, where)
-        if data is None:
-            raise NoSuchFile(file.filename + what)
-        return data
+        return await self._giver.provenance(file)
 
     # --- changing -----------------------------------------------------------------------------------------
 
