@@ -253,10 +253,9 @@ class FailureTests(IndexCase):
         errors: tuple[Callable[[], PypidError], ...] = (lambda: StorageDown("away."), lambda: StorageFull("storage"))
         for overwrite in (False, True):
             for error in errors:
-                for failed, index in self.storms(error, signed(), overwrite):
-                    self.at_rest(index)
-                    index.blobs = self.store  # type: ignore[assignment]  # the storm is over
-                    index.parts = evolve(index.parts, blobs=self.store)
+                for failed, struck in self.storms(error, signed(), overwrite):
+                    self.at_rest(struck)
+                    index = evolve(struck, blobs=self.store)  # the storm is over
                     self.files(index)
                     self.check(failed, overwrite, index)
 
