@@ -93,7 +93,22 @@ def assemble(config: Config, places: Where, state: State, world: World, reactor:
         bucket=storage.bucket,
     )
     access = config_access.open(people_of(config, places), world)
-    settings = FaceSettings(
+    settings = _face_settings(config, places, state)
+    waiting = Waiting(access)
+    throwaway = None
+    if config.storage.backend is Store.S3:
+        waiting.is_open = not is_new(places.state)
+        keeper, far = _keeper(config, places, storage, world), _faraway(catalog, storage, state, world)
+        throwaway = Throwaway(index, far, fill=not known, access=waiting, close=storage.close, keeper=keeper)
+    resolvers = Loopback(reactor)
+    operators = control.Operator()
+    faces = (_face(index, waiting, config, settings, resolvers), _face(index, operators, config, settings, resolvers))
+    written: tuple[Written, ...] = (*snapshots, *_written_links(config, links, places, storage, world))
+    return Assembly(index, written, _upkeep(config, index, reached), access, faces, throwaway)
+
+
+def _face_settings(config: Config, places: Where, state: State) -> FaceSettings:
+    return FaceSettings(
         spool=state.spool,
         max_upload=config.server.max_upload,
         public_url=config.server.public_url,
@@ -101,18 +116,6 @@ def assemble(config: Config, places: Where, state: State, world: World, reactor:
         storage_folder=places.storage,
         max_cache=config.upstream.max_cache,
     )
-    waiting = Waiting(access)
-    throwaway = None
-    if config.storage.backend is Store.S3:
-        keeper = _keeper(config, places, storage, world)
-        waiting.is_open = not is_new(places.state)
-        far = _faraway(catalog, storage, state, world)
-        throwaway = Throwaway(index, far, fill=not known, access=waiting, close=storage.close, keeper=keeper)
-    resolvers = Loopback(reactor)
-    operators = control.Operator()
-    faces = (_face(index, waiting, config, settings, resolvers), _face(index, operators, config, settings, resolvers))
-    written: tuple[Written, ...] = (*snapshots, *_written_links(config, links, places, storage, world))
-    return Assembly(index, written, _upkeep(config, index, reached), access, faces, throwaway)
 
 
 def _links(config: Config, storage: Opened, world: World) -> Links | None:
