@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 from twisted.logger import Logger
@@ -23,6 +23,9 @@ from pypid.flow import World
 from pypid.index import truth
 from pypid.ports import Blobs, Bucket
 from pypid.state import Where
+
+if TYPE_CHECKING:
+    from pypid.blobs.s3.store import S3Settings  # not without its extra
 
 _log = Logger()
 
@@ -68,7 +71,7 @@ def _bucket(wanted: StorageSettings, places: Where, world: World, reactor: Any) 
         if (error.name or "").startswith("botocore"):
             raise CannotStart("[storage] backend = s3 needs the extra s3: pip install 'pypid[s3]'.") from None
         raise
-    settings = store.S3Settings(**_said(wanted, places))
+    settings = _settings(wanted, places)
     settings.wishes()  # what cannot be is said before anything starts
 
     async def opened() -> store.S3Blobs:
@@ -93,25 +96,27 @@ def _bucket(wanted: StorageSettings, places: Where, world: World, reactor: Any) 
     return Opened(blobs, sha256(where.encode()).hexdigest()[:32], new=False, bucket=bucket, close=close)
 
 
-def _said(wanted: StorageSettings, places: Where) -> dict[str, Any]:
-    """What the configuration says of the bucket, as `S3Settings` calls it; paths are absolute."""
-    return {
-        "bucket": wanted.bucket or "",
-        "prefix": wanted.prefix or "",
-        "region": wanted.region,
-        "endpoint_url": wanted.endpoint_url,
-        "addressing": wanted.addressing,
-        "ca_certificates": places.beside_ini(wanted.ca_certificates),
-        "access_key": wanted.access_key,
-        "secret_key": wanted.secret_key,
-        "session_token": wanted.session_token,
-        "encryption": wanted.server_side_encryption,
-        "kms_key_id": wanted.kms_key_id,
-        "storage_class": wanted.storage_class,
-        "cloudfront_domain": wanted.cloudfront_domain,
-        "cloudfront_key_id": wanted.cloudfront_key_id,
-        "cloudfront_key_file": places.beside_ini(wanted.cloudfront_key_file),
-    }
+def _settings(wanted: StorageSettings, places: Where) -> S3Settings:
+    """What the configuration says of the bucket; paths are absolute."""
+    from pypid.blobs.s3.store import S3Settings
+
+    return S3Settings(
+        bucket=wanted.bucket or "",
+        prefix=wanted.prefix or "",
+        region=wanted.region,
+        endpoint_url=wanted.endpoint_url,
+        addressing=wanted.addressing,
+        ca_certificates=places.beside_ini(wanted.ca_certificates),
+        access_key=wanted.access_key,
+        secret_key=wanted.secret_key,
+        session_token=wanted.session_token,
+        encryption=wanted.server_side_encryption,
+        kms_key_id=wanted.kms_key_id,
+        storage_class=wanted.storage_class,
+        cloudfront_domain=wanted.cloudfront_domain,
+        cloudfront_key_id=wanted.cloudfront_key_id,
+        cloudfront_key_file=places.beside_ini(wanted.cloudfront_key_file),
+    )
 
 
 async def _nothing_to_close() -> None:
