@@ -13,6 +13,7 @@ from unittest.mock import patch
 
 from attrs import define
 from botocore.credentials import ReadOnlyCredentials
+from botocore.exceptions import ClientError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -138,6 +139,14 @@ class ChainTests(SynchronousTestCase):
         """Where the chain finds nothing, the log says what to do, and nothing is signed."""
         chain = Chain(world(self.clock), lambda: _Nothing())
         self.failureResultOf(start(chain.current()), StorageDown)
+
+    def test_refused(self) -> None:
+        """Where AWS refuses a web identity or a role, that is a store that is down: it is tried again."""
+        denied = ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "AssumeRoleWithWebIdentity")
+        with patch.object(Source, "get_frozen_credentials", side_effect=denied):
+            waiting = start(self.chain.current())
+            self.turns.all()
+            self.failureResultOf(waiting, StorageDown)
 
     def test_given(self) -> None:
         """Keys of the configuration are used as they are; half of them is refused."""

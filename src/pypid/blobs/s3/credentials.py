@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import botocore.session
 from attrs import frozen
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError, ClientError
 from twisted.logger import Logger
 
 from pypid.blobs.s3.signing import Keys
@@ -107,7 +107,7 @@ class Chain:
                 raise LookupError("the AWS chain has none: set access_key and secret_key, or see that it finds some")
             found = self._source.get_frozen_credentials()
             expires = getattr(self._source, "_expiry_time", None)
-        except (BotoCoreError, LookupError, OSError, RuntimeError, ValueError) as error:
+        except (BotoCoreError, ClientError, LookupError, OSError, RuntimeError, ValueError) as error:
             _log.error("No credentials for S3: {error}", error=error)
             raise StorageDown("its credentials cannot be had.") from error
         return Keys(found.access_key, found.secret_key, found.token, expires)
