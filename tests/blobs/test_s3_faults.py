@@ -286,6 +286,13 @@ class AnswerTests(S3Case):
         self.fake.script("HeadObject", says(Said(404)))
         self.assertEqual((await self.blobs.write("spam/y", BytesBody(b"bytes"))).size, 5)
 
+    async def test_says_nothing_of_a_write(self) -> None:
+        """A 200 that says nothing of an object, as a proxy in between may give, is no write, unless the object is there."""
+        self.fake.script("PutObject", says(Said(200, b"<html>welcome</html>")))
+        await self.fails(StorageDown, self.blobs.write("spam/x", BytesBody(b"bytes")))
+        self.fake.script("PutObject", lies(ETag=""))
+        self.assertEqual(await self.blobs.write("spam/y", BytesBody(b"bytes")), await self.blobs.stat("spam/y"))
+
     async def test_truncated_listings(self) -> None:
         """A listing that is cut, or does not say whether it ends, is an error and never a shorter listing."""
         for number in range(5):

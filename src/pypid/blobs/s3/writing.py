@@ -169,6 +169,8 @@ class Writer:
         except PypidError:
             there = None  # it is stored all the same
         if there is None or (there.mark != mark and there.blob.etag != etag):  # and replaced, or deleted, meanwhile
+            if not etag:  # every S3 gives one: this was some proxy's 200
+                raise StorageDown("its answer to a write lacks an ETag: this is no S3.")
             modified = http_date(told.headers.get("date", "")) or self._world.now().replace(microsecond=0)
             return Blob(key, size, modified, etag)
         if there.blob.size != size:
