@@ -136,6 +136,17 @@ class JobsTests(ThrowawayCase):
         self.assertIn(ADMIN, self.keys())
         self.have(made.end())
 
+    def test_copied_before_it_is_compared(self) -> None:
+        """What is of record does not wait for a comparison, which may take long, or fail while one record is unreadable."""
+        made = self.made()
+        made.startService()
+        for _ in range(2):
+            self.have(made.prepare())
+        (self.state / "admin.json").write_bytes(b"1")
+        self.clock.pump([1] * 9)
+        self.assertIn(ADMIN, self.keys())
+        self.have(made.end())
+
     def test_snapshot(self) -> None:
         """The snapshot is written once the storage was compared, every few minutes, and at the end."""
         made = self.made()

@@ -59,6 +59,7 @@ class Throwaway(MultiService):
     close: Callable[[], Awaitable[object]]
     keeper: Safekeeper | None = None
     welcome: Callable[[], Awaitable[object]] | None = field(default=None, init=False)
+    _copying: bool = field(default=False, init=False)
     _complete: bool = field(default=False, init=False)
     _told: set[tuple[str, str]] = field(factory=set, init=False, repr=False)
     """The strays of which the log has said why they cannot be taken in."""
@@ -104,6 +105,7 @@ class Throwaway(MultiService):
         """What comes before the first comparison. Raises `StorageDown`, to be tried again, and `CannotStart`."""
         if self.keeper is not None and not self.access.is_open:
             await self._restore(self.keeper)
+        self._begin_to_copy()
         if self.fill and self.snapshots:
             counts = [await snapshot.fill() for snapshot in self.snapshots]
             self.fill = False
@@ -118,6 +120,13 @@ class Throwaway(MultiService):
             await self.welcome()
         self.access.is_open = True
 
+    def _begin_to_copy(self) -> None:
+        """Once it is known what the bucket has; a comparison may take long, or fail as long as one project cannot be read."""
+        if self._copying or self.keeper is None or self.keeper.secret is None:
+            return
+        self._copying = True
+        self._add(keeping.EVERY, self.keeper.copy, "copying what is of record to the bucket")
+
     async def compared(self) -> None:
         """The first comparison is done: from now on what we know is worth being kept in the bucket, and compared again."""
         if self._complete or self.keeper is None:
@@ -126,8 +135,6 @@ class Throwaway(MultiService):
         await self._warn(self.keeper)
         self._add(faraway.EVERY.total_seconds(), self._write, "writing the snapshot into the bucket")
         self._add(COMPARE.total_seconds(), self.look_around, "comparing with the bucket")
-        if self.keeper.secret is not None:
-            self._add(keeping.EVERY, self.keeper.copy, "copying what is of record to the bucket")
         await self.keeper.copy()
         await self._write()
 
