@@ -60,6 +60,13 @@ class ListingTests(S3Case):
         pages = len(expected) / 10
         self.assertLess(len(self.fake.asked), 2.2 * pages)
 
+    async def test_one_at_once(self) -> None:
+        """However few listings may be under way, one is: all is listed."""
+        expected = self.many()
+        self.bucket.page = 20
+        self.patch(spreading, "AT_ONCE", 1)
+        self.assertEqual(await self.keys(), expected)
+
     async def test_markers_only(self) -> None:
         """Pages that hold no blob at all, only folder markers of other programs, do not end a listing."""
         self.fill(*(f"p{number}/" for number in range(9)))

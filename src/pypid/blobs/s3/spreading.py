@@ -127,7 +127,7 @@ class _Spread:
         self._lister = lister
         self._prefix = prefix
         self._first = first
-        self._stretches: _Queue[_Stretch] = _Queue(AT_ONCE - 1)
+        self._stretches: _Queue[_Stretch] = _Queue(max(1, AT_ONCE - 1))
         self._running: set[Deferred[None]] = set()
 
     async def pages(self) -> AsyncGenerator[Page]:
