@@ -17,6 +17,7 @@ from pypid.core.choices import Mode
 from pypid.core.model import File, Presence, Project, Remembered, Status
 from pypid.core.names import ProjectName, project_name
 from pypid.core.policy import Policy, Theirs, view
+from pypid.core.values import Cooldown
 from pypid.flow import at_once, start
 from pypid.index.views import FEW, LIMIT, View, Views
 from pypid.testing.worlds import Turns
@@ -91,6 +92,15 @@ class ViewsTests(SynchronousTestCase):
             self.assertIs(self.of(views, SPAM, Presence.ABSENT, theirs, START), there)
             self.assertIs(self.of(views, SPAM, Presence.ABSENT, evolve(theirs, reachable=False), START), away)
         self.assertIsNot(self.of(views, SPAM, Presence.ABSENT, evolve(theirs, serial=2), START), there)
+
+    def test_kept_of_the_unheard(self) -> None:
+        """A kept file that is too young is there when its time has come, also where nobody remembers what upstream said."""
+        views = Views(Policy(mode=Mode.CACHE, cooldown=Cooldown(age=timedelta(days=3))), at_once)
+        kept = their_file("1.0", uploaded=START - timedelta(days=1), key=".kept/spam/spam-1.0.tar.gz")
+        theirs = Theirs(kept=(kept,), reachable=False, serial=1)
+        for days, found in ((0, 0), (1, 0), (2, 1)):
+            seen = self.of(views, SPAM, Presence.ABSENT, theirs, START + timedelta(days=days))
+            self.assertEqual(len(seen.project.files), found, days)
 
     def test_few(self) -> None:
         """No more are kept than there is room for: the one that was not wanted for longest goes."""
