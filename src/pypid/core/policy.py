@@ -206,9 +206,10 @@ def _visible_from(file: File, age: timedelta) -> datetime:
 def changes_at(policy: Policy, theirs: Theirs, name: ProjectName, now: datetime) -> datetime | None:
     """When the next file becomes old enough, and the view another one without anybody's doing; None: not by itself."""
     age = cooldown_of(policy, name)
-    if theirs.said is None or not theirs.said.files or not age:
+    files = theirs.kept if theirs.said is None else theirs.said.files  # those that `listed` starts from
+    if not files or not age:
         return None
-    times = (_visible_from(file, age) for file in theirs.said.files if file.yanked is None)
+    times = (_visible_from(file, age) for file in files if file.yanked is None)
     return min((time for time in times if now < time < NEVER), default=None)
 
 
