@@ -168,6 +168,22 @@ class ViewTests(SynchronousTestCase):
         said = Remembered(name=SPAM, files=(their_file("1.0"),), asked=NOW, index="i")
         self.assertEqual(listed(Theirs(said=said, kept=(kept,))), (their_file("1.0"),))
 
+    def test_changed_bytes_without_sha256(self) -> None:
+        """So it is where upstream lists any other hash than a sha256, or only how long the file is."""
+        kept = replace(their_file("1.0", md5="12" * 16, digest="sha512=12"), key=".kept/spam/spam-1.0.tar.gz")
+        for said, same in (
+            ({"md5": "12" * 16}, True),
+            ({"digest": "sha512=12"}, True),
+            ({}, True),
+            ({"md5": "34" * 16}, False),
+            ({"digest": "sha512=34"}, False),
+            ({"size": 3}, False),
+        ):
+            now = their_file("1.0", **{"sha256": None, **said})
+            remembered = Remembered(name=SPAM, files=(now,), asked=NOW, index="i")
+            [file] = listed(Theirs(said=remembered, kept=(kept,)))
+            self.assertEqual((file.key, file.sha256), (kept.key, kept.sha256) if same else (None, None), said)
+
     def test_gone(self) -> None:
         """What upstream has taken away is not shown any more, kept or not."""
         kept = replace(their_file("1.0"), key=".kept/spam/spam-1.0.tar.gz")

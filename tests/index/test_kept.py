@@ -20,8 +20,9 @@ from pypid.core.layout import Kind, kept_beside_key, kept_key, place
 from pypid.core.model import Digests, File, Heard, Presence
 from pypid.core.names import project_name
 from pypid.core.records import dump_record
+from pypid.core.verifying import is_copy
 from pypid.flow import BytesBody, Hashes, whole
-from pypid.index.kept import is_copy, read_kept
+from pypid.index.kept import read_kept
 from pypid.index.storing import KeptFiles
 from pypid.index.truth import sha256_of
 from pypid.ports import Body

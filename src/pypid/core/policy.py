@@ -20,6 +20,7 @@ from pypid.core.model import File, Presence, Project, Remembered, Status, Summar
 from pypid.core.names import ProjectName
 from pypid.core.offering import offering
 from pypid.core.values import Cooldown
+from pypid.core.verifying import is_copy
 
 BEGINNING = datetime.min.replace(tzinfo=UTC)
 NEVER = datetime.max.replace(tzinfo=UTC)
@@ -168,7 +169,8 @@ def listed(theirs: Theirs) -> tuple[File, ...]:
 
 def _joined(file: File, kept: File, *, reachable: bool) -> File:
     """What upstream says now, with our copy of the bytes, if it is a copy of these bytes."""
-    if file.sha256 is not None and kept.sha256 != file.sha256:
+    same = is_copy(kept, file) if file.sha256 is None else kept.sha256 == file.sha256
+    if not same:
         return offering(file, None, reachable=reachable)
     return offering(replace(file, key=kept.key, sha256=kept.sha256, size=kept.size), kept, reachable=reachable)
 

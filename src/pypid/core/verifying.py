@@ -40,6 +40,18 @@ def computed(digests: Digests, algorithm: str) -> str | None:
     return known.get(algorithm)
 
 
+def is_copy(kept: File, file: File) -> bool:
+    """Whether the kept file has the bytes that `file` is listed with."""
+    claim = claim_of(file)
+    if file.size not in (None, kept.size):
+        return False
+    if claim is None:
+        return True
+    known = Digests(sha256=kept.sha256 or "", md5=kept.md5 or "", blake2b_256=kept.blake2b_256 or "", size=0)
+    ours = computed(known, claim.algorithm)
+    return kept.digest == file.digest if ours is None else ours == claim.hexdigest
+
+
 def hash_of(file: BinaryIO, algorithm: str) -> str:
     """The hash of an open file, from its beginning, lower-case hex; blocks."""
     file.seek(0)

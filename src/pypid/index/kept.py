@@ -15,10 +15,9 @@ from twisted.logger import Logger
 
 from pypid.core.errors import Unreadable
 from pypid.core.layout import Kind, kept_folder, kept_key, kept_place
-from pypid.core.model import Blob, Digests, File, Heard, in_order
+from pypid.core.model import Blob, File, Heard, in_order
 from pypid.core.names import ProjectName
 from pypid.core.records import load_record
-from pypid.core.verifying import claim_of, computed
 from pypid.index import truth
 from pypid.ports import Blobs
 
@@ -94,18 +93,6 @@ async def small(blobs: Blobs, where: str) -> bytes | None:
 def beside(file: File) -> str:
     """Where the metadata of a kept file lies: beside its very bytes."""
     return (file.key or kept_key(file.project, file.filename)) + Kind.METADATA.value
-
-
-def is_copy(kept: File, file: File) -> bool:
-    """Whether the kept file has the bytes that `file` is listed with."""
-    claim = claim_of(file)
-    if file.size not in (None, kept.size):
-        return False
-    if claim is None:
-        return True
-    known = Digests(sha256=kept.sha256 or "", md5=kept.md5 or "", blake2b_256=kept.blake2b_256 or "", size=0)
-    ours = computed(known, claim.algorithm)
-    return kept.digest == file.digest if ours is None else ours == claim.hexdigest
 
 
 def with_kept(heard: Heard, file: File) -> Heard:

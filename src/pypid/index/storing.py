@@ -17,9 +17,10 @@ from pypid.core.layout import KEPT, Kind, kept_beside_key, kept_folder, kept_key
 from pypid.core.model import Blob, Digests, File, Heard
 from pypid.core.names import ProjectName
 from pypid.core.records import dump_record, load_record
+from pypid.core.verifying import is_copy
 from pypid.flow import Blocking, BytesBody, Flights, Hashes, Locks
 from pypid.index import truth
-from pypid.index.kept import agrees, beside, is_copy, read_kept, recorded, small, with_kept, without_kept
+from pypid.index.kept import agrees, beside, read_kept, recorded, small, with_kept, without_kept
 from pypid.ports import Blobs, Body, Catalog
 
 _log = Logger()
