@@ -294,6 +294,7 @@ class RequestTests(CollectCase):
         """What is not understood is 400 with the reason, what is too much 413 or 400, and other methods are 405."""
         for document, words in (
             ({"requirements": 3}, "JSON"),
+            ({"requirements": ["app"] * 150, "uv.lock": ["version = 1"] * 51}, "At most 200 files"),
             ({"requirement": "app"}, "requirement"),
             ({"requirements": "app", "platform": "beos"}, "'beos' is not a platform"),
             ({"requirements": "app", "python": "2.7"}, "'2.7' is not a Python"),

@@ -106,6 +106,8 @@ def _wishes(asking: Asking) -> Wishes | None:
     pylocks, uv_locks = _texts(asking.pylock_toml), _texts(asking.uv_lock)
     if not requirements and not pylocks and not uv_locks:
         return None
+    if len(requirements) + len(pylocks) + len(uv_locks) > LIMITS.parts:  # JSON has room for millions
+        raise BadRequest(f"At most {LIMITS.parts} files can be collected for at once.")
     wanted = sum((parse_requirements(text) for text in requirements), Requirements())
     locks: list[Lock] = [*map(parse_pylock, pylocks), *map(parse_uv_lock, uv_locks)]
     for lock in locks:
