@@ -10,7 +10,7 @@ from pathlib import Path
 from twisted.internet.defer import CancelledError
 from twisted.internet.task import deferLater
 
-from pypid.blobs.s3 import payloads
+from pypid.blobs.s3 import payloads, store
 from pypid.blobs.s3.payloads import MEBI
 from pypid.core.errors import Exists, Missing, StorageDown, StorageFull
 from pypid.core.model import Span
@@ -206,6 +206,17 @@ class PartsTests(S3Case):
         await self.fails(EOFError, self.blobs.write("spam/x", short))
         await self.blobs.close()
         self.assertEqual((self.bucket.objects, self.bucket.uploads), ({}, {}))
+
+    async def test_closes_in_time(self) -> None:
+        """A store that does not answer keeps nobody from stopping: what was given up stays there then."""
+        self.patch(store, "CLOSING", 0.1)
+        self.fake.script("UploadPart", says(error("AccessDenied", 403)))
+        self.fake.script("AbortMultipartUpload", *[silent()] * 20)
+        await self.fails(StorageDown, self.blobs.write("spam/x", Stream(PARTS)))
+        began = self.reactor.seconds()
+        await self.blobs.close()
+        self.assertLess(self.reactor.seconds() - began, 1)
+        self.assertFalse([line for line in self.logged if "aborting an upload" in line])
 
     async def test_cancelled(self) -> None:
         """An upload that is cancelled while parts are under way takes them away."""

@@ -6,7 +6,7 @@ Nothing that matters is kept here: what a bucket holds is read from it. See the 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from attrs import field, frozen
 from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as TimedOut
 
 from pypid.blobs.keys import must_be_key, parts
 from pypid.blobs.s3 import addresses, credentials, multipart
@@ -33,7 +34,7 @@ from pypid.core.choices import Addressing, Encryption
 from pypid.core.errors import CannotStart, Missing, StorageDown, StorageFull
 from pypid.core.model import Blob, Link, Span
 from pypid.core.tiering import ARCHIVES
-from pypid.flow import World
+from pypid.flow import World, start
 from pypid.ports import Blobs, Body
 from pypid.reaching.connecting import Connections, connections
 from pypid.reaching.faults import Fault
@@ -43,6 +44,8 @@ CONNECTING = 10.0
 """Seconds in which a connection is made."""
 IDLE, IDLE_TIME = 24, 15
 """Connections that wait to be used again, and for how many seconds: S3 closes them a little later."""
+CLOSING = 10.0
+"""Seconds that uploads which were given up get to be taken away at the end; `pypid check` finds what stays."""
 LONGEST_KEY = 1024
 """Bytes of UTF-8 (S3, "Object key naming guidelines")."""
 LONGEST_LINK = timedelta(days=7)
@@ -194,7 +197,10 @@ class S3Blobs:
 
     async def close(self) -> None:
         """End what is idle, once nobody asks any more."""
-        await self._writer.settled()
+        settled = start(self._writer.settled())
+        settled.addTimeout(CLOSING, self._world.clock)
+        with suppress(TimedOut):
+            await settled
         closed: Deferred[Any] = self._reached.close()
         await closed
 

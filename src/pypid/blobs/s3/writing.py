@@ -6,8 +6,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 
 from attrs import frozen
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from pypid.blobs.s3 import multipart
 from pypid.blobs.s3.asking import Asker, Question, Told
@@ -127,7 +128,7 @@ class Writer:
         """Nobody waits for that: whoever wanted to write hears at once that it failed."""
         aborting = start(multipart.abort(self._asker, upload))
         self._aborting.add(aborting)
-        aborting.addErrback(lambda failure: _log.failure("aborting an upload failed", failure=failure))
+        aborting.addErrback(_told)
         aborting.addBoth(lambda _: self._aborting.discard(aborting))
 
     # --- both ---
@@ -177,6 +178,11 @@ class Writer:
             _log.error("S3 keeps {kept} bytes of {sent} that were sent", kept=there.blob.size, sent=size)
             raise StorageDown("it keeps other bytes than were sent.")
         return there.blob
+
+
+def _told(failure: Failure) -> None:
+    if not isinstance(failure.value, CancelledError):  # pypid stops
+        _log.failure("aborting an upload failed", failure=failure)
 
 
 class _Counted:
