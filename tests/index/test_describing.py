@@ -6,19 +6,21 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from attrs import evolve
 from msgspec.structs import replace
 
-from pypid.core.errors import NoSuchFile, NotThere, StorageDown, UpstreamDown, WrongBytes
+from pypid.core.errors import Archived, NoSuchFile, NotThere, StorageDown, UpstreamDown, WrongBytes
 from pypid.core.layout import Kind, kept_key
-from pypid.core.model import File, Remembered
+from pypid.core.model import File, Remembered, Span
 from pypid.core.offering import offering
 from pypid.core.policy import Theirs
 from pypid.core.policy import listed as listed_of
 from pypid.flow import start
-from pypid.index.kept import read_kept
+from pypid.index.kept import beside, read_kept
 from pypid.index.truth import LARGEST_METADATA, sha256_of
+from pypid.ports import Body
 from pypid.testing import BEGINNING, Fed
 from tests.distributions import metadata, wheel, wheel_filename
 from tests.index.fetching import KeeperCase, listed, noise
@@ -65,6 +67,26 @@ class DescribingTests(KeeperCase):
         self.assertEqual(self.said().metadata_sha256, sha256_of(TEXT))
         self.assertEqual(self.get(self.said()), TEXT)
         self.assertEqual(len(self.upstream.asked), 1)
+
+    def test_our_copy_cannot_be_read(self) -> None:
+        """Where our copy of the wheel breaks off, or lies in an archive, its metadata comes from upstream."""
+        for error in (EOFError("short"), OSError("disk"), Archived()):
+            self.setUp()
+            self.upstream.sends(self.source, self.data)
+            self.successResultOf(self.client(self.file).ended)
+            held = self.kept(self.file)
+            assert held is not None
+            self.have(self.blobs.delete(beside(held)))
+
+            usual = self.blobs.read
+
+            async def read(
+                key: str, span: Span | None = None, error: Exception = error, where: str | None = held.key, usual: Any = usual
+            ) -> Body:
+                return Fed(error) if key == where else await usual(key, span)
+
+            self.patch(self.blobs, "read", read)
+            self.assertEqual(self.get(self.file), TEXT)
 
     def test_wrong(self) -> None:
         """Other bytes than listed, or more than 8 MiB, are neither given nor kept."""

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
 
 from pypid.core.errors import (
     Busy,
@@ -32,10 +33,11 @@ from pypid.flow import at_once, start, whole
 from pypid.index import growing as growing_module
 from pypid.index import keeping as keeping_module
 from pypid.index.growing import NEAR
+from pypid.index.keeping import Keeper
 from pypid.index.kept import read_kept
 from pypid.ports import Body
-from pypid.testing import Fed, Turns
-from tests.index.fetching import HELD, KIB, Client, KeeperCase, listed, noise
+from pypid.testing import Fed, Turns, world
+from tests.index.fetching import HELD, KIB, Client, KeeperCase, envoy_of, listed, noise
 
 T = TypeVar("T")
 BIG = 300 * KIB
@@ -189,6 +191,22 @@ class StreamingTests(KeeperCase):
         body.feed(None)
         turns.all()
         self.assertEqual((self.successResultOf(client.ended), self.successResultOf(late.ended)), (data, data))
+
+    def test_trickles(self) -> None:
+        """An upstream that sends a byte now and then is given up after a minute, and nothing of it is stored."""
+        file = listed(noise(200 * KIB))
+        clock = Clock()
+        self.keeper = Keeper(self.blobs, self.catalog, envoy_of(self.upstream), world(clock), self.folder)
+        body = self.fed(file, b"x", size=file.size)
+        client = self.client(file)
+        for _ in range(7):
+            self.assertNoResult(client.ended)
+            clock.advance(9)
+            body.feed(b"x")
+        error = self.failureResultOf(client.ended, UpstreamDown).value
+        self.assertTrue(error.timed_out)
+        self.assertTrue(body.closed)
+        self.assertEqual((self.stored(), self.spooled()), ([], []))
 
     def test_everybody_goes(self) -> None:
         """When all clients have gone the fetch goes on to its end, and the file is kept."""

@@ -10,7 +10,7 @@ from attrs import define, field
 from msgspec.structs import replace
 from twisted.logger import Logger
 
-from pypid.core.errors import Missing, NoSuchFile, NotThere, PypidError, UpstreamDown, WrongBytes
+from pypid.core.errors import Archived, Missing, NoSuchFile, NotThere, PypidError, UpstreamDown, WrongBytes
 from pypid.core.members import Unusable
 from pypid.core.model import File, Span
 from pypid.core.names import ProjectName
@@ -91,7 +91,7 @@ class Describer:
 
         try:
             data = await read_metadata(read, kept.size, file.project, self.blocking)
-        except (Unusable, Missing):
+        except (Unusable, Missing, Archived, EOFError, OSError):  # not to be read here now: upstream can be asked
             return None
         return data if file.metadata_sha256 in (None, truth.sha256_of(data)) else None
 

@@ -36,6 +36,10 @@ LARGEST = 64 << 30
 BATCH = 1 << 18
 """Bytes that are written at a time. Installers have us fetch fifty files at once, and of each two batches are in memory."""
 _REMEMBERED = 1000
+SLOWEST = 1 << 10
+"""Bytes a second that have to come on the average; an upstream that only trickles would be waited for without an end."""
+PATIENCE = 60.0
+"""Seconds before that is looked at."""
 
 _Flight = tuple[ProjectName, str, str]
 
@@ -198,7 +202,7 @@ class Keeper:
             most = self.largest if growing.size is None else growing.size
             if most > self.largest:
                 raise WrongBytes(file.filename, f"it has more than the {self.largest} bytes that a file may have here.")
-            came = 0
+            came, began = 0, self.world.clock.seconds()
             pieces = aiter(body)
             try:
                 async for piece in pieces:
@@ -206,6 +210,10 @@ class Keeper:
                     if came > most:
                         raise WrongBytes(file.filename, f"it goes on after the {most} bytes that it should have.")
                     growing.came(piece)
+                    if (lasted := self.world.clock.seconds() - began) > PATIENCE and came < lasted * SLOWEST:
+                        raise UpstreamDown(
+                            f"{file.filename} comes too slowly: {came} bytes in {lasted:.0f} seconds.", timed_out=True
+                        )
                     await spool.write(piece)
             finally:
                 if isinstance(pieces, AsyncGenerator):
