@@ -1,6 +1,7 @@
 """Starting what a person would start, asking it over a real port, and ending it by its pid."""
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -26,11 +27,27 @@ SOURCE: Final = (
 """What is needed to install pypid, without what others have made in the checkout."""
 
 
+_GIVEN: Final[set[int]] = set()
+
+
 def free_port() -> int:
-    """A TCP port on 127.0.0.1 that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port on 127.0.0.1 that nobody listens on, and that no outgoing connection will take before it is listened on.
+
+    The system gives connections their ports out of its ephemeral range. A port from there was free when it was asked for, and the near
+    end of somebody's connection a moment later: then the server that was to listen on it could not start.
+    """
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(10_000, max(lowest, 20_000))
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in _GIVEN:
+            _GIVEN.add(port)
+            return port
 
 
 @contextmanager
