@@ -12,12 +12,26 @@ EXTRAS = {
     "attestations": ["pypi-attestations>=0.0.30", "sigstore>=4.5,<5"],  # who signed what was uploaded (PEP 740)
     "collect": ["uv>=0.7"],  # which releases requirements need (POST /requirements.txt)
     "hashes": ["libpass[bcrypt]>=1.9"],  # verify password hashes of other programs (bcrypt, sha512_crypt, pbkdf2)
+    "postgresql": ["psycopg[binary]>=3.2"],  # accounts that several nodes share
     "s3": ["botocore>=1.36"],  # packages in a bucket: signatures, credentials and endpoints (nothing is sent by it)
+}
+
+BUILT = {
+    # parts that need a compiler and the headers of a C library (docs/developing.rst), so not in `all`
+    "ldap": ["python-ldap>=3.4.4"],  # people and groups out of a directory: Debian's libldap2-dev and libsasl2-dev
 }
 
 TOOLS = {
     # for those who work on pypid (see docs/developing.rst); not parts of it, so not in `all`
-    "test": ["hypothesis>=6.100", "import-linter>=2.1", "mypy>=1.15", "mypy-zope>=1.0.9", "ruff>=0.9", "uv>=0.7"],
+    "test": [
+        "hypothesis>=6.100",
+        "import-linter>=2.1",
+        "mypy>=1.15",
+        "mypy-zope>=1.0.9",
+        "ruff>=0.9",
+        "schemathesis>=4.0",
+        "uv>=0.7",
+    ],
     "docs": ["sphinx>=8.1"],
     "binary": ["shiv>=1.0.8"],
 }
@@ -41,13 +55,15 @@ setup(
         "msgspec>=0.19",
         "multipart>=1.2",
         "packaging>=26.0",
+        "pyjwt[crypto]>=2.10",
         "pyopenssl>=24",
         "service-identity>=24.1",
+        "sqlalchemy>=2.0.36",
         "treq>=24.9",
         "trove-classifiers>=2024.10.13",
         "twisted>=24.7",
     ],
-    extras_require={**EXTRAS, "all": sorted({need for needs in EXTRAS.values() for need in needs}), **TOOLS},
+    extras_require={**EXTRAS, "all": sorted({need for needs in EXTRAS.values() for need in needs}), **BUILT, **TOOLS},
     entry_points={"console_scripts": ["pypid = pypid.cli:main"]},
     classifiers=[
         "Framework :: Twisted",

@@ -5,13 +5,15 @@ A backend is one file in the folder of its socket, and passes the contract suite
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from datetime import timedelta
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from pypid.core.model import Blob, Heard, Link, Presence, Project, Remembered, Span, Standing, Summary, Unfinished
 from pypid.core.names import ProjectName
+from pypid.core.people import Account, Deed, Download, Session, Token
 from pypid.core.permissions import Credential, Identity
+from pypid.core.rights import Right, Whom
 from pypid.core.targets import Target
 
 
@@ -150,8 +152,134 @@ class Access(Protocol):
     async def identify(self, credential: Credential) -> Identity:
         """The identity that the credential proves.
 
-        Raises `Unauthenticated` (an unknown user takes as long as a wrong password) and `Busy`.
+        Raises `Unauthenticated` (an unknown user takes as long as a wrong password), `Busy`, `TooManyAttempts`, and
+        `PeopleUnknown` where those who know cannot be asked.
         """
+
+
+class People(Protocol):
+    """One source of people: `access.chain` asks several, one after the other."""
+
+    async def check(self, credential: Credential) -> Identity | None:
+        """The identity that the credential proves; None where this source does not know the user.
+
+        Raises `Unauthenticated` where it knows the user and the password is wrong (the others are not asked then),
+        `PeopleUnknown` where it cannot tell, and `Busy`. An unknown user may be told quickly: the chain sees to it that it
+        takes as long.
+        """
+
+    async def find(self, user: str) -> Identity | None:
+        """Who the user is, without any proof: for tokens, sessions and rights to come; None where it does not know the user, or
+        where the user may not log in. Raises `PeopleUnknown`.
+        """
+
+    async def groups(self, user: str) -> frozenset[str]:
+        """The groups that it puts a user into whom another source knows; none, if it knows groups of its own people only."""
+
+
+class Accounts(Protocol):
+    """People, groups, rights, tokens and sessions that can be changed while pypid runs. What was awaited is durable.
+
+    Everything that reads or writes raises `PeopleUnknown` where the database is away, and then nothing has changed.
+    """
+
+    async def users(self) -> Sequence[Account]:
+        """All, by name."""
+
+    async def user(self, name: str) -> Account:
+        """One. Raises `NoSuchUser`."""
+
+    async def add_user(self, account: Account) -> None:
+        """A new one. Raises `NameTaken`."""
+
+    async def edit_user(self, name: str, change: Callable[[Account], Account]) -> Account:
+        """Replace it by what `change` makes of it, as one step; what is now there. Raises `NoSuchUser`.
+
+        With another hash, or a standing other than active, the user's sessions end; the tokens end with a standing other than
+        active.
+        """
+
+    async def remove_user(self, name: str) -> None:
+        """Take it away, with its tokens, sessions, rights and memberships. Raises `NoSuchUser`."""
+
+    async def memberships(self) -> Mapping[str, frozenset[str]]:
+        """The members of each group, by the group's name."""
+
+    async def add_group(self, name: str) -> None:
+        """A new one, empty. Raises `NameTaken`."""
+
+    async def remove_group(self, name: str) -> None:
+        """Take it away, with its rights. Raises `NoSuchGroup`."""
+
+    async def join(self, group: str, user: str) -> None:
+        """Make the user a member; who is one already stays one. The user may be known elsewhere only. Raises `NoSuchGroup`."""
+
+    async def leave(self, group: str, user: str) -> None:
+        """The contrary. Raises `NoSuchGroup`."""
+
+    async def rights(self) -> Sequence[Right]:
+        """All, by project."""
+
+    async def grant(self, right: Right) -> None:
+        """Give the right, in place of another one of the same project, kind and name."""
+
+    async def withdraw(self, project: ProjectName, whom: Whom, name: str) -> None:
+        """Take the right away; one that is not there is taken away already."""
+
+    async def tokens(self, user: str | None = None) -> Sequence[Token]:
+        """A user's, or all; revoked and expired ones too, for a month. By the time they were made."""
+
+    async def token(self, digest: str) -> Token | None:
+        """The token of this digest, if it can be used now. Quick: out of memory."""
+
+    def token_used(self, id: str, address: str) -> None:
+        """Remember that it was used just now; written down within a minute."""
+
+    async def add_token(self, token: Token) -> None:
+        """A new one."""
+
+    async def revoke_token(self, id: str) -> Token:
+        """From this moment on nobody is anybody by it. Raises `NoSuchToken`."""
+
+    async def session(self, digest: str) -> Session | None:
+        """The session of this digest, if it goes on. Quick: out of memory."""
+
+    async def add_session(self, session: Session) -> None:
+        """A new one."""
+
+    async def end_session(self, digest: str) -> None:
+        """The end of it; one that is not there has ended already."""
+
+    async def once(self, kind: str, value: str, until: datetime) -> bool:
+        """Whether nobody has said this `value` before: true for exactly one caller, until then (a JWT's ``jti``)."""
+
+
+class Journal(Protocol):
+    """The audit log: who changed what, when, from where. Lines are only ever added."""
+
+    async def note(self, deed: Deed) -> None:
+        """Write it down durably. Never fails: what cannot be written is said in the log, and tried again."""
+
+    async def deeds(
+        self,
+        *,
+        before: int | None = None,
+        most: int = 100,
+        who: str | None = None,
+        what: str | None = None,
+        subject: str | None = None,
+    ) -> Sequence[Deed]:
+        """The newest first, of those with a serial below `before`. Raises `PeopleUnknown`."""
+
+
+class Downloads(Protocol):
+    """Who was given which file."""
+
+    def note(self, download: Download) -> None:
+        """Remember it; it is written down within a second or so."""
+
+    async def of(self, sha256: str, *, most: int = 1000) -> Sequence[Download]:
+        """Those of one file, the newest first."""
 
 
 class Upstream(Protocol):

@@ -213,6 +213,71 @@ class Unauthenticated(PypidError):
 
 
 @define
+class TooManyAttempts(PypidError):
+    """Too many wrong passwords for this user from this address: HTTP 429."""
+
+    retry_after: int
+
+    def text(self) -> str:
+        return f"Too many wrong passwords were tried. Wait {self.retry_after} s, and then log in with the right one."
+
+
+@define
+class PeopleUnknown(PypidError):
+    """Those who know who somebody is (a database, a directory, a service) cannot be asked: HTTP 503, and nothing is granted."""
+
+    source: str
+    retry_after: int = 10
+
+    def text(self) -> str:
+        return f"Who you are cannot be found out just now: {self.source} cannot be asked. Try again soon."
+
+
+@define
+class NameTaken(PypidError):
+    """A user or a group of this name is there already: HTTP 409."""
+
+    name: str
+
+    def text(self) -> str:
+        return f"The name {shortened(self.name)!r} is taken. Choose another one."
+
+
+@define
+class NoSuchUser(PypidError):
+    """No account of this name is in the accounts database."""
+
+    name: str
+
+    def text(self) -> str:
+        return (
+            f"There is no account {shortened(self.name)!r} here. (Users of the configuration or a directory are changed there.)"
+        )
+
+
+@define
+class NoSuchGroup(PypidError):
+    """No group of this name is in the accounts database."""
+
+    name: str
+
+    def text(self) -> str:
+        return (
+            f"There is no group {shortened(self.name)!r} here. (Groups of the configuration or a directory are changed there.)"
+        )
+
+
+@define
+class NoSuchToken(PypidError):
+    """No token of this id."""
+
+    id: str
+
+    def text(self) -> str:
+        return f"There is no token {shortened(self.id)!r}."
+
+
+@define
 class Forbidden(PypidError):
     """Somebody known who may not do this: HTTP 403."""
 

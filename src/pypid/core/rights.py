@@ -1,0 +1,94 @@
+"""Rights on single projects, as the configuration and the accounts database hold them, and the rules that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from types import MappingProxyType
+
+from attrs import frozen
+
+from pypid.core.names import ProjectName, project_name
+from pypid.core.permissions import Grants, Principals, account_name
+
+
+class Whom(Enum):
+    """What a right names; the values are pypicloud's words."""
+
+    USER = "user"
+    GROUP = "group"
+    EVERYONE = "everyone"
+    AUTHENTICATED = "authenticated"
+
+
+NAMED = frozenset({Whom.USER, Whom.GROUP})
+"""Those of which there are many, told apart by a name."""
+
+
+@frozen
+class Right:
+    """That somebody may read a project, or read and `write` it. `name` is the user's or the group's, else empty."""
+
+    project: ProjectName
+    whom: Whom
+    name: str = ""
+    write: bool = False
+
+    @property
+    def text(self) -> str:
+        """``r`` or ``rw``, as the configuration spells it."""
+        return "rw" if self.write else "r"
+
+
+def grants_of(rights: Iterable[Right]) -> Mapping[ProjectName, Grants]:
+    """The rules of each project that has any: all its rights together."""
+    readers: dict[ProjectName, list[Right]] = {}
+    for right in rights:
+        readers.setdefault(right.project, []).append(right)
+    found = {
+        name: Grants(_principals(these), _principals(right for right in these if right.write))
+        for name, these in readers.items()
+    }
+    return MappingProxyType(found)
+
+
+def _principals(rights: Iterable[Right]) -> Principals:
+    by: dict[Whom, set[str]] = {whom: set() for whom in Whom}
+    for right in rights:
+        by[right.whom].add(right.name)
+    return Principals(
+        everyone=bool(by[Whom.EVERYONE]),
+        authenticated=bool(by[Whom.AUTHENTICATED]),
+        users=frozenset(by[Whom.USER]),
+        groups=frozenset(by[Whom.GROUP]),
+    )
+
+
+def parse_right(key: str, value: str) -> Right:
+    """One line of ``[projects]``. Raises `ValueError`, `BadName` with the reason.
+
+    ``<project>.user.<name> = r``: cut at the first ``.user.`` or ``.group.``, else at the last ``.everyone`` or
+    ``.authenticated``; what is left of it is the project's name, what is right the user's or group's, dots and all.
+    """
+    if value not in ("r", "rw"):
+        raise ValueError(f"{value[:80]!r} was read; allowed: r, rw")
+    project, whom, name = _cut(key)
+    return Right(project_name(project), whom, account_name(name) if whom in NAMED else "", value == "rw")
+
+
+def _cut(key: str) -> tuple[str, Whom, str]:
+    cuts = [(at, whom) for whom in NAMED if (at := key.find(f".{whom.value}.")) >= 0]
+    if cuts:
+        at, whom = min(cuts, key=lambda cut: cut[0])
+        return key[:at], whom, key[at + len(whom.value) + 2 :]
+    for whom in (Whom.EVERYONE, Whom.AUTHENTICATED):
+        if key.endswith(f".{whom.value}"):
+            return key[: -len(whom.value) - 1], whom, ""
+    raise ValueError(
+        "a rule is called <project>.user.<name>, <project>.group.<name>, <project>.everyone or <project>.authenticated"
+    )
+
+
+def is_claimed(grants: Grants) -> bool:
+    """Whether the rules say that the project is ours, though perhaps nothing of it was published yet: somebody may write it."""
+    return grants.write != Principals()
