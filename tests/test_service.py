@@ -210,7 +210,7 @@ class ProcessTests(ServiceCase):
         _, daemon = self.running()
         self.assertEqual(set(self.handlers), {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
         self.handlers[signal.SIGHUP](signal.SIGHUP, None)
-        self.assertIn("[users] and [access] were read again{later}", self.logged("info"))
+        self.assertIn("[users], [groups], [projects] and [access] were read again{later}", self.logged("info"))
         self.handlers[signal.SIGTERM](signal.SIGTERM, None)
         self.handlers[signal.SIGINT](signal.SIGINT, None)
         self.assertEqual(self.reactor.stopped, 2)

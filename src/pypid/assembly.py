@@ -24,7 +24,8 @@ from pypid.core.config import Config
 from pypid.core.errors import CannotStart
 from pypid.core.layout import SNAPSHOT, THEIR_SNAPSHOT
 from pypid.core.permissions import Rules
-from pypid.core.policy import Policy
+from pypid.core.policy import Claims, Policy
+from pypid.core.rights import claimed, grants_of
 from pypid.daemon import Written
 from pypid.flow import World, start
 from pypid.index import Index
@@ -194,7 +195,12 @@ def _face(index: Index, access: Access, config: Config, settings: FaceSettings, 
 
 
 def people_of(config: Config, places: Where) -> config_access.Settings:
-    return config_access.Settings(users=config.users, state=places.state, admins=frozenset(config.access.admins))
+    return config_access.Settings(
+        users=config.users,
+        state=places.state,
+        groups={name: frozenset(members) for name, members in config.groups.items()},
+        admins=frozenset(config.access.admins),
+    )
 
 
 def _policy(config: Config) -> Policy:
@@ -206,11 +212,17 @@ def _policy(config: Config) -> Policy:
         deny=upstream.deny,
         blend=upstream.blend,
         cooldown=upstream.cooldown,
+        claims=Claims(claimed(rules_of(config).projects)),
     )
 
 
 def rules_of(config: Config) -> Rules:
     access = config.access
     return Rules(
-        read=access.read, write=access.write, overwrite=access.overwrite, delete=access.delete, fetch=access.cache_update
+        read=access.read,
+        write=access.write,
+        overwrite=access.overwrite,
+        delete=access.delete,
+        fetch=access.cache_update,
+        projects=grants_of(config.projects.values()),
     )

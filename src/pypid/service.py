@@ -25,6 +25,7 @@ from pypid.core.choices import Store
 from pypid.core.config import Config, parse
 from pypid.core.errors import BadConfig, CannotStart, ConfigProblem, PypidError
 from pypid.core.permissions import EVERYONE
+from pypid.core.rights import claimed
 from pypid.daemon import Daemon
 from pypid.flow import World, at_once
 from pypid.process import Process
@@ -157,15 +158,17 @@ async def _reload(config: Config, places: Where, assembly: Assembly) -> None:
     except PypidError as error:
         _log.error("{error}\nThe users and rules that were in force stay in force.", error=error)
         return
+    rules = rules_of(fresh)
+    assembly.index.policy.claims.names = claimed(rules.projects)
     for face in assembly.faces:
-        face.rules = rules_of(fresh)
+        face.rules = rules
     old, new = (attrs.asdict(each, recurse=False) for each in (config, fresh))
     waiting = [f"[{name}]" for name in old if name not in _RELOADED and old[name] != new[name]]
     later = f"; what changed in {' '.join(waiting)} takes effect at a restart" if waiting else ""
-    _log.info("[users] and [access] were read again{later}", later=later)
+    _log.info("[users], [groups], [projects] and [access] were read again{later}", later=later)
 
 
-_RELOADED = ("users", "groups", "access", "source", "origins")
+_RELOADED = ("users", "groups", "projects", "access", "source", "origins")
 
 
 # --- running ----------------------------------------------------------------------------------------------------

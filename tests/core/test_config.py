@@ -180,7 +180,7 @@ class TheContract(SynchronousTestCase):
         """No word stands in NOT_YET that nothing needs any more."""
         needs = [one.needs for section in (*SECTIONS.values(), IssuerSettings) for one in keys(section).values()]
         words = {word for need in needs for word in ([need] if isinstance(need, str) else need.values())}
-        self.assertEqual(NOT_YET - words - set(FREE.values()), set())
+        self.assertEqual(NOT_YET - words, set())
 
     def test_no_key_is_another_ones_file(self) -> None:
         """PYPID_..._FILE has one meaning: no section has both a key and that key with _file behind it."""
@@ -384,11 +384,6 @@ class NotYet(SynchronousTestCase):
                 "x.ini:4: [cache] backend: 'redis' is not part of this version of pypid yet; allowed: memory",
             ],
         )
-
-    def test_sections(self) -> None:
-        """Groups and projects with anything in them are refused, once each."""
-        found = problems("[groups]\na = b\nc = d\n[projects]\nx.everyone = r\n")
-        self.assertEqual([one.split(": ")[:2] for one in found], [["x.ini:2", "[groups]"], ["x.ini:5", "[projects]"]])
 
     def test_one_word_opens(self) -> None:
         """Deleting its word makes a capability available, and no other."""

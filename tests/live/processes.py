@@ -33,8 +33,8 @@ _GIVEN: Final[set[int]] = set()
 def free_port() -> int:
     """A TCP port on 127.0.0.1 that nobody listens on, and that no outgoing connection will take before it is listened on.
 
-    The system gives connections their ports out of its ephemeral range. A port from there was free when it was asked for, and the near
-    end of somebody's connection a moment later: then the server that was to listen on it could not start.
+    The system gives connections their ports out of its ephemeral range. A port from there was free when it was asked for, and
+    the near end of somebody's connection a moment later: then the server that was to listen on it could not start.
     """
     lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     while True:

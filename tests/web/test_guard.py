@@ -15,8 +15,19 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.server import Request, Site
 
 from pypid.core.errors import BadName, Busy, Forbidden, PypidError, Unauthenticated
-from pypid.core.permissions import ADMINS, ANONYMOUS, AUTHENTICATED, EVERYONE, Action, Credential, Identity, Principals, Rules
-from pypid.web.guard import ANYBODY, GuardedRoute, guarded, guarded_routes
+from pypid.core.permissions import (
+    ADMINS,
+    ANONYMOUS,
+    AUTHENTICATED,
+    EVERYONE,
+    NOBODY,
+    Action,
+    Credential,
+    Identity,
+    Principals,
+    Rules,
+)
+from pypid.web.guard import ANYBODY, SOMEBODY, GuardedRoute, guarded, guarded_routes
 
 STATUS = {Unauthenticated: 401, Forbidden: 403, BadName: 404, Busy: 503}
 RIGHT = "Xyzzy"
@@ -59,6 +70,10 @@ class Routes:
         assert request.content is not None
         self.seen.append(("upload", who, request.content.read()))
         return b"took"
+
+    @guarded(app, "/own", may=SOMEBODY)
+    async def own(self, request: Request, who: Identity) -> bytes:
+        return str(who.user).encode()
 
     @guarded(app, "/health", may=ANYBODY)
     async def health(self, request: Request, who: Identity) -> bytes:
@@ -163,6 +178,13 @@ class GuardTests(SynchronousTestCase):
         self.assertEqual(self.ask(routes, "/legacy/", self.basic("alice"), method="POST")[0], 200)
         self.assertEqual(self.ask(routes, "/admin/", self.basic("root"), method="POST")[0], 200)
 
+    def test_somebody(self) -> None:
+        """What is everybody's own asks for no right, only for somebody who is logged in, whatever the rules."""
+        routes = Routes(Rules(read=NOBODY, write=NOBODY))
+        self.assertEqual(self.ask(routes, "/own")[0], 401)
+        self.assertEqual(self.ask(routes, "/own", self.basic("alice", "x"))[0], 401)
+        self.assertEqual(self.ask(routes, "/own", self.basic("alice"))[0], 200)
+
     def test_waits(self) -> None:
         """The route is not called before it is known who asks, and never when the client has gone away by then."""
         for lost in (False, True):
@@ -184,6 +206,7 @@ class GuardTests(SynchronousTestCase):
                 GuardedRoute("/admin/", frozenset({"POST"}), Action.ADMIN),
                 GuardedRoute("/health", frozenset({"GET", "HEAD"}), ANYBODY),
                 GuardedRoute("/legacy/", frozenset({"POST"}), Action.WRITE),
+                GuardedRoute("/own", frozenset({"GET", "HEAD"}), SOMEBODY),
                 GuardedRoute("/simple/<project>/", frozenset({"GET", "HEAD"}), Action.READ),
             ),
         )

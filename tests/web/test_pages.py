@@ -16,6 +16,7 @@ from pypid.core.choices import Mode
 from pypid.core.model import Presence, Project
 from pypid.core.names import project_name
 from pypid.core.negotiation import Format
+from pypid.core.permissions import EVERYTHING
 from pypid.core.policy import Policy, Theirs, view
 from pypid.core.simple import render_project
 from pypid.core.values import Cooldown
@@ -84,7 +85,7 @@ class PagesTests(Awaiting, SynchronousTestCase):
     def test_names(self) -> None:
         """So is a long list of names, in turn."""
         self.have(self.catalog.edit(project_name("ham"), lambda _: a_project(project_name("ham"))))
-        asked = [start(self.pages.names(format)) for format in (Format.JSON, Format.HTML_V1, Format.JSON)]
+        asked = [start(self.pages.names(format, EVERYTHING)) for format in (Format.JSON, Format.HTML_V1, Format.JSON)]
         self.assertEqual(len(self.turns), 1)
         self.turns.all()
         self.assertEqual([self.successResultOf(answer)[1] for answer in asked], [2, 2, 2])

@@ -14,11 +14,12 @@ from typing import Any
 from attrs import define, field, frozen
 
 from pypid.core import environment, ini
-from pypid.core.choices import Store
-from pypid.core.errors import BadConfig, ConfigProblem, shortened
+from pypid.core.choices import AccessStore, Store
+from pypid.core.errors import BadConfig, BadName, ConfigProblem, shortened
 from pypid.core.ini import Entry, printable
 from pypid.core.judging import is_open, nearest, value_of
 from pypid.core.permissions import Principals, account_name
+from pypid.core.rights import Right, Whom, parse_right
 from pypid.core.settings import (
     FREE,
     ISSUER,
@@ -59,8 +60,8 @@ class Config:
     """Password hashes by name of user; in no repr."""
     groups: Mapping[str, tuple[str, ...]] = _NONE
     """Members by name of group."""
-    projects: Mapping[str, str] = _NONE
-    """The rules of projects, as the file spells them."""
+    projects: Mapping[str, Right] = _NONE
+    """The rules of projects, by their keys."""
     issuers: Mapping[str, IssuerSettings] = _NONE
     """By the name after ``issuer:``."""
     source: str = "pypid.ini"
@@ -146,9 +147,9 @@ class _Judge:
         sections = {name: self._section(name, section, found.get(name, {})) for name, section in SECTIONS.items()}
         config = Config(
             **sections,
-            users=self._free("users", found, parse_hash),
-            groups=self._free("groups", found, several(USER).parse),
-            projects=self._free("projects", found, _right),
+            users=self._free("users", found, _account(parse_hash)),
+            groups=self._free("groups", found, _account(several(USER).parse)),
+            projects=self._free("projects", found, parse_right),
             issuers=MappingProxyType(
                 {
                     name.removeprefix(ISSUER): self._section(name, IssuerSettings, entries)
@@ -175,21 +176,15 @@ class _Judge:
                 self.problem(name, key, entry, str(error))
         return section(**given)
 
-    def _free(self, name: str, found: Mapping[str, Mapping[str, Entry]], read: Callable[[str], Any]) -> Mapping[str, Any]:
+    def _free(self, name: str, found: Mapping[str, Mapping[str, Entry]], read: Callable[[str, str], Any]) -> Mapping[str, Any]:
         entries = found.get(name, {})
-        if entries and FREE[name] in self.not_yet:
-            first = next(iter(entries.values()))
-            self.problem(name, None, first, "the section is not part of this version of pypid yet; leave it empty")
-            return _NONE
         given = {}
         for key, entry in entries.items():
             shown = key.partition(":")[0]  # somebody may have written alice:password
             try:
-                if name != "projects":
-                    account_name(key)
-                given[key] = read(entry.text.strip())
+                given[key] = read(key, entry.text.strip())
                 self.origins[name, key] = entry.origin
-            except ValueError as error:
+            except (ValueError, BadName) as error:
                 self.problem(name, shown, entry, str(error))
         return MappingProxyType(given)
 
@@ -201,10 +196,19 @@ class _Judge:
             missing = "tls_key" if given[0] is pair[0] else "tls_certificate"
             self.problem("server", missing, given[0], "tls_certificate and tls_key belong together; set both or none")
         self._storage(config.storage, found.get("storage", {}))
+        self._known_groups(config, found)
+
+    def _known_groups(self, config: Config, found: Mapping[str, Mapping[str, Entry]]) -> None:
+        """Where all groups stand in the file, another name is a mistake, and may be a rule that lets nobody in, or out."""
+        if config.access.backend != (AccessStore.CONFIG,):
+            return
         for name in ("server", "access"):
             for key, principals in ((key, getattr(getattr(config, name), key)) for key in keys(SECTIONS[name])):
                 if isinstance(principals, Principals):
                     self._groups(name, key, principals.groups - config.groups.keys(), found)
+        for key, right in config.projects.items():
+            if right.whom is Whom.GROUP:
+                self._groups("projects", key, {right.name} - config.groups.keys(), found)
 
     def _storage(self, storage: StorageSettings, entries: Mapping[str, Entry]) -> None:
         if storage.backend is not Store.S3:
@@ -221,15 +225,19 @@ class _Judge:
 
     def _groups(self, name: str, key: str, unknown: AbstractSet[str], found: Mapping[str, Mapping[str, Entry]]) -> None:
         if unknown:
-            why = "which are not part of this version of pypid yet" if "groups" in self.not_yet else "which has no such group"
             listed = ", ".join(sorted(f"group:{group}" for group in unknown))
-            self.problem(name, key, found[name][key], f"{shortened(listed)} would come from [groups], {why}")
+            advice = "which has no such group (for groups of the accounts database list sql in [access] backend)"
+            self.problem(name, key, found[name][key], f"{shortened(listed)} would come from [groups], {advice}")
 
 
-def _right(text: str) -> str:
-    if text not in ("r", "rw"):
-        raise ValueError(f"{shortened(text)!r} was read; allowed: r, rw")
-    return text
+def _account(read: Callable[[str], Any]) -> Callable[[str, str], Any]:
+    """For sections whose keys are names of users or groups."""
+
+    def entry(name: str, text: str) -> Any:
+        account_name(name)
+        return read(text)
+
+    return entry
 
 
 # --- in words -------------------------------------------------------------------------------------------------
@@ -248,7 +256,7 @@ def describe(config: Config, *, not_yet: AbstractSet[str] = NOT_YET) -> str:
     for name in SECTIONS:
         parts.append(_lines(config, name, getattr(config, name), not_yet))
         if name == "access":
-            parts.extend(_free_lines(config, free) for free, needs in FREE.items() if needs not in not_yet)
+            parts.extend(_free_lines(config, free) for free in FREE)
     parts.extend(_lines(config, ISSUER + name, issuer, not_yet) for name, issuer in config.issuers.items())
     return "\n".join("\n".join(part) + "\n" for part in parts if len(part) > 1)
 
@@ -260,10 +268,13 @@ def _lines(config: Config, name: str, section: Any, not_yet: AbstractSet[str]) -
 
 def _free_lines(config: Config, name: str) -> list[str]:
     given: Mapping[str, Any] = getattr(config, name)
-    texts = {
-        key: SET if name == "users" else value if isinstance(value, str) else " ".join(value) for key, value in given.items()
-    }
-    return [f"[{name}]", *(_line(config, name, printable(key), text) for key, text in texts.items())]
+    return [f"[{name}]", *(_line(config, name, printable(key), _free_text(name, value)) for key, value in given.items())]
+
+
+def _free_text(name: str, value: Any) -> str:
+    if name == "users":
+        return SET
+    return value.text if isinstance(value, Right) else " ".join(value)
 
 
 def _line(config: Config, section: str, key: str, text: str) -> str:

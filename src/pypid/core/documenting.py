@@ -9,7 +9,7 @@ from attrs import frozen
 
 from pypid.core.environment import variable
 from pypid.core.judging import allowed, is_open
-from pypid.core.settings import FREE, ISSUER, NOT_YET, SECTIONS, IssuerSettings, keys
+from pypid.core.settings import ISSUER, NOT_YET, SECTIONS, IssuerSettings, keys
 
 
 @frozen
@@ -96,7 +96,7 @@ def configuration_rst() -> str:
         if section == "access":
             for name, doc in _FREE_DOCS.items():
                 parts.append(_heading(name))
-                parts.append(f"{doc}{' ' + _LATER if FREE[name] in NOT_YET else ''}\n")
+                parts.append(f"{doc}\n")
     return "\n".join(parts)
 
 

@@ -238,9 +238,41 @@ class NameTaken(PypidError):
     """A user or a group of this name is there already: HTTP 409."""
 
     name: str
+    why: str = ""
 
     def text(self) -> str:
-        return f"The name {shortened(self.name)!r} is taken. Choose another one."
+        why = f": {self.why}" if self.why else ""
+        return f"The name {shortened(self.name)!r} is taken{why}. Choose another one."
+
+
+@define
+class ChangedElsewhere(PypidError):
+    """What was to be changed here is said in the configuration, or by a directory: HTTP 409. `what`: "the user 'alice'"."""
+
+    what: str
+    where: str
+
+    def text(self) -> str:
+        return f"{self.what[:1].upper()}{self.what[1:]} cannot be changed here: {self.where}."
+
+
+@define
+class LastAdmin(PypidError):
+    """Nobody would be left who may administer this index: HTTP 409."""
+
+    name: str
+
+    def text(self) -> str:
+        advice = "Make somebody else an administrator first."
+        return f"{shortened(self.name)!r} is the last administrator who can log in, and has to stay one. {advice}"
+
+
+@define
+class NotByToken(PypidError):
+    """A token may not do this, whatever else it may: HTTP 403."""
+
+    def text(self) -> str:
+        return "This cannot be done with a token. Log in with a user name and a password to do it."
 
 
 @define

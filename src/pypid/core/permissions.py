@@ -143,7 +143,7 @@ class Rules:
     """Who may do what: the defaults of `[access]`, and the rules of those projects that have any of their own.
 
     A project with a rule of its own takes no defaults for reading and writing. `overwrite` and `delete` are for people who may
-    write (overwrite) or read (delete) the project anyway; in a project with rules of its own both are for those who may write it.
+    write (overwrite) or read (delete) the project anyway; in a project with rules of its own both are for who may write it.
     """
 
     read: Principals = EVERYONE
@@ -248,6 +248,10 @@ class Sight:
         return self.usual and not self.others and self.within is None
 
 
+EVERYTHING = Sight(True, frozenset())
+"""What an admin sees."""
+
+
 def sight(rules: Rules, who: Identity) -> Sight:
     """What `who` may read. Takes microseconds for each project with rules of its own: keep it."""
     scope = who.scope
@@ -256,7 +260,7 @@ def sight(rules: Rules, who: Identity) -> Sight:
     anyway = _sight(rules, ANONYMOUS)
     if Action.READ not in scope.actions:
         return anyway
-    inside = Sight(True, frozenset()) if who.publisher else _sight(rules, who)
+    inside = EVERYTHING if who.publisher else _sight(rules, who)
     return inside if scope.projects == ("*",) else evolve(inside, within=scope.projects, anyway=anyway)
 
 

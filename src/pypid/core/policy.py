@@ -26,9 +26,19 @@ BEGINNING = datetime.min.replace(tzinfo=UTC)
 NEVER = datetime.max.replace(tzinfo=UTC)
 
 
+@define(eq=False)
+class Claims:
+    """The names that rules of their own say are ours, though perhaps nothing was published yet (`core.rights.claimed`).
+
+    The set is replaced whole when the rules change.
+    """
+
+    names: frozenset[ProjectName] = frozenset()
+
+
 @frozen(kw_only=True)
 class Policy:
-    """The settings that the rules below look at: `[upstream]` of the configuration."""
+    """The settings that the rules below look at: `[upstream]` of the configuration, and the claims."""
 
     mode: Mode = Mode.OFFLINE
     reserved: tuple[str, ...] = ()
@@ -36,6 +46,7 @@ class Policy:
     deny: tuple[str, ...] = ()
     blend: tuple[str, ...] = ()
     cooldown: Cooldown = field(factory=Cooldown)
+    claims: Claims = field(factory=Claims, eq=False)
 
 
 # --- may the other index hear this name? ----------------------------------------------------------------------
@@ -47,6 +58,9 @@ class Silence(Enum):
     OFFLINE = "pypid is offline ([upstream] mode): only what is stored is served"
     RESERVED = "the name is reserved ([upstream] reserved): it is never asked upstream"
     OURS = "the name is ours: it never goes upstream (unless [upstream] blend lists it)"
+    CLAIMED = (
+        "the name is ours, since a rule of its own lets somebody publish it: it never goes upstream (unless blend lists it)"
+    )
     UNKNOWN = "whether the name is ours is not known yet: it is not asked upstream until it is"
     DENIED = "the name may not come from upstream ([upstream] deny)"
     NOT_ALLOWED = "the name is not among those that may come from upstream ([upstream] allow)"
@@ -73,6 +87,8 @@ def silence(policy: Policy, name: ProjectName, ours: Project | Presence) -> Sile
         return Silence.RESERVED
     if isinstance(ours, Project) and not matches(name, policy.blend):
         return Silence.OURS
+    if name in policy.claims.names and not matches(name, policy.blend):
+        return Silence.CLAIMED
     if matches(name, policy.deny):
         return Silence.DENIED
     return None if matches(name, policy.allow) else Silence.NOT_ALLOWED

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from attrs import frozen
 
 from pypid.core.names import ProjectName, project_name
-from pypid.core.permissions import Grants, Principals, account_name
+from pypid.core.permissions import NOBODY, Grants, Principals, account_name
 
 
 class Whom(Enum):
@@ -89,6 +89,6 @@ def _cut(key: str) -> tuple[str, Whom, str]:
     )
 
 
-def is_claimed(grants: Grants) -> bool:
-    """Whether the rules say that the project is ours, though perhaps nothing of it was published yet: somebody may write it."""
-    return grants.write != Principals()
+def claimed(projects: Mapping[ProjectName, Grants]) -> frozenset[ProjectName]:
+    """The projects that are ours by their rules, though perhaps nothing of them was published yet: somebody may write them."""
+    return frozenset(name for name, grants in projects.items() if grants.write != NOBODY)

@@ -37,11 +37,9 @@ NOT_YET = frozenset(
         "access_sql",
         "accounts",
         "front_door",
-        "groups",
         "ldap",
         "metrics",
         "prepend_hash",
-        "project_rules",
         "publish",
         "redis",
         "remote",
@@ -319,5 +317,5 @@ SECTIONS: Mapping[str, type[Any]] = MappingProxyType(
 ISSUER = "issuer:"
 """What the names of `IssuerSettings` sections begin with."""
 
-FREE = MappingProxyType({"users": "", "groups": "groups", "projects": "project_rules"})
-"""Sections whose keys are names that users choose, and the capability that each needs. They come from the file only."""
+FREE = ("users", "groups", "projects")
+"""Sections whose keys are names that users choose. They come from the file only."""

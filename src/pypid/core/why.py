@@ -22,6 +22,7 @@ class Standing(Enum):
     THEIRS = "not ours, and may come from upstream"
     OFFLINE = "not ours, and pypid is offline ([upstream] mode): of it there is what is stored"
     RESERVED = "reserved ([upstream] reserved)"
+    CLAIMED = "claimed as ours by rules of its own, and nothing of it was published yet"
     DENIED = "denied ([upstream] deny)"
     NOT_ALLOWED = "not allowed ([upstream] allow)"
     UNKNOWN = "not known yet to be ours or not"

@@ -10,6 +10,7 @@ from typing import Any
 from attrs import define, field, frozen
 
 from pypid.core.model import Presence, Summary
+from pypid.core.names import ProjectName
 from pypid.core.policy import Policy, is_listed, may_show_theirs
 from pypid.flow import Blocking, Flights
 from pypid.ports import Catalog
@@ -49,7 +50,8 @@ class Names:
             await self.catalog.is_complete(),
         )
         presence = Presence.ABSENT if complete else Presence.UNKNOWN
-        return await self._made_of("stored", (ours, kept, presence), partial(_stored, self.policy))
+        basis = (ours, kept, presence, self.policy.claims.names)
+        return await self._made_of("stored", basis, partial(_stored, self.policy))
 
     async def _made_of(self, what: str, basis: tuple[Any, ...], make: Callable[..., Sequence[Summary]]) -> Sequence[Summary]:
         made = self._made.get(what)
@@ -71,8 +73,10 @@ def _listed(ours: Sequence[Summary]) -> Sequence[Summary]:
     return ours if all(map(is_listed, ours)) else tuple(filter(is_listed, ours))
 
 
-def _stored(policy: Policy, ours: Sequence[Summary], kept: Sequence[Summary], presence: Presence) -> Sequence[Summary]:
-    """`presence` is what is known of a name that is not among `ours`."""
+def _stored(
+    policy: Policy, ours: Sequence[Summary], kept: Sequence[Summary], presence: Presence, claimed: frozenset[ProjectName]
+) -> Sequence[Summary]:
+    """`presence` is what is known of a name that is not among `ours`; `claimed` are the policy's claims of now."""
     held = set(map(_by_name, ours))  # also those that are not listed: then no files of theirs are shown either
     shown = [
         summary

@@ -12,12 +12,15 @@ from klein import Klein
 from twisted.internet.defer import DeferredSemaphore
 
 from pypid.attesting import Attesting
-from pypid.core.permissions import EVERYONE, NOBODY, Identity, Rules
+from pypid.core.errors import NotAvailable
+from pypid.core.permissions import EVERYONE, NOBODY, Identity, Rules, Sight
 from pypid.flow import World
 from pypid.index import Index
-from pypid.ports import Access, Resolver
+from pypid.ports import Access, Accounts, Downloads, Journal, Resolver
 from pypid.web.pages import Pages
+from pypid.web.registry import Registry
 from pypid.web.request import Request
+from pypid.web.sights import Sights
 
 LOOKING = 2
 """Archives that are looked through at once: each may take a thread for minutes, and 256 MiB (xz); others need threads, too."""
@@ -62,7 +65,10 @@ class Face:
     settings: FaceSettings
     attesting: Attesting = field(factory=Attesting)
     resolvers: Resolvers | None = None
+    registry: Registry | None = None
+    """Where people, tokens and what they did are written down."""
     pages: Pages = field(init=False)
+    sights: Sights = field(init=False)
     looking: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(LOOKING), init=False)
     """Held while an archive is looked through."""
     collecting: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(COLLECTIONS), init=False)
@@ -71,11 +77,38 @@ class Face:
 
     def __attrs_post_init__(self) -> None:
         self.pages = Pages(self.index, self.world)
+        self.sights = Sights(self.world)
+
+    async def sight(self, who: Identity) -> Sight:
+        """Which projects they see on a list."""
+        return await self.sights.of(self.rules, who)
+
+    @property
+    def known(self) -> Registry:
+        """Where people are written down. Raises `NotAvailable` where this pypid keeps no such thing."""
+        if self.registry is None:
+            raise NotAvailable("accounts")
+        return self.registry
+
+    @property
+    def accounts(self) -> Accounts:
+        """Accounts, groups, rights, tokens and sessions."""
+        return self.known.accounts
+
+    @property
+    def journal(self) -> Journal:
+        """The audit log."""
+        return self.known.journal
+
+    @property
+    def downloads(self) -> Downloads:
+        """Who was given which file."""
+        return self.known.downloads
 
     @property
     def restricted(self) -> bool:
         """Whether not everyone sees the same: then answers are for nobody else's cache."""
-        return self.rules.read != EVERYONE or self.rules.fetch != EVERYONE
+        return self.rules.read != EVERYONE or self.rules.fetch != EVERYONE or bool(self.rules.projects)
 
     @property
     def lasting(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NoReturn
 from xml.parsers.expat import ParserCreate
@@ -11,7 +12,7 @@ from trove_classifiers import sorted_classifiers
 
 from pypid.core.errors import BadRequest, NoSuchFile, PypidError, UpstreamDown, WrongBytes
 from pypid.core.legacy import render_legacy
-from pypid.core.model import File, Project
+from pypid.core.model import File, Project, Summary
 from pypid.core.names import project_name
 from pypid.core.permissions import Action, Identity
 from pypid.core.releases import choose_release, describing_file
@@ -26,6 +27,7 @@ from pypid.web.pages import FEW_FILES
 from pypid.web.redirects import redirect
 from pypid.web.request import Request
 from pypid.web.respond import send_page
+from pypid.web.sights import seen
 
 NO_HOST = "This index does not know its own address: ask by a host that is in [server] allowed_hosts, or set public_url."
 
@@ -97,7 +99,7 @@ async def xmlrpc(face: Face, request: Request, who: Identity) -> None:
         parameters, method = _read_call(call)
     except Exception:  # expat's and xmlrpc's own errors have no common base
         raise BadRequest("This address takes XML-RPC calls: the body is none.") from None
-    answer = await _call(face, method, parameters)
+    answer = await _call(face, who, method, parameters)
     answered: Any = answer if isinstance(answer, Fault) else (answer,)
     # off the reactor thread: a second for 100,000 projects
     body = await face.world.blocking(partial(dumps, answered, methodresponse=True, allow_none=True))
@@ -119,16 +121,19 @@ def _read_call(call: bytes) -> tuple[tuple[Any, ...], str | None]:
     return target.close(), target.getmethodname()
 
 
-async def _call(face: Face, method: str | None, parameters: tuple[object, ...]) -> object:
+async def _call(face: Face, who: Identity, method: str | None, parameters: tuple[object, ...]) -> object:
+    async def names() -> Sequence[Summary]:
+        return seen(await face.index.names(), await face.sight(who))
+
     match method, parameters:
         case "changelog_last_serial", ():
             return await face.index.catalog.serial()
         case "list_packages_with_serial", ():
-            return {summary.name: summary.serial for summary in await face.index.names()}
+            return {summary.name: summary.serial for summary in await names()}
         case "list_packages", ():
-            return [summary.name for summary in await face.index.names()]
+            return [summary.name for summary in await names()]
         case "changelog_since_serial", (int() as since,):
-            changed = sorted((s for s in await face.index.names() if s.serial > since), key=lambda s: s.serial)
+            changed = sorted((s for s in await names() if s.serial > since), key=lambda s: s.serial)
             return [(summary.name, None, 0, "change", summary.serial) for summary in changed]
         case _:
             known = "changelog_last_serial(), changelog_since_serial(serial), list_packages(), list_packages_with_serial()"

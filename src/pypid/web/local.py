@@ -26,7 +26,7 @@ async def names(face: Face, request: Request, who: Identity) -> None:
     """The list of projects of which files are stored."""
     if not request.path.endswith(b"/"):
         return redirect(request, "/local/", permanent=True, restricted=face.restricted)
-    finished, serial = await face.pages.names(format_of(request))
+    finished, serial = await face.pages.names(format_of(request), await face.sight(who))
     return await send_page(request, finished, serial=serial, restricted=face.restricted)
 
 

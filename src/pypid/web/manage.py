@@ -19,6 +19,7 @@ from pypid.web.documents import read_json, send_json
 from pypid.web.face import Face, app, user_of
 from pypid.web.guard import guarded
 from pypid.web.request import Request
+from pypid.web.sights import seen
 
 PROJECT = "/api/projects/<project>"
 
@@ -55,7 +56,7 @@ class Checkup(msgspec.Struct, forbid_unknown_fields=True):
 @guarded(app, "/api/projects", may=Action.READ)
 async def projects(face: Face, request: Request, who: Identity) -> None:
     """The projects' names."""
-    send_json(request, {"projects": [summary.name for summary in await face.index.names()]})
+    send_json(request, {"projects": [summary.name for summary in seen(await face.index.names(), await face.sight(who))]})
 
 
 @guarded(app, PROJECT, may=Action.READ)

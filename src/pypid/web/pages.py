@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from functools import partial
 
 from attrs import frozen
 
 from pypid.core.model import Page
 from pypid.core.names import ProjectName
 from pypid.core.negotiation import Format
+from pypid.core.permissions import Sight
 from pypid.core.recent import Recent
 from pypid.core.simple import render_names, render_project
 from pypid.flow import Flights, World
 from pypid.index import Index
 from pypid.index.asking import Asked
 from pypid.web.finished import FinishedPage
+from pypid.web.sights import seen
 
 LIMIT = 64 << 20
 """Bytes of page bodies that are kept, least recently used first out."""
@@ -59,16 +60,19 @@ class Pages:
         )
         return finished, project.serial
 
-    async def names(self, format: Format) -> tuple[FinishedPage, int]:
-        """The list of projects of which files are stored, ours and theirs, and the catalog's serial.
+    async def names(self, format: Format, by: Sight) -> tuple[FinishedPage, int]:
+        """The list of projects of which files are stored, ours and theirs, as far as `by` sees them; and the catalog's serial.
 
         Not what upstream has beside: that is a list of hundreds of thousands, and no installer asks for it.
         """
         serial, complete = await self._index.catalog.serial(), await self._index.catalog.is_complete()
         names = await self._index.stored_names()
-        make = partial(render_names, names, format, serial=serial)
+
+        def make() -> Page:
+            return render_names(seen(names, by), format, serial=serial)
+
         edition = (serial, complete)  # what is not known to be ours or not is not shown yet
-        return await self._finished((format,), edition, make, at_once=len(names) <= FEW_NAMES), serial
+        return await self._finished((format, by), edition, make, at_once=len(names) <= FEW_NAMES), serial
 
     async def _finished(
         self, key: tuple[object, ...], edition: Hashable, make: Callable[[], Page], *, at_once: bool

@@ -19,7 +19,7 @@ async def names(face: Face, request: Request, who: Identity) -> None:
     """The list of projects."""
     if not request.path.endswith(b"/"):
         return redirect(request, "/simple/", permanent=True, restricted=face.restricted)
-    finished, serial = await face.pages.names(format_of(request))
+    finished, serial = await face.pages.names(format_of(request), await face.sight(who))
     return await send_page(request, finished, serial=serial, restricted=face.restricted)
 
 

@@ -1,0 +1,56 @@
+"""Who sees which projects on a list, found out once for each person and change of the rules, not for each request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import define, evolve, field
+
+from pypid.core.model import Summary
+from pypid.core.permissions import Identity, Rules, Sight, sight
+from pypid.core.recent import Recent
+from pypid.flow import World
+
+MANY = 2000
+"""Projects with rules of their own that are gone through in the reactor thread: in a millisecond or two."""
+PEOPLE = 1000
+"""For so many it is kept."""
+NAMES = 1_000_000
+"""Names in what is kept, all together."""
+
+
+@define(eq=False)
+class Sights:
+    """What is known for one state of the rules."""
+
+    world: World
+    _rules: Rules | None = field(default=None, init=False)
+    _known: Recent[Identity, Sight] = field(factory=lambda: Recent(PEOPLE, NAMES), init=False)
+    _same: dict[Sight, Sight] = field(factory=dict, init=False)
+    """So that those who see the same have the same object: to compare two takes long."""
+
+    async def of(self, rules: Rules, who: Identity) -> Sight:
+        """What they see by these rules."""
+        if rules is not self._rules:
+            self._rules, self._known, self._same = rules, Recent(PEOPLE, NAMES), {}
+        whose = evolve(who, token=None) if who.scope is not None else who
+        found = self._known.get(whose)
+        if found is not None:
+            return found
+        many = len(rules.projects) > MANY
+        found = await self.world.thinking(sight, rules, whose) if many else sight(rules, whose)
+        if rules is self._rules:
+            found = self._same.setdefault(found, found)
+            self._known.put(whose, found, 1 + len(found.others))
+            if len(self._same) > len(self._known):  # of people that are not kept any more
+                self._same.clear()
+        return found
+
+
+def seen(names: Sequence[Summary], by: Sight) -> Sequence[Summary]:
+    """Those of a list that they see; the same object where nothing is hidden."""
+    if by.sees_all:
+        return names
+    if by.within is None:
+        return tuple([summary for summary in names if (summary.name in by.others) != by.usual])
+    return tuple([summary for summary in names if by.sees(summary.name)])
