@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum
 from functools import wraps
-from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from attrs import frozen
 from klein import Klein
@@ -23,12 +23,15 @@ from pypid.web.request import Request
 
 
 class Open(Enum):
-    """For routes that show nothing of the index (health, style sheets); a wrong password is refused there too."""
+    """For routes that ask for no right; a wrong password is refused there too."""
 
     ANYBODY = "anybody"
+    """For what shows nothing of the index (health, style sheets)."""
+    SOMEBODY = "somebody"
+    """For what is everybody's own (passwords, tokens): whoever is logged in."""
 
 
-ANYBODY = Open.ANYBODY
+ANYBODY, SOMEBODY = Open.ANYBODY, Open.SOMEBODY
 
 
 class Guards(Protocol):
@@ -49,7 +52,7 @@ class GuardedRoute:
 
     rule: str
     methods: frozenset[str]
-    may: Action | Literal[Open.ANYBODY]
+    may: Action | Open
 
 
 G = TypeVar("G", bound=Guards)
@@ -59,7 +62,7 @@ Route = Callable[Concatenate[G, Request, Identity, P], Awaitable[R]]
 
 
 def guarded(
-    app: Klein, rule: str, *, may: Action | Literal[Open.ANYBODY], methods: Sequence[str] = ("GET",), **options: Any
+    app: Klein, rule: str, *, may: Action | Open, methods: Sequence[str] = ("GET",), **options: Any
 ) -> Callable[[Route[G, P, R]], Route[G, P, R]]:
     """Register ``async def route(self, request, who, **values)`` for `rule`, to be used by those who may do `may`.
 
@@ -104,12 +107,14 @@ def guarded_routes(app: Klein) -> tuple[GuardedRoute, ...]:
     return tuple(sorted(routes, key=lambda route: (route.rule, sorted(route.methods))))
 
 
-async def _admit(guards: Guards, request: Request, may: Action | Literal[Open.ANYBODY], project: object) -> Identity:
+async def _admit(guards: Guards, request: Request, may: Action | Open, project: object) -> Identity:
     request.identity = ANONYMOUS
     if may not in (Action.READ, ANYBODY) and _is_of_other_site(request):
         raise OtherSite()
     who = await identity_of(guards.access, request)
     request.identity = who
+    if may is SOMEBODY and who.user is None:
+        raise Unauthenticated()
     if isinstance(may, Action):
         demand(guards.rules, who, may, project_name(project) if isinstance(project, str) else None)
     return who
