@@ -108,6 +108,9 @@ class GuardTests(SynchronousTestCase):
                 self.content = self.spied = Unread()
                 requests.append(self)
 
+            def client_address(self) -> str:
+                return "192.0.2.7"
+
         site = Site(routes.app.resource(), reactor=Clock())
         site.requestFactory = Recorded
         channel = site.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))

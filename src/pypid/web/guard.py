@@ -11,7 +11,7 @@ from enum import Enum
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 from klein import Klein
 
 from pypid.core.errors import OtherSite, Unauthenticated
@@ -140,4 +140,6 @@ async def identity_of(access: Access, request: Request) -> Identity:
     if len(values) > 1:
         raise Unauthenticated("There is more than one Authorization header: send one.")
     credential = credential_of(values[0] if values else None)
-    return ANONYMOUS if credential is None else await access.identify(credential)
+    if credential is None:
+        return ANONYMOUS
+    return await access.identify(evolve(credential, address=request.client_address() or ""))
