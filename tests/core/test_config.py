@@ -122,7 +122,6 @@ SAMPLES: dict[tuple[str, str], str] = {
     ("cache", "url"): "postgresql://u:hunter2@h/db",
     ("access", "backend"): "config sql",
     ("ldap", "bind_password"): "hunter2",
-    ("remote", "url"): "https://auth.example",
     ("publish", "files"): "copy",
     ("server", "workers"): "2",
     ("server", "front_door"): "no",
@@ -338,6 +337,24 @@ class Problems(SynchronousTestCase):
             self.assertEqual(problems(f"{bucket}{lines}\nredirect = no\n"), [])
         self.assert_says(f"{bucket}expire_after = 8d\n", "x.ini:4: [storage] expire_after: '8d' was read|up to 7d")
 
+    def test_remote(self) -> None:
+        """A service that is asked has a URL that nobody can read passwords on the way to, and a user has a password."""
+        listed = "[access]\nbackend = config remote\n"
+        self.assert_says(listed, "x.ini:2: [remote] url: [access] backend lists remote, which needs the URL of the service")
+        for url in ("https://auth.example/people", "http://127.0.0.1:8080", "http://[::1]/x", "http://localhost"):
+            self.assertEqual(problems(f"{listed}[remote]\nurl = {url}\nuser = pypid\npassword = hunter2\n"), [], url)
+        for url in ("http://auth.example", "HTTP://10.0.0.1", "http://localhost.example", "http://127.0.0.1.example"):
+            self.assert_says(
+                f"[remote]\nurl = {url}\n", "x.ini:2: [remote] url: passwords would go over the network in clear|https"
+            )
+        self.assertEqual(len(problems(f"{listed}[remote]\nurl = ftp://h\n")), 1)
+        said = "[remote]\nurl = https://h\n"
+        self.assert_says("[remote]\nurl = https://é.example\n", "x.ini:2: [remote] url: |xn--")
+        self.assert_says(f"{said}user = pypid\n", "[remote] password: user and password belong together")
+        self.assert_says(f"{said}password = hunter2\n", "[remote] user: user and password belong together")
+        self.assert_says(f"{said}password = hunter2\nuser = a:b\n", "x.ini:4: [remote] user: a name with a colon")
+        self.assert_says("[remote]\ncache = 2d\n", "x.ini:2: [remote] cache: '2d' was read|up to 1d")
+
     def test_groups_that_nobody_can_be_in(self) -> None:
         """A right for a group that does not exist is a slip, not a right for nobody."""
         self.assert_says("[access]\nread = alice group:team\n", "x.ini:2: [access] read: group:team would come from [groups]")
@@ -380,7 +397,7 @@ class NotYet(SynchronousTestCase):
         self.assertEqual(
             problems("[access]\nbackend = ldap\n[cache]\nbackend = redis"),
             [
-                "x.ini:2: [access] backend: 'ldap' is not part of this version of pypid yet; allowed: config",
+                "x.ini:2: [access] backend: 'ldap' is not part of this version of pypid yet; allowed: config, remote",
                 "x.ini:4: [cache] backend: 'redis' is not part of this version of pypid yet; allowed: memory",
             ],
         )

@@ -16,6 +16,7 @@ from attrs import define, field, frozen
 from pypid.core import environment, ini
 from pypid.core.choices import AccessStore, Store
 from pypid.core.errors import BadConfig, BadName, ConfigProblem, shortened
+from pypid.core.fitting import misfits_of_remote
 from pypid.core.ini import Entry, printable
 from pypid.core.judging import is_open, nearest, value_of
 from pypid.core.permissions import Principals, account_name
@@ -196,6 +197,7 @@ class _Judge:
             missing = "tls_key" if given[0] is pair[0] else "tls_certificate"
             self.problem("server", missing, given[0], "tls_certificate and tls_key belong together; set both or none")
         self._storage(config.storage, found.get("storage", {}))
+        self._remote(config, found.get("remote", {}), found.get("access", {}).get("backend"))
         self._known_groups(config, found)
 
     def _known_groups(self, config: Config, found: Mapping[str, Mapping[str, Entry]]) -> None:
@@ -222,6 +224,12 @@ class _Judge:
         if (storage.access_key is None) != (storage.secret_key is None):
             missing, there = ("secret_key", "access_key") if storage.access_key else ("access_key", "secret_key")
             self.problem("storage", missing, entries.get(there), "access_key and secret_key belong together; set both or none")
+
+    def _remote(self, config: Config, entries: Mapping[str, Entry], backend: Entry | None) -> None:
+        for key, advice in misfits_of_remote(config.remote, AccessStore.REMOTE in config.access.backend):
+            said = entries.get(key)
+            if said is None or not said.text.strip() or getattr(config.remote, key) is not None:  # else it is bad by itself
+                self.problem("remote", key, said or backend, advice)
 
     def _groups(self, name: str, key: str, unknown: AbstractSet[str], found: Mapping[str, Mapping[str, Entry]]) -> None:
         if unknown:

@@ -42,7 +42,6 @@ NOT_YET = frozenset(
         "prepend_hash",
         "publish",
         "redis",
-        "remote",
         "shared_catalog",
         "sql",
         "trusted_publishing",
@@ -224,7 +223,7 @@ class AccessSettings:
         several(choice(AccessStore)),
         "config",
         "One or more, asked in this order.",
-        needs={"sql": "access_sql", "ldap": "ldap", "remote": "remote"},
+        needs={"sql": "access_sql", "ldap": "ldap"},
     )
     url: str | None = key(
         _TEXT, "", "sql: an SQLAlchemy URL; empty: sqlite below the state folder.", secret=True, needs="access_sql"
@@ -257,12 +256,14 @@ class LdapSettings:
 
 @frozen(kw_only=True)
 class RemoteSettings:
-    """Users and rights from another service."""
+    """Users and groups from another service, by the protocol of docs/remote."""
 
-    url: str | None = key(optional(values.BASE_URL), "", "The service.", needs="remote")
-    user: str | None = key(_TEXT, "", "How pypid logs in there.", needs="remote")
-    password: str | None = key(_TEXT, "", "The password of ``user``.", secret=True, needs="remote")
-    cache: timedelta = key(duration(), "1m", "How long an answer is believed.", needs="remote")
+    url: str | None = key(
+        optional(values.BASE_URL), "", "The service, without ``/check`` and ``/find``: https, or http to this very machine."
+    )
+    user: str | None = key(_TEXT, "", "How pypid logs in there (HTTP Basic); empty: not at all.")
+    password: str | None = key(_TEXT, "", "The password of ``user``.", secret=True)
+    cache: timedelta = key(duration("0", "1d"), "1m", "How long an answer is believed; 0: not at all.")
 
 
 @frozen(kw_only=True)

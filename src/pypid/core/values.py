@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 from enum import Enum
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
@@ -259,6 +259,20 @@ INDEX_URL = Kind(
     _url(("http", "https"), userinfo=True), str, "absolute http or https URLs, like https://index.example.org/simple", url=True
 )
 LDAP_URL = Kind(_url(("ldap", "ldaps"), userinfo=False), str, "an ldap or ldaps URL, like ldaps://ldap.example.org", url=True)
+
+
+def is_this_machine(host: str | None) -> bool:
+    """Whether what is sent to the host does not leave this machine: a loopback address, or ``localhost`` (RFC 6761)."""
+    try:
+        return host == "localhost" or ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
+def is_readable_on_the_way(url: str) -> bool:
+    """Whether others could read a password that is sent there: nothing encrypts it, and it leaves this machine."""
+    parts = urlsplit(url)
+    return parts.scheme in ("http", "ldap") and not is_this_machine(parts.hostname)
 
 
 def without_userinfo(text: str) -> str:

@@ -1,0 +1,295 @@
+"""Users and groups from another service, which is asked over HTTP. The protocol is ours: ``docs/remote.rst``."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import AsyncGenerator, Callable
+from functools import partial
+from hashlib import blake2b
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+import msgspec
+from attrs import field, frozen
+from twisted.internet.defer import DeferredSemaphore, TimeoutError
+from twisted.logger import Logger
+from twisted.web.iweb import IAgent, IResponse
+
+from pypid import __version__
+from pypid.access.answering import (
+    MEDIA_TYPE,
+    Nonsense,
+    Respelled,
+    Unknown,
+    Wrong,
+    can_be_called,
+    read_checked,
+    read_found,
+)
+from pypid.access.passwords import LONGEST_PASSWORD, WRONG
+from pypid.access.remembering import Memory
+from pypid.core.errors import Busy, CannotStart, PeopleUnknown, Unauthenticated
+from pypid.core.fitting import IN_CLEAR
+from pypid.core.permissions import Credential, Identity
+from pypid.core.values import is_readable_on_the_way
+from pypid.flow import Flights, World, start, whole
+from pypid.ports import People
+from pypid.reaching.connecting import Connections, connections
+from pypid.reaching.exchange import exchange
+from pypid.reaching.faults import UNVERIFIED, Fault
+from pypid.reaching.incoming import Incoming
+from pypid.reaching.trust import Trust
+
+S = TypeVar("S")
+
+PATIENCE = 10.0
+"""Seconds for one answer, all of it. Whoever logs in waits for it."""
+CONNECTING = 5.0
+"""Seconds for a connection."""
+LARGEST = 1 << 16
+"""Bytes of an answer."""
+AT_ONCE = 16
+MOST_WAITING = 64
+"""Questions that are asked at once, and that may wait for their turn."""
+MOST_REMEMBERED = 2048
+"""Credentials, and users."""
+IDLE = 4
+IDLE_TIME = 30
+"""Connections that wait for the next question, and for how many seconds."""
+SOURCE = "the service that knows the users"
+
+_TOLD: dict[int, str] = {
+    HTTPStatus.UNAUTHORIZED: "it does not accept how pypid logs in there (see [remote] user and password).",
+    HTTPStatus.FORBIDDEN: "it does not accept how pypid logs in there (see [remote] user and password).",
+    HTTPStatus.NOT_FOUND: "nothing answers there ([remote] url is what comes before /check and /find).",
+}
+
+
+@frozen(kw_only=True)
+class Settings:
+    """``[remote]``: `cache` is for how many seconds an answer is believed; with a `user` we log in there by HTTP Basic."""
+
+    url: str
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    cache: float = 60.0
+
+
+class RemotePeople:
+    """The people that another service knows.
+
+    Right answers are believed for a while, and so is who is (un)known; wrong passwords are asked about each time. Passwords
+    are remembered as keyed hashes with a key that never leaves this process.
+    """
+
+    _log = Logger()
+
+    def __init__(self, settings: Settings, world: World, agent: IAgent) -> None:
+        self._settings = settings
+        self._world = world
+        self._agent = agent
+        self._key = world.random(32)
+        self._right: Memory[bytes, Identity] = Memory(world.clock, settings.cache, MOST_REMEMBERED)
+        self._found: Memory[str, Identity | None] = Memory(world.clock, settings.cache, MOST_REMEMBERED)
+        self._checks: Flights[bytes, Identity | None] = Flights()
+        self._finds: Flights[str, Identity | None] = Flights()
+        self._turns = DeferredSemaphore(AT_ONCE)
+        self._trouble: str | None = None
+
+    async def check(self, credential: Credential) -> Identity | None:
+        """As `People.check`. A password that can be nobody's (empty, endless, with a NUL) is not sent anywhere."""
+        user = credential.user
+        if not can_be_called(user):
+            return None
+        if not _can_be_sent(credential.password):
+            if await self.find(user) is None:
+                return None
+            raise Unauthenticated(WRONG)
+        fingerprint = self._fingerprint(user, credential.password)
+        right = self._right.get(fingerprint)
+        if right is not None:
+            return right.said
+        if self._is_unknown(user):
+            return None
+        return await self._checks.single(fingerprint, partial(self._check, user, credential.password, fingerprint))
+
+    async def find(self, user: str) -> Identity | None:
+        """As `People.find`."""
+        if not can_be_called(user):
+            return None
+        found = self._found.get(user)
+        if found is not None:
+            return found.said
+        return await self._finds.single(user, partial(self._find, user))
+
+    async def groups(self, user: str) -> frozenset[str]:
+        """None: the service speaks of its own users only."""
+        return frozenset()
+
+    # --- questions ---
+
+    async def _check(self, user: str, password: str, fingerprint: bytes) -> Identity | None:
+        said = await self._ask("check", {"user": user, "password": password}, partial(read_checked, user))
+        match said:
+            case Wrong():
+                raise Unauthenticated(WRONG)
+            case Identity():
+                self._right.keep(fingerprint, said)
+        return self._remember(user, said)
+
+    async def _find(self, user: str) -> Identity | None:
+        return self._remember(user, await self._ask("find", {"user": user}, partial(read_found, user)))
+
+    def _remember(self, user: str, said: Identity | Unknown | Respelled) -> Identity | None:
+        identity = said if isinstance(said, Identity) else None
+        self._found.keep(user, identity)
+        if isinstance(said, Respelled):
+            self._log.info(
+                "Somebody asked to be {user!r}, whom the service of [remote] calls {spelled!r}. Names are compared exactly: "
+                "only {spelled!r} can log in.",
+                user=user,
+                spelled=said.spelled,
+            )
+        return identity
+
+    async def _ask(self, question: str, about: dict[str, str], read: Callable[[bytes], S]) -> S:
+        """What `read` makes of the service's answer. Raises `PeopleUnknown` for all that is none, and `Busy`."""
+        if len(self._turns.waiting) >= MOST_WAITING:
+            raise Busy("Too many people are being asked for at once.", retry_after=5)
+        await self._turns.acquire()
+        try:
+            answer = self._answer(question, msgspec.json.encode(about))
+            said = read(await start(answer).addTimeout(PATIENCE, self._world.clock))
+        except Fault as fault:
+            advice = " Its authority has to be among the system's." if fault.reason == UNVERIFIED else ""
+            raise self._unknown(fault.reason + advice) from None
+        except TimeoutError:
+            raise self._unknown(f"its answer was not whole within {PATIENCE:g} seconds.") from None
+        except Nonsense as error:
+            raise self._unknown(str(error)) from None
+        finally:
+            self._turns.release()
+        if self._trouble is not None:
+            self._trouble = None
+            self._log.info("The service of [remote] answers again")
+        return said
+
+    def _unknown(self, reason: str) -> PeopleUnknown:
+        """What to raise; the log says the reason, once until another one or an answer comes."""
+        if reason != self._trouble:
+            self._trouble = reason
+            self._log.error(
+                "The service of [remote], {url}, cannot say who somebody is: {reason} Until it can, its users get 503.",
+                url=self._settings.url,
+                reason=reason,
+            )
+        return PeopleUnknown(SOURCE)
+
+    async def _answer(self, question: str, document: bytes) -> bytes:
+        """The document of an answer. Raises `Fault`.
+
+        A kept connection that the service closes at the moment that we use it is no reason to give up: it is asked once more.
+        """
+        try:
+            return await self._once(question, document)
+        except Fault as fault:
+            if fault.timed_out or not fault.heard or isinstance(fault, _Refusal):
+                raise
+        return await self._once(question, document)
+
+    async def _once(self, question: str, document: bytes) -> bytes:
+        url, clock = f"{self._settings.url}/{question}", self._world.clock
+        response = await exchange(self._agent, clock, "POST", url, self._headers(), _Document(document), PATIENCE)
+        body = Incoming(response, clock, PATIENCE)
+        try:
+            _refuse(response)
+            return await whole(body, LARGEST)
+        except ValueError:
+            raise _Refusal(f"its answer is larger than {LARGEST >> 10} KiB.") from None
+        finally:
+            await body.aclose()
+
+    def _headers(self) -> dict[str, str]:
+        headers = {
+            "Accept": MEDIA_TYPE,
+            "Accept-Encoding": "identity",
+            "Content-Type": MEDIA_TYPE,
+            "User-Agent": f"pypid/{__version__}",
+        }
+        if self._settings.user is not None:
+            pair = f"{self._settings.user}:{self._settings.password or ''}".encode(
+                errors="surrogateescape"
+            )  # as the environment had it
+            headers["Authorization"] = "Basic " + b64encode(pair).decode("ascii")
+        return headers
+
+    # --- what is remembered ---
+
+    def _is_unknown(self, user: str) -> bool:
+        found = self._found.get(user)
+        return found is not None and found.said is None
+
+    def _fingerprint(self, *parts: str) -> bytes:
+        digest = blake2b(key=self._key, digest_size=32)
+        for part in parts:
+            data = part.encode()
+            digest.update(len(data).to_bytes(4))
+            digest.update(data)
+        return digest.digest()
+
+
+class _Refusal(Fault):
+    """There is an answer, and it is no use to ask again at once."""
+
+
+def _refuse(response: IResponse) -> None:
+    """Raise `Fault`, unless it is an answer about a user."""
+    status = response.code
+    if 300 <= status < 400:
+        raise _Refusal("it redirects, and passwords are not sent elsewhere: write the URL where it is into [remote] url.")
+    if status != HTTPStatus.OK:
+        raise _Refusal(_TOLD.get(status, f"it answers with status {status}."))
+    types = response.headers.getRawHeaders(b"Content-Type") or [b""]
+    if types[0].partition(b";")[0].strip().lower() != MEDIA_TYPE.encode("ascii"):
+        raise _Refusal(f"its answer is not of the type {MEDIA_TYPE}: something else answers there, or another version.")
+
+
+@frozen
+class _Document:
+    """A `reaching.outgoing.Payload`."""
+
+    data: bytes = field(repr=False)
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        yield self.data
+
+
+def _can_be_sent(password: str) -> bool:
+    if not password or len(password) > LONGEST_PASSWORD or "\0" in password:
+        return False
+    try:
+        return len(password.encode()) <= LONGEST_PASSWORD
+    except UnicodeEncodeError:
+        return False
+
+
+def connected(reactor: Any, trust: Trust | None = None) -> Connections:
+    """How the service is reached: close it when nobody will ask any more."""
+    return connections(reactor, trust or Trust(), CONNECTING, idle=IDLE, idle_time=IDLE_TIME)
+
+
+def open(settings: Settings, world: World, agent: IAgent) -> RemotePeople:
+    """The source, which asks by `agent` (see `connected`), and nothing yet.
+
+    Raises `CannotStart` for a URL that passwords are not sent to.
+    """
+    if is_readable_on_the_way(settings.url):
+        raise CannotStart(f"[remote] url: {IN_CLEAR}.")
+    return RemotePeople(settings, world, agent)
+
+
+_: type[People] = RemotePeople

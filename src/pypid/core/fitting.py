@@ -1,0 +1,26 @@
+"""What must fit together in a section of the configuration, where each value is good by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pypid.core.settings import RemoteSettings
+from pypid.core.values import is_readable_on_the_way
+
+IN_CLEAR = "passwords would go over the network in clear; use https, or http to this very machine (127.0.0.1, ::1, localhost)"
+
+
+def misfits_of_remote(remote: RemoteSettings, listed: bool) -> Iterator[tuple[str, str]]:
+    """What is wrong with `[remote]`: key and advice. `listed`: the service is asked ([access] backend)."""
+    if remote.url is None:
+        if listed:
+            yield "url", "[access] backend lists remote, which needs the URL of the service"
+        return
+    if is_readable_on_the_way(remote.url):
+        yield "url", IN_CLEAR
+    if not remote.url.isascii():
+        yield "url", "write the name of the host as DNS has it (xn--...), and the path with %-escapes"
+    if (remote.user is None) != (remote.password is None):
+        yield "password" if remote.user else "user", "user and password belong together; set both or none"
+    if remote.user is not None and ":" in remote.user:
+        yield "user", "a name with a colon cannot be sent (HTTP Basic); choose another one there"
