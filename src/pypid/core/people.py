@@ -11,6 +11,11 @@ from attrs import field, frozen
 
 from pypid.core.permissions import Scope
 
+TOKEN_USER = "__token__"
+"""The user of a `Credential` whose password is a token (as on the public index)."""
+SESSION_USER = "__session__"
+"""The user of a `Credential` whose password is what a session's cookie holds: made by the guard, never out of a header."""
+
 
 class Standing(Enum):
     """Whether an account can be used."""
@@ -55,6 +60,14 @@ class Token:
     used_from: str = ""
     revoked: datetime | None = None
     publisher: bool = False
+
+
+@frozen
+class Minted:
+    """A token that was made for a workflow (trusted publishing), as it is given to it. The secret is in no repr."""
+
+    secret: str = field(repr=False)
+    expires: datetime
 
 
 @frozen(kw_only=True)

@@ -12,7 +12,18 @@ whose threads are none.
 
 from pypid.testing.blobs import BlobsContract
 from pypid.testing.catalog import CatalogContract
+from pypid.testing.people import PeopleContract
 from pypid.testing.upstream import UpstreamContract
 from pypid.testing.worlds import BEGINNING, Fed, Turns, contents, world
 
-__all__ = ["BEGINNING", "BlobsContract", "CatalogContract", "Fed", "Turns", "UpstreamContract", "contents", "world"]
+__all__ = [
+    "BEGINNING",
+    "BlobsContract",
+    "CatalogContract",
+    "Fed",
+    "PeopleContract",
+    "Turns",
+    "UpstreamContract",
+    "contents",
+    "world",
+]
