@@ -223,6 +223,55 @@ class TooManyAttempts(PypidError):
 
 
 @define
+class LoginRefused(PypidError):
+    """A wrong name or password in a login form: HTTP 403, for at 401 with a challenge a browser asks for them by itself."""
+
+    reason: str = "The user name or the password is wrong."
+
+    def text(self) -> str:
+        return self.reason
+
+
+@define
+class NoCsrfToken(PypidError):
+    """A browser's session wants to change something, and does not say what only our own pages know: HTTP 403."""
+
+    def text(self) -> str:
+        return (
+            "A request that changes something by a session's cookie has to carry the session's token in the header "
+            "X-CSRF-Token (GET /api/session tells it). Scripts send a token or a password in the Authorization header instead."
+        )
+
+
+@define
+class RegistrationClosed(PypidError):
+    """Nobody makes an account for oneself here, or not in this way: HTTP 403."""
+
+    reason: str = "Accounts are made by the administrators of this index: ask one of them."
+
+    def text(self) -> str:
+        return self.reason
+
+
+@define
+class NoRiddles(PypidError):
+    """No riddle has to be solved here: HTTP 404."""
+
+    def text(self) -> str:
+        return "No riddle has to be solved here: register without one."
+
+
+@define
+class TooManyRegistrations(TooManyAttempts):
+    """Too many registrations from one address: HTTP 429."""
+
+    def text(self) -> str:
+        return (
+            f"Too many registrations were tried from your address. Try again in {self.retry_after} s, or ask an administrator."
+        )
+
+
+@define
 class PeopleUnknown(PypidError):
     """Those who know who somebody is (a database, a directory, a service) cannot be asked: HTTP 503, and nothing is granted."""
 
@@ -307,6 +356,17 @@ class NoSuchToken(PypidError):
 
     def text(self) -> str:
         return f"There is no token {shortened(self.id)!r}."
+
+
+@define
+class MintRefused(PypidError):
+    """Trusted publishing gives no token: HTTP 422. `code` is the public index's word for why, for machines."""
+
+    code: str
+    description: str
+
+    def text(self) -> str:
+        return self.description
 
 
 @define

@@ -1,0 +1,75 @@
+"""The key for what pypid signs and digests for itself: sessions, invitations, riddles. All here blocks.
+
+It comes out of ``[server] secret`` where there is one, so that several pypids have the same one and nothing has to be kept;
+else it is made at the first start, and kept in ``session.key`` below `state`. Removing that file ends all sessions.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from hashlib import blake2b
+from pathlib import Path
+from tempfile import mkstemp
+
+from pypid.core.errors import CannotStart, Unreadable
+
+RECORD = "session.key"
+SIZE = 32
+
+
+def session_key(state: Path, secret: str | None, random: Callable[[int], bytes]) -> bytes:
+    """32 bytes, the same at every start. Of several processes that make it at once all get the same one.
+
+    Raises `Unreadable` for a file that holds no key, `CannotStart` where it cannot be read or written.
+    """
+    if secret is not None:
+        return blake2b(secret.encode(), digest_size=SIZE, person=b"pypid key").digest()
+    path = state / RECORD
+    try:
+        try:
+            return _read(path)
+        except FileNotFoundError:
+            _make(path, random(SIZE))
+            return _read(path)
+    except OSError as error:
+        advice = f"Let the user that runs pypid read and write {state}, or set [server] secret."
+        raise CannotStart(f"The key {path} cannot be used: {error.strerror}. {advice}") from None
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        key = file.read(SIZE + 1)
+    if len(key) != SIZE:
+        raise Unreadable(
+            str(path), f"it has to have {SIZE} bytes. Delete it: the next start makes a new one, and ends all sessions."
+        )
+    return key
+
+
+def _make(path: Path, key: bytes) -> None:
+    """Write it durably: whole, or not at all, and never in place of another one."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor, beside = mkstemp(prefix=f".{path.name}-", dir=path.parent)  # mode 0600
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(key)
+            file.flush()
+            os.fsync(file.fileno())
+        _publish(Path(beside), path)
+    finally:
+        Path(beside).unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _publish(beside: Path, path: Path) -> None:
+    try:
+        path.hardlink_to(beside)
+    except FileExistsError:
+        return
+    except OSError:  # a file system without hard links; the state folder is locked, so that nobody else is here
+        beside.replace(path)
