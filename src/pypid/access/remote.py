@@ -67,12 +67,16 @@ _TOLD: dict[int, str] = {
 
 @frozen(kw_only=True)
 class Settings:
-    """``[remote]``: `cache` is for how many seconds an answer is believed; with a `user` we log in there by HTTP Basic."""
+    """``[remote]``. With a `user` we log in there by HTTP Basic.
+
+    `cache`: for how many seconds an answer is believed; `patience`: how many a whole answer may take.
+    """
 
     url: str
     user: str | None = None
     password: str | None = field(default=None, repr=False)
     cache: float = 60.0
+    patience: float = PATIENCE
 
 
 class RemotePeople:
@@ -159,12 +163,12 @@ class RemotePeople:
         await self._turns.acquire()
         try:
             answer = self._answer(question, msgspec.json.encode(about))
-            said = read(await start(answer).addTimeout(PATIENCE, self._world.clock))
+            said = read(await start(answer).addTimeout(self._settings.patience, self._world.clock))
         except Fault as fault:
             advice = " Its authority has to be among the system's." if fault.reason == UNVERIFIED else ""
             raise self._unknown(fault.reason + advice) from None
         except TimeoutError:
-            raise self._unknown(f"its answer was not whole within {PATIENCE:g} seconds.") from None
+            raise self._unknown(f"its answer was not whole within {self._settings.patience:g} seconds.") from None
         except Nonsense as error:
             raise self._unknown(str(error)) from None
         finally:
@@ -198,9 +202,9 @@ class RemotePeople:
         return await self._once(question, document)
 
     async def _once(self, question: str, document: bytes) -> bytes:
-        url, clock = f"{self._settings.url}/{question}", self._world.clock
-        response = await exchange(self._agent, clock, "POST", url, self._headers(), _Document(document), PATIENCE)
-        body = Incoming(response, clock, PATIENCE)
+        url, clock, patience = f"{self._settings.url}/{question}", self._world.clock, self._settings.patience
+        response = await exchange(self._agent, clock, "POST", url, self._headers(), _Document(document), patience)
+        body = Incoming(response, clock, patience)
         try:
             _refuse(response)
             return await whole(body, LARGEST)
