@@ -10,7 +10,9 @@ from attrs import frozen
 from twisted.logger import Logger
 
 from pypid import control
-from pypid.access import config as config_access
+from pypid.access import config as config_people
+from pypid.access.chain import Chain, Source
+from pypid.access.passwords import Verifier
 from pypid.access.waiting import Waiting
 from pypid.catalog.faraway import Faraway
 from pypid.catalog.lines import Loaded
@@ -65,7 +67,8 @@ class Assembly:
     index: Index
     snapshots: tuple[Written, ...]
     upkeep: Upkeep
-    access: config_access.ConfigAccess
+    access: Chain
+    people: config_people.ConfigPeople
     faces: tuple[Face, Face]
     throwaway: Throwaway | None = None
 
@@ -93,7 +96,9 @@ def assemble(config: Config, places: Where, state: State, world: World, reactor:
         links=links,
         bucket=storage.bucket,
     )
-    access = config_access.open(people_of(config, places), world)
+    verifier = Verifier(world)
+    people = config_people.open(people_of(config, places), world, verifier)
+    access = Chain([Source(people)], None, world, verifier, admins=config.access.admins)
     settings = _face_settings(config, places, state)
     waiting = Waiting(access)
     throwaway = None
@@ -105,7 +110,7 @@ def assemble(config: Config, places: Where, state: State, world: World, reactor:
     operators = control.Operator()
     faces = (_face(index, waiting, config, settings, resolvers), _face(index, operators, config, settings, resolvers))
     written: tuple[Written, ...] = (*snapshots, *_written_links(config, links, places, storage, world))
-    return Assembly(index, written, _upkeep(config, index, reached), access, faces, throwaway)
+    return Assembly(index, written, _upkeep(config, index, reached), access, people, faces, throwaway)
 
 
 def _face_settings(config: Config, places: Where, state: State) -> FaceSettings:
@@ -194,12 +199,11 @@ def _face(index: Index, access: Access, config: Config, settings: FaceSettings, 
     return Face(index, access, rules_of(config), index.world, settings, resolvers=resolvers)
 
 
-def people_of(config: Config, places: Where) -> config_access.Settings:
-    return config_access.Settings(
+def people_of(config: Config, places: Where) -> config_people.Settings:
+    return config_people.Settings(
         users=config.users,
         state=places.state,
         groups={name: frozenset(members) for name, members in config.groups.items()},
-        admins=frozenset(config.access.admins),
     )
 
 

@@ -147,17 +147,20 @@ async def _welcome(config: Config, places: Where, assembly: Assembly) -> None:
     """What is of record is there, if there was anything: go on as every start does."""
     world = assembly.index.world
     await world.blocking(_greet, config, places, world)
-    await assembly.access.reload(people_of(config, places))
+    await assembly.people.reload(people_of(config, places))
+    assembly.access.forget_all()
 
 
 async def _reload(config: Config, places: Where, assembly: Assembly) -> None:
     """The users, and who may do what, as the file has them now; all else needs a restart."""
     try:
         fresh = await assembly.index.world.blocking(load_config, places.ini)
-        await assembly.access.reload(people_of(fresh, places))
+        await assembly.people.reload(people_of(fresh, places))
     except PypidError as error:
         _log.error("{error}\nThe users and rules that were in force stay in force.", error=error)
         return
+    assembly.access.admins = frozenset(fresh.access.admins)
+    assembly.access.forget_all()
     rules = rules_of(fresh)
     assembly.index.policy.claims.names = claimed(rules.projects)
     for face in assembly.faces:

@@ -21,8 +21,8 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import eventAsText, globalLogPublisher
 from twisted.python.failure import Failure
 
-from pypid.access.config import ConfigAccess
-from pypid.access.config import Settings as People
+from pypid.access.chain import Chain
+from pypid.access.passwords import Verifier
 from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.choices import Mode
@@ -154,7 +154,7 @@ class Proxy:
         self.index = Index(
             self.blobs, MemoryCatalog(), upstream, self.policy, world, ttl=TTL, spool=self.spool, identity=self.identity
         )
-        access = ConfigAccess(People(users={}, state=self.spool), world)
+        access = Chain([], None, world, Verifier(world))
         face = Face(self.index, access, Rules(), world, FaceSettings(spool=self.spool, max_upload=1 << 20))
         self._site = Site(resource(face), reactor=self.reactor)
         self._port = self.reactor.listenTCP(self.listen, self._site, interface="127.0.0.1")

@@ -21,7 +21,8 @@ from twisted.internet.task import Clock, deferLater
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from pypid.access.config import ConfigAccess, Settings
+from pypid.access.chain import Chain
+from pypid.access.passwords import Verifier
 from pypid.blobs import files as folder_of_blobs
 from pypid.blobs.files import FilesSettings
 from pypid.catalog.memory import MemoryCatalog
@@ -104,7 +105,7 @@ class SendingCase(TestCase):
         blobs = await folder_of_blobs.open(FilesSettings(str(self.root), create=True), outside)
         self.catalog = MemoryCatalog()
         index = Index(blobs, self.catalog, Nothing(), Policy(), outside)
-        access = ConfigAccess(Settings(users={}, state=self.root), outside)
+        access = Chain([], None, outside, Verifier(outside))
         self.face = Face(index, access, Rules(), outside, FaceSettings(spool=self.root, max_upload=1))
         self.log: list[str] = []
         lines = AccessLog(lambda: BEGINNING, cast(IReactorTime, reactor).seconds)

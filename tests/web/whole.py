@@ -15,26 +15,30 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from argon2 import PasswordHasher
-from attrs import frozen
+from attrs import define, field, frozen
 from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.access.config import ConfigAccess, Settings
+from pypid.access.chain import Chain, Source
+from pypid.access.config import ConfigPeople, Settings
+from pypid.access.passwords import Verifier
+from pypid.access.tokens import new_token
 from pypid.attesting import Attesting
 from pypid.blobs.keys import pieces
 from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.errors import PypidError, StorageDown
 from pypid.core.model import Blob, Span
-from pypid.core.permissions import AUTHENTICATED, Principals, Rules
+from pypid.core.people import Session, Token
+from pypid.core.permissions import AUTHENTICATED, Action, Principals, Rules, Scope
 from pypid.core.policy import Policy
 from pypid.flow import start
 from pypid.index import Index
 from pypid.ports import Body, Upstream
 from pypid.spool import sweep
-from pypid.testing.worlds import world
+from pypid.testing.worlds import BEGINNING, world
 from pypid.upstream.nothing import Nothing
 from pypid.web.accesslog import AccessLog
 from pypid.web.app import Face, FaceSettings, resource
@@ -49,15 +53,24 @@ J = "application/vnd.pypi.simple.v1+json"
 H = "application/vnd.pypi.simple.v1+html"
 HTML = "text/html; charset=utf-8"
 
+SECRET, TOKEN = new_token(
+    lambda size: b"\xfb" * size,
+    name="CI",
+    user="alice",
+    scope=Scope(frozenset({Action.READ, Action.WRITE, Action.FETCH})),
+    now=BEGINNING,
+)
+"""A token of alice's."""
+
 PASSWORDS = {
     "ada": "pa:ss wörd",
     "alice": "alice's",
     "bob": "bob's",
-    "__token__": "pypi-AgENdGVzdA",
+    "__token__": SECRET,
 }
-"""Everybody's: ada is an admin, alice and ``__token__`` may publish, bob may do what everybody may who logs in."""
+"""Everybody's: ada is an admin, alice and her token may publish, bob may do what everybody may who logs in."""
 
-RULES = Rules(write=Principals(users=frozenset({"alice", "__token__"})))
+RULES = Rules(write=Principals(users=frozenset({"alice"})))
 PRIVATE = Rules(read=AUTHENTICATED, write=RULES.write)
 
 
@@ -65,13 +78,36 @@ PRIVATE = Rules(read=AUTHENTICATED, write=RULES.write)
 def cheap_hashes() -> Mapping[str, str]:
     """argon2id hashes of `PASSWORDS` that cost nothing."""
     hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-    return {user: hasher.hash(password) for user, password in PASSWORDS.items()}
+    return {user: hasher.hash(password) for user, password in PASSWORDS.items() if user != "__token__"}
 
 
 def basic(user: str, password: str | None = None, encoding: str = "utf-8") -> tuple[str, str]:
     """The header by which `user` logs in."""
     pair = f"{user}:{PASSWORDS[user] if password is None else password}"
     return ("Authorization", "Basic " + b64encode(pair.encode(encoding)).decode())
+
+
+@define
+class Papers:
+    """Tokens and sessions."""
+
+    tokens: dict[str, Token] = field(factory=dict)
+    sessions: dict[str, Session] = field(factory=dict)
+    """By digest."""
+    used: list[tuple[str, str]] = field(factory=list)
+    """The ids of tokens, and the addresses they were used from."""
+
+    async def token(self, digest: str) -> Token | None:
+        """As `Accounts.token`."""
+        return self.tokens.get(digest)
+
+    def token_used(self, id: str, address: str) -> None:
+        """As `Accounts.token_used`."""
+        self.used.append((id, address))
+
+    async def session(self, digest: str) -> Session | None:
+        """As `Accounts.session`."""
+        return self.sessions.get(digest)
 
 
 @frozen
@@ -212,8 +248,10 @@ class Pypid:
         self.blobs = Fragile(self.world.now, capacity) if blobs is None else blobs
         self.catalog = MemoryCatalog() if catalog is None else catalog
         self.index = Index(self.blobs, self.catalog, upstream or Nothing(), policy or Policy(), self.world, spool=spool)
-        people = Settings(users=cheap_hashes(), state=spool, admins=frozenset({"ada"}))
-        self.access = ConfigAccess(people, self.world)
+        verifier = Verifier(self.world)
+        people = ConfigPeople(Settings(users=cheap_hashes(), state=spool), self.world, verifier)
+        self.papers = Papers({TOKEN.digest: TOKEN})
+        self.access = Chain([Source(people)], self.papers, self.world, verifier, admins=["ada"])
         settings = FaceSettings(spool=spool, max_upload=max_upload, public_url=public_url, storage_folder=storage_folder)
         self.face = Face(self.index, self.access, rules, self.world, settings, Attesting(trusted_root))
         self.log: list[str] = []

@@ -10,27 +10,24 @@ from attrs import evolve, field, frozen
 from twisted.logger import Logger
 
 from pypid.access.firstrun import RECORD, AdminRecord, read_admin, upgrade_admin
-from pypid.access.passwords import Verifier, hash_password, needs_upgrade
+from pypid.access.passwords import WRONG, Verifier, hash_password, needs_upgrade
 from pypid.core.errors import Unauthenticated
 from pypid.core.permissions import Credential, Identity
 from pypid.flow import World, shielded
-from pypid.ports import Access
-
-WRONG = "The user name or the password is wrong."
-"""The same for both, so that nobody learns which users exist."""
+from pypid.ports import People
 
 
 @frozen(kw_only=True)
 class Settings:
-    """``[users]``, ``[groups]`` and ``[access] admins``. Names are compared exactly.
+    """``[users]`` and ``[groups]``. Names are compared exactly. (``[access] admins`` are of all sources: see `Chain`.)
 
-    `users`: name to password hash; `groups`: name to members; `state`: the folder that may hold the first-run admin.
+    `users`: name to password hash; `groups`: name to members, of this source or any other; `state`: the folder that may hold
+    the first-run admin.
     """
 
     users: Mapping[str, str] = field(repr=False)
     state: Path
     groups: Mapping[str, frozenset[str]] = field(factory=dict)
-    admins: frozenset[str] = frozenset()
 
 
 @frozen
@@ -39,6 +36,16 @@ class _Roll:
 
     settings: Settings
     first: AdminRecord | None
+    groups: Mapping[str, frozenset[str]] = field(init=False)
+    """By member."""
+
+    @groups.default
+    def _by_member(self) -> Mapping[str, frozenset[str]]:
+        found: dict[str, set[str]] = {}
+        for group, members in self.settings.groups.items():
+            for member in members:
+                found.setdefault(member, set()).add(group)
+        return {member: frozenset(groups) for member, groups in found.items()}
 
     def stored(self, user: str) -> str | None:
         if self.is_first(user):
@@ -50,16 +57,15 @@ class _Roll:
         return self.first is not None and user == self.first.user and user not in self.settings.users
 
     def identity(self, user: str) -> Identity:
-        groups = frozenset(name for name, members in self.settings.groups.items() if user in members)
-        return Identity(user, groups, user in self.settings.admins or self.is_first(user))
+        return Identity(user, self.groups.get(user, frozenset()), self.is_first(user))
 
     def hashes(self) -> list[str]:
         first = [self.first.hash] if self.first and self.is_first(self.first.user) else []
         return [*self.settings.users.values(), *first]
 
 
-class ConfigAccess:
-    """Who somebody is, by the configuration file.
+class ConfigPeople:
+    """The people of the configuration file, and the first-run admin.
 
     Hashes in the file are read-only: one that is not argon2id with our parameters is verified, and the log advises, once for
     each user, to make a new one. The first-run admin's is upgraded in place at the first login.
@@ -67,23 +73,33 @@ class ConfigAccess:
 
     _log = Logger()
 
-    def __init__(self, settings: Settings, world: World, first: AdminRecord | None = None) -> None:
+    def __init__(self, settings: Settings, world: World, verifier: Verifier, first: AdminRecord | None = None) -> None:
         """`first` is the first-run admin, as read by `read_admin`."""
         self._world = world
-        self._verifier = Verifier(world)
+        self._verifier = verifier
         self._advised: set[str] = set()
         self._upgrading = False
         self._swap(_Roll(settings, first))
 
-    async def identify(self, credential: Credential) -> Identity:
-        """As `Access.identify`."""
+    async def check(self, credential: Credential) -> Identity | None:
+        """As `People.check`."""
         roll = self._roll
         stored = roll.stored(credential.user)
-        if not await self._verifier.check(credential.user, credential.password, stored) or stored is None:
+        if stored is None:
+            return None
+        if not await self._verifier.check(credential.user, credential.password, stored):
             raise Unauthenticated(WRONG)
         if credential.user not in self._advised and needs_upgrade(stored):
             await self._renew(roll, credential)
         return roll.identity(credential.user)
+
+    async def find(self, user: str) -> Identity | None:
+        """As `People.find`."""
+        return None if self._roll.stored(user) is None else self._roll.identity(user)
+
+    async def groups(self, user: str) -> frozenset[str]:
+        """As `People.groups`: ``[groups]`` may list people of every source."""
+        return self._roll.groups.get(user, frozenset())
 
     async def reload(self, settings: Settings) -> None:
         """Go on with these users, and with the first-run admin as `state` now holds it.
@@ -94,7 +110,7 @@ class ConfigAccess:
 
     def _swap(self, roll: _Roll) -> None:
         self._roll = roll
-        self._verifier.resemble(roll.hashes())
+        self._verifier.resemble(roll.hashes(), "config")
         if roll.first and not roll.is_first(roll.first.user):
             self._log.warn(
                 "[users] has a user {user!r}, so the administrator made at the first run ({record}) is not used. List {user!r} "
@@ -132,12 +148,12 @@ def _rehash(state: Path, first: AdminRecord, password: str) -> AdminRecord | Non
     return upgrade_admin(state, first, hash_password(password))
 
 
-def open(settings: Settings, world: World) -> ConfigAccess:
+def open(settings: Settings, world: World, verifier: Verifier) -> ConfigPeople:
     """The backend, with the first-run admin if there is one. Reads a file: call it before the reactor runs.
 
     Raises `Unreadable` for a damaged ``admin.json``.
     """
-    return ConfigAccess(settings, world, read_admin(settings.state))
+    return ConfigPeople(settings, world, verifier, read_admin(settings.state))
 
 
-_: type[Access] = ConfigAccess
+_: type[People] = ConfigPeople

@@ -7,11 +7,12 @@ logging in costs little memory. `verify` blocks; `Verifier` is how the daemon ca
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from functools import partial
 from hashlib import blake2b
-from typing import Any
+from itertools import chain
+from typing import Any, TypeVar
 
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError, VerifyMismatchError
@@ -20,6 +21,10 @@ from twisted.logger import Logger
 
 from pypid.core.errors import BadRequest, Busy
 from pypid.flow import Flights, World
+
+WRONG = "The user name or the password is wrong."
+"""What every source says, whichever it is that is wrong, so that nobody learns which users exist."""
+T = TypeVar("T")
 
 MEMORY = 19456
 """KiB."""
@@ -114,6 +119,11 @@ def verify(stored: str, password: str) -> Verdict:
             return _verify_others(kind, stored, secret)
 
 
+def is_usable(password: str) -> bool:
+    """Whether it could be anybody's at all: not empty, not over 4096 bytes, text without a NUL."""
+    return _usable(password) is not None
+
+
 def _usable(password: str) -> bytes | None:
     if not password or len(password) > LONGEST_PASSWORD or "\0" in password:
         return None
@@ -170,7 +180,7 @@ class Verifier:
     _log = Logger()
 
     def __init__(
-        self, world: World, *, lifetime: float = 300.0, most: int = 1024, at_once: int = 2, most_waiting: int = 64
+        self, world: World, *, lifetime: float = 300.0, most: int = 16384, at_once: int = 2, most_waiting: int = 64
     ) -> None:
         """`lifetime` in seconds; `most` credentials are remembered."""
         self._world = world
@@ -181,12 +191,17 @@ class Verifier:
         self._remembered: OrderedDict[bytes, float] = OrderedDict()
         self._flights: Flights[bytes, bool] = Flights()
         self._turns = DeferredSemaphore(at_once)
-        self._decoys: tuple[str, ...] = (_NOBODYS,)
+        self._resembled: dict[str, tuple[str, ...]] = {}
+        self._decoys: tuple[str, ...] | None = None
         self._told: set[str] = set()
 
-    def resemble(self, hashes: Iterable[str]) -> None:
-        """Verify unknown users against these, the hashes of the users: the same kinds and parameters take the same time."""
-        self._decoys = tuple(sorted(stored for stored in hashes if kind_of(stored) is not None)) or (_NOBODYS,)
+    def resemble(self, hashes: Iterable[str], source: str = "") -> None:
+        """Verify unknown users against these, the hashes of the users: the same kinds and parameters take the same time.
+
+        They take the place of those that the same `source` of people gave before.
+        """
+        self._resembled[source] = tuple(stored for stored in hashes if kind_of(stored) is not None)
+        self._decoys = None
 
     async def check(self, user: str, password: str, stored: str | None) -> bool:
         """Whether the password is right; `stored` None: there is no such user, which takes as long as a wrong password.
@@ -200,14 +215,12 @@ class Verifier:
             return True
         return await self._flights.single(fingerprint, partial(self._verify, user, password, stored, fingerprint))
 
+    async def hash(self, password: str) -> str:
+        """`hash_password`, in turn with the verifications. Raises `BadRequest` as it does, and `Busy`."""
+        return await self._in_turn(hash_password, password)
+
     async def _verify(self, user: str, password: str, stored: str | None, fingerprint: bytes) -> bool:
-        if len(self._turns.waiting) >= self._most_waiting:
-            raise Busy("Too many passwords are being checked at once.", retry_after=2)
-        await self._turns.acquire()
-        try:
-            verdict = await self._world.blocking(_judge, stored, self._decoy(user), password)
-        finally:
-            self._turns.release()
+        verdict = await self._in_turn(_judge, stored, self._decoy(user), password)
         match verdict:
             case Verdict.RIGHT:
                 self._remember(fingerprint)
@@ -218,8 +231,19 @@ class Verifier:
             case Verdict.WRONG:
                 return False
 
+    async def _in_turn(self, call: Callable[..., T], *arguments: object) -> T:
+        if len(self._turns.waiting) >= self._most_waiting:
+            raise Busy("Too many passwords are being checked at once.", retry_after=2)
+        await self._turns.acquire()
+        try:
+            return await self._world.blocking(call, *arguments)
+        finally:
+            self._turns.release()
+
     def _decoy(self, user: str) -> str:
         # always the same one for a name, as if it were that user's own; which one, nobody outside can compute
+        if self._decoys is None:
+            self._decoys = tuple(sorted(chain.from_iterable(self._resembled.values()))) or (_NOBODYS,)
         return self._decoys[int.from_bytes(self._fingerprint(user)[:8]) % len(self._decoys)]
 
     def _fingerprint(self, *parts: str) -> bytes:

@@ -1,0 +1,239 @@
+"""Wrong passwords cost time: whoever goes on guessing has to wait, longer each time, and nobody else has to.
+
+What is counted is counted when an attempt begins, and taken back when it was none: so a burst of guesses at once gets no
+further than the same guesses one after the other.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from functools import lru_cache
+from hashlib import blake2b
+from ipaddress import IPv6Address, ip_address
+from math import ceil
+from typing import Generic, TypeVar
+
+from attrs import define, field, frozen
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from pypid.core.errors import TooManyAttempts
+from pypid.core.permissions import Credential
+from pypid.flow import World
+
+FREE = 5
+"""Wrong passwords of one user from one address before there is any wait."""
+LONGEST = 900.0
+"""Seconds of the longest wait; it begins with one, and doubles."""
+FORGOTTEN = 3600.0
+"""Seconds without an attempt after which a user begins anew at this address."""
+BURST = 100
+"""Wrong passwords from one address, whatever the users."""
+EACH = 5.0
+"""Seconds after which one more is allowed there."""
+PROVEN = 300.0
+"""Seconds for which a right password is known to have been right."""
+MOST = 16384
+"""Of everything that is remembered: what was not used for longest goes first."""
+_WORTH_A_LINE = 64.0
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+@define
+class _Pair:
+    """What one user's passwords from one address came to."""
+
+    failures: int = 0
+    until: float = 0.0
+    last: float = 0.0
+
+
+@define
+class _Level:
+    """A bucket with a hole: `filled` at the time `at`, and `EACH` seconds take one out."""
+
+    filled: float = 0.0
+    at: float = 0.0
+
+    def now(self, now: float) -> float:
+        return max(0.0, self.filled - (now - self.at) / EACH)
+
+    def add(self, now: float, amount: float) -> None:
+        self.filled, self.at = max(0.0, self.now(now) + amount), now
+
+
+class _Recent(Generic[K, V]):
+    """Those of the last `MOST` keys that were used last."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._held: OrderedDict[K, V] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def get(self, key: K) -> V | None:
+        """What is held; it counts as used."""
+        if key not in self._held:
+            return None
+        self._held.move_to_end(key)
+        return self._held[key]
+
+    def put(self, key: K, value: V) -> V:
+        """Hold it."""
+        self._held[key] = value
+        self._held.move_to_end(key)
+        if len(self._held) > self._most:
+            self._held.popitem(last=False)
+        return value
+
+    def drop(self, key: K) -> None:
+        """Hold it no longer."""
+        self._held.pop(key, None)
+
+    def clear(self) -> None:
+        """Hold nothing."""
+        self._held.clear()
+
+
+@frozen
+class Attempt:
+    """One that has begun. It counts as wrong, unless it is taken back or was right."""
+
+    place: str
+    """Empty: it is not counted."""
+    pair: bytes = b""
+    until: float = field(default=0.0, eq=False)
+    """Until when this attempt made the next one wait."""
+
+
+class Throttle:
+    """Counts wrong passwords for each user at each address, and for each address; and wrong tokens for each address.
+
+    An address is an IPv4 address or the /64 of an IPv6 address, which is the least that one customer has. Whoever has no
+    address (the control socket) is not counted.
+    """
+
+    _log = Logger()
+
+    def __init__(self, world: World, *, most: int = MOST) -> None:
+        """`most` of each kind are remembered."""
+        self._clock: IReactorTime = world.clock
+        self._key = world.random(32)
+        self._pairs: _Recent[bytes, _Pair] = _Recent(most)
+        self._levels: _Recent[tuple[str, str], _Level] = _Recent(most)
+        self._proven: _Recent[str, tuple[bytes, float]] = _Recent(most)
+
+    def fingerprint(self, *parts: str) -> bytes:
+        """A keyed hash of the parts: what is remembered in place of them."""
+        digest = blake2b(key=self._key, digest_size=32)
+        for part in parts:
+            data = part.encode("utf-8", "surrogatepass")
+            digest.update(len(data).to_bytes(8) + data)
+        return digest.digest()
+
+    # --- passwords ----------------------------------------------------------------------------------------------
+
+    def is_proven(self, credential: Credential) -> bool:
+        """Whether the same user and password were right shortly before, from wherever: then nothing delays them."""
+        known = self._proven.get(credential.user)
+        if known is None or known[1] <= self._clock.seconds():
+            return False
+        return known[0] == self.fingerprint(credential.user, credential.password)
+
+    def begin(self, credential: Credential) -> Attempt:
+        """Count an attempt. Raises `TooManyAttempts` where it is too early for another one, and then nothing was counted."""
+        place = place_of(credential.address)
+        if not place:
+            return Attempt("")
+        now = self._clock.seconds()
+        # a directory may take "Ada" and "ada" for the same person: so there is no more to gain by another spelling
+        key = self.fingerprint(credential.user.casefold(), place)
+        pair = self._pairs.get(key)
+        if pair is None or now - max(pair.last, pair.until) > FORGOTTEN:
+            pair = _Pair()
+        self._refuse_before(pair.until, now)
+        self._fill("password", place, now)
+        pair.failures, pair.last = pair.failures + 1, now
+        if pair.failures >= FREE:
+            pair.until = now + self._pause(pair.failures - FREE, place)
+        self._pairs.put(key, pair)
+        return Attempt(place, key, pair.until)
+
+    def take_back(self, attempt: Attempt) -> None:
+        """It was neither right nor wrong: nobody could say."""
+        if not attempt.place:
+            return
+        self._empty("password", attempt.place)
+        pair = self._pairs.get(attempt.pair)
+        if pair is None:
+            return
+        pair.failures = max(0, pair.failures - 1)
+        if pair.until == attempt.until:  # else a later one has made it longer
+            pair.until = 0.0
+
+    def succeeded(self, attempt: Attempt, credential: Credential) -> None:
+        """It was right: the user begins anew at this address, and the password is remembered for `PROVEN` seconds."""
+        self._proven.put(
+            credential.user, (self.fingerprint(credential.user, credential.password), self._clock.seconds() + PROVEN)
+        )
+        if attempt.place:
+            self._empty("password", attempt.place)  # by this one only: else an own account would pay for guesses at others'
+            self._pairs.drop(attempt.pair)
+
+    def forget(self, user: str) -> None:
+        """The user's password may be another one now."""
+        self._proven.drop(user)
+
+    def forget_all(self) -> None:
+        """Everybody's may be."""
+        self._proven.clear()
+
+    # --- tokens -------------------------------------------------------------------------------------------------
+
+    def wrong_token(self, address: str) -> None:
+        """Count a token that is none. Raises `TooManyAttempts` where there were too many from this address."""
+        place = place_of(address)
+        if place:
+            self._fill("token", place, self._clock.seconds())
+
+    # --- counting -----------------------------------------------------------------------------------------------
+
+    def _fill(self, what: str, place: str, now: float) -> None:
+        level = self._levels.get((what, place)) or self._levels.put((what, place), _Level(at=now))
+        over = level.now(now) + 1 - BURST
+        if over > 1e-9:
+            raise TooManyAttempts(max(1, ceil(over * EACH)))
+        level.add(now, 1)
+
+    def _empty(self, what: str, place: str) -> None:
+        level = self._levels.get((what, place))
+        if level is not None:
+            level.add(self._clock.seconds(), -1)
+
+    def _refuse_before(self, until: float, now: float) -> None:
+        if now < until:
+            raise TooManyAttempts(max(1, ceil(until - now)))
+
+    def _pause(self, doublings: int, place: str) -> float:
+        pause = min(2.0 ** min(doublings, 30), LONGEST)
+        if pause == _WORTH_A_LINE:
+            # not the user's name: it may be a password, typed into the wrong field
+            self._log.warn("many wrong passwords for one user come from {place}: each next one has to wait longer", place=place)
+        return pause
+
+
+@lru_cache(maxsize=4096)
+def place_of(address: str) -> str:
+    """What is counted as one place: an IPv4 address, the /64 of an IPv6 address; anything else as it is."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return address[:64]
+    if not isinstance(found, IPv6Address):
+        return str(found)
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return f"{IPv6Address(int(found) >> 64 << 64)}/64"

@@ -1,0 +1,76 @@
+"""Tokens: how their secrets are made, and told apart from anything else. Pure; chance is passed in.
+
+A secret is 256 random bits, which nobody guesses: its digest needs no slow hash, and is all that is ever stored.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import urlsafe_b64encode
+from collections.abc import Callable
+from datetime import datetime
+from hashlib import blake2b
+
+from pypid.core.people import Token
+from pypid.core.permissions import Scope
+
+PREFIX = "pypi-"
+"""By which people, and programs that look for secrets in repositories, know a token (as on the public index)."""
+
+_SECRET = re.compile(r"[A-Za-z0-9_-]{43}\Z")
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
+_ID = 16
+
+Random = Callable[[int], bytes]
+
+
+def new_token(
+    random: Random,
+    *,
+    name: str,
+    user: str,
+    scope: Scope,
+    now: datetime,
+    expires: datetime | None = None,
+    publisher: bool = False,
+) -> tuple[str, Token]:
+    """A token that nobody has yet: the secret, to be shown once, and what is stored of it.
+
+    `random` gives that many unpredictable bytes. `now` and `expires` are aware; None: it never expires.
+    """
+    secret = PREFIX + _text(random(32))
+    token = Token(
+        id=_id(random),
+        digest=_digest_of_token(secret),
+        name=name,
+        user=user,
+        scope=scope,
+        created=now,
+        expires=expires,
+        publisher=publisher,
+    )
+    return secret, token
+
+
+def token_digest(secret: str) -> str | None:
+    """By what the token is looked up; None for what can be no token (cut short, of other characters)."""
+    if not secret.startswith(PREFIX) or not _SECRET.match(secret, len(PREFIX)):
+        return None
+    return _digest_of_token(secret)
+
+
+def _digest_of_token(secret: str) -> str:
+    return blake2b(secret.encode("ascii"), digest_size=32, person=b"pypid token").hexdigest()
+
+
+def _text(data: bytes) -> str:
+    return urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+
+
+def _id(random: Random) -> str:
+    chance = int.from_bytes(random(32))  # so many more bits than are used that the remainders are even
+    letters = []
+    for _ in range(_ID):
+        chance, index = divmod(chance, len(_ALPHABET))
+        letters.append(_ALPHABET[index])
+    return "".join(letters)
