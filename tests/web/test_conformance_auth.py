@@ -12,7 +12,7 @@ from twisted.logger import LogEvent, eventAsText, globalLogPublisher
 
 from pypid.core.permissions import ADMINS, AUTHENTICATED, EVERYONE, NOBODY, Action, Principals, Rules
 from pypid.web.app import ROOMS, app
-from pypid.web.guard import ANYBODY, guarded_routes
+from pypid.web.guard import ANYBODY, SOMEBODY, guarded_routes
 from tests.distributions import wheel, wheel_filename
 from tests.web.uploaders import Dist, twine_7
 from tests.web.whole import HOST, PASSWORDS, PRIVATE, Answer, Pypid, WholeCase, basic, spelled
@@ -88,10 +88,36 @@ MATRIX = {
     ("/api/rebuild", "POST"): ADMIN,
     ("/api/rebuild/<project>", "POST"): ADMIN,
     ("/api/adopt", "POST"): ADMIN,
+    # people
+    ("/api/me", GET): ANYBODY,
+    ("/api/users", GET): ADMIN,
+    ("/api/users", "POST"): ADMIN,
+    ("/api/users/<name>", GET): ADMIN,
+    ("/api/users/<name>", "PATCH"): ADMIN,
+    ("/api/users/<name>", "DELETE"): ADMIN,
+    ("/api/users/<name>/password", "PUT"): SOMEBODY,  # their own; an admin anybody's
+    ("/api/groups", GET): ADMIN,
+    ("/api/groups", "POST"): ADMIN,
+    ("/api/groups/<name>", GET): ADMIN,
+    ("/api/groups/<name>", "DELETE"): ADMIN,
+    ("/api/groups/<name>/members/<user>", "PUT"): ADMIN,
+    ("/api/groups/<name>/members/<user>", "DELETE"): ADMIN,
+    ("/api/rights", GET): ADMIN,
+    (f"{PROJECT}/rights", GET): ADMIN,
+    (f"{PROJECT}/rights/<kind>", "PUT"): ADMIN,
+    (f"{PROJECT}/rights/<kind>", "DELETE"): ADMIN,
+    (f"{PROJECT}/rights/<kind>/<name>", "PUT"): ADMIN,
+    (f"{PROJECT}/rights/<kind>/<name>", "DELETE"): ADMIN,
+    ("/api/tokens", GET): SOMEBODY,  # their own; an admin all
+    ("/api/tokens", "POST"): SOMEBODY,
+    ("/api/tokens/<id>", "DELETE"): SOMEBODY,
+    ("/api/audit", GET): ADMIN,
+    ("/api/downloads", GET): ADMIN,
 }
 """Every route and the right that it asks for, written by hand: a new route fails here until somebody has thought about it."""
 
 VALUES = {"project": "spam", "filename": wheel_filename(), "version": "1.0", "python": "py3", "letter": "s"}
+VALUES |= {"name": "bob", "user": "bob", "kind": "everyone", "id": "a" * 16}
 
 
 def each_request() -> Iterator[tuple[str, str, object]]:
@@ -156,7 +182,7 @@ class MatrixTests(WholeCase):
 
     def test_without_the_right(self) -> None:
         """Somebody known who lacks the right is 403, and the answer names the right (C91)."""
-        allowed = {"bob": {READ, FETCH, ANYBODY}, "alice": {READ, FETCH, WRITE, ANYBODY}}
+        allowed = {"bob": {READ, FETCH, ANYBODY, SOMEBODY}, "alice": {READ, FETCH, WRITE, ANYBODY, SOMEBODY}}
         for user, rights in allowed.items():
             for method, path, right in each_request():
                 if right in rights:
@@ -170,7 +196,7 @@ class MatrixTests(WholeCase):
 
     def test_with_the_right(self) -> None:
         """Who has the right is never 401 or 403, whatever else is said (C91)."""
-        least = {READ: "bob", FETCH: "bob", WRITE: "alice", DELETE: "ada", ADMIN: "ada", ANYBODY: "bob"}
+        least = {READ: "bob", FETCH: "bob", WRITE: "alice", DELETE: "ada", ADMIN: "ada", ANYBODY: "bob", SOMEBODY: "bob"}
         for method, path, right in each_request():
             pypid = Pypid(Path(self.mktemp()), rules=PRIVATE)
             self.published(self.publish(wheel_filename(), wheel(), pypid=pypid))

@@ -10,7 +10,26 @@ from twisted.python.failure import Failure
 from twisted.web.server import NOT_DONE_YET
 from werkzeug.exceptions import BadHost
 
-from pypid.web import cached, collecting, files, home, legacy, local, manage, pypicache, simple, tiering, uploads, why
+from pypid.web import (
+    audit,
+    cached,
+    collecting,
+    downloads,
+    files,
+    groups,
+    home,
+    legacy,
+    local,
+    manage,
+    people,
+    pypicache,
+    rights,
+    simple,
+    tiering,
+    tokens,
+    uploads,
+    why,
+)
 from pypid.web.channel import ONE_HOST
 from pypid.web.errors import Refusal, refusal_of, respond_error, send_refusal
 from pypid.web.face import Face, FaceSettings, app
@@ -18,7 +37,26 @@ from pypid.web.guard import guarded_routes
 from pypid.web.heads import origins
 from pypid.web.request import Request
 
-ROOMS = (simple, local, files, uploads, legacy, pypicache, collecting, manage, cached, tiering, why, home)
+ROOMS = (
+    simple,
+    local,
+    files,
+    uploads,
+    legacy,
+    pypicache,
+    collecting,
+    downloads,
+    manage,
+    cached,
+    tiering,
+    why,
+    people,
+    groups,
+    rights,
+    tokens,
+    audit,
+    home,
+)
 """The modules whose routes make up the face; importing them is what registers the routes."""
 
 

@@ -15,6 +15,7 @@ from pypid.core.simple import utc_text
 from pypid.core.values import parse_duration
 from pypid.index.purging import purge, stock_of
 from pypid.index.stock import Held
+from pypid.web.deeds import Details, attempted, listed
 from pypid.web.documents import send_json
 from pypid.web.face import Face, app
 from pypid.web.guard import guarded
@@ -44,24 +45,33 @@ async def purge_all(face: Face, request: Request, who: Identity) -> None:
     """Take away all that is kept; with ``?older_than=30d`` what nobody wanted for so long."""
     if request.path.endswith(b"/"):  # a script's /api/cache/$PROJECT, without one
         raise BadRequest("No project is named after the slash. To remove all that is kept: DELETE /api/cache")
-    await _purge(face, request)
+    await _purge(face, request, who)
 
 
 @guarded(app, "/api/cache/<project>", may=Action.ADMIN, methods=("DELETE",))
 async def purge_project(face: Face, request: Request, who: Identity, project: str) -> None:
     """The same of one project."""
-    await _purge(face, request, project_name(project))
+    await _purge(face, request, who, project_name(project))
 
 
 @guarded(app, "/api/cache/<project>/<filename>", may=Action.ADMIN, methods=("DELETE",))
 async def purge_file(face: Face, request: Request, who: Identity, project: str, filename: str) -> None:
     """The same of one file."""
-    await _purge(face, request, project_name(project), filename)
+    await _purge(face, request, who, project_name(project), filename)
 
 
-async def _purge(face: Face, request: Request, name: ProjectName | None = None, filename: str | None = None) -> None:
-    gone = await purge(face.index, name, filename, unwanted=_older_than(request))
+async def _purge(
+    face: Face, request: Request, who: Identity, name: ProjectName | None = None, filename: str | None = None
+) -> None:
+    unwanted = _older_than(request)
+    subject = "/".join(word for word in (name, filename) if word) or "cache"
+    purging = purge(face.index, name, filename, unwanted=unwanted)
+    gone = await attempted(face, request, who, "purge-cache", subject, purging, _purged)
     send_json(request, {**_sums(gone), "projects": _by_project(gone)})
+
+
+def _purged(gone: Sequence[Held]) -> Details:
+    return {"files": listed({f"{file.project}/{file.filename}" for file in gone}), "size": str(_size(gone))}
 
 
 def _older_than(request: Request) -> timedelta | None:

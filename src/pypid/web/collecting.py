@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from pypid.core.collection import Collected, Event, FileDone, FileReport, Problem, Resolved, Resolving, Wishes
+from pypid.core.collection import Collected, Event, FileDone, FileReport, Outcome, Problem, Resolved, Resolving, Wishes
 from pypid.core.errors import BadRequest, Busy, NeedsExtra, PypidError
 from pypid.core.locks import Lock, parse_pylock, parse_uv_lock
 from pypid.core.model import Digests
@@ -24,6 +24,7 @@ from pypid.index.asking import Asked
 from pypid.index.collecting import Collector
 from pypid.web.asking import asked_of
 from pypid.web.body import read_small, refuse_early
+from pypid.web.deeds import Details, attempted, listed
 from pypid.web.documents import send_json
 from pypid.web.events import Stream, stream_of
 from pypid.web.face import Face, app
@@ -144,12 +145,18 @@ async def _collected(face: Face, request: Request, who: Identity, wishes: Wishes
         demand(face.rules, who, Action.READ, name)
         return asked_of(face, request, who, name)
 
+    line = (face, request, who, "collect", "requirements")
     if not wishes.requirements.wanted:
-        return await Collector(face.index, None, asked, tell).collect(wishes)
+        return await attempted(*line, Collector(face.index, None, asked, tell).collect(wishes), _kept)
     if face.resolvers is None:
         raise NeedsExtra("Working out what requirements need", "collect")
     async with face.resolvers(face, who) as resolver:
-        return await Collector(face.index, resolver, asked, tell).collect(wishes)
+        return await attempted(*line, Collector(face.index, resolver, asked, tell).collect(wishes), _kept)
+
+
+def _kept(collected: Collected) -> Details | None:
+    kept = {f"{report.project}/{report.filename}" for report in collected.files if report.outcome is Outcome.KEPT}
+    return {"files": listed(kept)} if kept else None
 
 
 # --- in JSON --------------------------------------------------------------------------------------------------

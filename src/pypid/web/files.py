@@ -15,6 +15,7 @@ from pypid.core.simple import finished
 from pypid.index.asking import Asked
 from pypid.ports import Body
 from pypid.web.asking import asked_of
+from pypid.web.downloads import given
 from pypid.web.face import Face, app
 from pypid.web.finished import FinishedPage
 from pypid.web.guard import guarded
@@ -32,10 +33,10 @@ PROVENANCE_TYPES = ("application/vnd.pypi.integrity.v1+json", "application/json"
 @guarded(app, "/packages/<project>/<filename>", may=Action.READ)
 async def file(face: Face, request: Request, who: Identity, project: str, filename: str) -> None:
     """The bytes of a file; with ``.metadata`` or ``.asc`` behind its name, what lies beside it."""
-    await send_named(face, request, project, filename, asked_of(face, request, who, project))
+    await send_named(face, request, who, project, filename, asked_of(face, request, who, project))
 
 
-async def send_named(face: Face, request: Request, project: str, filename: str, asked: Asked) -> None:
+async def send_named(face: Face, request: Request, who: Identity, project: str, filename: str, asked: Asked) -> None:
     """Answer with the file of this name, or with what lies beside it, if it is visible."""
     name = project_name(project)
     for suffix in (METADATA, SIGNATURE):
@@ -45,18 +46,26 @@ async def send_named(face: Face, request: Request, project: str, filename: str, 
     found = await face.index.file(name, filename, asked)
     elsewhere = await face.index.elsewhere(found, asked)
     if elsewhere is not None:
+        given(face, request, who, found)
         return redirect(request, elsewhere, permanent=False, keep_query=False, restricted=face.restricted)
     link = await face.index.link(found) if request.method == b"GET" else None
     if link is not None:
         where = link.url
+        given(face, request, who, found)
         return redirect(request, where, permanent=False, keep_query=False, restricted=face.restricted, storable=False)
     if found.size is None:
-        return await _send_unmeasured(face, request, found, asked)
+        return await _send_unmeasured(face, request, who, found, asked)
+
+    async def body_of(span: Span | None) -> Body:
+        body = await face.index.open(found, span, asked)
+        given(face, request, who, found)
+        return body
+
     what = Download.of(found, lasting=face.lasting)
-    return await send_file(request, what, lambda span: face.index.open(found, span, asked), restricted=face.restricted)
+    return await send_file(request, what, body_of, restricted=face.restricted)
 
 
-async def _send_unmeasured(face: Face, request: Request, found: File, asked: Asked) -> None:
+async def _send_unmeasured(face: Face, request: Request, who: Identity, found: File, asked: Asked) -> None:
     """A file of which upstream's page does not say how long it is: its bytes do, or nobody does before all of them are here."""
     opened = [await face.index.open(found, None, asked)]
     try:
@@ -65,6 +74,7 @@ async def _send_unmeasured(face: Face, request: Request, found: File, asked: Ask
             size = await _length(opened.pop())
 
         async def body_of(span: Span | None) -> Body:
+            given(face, request, who, found)
             if span is None and opened:
                 return opened.pop()
             return await face.index.open(found, span, asked)

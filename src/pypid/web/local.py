@@ -47,7 +47,7 @@ async def project_page(face: Face, request: Request, who: Identity, project: str
 @guarded(app, "/local/<project>/<filename>", may=Action.READ)
 async def file(face: Face, request: Request, who: Identity, project: str, filename: str) -> None:
     """A stored file; with ``.metadata`` or ``.asc`` behind its name, what lies beside it."""
-    await send_named(face, request, project, filename, STORED)
+    await send_named(face, request, who, project, filename, STORED)
 
 
 @guarded(app, "/local/", may=Action.READ, methods=("OPTIONS",))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from pypid.core.model import File, Project, Status
 from pypid.core.names import ProjectName, project_name
 from pypid.core.permissions import Action, Identity
 from pypid.core.simple import utc_text
-from pypid.index.adopting import Adopted
+from pypid.index.adopting import Adopted, Result
+from pypid.index.checking import Checked
 from pypid.index.reconciling import Reconciled
 from pypid.web.asking import asked_of
+from pypid.web.deeds import Details, attempted, listed, recorded
 from pypid.web.documents import read_json, send_json
 from pypid.web.face import Face, app, user_of
 from pypid.web.guard import guarded
@@ -71,34 +74,44 @@ async def project(face: Face, request: Request, who: Identity, project: str) -> 
 @guarded(app, PROJECT + "/files/<filename>/yank", may=Action.WRITE, methods=("PUT",))
 async def yank_file(face: Face, request: Request, who: Identity, project: str, filename: str) -> None:
     """Yank one file."""
-    await _yank(face, request, project_name(project), frozenset({filename}))
+    await _yank(face, request, who, project_name(project), filename, frozenset({filename}))
 
 
 @guarded(app, PROJECT + "/releases/<version>/yank", may=Action.WRITE, methods=("PUT",))
 async def yank_release(face: Face, request: Request, who: Identity, project: str, version: str) -> None:
     """Yank all files of a release."""
     name = project_name(project)
-    await _yank(face, request, name, await face.index.release(name, version))
+    await _yank(face, request, who, name, version, await face.index.release(name, version))
 
 
-async def _yank(face: Face, request: Request, name: ProjectName, filenames: frozenset[str]) -> None:
+async def _yank(
+    face: Face, request: Request, who: Identity, name: ProjectName, subject: str, filenames: frozenset[str]
+) -> None:
     reason = (await read_json(request, Reason)).reason
-    _changed(request, await face.index.yank(name, filenames, reason), filenames)
+    said = {"files": listed(filenames), "reason": reason}
+    yanking = face.index.yank(name, filenames, reason)
+    _changed(request, await recorded(face, request, who, "yank", f"{name}/{subject}", yanking, lambda _: said), filenames)
 
 
 @guarded(app, PROJECT + "/files/<filename>/yank", may=Action.WRITE, methods=("DELETE",))
 async def unyank_file(face: Face, request: Request, who: Identity, project: str, filename: str) -> None:
     """Take the yank off one file."""
-    filenames = frozenset({filename})
-    _changed(request, await face.index.unyank(project_name(project), filenames), filenames)
+    await _unyank(face, request, who, project_name(project), filename, frozenset({filename}))
 
 
 @guarded(app, PROJECT + "/releases/<version>/yank", may=Action.WRITE, methods=("DELETE",))
 async def unyank_release(face: Face, request: Request, who: Identity, project: str, version: str) -> None:
     """Take the yank off all files of a release."""
     name = project_name(project)
-    filenames = await face.index.release(name, version)
-    _changed(request, await face.index.unyank(name, filenames), filenames)
+    await _unyank(face, request, who, name, version, await face.index.release(name, version))
+
+
+async def _unyank(
+    face: Face, request: Request, who: Identity, name: ProjectName, subject: str, filenames: frozenset[str]
+) -> None:
+    said = {"files": listed(filenames)}
+    unyanking = face.index.unyank(name, filenames)
+    _changed(request, await recorded(face, request, who, "unyank", f"{name}/{subject}", unyanking, lambda _: said), filenames)
 
 
 @guarded(app, PROJECT + "/status", may=Action.ADMIN, methods=("PUT",))
@@ -106,7 +119,9 @@ async def set_status(face: Face, request: Request, who: Identity, project: str) 
     """Set the project's status."""
     name = project_name(project)
     wanted = await read_json(request, NewStatus)
-    _changed(request, await face.index.set_status(name, wanted.status, wanted.reason), frozenset())
+    said = {"status": wanted.status.value, "reason": wanted.reason}
+    setting = face.index.set_status(name, wanted.status, wanted.reason)
+    _changed(request, await recorded(face, request, who, "set-status", name, setting, lambda _: said), frozenset())
 
 
 # --- delete -------------------------------------------------------------------------------------------------
@@ -115,16 +130,22 @@ async def set_status(face: Face, request: Request, who: Identity, project: str) 
 @guarded(app, PROJECT + "/files/<filename>", may=Action.DELETE, methods=("DELETE",))
 async def delete_file(face: Face, request: Request, who: Identity, project: str, filename: str) -> None:
     """Delete one file for good."""
-    filenames = frozenset({filename})
-    _changed(request, await face.index.delete(project_name(project), filenames, user_of(who)), filenames)
+    await _delete(face, request, who, project_name(project), "delete-file", filename, frozenset({filename}))
 
 
 @guarded(app, PROJECT + "/releases/<version>", may=Action.DELETE, methods=("DELETE",))
 async def delete_release(face: Face, request: Request, who: Identity, project: str, version: str) -> None:
     """Delete all files of a release for good."""
     name = project_name(project)
-    filenames = await face.index.release(name, version)
-    _changed(request, await face.index.delete(name, filenames, user_of(who)), filenames)
+    await _delete(face, request, who, name, "delete-release", version, await face.index.release(name, version))
+
+
+async def _delete(
+    face: Face, request: Request, who: Identity, name: ProjectName, what: str, subject: str, filenames: frozenset[str]
+) -> None:
+    said = {"files": listed(filenames)}
+    deleting = face.index.delete(name, filenames, user_of(who))
+    _changed(request, await recorded(face, request, who, what, f"{name}/{subject}", deleting, lambda _: said), filenames)
 
 
 @guarded(app, PROJECT, may=Action.DELETE, methods=("DELETE",))
@@ -132,15 +153,17 @@ async def delete_project(face: Face, request: Request, who: Identity, project: s
     """Delete all files of a project for good; its name stays ours."""
     name = project_name(project)
     before = await face.index.parts.known(name)
-    after = await face.index.delete_project(name, user_of(who))
-    _changed(request, after, frozenset(file.filename for file in before.files))
+    filenames = frozenset(file.filename for file in before.files)
+    deleting = face.index.delete_project(name, user_of(who))
+    said = {"files": listed(filenames)}
+    _changed(request, await recorded(face, request, who, "delete-project", name, deleting, lambda _: said), filenames)
 
 
 @guarded(app, "/api/names/<project>", may=Action.ADMIN, methods=("DELETE",))
 async def release_name(face: Face, request: Request, who: Identity, project: str) -> None:
     """Give the name of an empty project back: it may then belong to somebody else again."""
     name = project_name(project)
-    await face.index.release_name(name)
+    await recorded(face, request, who, "release-name", name, face.index.release_name(name))
     send_json(request, {"name": name, "released": True})
 
 
@@ -150,27 +173,32 @@ async def release_name(face: Face, request: Request, who: Identity, project: str
 @guarded(app, "/api/rebuild", may=Action.ADMIN, methods=("POST",))
 async def rebuild(face: Face, request: Request, who: Identity) -> None:
     """Compare with the storage, and take in files without a record."""
-    _rebuilt(request, *await face.index.rebuild(user_of(who)))
+    rebuilding = face.index.rebuild(user_of(who))
+    _rebuilt(request, *await attempted(face, request, who, "rebuild", "storage", rebuilding, _counts))
 
 
 @guarded(app, "/api/rebuild/<project>", may=Action.ADMIN, methods=("POST",))
 async def rebuild_project(face: Face, request: Request, who: Identity, project: str) -> None:
     """The same for one project."""
-    _rebuilt(request, *await face.index.rebuild(user_of(who), project_name(project)))
+    name = project_name(project)
+    rebuilding = face.index.rebuild(user_of(who), name)
+    _rebuilt(request, *await attempted(face, request, who, "rebuild", name, rebuilding, _counts))
 
 
 @guarded(app, "/api/adopt", may=Action.ADMIN, methods=("POST",))
 async def adopt(face: Face, request: Request, who: Identity) -> None:
     """Take in the files of a folder that lies in the storage."""
     wanted = await read_json(request, Folder)
-    _rebuilt(request, *await face.index.adopt(_prefix_of(face, Path(wanted.folder)), user_of(who)))
+    adopting = face.index.adopt(_prefix_of(face, Path(wanted.folder)), user_of(who))
+    _rebuilt(request, *await attempted(face, request, who, "adopt", wanted.folder, adopting, _counts))
 
 
 @guarded(app, "/api/check", may=Action.ADMIN, methods=("POST",))
 async def check(face: Face, request: Request, who: Identity) -> None:
     """Look for what is wrong in the storage."""
     wanted = await read_json(request, Checkup)
-    found = await face.index.check(sweep=wanted.sweep, hashes=wanted.hashes)
+    checking = face.index.check(sweep=wanted.sweep, hashes=wanted.hashes)
+    found = await (attempted(face, request, who, "sweep", "storage", checking, _swept) if wanted.sweep else checking)
     findings = [
         {"key": finding.key, "wrong": finding.wrong.value, "advice": finding.advice, "swept": finding.swept}
         for finding in found.findings
@@ -191,6 +219,17 @@ def _prefix_of(face: Face, folder: Path) -> str:
             "in [storage], start pypid, and adopt it again. Or move the files into the storage folder, and run `pypid rebuild`."
         ) from None
     return "" if below == "." else f"{below}/"
+
+
+def _counts(came: tuple[Reconciled, Sequence[Adopted]]) -> Details:
+    found, taken = came
+    adopted = [line.key for line in taken if line.outcome is Result.ADOPTED]
+    return {"changed": str(found.changed), "adopted": str(len(adopted)), "files": listed(adopted)}
+
+
+def _swept(found: Checked) -> Details:
+    swept = [finding.key for finding in found.findings if finding.swept]
+    return {"swept": str(len(swept)), "keys": listed(swept)}
 
 
 def _rebuilt(request: Request, found: Reconciled, adopted: Any) -> None:

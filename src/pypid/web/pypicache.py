@@ -56,18 +56,18 @@ async def upload(face: Face, request: Request, who: Identity) -> None:
     content_type = header_of(request, "content-type") or ""
     if not content_type.lower().startswith("multipart/form-data"):
         return send_json(request, Missing(), 400)  # such a body has no files
-    if await shielded(_taken(face, request.body, content_type, who, limits)):
+    if await shielded(_taken(face, request, content_type, who, limits)):
         return send_json(request, Uploaded())
     return send_json(request, Missing(), 400)
 
 
-async def _taken(face: Face, body: Body, content_type: str, who: Identity, limits: Limits) -> bool:
+async def _taken(face: Face, request: Request, content_type: str, who: Identity, limits: Limits) -> bool:
     """The whole upload, to its end; whether there was a file."""
     async with Spool(face.settings.spool, face.world.blocking) as spool:
-        form = await read_form(body, content_type, limits=limits, spool=spool, part=PART)
+        form = await read_form(request.body, content_type, limits=limits, spool=spool, part=PART)
         if not form.filename:
             return False
-        await publish(face, form, spool, who, overwriting=False)
+        await publish(face, request, form, spool, who, overwriting=False)
         return True
 
 
@@ -80,7 +80,7 @@ async def file(face: Face, request: Request, who: Identity, python: str, letter:
     distribution = parse_filename(filename.removesuffix(METADATA).removesuffix(SIGNATURE))
     if _place_of(distribution) != _place(distribution, python, letter, project):
         raise NoSuchFile(filename)
-    await send_named(face, request, project, filename, asked_of(face, request, who, project))
+    await send_named(face, request, who, project, filename, asked_of(face, request, who, project))
 
 
 @guarded(app, PLACE, may=Action.WRITE, methods=("PUT",))
@@ -91,15 +91,16 @@ async def put(face: Face, request: Request, who: Identity, python: str, letter: 
     if right != _place(distribution, python, letter, project):
         raise BadRequest(f"This is not the address of {filename!r}, which is /packages/{'/'.join(right)}/{filename}.")
     refuse_early(request.body.size, face.settings.max_upload, MAX_UPLOAD)
-    await shielded(_put(face, request.body, filename, who))
+    await shielded(_put(face, request, filename, who))
     send_json(request, Uploaded())
 
 
-async def _put(face: Face, body: Body, filename: str, who: Identity) -> None:
+async def _put(face: Face, request: Request, filename: str, who: Identity) -> None:
     """The whole upload, to its end."""
     async with Spool(face.settings.spool, face.world.blocking) as spool:
-        digests = await _received(body, spool, face.settings.max_upload)
-        await publish(face, Form(fields={}, filename=filename, content_digests=digests), spool, who, overwriting=False)
+        digests = await _received(request.body, spool, face.settings.max_upload)
+        form = Form(fields={}, filename=filename, content_digests=digests)
+        await publish(face, request, form, spool, who, overwriting=False)
 
 
 async def _received(body: Body, spool: Spool, limit: int) -> Digests:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from attrs import field, frozen
+from twisted.internet.defer import DeferredLock
 
 from pypid.core.people import Token
 from pypid.core.permissions import Identity, Scope
@@ -38,6 +39,8 @@ class Registry:
     """What the configuration says of people now."""
     session_key: bytes = field(repr=False)
     """32 bytes, for digests of cookies, CSRF tokens and riddles."""
+    turns: DeferredLock = field(factory=DeferredLock, eq=False, repr=False)
+    """Held while somebody may cease to be an administrator: one at a time, so that one is left."""
 
 
 @frozen(kw_only=True)

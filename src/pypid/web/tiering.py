@@ -13,6 +13,7 @@ from pypid.core.permissions import Action, Identity
 from pypid.core.tiering import Moved, Outcome, Rule, Tiered
 from pypid.core.values import parse_duration
 from pypid.index.tiering import Tierer, ignored, tierer
+from pypid.web.deeds import Details, attempted, listed
 from pypid.web.documents import read_json, send_json
 from pypid.web.events import Stream, stream_of
 from pypid.web.face import Face, app
@@ -36,18 +37,28 @@ async def tier(face: Face, request: Request, who: Identity) -> None:
     rule = _rule(wanted)
     kind = stream_of(request)
     if kind is None:
-        found = await (await _tierer(face)).tier(rule, dry=wanted.dry_run)
-        return send_json(request, _document(found))
+        return send_json(request, _document(await _tiered(face, request, who, wanted, rule, await _tierer(face))))
     stream = Stream(request, kind)
     run = await _tierer(
         face, lambda said: stream.say("progress", {"said": said}), lambda moved: stream.say("file", _file(moved))
     )
     stream.begin()
     try:
-        found = await run.tier(rule, dry=wanted.dry_run)
+        found = await _tiered(face, request, who, wanted, rule, run)
     except PypidError as error:
         return stream.say("error", {"error": True, "message": str(error)})
     return stream.say("result", _document(found))
+
+
+async def _tiered(face: Face, request: Request, who: Identity, wanted: Wanted, rule: Rule, run: Tierer) -> Tiered:
+    moving = run.tier(rule, dry=wanted.dry_run)
+    if wanted.dry_run:
+        return await moving
+    return await attempted(face, request, who, "tier", rule.storage_class, moving, _moved)
+
+
+def _moved(found: Tiered) -> Details:
+    return {"files": listed({f"{moved.project}/{moved.filename}" for moved in found.moved if moved.outcome is Outcome.MOVED})}
 
 
 async def _tierer(

@@ -13,6 +13,7 @@ from pypid.core.upload import Form, FormAction, action_of, check, distribution_o
 from pypid.flow import shielded
 from pypid.index.publishing import Outcome
 from pypid.spool import Spool
+from pypid.web.deeds import Details, attempted
 from pypid.web.documents import send_plain
 from pypid.web.errors import Refusal, send_refusal
 from pypid.web.face import Face, app, user_of
@@ -42,7 +43,7 @@ async def _taken(face: Face, request: Request, who: Identity, limits: Limits) ->
         form = await read_form(request.body, content_type, limits=limits, spool=spool)
         match action_of(form, _query_action(request)):
             case FormAction.FILE_UPLOAD:
-                return f"{form.filename}: {await publish(face, form, spool, who)}\n"
+                return f"{form.filename}: {await publish(face, request, form, spool, who)}\n"
             case FormAction.SUBMIT:
                 return REGISTERED
             case FormAction.DOC_UPLOAD:
@@ -68,8 +69,8 @@ _WORDS = {
 UNVERIFIED = "its attestations were not kept, because nothing on this server can verify them (pypid[attestations])"
 
 
-async def publish(face: Face, form: Form, spool: Spool, who: Identity, *, overwriting: bool = True) -> str:
-    """Check and publish the file in the `spool`, which is finished; what became of it, in words.
+async def publish(face: Face, request: Request, form: Form, spool: Spool, who: Identity, *, overwriting: bool = True) -> str:
+    """Check and publish the file in the `spool`, which is finished; what became of it, in words. To be `shielded`.
 
     `overwriting`: whoever may overwrite does so by this. Raises `UploadRejected`, `Forbidden`, and as `Index.publish`.
     """
@@ -78,9 +79,19 @@ async def publish(face: Face, form: Form, spool: Spool, who: Identity, *, overwr
     demand(face.rules, who, Action.WRITE, distribution.project)
     upload = await face.looking.run(face.world.blocking, _checked, face, form, distribution, spool)
     overwrite = overwriting and may(face.rules, who, Action.OVERWRITE, distribution.project)
-    outcome = await face.index.publish(upload, spool.body, user_of(who), overwrite=overwrite)
+    publishing = face.index.publish(upload, spool.body, user_of(who), overwrite=overwrite)
+    subject = f"{distribution.project}/{distribution.filename}"
+    outcome = await attempted(
+        face, request, who, "publish-file", subject, publishing, lambda outcome: _published(outcome, upload)
+    )
     unverified = upload.attestations and upload.provenance is None and outcome is not Outcome.UNCHANGED
     return f"{_WORDS[outcome]}; {UNVERIFIED}" if unverified else _WORDS[outcome]
+
+
+def _published(outcome: Outcome, upload: Upload) -> Details | None:
+    if outcome is Outcome.UNCHANGED:
+        return None
+    return {"sha256": upload.digests.sha256, "outcome": outcome.value}
 
 
 def _checked(face: Face, form: Form, distribution: Distribution, spool: Spool) -> Upload:

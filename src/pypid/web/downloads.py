@@ -1,0 +1,65 @@
+"""Who was given which file: ``GET /api/downloads``, and what is remembered for it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pypid.core.errors import BadRequest
+from pypid.core.model import File
+from pypid.core.people import Download
+from pypid.core.permissions import Action, Identity
+from pypid.core.simple import utc_text
+from pypid.web.documents import send_json
+from pypid.web.face import Face, app, user_of
+from pypid.web.guard import guarded
+from pypid.web.query import number, parameters
+from pypid.web.request import Request
+
+MOST = 1000
+"""Lines in one answer."""
+
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+
+
+def given(face: Face, request: Request, who: Identity, file: File) -> None:
+    """Remember that the file, or some part of it, is given to somebody now, or an address where they get it.
+
+    Also a part, and what breaks off: who has all bytes but one has the file. Not what HEAD asks, which gives nothing; not a
+    file of theirs of which nobody knows the digest.
+    """
+    if face.registry is None or request.method != b"GET" or file.sha256 is None:
+        return
+    face.downloads.note(
+        Download(
+            when=face.world.now(),
+            sha256=file.sha256,
+            project=file.project,
+            filename=file.filename,
+            who=user_of(who),
+            where=request.client_address() or "",
+            token=who.token,
+        )
+    )
+
+
+@guarded(app, "/api/downloads", may=Action.ADMIN)
+async def downloads(face: Face, request: Request, who: Identity) -> None:
+    """Who was given a file, the newest first."""
+    asked = parameters(request, "sha256", "most")
+    sha256 = asked.get("sha256", "").lower()
+    if not _SHA256.match(sha256):
+        raise BadRequest("Name the file by its digest: /api/downloads?sha256= and 64 hexadecimal digits, as pages have them.")
+    found = await face.downloads.of(sha256, most=number(asked, "most", 1, MOST) or MOST)
+    send_json(request, {"sha256": sha256, "downloads": [_document(download) for download in found]})
+
+
+def _document(download: Download) -> dict[str, Any]:
+    return {
+        "when": utc_text(download.when),
+        "who": download.who,
+        "where": download.where or None,
+        "token": download.token,
+        "project": download.project,
+        "filename": download.filename,
+    }

@@ -1,0 +1,100 @@
+"""Groups, below ``/api/groups``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from pypid.core.errors import BadRequest, ChangedElsewhere, NoSuchGroup
+from pypid.core.permissions import Action, Identity, account_name
+from pypid.web.deeds import recorded
+from pypid.web.documents import read_json, send_json
+from pypid.web.face import Face, app
+from pypid.web.guard import guarded
+from pypid.web.newnames import new_name
+from pypid.web.request import Request
+
+GROUP = "/api/groups/<name>"
+MEMBER = GROUP + "/members/<user>"
+IN_THE_FILE = "[groups] of the configuration is where it stands; change it there and reload pypid (SIGHUP)"
+
+
+class NewGroup(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a new group."""
+
+    name: str
+
+
+@guarded(app, "/api/groups", may=Action.ADMIN)
+async def groups(face: Face, request: Request, who: Identity) -> None:
+    """The groups with their members; of those of the configuration the names. (Nobody lists those of a directory.)"""
+    found = [_document(name, members) for name, members in (await face.accounts.memberships()).items()]
+    others = [{"name": name, "members": None, "from": "configuration"} for name in face.known.configured().groups]
+    send_json(request, {"groups": sorted([*found, *others], key=lambda group: str(group["name"]))})
+
+
+@guarded(app, GROUP, may=Action.ADMIN)
+async def group(face: Face, request: Request, who: Identity, name: str) -> None:
+    """One group with its members."""
+    send_json(request, _document(name, await _members(face, name)))
+
+
+@guarded(app, "/api/groups", may=Action.ADMIN, methods=("POST",))
+async def add(face: Face, request: Request, who: Identity) -> None:
+    """A new group, empty. Rights that its name was given before are its own."""
+    name = new_name((await read_json(request, NewGroup)).name)
+    _demand_changeable(face, name)
+    await recorded(face, request, who, "add-group", name, face.accounts.add_group(name))
+    send_json(request, _document(name, ()), 201)
+
+
+@guarded(app, GROUP, may=Action.ADMIN, methods=("DELETE",))
+async def remove(face: Face, request: Request, who: Identity, name: str) -> None:
+    """Take the group away, with its rights."""
+    members = await _members(face, name)
+    removing = face.accounts.remove_group(name)
+    await recorded(face, request, who, "remove-group", name, removing, lambda _: {"members": str(len(members))})
+    send_json(request, {"name": name, "removed": True})
+
+
+@guarded(app, MEMBER, may=Action.ADMIN, methods=("PUT",))
+async def join(face: Face, request: Request, who: Identity, name: str, user: str) -> None:
+    """Make somebody a member. A user whom nobody knows (yet) can be one; the answer warns of it."""
+    before = await _members(face, name)
+    try:
+        account_name(user)
+    except ValueError as error:
+        raise BadRequest(f"This cannot be a user: {error}.") from None
+    is_known = await face.known.find(user) is not None
+    joining = face.accounts.join(name, user)
+    await recorded(face, request, who, "join-group", f"{name}/{user}", joining, lambda _: None if user in before else {})
+    warnings = [] if is_known else [f"Nobody can log in as {user!r} now: is it spelled right?"]
+    send_json(request, {**_document(name, await _members(face, name)), "warnings": warnings})
+
+
+@guarded(app, MEMBER, may=Action.ADMIN, methods=("DELETE",))
+async def leave(face: Face, request: Request, who: Identity, name: str, user: str) -> None:
+    """Make somebody no member any more; who is none already stays none."""
+    before = await _members(face, name)
+    leaving = face.accounts.leave(name, user)
+    await recorded(face, request, who, "leave-group", f"{name}/{user}", leaving, lambda _: {} if user in before else None)
+    send_json(request, _document(name, await _members(face, name)))
+
+
+async def _members(face: Face, name: str) -> frozenset[str]:
+    found = (await face.accounts.memberships()).get(name)
+    if found is None:
+        _demand_changeable(face, name)
+        raise NoSuchGroup(name)
+    return found
+
+
+def _demand_changeable(face: Face, name: str) -> None:
+    if name in face.known.configured().groups:
+        raise ChangedElsewhere(f"the group {name!r}", IN_THE_FILE)
+
+
+def _document(name: str, members: Iterable[str]) -> dict[str, Any]:
+    return {"name": name, "members": sorted(members), "from": "database"}

@@ -1,0 +1,244 @@
+"""Accounts, below ``/api/users``; and ``/api/me``, which tells somebody who they are."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64encode
+from typing import Any, Literal
+
+import msgspec
+from attrs import evolve
+
+from pypid.core.errors import BadRequest, ChangedElsewhere, Forbidden, NoSuchUser, NotByToken, Unauthenticated
+from pypid.core.people import Account, Standing
+from pypid.core.permissions import Action, Credential, Identity, may
+from pypid.core.simple import utc_text
+from pypid.web.admins import keeping_an_admin
+from pypid.web.deeds import recorded
+from pypid.web.documents import read_json, send_json
+from pypid.web.face import Face, app
+from pypid.web.guard import ANYBODY, SOMEBODY, guarded
+from pypid.web.newnames import demand_free
+from pypid.web.request import Request
+from pypid.web.tokens import ACTIONS, words_of
+
+USER = "/api/users/<name>"
+SECRET = 18
+"""Bytes of chance in a password that pypid makes."""
+ELSEWHERE = "a directory or another service knows that user, and is where it is changed"
+IN_THE_FILE = "[users] of the configuration is where it stands; change it there and reload pypid (SIGHUP)"
+
+
+class NewUser(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a new account. Without a `password` pypid makes one. `inherit`: take over rights that the name has."""
+
+    name: str
+    password: str | None = None
+    admin: bool = False
+    inherit: bool = False
+
+
+class Change(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a change: what is left out stays as it is."""
+
+    admin: bool | msgspec.UnsetType = msgspec.UNSET
+    standing: Literal["active", "disabled"] | msgspec.UnsetType = msgspec.UNSET
+
+
+class NewPassword(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a new password. Without a `password` pypid makes one. `current` is what people say to change their own."""
+
+    password: str | None = None
+    current: str | None = None
+
+
+# --- who am I -------------------------------------------------------------------------------------------------
+
+
+@guarded(app, "/api/me", may=ANYBODY)
+async def me(face: Face, request: Request, who: Identity) -> None:
+    """Who asks, and what they may do to some project at least."""
+    send_json(
+        request,
+        {
+            "user": who.user,
+            "groups": sorted(who.groups),
+            "admin": may(face.rules, who, Action.ADMIN),
+            "token": _token(who),
+            "may": {word: may(face.rules, who, action) for word, action in ACTIONS.items()},
+        },
+    )
+
+
+def _token(who: Identity) -> dict[str, Any] | None:
+    if who.scope is None:
+        return None
+    return {
+        "id": who.token,
+        "actions": words_of(who.scope.actions),
+        "projects": list(who.scope.projects),
+        "publisher": who.publisher,
+    }
+
+
+# --- looking --------------------------------------------------------------------------------------------------
+
+
+@guarded(app, "/api/users", may=Action.ADMIN)
+async def users(face: Face, request: Request, who: Identity) -> None:
+    """The accounts, and the users of the configuration. (Nobody lists those of a directory.)"""
+    configured = face.known.configured()
+    accounts = [_document(face, account) for account in await face.accounts.users()]
+    others = [_configured(name, name in configured.admins) for name in sorted(configured.users)]
+    send_json(request, {"users": sorted([*accounts, *others], key=lambda user: str(user["name"]))})
+
+
+@guarded(app, USER, may=Action.ADMIN)
+async def user(face: Face, request: Request, who: Identity, name: str) -> None:
+    """One user, whoever knows them, with their groups."""
+    send_json(request, await _whole(face, name))
+
+
+async def _whole(face: Face, name: str) -> dict[str, Any]:
+    found = await face.known.find(name)
+    configured = face.known.configured()
+    if name in configured.users:
+        document = _configured(name, name in configured.admins)
+    else:
+        try:
+            document = _document(face, await face.accounts.user(name))
+        except NoSuchUser:
+            if found is None:
+                raise
+            document = {"name": name, "admin": found.admin, "standing": Standing.ACTIVE.value, "from": "elsewhere"}
+    if found is not None:
+        groups = found.groups
+    else:
+        groups = frozenset(group for group, members in (await face.accounts.memberships()).items() if name in members)
+    return {**document, "groups": sorted(groups), "can_log_in": found is not None}
+
+
+def _document(face: Face, account: Account) -> dict[str, Any]:
+    configured = face.known.configured()
+    return {
+        "name": account.name,
+        "admin": account.admin or account.name in configured.admins,
+        "standing": account.standing.value,
+        "created": utc_text(account.created),
+        "changed": utc_text(account.changed),
+        "from": "database",
+        "hidden": account.name in configured.users,  # the configuration has somebody of that name, and is asked first
+    }
+
+
+def _configured(name: str, admin: bool) -> dict[str, Any]:
+    return {"name": name, "admin": admin, "standing": Standing.ACTIVE.value, "from": "configuration"}
+
+
+# --- making and changing --------------------------------------------------------------------------------------
+
+
+@guarded(app, "/api/users", may=Action.ADMIN, methods=("POST",))
+async def add(face: Face, request: Request, who: Identity) -> None:
+    """A new account."""
+    wanted = await read_json(request, NewUser)
+    await demand_free(face, wanted.name, inherit=wanted.inherit)
+    password = wanted.password if wanted.password is not None else made_password(face)
+    now = face.world.now()
+    hashed = await face.known.hash_password(password)
+    account = Account(name=wanted.name, hash=hashed, admin=wanted.admin, created=now, changed=now)
+    adding = face.accounts.add_user(account)
+    await recorded(face, request, who, "add-user", account.name, adding, lambda _: {"admin": _yes(account.admin)})
+    document = await _whole(face, account.name)
+    if wanted.password is None:
+        document["password"] = password
+    send_json(request, {**document, "warnings": _warnings(document)}, 201)
+
+
+def _warnings(document: dict[str, Any]) -> list[str]:
+    if document["can_log_in"]:
+        return []
+    advice = "to let accounts log in, write sql into [access] backend and start pypid again"
+    return [f"The account is there, but nobody can log in with it: {advice}."]
+
+
+@guarded(app, USER, may=Action.ADMIN, methods=("PATCH",))
+async def change(face: Face, request: Request, who: Identity, name: str) -> None:
+    """Make somebody an administrator, or no longer; disable an account, or open it again (or for the first time)."""
+    wanted = await read_json(request, Change)
+    if wanted.admin is msgspec.UNSET and wanted.standing is msgspec.UNSET:
+        raise BadRequest("Say what to change: admin (true or false), standing (active or disabled), or both.")
+    account = await _account(face, name)
+    if wanted.admin is False and name in face.known.configured().admins:
+        raise ChangedElsewhere(f"that {name!r} is an administrator", "[access] admins of the configuration says so")
+
+    def changed(account: Account) -> Account:
+        admin = account.admin if wanted.admin is msgspec.UNSET else wanted.admin
+        standing = account.standing if wanted.standing is msgspec.UNSET else Standing(wanted.standing)
+        return evolve(account, admin=admin, standing=standing, changed=face.world.now())
+
+    after = changed(account)
+    harmless = (after.admin or not account.admin) and after.standing is Standing.ACTIVE
+    editing = keeping_an_admin(face, None if harmless else name, face.accounts.edit_user(name, changed))
+    said = {"admin": _yes(after.admin), "standing": after.standing.value}
+    await recorded(face, request, who, "change-user", name, editing, lambda _: said)
+    send_json(request, await _whole(face, name))
+
+
+@guarded(app, USER, may=Action.ADMIN, methods=("DELETE",))
+async def remove(face: Face, request: Request, who: Identity, name: str) -> None:
+    """Take an account away, with its tokens, sessions, rights and memberships."""
+    await _account(face, name)
+    removing = keeping_an_admin(face, name, face.accounts.remove_user(name))
+    await recorded(face, request, who, "remove-user", name, removing)
+    send_json(request, {"name": name, "removed": True})
+
+
+@guarded(app, USER + "/password", may=SOMEBODY, methods=("PUT",))
+async def set_password(face: Face, request: Request, who: Identity, name: str) -> None:
+    """A new password: somebody's own, or by an administrator."""
+    is_admin = may(face.rules, who, Action.ADMIN)
+    if not is_admin and who.scope is not None:
+        raise NotByToken()
+    if not is_admin and who.user != name:
+        raise Forbidden(str(who.user), "set the password of somebody else")
+    wanted = await read_json(request, NewPassword)
+    await _account(face, name)
+    if not is_admin:
+        await _demand_current(face, request, name, wanted.current)
+    password = wanted.password if wanted.password is not None else made_password(face)
+    hashed = await face.known.hash_password(password)
+    editing = face.accounts.edit_user(name, lambda account: evolve(account, hash=hashed, changed=face.world.now()))
+    await recorded(face, request, who, "set-password", name, editing)
+    send_json(request, {"name": name, **({"password": password} if wanted.password is None else {})})
+
+
+async def _demand_current(face: Face, request: Request, name: str, current: str | None) -> None:
+    if current is None:
+        raise BadRequest("Say your current password too, in the field 'current'.")
+    try:
+        found = await face.access.identify(Credential(name, current, request.client_address() or ""))
+    except Unauthenticated:  # 401 would make a browser ask for another login
+        found = None
+    if found is None or found.user != name:
+        raise BadRequest("The field 'current' does not hold your current password: nothing was changed.")
+
+
+async def _account(face: Face, name: str) -> Account:
+    """The account. Raises `ChangedElsewhere` for somebody who has none here, `NoSuchUser` for nobody."""
+    try:
+        return await face.accounts.user(name)
+    except NoSuchUser:
+        if name in face.known.configured().users:
+            raise ChangedElsewhere(f"the user {name!r}", IN_THE_FILE) from None
+        if await face.known.find(name) is not None:
+            raise ChangedElsewhere(f"the user {name!r}", ELSEWHERE) from None
+        raise
+
+
+def made_password(face: Face) -> str:
+    """A password that nobody guesses."""
+    return urlsafe_b64encode(face.world.random(SECRET)).decode("ascii")
+
+
+def _yes(flag: bool) -> str:
+    return "yes" if flag else "no"

@@ -1,0 +1,204 @@
+"""Rights on single projects, below ``/api/projects/<project>/rights``; and ``/api/rights``, which lists all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import Any, Literal
+
+import msgspec
+from attrs import frozen
+
+from pypid.core.errors import BadRequest, ChangedElsewhere
+from pypid.core.names import ProjectName, project_name
+from pypid.core.permissions import Action, Identity, account_name
+from pypid.core.rights import NAMED, Right, Whom, claimed, grants_of
+from pypid.web.deeds import recorded
+from pypid.web.documents import read_json, send_json
+from pypid.web.face import Face, app
+from pypid.web.guard import guarded
+from pypid.web.request import Request
+
+RIGHTS = "/api/projects/<project>/rights"
+MANY = RIGHTS + "/<kind>"
+ONE = MANY + "/<name>"
+
+
+class NewRight(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a right: to read, or to read and write."""
+
+    right: Literal["r", "rw"]
+
+
+class Origin(Enum):
+    """Where a right comes from."""
+
+    CONFIGURATION = "configuration"
+    DATABASE = "database"
+
+
+@frozen
+class _Rights:
+    """All the rights in force. What is said twice counts once, and the greater one counts."""
+
+    configured: Sequence[Right]
+    kept: Sequence[Right]
+
+    @property
+    def whole(self) -> Sequence[Right]:
+        return (*self.configured, *self.kept)
+
+    def of(self, name: ProjectName) -> _Rights:
+        return _Rights(*([right for right in rights if right.project == name] for rights in (self.configured, self.kept)))
+
+
+async def _rights(face: Face) -> _Rights:
+    return _Rights(face.known.configured().rights, await face.accounts.rights())
+
+
+# --- looking --------------------------------------------------------------------------------------------------
+
+
+@guarded(app, "/api/rights", may=Action.ADMIN)
+async def rights(face: Face, request: Request, who: Identity) -> None:
+    """The defaults, and all rights on single projects."""
+    found = await _rights(face)
+    listed = [{"project": right.project, **_document(right, origin)} for right, origin in _each(found)]
+    listed.sort(key=lambda right: (right["project"], right["kind"], right["name"]))
+    send_json(request, {"defaults": _defaults(face), "rights": listed})
+
+
+@guarded(app, RIGHTS, may=Action.ADMIN)
+async def project(face: Face, request: Request, who: Identity, project: str) -> None:
+    """The rights of one project, with where each comes from, and what they make together."""
+    send_json(request, _whole(face, project_name(project), await _rights(face)))
+
+
+def _whole(face: Face, name: ProjectName, all_rights: _Rights) -> dict[str, Any]:
+    found = all_rights.of(name)
+    own = grants_of(found.whole).get(name)
+    read, write = (face.rules.read, face.rules.write) if own is None else (own.read, own.write)
+    return {
+        "project": name,
+        "rights": [_document(right, origin) for right, origin in _each(found)],
+        "takes_defaults": own is None,
+        "effective": {"read": read.text(), "write": write.text()},
+    }
+
+
+def _each(found: _Rights) -> list[tuple[Right, Origin]]:
+    return [(right, Origin.CONFIGURATION) for right in found.configured] + [(right, Origin.DATABASE) for right in found.kept]
+
+
+def _document(right: Right, origin: Origin) -> dict[str, Any]:
+    return {"kind": right.whom.value, "name": right.name, "right": right.text, "from": origin.value}
+
+
+def _defaults(face: Face) -> dict[str, Any]:
+    rules = face.rules
+    named = {"read": rules.read, "write": rules.write, "overwrite": rules.overwrite, "delete": rules.delete}
+    return {**{name: who.text() for name, who in named.items()}, "cache_update": rules.fetch.text()}
+
+
+# --- changing -------------------------------------------------------------------------------------------------
+
+
+@guarded(app, MANY, may=Action.ADMIN, methods=("PUT",))
+@guarded(app, ONE, may=Action.ADMIN, methods=("PUT",))
+async def grant(face: Face, request: Request, who: Identity, project: str, kind: str, name: str = "") -> None:
+    """Give a right, in place of the one that was there."""
+    wanted = await read_json(request, NewRight)
+    whom = _whom(kind, name)
+    right = Right(project_name(project), whom, name, wanted.right == "rw")
+    before = await _rights(face)
+    warnings = [*_of_the_first(face, right, before), *await _of_nobody(face, right), *_of_the_file(right, before)]
+
+    def told(_: None) -> dict[str, str] | None:
+        return None if right in before.kept else {"whom": _words(right), "right": right.text}
+
+    await recorded(face, request, who, "set-right", right.project, face.accounts.grant(right), told)
+    send_json(request, {**_whole(face, right.project, await _rights(face)), "warnings": warnings})
+
+
+@guarded(app, MANY, may=Action.ADMIN, methods=("DELETE",))
+@guarded(app, ONE, may=Action.ADMIN, methods=("DELETE",))
+async def withdraw(face: Face, request: Request, who: Identity, project: str, kind: str, name: str = "") -> None:
+    """Take a right away; one that is not there is no error."""
+    key = (project_name(project), _whom(kind, name), name)
+    before = await _rights(face)
+    gone, fixed = ([right for right in rights if _key(right) == key] for rights in (before.kept, before.configured))
+    if fixed and not gone:
+        raise ChangedElsewhere(f"this right of {key[0]}", "[projects] of the configuration gives it; take it out there")
+
+    def told(_: None) -> dict[str, str] | None:
+        return {"whom": _words(gone[0]), "right": gone[0].text} if gone else None
+
+    await recorded(face, request, who, "remove-right", key[0], face.accounts.withdraw(*key), told)
+    after = await _rights(face)
+    warnings = _of_the_last(face, key[0], before, after)
+    if fixed:
+        warnings.append(f"[projects] of the configuration still gives the right {fixed[0].text} to {_words(fixed[0])}.")
+    send_json(request, {**_whole(face, key[0], after), "warnings": warnings})
+
+
+def _key(right: Right) -> tuple[ProjectName, Whom, str]:
+    return right.project, right.whom, right.name
+
+
+def _whom(kind: str, name: str) -> Whom:
+    try:
+        whom = Whom(kind)
+    except ValueError:
+        raise BadRequest(f"A right is given to one of: {', '.join(whom.value for whom in Whom)}.") from None
+    if (whom in NAMED) != bool(name):
+        which = "needs a name behind it" if whom in NAMED else "has no name behind it"
+        raise BadRequest(f"In the address of a right '{kind}' {which}.")
+    if name:
+        try:
+            account_name(name)
+        except ValueError as error:
+            raise BadRequest(f"This cannot be a name: {error}.") from None
+    return whom
+
+
+def _words(right: Right) -> str:
+    return f"{right.whom.value} {right.name}".strip()
+
+
+# --- what an administrator may not expect ---------------------------------------------------------------------
+
+
+def _of_the_first(face: Face, right: Right, before: _Rights) -> list[str]:
+    """The first rule takes a project out of the defaults, for everybody."""
+    grants = grants_of(before.of(right.project).whole)
+    found = []
+    if not grants:
+        read, write = face.rules.read.text(), face.rules.write.text()
+        found.append(
+            f"This is the first right of {right.project}: from now on nobody but those whom its own rights name, and "
+            f"administrators, may read or write it. The defaults (read: {read}; write: {write}) no longer hold for it."
+        )
+    if right.write and not claimed(grants):
+        found.append(f"The name {right.project} is ours now: no other index is ever asked for it.")
+    return found
+
+
+async def _of_nobody(face: Face, right: Right) -> list[str]:
+    if right.whom is Whom.USER and await face.known.find(right.name) is None:
+        return [f"Nobody can log in as {right.name!r} now: is it spelled right?"]
+    groups = {*face.known.configured().groups, *await face.accounts.memberships()} if right.whom is Whom.GROUP else ()
+    if right.whom is Whom.GROUP and right.name not in groups:
+        return [f"Neither the configuration nor the database has a group {right.name!r}: a directory may have it."]
+    return []
+
+
+def _of_the_file(right: Right, before: _Rights) -> list[str]:
+    same = [other for other in before.configured if _key(other) == _key(right) and other.write and not right.write]
+    return [f"[projects] of the configuration gives {_words(right)} rw, which goes on to hold."] if same else []
+
+
+def _of_the_last(face: Face, name: ProjectName, before: _Rights, after: _Rights) -> list[str]:
+    if not before.of(name).whole or after.of(name).whole:
+        return []
+    read, write = face.rules.read.text(), face.rules.write.text()
+    return [f"That was the last right of {name}: from now on the defaults hold for it (read: {read}; write: {write})."]
