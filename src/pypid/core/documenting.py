@@ -63,7 +63,7 @@ The file
 * Durations are whole numbers of seconds, or of ``s``, ``m``, ``h`` or ``d``; one unit, no fractions.
 * Lists have white space between their items. Paths are relative to the folder of the file.
 * Lists of people: a bare name or ``user:alice`` is a user, ``group:team`` a group; ``everyone``, ``authenticated``,
-  ``admins`` and ``nobody`` stand for many, and cannot be names. Names have no ``:``, ``=``, ``;``, white space or
+  ``admins`` and ``nobody`` stand for many, and cannot be names. Names have no ``:``, ``=``, ``;``, ``,``, white space or
   control characters.
 
 The environment

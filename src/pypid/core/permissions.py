@@ -30,12 +30,15 @@ WORDS = frozenset({"everyone", "authenticated", "admins", "nobody"})
 def account_name(text: str) -> str:
     """`text`, if a user or a group can be called so; else raises `ValueError` with the reason.
 
-    A colon would cut HTTP Basic credentials (RFC 7617) and ``group:team``; ``=``, ``;`` and white space cut the configuration.
+    A colon would cut HTTP Basic credentials (RFC 7617) and ``group:team``; ``=``, ``;`` and white space cut the configuration;
+    who writes a comma means two names.
     """
     if not text:
         raise ValueError("a name of a user or group cannot be empty")
     if text in WORDS:
         raise ValueError(f"{text!r} stands for many, so no user or group can be called so")
+    if "," in text:
+        raise ValueError("a name of a user or group has no comma; between names stands white space alone")
     if any(character in ":=;" or character.isspace() or not character.isprintable() for character in text):
         raise ValueError("a name of a user or group has no : = ; white space or control characters")
     return text
@@ -96,11 +99,15 @@ class Principals:
     def parse(cls, text: str) -> Principals:
         """From the words of the configuration, with white space between them; raises `ValueError` with the reason.
 
-        ``everyone``, ``authenticated``, ``admins``, ``nobody`` (alone), ``group:team``, ``user:alice``; a bare name is a user.
+        ``everyone``, ``authenticated``, ``admins``, ``nobody`` (alone), ``group:team``, ``user:alice``; a bare name is a user,
+        but ``Everyone`` is a slip: it would let nobody in.
         """
         words = text.split()
         if "nobody" in words and len(words) > 1:
             raise ValueError("'nobody' stands alone")
+        for word in words:
+            if word not in WORDS and word.lower() in WORDS:
+                raise ValueError(f"{word!r} is spelled {word.lower()}; a user of that name is user:{word}")
         users = {account_name(word.removeprefix("user:")) for word in words if word not in WORDS and word[:6] != "group:"}
         return cls(
             everyone="everyone" in words,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from enum import Enum
 from types import MappingProxyType
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from pypid.core.names import ProjectName, project_name
 from pypid.core.permissions import NOBODY, Grants, Principals, account_name
@@ -87,6 +87,16 @@ def _cut(key: str) -> tuple[str, Whom, str]:
     raise ValueError(
         "a rule is called <project>.user.<name>, <project>.group.<name>, <project>.everyone or <project>.authenticated"
     )
+
+
+def repeated(rights: Mapping[str, Right]) -> Mapping[str, str]:
+    """The keys whose rule stands under an earlier key already, in another spelling of the project's name; and that key.
+
+    Of two such rules the weaker one would do nothing, and whoever takes a right away would have to find both.
+    """
+    first: dict[Right, str] = {}
+    earlier = {key: first.setdefault(evolve(right, write=False), key) for key, right in rights.items()}
+    return {key: other for key, other in earlier.items() if other != key}
 
 
 def claimed(projects: Mapping[ProjectName, Grants]) -> frozenset[ProjectName]:

@@ -285,7 +285,15 @@ def without_userinfo(text: str) -> str:
 PRINCIPALS = Kind(
     Principals.parse, Principals.text, "everyone, authenticated, admins, nobody, names of users, user:<name> and group:<name>"
 )
-USER = Kind(lambda text: account_name(text.removeprefix("user:")), str, "names of users")
+
+
+def _user(text: str) -> str:
+    if text.startswith("group:"):
+        raise ValueError(f"{text[:80]!r} is a group, and only users can be named here: name its members")
+    return account_name(text.removeprefix("user:"))
+
+
+USER = Kind(_user, str, "names of users")
 
 _HASH = re.compile(r"\$[A-Za-z0-9._-]+\$[\x21-\x7e]+\Z")
 
