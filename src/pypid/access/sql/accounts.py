@@ -1,0 +1,207 @@
+"""People, groups, rights, tokens and sessions: changed in the database, then read out of memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from hashlib import blake2b
+from typing import TYPE_CHECKING, TypeVar
+
+from attrs import evolve
+
+from pypid.access.sql.current import Current
+from pypid.access.sql.database import Database
+from pypid.access.sql.roll import KEPT, Roll
+from pypid.access.sql.texts import LONGEST_NAME, new_name, sound, storable
+from pypid.core.errors import BadRequest, NoSuchGroup, NoSuchToken, NoSuchUser, PypidError
+from pypid.core.names import ProjectName
+from pypid.core.people import Account, Session, Token
+from pypid.core.rights import NAMED, Right, Whom
+from pypid.flow import World, shielded
+from pypid.ports import Accounts
+
+if TYPE_CHECKING:
+    from pypid.access.sql.writing import Writing
+
+T = TypeVar("T")
+
+
+class SqlAccounts:
+    """`Accounts` out of a database. Beside what the socket says, a bad name is `BadRequest`, and a full disk `StorageFull`."""
+
+    def __init__(self, database: Database, world: World) -> None:
+        """`current` is what it says now: its `on_change` tells of every change, its `known` holds the rights."""
+        self.current = Current(database, world)
+        self._world = world
+        self._uses: dict[str, tuple[datetime, str]] = {}
+
+    async def _change(self, work: Callable[[Writing], T]) -> T:
+        return await self.current.change(work)
+
+    # --- users ---
+
+    async def users(self) -> Sequence[Account]:
+        return self.current.roll().users
+
+    async def user(self, name: str) -> Account:
+        found = self.current.roll().accounts.get(name)
+        if found is None:
+            raise NoSuchUser(name)
+        return found
+
+    async def add_user(self, account: Account) -> None:
+        new_name(account.name)
+        cleaned = evolve(account, hash=storable(account.hash))
+        await self._change(lambda writing: writing.add_user(cleaned))
+
+    async def edit_user(self, name: str, change: Callable[[Account], Account]) -> Account:
+        if not sound(name):
+            raise NoSuchUser(name)
+        return await self._change(lambda writing: writing.edit_user(name, change))
+
+    async def remove_user(self, name: str) -> None:
+        if not sound(name):
+            raise NoSuchUser(name)
+        await self._change(lambda writing: writing.remove_user(name))
+
+    async def rehash(self, name: str, old: str, new: str) -> None:
+        """Put another hash of the same password in place of the `old` one, if that is still there; no session ends by it."""
+        await self._change(lambda writing: writing.rehash(name, old, new))
+
+    # --- groups and rights ---
+
+    async def memberships(self) -> Mapping[str, frozenset[str]]:
+        return self.current.roll().members
+
+    async def add_group(self, name: str) -> None:
+        new_name(name)
+        await self._change(lambda writing: writing.add_group(name))
+
+    async def remove_group(self, name: str) -> None:
+        if not sound(name):
+            raise NoSuchGroup(name)
+        await self._change(lambda writing: writing.remove_group(name))
+
+    async def join(self, group: str, user: str) -> None:
+        if not sound(group):
+            raise NoSuchGroup(group)
+        new_name(user)
+        await self._change(lambda writing: writing.join(group, user))
+
+    async def leave(self, group: str, user: str) -> None:
+        if not sound(group) or (not sound(user) and group not in self.current.roll().members):
+            raise NoSuchGroup(group)
+        if sound(user):
+            await self._change(lambda writing: writing.leave(group, user))
+
+    async def rights(self) -> Sequence[Right]:
+        return self.current.roll().rights
+
+    async def grant(self, right: Right) -> None:
+        if right.whom in NAMED:
+            new_name(right.name)
+        elif right.name:
+            raise BadRequest(f"a right of {right.whom.value} has no name")
+        await self._change(lambda writing: writing.grant(right))
+
+    async def withdraw(self, project: ProjectName, whom: Whom, name: str) -> None:
+        if sound(name) if whom in NAMED else not name:
+            await self._change(lambda writing: writing.withdraw(project, whom, name))
+
+    # --- tokens ---
+
+    async def tokens(self, user: str | None = None) -> Sequence[Token]:
+        held = self.current.roll().tokens
+        return [self._with_use(token) for token in held if user is None or token.user == user]
+
+    def _with_use(self, token: Token) -> Token:
+        used = self._uses.get(token.id)
+        return token if used is None else evolve(token, used=used[0], used_from=used[1])
+
+    async def token(self, digest: str) -> Token | None:
+        found = self.current.roll().by_digest.get(digest)
+        if found is None or found.revoked is not None or (found.expires is not None and found.expires <= self._world.now()):
+            return None
+        return found
+
+    def token_used(self, id: str, address: str) -> None:
+        if id in self.current.known.by_id:
+            self._uses[id] = self._world.now(), storable(address, LONGEST_NAME)
+
+    async def add_token(self, token: Token) -> None:
+        cleaned = evolve(token, name=storable(token.name), user=storable(token.user), used_from=storable(token.used_from))
+        await self._change(lambda writing: writing.add_token(cleaned))
+
+    async def revoke_token(self, id: str) -> Token:
+        if not sound(id):
+            raise NoSuchToken(id)
+        return self._with_use(await self._change(lambda writing: writing.revoke_token(id)))
+
+    # --- sessions ---
+
+    async def session(self, digest: str) -> Session | None:
+        found = self.current.roll().sessions.get(digest)
+        return None if found is None or found.expires <= self._world.now() else found
+
+    async def add_session(self, session: Session) -> None:
+        cleaned = evolve(session, address=storable(session.address, LONGEST_NAME))
+        await self._change(lambda writing: writing.add_session(cleaned))
+
+    async def end_session(self, digest: str) -> None:
+        if sound(digest):
+            await self._change(lambda writing: writing.end_session(digest))
+
+    async def once(self, kind: str, value: str, until: datetime) -> bool:
+        digest = blake2b(f"{kind}\0{value}".encode("utf-8", "surrogatepass"), digest_size=32).hexdigest()
+        return await self.current.say_once(digest, until)
+
+    # --- from time to time ---
+
+    async def open(self) -> None:
+        """Read the database, if there is one: call it at every start. Raises `CannotStart` (see `Current.open`)."""
+        await self.current.open()
+
+    async def poll(self) -> None:
+        """See whether another node has changed something: call it every `current.POLL` seconds. Never fails."""
+        await self.current.poll()
+
+    async def tend(self) -> None:
+        """Write down which tokens were used, and remove what has ended long enough ago. Call it each minute.
+
+        What cannot be done now is done the next time.
+        """
+        await shielded(self._tend())
+
+    async def _tend(self) -> None:
+        roll, now = self.current.known, self._world.now()
+        if not self.current.is_open:
+            return
+        uses, self._uses = self._uses, {}
+        if uses or _has_ended(roll, now):
+
+            def work(writing: Writing) -> None:
+                writing.tokens_used(uses)
+                writing.sweep()
+
+            try:
+                await self._change(work)
+            except PypidError:  # the log has it
+                self._uses = {**uses, **self._uses}
+                return
+        await self.current.forget()
+
+    async def close(self) -> None:
+        """Write down what is only in memory. (The database is closed by whoever has made it.)"""
+        if self._uses:
+            await self.tend()
+
+
+def _has_ended(roll: Roll, now: datetime) -> bool:
+    """Whether a sweep would find something, about."""
+    if any(session.expires <= now for session in roll.sessions.values()):
+        return True
+    ends = (end for token in roll.tokens for end in (token.expires, token.revoked) if end is not None)
+    return any(end <= now - KEPT for end in ends)
+
+
+_: type[Accounts] = SqlAccounts

@@ -1,0 +1,245 @@
+"""The roll that is in force: replaced with each change of ours, and of other nodes; unknown once nobody can say what it is.
+
+The order is always the same: first the database, durably, and then memory. One change follows the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from attrs import field, frozen
+from twisted.internet.defer import DeferredLock
+from twisted.logger import Logger
+
+from pypid.access.sql.database import Database
+from pypid.access.sql.faults import Away, Unusable
+from pypid.access.sql.place import Server
+from pypid.access.sql.roll import Roll
+from pypid.core.errors import Busy, CannotStart, PeopleUnknown
+from pypid.flow import World, shielded
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from pypid.access.sql.writing import Writing
+
+T = TypeVar("T")
+
+NAME = "the accounts database"
+PART = "accounts"
+POLL = 1.0
+"""Seconds between two looks at whether another node has changed something, and whether the database is still there."""
+CONTACT = 5.0
+"""Seconds without an answer of a server after which what it said last counts no more."""
+PAUSE = 1.0
+"""Seconds after a failure in which nobody else waits for the same one."""
+MOST_WAITING = 200
+_FORGET = timedelta(minutes=10)
+_NOBODY = Roll()
+
+
+@frozen
+class _Since:
+    """That it cannot be asked: since when (seconds of the clock), and why."""
+
+    when: float
+    reason: str = field(repr=False)
+
+
+class Current:
+    """What the accounts database says now.
+
+    `on_change` are called with each new roll, on the reactor thread; one that raises is logged, and the others are called.
+    """
+
+    _log = Logger()
+
+    def __init__(self, database: Database, world: World) -> None:
+        self.database = database
+        self.on_change: list[Callable[[Roll], object]] = []
+        self._world = world
+        self._roll: Roll | None = None
+        self._is_empty = False
+        self._heard = 0.0
+        self._failed: _Since | None = None
+        self._forgot: datetime | None = None
+        self._turn = DeferredLock()
+
+    @property
+    def known(self) -> Roll:
+        """What it said last, also while it cannot be asked: for rules, which must not become laxer then."""
+        return self._roll or _NOBODY
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anything was ever read of it."""
+        return self._roll is not None
+
+    def is_there(self) -> bool:
+        """Whether there is a database; a server always is one."""
+        return self.database.is_there()
+
+    def roll(self) -> Roll:
+        """What it says. Raises `PeopleUnknown` where that is not certain."""
+        if self._is_unknown():
+            raise PeopleUnknown(NAME)
+        return self.known
+
+    def _is_unknown(self) -> bool:
+        if isinstance(self.database.place, Server):  # it may have been changed by another node
+            return self._roll is None or self._world.clock.seconds() - self._heard > CONTACT
+        if self._roll is None:
+            return not self._is_empty
+        return self._failed is not None
+
+    # --- reading ---
+
+    async def open(self) -> None:
+        """Read it, if it is there; call this at every start, before or after the reactor runs.
+
+        Raises `CannotStart`, with advice, where it is damaged or of a newer version, or a file that may not be read. A server
+        that does not answer is asked again by `poll`; until then everybody in it is unknown.
+        """
+        try:
+            await self._look()
+        except (Away, Unusable) as error:
+            away = isinstance(error, Away)
+            if away and isinstance(self.database.place, Server):
+                return
+            raise CannotStart(f"The accounts database cannot be used: {error}") from None
+
+    async def poll(self) -> None:
+        """See whether somebody else has changed something, or whether it is there again. Call it every `POLL` seconds.
+
+        What fails is logged, once.
+        """
+        try:
+            await shielded(self._look())
+        except (Away, Unusable):
+            return
+
+    async def _look(self) -> None:
+        await self._turn.acquire()
+        try:
+            await self._look_now()
+        finally:
+            self._turn.release()
+
+    async def _look_now(self) -> None:
+        if self._roll is None and not self.database.is_there():
+            self._is_empty = True
+            return
+        began = self._world.clock.seconds()
+        before = self._trusted
+        try:
+            roll = await self.database.read(PART, partial(_read, before))
+        except (Away, Unusable) as error:
+            self._fail(error)
+            raise
+        self._hear(roll, began)
+
+    @property
+    def _trusted(self) -> Roll | None:
+        """The roll, if what came after it can be added to it: not if the database may have been another one meanwhile."""
+        return None if self._failed else self._roll
+
+    def _hear(self, roll: Roll, began: float) -> None:
+        self._heard = began
+        if self._failed is not None:
+            self._log.info("The accounts database can be used again.")
+        self._failed = None
+        if roll is self._roll:
+            return
+        self._roll = roll
+        for callback in list(self.on_change):
+            try:
+                callback(roll)
+            except Exception:
+                self._log.failure("what follows from a change of the accounts failed")
+
+    def _fail(self, error: Away | Unusable) -> None:
+        if self._failed is None or self._failed.reason != str(error):
+            said = "The accounts database cannot be used, which is tried again each second: {error}"
+            self._log.error(said, error=str(error))
+        self._failed = _Since(self._world.clock.seconds(), str(error))
+
+    # --- changing ---
+
+    async def change(self, work: Callable[[Writing], T]) -> T:
+        """Do `work` in the database, and then in memory; what it returns.
+
+        Goes on if whoever waits goes away. Raises what `work` raises, `PeopleUnknown`, `StorageFull`, `Busy`.
+        """
+        now = self._world.now()
+
+        def job(trusted: Roll | None, connection: Connection) -> tuple[T, Roll]:
+            from pypid.access.sql.writing import change
+
+            return change(connection, trusted, now, work)
+
+        return await shielded(self._in_turn(job))
+
+    async def say_once(self, digest: str, until: datetime) -> bool:
+        """Whether nobody said it before. Raises as `change`."""
+        now = self._world.now()
+
+        def job(trusted: Roll | None, connection: Connection) -> tuple[bool, Roll]:
+            from pypid.access.sql.rows import load
+            from pypid.access.sql.writing import say_once
+
+            return say_once(connection, digest, until, now), trusted or load(connection)
+
+        return await shielded(self._in_turn(job, hears=False))
+
+    async def forget(self) -> None:
+        """Remove what nobody asks for any more, now and then. What fails is logged."""
+        now = self._world.now()
+        if self._roll is None or (self._forgot is not None and now < self._forgot + _FORGET):
+            return
+
+        def job(trusted: Roll | None, connection: Connection) -> tuple[None, Roll]:
+            from pypid.access.sql.rows import load
+            from pypid.access.sql.writing import forget
+
+            forget(connection, now)
+            return None, trusted or load(connection)
+
+        self._forgot = now
+        await shielded(self._in_turn(job, hears=False))
+
+    async def _in_turn(self, job: Callable[[Roll | None, Connection], tuple[T, Roll]], *, hears: bool = True) -> T:
+        if len(self._turn.waiting) >= MOST_WAITING:
+            raise Busy("Too many changes of the accounts wait for each other.")
+        await self._turn.acquire()
+        try:
+            began = self._world.clock.seconds()
+            if self._failed is not None and began - self._failed.when < PAUSE:
+                raise PeopleUnknown(NAME)
+            trusted = self._trusted
+            done, roll = await self.database.write(PART, partial(job, trusted))
+            if hears or trusted is None:
+                self._hear(roll, began)
+            return done
+        except (Away, Unusable) as error:
+            await self._failed_to_change(error)
+            raise PeopleUnknown(NAME) from None
+        finally:
+            self._turn.release()
+
+    async def _failed_to_change(self, error: Away | Unusable) -> None:
+        """Whether it was changed nobody knows, so all of it is read again."""
+        self._fail(error)
+        if not isinstance(self.database.place, Server):  # perhaps it was only held by somebody else
+            try:
+                await self._look_now()
+            except (Away, Unusable):
+                return
+
+
+def _read(before: Roll | None, connection: Connection) -> Any:
+    from pypid.access.sql.rows import follow, load
+
+    return load(connection) if before is None else follow(connection, before)

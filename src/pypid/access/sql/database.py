@@ -1,0 +1,143 @@
+"""A database that is opened when it is first needed, asked in threads of its own, and opened again after it was gone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Lock
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from pypid.access.sql.faults import Away
+from pypid.access.sql.place import Place, Server, SqliteFile
+from pypid.flow import Blocking, shielded
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from pypid.access.sql.engine import Engines
+    from pypid.access.sql.schema import Part
+
+T = TypeVar("T")
+
+LONGEST = 8.0
+"""Seconds after which a server that has not answered gets no more time (its connections are cut)."""
+
+
+class Database:
+    """One place, for the parts that lie there (``accounts``, ``journal``, ``downloads``); they share its connections.
+
+    `blocking` is a `Threads`. Cheap to make: nothing is imported and nothing opened before it is used.
+    """
+
+    _log = Logger()
+
+    def __init__(self, place: Place, blocking: Blocking, clock: IReactorTime) -> None:
+        self.place = place
+        self._blocking = blocking
+        self._clock = clock
+        self._opening = Lock()
+        self._engines: Engines | None = None
+        self._identity: tuple[int, int] | None = None
+        """Of the file that is open: device and inode."""
+        self._ready: set[str] = set()
+        self._running = 0
+
+    def is_there(self) -> bool:
+        """Whether there is something to open; a server always is."""
+        return self._identity is not None or self.place.is_there()
+
+    async def read(self, part: str, work: Callable[[Connection], T]) -> T:
+        """What `work` returns, which sees one state of the part's tables. Raises `Away`, `Unusable`, and what `work` raises."""
+        return await self._run(part, work, False)
+
+    async def write(self, part: str, work: Callable[[Connection], T]) -> T:
+        """The same, for work that changes something: all of it is durable by then, or nothing, and then that is raised.
+
+        Goes on if whoever waits goes away. Also raises `StorageFull`. After `Away` it may have happened all the same, where
+        the answer to the last word was lost.
+        """
+        return await shielded(self._run(part, work, True))
+
+    async def close(self) -> None:
+        """Let go of it; nobody may be using it any more. What is asked later opens it again."""
+        await self._blocking(self._dispose)
+
+    async def _run(self, part: str, work: Callable[[Connection], T], writing: bool) -> T:
+        late = self._clock.callLater(LONGEST, self._cut) if isinstance(self.place, Server) else None
+        try:
+            return await self._blocking(self._perform, part, work, writing)
+        finally:
+            if late is not None and late.active():
+                late.cancel()
+
+    def _cut(self) -> None:
+        if self._engines is not None:
+            self._engines.cut()
+
+    # --- in a thread ---
+
+    def _perform(self, name: str, work: Callable[[Connection], T], writing: bool) -> T:
+        from pypid.access.sql.engine import errors, fault
+        from pypid.access.sql.tables import PARTS
+
+        try:
+            engines = self._open(PARTS[name])
+            with engines.engine.connect() as connection:
+                done = _transact(connection, work, writing)
+            self._still_there()
+        except errors() as error:
+            raise fault(self.place, error) from None
+        return done
+
+    def _open(self, part: Part) -> Engines:
+        from pypid.access.sql.engine import Engines, make_file
+        from pypid.access.sql.schema import is_ready, prepare
+
+        with self._opening:
+            if isinstance(self.place, SqliteFile):
+                if self._identity is None or not self.place.of_record:
+                    make_file(self.place.path)
+                identity = _identity(self.place)
+                if self._identity not in (None, identity):  # somebody has put another one in its place
+                    self._dispose()
+                self._identity = identity
+            if self._engines is None:
+                self._engines = Engines(self.place)
+            if part.name not in self._ready:
+                with self._engines.engine.connect() as connection:
+                    ready = _transact(connection, lambda asked: is_ready(asked, part), False)
+                    if not ready:
+                        _transact(connection, lambda asked: prepare(asked, part), True)
+                self._ready.add(part.name)
+            return self._engines
+
+    def _still_there(self) -> None:
+        """Raise `Away` if what was just written lies in a file that has no name any more."""
+        if isinstance(self.place, SqliteFile) and _identity(self.place) != self._identity:
+            raise Away(f"{self.place.path} was replaced")
+
+    def _dispose(self) -> None:
+        engines, self._engines = self._engines, None
+        self._ready.clear()
+        if engines is not None:
+            engines.engine.dispose()
+
+
+def _transact(connection: Connection, work: Callable[[Connection], T], writing: bool) -> T:
+    options: dict[str, Any] = {"writing": writing}
+    if connection.dialect.name == "postgresql":  # a writer waits for its turn, and then sees what those before it did
+        options["isolation_level"] = "READ COMMITTED" if writing else "REPEATABLE READ"
+    with connection.execution_options(**options).begin():
+        return work(connection)
+
+
+def _identity(place: SqliteFile) -> tuple[int, int]:
+    try:
+        found = place.path.stat()
+    except FileNotFoundError:
+        raise Away(
+            f"{place.path} is gone. Put it back: until then nobody in it can log in, and nothing in it can be changed."
+        ) from None
+    return found.st_dev, found.st_ino

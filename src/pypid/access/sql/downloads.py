@@ -1,0 +1,140 @@
+"""Who was given which file: noted in memory, written in batches, forgotten after a while."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING
+
+from attrs import evolve
+from twisted.logger import Logger
+
+from pypid.access.sql.database import Database
+from pypid.access.sql.faults import Away, Unusable
+from pypid.access.sql.texts import storable
+from pypid.core.errors import PeopleUnknown, PypidError
+from pypid.core.people import Download
+from pypid.flow import Flights, World, start
+from pypid.ports import Downloads
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+PART = "downloads"
+NAME = "the database of downloads"
+AT_ONCE = 500
+"""Downloads that are written together; as many as these do not wait for `flush`."""
+MOST_WAITING = 50_000
+"""Downloads that wait for the database; those that come then are only counted."""
+AGE = timedelta(days=400)
+ROWS = 10_000_000
+"""How long, and how many, are kept."""
+MOST = 10_000
+"""Downloads in one answer."""
+
+
+class SqlDownloads:
+    """`Downloads` in a database. Call `flush` each second, and `sweep` each hour."""
+
+    _log = Logger()
+
+    def __init__(self, database: Database, world: World, *, rows: int = ROWS) -> None:
+        self._database = database
+        self._world = world
+        self._rows = rows
+        self._waiting: deque[Download] = deque()
+        self._flights: Flights[None, None] = Flights()
+        self._missed = 0
+        self._reason: str | None = None
+
+    def note(self, download: Download) -> None:
+        if len(self._waiting) >= MOST_WAITING:
+            self._missed += 1
+            return
+        self._waiting.append(download)
+        if len(self._waiting) % AT_ONCE == 0 and self._reason is None:
+            start(self.flush())
+
+    async def flush(self) -> None:
+        """Write what waits. What fails is logged, once, and is tried again with the next call."""
+        if self._waiting:
+            await self._flights.single(None, self._write)
+
+    async def _write(self) -> None:
+        while self._waiting:
+            batch = [self._waiting[at] for at in range(min(AT_ONCE, len(self._waiting)))]
+            try:
+                await self._database.write(PART, partial(_insert, batch))
+            except (Away, Unusable, PypidError) as error:
+                if self._reason != str(error):
+                    said = "The downloads cannot be written down, which is tried again: {error}"
+                    self._log.error(said, error=str(error))
+                self._reason = str(error)
+                return
+            for _ in batch:
+                self._waiting.popleft()
+        if self._reason is not None:
+            self._log.info("The downloads are written down again; {count} were not.", count=self._missed)
+        self._reason, self._missed = None, 0
+
+    async def of(self, sha256: str, *, most: int = 1000) -> Sequence[Download]:
+        await self.flush()
+        if not self._database.is_there():
+            return ()
+        try:
+            return await self._database.read(PART, partial(_select, storable(sha256), max(0, min(most, MOST))))
+        except (Away, Unusable) as error:
+            self._log.error("The downloads cannot be read: {error}", error=str(error))
+            raise PeopleUnknown(NAME) from None
+
+    async def sweep(self) -> None:
+        """Forget what is too old or too much. What fails is logged."""
+        if not self._database.is_there():
+            return
+        begin = self._world.now() - AGE
+        try:
+            while await self._database.write(PART, partial(_forget, begin, self._rows)):
+                pass  # a piece at a time, so that nobody else waits long
+        except (Away, Unusable, PypidError) as error:
+            self._log.error("Old downloads cannot be removed, which is tried again: {error}", error=str(error))
+
+    async def close(self) -> None:
+        """Write what waits; what cannot be written is lost, and the log says how many."""
+        await self.flush()
+        if self._waiting:
+            self._log.error("{count} downloads were not written down.", count=len(self._waiting) + self._missed)
+
+
+def _insert(batch: Sequence[Download], connection: Connection) -> None:
+    from pypid.access.sql.lines import add_downloads
+
+    add_downloads(connection, [_storable(download) for download in batch])
+
+
+def _select(sha256: str, most: int, connection: Connection) -> Sequence[Download]:
+    from pypid.access.sql.lines import find_downloads
+
+    return find_downloads(connection, sha256, most)
+
+
+def _forget(begin: datetime, rows: int, connection: Connection) -> bool:
+    from pypid.access.sql.lines import forget_downloads
+
+    return forget_downloads(connection, begin, rows)
+
+
+def _storable(download: Download) -> Download:
+    return evolve(
+        download,
+        sha256=storable(download.sha256),
+        project=storable(download.project),
+        filename=storable(download.filename),
+        who=storable(download.who),
+        where=storable(download.where),
+        token=None if download.token is None else storable(download.token),
+    )
+
+
+_: type[Downloads] = SqlDownloads

@@ -1,0 +1,25 @@
+"""How a database says no, inside this package."""
+
+from __future__ import annotations
+
+from attrs import define
+
+
+@define
+class Away(Exception):
+    """It cannot be asked now. `reason` is for the log: without a secret, perhaps with a path."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+@define
+class Unusable(Exception):
+    """It can be asked, and will not do until somebody has done something about it. `reason` says what; for the log."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason

@@ -1,0 +1,102 @@
+"""The lines of the audit log and of the downloads: what is only ever added, and asked for the newest first. All blocks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from types import MappingProxyType
+
+from sqlalchemy import Connection, delete, func, insert, select
+
+from pypid.access.sql.schema import take
+from pypid.access.sql.tables import PARTS
+from pypid.access.sql.tables import deeds as log
+from pypid.access.sql.tables import downloads as given
+from pypid.core.people import Deed, Download
+
+AT_ONCE = 10_000
+"""Downloads that are forgotten in one transaction."""
+
+
+def add_deeds(connection: Connection, deeds: Sequence[Deed]) -> None:
+    """With the next serials, in their order: whoever else adds some waits, so that no serial comes after a later one."""
+    first = take(connection, PARTS["journal"], len(deeds)) - len(deeds) + 1
+    rows = [
+        {
+            "serial": serial,
+            "when": deed.when,
+            "who": deed.who,
+            "what": deed.what,
+            "subject": deed.subject,
+            "head": deed.subject.partition("/")[0],
+            "where": deed.where,
+            "token": deed.token,
+            "details": json.dumps(dict(deed.details)),
+        }
+        for serial, deed in enumerate(deeds, first)
+    ]
+    connection.execute(insert(log), rows)
+
+
+def find_deeds(connection: Connection, before: int | None, most: int, wanted: Mapping[str, str]) -> Sequence[Deed]:
+    """The newest first. A project as ``subject`` is that of its files, too."""
+    found = select(log).order_by(log.c.serial.desc()).limit(most)
+    if before is not None:
+        found = found.where(log.c.serial < max(0, min(before, 1 << 62)))
+    for name, text in wanted.items():
+        found = found.where(log.c["head" if name == "subject" and "/" not in text else name] == text)
+    return [
+        Deed(
+            when=row.when,
+            who=row.who,
+            what=row.what,
+            subject=row.subject,
+            where=row.where,
+            token=row.token,
+            details=MappingProxyType(json.loads(row.details)),
+            serial=row.serial,
+        )
+        for row in connection.execute(found)
+    ]
+
+
+def add_downloads(connection: Connection, downloads: Sequence[Download]) -> None:
+    """In this order."""
+    rows = [
+        {
+            "when": each.when,
+            "sha256": each.sha256,
+            "project": each.project,
+            "filename": each.filename,
+            "who": each.who,
+            "where": each.where,
+            "token": each.token,
+        }
+        for each in downloads
+    ]
+    connection.execute(insert(given), rows)
+
+
+def find_downloads(connection: Connection, sha256: str, most: int) -> Sequence[Download]:
+    """The newest first."""
+    found = select(given).where(given.c.sha256 == sha256).order_by(given.c.id.desc()).limit(most)
+    return [
+        Download(
+            when=row.when,
+            sha256=row.sha256,
+            project=row.project,
+            filename=row.filename,
+            who=row.who,
+            where=row.where,
+            token=row.token,
+        )
+        for row in connection.execute(found)
+    ]
+
+
+def forget_downloads(connection: Connection, begin: datetime, rows: int) -> bool:
+    """Remove some of those from before `begin`, and beyond the newest `rows`; whether there may be more of them."""
+    newest = connection.scalar(select(func.max(given.c.id))) or 0
+    unwanted = select(given.c.id).where((given.c.when < begin) | (given.c.id <= newest - rows)).limit(AT_ONCE)
+    return connection.execute(delete(given).where(given.c.id.in_(unwanted))).rowcount >= AT_ONCE

@@ -1,0 +1,100 @@
+"""The users of the accounts database, as a source of people."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import Logger
+
+from pypid.access.passwords import Verifier, hash_password, needs_upgrade
+from pypid.access.sql.accounts import SqlAccounts
+from pypid.access.sql.roll import NO_GROUPS
+from pypid.core.errors import PypidError, Unauthenticated
+from pypid.core.people import Account, Standing
+from pypid.core.permissions import Credential, Identity
+from pypid.flow import World, start
+from pypid.ports import People
+
+WRONG = "The user name or the password is wrong."
+_NOT_ACTIVE = {
+    Standing.PENDING: "This account waits for an administrator to approve it.",
+    Standing.DISABLED: "This account is disabled. Ask an administrator to enable it.",
+}
+"""What somebody is told who knows the password."""
+
+
+class SqlPeople:
+    """Who the users of the accounts database are. `verifier` is shared with other sources.
+
+    A hash of another kind than pypid makes is replaced after the login that proved the password, in the background.
+    """
+
+    _log = Logger()
+
+    def __init__(self, accounts: SqlAccounts, verifier: Verifier, world: World) -> None:
+        self._accounts = accounts
+        self._verifier = verifier
+        self._world = world
+        self._upgrades: dict[str, Deferred[None]] = {}
+
+    async def check(self, credential: Credential) -> Identity | None:
+        user = credential.user
+        account = self._accounts.current.roll().accounts.get(user)
+        if account is None:
+            return None
+        account = await self._proved(account, credential.password)
+        if account.standing is not Standing.ACTIVE:
+            raise Unauthenticated(_NOT_ACTIVE[account.standing])
+        self._upgrade(account, credential.password)
+        return _identity(account, self._accounts.current.roll().groups.get(user, NO_GROUPS))
+
+    async def _proved(self, account: Account, password: str) -> Account:
+        """The account as it is once its password is proved. Raises `Unauthenticated`, also where it has gone meanwhile."""
+        while True:
+            if not await self._verifier.check(account.name, password, account.hash or None) or not account.hash:
+                raise Unauthenticated(WRONG)
+            now = self._accounts.current.roll().accounts.get(account.name)
+            if now is None:
+                raise Unauthenticated(WRONG)
+            if now.hash == account.hash:
+                return now
+            account = now  # another password, or another hash of this one, came while it was verified
+
+    async def find(self, user: str) -> Identity | None:
+        roll = self._accounts.current.roll()
+        account = roll.accounts.get(user)
+        if account is None or account.standing is not Standing.ACTIVE:
+            return None
+        return _identity(account, roll.groups.get(user, NO_GROUPS))
+
+    async def groups(self, user: str) -> frozenset[str]:
+        return self._accounts.current.roll().groups.get(user, NO_GROUPS)
+
+    def _upgrade(self, account: Account, password: str) -> None:
+        if account.name in self._upgrades or not needs_upgrade(account.hash):
+            return
+        done = start(self._upgraded(account, password))
+        if not done.called:
+            self._upgrades[account.name] = done
+            done.addCallback(lambda _: self._forget(account.name))
+
+    async def _upgraded(self, account: Account, password: str) -> None:
+        try:
+            better = await self._world.blocking(hash_password, password)
+            await self._accounts.rehash(account.name, account.hash, better)
+        except PypidError as error:
+            said = "The password hash of {user!r} could not be replaced by a better one; the old one is still used: {error}"
+            self._log.warn(said, user=account.name, error=error)
+
+    async def close(self) -> None:
+        """Wait for what goes on in the background."""
+        await gatherResults(list(self._upgrades.values()))
+
+    def _forget(self, user: str) -> None:
+        del self._upgrades[user]
+
+
+def _identity(account: Account, groups: frozenset[str]) -> Identity:
+    return Identity(account.name, groups, account.admin)
+
+
+_: type[People] = SqlPeople

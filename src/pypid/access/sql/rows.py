@@ -1,0 +1,208 @@
+"""Rows of the accounts' tables as the values that they stand for: all of them, or those that somebody has touched."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
+
+from attrs import frozen
+from sqlalchemy import Column, Connection, Row, Table, select
+
+from pypid.access.sql import tables
+from pypid.access.sql.faults import Unusable
+from pypid.access.sql.roll import Patch, RightKey, Roll, roll_of
+from pypid.access.sql.schema import standing
+from pypid.core.names import ProjectName
+from pypid.core.people import Account, Session, Standing, Token
+from pypid.core.permissions import Action, Scope
+from pypid.core.rights import Right, Whom
+
+AT_ONCE = 500
+"""Keys in one question: databases allow only so many."""
+MOST_TOUCHED = 2000
+"""More than these are read together with all the rest."""
+PART = tables.PARTS["accounts"]
+
+
+@frozen
+class Touch:
+    """A thing that a change has touched. `kind`: user, group, right, token (its id) or session (its digest)."""
+
+    kind: str
+    key: str
+    whom: str = ""
+    name: str = ""
+
+
+# --- values and rows ---
+
+
+def account_row(account: Account) -> dict[str, Any]:
+    """For `tables.users`."""
+    return {
+        "name": account.name,
+        "hash": account.hash,
+        "admin": account.admin,
+        "standing": account.standing.value,
+        "created": account.created,
+        "changed": account.changed,
+    }
+
+
+def account_of(row: Row[Any]) -> Account:
+    """From `tables.users`."""
+    return Account(
+        name=row.name,
+        hash=row.hash,
+        admin=row.admin,
+        standing=Standing(row.standing),
+        created=row.created,
+        changed=row.changed,
+    )
+
+
+def token_row(token: Token) -> dict[str, Any]:
+    """For `tables.tokens`."""
+    return {
+        "id": token.id,
+        "digest": token.digest,
+        "name": token.name,
+        "user": token.user,
+        "actions": json.dumps(sorted(action.name for action in token.scope.actions)),
+        "projects": json.dumps(token.scope.projects),
+        "created": token.created,
+        "expires": token.expires,
+        "used": token.used,
+        "used_from": token.used_from,
+        "revoked": token.revoked,
+        "publisher": token.publisher,
+    }
+
+
+def token_of(row: Row[Any]) -> Token:
+    """From `tables.tokens`."""
+    return Token(
+        id=row.id,
+        digest=row.digest,
+        name=row.name,
+        user=row.user,
+        scope=Scope(frozenset(Action[name] for name in json.loads(row.actions)), tuple(json.loads(row.projects))),
+        created=row.created,
+        expires=row.expires,
+        used=row.used,
+        used_from=row.used_from,
+        revoked=row.revoked,
+        publisher=row.publisher,
+    )
+
+
+def session_row(session: Session) -> dict[str, Any]:
+    """For `tables.sessions`."""
+    return {
+        "digest": session.digest,
+        "user": session.user,
+        "created": session.created,
+        "expires": session.expires,
+        "address": session.address,
+    }
+
+
+def _session_of(row: Row[Any]) -> Session:
+    return Session(digest=row.digest, user=row.user, created=row.created, expires=row.expires, address=row.address)
+
+
+def right_of(row: Row[Any]) -> Right:
+    """From `tables.rights`."""
+    return Right(ProjectName(row.project), Whom(row.whom), row.name, row.write)
+
+
+# --- all ---
+
+
+def load(connection: Connection) -> Roll:
+    """Everything. Raises `Unusable`."""
+    members: dict[str, set[str]] = {name: set() for name in connection.scalars(select(tables.groups.c.name))}
+    for group, user in connection.execute(select(tables.members.c.group, tables.members.c.user)):
+        members.setdefault(group, set()).add(user)
+    return roll_of(
+        _serial(connection),
+        map(account_of, connection.execute(select(tables.users))),
+        {group: frozenset(users) for group, users in members.items()},
+        map(right_of, connection.execute(select(tables.rights))),
+        map(token_of, connection.execute(select(tables.tokens))),
+        map(_session_of, connection.execute(select(tables.sessions))),
+    )
+
+
+def _serial(connection: Connection) -> int:
+    found = standing(connection, PART)
+    if found is None or found.version != PART.version:
+        raise Unusable("its accounts have changed their version meanwhile. Start pypid again.")
+    return found.serial
+
+
+# --- what has changed ---
+
+
+def follow(connection: Connection, roll: Roll) -> Roll:
+    """The roll as it is now: the same one if nothing has changed. Raises `Unusable`."""
+    serial = _serial(connection)
+    if serial == roll.serial:
+        return roll
+    if serial < roll.serial or serial - roll.serial > MOST_TOUCHED:
+        return load(connection)
+    changes = tables.changes.c
+    rows = connection.execute(select(tables.changes).where(changes.serial > roll.serial).limit(MOST_TOUCHED + 1)).all()
+    touched = {Touch(row.kind, row.key, row.whom, row.name) for row in rows}
+    if len(rows) > MOST_TOUCHED or {row.serial for row in rows} != set(range(roll.serial + 1, serial + 1)):
+        return load(connection)
+    return roll.patched(patch(connection, serial, touched))
+
+
+def patch(connection: Connection, serial: int, touched: Collection[Touch]) -> Patch:
+    """What is there now of what was touched."""
+    keys: dict[str, list[str]] = {"user": [], "group": [], "right": [], "token": [], "session": []}
+    for touch in touched:
+        keys[touch.kind].append(touch.key)
+    accounts: dict[str, Account | None] = dict.fromkeys(keys["user"])
+    accounts.update((row.name, account_of(row)) for row in _those(connection, tables.users, "name", keys["user"]))
+    tokens: dict[str, Token | None] = dict.fromkeys(keys["token"])
+    tokens.update((row.id, token_of(row)) for row in _those(connection, tables.tokens, "id", keys["token"]))
+    sessions: dict[str, Session | None] = dict.fromkeys(keys["session"])
+    sessions.update((row.digest, _session_of(row)) for row in _those(connection, tables.sessions, "digest", keys["session"]))
+    return Patch(
+        serial=serial,
+        accounts=accounts,
+        members=_members(connection, keys["group"]),
+        rights=_rights(connection, touched),
+        tokens=tokens,
+        sessions=sessions,
+    )
+
+
+def _those(connection: Connection, table: Table, column: str, keys: Iterable[str]) -> Iterator[Row[Any]]:
+    wanted = sorted(set(keys))
+    key: Column[Any] = table.c[column]
+    for begin in range(0, len(wanted), AT_ONCE):
+        yield from connection.execute(select(table).where(key.in_(wanted[begin : begin + AT_ONCE])))
+
+
+def _members(connection: Connection, groups: Collection[str]) -> Mapping[str, frozenset[str] | None]:
+    found: dict[str, frozenset[str] | None] = dict.fromkeys(groups)
+    users: dict[str, set[str]] = {row.name: set() for row in _those(connection, tables.groups, "name", groups)}
+    for row in _those(connection, tables.members, "group", groups):
+        users[row.group].add(row.user)
+    found.update((group, frozenset(names)) for group, names in users.items())
+    return found
+
+
+def _rights(connection: Connection, touched: Iterable[Touch]) -> Mapping[RightKey, Right | None]:
+    keys = [(ProjectName(touch.key), Whom(touch.whom), touch.name) for touch in touched if touch.kind == "right"]
+    found: dict[RightKey, Right | None] = dict.fromkeys(keys)
+    for row in _those(connection, tables.rights, "project", (project for project, _, _ in keys)):
+        right = right_of(row)
+        key = (right.project, right.whom, right.name)
+        if key in found:
+            found[key] = right
+    return found

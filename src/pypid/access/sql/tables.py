@@ -1,0 +1,137 @@
+"""The tables, as SQLAlchemy Core has them. Their names begin with ``pypid_``: a PostgreSQL may hold other people's as well."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, Table, Text
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+from pypid.access.sql.schema import Part
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Moment(TypeDecorator[datetime]):
+    """An aware time, as microseconds since 1970: exact, and the same in every database."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        return None if value is None else (value - _EPOCH) // timedelta(microseconds=1)
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else _EPOCH + timedelta(microseconds=value)
+
+
+_accounts = MetaData()
+
+users = Table(
+    "pypid_users",
+    _accounts,
+    Column("name", Text, primary_key=True),
+    Column("hash", Text, nullable=False),
+    Column("admin", Boolean, nullable=False),
+    Column("standing", Text, nullable=False),
+    Column("created", Moment, nullable=False),
+    Column("changed", Moment, nullable=False),
+)
+groups = Table("pypid_groups", _accounts, Column("name", Text, primary_key=True))
+members = Table(  # not only of users who have an account here
+    "pypid_members",
+    _accounts,
+    Column("group", Text, ForeignKey("pypid_groups.name", ondelete="CASCADE"), primary_key=True),
+    Column("user", Text, primary_key=True),
+    Index("pypid_members_user", "user"),
+)
+rights = Table(
+    "pypid_rights",
+    _accounts,
+    Column("project", Text, primary_key=True),
+    Column("whom", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("write", Boolean, nullable=False),
+    Index("pypid_rights_name", "name"),
+)
+tokens = Table(
+    "pypid_tokens",
+    _accounts,
+    Column("id", Text, primary_key=True),
+    Column("digest", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("user", Text, nullable=False, index=True),
+    Column("actions", Text, nullable=False),
+    Column("projects", Text, nullable=False),
+    Column("created", Moment, nullable=False),
+    Column("expires", Moment),
+    Column("used", Moment),
+    Column("used_from", Text, nullable=False),
+    Column("revoked", Moment),
+    Column("publisher", Boolean, nullable=False),
+)
+sessions = Table(
+    "pypid_sessions",
+    _accounts,
+    Column("digest", Text, primary_key=True),
+    Column("user", Text, nullable=False, index=True),
+    Column("created", Moment, nullable=False),
+    Column("expires", Moment, nullable=False),
+    Column("address", Text, nullable=False),
+)
+once = Table(
+    "pypid_once",
+    _accounts,
+    Column("digest", Text, primary_key=True),
+    Column("until", Moment, nullable=False, index=True),
+)
+changes = Table(  # what each change has touched, so that another node reads that anew and no more
+    "pypid_changes",
+    _accounts,
+    Column("serial", BigInteger, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("whom", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+)
+
+_journal = MetaData()
+
+deeds = Table(
+    "pypid_deeds",
+    _journal,
+    Column("serial", BigInteger, primary_key=True),
+    Column("when", Moment, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("what", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("head", Text, nullable=False),
+    Column("where", Text, nullable=False),
+    Column("token", Text),
+    Column("details", Text, nullable=False),
+    Index("pypid_deeds_who", "who", "serial"),
+    Index("pypid_deeds_what", "what", "serial"),
+    Index("pypid_deeds_head", "head", "serial"),
+)
+
+_downloads = MetaData()
+
+downloads = Table(
+    "pypid_downloads",
+    _downloads,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("when", Moment, nullable=False, index=True),
+    Column("sha256", Text, nullable=False),
+    Column("project", Text, nullable=False),
+    Column("filename", Text, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("where", Text, nullable=False),
+    Column("token", Text),
+    Index("pypid_downloads_sha256", "sha256", "id"),
+)
+
+PARTS = {
+    part.name: part for part in (Part("accounts", 1, _accounts), Part("journal", 1, _journal), Part("downloads", 1, _downloads))
+}

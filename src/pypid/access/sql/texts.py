@@ -1,0 +1,35 @@
+"""Texts that a database takes: PostgreSQL has no NUL, and no database has half a character."""
+
+from __future__ import annotations
+
+from pypid.core.errors import BadRequest
+from pypid.core.permissions import account_name
+
+LONGEST_NAME = 200
+"""Characters of a user's or group's name."""
+LONGEST = 1000
+"""Characters of any other text; what is longer is cut."""
+
+
+def storable(text: str, most: int = LONGEST) -> str:
+    """The text, cut, and with U+FFFD in place of what cannot be stored."""
+    return text[:most].encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+
+
+def sound(name: str) -> bool:
+    """Whether there can be a user or a group of this name."""
+    try:
+        new_name(name)
+    except BadRequest:
+        return False
+    return True
+
+
+def new_name(name: str) -> str:
+    """The name of a user or group to be. Raises `BadRequest` with the reason."""
+    if len(name) > LONGEST_NAME:
+        raise BadRequest(f"a name of a user or group has at most {LONGEST_NAME} characters")
+    try:
+        return account_name(name)
+    except ValueError as error:
+        raise BadRequest(str(error)) from None
