@@ -111,6 +111,14 @@ MATRIX = {
     ("/api/tokens", GET): SOMEBODY,  # their own; an admin all
     ("/api/tokens", "POST"): SOMEBODY,
     ("/api/tokens/<id>", "DELETE"): SOMEBODY,
+    # browsers and newcomers
+    ("/api/session", GET): ANYBODY,
+    ("/api/session", "POST"): ANYBODY,
+    ("/api/session", "DELETE"): ANYBODY,
+    ("/api/captcha", GET): ANYBODY,
+    ("/api/register", "POST"): ANYBODY,
+    ("/api/invitations", "POST"): ADMIN,
+    ("/api/invitations/<id>", "DELETE"): ADMIN,
     ("/api/audit", GET): ADMIN,
     ("/api/downloads", GET): ADMIN,
 }

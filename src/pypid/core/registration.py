@@ -21,6 +21,9 @@ LONGEST_NAME = 64
 SHORTEST_PASSWORD = 8
 LONGEST_INVITATION = timedelta(days=30)
 USUAL_INVITATION = timedelta(days=7)
+MOST_FROM_A_PLACE = 10
+WHILE = 3600.0
+"""Seconds in which so many may register from one place: that also bounds how many names are tried, to learn which exist."""
 
 RESERVED = WORDS | {"admin", "administrator", "anonymous", "operator", "pypid", "root"}
 """Names that people would take for somebody else."""

@@ -7,6 +7,7 @@ from base64 import b64decode
 from binascii import Error
 
 from pypid.core.errors import Unauthenticated
+from pypid.core.people import SESSION_USER
 from pypid.core.permissions import Credential
 
 LONGEST_HEADER = 8192
@@ -53,6 +54,8 @@ def _basic(encoded: bytes) -> Credential:
         raise Unauthenticated("The Authorization header has no ':' between the user name and the password.")
     if len(user) > LONGEST_USER:
         raise Unauthenticated(f"The user name is longer than {LONGEST_USER} characters.")
+    if user == SESSION_USER:
+        raise Unauthenticated(f"Nobody logs in as {SESSION_USER}: that stands for the cookie of a session.")
     if _UNPRINTABLE.search(user):
         raise Unauthenticated("The user name holds characters that cannot be printed.")
     return Credential(user, password)

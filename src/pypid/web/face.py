@@ -14,6 +14,7 @@ from twisted.internet.defer import DeferredSemaphore
 from pypid.attesting import Attesting
 from pypid.core.errors import NotAvailable
 from pypid.core.permissions import EVERYONE, NOBODY, Identity, Rules, Sight
+from pypid.core.registration import AccountSettings
 from pypid.flow import World
 from pypid.index import Index
 from pypid.ports import Access, Accounts, Downloads, Journal, Resolver
@@ -21,6 +22,7 @@ from pypid.web.pages import Pages
 from pypid.web.registry import Registry
 from pypid.web.request import Request
 from pypid.web.sights import Sights
+from pypid.web.turnstile import Turnstile
 
 LOOKING = 2
 """Archives that are looked through at once: each may take a thread for minutes, and 256 MiB (xz); others need threads, too."""
@@ -46,6 +48,8 @@ class FaceSettings:
     """The folder that is the storage, if it is one: what may be adopted lies in it."""
     max_cache: int | None = None
     """Bytes of theirs that may be kept."""
+    people: AccountSettings = AccountSettings()
+    """Who may make an account, and how long a session lasts."""
 
 
 class Resolvers(Protocol):
@@ -73,6 +77,8 @@ class Face:
     """Held while an archive is looked through."""
     collecting: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(COLLECTIONS), init=False)
     """Held while something is collected."""
+    turnstile: Turnstile = field(factory=Turnstile, init=False)
+    """Whoever registers comes through it."""
     app = app
 
     def __attrs_post_init__(self) -> None:

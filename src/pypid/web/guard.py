@@ -16,8 +16,9 @@ from klein import Klein
 
 from pypid.core.errors import OtherSite, Unauthenticated
 from pypid.core.names import project_name
-from pypid.core.permissions import ANONYMOUS, Action, Identity, Rules, demand
+from pypid.core.permissions import ANONYMOUS, Action, Credential, Identity, Rules, demand
 from pypid.ports import Access
+from pypid.web.cookies import HARMLESS, credential_of_cookie, demand_csrf_token
 from pypid.web.credentials import credential_of
 from pypid.web.request import Request
 
@@ -62,14 +63,21 @@ Route = Callable[Concatenate[G, Request, Identity, P], Awaitable[R]]
 
 
 def guarded(
-    app: Klein, rule: str, *, may: Action | Open, methods: Sequence[str] = ("GET",), **options: Any
+    app: Klein,
+    rule: str,
+    *,
+    may: Action | Open,
+    methods: Sequence[str] = ("GET",),
+    entrance: bool = False,
+    **options: Any,
 ) -> Callable[[Route[G, P, R]], Route[G, P, R]]:
     """Register ``async def route(self, request, who, **values)`` for `rule`, to be used by those who may do `may`.
 
     The value ``project`` of the rule, if any, is the project that is asked about; the method gets it as it was written.
-    `options` go to Klein (``strict_slashes``, ``branch``, ...). The guard raises `Unauthenticated`, `Forbidden`, `Busy`,
-    `BadName` and, for what changes something, `OtherSite`; it sets ``request.identity``. Several may stand above one method,
-    each with its own right.
+    At an `entrance` people log in or register: the cookie of a session that may be going on is not looked at, and pages of
+    other sites lead nobody through. `options` go to Klein (``strict_slashes``, ``branch``, ...). The guard raises
+    `Unauthenticated`, `Forbidden`, `Busy`, `BadName` and, for what changes something, `OtherSite` and `NoCsrfToken`; it sets
+    ``request.identity`` and ``request.session``. Several may stand above one method, each with its own right.
     """
     if not isinstance(may, (Action, Open)):
         raise TypeError(f"The route {rule!r} must say who may use it: may=Action.READ, for example, or may=ANYBODY.")
@@ -84,7 +92,7 @@ def guarded(
 
         @wraps(method)
         async def route(self: G, request: Request, *args: P.args, **values: P.kwargs) -> R:
-            who = await _admit(self, request, may, values.get("project"))
+            who = await _admit(self, request, may, values.get("project"), entrance=entrance)
             return await method(self, request, who, *args, **values)
 
         route.__pypid_may__ = may  # type: ignore[attr-defined]  # for guarded_routes; Klein's wrapper inherits it
@@ -107,11 +115,11 @@ def guarded_routes(app: Klein) -> tuple[GuardedRoute, ...]:
     return tuple(sorted(routes, key=lambda route: (route.rule, sorted(route.methods))))
 
 
-async def _admit(guards: Guards, request: Request, may: Action | Open, project: object) -> Identity:
+async def _admit(guards: Guards, request: Request, may: Action | Open, project: object, *, entrance: bool) -> Identity:
     request.identity = ANONYMOUS
-    if may not in (Action.READ, ANYBODY) and _is_of_other_site(request):
+    if (entrance or may not in (Action.READ, ANYBODY)) and _is_of_other_site(request):
         raise OtherSite()
-    who = await identity_of(guards.access, request)
+    who = await identity_of(guards.access, request, cookies=not entrance)
     request.identity = who
     if may is SOMEBODY and who.user is None:
         raise Unauthenticated()
@@ -131,15 +139,30 @@ def _is_of_other_site(request: Request) -> bool:
     return any(origin.partition(b"://")[2].lower() != host.lower() for origin in origins)
 
 
-async def identity_of(access: Access, request: Request) -> Identity:
-    """Who sends the request: ANONYMOUS without an Authorization header, and then nothing is verified.
+async def identity_of(access: Access, request: Request, *, cookies: bool = True) -> Identity:
+    """Who sends the request: ANONYMOUS without an Authorization header and a session's cookie; then nothing is verified.
 
-    Raises `Unauthenticated` for a wrong or damaged credential, also where nobody needs one (so that a typing error is noticed).
+    The header comes first. Raises `Unauthenticated` for a wrong or damaged one, also where nobody needs one (so that a typing
+    error is noticed). The cookie of a session that has ended is as none: nobody has typed it, and who may read without being
+    logged in still may. Raises `OtherSite` and `NoCsrfToken` where something would be changed by the cookie alone.
     """
     values = request.requestHeaders.getRawHeaders(b"authorization") or ()
     if len(values) > 1:
         raise Unauthenticated("There is more than one Authorization header: send one.")
     credential = credential_of(values[0] if values else None)
-    if credential is None:
+    if credential is not None:
+        return await access.identify(evolve(credential, address=request.client_address() or ""))
+    cookie = credential_of_cookie(request) if cookies else None
+    return ANONYMOUS if cookie is None else await _by_cookie(access, request, cookie)
+
+
+async def _by_cookie(access: Access, request: Request, cookie: Credential) -> Identity:
+    try:
+        who = await access.identify(cookie)
+    except Unauthenticated:
         return ANONYMOUS
-    return await access.identify(evolve(credential, address=request.client_address() or ""))
+    if request.method not in HARMLESS and _is_of_other_site(request):
+        raise OtherSite()
+    demand_csrf_token(request, cookie.password)
+    request.session = cookie.password
+    return who

@@ -33,6 +33,8 @@ class Request(server.Request):
     """The body. A handler need not read it, and need not close it."""
     identity: Identity = ANONYMOUS
     """Who sends it, once the guard knows; for the access log."""
+    session: str | None = None
+    """The secret of the session by whose cookie the guard knows it; in no repr."""
     _streamed: RequestBody | None = None
     _begun = False
 

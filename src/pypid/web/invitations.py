@@ -1,0 +1,62 @@
+"""Invitations to register, below ``/api/invitations``. One is in a single answer: the one that made it."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+import msgspec
+
+from pypid.core.choices import Registration
+from pypid.core.errors import BadRequest
+from pypid.core.permissions import Action, Identity
+from pypid.core.registration import LONGEST_INVITATION, USUAL_INVITATION, invite
+from pypid.core.simple import utc_text
+from pypid.core.values import parse_duration
+from pypid.web.deeds import note, recorded
+from pypid.web.documents import read_json, send_json
+from pypid.web.face import Face, app
+from pypid.web.guard import guarded
+from pypid.web.request import Request
+
+_ID = re.compile(r"[0-9a-f]{24}\Z")
+
+
+class NewInvitation(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a new invitation. `expires`: a duration (7d), at most 30 days."""
+
+    expires: str | None = None
+
+
+@guarded(app, "/api/invitations", may=Action.ADMIN, methods=("POST",))
+async def make(face: Face, request: Request, who: Identity) -> None:
+    """A new one, for one account."""
+    known = face.known
+    if face.settings.people.registration is not Registration.TOKEN:
+        raise BadRequest("Nobody registers by invitation here. To have that, set [access] registration = token, and restart.")
+    wanted = await read_json(request, NewInvitation)
+    made = invite(known.session_key, face.world.now(), _lifetime(wanted.expires), face.world.random)
+    await note(face, request, who, "make-invitation", made.id, {"expires": utc_text(made.expires)})
+    send_json(request, {"id": made.id, "secret": made.secret, "expires": utc_text(made.expires)}, 201)
+
+
+@guarded(app, "/api/invitations/<id>", may=Action.ADMIN, methods=("DELETE",))
+async def withdraw(face: Face, request: Request, who: Identity, id: str) -> None:
+    """Nobody registers by it any more. Whether somebody has done so already the answer tells."""
+    if not _ID.match(id):
+        raise BadRequest(
+            "An invitation's id has 24 hexadecimal digits: the answer that made it told it, and the audit log has it."
+        )
+    until = face.world.now() + LONGEST_INVITATION  # it has ended by then, if there was one
+    withdrawing = face.accounts.once("invitation", id, until)
+    done = await recorded(face, request, who, "withdraw-invitation", id, withdrawing, lambda done: {} if done else None)
+    send_json(request, {"id": id, "withdrawn": done})
+
+
+def _lifetime(text: str | None) -> timedelta:
+    if text is None:
+        return USUAL_INVITATION
+    try:
+        return parse_duration(text)
+    except ValueError:
+        raise BadRequest("expires is a duration: 7d, or 12h, for example.") from None

@@ -1,0 +1,105 @@
+"""Making an account for oneself, if ``[access] registration`` lets people: the riddle, the invitation, the account."""
+
+from __future__ import annotations
+
+import msgspec
+
+from pypid.core.choices import Registration
+from pypid.core.errors import BadRequest, NoRiddles, RegistrationClosed
+from pypid.core.people import Account, Standing
+from pypid.core.permissions import Identity
+from pypid.core.registration import (
+    Invitation,
+    proper_password,
+    read_invitation,
+    refuse_taken,
+    registrable,
+    standing_of,
+    used_up,
+)
+from pypid.core.rights import Whom
+from pypid.web.deeds import recorded
+from pypid.web.documents import read_json, send_json
+from pypid.web.face import Face, app
+from pypid.web.guard import ANYBODY, guarded
+from pypid.web.newnames import demand_free
+from pypid.web.request import Request
+from pypid.web.riddles import riddle, solved
+
+_WELCOME = {
+    Standing.ACTIVE: "The account can be used now.",
+    Standing.PENDING: "The account can be used once an administrator has approved it.",
+}
+
+
+class Applicant(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a registration. `captcha`: a solved riddle, as the widget gives it; `token`: an invitation."""
+
+    user: str
+    password: str
+    captcha: str | None = None
+    token: str | None = None
+
+
+@guarded(app, "/api/captcha", may=ANYBODY)
+async def captcha(face: Face, request: Request, who: Identity) -> None:
+    """A riddle for ALTCHA's widget."""
+    if not face.settings.people.captcha:
+        raise NoRiddles()
+    send_json(request, riddle(face.known.session_key, face.world.now(), face.world.random))
+
+
+@guarded(app, "/api/register", may=ANYBODY, methods=("POST",), entrance=True)
+async def register(face: Face, request: Request, who: Identity) -> None:
+    """Make an account. The cheap checks come first, and nothing is used up by a typing error."""
+    known, mode = face.known, face.settings.people.registration
+    if mode is Registration.CLOSED:
+        raise RegistrationClosed()
+    wanted = await read_json(request, Applicant)
+    name, password = registrable(wanted.user), proper_password(wanted.password)
+    invitation = _invitation(face, wanted.token)
+    face.turnstile.let_in(request.client_address() or "", face.world.clock.seconds())
+    await _use_up_riddle(face, wanted.captcha)
+    await _demand_free(face, name)
+    hashed = await known.hash_password(password)
+    now = face.world.now()
+    account = Account(name=name, hash=hashed, standing=standing_of(mode), created=now, changed=now)
+    said = {"registration": mode.value, "standing": account.standing.value}
+    if invitation is not None:
+        said["invitation"] = invitation.id
+    adding = _add(face, account, invitation)
+    await recorded(face, request, who, "register-user", name, adding, lambda _: said)
+    send_json(request, {"user": name, "standing": account.standing.value, "message": _WELCOME[account.standing]}, 201)
+
+
+async def _add(face: Face, account: Account, invitation: Invitation | None) -> None:
+    """One after the other: two who want names that look alike at the same moment do not both get them."""
+    async with face.turnstile.turn:
+        await _demand_free(face, account.name)
+        if invitation is not None and not await face.accounts.once("invitation", invitation.id, invitation.expires):
+            raise used_up()
+        await face.accounts.add_user(account)
+
+
+async def _demand_free(face: Face, name: str) -> None:
+    await demand_free(face, name)
+    rights = {right.name for right in await face.accounts.rights() if right.whom is Whom.USER}
+    members = frozenset[str]().union(*(await face.accounts.memberships()).values())
+    owners = {token.user for token in await face.accounts.tokens()}
+    refuse_taken(name, face.known.configured().mentioned | rights | members | owners)
+
+
+def _invitation(face: Face, token: str | None) -> Invitation | None:
+    if face.settings.people.registration is not Registration.TOKEN:
+        return None
+    if token is None:
+        raise RegistrationClosed("Here one registers by invitation: ask an administrator for one, and send it as token.")
+    return read_invitation(token, face.known.session_key, face.world.now())
+
+
+async def _use_up_riddle(face: Face, solution: str | None) -> None:
+    if not face.settings.people.captcha:
+        return
+    found = solved(face.known.session_key, solution)
+    if not await face.accounts.once("riddle", found.nonce, found.expires):
+        raise BadRequest("This riddle was used already. Fetch a new one (GET /api/captcha), and send its solution as captcha.")

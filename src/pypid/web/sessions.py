@@ -1,0 +1,95 @@
+"""Sessions for browsers, below ``/api/session``: a login gives a cookie, and a token to say beside it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from pypid.core.errors import LoginRefused, Unauthenticated
+from pypid.core.people import SESSION_USER, TOKEN_USER, Session
+from pypid.core.permissions import Credential, Identity
+from pypid.core.sessions import csrf_token, digest_of, new_secret
+from pypid.core.simple import utc_text
+from pypid.web.cookies import begin_session, credential_of_cookie, end_session
+from pypid.web.credentials import LONGEST_USER
+from pypid.web.deeds import recorded
+from pypid.web.documents import read_json, send_json
+from pypid.web.face import Face, app
+from pypid.web.guard import ANYBODY, guarded
+from pypid.web.request import Request
+
+NOT_PEOPLE = frozenset({"", TOKEN_USER, SESSION_USER})
+"""Names by which nobody logs in: a session may do all that its user may, and a token perhaps far less."""
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+class Login(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a login."""
+
+    user: str
+    password: str
+
+
+@guarded(app, "/api/session", may=ANYBODY)
+async def session(face: Face, request: Request, who: Identity) -> None:
+    """Who is logged in, by whatever; and of a session its token and its end."""
+    found = None
+    if request.session is not None:
+        found = await face.accounts.session(digest_of(request.session, face.known.session_key))
+    send_json(request, _document(who, request.session, found))
+
+
+@guarded(app, "/api/session", may=ANYBODY, methods=("POST",), entrance=True)
+async def log_in(face: Face, request: Request, who: Identity) -> None:
+    """Begin a session: always a new one, whatever cookie came along (so that nobody is led into somebody else's)."""
+    key, lifetime = face.known.session_key, face.settings.people.session_lifetime
+    user = await _proven(face, request, await read_json(request, Login))
+    request.identity = user
+    now, secret = face.world.now(), new_secret(face.world.random)
+    begun = Session(
+        digest=digest_of(secret, key),
+        user=str(user.user),
+        created=now,
+        expires=now + lifetime,
+        address=request.client_address() or "",
+    )
+    await recorded(face, request, user, "begin-session", begun.user, face.accounts.add_session(begun))
+    before = credential_of_cookie(request)
+    if before is not None:  # the browser forgets its secret now, so nobody could end it any more
+        await face.accounts.end_session(digest_of(before.password, key))
+    begin_session(request, secret, int(lifetime.total_seconds()))
+    send_json(request, _document(user, secret, begun))
+
+
+@guarded(app, "/api/session", may=ANYBODY, methods=("DELETE",))
+async def log_out(face: Face, request: Request, who: Identity) -> None:
+    """End the session, at once and for good. What has ended already stays so."""
+    if request.session is not None:
+        ending = face.accounts.end_session(digest_of(request.session, face.known.session_key))
+        await recorded(face, request, who, "end-session", str(who.user), ending)
+    end_session(request)
+    send_json(request, {"user": None})
+
+
+async def _proven(face: Face, request: Request, login: Login) -> Identity:
+    """Whoever the name and the password prove. Raises `LoginRefused`, and all else that `Access.identify` does."""
+    if login.user in NOT_PEOPLE or len(login.user) > LONGEST_USER or _UNPRINTABLE.search(login.user):
+        raise LoginRefused()
+    try:
+        found = await face.access.identify(Credential(login.user, login.password, request.client_address() or ""))
+    except Unauthenticated:
+        raise LoginRefused() from None
+    if found.user is None or found.scope is not None:
+        raise LoginRefused()
+    return found
+
+
+def _document(who: Identity, secret: str | None, found: Session | None) -> dict[str, Any]:
+    return {
+        "user": who.user,
+        "admin": who.admin and who.scope is None,
+        "csrf_token": None if secret is None else csrf_token(secret),
+        "expires": None if found is None else utc_text(found.expires),
+    }
