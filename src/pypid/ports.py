@@ -11,7 +11,7 @@ from typing import Protocol
 
 from pypid.core.model import Blob, Heard, Link, Presence, Project, Remembered, Span, Standing, Summary, Unfinished
 from pypid.core.names import ProjectName
-from pypid.core.people import Account, Deed, Download, Session, Token
+from pypid.core.people import Account, Deed, Download, Minted, Session, Token
 from pypid.core.permissions import Credential, Identity
 from pypid.core.rights import Right, Whom
 from pypid.core.targets import Target
@@ -252,6 +252,20 @@ class Accounts(Protocol):
 
     async def once(self, kind: str, value: str, until: datetime) -> bool:
         """Whether nobody has said this `value` before: true for exactly one caller, until then (a JWT's ``jti``)."""
+
+
+class Publishers(Protocol):
+    """Trusted publishing: workflows of a forge get tokens for a while, in exchange for the forge's word on who they are."""
+
+    @property
+    def audience(self) -> str | None:
+        """For whom an identity token must be made; None where no issuer is configured."""
+
+    async def mint(self, jwt: str, address: str) -> Minted:
+        """A token to publish with, for the identity token `jwt` that came from `address`.
+
+        Raises `MintRefused`, `PeopleUnknown` where its issuer cannot be asked for its keys, and `Busy`.
+        """
 
 
 class Journal(Protocol):

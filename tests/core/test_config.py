@@ -150,6 +150,8 @@ def with_secrets() -> str:
     open_by_now = {
         ("upstream", "url"): "https://u:hunter2@index.example/simple",
         ("server", "secret"): "hunter2" * 9,
+        ("issuer:github", "allow"): "app repository=octo/app",
+        ("issuer:github", "url"): "https://token.example",
     }
     samples = {**SAMPLES, **open_by_now}
     return as_ini({name: {k: v for (n, k), v in samples.items() if n == name} for name, _ in samples})
@@ -360,6 +362,25 @@ class Problems(SynchronousTestCase):
         self.assert_says("[access]\nread = alice group:team\n", "x.ini:2: [access] read: group:team would come from [groups]")
         self.assertEqual(problems("[access]\nread = group:a\n[groups]\na = bob\n", not_yet=frozenset()), [])
 
+    def test_issuers(self) -> None:
+        """Each rule of an issuer that is none, or would let strangers publish, is told; so is an issuer that can be anybody."""
+        hub = "[issuer:github]\nurl = https://token.actions.githubusercontent.com\n"
+        self.assertEqual(
+            problems(f"{hub}allow =\n  app repository=octo/app\n  ; a comment\n  lib-* repository_owner=octo\n"), []
+        )
+        self.assert_says(
+            f"{hub}allow =\n  app repository=octo/app\n  lib\n  core ref=main\n",
+            "x.ini:3: [issuer:github] allow: rule 2, 'lib': everybody on GitHub could publish",
+            "x.ini:3: [issuer:github] allow: rule 3, 'core ref=main': everybody on GitHub could publish",
+        )
+        self.assert_says("[issuer:hub]\nurl = http://hub.example\n", "x.ini:2: [issuer:hub] url: |https")
+        self.assertEqual(problems("[issuer:hub]\nurl = http://127.0.0.1:8000\n"), [])
+        self.assert_says("[issuer:hub]\nallow = app sub=x\n", "x.ini:2: [issuer:hub] url: |say its url")
+        self.assert_says("[issuer:hub]\nurl = hub\nallow = app sub=x\n", "x.ini:2: [issuer:hub] url: 'hub' was read")
+        self.assert_says(
+            "[issuer:a]\nurl = https://h\n[issuer:b]\nurl = https://h/\n", "x.ini:4: [issuer:b] url: this is [issuer:a]"
+        )
+
     def test_bad_values(self) -> None:
         """One bad value for each rule of the keys that there are."""
         bad = {
@@ -474,10 +495,16 @@ class Environment(SynchronousTestCase):
 
     def test_issuers(self) -> None:
         """A variable speaks for the issuer of the file that spells like it, or makes one."""
-        environ = {"PYPID_ISSUER_MY_HUB_URL": "https://a", "PYPID_ISSUER_GITHUB_ALLOW": "a b=c\nd e=f"}
-        config = parse("[issuer:My-hub]\naudience = x\n", filename="x", environ=environ, not_yet=frozenset())
-        self.assertEqual({name: issuer.url for name, issuer in config.issuers.items()}, {"My-hub": "https://a", "github": None})
-        self.assertEqual(config.issuers["github"].allow, ("a b=c", "d e=f"))
+        rules = ("a repository=b/c", "d repository_owner=e")
+        environ = {
+            "PYPID_ISSUER_MY_HUB_URL": "https://a",
+            "PYPID_ISSUER_GITHUB_URL": "https://b/",
+            "PYPID_ISSUER_GITHUB_ALLOW": "\n".join(rules),
+        }
+        config = parse("[issuer:My-hub]\naudience = x\n", filename="x", environ=environ)
+        urls = {name: issuer.url for name, issuer in config.issuers.items()}
+        self.assertEqual(urls, {"My-hub": "https://a", "github": "https://b"})
+        self.assertEqual(config.issuers["github"].allow, rules)
 
     def test_every_key_has_a_variable(self) -> None:
         """Each key can be set by its variable: the default, said so, changes nothing."""

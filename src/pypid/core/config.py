@@ -20,6 +20,7 @@ from pypid.core.fitting import misfits_of_remote
 from pypid.core.ini import Entry, printable
 from pypid.core.judging import is_open, nearest, value_of
 from pypid.core.permissions import Principals, account_name
+from pypid.core.publishers import issuer_problems
 from pypid.core.rights import Right, Whom, parse_right
 from pypid.core.settings import (
     FREE,
@@ -199,6 +200,19 @@ class _Judge:
         self._storage(config.storage, found.get("storage", {}))
         self._remote(config, found.get("remote", {}), found.get("access", {}).get("backend"))
         self._known_groups(config, found)
+        self._issuers(config.issuers, found)
+
+    def _issuers(self, issuers: Mapping[str, IssuerSettings], found: Mapping[str, Mapping[str, Entry]]) -> None:
+        names: dict[str, str] = {}
+        for name, issuer in issuers.items():
+            entries = found[ISSUER + name]
+            said = entries.get("url")
+            if issuer.url is None and said is not None and said.text.strip():  # it is bad by itself
+                continue
+            for key, message in issuer_problems(name, issuer.url, issuer.allow):
+                self.problem(ISSUER + name, key, entries.get(key) or entries.get("allow"), message)
+            if issuer.url is not None and names.setdefault(issuer.url, name) != name:
+                self.problem(ISSUER + name, "url", said, f"this is [{ISSUER}{names[issuer.url]}]; put the rules together there")
 
     def _known_groups(self, config: Config, found: Mapping[str, Mapping[str, Entry]]) -> None:
         """Where all groups stand in the file, another name is a mistake, and may be a rule that lets nobody in, or out."""

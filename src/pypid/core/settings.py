@@ -44,7 +44,6 @@ NOT_YET = frozenset(
         "redis",
         "shared_catalog",
         "sql",
-        "trusted_publishing",
         "workers",
     }
 )
@@ -270,13 +269,9 @@ class RemoteSettings:
 class IssuerSettings:
     """Trusted publishing: one section for each OIDC issuer, any name after the colon."""
 
-    url: str | None = key(
-        optional(values.BASE_URL), "", "The issuer; its JWKS is found by discovery.", needs="trusted_publishing"
-    )
-    audience: str = key(values.TEXT, "pypid", "The audience that a token must name.", needs="trusted_publishing")
-    allow: tuple[str, ...] = key(
-        values.LINES, "", "One line a rule: ``<project glob> <claim>=<value glob> ...``", needs="trusted_publishing"
-    )
+    url: str | None = key(optional(values.BASE_URL), "", "The issuer; its JWKS is found by discovery.")
+    audience: str = key(values.TEXT, "pypid", "The audience that a token must name.")
+    allow: tuple[str, ...] = key(values.LINES, "", "One line a rule: ``<project glob> <claim>=<value glob> ...``")
 
 
 @frozen(kw_only=True)

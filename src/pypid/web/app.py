@@ -22,6 +22,7 @@ from pypid.web import (
     legacy,
     local,
     manage,
+    oidc,
     people,
     pypicache,
     registering,
@@ -61,6 +62,7 @@ ROOMS = (
     sessions,
     registering,
     invitations,
+    oidc,
     home,
 )
 """The modules whose routes make up the face; importing them is what registers the routes."""

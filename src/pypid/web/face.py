@@ -17,7 +17,7 @@ from pypid.core.permissions import EVERYONE, NOBODY, Identity, Rules, Sight
 from pypid.core.registration import AccountSettings
 from pypid.flow import World
 from pypid.index import Index
-from pypid.ports import Access, Accounts, Downloads, Journal, Resolver
+from pypid.ports import Access, Accounts, Downloads, Journal, Publishers, Resolver
 from pypid.web.pages import Pages
 from pypid.web.registry import Registry
 from pypid.web.request import Request
@@ -71,6 +71,8 @@ class Face:
     resolvers: Resolvers | None = None
     registry: Registry | None = None
     """Where people, tokens and what they did are written down."""
+    publishers: Publishers | None = None
+    """Trusted publishing; None, and one that knows no issuer, are the same."""
     pages: Pages = field(init=False)
     sights: Sights = field(init=False)
     looking: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(LOOKING), init=False)

@@ -1,0 +1,1 @@
+"""Trusted publishing: issuers of identity tokens (OIDC), their keys, and the tokens of ours that they are exchanged for."""

@@ -1,0 +1,153 @@
+"""One issuer: where its keys are (OpenID Connect Discovery 1.0), and the keys, kept for a while."""
+
+from __future__ import annotations
+
+from math import inf
+from urllib.parse import urlsplit
+
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.web.iweb import IAgent
+
+from pypid import __version__
+from pypid.access.oidc.keys import Key, fitting, read_keys
+from pypid.core.errors import PeopleUnknown
+from pypid.core.idtokens import Unproven, read_object, refused
+from pypid.core.publishers import Allowance, is_safe
+from pypid.flow import Flights, World, whole
+from pypid.reaching.exchange import exchange
+from pypid.reaching.faults import Fault
+from pypid.reaching.incoming import Incoming
+
+_log = Logger()
+
+DISCOVERY = "/.well-known/openid-configuration"
+LARGEST = 1 << 18
+"""Bytes of a document; GitHub's have 3,000."""
+PATIENCE = 10.0
+"""Seconds that one document may take, from the question to the last byte."""
+FRESH = 3600.0
+"""Seconds that keys are good for: then a key that the issuer has withdrawn is known no more."""
+AGAIN = 60.0
+"""Seconds between two questions for keys that are not known. Whoever makes up a key's name makes us ask no more often."""
+AFTER_FAILURE = 10.0
+"""Seconds until an issuer that was away is asked again."""
+
+
+@frozen(kw_only=True)
+class Trusted:
+    """What the configuration says of an issuer. `name` stands behind ``issuer:``; `url` is without its last slash."""
+
+    name: str
+    url: str
+    audience: str
+    allowances: tuple[Allowance, ...]
+
+
+@frozen
+class _Known:
+    """What was heard of an issuer: how it spells itself, its keys, and when it was asked (by the reactor's clock)."""
+
+    issuer: str
+    keys: tuple[Key, ...] = field(repr=False)
+    asked: float
+
+
+@define(eq=False)
+class Keyring:
+    """The keys of the issuer at `url`. They are fetched when they are wanted, by one flight."""
+
+    url: str
+    world: World
+    agent: IAgent = field(repr=False)
+    _known: _Known | None = field(default=None, init=False)
+    _asked: float = field(default=-inf, init=False)
+    """When it was asked last, whether it answered or not."""
+    _flights: Flights[str, _Known] = field(factory=Flights, init=False, repr=False)
+
+    async def keys_for(self, token: Unproven) -> tuple[str, tuple[Key, ...]]:
+        """How the issuer spells itself, and the keys that the token may have been signed with, at least one.
+
+        Raises `MintRefused` where it has no such key, `PeopleUnknown` where it cannot be asked.
+        """
+        known = self._known
+        is_new = known is not None and not fitting(known.keys, token) and self._since(self._asked) >= AGAIN
+        if known is None or is_new or self._since(known.asked) >= FRESH:
+            known = await self._flights.single(self.url, self._fetch)
+        keys = fitting(known.keys, token)
+        if not keys:
+            raise refused("The token was signed with a key that its issuer does not have (kid), or did not have a minute ago.")
+        return known.issuer, keys
+
+    def _since(self, moment: float) -> float:
+        return self.world.clock.seconds() - moment
+
+    async def _fetch(self) -> _Known:
+        if self._since(self._asked) < AFTER_FAILURE:
+            raise self._away()
+        self._asked = self.world.clock.seconds()
+        try:
+            self._known = await self._ask(self._asked)
+        except Fault as fault:
+            problem = "the keys of {issuer} cannot be had, so nobody can publish by its word: {reason}"
+            _log.warn(problem, issuer=self.url, reason=fault.reason)
+            raise self._away() from None
+        return self._known
+
+    def _away(self) -> PeopleUnknown:
+        return PeopleUnknown(f"the issuer {self.url}", retry_after=int(AFTER_FAILURE))
+
+    async def _ask(self, now: float) -> _Known:
+        try:
+            said = read_object(await fetch(self.agent, self.world.clock, self.url + DISCOVERY))
+            issuer, where = said.get("issuer"), said.get("jwks_uri")
+            if not isinstance(issuer, str) or issuer.removesuffix("/") != self.url:
+                raise Fault("its discovery document is about another issuer. Correct the url in the configuration.")
+            if (
+                not isinstance(where, str)
+                or not is_safe(where)
+                or (urlsplit(where).scheme == "http" and self.url[:6] == "https:")
+            ):
+                raise Fault("its discovery document does not say where its keys are (jwks_uri), by https.")
+            keys = await self.world.blocking(read_keys, await fetch(self.agent, self.world.clock, where))
+        except ValueError as error:
+            raise Fault(f"what it answers cannot be read: {error}.") from None
+        return _Known(issuer, keys, now)
+
+
+async def fetch(agent: IAgent, clock: IReactorTime, url: str) -> bytes:
+    """The bytes at the URL; redirects are not followed. Raises `Fault`, also where it is too long or takes too long."""
+    late: list[bool] = []
+    asked = Deferred.fromCoroutine(_get(agent, clock, url))
+
+    def give_up() -> None:
+        late.append(True)
+        asked.cancel()
+
+    alarm = clock.callLater(PATIENCE, give_up)
+    try:
+        return await asked
+    except Exception:
+        if late:
+            raise Fault(f"it did not answer within {PATIENCE:g} seconds.", timed_out=True) from None
+        raise
+    finally:
+        if alarm.active():
+            alarm.cancel()
+
+
+async def _get(agent: IAgent, clock: IReactorTime, url: str) -> bytes:
+    headers = {"User-Agent": f"pypid/{__version__}", "Accept": "application/json"}
+    if not url.isascii():
+        raise Fault("its discovery document leads to something that is no URL.")
+    response = await exchange(agent, clock, "GET", url, headers, None, PATIENCE)
+    body = Incoming(response, clock, PATIENCE)
+    if response.code != 200:
+        await body.aclose()
+        raise Fault(f"it answered with the status {response.code}.")
+    try:
+        return await whole(body, LARGEST)
+    except ValueError:
+        raise Fault(f"its answer is longer than {LARGEST} bytes.") from None

@@ -1,0 +1,102 @@
+"""The keys of an issuer (JWKS, RFC 7517), and whether one of them made a signature. Blocks: not for the reactor thread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import jwt
+from attrs import field, frozen
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from jwt.exceptions import PyJWTError
+
+from pypid.core.errors import shortened
+from pypid.core.idtokens import ALGORITHMS, Unproven, read_object, refused
+
+MOST = 100
+"""Keys of one issuer that are looked at; they have two to five."""
+SHORTEST_RSA = 2048
+"""Bits."""
+
+_RSA = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
+_CURVES = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}
+
+
+@frozen
+class Key:
+    """One public key: what it is called, and the algorithms that it is for."""
+
+    id: str | None
+    algorithms: frozenset[str]
+    public: Any = field(repr=False)
+
+
+def read_keys(data: bytes) -> tuple[Key, ...]:
+    """The keys of a JWKS that signatures can be checked with; all others are passed over. Raises `ValueError` if it is none."""
+    listed = read_object(data).get("keys")
+    if not isinstance(listed, list):
+        raise ValueError("there is no list of keys in it")
+    return tuple(_keys(listed[:MOST]))
+
+
+def _keys(listed: Sequence[object]) -> Iterator[Key]:
+    for described in listed:
+        if isinstance(described, dict):
+            algorithms = _algorithms(described)
+            public = _public(described, min(algorithms)) if algorithms else None
+            if public is not None:
+                name = described.get("kid")
+                yield Key(name if isinstance(name, str) else None, algorithms, public)
+
+
+def _algorithms(described: Mapping[str, Any]) -> frozenset[str]:
+    """What the key may be used with: by its kind, never by what a token says (RFC 8725, 3.1)."""
+    if described.get("use", "sig") != "sig" or "d" in described:
+        return frozenset()
+    match described:
+        case {"kty": "RSA"}:
+            fit = _RSA
+        case {"kty": "EC", "crv": str() as curve} if curve in _CURVES:
+            fit = frozenset({_CURVES[curve]})
+        case {"kty": "OKP", "crv": "Ed25519"}:
+            fit = frozenset({"EdDSA"})
+        case _:  # a symmetric key ("oct") is a secret, and no issuer's that publishes it
+            fit = frozenset()
+    declared = described.get("alg")
+    return fit if declared is None else frozenset(name for name in fit if name == declared)
+
+
+def _public(described: Mapping[str, Any], algorithm: str) -> Any:
+    try:
+        public = jwt.PyJWK(dict(described), algorithm).key
+    except (PyJWTError, ValueError, TypeError, AttributeError):  # what a damaged key raises depends on where it is damaged
+        return None
+    if isinstance(public, RSAPublicKey) and public.key_size < SHORTEST_RSA:
+        return None
+    if isinstance(public, EllipticCurvePublicKey) and _CURVES.get(described["crv"]) != algorithm:
+        return None
+    return public
+
+
+def fitting(keys: Sequence[Key], token: Unproven) -> tuple[Key, ...]:
+    """Those keys that the token may have been signed with; if it names none, the only one there is (OIDC Core, 10.1)."""
+    suited = tuple(key for key in keys if token.algorithm in key.algorithms)
+    if token.key_id is None:
+        return suited if len(suited) == 1 else ()
+    return tuple(key for key in suited if key.id == token.key_id)
+
+
+def proven_claims(token: Unproven, keys: Sequence[Key]) -> dict[str, Any]:
+    """The claims, signed with one of the keys. Raises `MintRefused`."""
+    assert token.algorithm in ALGORITHMS
+    checker = jwt.PyJWS(algorithms=[token.algorithm])
+    for key in keys:
+        try:
+            payload = checker.decode_complete(token.token, key.public, algorithms=[token.algorithm])["payload"]
+            return read_object(payload)
+        except (PyJWTError, ValueError):
+            continue
+    raise refused(
+        f"The token's signature is not good: it was not made with the key {shortened(str(token.key_id))!r} of the issuer."
+    )
