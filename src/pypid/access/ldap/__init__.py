@@ -1,0 +1,80 @@
+"""Users and groups out of a directory: OpenLDAP, FreeIPA, Active Directory. Needs python-ldap (``pypid[ldap]``).
+
+Each question has a connection of its own, which ends with it: nothing has to be found broken first when the directory comes
+back after a restart, or a firewall has forgotten an idle connection.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import field, frozen
+
+from pypid.core.errors import CannotStart
+from pypid.core.ldapfilters import GROUP_FILTER, USER_FILTER
+from pypid.flow import World
+from pypid.reaching.trust import Trust, certificates
+
+if TYPE_CHECKING:
+    from pypid.access.ldap.source import LdapPeople
+
+
+def _users(text: str | None) -> str:
+    return text or USER_FILTER
+
+
+def _groups(text: str | None) -> str:
+    return text or GROUP_FILTER
+
+
+@frozen(kw_only=True)
+class Settings:
+    """``[ldap]``. The filters are those of `core.ldapfilters`; None, or nothing, stands for its defaults.
+
+    `bind_dn` None: the directory is searched by nobody in particular. `group_base_dn` None: groups are below `base_dn`, too.
+    `ca_certificates`: a PEM file, trusted beside the system's. `step` and `patience` in seconds: for one answer of the
+    directory, and for all that has to be asked and waited for to know one user.
+    """
+
+    url: str
+    base_dn: str
+    bind_dn: str | None = None
+    bind_password: str | None = field(default=None, repr=False)
+    user_filter: str = field(default="", converter=_users)
+    group_base_dn: str | None = None
+    group_filter: str = field(default="", converter=_groups)
+    admin_group: str | None = None
+    ca_certificates: Path | None = None
+    step: float = 5.0
+    patience: float = 10.0
+
+
+def open(settings: Settings, world: World, reactor: Any) -> LdapPeople:
+    """The source; the directory itself is not asked yet. Reads a file: call it in a thread, or before the reactor runs.
+
+    Raises `CannotStart` where python-ldap is missing, and for certificates that cannot be read.
+    """
+    try:
+        import ldap  # noqa: F401  # looked for before its users are imported, so that what is missing is said in words
+    except ImportError:
+        raise CannotStart(
+            "[access] backend = ldap needs python-ldap, which is built where it is installed: pip install 'pypid[ldap]' (on "
+            "Debian first: apt install gcc python3-dev libldap2-dev libsasl2-dev)."
+        ) from None
+    from pypid.access.ldap.source import LdapPeople
+    from pypid.access.ldap.way import Way, is_encrypted_first
+
+    start_tls = is_encrypted_first(settings.url, settings.ca_certificates is not None)
+    return LdapPeople(settings, world, Way(settings.url, _trust(settings), settings.step, reactor, start_tls=start_tls))
+
+
+def _trust(settings: Settings) -> Trust:
+    file = settings.ca_certificates
+    if file is None:
+        return Trust()
+    setting = f"[ldap] ca_certificates ({file})"
+    try:
+        return Trust(certificates(file.read_bytes(), setting))
+    except OSError as error:
+        raise CannotStart(f"{setting} cannot be read: {error.strerror}.") from None

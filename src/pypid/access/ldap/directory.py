@@ -1,0 +1,94 @@
+"""One connection to the directory, for one question. All of it blocks: it runs in a thread."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import ldap
+from attrs import define
+
+from pypid.access.ldap import Settings
+from pypid.access.ldap.entries import Entry
+
+_NOWHERE = "ldapi://%2Fdev%2Fnull%2Fnowhere"
+"""What libldap would connect to if it lost the connection that it is given."""
+_MEANT_FOR_THE_USER = (
+    ldap.INVALID_CREDENTIALS,
+    ldap.INAPPROPRIATE_AUTH,  # the entry has no password
+    ldap.NO_SUCH_OBJECT,  # gone since it was found
+    ldap.INSUFFICIENT_ACCESS,
+    ldap.CONSTRAINT_VIOLATION,  # 389 Directory Server: too many wrong passwords
+    ldap.UNWILLING_TO_PERFORM,  # 389 Directory Server: the account is not active
+)
+"""What a bind fails with when the fault is in the user's password or account, and not in the directory."""
+
+
+@define
+class Connection:
+    """An open connection. Everything raises `ldap.LDAPError`; what takes longer than a step, or is due, `ldap.TIMEOUT`."""
+
+    _link: Any
+    _step: float
+    _left: Callable[[], float]
+    """The seconds that are left for all that is asked."""
+
+    def log_in(self, dn: str, password: str) -> None:
+        """Be somebody from here on."""
+        self._limit()
+        self._link.simple_bind_s(dn, password)
+
+    def proves(self, dn: str, password: str) -> bool:
+        """Whether it is the user's password.
+
+        Neither may be empty: a server takes a bind without a password, or without a name, for one of nobody, and says yes (RFC
+        4513, 5.1.2).
+        """
+        if not dn or not password:
+            return False
+        try:
+            self.log_in(dn, password)
+        except _MEANT_FOR_THE_USER:
+            return False
+        return True
+
+    def search(self, base: str, filter: str, attribute: str, most: int) -> Sequence[Entry]:
+        """The entries below `base`, with this one attribute. More than `most` are `ldap.SIZELIMIT_EXCEEDED`.
+
+        Other servers that might know more (search result references: Active Directory always has some) are not asked.
+        """
+        seconds = self._limit()
+        found = self._link.search_ext_s(base, ldap.SCOPE_SUBTREE, filter, [attribute], timeout=seconds, sizelimit=most)
+        return [Entry.of(dn, attributes) for dn, attributes in found if dn]
+
+    def _limit(self) -> float:
+        seconds = min(self._step, self._left())
+        if seconds <= 0:
+            raise ldap.TIMEOUT({"desc": "Timed out", "info": "all of it took too long"})
+        self._link.timeout = seconds
+        self._link.set_option(ldap.OPT_TIMEOUT, seconds)
+        return seconds
+
+
+@contextmanager
+def connected(descriptor: int, settings: Settings, left: Callable[[], float]) -> Iterator[Connection]:
+    """The connection that `descriptor` is the end of, for as long as `left` (seconds) says, logged in as `bind_dn` if there is
+    one. Closes it.
+    """
+    try:
+        link = ldap.initialize(_NOWHERE, fileno=descriptor)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    try:
+        link.set_option(ldap.OPT_REFERRALS, 0)  # to another server with our password: never
+        link.set_option(ldap.OPT_DEREF, ldap.DEREF_NEVER)
+        link.set_option(ldap.OPT_RESTART, 1)  # a signal is no reason to give up
+        connection = Connection(link, settings.step, left)
+        if settings.bind_dn:
+            connection.log_in(settings.bind_dn, settings.bind_password or "")
+        yield connection
+    finally:
+        link.unbind_ext_s()

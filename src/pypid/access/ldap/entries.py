@@ -1,0 +1,84 @@
+"""What the directory says, read: entries, their one name, the groups that they are in. Nothing is asked here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import ldap.dn
+import ldap.filter
+from attrs import field, frozen
+
+from pypid.core.ldapfilters import filled
+
+Key = tuple[tuple[tuple[str, str], ...], ...]
+"""A distinguished name such that two that mean the same are equal."""
+
+DEEPEST = 8
+"""Levels of groups in groups."""
+AT_ONCE = 50
+"""Groups whose groups one search is for."""
+MOST_GROUPS = 1000
+"""Of one user; Active Directory gives no more in one answer either."""
+
+
+def key_of(dn: str) -> Key:
+    """The name in lower case, and without what is written in more than one way. Raises `ldap.LDAPError` for what is none."""
+    return tuple(
+        tuple(sorted((attribute.casefold(), " ".join(value.casefold().split())) for attribute, value, _ in rdn))
+        for rdn in ldap.dn.str2dn(dn)
+    )
+
+
+@frozen
+class Entry:
+    """An entry: its name, and the values of its attributes by their names in lower case."""
+
+    dn: str
+    values: Mapping[str, Sequence[bytes]] = field(repr=False)
+
+    @classmethod
+    def of(cls, dn: str, values: Mapping[str, Sequence[bytes]]) -> Entry:
+        """As python-ldap has it."""
+        return cls(dn, {attribute.lower(): given for attribute, given in values.items()})
+
+    def only(self, attribute: str) -> str | None:
+        """The one value of the attribute, as the directory spells it; of several the one that its name begins with.
+
+        None: there is none, or it cannot be said which.
+        """
+        try:
+            given = [value.decode() for value in self.values.get(attribute.lower(), ())]
+        except UnicodeDecodeError:
+            return None
+        if len(given) <= 1:
+            return given[0] if given else None
+        first = [value for name, value, _ in ldap.dn.str2dn(self.dn)[0] if name.lower() == attribute.lower()]
+        return first[0] if first and first[0] in given else None
+
+
+def groups_of(search: Callable[[str], Sequence[Entry]], group_filter: str, dn: str, user: str) -> Sequence[Entry]:
+    """The groups that the user is in, and those that these are in, and so on; each once, also where they go in a circle.
+
+    `search` gives the entries for a filter. Raises `ldap.SIZELIMIT_EXCEEDED` beyond `MOST_GROUPS`.
+    """
+    known: dict[Key, Entry] = {}
+    members = [dn]
+    for _ in range(DEEPEST):
+        new: dict[Key, Entry] = {}
+        for start in range(0, len(members), AT_ONCE):
+            for entry in search(_any_of(group_filter, members[start : start + AT_ONCE], user)):
+                new.setdefault(key_of(entry.dn), entry)
+        members = [entry.dn for key, entry in new.items() if key not in known]
+        known |= {key: entry for key, entry in new.items() if key not in known}
+        if len(known) > MOST_GROUPS:
+            raise ldap.SIZELIMIT_EXCEEDED(
+                {"desc": "Size limit exceeded", "info": f"more than {MOST_GROUPS} groups of one user"}
+            )
+        if not members or "{dn}" not in group_filter:
+            break
+    return list(known.values())
+
+
+def _any_of(group_filter: str, members: Sequence[str], user: str) -> str:
+    filters = [filled(group_filter, ldap.filter.escape_filter_chars, user=user, dn=dn) for dn in members]
+    return filters[0] if len(filters) == 1 else f"(|{''.join(filters)})"

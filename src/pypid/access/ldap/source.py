@@ -1,0 +1,264 @@
+"""The source of people that asks the directory: who is this, is that the password, which groups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import ldap
+import ldap.filter
+from attrs import frozen
+from twisted.internet.defer import DeferredSemaphore, TimeoutError
+from twisted.logger import Logger
+
+from pypid.access.ldap import Settings
+from pypid.access.ldap.directory import Connection, connected
+from pypid.access.ldap.entries import MOST_GROUPS, Entry, Key, groups_of, key_of
+from pypid.access.ldap.way import Pipe, Way
+from pypid.access.passwords import WRONG, is_usable
+from pypid.core.errors import Busy, CannotStart, PeopleUnknown, Unauthenticated, shortened
+from pypid.core.ldapfilters import filled, name_attribute
+from pypid.core.permissions import Credential, Identity, account_name
+from pypid.flow import World, shielded, start
+from pypid.ports import People
+from pypid.reaching.faults import Fault
+
+AT_ONCE = 4
+"""Threads, and so connections. The daemon has more of them, and other uses for them."""
+MOST_WAITING = 64
+TOO_LONG = "it takes too long to answer"
+_SAY_AGAIN = 60.0
+"""Seconds after which the log says again that the directory is away."""
+_MOST_TOLD = 1000
+
+
+@frozen
+class _Person:
+    """Who was found. `left_out`: groups whose names cannot be names of groups here."""
+
+    identity: Identity
+    left_out: tuple[str, ...]
+
+
+@frozen
+class _Refused:
+    """Known, and it is not to be: a wrong password, or (then there is something for the log) not one entry with one name."""
+
+    why: str = ""
+
+
+class LdapPeople:
+    """Users and groups of a directory. Names are compared exactly: as the directory spells them, in `name_attribute`.
+
+    (To the directory ``Alice`` is ``alice``. Here she would be somebody else, with other rights; or, made ``alice``, somebody
+    whom another source knows by that name.)
+    """
+
+    _log = Logger()
+
+    def __init__(self, settings: Settings, world: World, way: Way) -> None:
+        """Raises `CannotStart` for an `admin_group` that is meant for a distinguished name, and is none."""
+        self._world = world
+        self._patience = settings.patience
+        self._question = _Question(settings, _admins(settings.admin_group))
+        self._way = way
+        self._turns = DeferredSemaphore(AT_ONCE)
+        self._told: set[str] = set()
+        self._trouble = ""
+        self._trouble_told = 0.0
+
+    async def check(self, credential: Credential) -> Identity | None:
+        """As `People.check`."""
+        answer = await self._ask(credential.user, credential.password)
+        if isinstance(answer, _Refused):
+            raise Unauthenticated(WRONG)
+        return None if answer is None else answer.identity
+
+    async def find(self, user: str) -> Identity | None:
+        """As `People.find`."""
+        answer = await self._ask(user, None)
+        return None if answer is None or isinstance(answer, _Refused) else answer.identity
+
+    async def groups(self, user: str) -> frozenset[str]:
+        """None: it knows its own people only."""
+        return frozenset()
+
+    async def _ask(self, user: str, password: str | None) -> _Person | _Refused | None:
+        try:
+            account_name(user)
+        except ValueError:
+            return None
+        if len(self._turns.waiting) >= MOST_WAITING:
+            raise Busy("Too many people are being looked up in the directory at once.", retry_after=2)
+        asked = start(self._in_turn(user, password)).addTimeout(self._patience, self._world.clock)
+        try:
+            answer = await asked
+        except TimeoutError:
+            self._tell_trouble(TOO_LONG)
+            raise _away() from None
+        self._tell(answer)
+        return answer
+
+    async def _in_turn(self, user: str, password: str | None) -> _Person | _Refused | None:
+        until = self._world.clock.seconds() + self._patience
+        await self._turns.acquire()
+        # the turn is over when the thread is done, and not when nobody waits for it any more
+        return await shielded(self._asked(user, password, until))
+
+    async def _asked(self, user: str, password: str | None, until: float) -> _Person | _Refused | None:
+        def left() -> float:
+            return until - self._world.clock.seconds()
+
+        try:
+            pipe = await self._way.open(max(left(), 0.01))
+            answer = await self._by(pipe, partial(self._question.ask, user, password, left, pipe.descriptor), left())
+        except Fault as fault:
+            trouble = fault.reason
+        except TimeoutError:
+            trouble = TOO_LONG
+        except ldap.LDAPError as error:
+            trouble = _said(error)
+        except ValueError:  # a name, or an answer, that is not UTF-8
+            trouble = "what it says cannot be read"
+        else:
+            self._tell_no_trouble()
+            return answer
+        finally:
+            self._turns.release()
+        self._tell_trouble(trouble)
+        raise _away()
+
+    async def _by(self, pipe: Pipe, ask: Callable[[], _Person | _Refused | None], left: float) -> _Person | _Refused | None:
+        """What is asked over the connection; when the time is up, the connection ends, and so does the thread."""
+        late = self._world.clock.callLater(max(left, 0), pipe.abort)
+        try:
+            return await self._world.blocking(ask)
+        except ldap.SERVER_DOWN:
+            if not late.active():
+                raise TimeoutError() from None
+            fault = pipe.fault()
+            if fault is not None:
+                raise fault from None
+            raise
+        finally:
+            if late.active():
+                late.cancel()
+            await pipe.closed()
+
+    # --- what the log is told ---
+
+    def _tell(self, answer: _Person | _Refused | None) -> None:
+        match answer:
+            case _Person(_, left_out):
+                for name in left_out:
+                    self._tell_once(
+                        name, "The group {name!r} of the directory is left out: no group can be called so (see account names)"
+                    )
+            case _Refused(why) if why:
+                self._tell_once(why, "A user of the directory cannot log in: {name}")
+            case _:
+                pass
+
+    def _tell_once(self, name: str, text: str) -> None:
+        if name not in self._told and len(self._told) < _MOST_TOLD:
+            self._told.add(name)
+            self._log.warn(text, name=name)
+
+    def _tell_no_trouble(self) -> None:
+        if self._trouble:
+            self._trouble = ""
+            self._log.info("The LDAP directory answers again")
+
+    def _tell_trouble(self, trouble: str) -> None:
+        now = self._world.clock.seconds()
+        if trouble != self._trouble or now - self._trouble_told >= _SAY_AGAIN:
+            self._trouble, self._trouble_told = trouble, now
+            self._log.error("The LDAP directory cannot be asked, so its users cannot log in: {trouble}", trouble=trouble)
+
+
+@frozen
+class _Question:
+    """What is asked of the directory to know one user. Blocks."""
+
+    settings: Settings
+    admins: Key | str | None
+
+    def ask(self, user: str, password: str | None, left: Callable[[], float], descriptor: int) -> _Person | _Refused | None:
+        """Who the user is, within the seconds that are `left`; with a password, only if it is the right one.
+
+        `descriptor` is the connection, which is closed.
+        """
+        with connected(descriptor, self.settings, left) as connection:
+            entry = self._entry(connection, user)
+            if not isinstance(entry, Entry):
+                return entry
+            groups = self._groups(connection, entry, user)
+            if password is not None and not (is_usable(password) and connection.proves(entry.dn, password)):
+                return _Refused()
+            return self._person(user, groups)
+
+    def _entry(self, connection: Connection, user: str) -> Entry | _Refused | None:
+        settings = self.settings
+        attribute = name_attribute(settings.user_filter)
+        filter = filled(settings.user_filter, ldap.filter.escape_filter_chars, user=user)
+        try:
+            found = connection.search(settings.base_dn, filter, attribute, 2)
+        except ldap.SIZELIMIT_EXCEEDED:
+            return _Refused(f"{user!r} is the name of several entries")
+        except ldap.NO_SUCH_OBJECT:
+            raise ldap.NO_SUCH_OBJECT({"desc": f"there is no {settings.base_dn!r} ([ldap] base_dn)"}) from None
+        if len(found) != 1:
+            return _Refused(f"{user!r} is the name of several entries") if found else None
+        [entry] = found
+        name = entry.only(attribute)
+        if name is None:
+            return _Refused(f"{entry.dn!r} has no {attribute}, or several and none of them in its distinguished name")
+        return entry if name == user else None
+
+    def _groups(self, connection: Connection, entry: Entry, user: str) -> tuple[Entry, ...]:
+        settings = self.settings
+        base = settings.group_base_dn or settings.base_dn
+        return tuple(
+            groups_of(lambda filter: connection.search(base, filter, "cn", MOST_GROUPS), settings.group_filter, entry.dn, user)
+        )
+
+    def _person(self, user: str, groups: tuple[Entry, ...]) -> _Person:
+        names = {group.dn: group.only("cn") for group in groups}
+        admin = self.admins is not None and any(
+            name == self.admins if isinstance(self.admins, str) else key_of(dn) == self.admins for dn, name in names.items()
+        )
+        good = frozenset(name for name in names.values() if name is not None and _is_name(name))
+        left_out = sorted(name or dn for dn, name in names.items() if name not in good)
+        return _Person(Identity(user, good, admin), tuple(left_out))
+
+
+def _admins(group: str | None) -> Key | str | None:
+    """A distinguished name if it looks like one, else the name of a group."""
+    if group is None or "=" not in group:
+        return group
+    try:
+        return key_of(group)
+    except ldap.LDAPError:
+        raise CannotStart(f"[ldap] admin_group: {group!r} is neither the name of a group nor a distinguished name.") from None
+
+
+def _is_name(name: str) -> bool:
+    try:
+        account_name(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _away() -> PeopleUnknown:
+    return PeopleUnknown("the LDAP directory")
+
+
+def _said(error: ldap.LDAPError) -> str:
+    """What libldap and the server say of it, in a line."""
+    told = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
+    texts = [str(told[part]) for part in ("desc", "info") if told.get(part)] or [type(error).__name__]
+    return shortened(" / ".join("".join(c if c.isprintable() else " " for c in text).strip() for text in texts), 300)
+
+
+_: type[People] = LdapPeople
