@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 import os
 import secrets
-import sys
 from pathlib import Path
 from typing import Any
 
 from pypid.cli.command import DEFAULT_CONFIG, add_command, add_config
+from pypid.cli.prompting import password
 from pypid.sdnotify import name_sockets
 
 SECRET = 32
@@ -56,16 +55,5 @@ def _check_config(options: argparse.Namespace) -> None:
 def _gen_password(options: argparse.Namespace) -> None:
     from pypid.access.passwords import hash_password
 
-    if options.stdin:
-        password = sys.stdin.readline().rstrip("\n")
-    else:
-        try:
-            password, again = getpass.getpass("Password: "), getpass.getpass("Again: ")
-        except EOFError:
-            sys.exit("pypid: no password came; nothing was made (a script gives it by --stdin)")
-        if password != again:
-            sys.exit("pypid: the two passwords differ; nothing was made")
-    if not password:
-        sys.exit("pypid: an empty password lets nobody in; nothing was made")
-    hashed = hash_password(password)
+    hashed = hash_password(password(stdin=options.stdin, undone="nothing was made"))
     print(f"{options.user} = {hashed}" if options.user else hashed)

@@ -1,0 +1,81 @@
+"""What was done, and who fetched what: audit, downloads."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from pypid.cli.asking import ask, print_json
+from pypid.cli.command import add_command
+from pypid.cli.table import in_minutes, print_table
+from pypid.cli.verbs import explain
+
+AUDIT = """\
+  pypid audit                              the last 100 changes, the newest last
+  pypid audit --who carol
+  pypid audit --what delete-file
+  pypid audit --subject spam/spam-1.0.tar.gz
+  pypid audit --most 1000 --json           for machines, the newest first
+
+Each line: its number, when (UTC), who, what, to what, from which address or by
+which token, and details. Older ones than these: --before NUMBER.
+"""
+DOWNLOADS = """\
+  pypid downloads 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+  pypid downloads $(sha256sum spam-1.0.tar.gz | cut -c -64)
+
+Files are named by their SHA-256, which is on their project's page: whoever
+was given these bytes is found, under whatever name.
+"""
+
+
+def add(commands: Any) -> None:
+    """audit, downloads."""
+    audit = explain(add_command(commands, "audit", _audit, "show who changed what, when, and from where", config=True), AUDIT)
+    audit.add_argument("--who", metavar="USER", help="only what this user did")
+    audit.add_argument("--what", metavar="DEED", help="only this: publish-file, set-right, revoke-token ...")
+    audit.add_argument("--subject", metavar="WHAT", help="only what was done to this: a project, PROJECT/FILE, a user ...")
+    audit.add_argument("--before", metavar="NUMBER", type=int, help="only lines before this one")
+    audit.add_argument("--most", metavar="N", type=int, default=100, help="at most so many (100; not over 1000)")
+    about = "show who was given a file, when, from where, and with which token"
+    downloads = explain(add_command(commands, "downloads", _downloads, about, config=True), DOWNLOADS)
+    downloads.add_argument("sha256", metavar="SHA256")
+
+
+def _audit(options: argparse.Namespace) -> None:
+    asked = {name: getattr(options, name) for name in ("who", "what", "subject", "before", "most")}
+    answer = ask(options, "GET", "/api/audit?" + urlencode({name: value for name, value in asked.items() if value is not None}))
+    if options.json:
+        print_json(answer)
+        return
+    rows = [
+        (str(deed["serial"]), in_minutes(deed["when"]), deed["who"], deed["what"], deed["subject"], _from(deed), _details(deed))
+        for deed in reversed(answer["deeds"])
+    ]
+    print_table(("NUMBER", "WHEN (UTC)", "WHO", "WHAT", "SUBJECT", "FROM", "DETAILS"), rows)
+    if answer["before"] is not None:
+        print(f"There may be older ones: pypid audit --before {answer['before']}")
+
+
+def _downloads(options: argparse.Namespace) -> None:
+    answer = ask(options, "GET", "/api/downloads?" + urlencode({"sha256": options.sha256}))
+    if options.json:
+        print_json(answer)
+        return
+    rows = [
+        (in_minutes(download["when"]), download["who"], _from(download), download["project"], download["filename"])
+        for download in reversed(answer["downloads"])
+    ]
+    print_table(("WHEN (UTC)", "WHO", "FROM", "PROJECT", "FILE"), rows)
+    print(f"{len(rows)} downloads")
+
+
+def _from(line: Mapping[str, Any]) -> str:
+    words = [line["where"] or "this machine", f"token {line['token']}" if line["token"] else ""]
+    return " ".join(word for word in words if word)
+
+
+def _details(deed: Mapping[str, Any]) -> str:
+    return "; ".join(f"{name}: {value}" for name, value in deed["details"].items() if value)

@@ -1,0 +1,49 @@
+"""What is asked at the terminal: passwords (never an argument: `ps` and the shell's history show those), and leave."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import sys
+
+
+def password(*, stdin: bool, undone: str) -> str:
+    """A password, typed twice, or one line of standard input.
+
+    Ends the command where none comes; `undone` says what was not done.
+    """
+    if stdin:
+        found = sys.stdin.readline().rstrip("\n")
+    else:
+        try:
+            found, again = getpass.getpass("Password: "), getpass.getpass("Again: ")
+        except EOFError:
+            sys.exit(f"pypid: no password came; {undone} (a script gives it by --stdin)")
+        if found != again:
+            sys.exit(f"pypid: the two passwords differ; {undone}")
+    if not found:
+        sys.exit(f"pypid: an empty password lets nobody in; {undone}")
+    return found
+
+
+def add_password(command: argparse.ArgumentParser) -> None:
+    """The options that say where a new password comes from."""
+    where = command.add_mutually_exclusive_group()
+    where.add_argument("--ask", action="store_true", help="ask for the password (without this pypid makes one and prints it)")
+    where.add_argument("--stdin", action="store_true", help="read the password from standard input, one line (for scripts)")
+
+
+def chosen_password(options: argparse.Namespace, undone: str) -> str | None:
+    """What `add_password` lets choose; None: pypid is to make one."""
+    return password(stdin=options.stdin, undone=undone) if options.ask or options.stdin else None
+
+
+def confirm(what: str, word: str, undone: str) -> None:
+    """Ends the command unless the word is typed."""
+    print(what)
+    try:
+        typed = input(f"Type {word} to go on: ").strip()
+    except EOFError:
+        sys.exit(f"pypid: nobody is there to confirm it; {undone}. In a script, say --yes.")
+    if typed != word:
+        sys.exit(f"pypid: {undone}")
