@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
 from attrs import define, field, frozen
 from twisted.internet.interfaces import IReactorTime
+
+from pypid.core.recent import Recent
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
@@ -28,27 +29,23 @@ class Memory(Generic[K, T]):
     clock: IReactorTime
     lifetime: float
     most: int
-    _kept: OrderedDict[K, Kept[T]] = field(factory=OrderedDict, init=False, repr=False)
+    _kept: Recent[K, Kept[T]] = field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._kept = Recent(self.most, self.most)
 
     def get(self, key: K) -> Kept[T] | None:
         """What was remembered, if it is still good."""
         kept = self._kept.get(key)
-        if kept is None:
+        if kept is not None and kept.until <= self.clock.seconds():
+            self._kept.forget(key)
             return None
-        if kept.until <= self.clock.seconds():
-            del self._kept[key]
-            return None
-        self._kept.move_to_end(key)
         return kept
 
     def keep(self, key: K, said: T) -> None:
         """Remember it, from now on."""
-        if self.lifetime <= 0:
-            return
-        self._kept[key] = Kept(said, self.clock.seconds() + self.lifetime)
-        self._kept.move_to_end(key)
-        while len(self._kept) > self.most:
-            self._kept.popitem(last=False)
+        if self.lifetime > 0:
+            self._kept.put(key, Kept(said, self.clock.seconds() + self.lifetime))
 
     def __len__(self) -> int:
         return len(self._kept)

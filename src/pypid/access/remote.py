@@ -26,7 +26,7 @@ from pypid.access.answering import (
     read_checked,
     read_found,
 )
-from pypid.access.passwords import LONGEST_PASSWORD, WRONG
+from pypid.access.passwords import WRONG, is_usable
 from pypid.access.remembering import Memory
 from pypid.core.errors import Busy, CannotStart, PeopleUnknown, Unauthenticated
 from pypid.core.fitting import IN_CLEAR
@@ -105,7 +105,7 @@ class RemotePeople:
         user = credential.user
         if not can_be_called(user):
             return None
-        if not _can_be_sent(credential.password):
+        if not is_usable(credential.password):
             if await self.find(user) is None:
                 return None
             raise Unauthenticated(WRONG)
@@ -270,15 +270,6 @@ class _Document:
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         yield self.data
-
-
-def _can_be_sent(password: str) -> bool:
-    if not password or len(password) > LONGEST_PASSWORD or "\0" in password:
-        return False
-    try:
-        return len(password.encode()) <= LONGEST_PASSWORD
-    except UnicodeEncodeError:
-        return False
 
 
 def connected(reactor: Any, trust: Trust | None = None) -> Connections:
