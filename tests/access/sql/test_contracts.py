@@ -1,0 +1,37 @@
+"""The contracts of accounts, journal and downloads, in files of sqlite."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.access.sql.journal import SqlJournal
+from pypid.ports import Accounts, Downloads, Journal
+from pypid.testing.accounts import AccountsContract, DownloadsContract, JournalContract
+from tests.access.sql.sqlite import InFiles
+
+
+class AccountsTests(InFiles, AccountsContract, SynchronousTestCase):
+    """Accounts."""
+
+    async def make(self) -> Accounts:
+        return self.new_accounts()
+
+    async def again(self) -> Accounts:
+        return self.accounts_again()
+
+
+class JournalTests(InFiles, JournalContract, SynchronousTestCase):
+    """The audit log."""
+
+    async def make(self) -> Journal:
+        return self.new_journal()
+
+    async def again(self) -> Journal:
+        return SqlJournal(self.database(), self.world)
+
+
+class DownloadsTests(InFiles, DownloadsContract, SynchronousTestCase):
+    """Downloads."""
+
+    async def make(self) -> Downloads:
+        return self.new_downloads()
