@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
+from math import ceil
 from typing import Any, Generic, Protocol, TypeVar
 
 from attrs import evolve, frozen
@@ -13,9 +13,10 @@ from twisted.internet.task import deferLater
 from pypid.access.passwords import WRONG, Verifier, is_usable
 from pypid.access.throttle import Throttle
 from pypid.access.tokens import token_digest
-from pypid.core.errors import Unauthenticated
+from pypid.core.errors import PeopleUnknown, Unauthenticated
 from pypid.core.people import SESSION_USER, TOKEN_USER, Session, Token
 from pypid.core.permissions import Credential, Identity, account_name
+from pypid.core.recent import Recent
 from pypid.core.sessions import digest_of
 from pypid.flow import Flights, World
 from pypid.ports import Access, People
@@ -51,7 +52,7 @@ class Papers(Protocol):
         """As `Accounts.session`."""
 
 
-@frozen
+@frozen(eq=False)
 class Source:
     """A source of people. `local`: it knows them by hashes in memory, which it verifies itself; else it asks others."""
 
@@ -128,14 +129,19 @@ class Chain:
         if not _is_a_name(credential.user) or not is_usable(credential.password):
             raise Unauthenticated(WRONG)  # costs nothing and tells nothing: so it is whoever is asked
         if self._throttle.is_proven(credential):
-            try:
-                return await self._ask(credential)
-            except Unauthenticated:
-                self._throttle.forget(credential.user)
-                raise
+            return await self._ask_again(credential)
         # a client that asks for fifty pages at once sends its password fifty times: that is one attempt
         key = self._throttle.fingerprint(credential.user, credential.password, credential.address)
         return await self._attempts.single(key, partial(self._attempt, credential))
+
+    async def _ask_again(self, credential: Credential) -> Identity:
+        try:
+            who = await self._ask(credential)
+        except Unauthenticated:
+            self._throttle.forget(credential.user)
+            raise
+        self._throttle.prove(credential)
+        return who
 
     async def _attempt(self, credential: Credential) -> Identity:
         attempt = self._throttle.begin(credential)
@@ -178,9 +184,8 @@ class Chain:
         if all(source.local for source in self.sources):
             return
         clock = self._world.clock
-        left = -(clock.seconds() - began) % FLOOR
-        if left > 0:
-            await deferLater(clock, left)
+        took = clock.seconds() - began
+        await deferLater(clock, max(1, ceil(took / FLOOR)) * FLOOR - took)
 
     # --- tokens and sessions ------------------------------------------------------------------------------------
 
@@ -224,21 +229,27 @@ class Chain:
     async def _whole(self, found: Identity, source: Source) -> Identity:
         """With the groups that the other sources put them into, and as an administrator if the configuration says so."""
         user = found.user or ""
+        admin = found.admin or user in self.admins
         groups = found.groups
         for other in self.sources:
             if other is not source:
-                groups |= await self._groups_of(other, user)
-        return Identity(user, groups, found.admin or user in self.admins)
+                groups |= await self._groups_of(other, user, admin=admin)
+        return Identity(user, groups, admin)
 
     async def _find(self, source: Source, user: str) -> Identity | None:
         if source.local:
             return _only(user, await source.people.find(user))
         return _only(user, await self._said.get(source, user, source.people.find))
 
-    async def _groups_of(self, source: Source, user: str) -> frozenset[str]:
-        if source.local:
-            return await source.people.groups(user)
-        return await self._groups.get(source, user, source.people.groups)
+    async def _groups_of(self, source: Source, user: str, *, admin: bool) -> frozenset[str]:
+        try:
+            if source.local:
+                return await source.people.groups(user)
+            return await self._groups.get(source, user, source.people.groups)
+        except PeopleUnknown:
+            if not admin:
+                raise
+            return frozenset()  # an administrator is not locked out by a database or a directory that is away
 
 
 class _Kept(Generic[T]):
@@ -246,35 +257,32 @@ class _Kept(Generic[T]):
 
     def __init__(self, world: World) -> None:
         self._clock = world.clock
-        self._held: OrderedDict[str, dict[Source, tuple[T, float]]] = OrderedDict()
+        self._held: Recent[str, dict[Source, tuple[T, float]]] = Recent(MOST, MOST)
         self._asking: Flights[tuple[Source, str, object], T] = Flights()
         self._epoch = object()
         """Another one after each `forget`: what was asked before is kept no more."""
 
     async def get(self, source: Source, user: str, ask: Callable[[str], Coroutine[Any, Any, T]]) -> T:
         """What it says of the user."""
-        held = self._held.get(user, {}).get(source)
-        if held is not None and self._clock.seconds() < held[1]:
-            self._held.move_to_end(user)
-            return held[0]
+        held = self._held.get(user) or {}
+        if source in held and self._clock.seconds() < held[source][1]:
+            return held[source][0]
         epoch = self._epoch
         said = await self._asking.single((source, user, epoch), partial(ask, user))
         if epoch is self._epoch:
-            self._held.setdefault(user, {})[source] = said, self._clock.seconds() + KEPT
-            self._held.move_to_end(user)
-            if len(self._held) > MOST:
-                self._held.popitem(last=False)
+            fresh = {source: (said, self._clock.seconds() + KEPT)}
+            self._held.put(user, {**(self._held.get(user) or {}), **fresh})
         return said
 
     def forget(self, user: str) -> None:
         """It is to be asked again."""
         self._epoch = object()
-        self._held.pop(user, None)
+        self._held.forget(user)
 
     def forget_all(self) -> None:
         """All are."""
         self._epoch = object()
-        self._held.clear()
+        self._held = Recent(MOST, MOST)
 
 
 def _only(user: str, found: Identity | None) -> Identity | None:

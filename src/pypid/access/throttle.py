@@ -6,12 +6,8 @@ further than the same guesses one after the other.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from functools import lru_cache
 from hashlib import blake2b
-from ipaddress import IPv6Address, ip_address
 from math import ceil
-from typing import Generic, TypeVar
 
 from attrs import define, field, frozen
 from twisted.internet.interfaces import IReactorTime
@@ -19,6 +15,8 @@ from twisted.logger import Logger
 
 from pypid.core.errors import TooManyAttempts
 from pypid.core.permissions import Credential
+from pypid.core.places import place_of
+from pypid.core.recent import Recent
 from pypid.flow import World
 
 FREE = 5
@@ -36,9 +34,6 @@ PROVEN = 300.0
 MOST = 16384
 """Of everything that is remembered: what was not used for longest goes first."""
 _WORTH_A_LINE = 64.0
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 
 @define
@@ -62,40 +57,6 @@ class _Level:
 
     def add(self, now: float, amount: float) -> None:
         self.filled, self.at = max(0.0, self.now(now) + amount), now
-
-
-class _Recent(Generic[K, V]):
-    """Those of the last `MOST` keys that were used last."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._held: OrderedDict[K, V] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._held)
-
-    def get(self, key: K) -> V | None:
-        """What is held; it counts as used."""
-        if key not in self._held:
-            return None
-        self._held.move_to_end(key)
-        return self._held[key]
-
-    def put(self, key: K, value: V) -> V:
-        """Hold it."""
-        self._held[key] = value
-        self._held.move_to_end(key)
-        if len(self._held) > self._most:
-            self._held.popitem(last=False)
-        return value
-
-    def drop(self, key: K) -> None:
-        """Hold it no longer."""
-        self._held.pop(key, None)
-
-    def clear(self) -> None:
-        """Hold nothing."""
-        self._held.clear()
 
 
 @frozen
@@ -122,9 +83,9 @@ class Throttle:
         """`most` of each kind are remembered."""
         self._clock: IReactorTime = world.clock
         self._key = world.random(32)
-        self._pairs: _Recent[bytes, _Pair] = _Recent(most)
-        self._levels: _Recent[tuple[str, str], _Level] = _Recent(most)
-        self._proven: _Recent[str, tuple[bytes, float]] = _Recent(most)
+        self._pairs: Recent[bytes, _Pair] = Recent(most, most)
+        self._levels: Recent[tuple[str, str], _Level] = Recent(most, most)
+        self._proven: Recent[str, tuple[bytes, float]] = Recent(most, most)
 
     def fingerprint(self, *parts: str) -> bytes:
         """A keyed hash of the parts: what is remembered in place of them."""
@@ -142,6 +103,11 @@ class Throttle:
         if known is None or known[1] <= self._clock.seconds():
             return False
         return known[0] == self.fingerprint(credential.user, credential.password)
+
+    def prove(self, credential: Credential) -> None:
+        """It was right just now: for `PROVEN` seconds it is proven."""
+        known = self.fingerprint(credential.user, credential.password)
+        self._proven.put(credential.user, (known, self._clock.seconds() + PROVEN))
 
     def begin(self, credential: Credential) -> Attempt:
         """Count an attempt. Raises `TooManyAttempts` where it is too early for another one, and then nothing was counted."""
@@ -175,21 +141,19 @@ class Throttle:
             pair.until = 0.0
 
     def succeeded(self, attempt: Attempt, credential: Credential) -> None:
-        """It was right: the user begins anew at this address, and the password is remembered for `PROVEN` seconds."""
-        self._proven.put(
-            credential.user, (self.fingerprint(credential.user, credential.password), self._clock.seconds() + PROVEN)
-        )
+        """It was right: the user begins anew at this address, and is proven."""
+        self.prove(credential)
         if attempt.place:
             self._empty("password", attempt.place)  # by this one only: else an own account would pay for guesses at others'
-            self._pairs.drop(attempt.pair)
+            self._pairs.forget(attempt.pair)
 
     def forget(self, user: str) -> None:
-        """The user's password may be another one now."""
-        self._proven.drop(user)
+        """The user's password may be another one now: nothing is proven."""
+        self._proven.forget(user)
 
     def forget_all(self) -> None:
         """Everybody's may be."""
-        self._proven.clear()
+        self._proven = Recent(self._proven.most, self._proven.most)
 
     # --- tokens -------------------------------------------------------------------------------------------------
 
@@ -202,11 +166,12 @@ class Throttle:
     # --- counting -----------------------------------------------------------------------------------------------
 
     def _fill(self, what: str, place: str, now: float) -> None:
-        level = self._levels.get((what, place)) or self._levels.put((what, place), _Level(at=now))
+        level = self._levels.get((what, place)) or _Level(at=now)
         over = level.now(now) + 1 - BURST
         if over > 1e-9:
-            raise TooManyAttempts(max(1, ceil(over * EACH)))
+            raise _too_many(over * EACH)
         level.add(now, 1)
+        self._levels.put((what, place), level)
 
     def _empty(self, what: str, place: str) -> None:
         level = self._levels.get((what, place))
@@ -215,7 +180,7 @@ class Throttle:
 
     def _refuse_before(self, until: float, now: float) -> None:
         if now < until:
-            raise TooManyAttempts(max(1, ceil(until - now)))
+            raise _too_many(until - now)
 
     def _pause(self, doublings: int, place: str) -> float:
         pause = min(2.0 ** min(doublings, 30), LONGEST)
@@ -225,15 +190,5 @@ class Throttle:
         return pause
 
 
-@lru_cache(maxsize=4096)
-def place_of(address: str) -> str:
-    """What is counted as one place: an IPv4 address, the /64 of an IPv6 address; anything else as it is."""
-    try:
-        found = ip_address(address)
-    except ValueError:
-        return address[:64]
-    if not isinstance(found, IPv6Address):
-        return str(found)
-    if found.ipv4_mapped is not None:
-        return str(found.ipv4_mapped)
-    return f"{IPv6Address(int(found) >> 64 << 64)}/64"
+def _too_many(seconds: float) -> TooManyAttempts:
+    return TooManyAttempts(max(1, ceil(seconds - 0.001)))  # 2.7 - 1.7 is a little more than 1
