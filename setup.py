@@ -48,6 +48,7 @@ setup(
     packages=[*find_packages("src", include=["pypid", "pypid.*"]), "twisted.plugins"],
     package_data={"pypid": ["py.typed", "pypid.ini"]},
     install_requires=[
+        "altcha>=2.3",
         "argon2-cffi>=23.1",
         "attrs>=23.2",
         "cryptography>=42",

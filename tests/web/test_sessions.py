@@ -3,13 +3,15 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
+from pypid.core.people import Session
 from pypid.core.permissions import AUTHENTICATED, Principals, Rules
 from pypid.core.registration import AccountSettings
 from pypid.core.sessions import digest_of
 from tests.distributions import wheel, wheel_filename
-from tests.web.registers import KEY, OURS, Registering, cookie_of
+from tests.web.registers import KEY, OURS, Registering, cookie_of, now
 from tests.web.whole import PASSWORDS, TOKEN, Answer, WholeCase, basic
 
 LOGIN = {"user": "alice", "password": PASSWORDS["alice"]}
@@ -24,7 +26,10 @@ class SessionCase(SynchronousTestCase):
     def setUp(self) -> None:
         """Nobody is logged in."""
         self.pypid = Registering(Path(self.mktemp()), AccountSettings(session_lifetime=timedelta(hours=1)), rules=self.rules)
-        self.book = self.pypid.book
+
+    def sessions(self) -> list[Session]:
+        """Those that are stored."""
+        return list(self.pypid.accounts.current.roll().sessions.values())
 
     def log_in(self, user: str = "alice", *headers: tuple[str, str]) -> tuple[tuple[str, str], tuple[str, str]]:
         """The cookie and the CSRF header of a new session."""
@@ -64,8 +69,8 @@ class SessionTests(SessionCase):
         ended = self.pypid.say("DELETE", "/api/session", None, cookie, ("X-CSRF-Token", token))
         self.assertEqual((ended.status, ended.json), (200, {"user": None}))
         self.assertIn("pypid_session=; Path=/; Max-Age=0", str(ended["set-cookie"]))
-        self.assertEqual((self.status(cookie), self.book.sessions), (401, {}))
-        self.assertEqual([(deed.who, deed.what, deed.where) for deed in self.book.deeds], [
+        self.assertEqual((self.status(cookie), self.sessions()), (401, []))
+        self.assertEqual([(deed.who, deed.what, deed.where) for deed in self.pypid.deeds()], [
             ("alice", "begin-session", "192.0.2.7"), ("alice", "end-session", "192.0.2.7"),
         ])  # fmt: skip
 
@@ -73,9 +78,9 @@ class SessionTests(SessionCase):
         """Of the cookie only a keyed digest is stored, and nothing of it is in a log."""
         cookie, csrf = self.log_in()
         secret = cookie[1].partition("=")[2]
-        [session] = self.book.sessions.values()
+        [session] = self.sessions()
         self.assertEqual(session.digest, digest_of(secret, KEY))
-        written = repr([session, *self.book.deeds]) + "\n".join(self.pypid.log)
+        written = repr([session, *self.pypid.deeds()]) + "\n".join(self.pypid.log)
         for word in (secret, csrf[1], PASSWORDS["alice"], session.digest):
             self.assertNotIn(word, written)
 
@@ -105,7 +110,7 @@ class SessionTests(SessionCase):
             answer = self.pypid.say("POST", "/api/session", {"user": user, "password": password})
             self.assertEqual((answer.status, answer["set-cookie"], answer["www-authenticate"]), (403, None, None), user)
             self.assertIn("wrong", answer.text)
-        self.assertEqual(self.book.sessions, {})
+        self.assertEqual(self.sessions(), [])
 
     def test_no_document(self) -> None:
         """What is no login is 400, and nothing of it is in the answer."""
@@ -131,12 +136,12 @@ class SessionTests(SessionCase):
 
     def test_no_session_by_token(self) -> None:
         """A token begins no session, which could do more than it; sent as a header it only says who asks."""
-        self.book.held[TOKEN.digest] = TOKEN
+        now(self.pypid.accounts.add_token(TOKEN))
         bearer = ("Authorization", f"Bearer {PASSWORDS['__token__']}")
         self.assertEqual(self.pypid.get("/api/session", None, bearer).json["user"], "alice")
         self.assertIsNone(self.pypid.get("/api/session", None, bearer).json["csrf_token"])
         answer = self.pypid.say("POST", "/api/session", {"user": "__token__", "password": PASSWORDS["__token__"]}, bearer)
-        self.assertEqual((answer.status, self.book.sessions), (403, {}))
+        self.assertEqual((answer.status, self.sessions()), (403, []))
 
     def test_by_basic(self) -> None:
         """Nobody sends a session as a user and a password."""
@@ -145,15 +150,18 @@ class SessionTests(SessionCase):
 
     def test_gone_user(self) -> None:
         """Whoever is nobody any more is nobody by a session either."""
-        cookie, _ = self.log_in()
-        [session] = self.book.sessions.values()
-        object.__setattr__(session, "user", "gone")
-        self.assertEqual(self.status(cookie), 401)
+        secret = "A" * 43
+        for user in ("alice", "gone"):
+            self.log_in()
+            begun = evolve(self.sessions()[0], digest=digest_of(secret, KEY), user=user)
+            now(self.pypid.accounts.add_session(begun))
+            self.assertEqual(self.status(("Cookie", f"pypid_session={secret}")), 200 if user == "alice" else 401)
+            now(self.pypid.accounts.end_session(begun.digest))
 
     def test_away(self) -> None:
         """Where the database is away, a login is 503 and sets no cookie; who has one gets 503, and not somebody else's view."""
         cookie, _ = self.log_in()
-        self.book.away = True
+        self.pypid.path.unlink()
         answer = self.pypid.say("POST", "/api/session", LOGIN)
         self.assertEqual((answer.status, answer["set-cookie"]), (503, None))
         self.assertEqual((self.status(cookie), self.status(cookie, path="/health")), (503, 503))
@@ -199,7 +207,7 @@ class CsrfTests(SessionCase):
                 answer = self.pypid.say("POST", path, document, ("Origin", origin), ("Content-Type", "text/plain"))
                 self.assertEqual((answer.status, answer["set-cookie"]), (403, None))
                 self.assertIn("another site", answer.text)
-        self.assertEqual(self.book.sessions, {})
+        self.assertEqual(self.sessions(), [])
 
     def test_password_needs_none(self) -> None:
         """Who sends a password or a token needs none of this: the header comes first, and the cookie is not looked at."""
@@ -228,7 +236,7 @@ class PublicTests(SessionCase):
             self.assertEqual(self.pypid.get("/api/session", None, cookie).json["user"], None)
             self.assertEqual(self.upload(cookie).status, 401)
             self.assertEqual(self.pypid.say("DELETE", "/api/session", None, cookie).status, 200)
-        self.assertEqual(self.book.deeds, [])
+        self.assertEqual(self.pypid.deeds(), ())
 
     def test_other_cookies(self) -> None:
         """Cookies of other applications on the host do no harm."""

@@ -79,8 +79,8 @@ async def _proven(face: Face, request: Request, login: Login) -> Identity:
         raise LoginRefused()
     try:
         found = await face.access.identify(Credential(login.user, login.password, request.client_address() or ""))
-    except Unauthenticated:
-        raise LoginRefused() from None
+    except Unauthenticated as error:  # wrong, or right and the account cannot be used
+        raise LoginRefused(error.text()) from None
     if found.user is None or found.scope is not None:
         raise LoginRefused()
     return found
