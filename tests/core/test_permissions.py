@@ -149,7 +149,7 @@ class MayTests(SynchronousTestCase):
     @modest
     @given(rules, tokens)
     def test_tokens(self, these: Rules, who: Identity) -> None:
-        """A token may never do more than its user, nor less than everyone, nor to a name beyond its globs more than everyone."""
+        """A token may never do more than its user, never less than everyone, and beyond its globs just that."""
         user = Identity(who.user, who.groups, who.admin)
         for project in PROJECTS:
             anonymous, theirs = rights(these, ANONYMOUS, project), rights(these, user, project)
@@ -164,7 +164,7 @@ class MayTests(SynchronousTestCase):
     @modest
     @given(rules, scopes, some, st.booleans())
     def test_publishers(self, these: Rules, scope: Scope, groups: frozenset[str], admin: bool) -> None:
-        """A publisher gets nothing from rules: not from those that name its text, groups it seems to have, or its admin flag."""
+        """A publisher gets nothing from rules: not by its text, nor by groups or an admin flag that it seems to have."""
         for project in PROJECTS:
             allowed = [
                 {action for action in Action if may(these, who, action, project)}

@@ -11,7 +11,7 @@ import msgspec
 from pypid.core.errors import BadRequest
 from pypid.core.model import File, Project, Status
 from pypid.core.names import ProjectName, project_name
-from pypid.core.permissions import Action, Identity
+from pypid.core.permissions import Action, Identity, may
 from pypid.core.simple import utc_text
 from pypid.index.adopting import Adopted, Result
 from pypid.index.checking import Checked
@@ -90,7 +90,9 @@ async def _yank(
     reason = (await read_json(request, Reason)).reason
     said = {"files": listed(filenames), "reason": reason}
     yanking = face.index.yank(name, filenames, reason)
-    _changed(request, await recorded(face, request, who, "yank", f"{name}/{subject}", yanking, lambda _: said), filenames)
+    _changed(
+        face, request, who, await recorded(face, request, who, "yank", f"{name}/{subject}", yanking, lambda _: said), filenames
+    )
 
 
 @guarded(app, PROJECT + "/files/<filename>/yank", may=Action.WRITE, methods=("DELETE",))
@@ -111,7 +113,13 @@ async def _unyank(
 ) -> None:
     said = {"files": listed(filenames)}
     unyanking = face.index.unyank(name, filenames)
-    _changed(request, await recorded(face, request, who, "unyank", f"{name}/{subject}", unyanking, lambda _: said), filenames)
+    _changed(
+        face,
+        request,
+        who,
+        await recorded(face, request, who, "unyank", f"{name}/{subject}", unyanking, lambda _: said),
+        filenames,
+    )
 
 
 @guarded(app, PROJECT + "/status", may=Action.ADMIN, methods=("PUT",))
@@ -121,7 +129,7 @@ async def set_status(face: Face, request: Request, who: Identity, project: str) 
     wanted = await read_json(request, NewStatus)
     said = {"status": wanted.status.value, "reason": wanted.reason}
     setting = face.index.set_status(name, wanted.status, wanted.reason)
-    _changed(request, await recorded(face, request, who, "set-status", name, setting, lambda _: said), frozenset())
+    _changed(face, request, who, await recorded(face, request, who, "set-status", name, setting, lambda _: said), frozenset())
 
 
 # --- delete -------------------------------------------------------------------------------------------------
@@ -145,7 +153,9 @@ async def _delete(
 ) -> None:
     said = {"files": listed(filenames)}
     deleting = face.index.delete(name, filenames, user_of(who))
-    _changed(request, await recorded(face, request, who, what, f"{name}/{subject}", deleting, lambda _: said), filenames)
+    _changed(
+        face, request, who, await recorded(face, request, who, what, f"{name}/{subject}", deleting, lambda _: said), filenames
+    )
 
 
 @guarded(app, PROJECT, may=Action.DELETE, methods=("DELETE",))
@@ -156,7 +166,9 @@ async def delete_project(face: Face, request: Request, who: Identity, project: s
     filenames = frozenset(file.filename for file in before.files)
     deleting = face.index.delete_project(name, user_of(who))
     said = {"files": listed(filenames)}
-    _changed(request, await recorded(face, request, who, "delete-project", name, deleting, lambda _: said), filenames)
+    _changed(
+        face, request, who, await recorded(face, request, who, "delete-project", name, deleting, lambda _: said), filenames
+    )
 
 
 @guarded(app, "/api/names/<project>", may=Action.ADMIN, methods=("DELETE",))
@@ -244,8 +256,10 @@ def _rebuilt(request: Request, found: Reconciled, adopted: Any) -> None:
     )
 
 
-def _changed(request: Request, project: Project, filenames: frozenset[str]) -> None:
-    send_json(request, {**_document(project), "changed": sorted(filenames)})
+def _changed(face: Face, request: Request, who: Identity, project: Project, filenames: frozenset[str]) -> None:
+    """The project, after the change. Who may change it but not read it (a token to publish) learns only that it is done."""
+    seen = {**_document(project), "changed": sorted(filenames)}
+    send_json(request, seen if may(face.rules, who, Action.READ, project.name) else {"name": project.name})
 
 
 def _document(project: Project) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Why something is not there: ``/api/why/``, for those who may publish.
+"""Why something is not there: ``/api/why/``, for those who may publish and read.
 
 Whoever may only read is not told: the answer names rules of the configuration, and files that they hide.
 """
@@ -13,7 +13,7 @@ import msgspec
 
 from pypid.core.model import Project
 from pypid.core.names import project_name
-from pypid.core.permissions import Action, Identity
+from pypid.core.permissions import Action, Identity, demand
 from pypid.core.simple import utc_text
 from pypid.core.why import FileWhy, Why
 from pypid.index.envoy import Outage
@@ -27,7 +27,7 @@ from pypid.web.request import Request
 @guarded(app, "/api/why/<project>", may=Action.WRITE)
 async def of_project(face: Face, request: Request, who: Identity, project: str) -> None:
     """What a name is here, what upstream said of it, and each file of it that is hidden."""
-    found = await why(face.index, project_name(project))
+    found = await _found(face, who, project)
     # off the reactor thread: ten thousand files may be hidden, while upstream is away
     body = await face.world.thinking(_encoded, found, face.index.envoy.outage)
     send(request, 200, "application/json", body)
@@ -36,8 +36,14 @@ async def of_project(face: Face, request: Request, who: Identity, project: str) 
 @guarded(app, "/api/why/<project>/<filename>", may=Action.WRITE)
 async def of_file(face: Face, request: Request, who: Identity, project: str, filename: str) -> None:
     """The same of one file, whether there is one of this name or not."""
-    found = await why(face.index, project_name(project))
+    found = await _found(face, who, project)
     send_json(request, {**_document(found, face.index.envoy.outage), "file": _file(found.file(filename))})
+
+
+async def _found(face: Face, who: Identity, project: str) -> Why:
+    name = project_name(project)
+    demand(face.rules, who, Action.READ, name)  # it tells of files: a token to publish is not enough
+    return await why(face.index, name)
 
 
 def _encoded(found: Why, outage: Outage) -> bytes:

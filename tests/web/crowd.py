@@ -1,0 +1,129 @@
+"""People with every kind of right, and projects of every kind, for a whole pypid: for the tests of who sees and does what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from argon2 import PasswordHasher
+from attrs import frozen
+
+from pypid.access.chain import Chain, Source
+from pypid.access.config import ConfigPeople, Settings
+from pypid.access.passwords import Verifier
+from pypid.access.tokens import new_token
+from pypid.core.choices import Mode
+from pypid.core.permissions import EVERYONE, Action, Principals, Rules, Scope
+from pypid.core.policy import Claims, Policy
+from pypid.core.rights import claimed, grants_of, parse_right
+from pypid.testing.worlds import BEGINNING
+from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
+from tests.web.elsewhere import Elsewhere
+from tests.web.whole import Papers, Pypid, basic
+
+READ, WRITE, DELETE, FETCH = Action.READ, Action.WRITE, Action.DELETE, Action.FETCH
+
+GROUPS = {
+    "readers": frozenset({"carol"}),
+    "writers": frozenset({"wendy", "dan"}),
+    "deleters": frozenset({"dan"}),
+}
+USERS = ("bob", "rita", "carol", "wendy", "dan", "ada")
+"""bob is in no group, rita is named by rules herself, ada is an admin."""
+
+
+@frozen
+class Who:
+    """Somebody, and what they send to prove it."""
+
+    name: str
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+TOKENS = {
+    name: new_token(
+        lambda size, name=name: name.encode()[:1] * size,
+        name=name,
+        user=user,
+        scope=Scope(frozenset(actions), projects),
+        now=BEGINNING,
+        publisher=publisher,
+    )
+    for name, user, actions, projects, publisher in (
+        ("token to read", "wendy", (READ,), ("*",), False),
+        ("other's token", "wendy", (READ, WRITE, DELETE, FETCH), ("other-*",), False),
+        ("publisher", "github:acme/repo", (WRITE,), ("acme-*",), True),
+    )
+}
+ANYBODY = (
+    Who("anonymous"),
+    *(Who(user, (basic(user, f"{user}'s"),)) for user in USERS),
+    *(Who(name, (basic("__token__", secret),)) for name, (secret, _) in TOKENS.items()),
+)
+"""Somebody unknown; a user without rights; a reader by name, and one by group; a writer, and one who may delete, by groups; an
+admin; tokens of the writer, to read all and to do all with other projects; a trusted publisher of all these projects.
+"""
+IS = {who.name: who for who in ANYBODY}
+
+# the names are of one length, so that answers can be compared to the byte
+PLAIN, OWN, CLAIMED, THEIRS, LICENSED = "acme-plain", "acme-owned", "acme-newer", "acme-there", "acme-taxed"
+UNKNOWN = "acme-never"
+RIGHTS = (
+    (f"{OWN}.user.rita", "r"),
+    (f"{OWN}.group.readers", "r"),
+    (f"{OWN}.group.writers", "rw"),
+    (f"{CLAIMED}.user.rita", "r"),
+    (f"{CLAIMED}.group.readers", "r"),
+    (f"{CLAIMED}.group.writers", "rw"),
+    (f"{LICENSED}.user.rita", "r"),
+    (f"{LICENSED}.group.readers", "r"),
+)
+"""`OWN` and `CLAIMED` are ours, of `CLAIMED` nothing is published yet; `LICENSED` is upstream's, and for some only."""
+
+WRITERS = Principals(groups=frozenset({"writers"}))
+OPEN = Rules(
+    read=EVERYONE,
+    write=WRITERS,
+    delete=Principals(groups=frozenset({"deleters"})),
+    projects=grants_of(parse_right(key, value) for key, value in RIGHTS),
+)
+CLOSED = Rules(
+    read=Principals(users=frozenset({"rita"}), groups=frozenset(GROUPS)),
+    write=OPEN.write,
+    delete=OPEN.delete,
+    projects=OPEN.projects,
+)
+"""Who belongs to nobody reads nothing."""
+
+
+def file_of(project: str) -> tuple[str, bytes]:
+    """The file of ours, or of theirs, that the project has, or would have."""
+    return wheel_filename(project, "1.0"), wheel(project, "1.0")
+
+
+def elsewhere() -> Elsewhere:
+    """Another index, which has projects of all these names, as an attacker would."""
+    index = Elsewhere()
+    for name in (PLAIN, OWN, CLAIMED, THEIRS, LICENSED):
+        index.has(name, *file_of(name))
+        index.has(name, sdist_filename(name, "99.0"), sdist(name, "99.0"))
+    return index
+
+
+@cache
+def _hashes() -> Mapping[str, str]:
+    hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    return {user: hasher.hash(f"{user}'s") for user in USERS}
+
+
+def crowded(spool: Path, upstream: Elsewhere, rules: Rules) -> Pypid:
+    """A pypid that knows them all; nothing is published yet."""
+    policy = Policy(mode=Mode.CACHE, claims=Claims(claimed(rules.projects)))
+    pypid = Pypid(spool, rules=rules, policy=policy, upstream=upstream)
+    verifier = Verifier(pypid.world)
+    people = ConfigPeople(Settings(users=_hashes(), groups=GROUPS, state=spool), pypid.world, verifier)
+    pypid.papers = Papers({token.digest: token for _, token in TOKENS.values()})
+    pypid.access = Chain([Source(people)], pypid.papers, pypid.world, verifier, admins=["ada"])
+    pypid.face.access = pypid.access
+    return pypid
