@@ -105,16 +105,20 @@ class Keyring:
             issuer, where = said.get("issuer"), said.get("jwks_uri")
             if not isinstance(issuer, str) or issuer.removesuffix("/") != self.url:
                 raise Fault("its discovery document is about another issuer. Correct the url in the configuration.")
-            if (
-                not isinstance(where, str)
-                or not is_safe(where)
-                or (urlsplit(where).scheme == "http" and self.url[:6] == "https:")
-            ):
+            if not isinstance(where, str) or not _can_be_asked(where, self.url):
                 raise Fault("its discovery document does not say where its keys are (jwks_uri), by https.")
             keys = await self.world.blocking(read_keys, await fetch(self.agent, self.world.clock, where))
         except ValueError as error:
             raise Fault(f"what it answers cannot be read: {error}.") from None
         return _Known(issuer, keys, now)
+
+
+def _can_be_asked(url: str, issuer: str) -> bool:
+    """Whether it is a URL, and as safe as the issuer's. Raises `ValueError` for what only looks like one."""
+    parts = urlsplit(url)
+    if not (url.isascii() and url.isprintable()) or " " in url or "@" in parts.netloc or parts.port == 0:
+        return False
+    return is_safe(url) and bool(parts.hostname) and (parts.scheme == "https" or issuer.startswith("http:"))
 
 
 async def fetch(agent: IAgent, clock: IReactorTime, url: str) -> bytes:
@@ -140,8 +144,6 @@ async def fetch(agent: IAgent, clock: IReactorTime, url: str) -> bytes:
 
 async def _get(agent: IAgent, clock: IReactorTime, url: str) -> bytes:
     headers = {"User-Agent": f"pypid/{__version__}", "Accept": "application/json"}
-    if not url.isascii():
-        raise Fault("its discovery document leads to something that is no URL.")
     response = await exchange(agent, clock, "GET", url, headers, None, PATIENCE)
     body = Incoming(response, clock, PATIENCE)
     if response.code != 200:
