@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from pypid import __version__
-from pypid.cli import audit, cache, collect, people, projects, rights, starting, storage, tier, tokens, why
+from pypid.cli import audit, cache, collect, invitations, people, projects, rights, starting, storage, tier, tokens, why
 from pypid.core.errors import PypidError
 
 
@@ -44,6 +44,6 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"pypid {__version__}")
     top.set_defaults(run=None)
     commands = top.add_subparsers(title="commands", metavar="COMMAND")
-    for group in starting, projects, why, storage, collect, cache, tier, people, rights, tokens, audit:
+    for group in starting, projects, why, storage, collect, cache, tier, people, rights, tokens, invitations, audit:
         group.add(commands)
     return top

@@ -1,0 +1,42 @@
+"""The invitations of the command line: its requests, and what it prints."""
+
+from pypid.control import Refused
+from tests.test_cli import CliCase
+
+SECRET = "pypid-invitation-Xyzzy"
+MADE = {"id": "5d" * 12, "secret": SECRET, "expires": "2026-01-08T00:00:01Z"}
+
+
+class InvitationTests(CliCase):
+    def test_make(self) -> None:
+        """An invitation is printed once, with its id and its end."""
+        self.answer = MADE
+        status, out, _ = self.run_command("invitation", "make", "--expires", "7d")
+        self.assertEqual((self.asked[0].method, self.asked[0].url), ("POST", "/api/invitations"))
+        self.assertEqual((status, self.asked[0].document), (None, {"expires": "7d"}))
+        self.assertEqual(out.count(SECRET), 1)
+        self.assertIn("expires 2026-01-08 00:00 UTC", out)
+
+    def test_usual(self) -> None:
+        """How long it lasts is the index's affair where nothing is said."""
+        self.answer = MADE
+        self.run_command("invitation", "make", "--json")
+        self.assertEqual(self.asked[0].document, {"expires": None})
+
+    def test_withdraw(self) -> None:
+        """It says whether there was something to withdraw."""
+        for withdrawn, words in ((True, ": withdrawn"), (False, "used or withdrawn before")):
+            self.answer = {"id": MADE["id"], "withdrawn": withdrawn}
+            status, out, _ = self.run_command("invitation", "withdraw", "a/b")
+            self.assertEqual((status, self.asked[-1].method), (None, "DELETE"))
+            self.assertEqual(self.asked[-1].url, "/api/invitations/a%2Fb")
+            self.assertIn(words, out)
+
+    def test_refused(self) -> None:
+        """What the daemon says goes to standard error, with status 1."""
+        self.answer = Refused("Nobody registers by invitation here.")
+        self.assertIn("by invitation", str(self.run_command("invitation", "make")[0]))
+
+    def test_help(self) -> None:
+        """The help shows how an invitation is used."""
+        self.assertIn("/api/register", self.run_command("invitation", "make", "--help")[1])
