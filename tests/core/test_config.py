@@ -339,6 +339,29 @@ class Problems(SynchronousTestCase):
             self.assertEqual(problems(f"{bucket}{lines}\nredirect = no\n"), [])
         self.assert_says(f"{bucket}expire_after = 8d\n", "x.ini:4: [storage] expire_after: '8d' was read|up to 7d")
 
+    def test_registration(self) -> None:
+        """Where people make accounts, these have to be looked at, and may not publish or delete just by being there."""
+        words = "[access]\nregistration = %s\nbackend = %s\nwrite = %s\n"
+
+        def said(mode: str, backend: str = "config sql", write: str = "alice", more: str = "") -> list[str]:
+            return problems(words % (mode, backend, write) + more, not_yet=frozenset())
+
+        self.assertEqual(said("closed", "config", "authenticated"), [])
+        for mode in ("approval", "token", "open"):
+            self.assertEqual(said(mode), [])
+            self.assertEqual(said(mode, more="captcha = yes\nsession_lifetime = 30d\n"), [])
+            [line] = said(mode, "config")
+            self.assertIn("x.ini:2: [access] registration: ", line)
+            self.assertIn("backend = config sql", line)
+            for write, more, words_said in (
+                ("authenticated", "", "(write = authenticated)"),
+                ("alice", "delete = authenticated\noverwrite = authenticated alice\n", "overwrite = authenticated and delete"),
+                ("", "", "(write = authenticated)"),  # the default
+            ):
+                [line] = said(mode, write=write, more=more)
+                self.assertIn(words_said, line)
+                self.assertIn("group:developers", line)
+
     def test_remote(self) -> None:
         """A service that is asked has a URL that nobody can read passwords on the way to, and a user has a password."""
         listed = "[access]\nbackend = config remote\n"

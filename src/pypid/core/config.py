@@ -16,7 +16,7 @@ from attrs import define, field, frozen
 from pypid.core import environment, ini
 from pypid.core.choices import AccessStore, Store
 from pypid.core.errors import BadConfig, BadName, ConfigProblem, shortened
-from pypid.core.fitting import misfits_of_remote
+from pypid.core.fitting import misfits_of_registration, misfits_of_remote
 from pypid.core.ini import Entry, printable
 from pypid.core.judging import is_open, nearest, value_of
 from pypid.core.permissions import Principals, account_name
@@ -200,6 +200,8 @@ class _Judge:
         self._storage(config.storage, found.get("storage", {}))
         self._remote(config, found.get("remote", {}), found.get("access", {}).get("backend"))
         self._known_groups(config, found)
+        for advice in misfits_of_registration(config.access):
+            self.problem("access", "registration", found["access"]["registration"], advice)
         self._issuers(config.issuers, found)
 
     def _issuers(self, issuers: Mapping[str, IssuerSettings], found: Mapping[str, Mapping[str, Entry]]) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pypid.core.settings import RemoteSettings
+from pypid.core.choices import AccessStore, Registration
+from pypid.core.settings import AccessSettings, RemoteSettings
 from pypid.core.values import is_readable_on_the_way
 
 IN_CLEAR = "passwords would go over the network in clear; use https, or http to this very machine (127.0.0.1, ::1, localhost)"
@@ -24,3 +25,15 @@ def misfits_of_remote(remote: RemoteSettings, listed: bool) -> Iterator[tuple[st
         yield "password" if remote.user else "user", "user and password belong together; set both or none"
     if remote.user is not None and ":" in remote.user:
         yield "user", "a name with a colon cannot be sent (HTTP Basic); choose another one there"
+
+
+def misfits_of_registration(access: AccessSettings) -> Iterator[str]:
+    """What is wrong with `[access] registration`: advice. Whoever registers is `authenticated` from then on."""
+    if access.registration is Registration.CLOSED:
+        return
+    if AccessStore.SQL not in access.backend:
+        yield "accounts that people make are in the accounts database; ask it, too: backend = config sql"
+    open_to_all = [key for key in ("write", "overwrite", "delete") if getattr(access, key).authenticated]
+    if open_to_all:
+        also = " and ".join(f"{key} = authenticated" for key in open_to_all)
+        yield f"whoever registers could publish or delete ({also}); name those who may, users or group:developers"

@@ -35,7 +35,6 @@ from pypid.core.values import Cooldown, Kind, choice, count, duration, optional,
 NOT_YET = frozenset(
     {
         "access_sql",
-        "accounts",
         "front_door",
         "ldap",
         "metrics",
@@ -233,8 +232,18 @@ class AccessSettings:
     overwrite: Principals = key(values.PRINCIPALS, "nobody", "Who may publish other bytes under a name that is taken.")
     delete: Principals = key(values.PRINCIPALS, "admins", "Who may delete files, releases and projects.")
     admins: tuple[str, ...] = key(several(values.USER), "", "Users who administer the index.")
-    registration: Registration = key(choice(Registration), "closed", "Who may make an account.", needs="accounts")
-    captcha: bool = key(values.BOOLEAN, "no", "Ask a riddle at registration.", needs="accounts")
+    registration: Registration = key(
+        choice(Registration),
+        "closed",
+        "Who may make an account for oneself: nobody, whom admins approve, whom they invite, everybody.",
+        needs="accounts",
+    )
+    captcha: bool = key(
+        values.BOOLEAN,
+        "no",
+        "Whoever registers solves a riddle first, which a browser does in a second (ALTCHA).",
+        needs="accounts",
+    )
     session_lifetime: timedelta = key(duration("1s"), "12h", "How long a login in the browser lasts.", needs="accounts")
 
 
