@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from urllib.parse import parse_qsl
+
 from pypid.core.errors import BadRequest, shortened
 from pypid.web.request import Request
 
@@ -10,19 +13,36 @@ LONGEST = 300
 
 
 def parameters(request: Request, *known: str) -> dict[str, str]:
-    """The values that were given, by name. Raises `BadRequest` for other names, and for a name that comes twice."""
+    """The values that were given, by name; a name alone (``?all``) has an empty one.
+
+    Raises `BadRequest` for other names, for a name that comes twice, and for what is no printable text in UTF-8. (Twisted's
+    ``args`` leave out a name alone.)
+    """
+    try:
+        query = request.uri.partition(b"?")[2].decode("ascii")
+        pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=50)
+    except ValueError:
+        raise BadRequest("What stands behind the question mark cannot be read: it is text in UTF-8, %-encoded.") from None
     found: dict[str, str] = {}
-    for raw, values in (request.args or {}).items():
-        name = raw.decode("latin-1")
+    for name, value in pairs:
         if name not in known:
             raise BadRequest(f"The parameter {shortened(name)!r} is not known here; there are: {', '.join(known)}.")
-        if len(values) != 1:
-            raise BadRequest(f"The parameter {name} was given {len(values)} times: give it once.")
-        found[name] = _text(name, values[0])
+        if name in found:
+            raise BadRequest(f"The parameter {name} was given more than once.")
+        if len(value) > LONGEST or not value.isprintable():
+            raise BadRequest(f"The parameter {name} has more than {LONGEST} characters, or some that cannot be printed.")
+        found[name] = value
     return found
 
 
-def number(given: dict[str, str], name: str, least: int, most: int) -> int | None:
+def flag(given: Mapping[str, str], name: str) -> bool:
+    """Whether the name was given: alone, or with ``yes``. Raises `BadRequest` for anything but ``yes`` and ``no``."""
+    if given.get(name, "no") not in ("", "yes", "no"):
+        raise BadRequest(f"{name} is given alone, or with yes or no.")
+    return given.get(name, "no") != "no"
+
+
+def number(given: Mapping[str, str], name: str, least: int, most: int) -> int | None:
     """The whole number that was given under this name, if any. Raises `BadRequest` for any other text."""
     text = given.get(name)
     if text is None:
@@ -30,13 +50,3 @@ def number(given: dict[str, str], name: str, least: int, most: int) -> int | Non
     if not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most):
         raise BadRequest(f"{name} is a whole number from {least} to {most}.")
     return int(text)
-
-
-def _text(name: str, value: bytes) -> str:
-    try:
-        text = value.decode()
-    except UnicodeDecodeError:
-        raise BadRequest(f"The parameter {name} is not text in UTF-8.") from None
-    if len(text) > LONGEST or not text.isprintable():
-        raise BadRequest(f"The parameter {name} has more than {LONGEST} characters, or some that cannot be printed.")
-    return text

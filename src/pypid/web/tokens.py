@@ -17,7 +17,7 @@ from pypid.web.deeds import recorded
 from pypid.web.documents import read_json, send_json
 from pypid.web.face import Face, app
 from pypid.web.guard import SOMEBODY, guarded
-from pypid.web.query import parameters
+from pypid.web.query import flag, parameters
 from pypid.web.request import Request
 
 ACTIONS = {
@@ -56,9 +56,10 @@ async def tokens(face: Face, request: Request, who: Identity) -> None:
     is_admin = may(face.rules, who, Action.ADMIN)
     if given and not is_admin:
         raise Forbidden(str(who.user), "list the tokens of others")
-    if "user" in given and "all" in given:
+    everybody = flag(given, "all")
+    if "user" in given and everybody:
         raise BadRequest("Say either user or all.")
-    if "all" in given:
+    if everybody:
         found = await face.accounts.tokens()
     else:
         found = await face.accounts.tokens(given.get("user", who.user))
