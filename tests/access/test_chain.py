@@ -17,9 +17,10 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.access import passwords
-from pypid.access.chain import ENDED, FLOOR, KEPT, WRONG_TOKEN, Chain, Source
+from pypid.access.chain import ENDED, FLOOR, WRONG_TOKEN, Chain, Source
 from pypid.access.config import ConfigPeople, Settings
 from pypid.access.passwords import WRONG, Verdict, Verifier, hash_password, verify
+from pypid.access.slow import KEPT
 from pypid.access.throttle import BURST, FREE, PROVEN
 from pypid.access.tokens import new_token
 from pypid.core.errors import Busy, PeopleUnknown, TooManyAttempts, Unauthenticated
@@ -270,6 +271,40 @@ class SourcesTests(ChainCase):
         del slow.users["dora"]
         chain.forget("dora")
         self.assertIsNone(self.have(chain.find("dora")))
+
+    def test_believed(self) -> None:
+        """A right password is believed for a while, if the source shall be; another one, or after a change, is asked about."""
+        directory = Directory({"dora": "d"})
+        chain = self.chain(Source(directory, local=False, believed=30))
+        for address in (HERE, "198.51.100.1"):
+            self.assertEqual(self.who(chain, "dora", "d", address), Identity("dora"))
+        self.assertEqual(directory.asked, [("check", "dora")])
+        self.refused(chain, "dora", "x")
+        self.refused(chain, "dora", "x")
+        self.assertEqual(len(directory.asked), 3)
+        for change in (lambda: chain.forget("dora"), chain.forget_all, lambda: self.clock.advance(30)):
+            directory.asked.clear()
+            self.who(chain, "dora", "d")
+            self.assertEqual(directory.asked, [])
+            change()
+            self.who(chain, "dora", "d")
+            self.assertEqual(directory.asked, [("check", "dora")])
+
+    def test_forgotten_while_asked(self) -> None:
+        """A password that was asked about before a change is not believed after it."""
+        directory = Directory({"dora": "d"}, gate=Deferred())
+        chain = self.chain(Source(directory, local=False, believed=30))
+        for change in (lambda: chain.forget("dora"), chain.forget_all):
+            directory.gate = gate = Deferred()
+            asked = start(chain.identify(Credential("dora", "d", HERE)))
+            change()
+            directory.gate = None
+            gate.callback(None)
+            self.assertEqual(self.successResultOf(asked), Identity("dora"))
+            directory.asked.clear()
+            self.who(chain, "dora", "d")
+            self.assertEqual(directory.asked, [("check", "dora")])
+            change()
 
     def test_nobody_at_all(self) -> None:
         """Without sources and without accounts nobody is anybody."""

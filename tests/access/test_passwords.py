@@ -81,6 +81,15 @@ class HashTests(SynchronousTestCase):
         self.assertTrue(needs_upgrade(PasswordHasher(time_cost=3).hash("x")))
         self.assertFalse(needs_upgrade(HASH))
 
+    def test_published_argon2(self) -> None:
+        """Hashes verify that the reference implementation of Argon2 is tested with (its test.c)."""
+        for stored in (
+            "$argon2i$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$wWKIMhR9lyDFvRz9YTZweHKfbftvj+qf+YFY4NeBbtA",
+            "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4",
+        ):
+            self.assertIs(verify(stored, "password"), Verdict.RIGHT)
+            self.assertIs(verify(stored, "Password"), Verdict.WRONG)
+
     def test_damaged(self) -> None:
         """A damaged or unknown hash never verifies, says that it cannot be verified, and needs an upgrade."""
         for stored in (
@@ -137,6 +146,26 @@ class OthersTests(SynchronousTestCase):
             raw = pbkdf2_hmac(digest, b"Hello world!", b"saltstring", 1000)
             salt, checksum = (b64encode(part).decode().rstrip("=").replace("+", ".") for part in (b"saltstring", raw))
             self.assertIs(verify(f"$pbkdf2-{digest}$1000${salt}${checksum}", "Hello world!"), Verdict.RIGHT, digest)
+
+    def test_published(self) -> None:
+        """Hashes verify that others are tested with: crypt's SHA-512 of its specification, PBKDF2 of RFC 7914, 11."""
+        crypt = "OW1/O6BYHV6BcXZu8QVeXbDWra3Oeqh0sbHbbMCVNSnCM/UrjmM0Dp8vOuZeHBy/YTBmSK6H9qs/y3RnOaw5v."
+        self.assertIs(verify(f"$6$rounds=10000$saltstringsaltst${crypt}", "Hello world!"), Verdict.RIGHT)
+        raw = bytes.fromhex("4ddcd8f60b98be21830cee5ef22701f9641a4418d04c0414aeff08876b34ab56")
+        salt, checksum = (b64encode(part).decode().rstrip("=").replace("+", ".") for part in (b"NaCl", raw))
+        stored = f"$pbkdf2-sha256$80000${salt}${checksum}"
+        self.assertIs(verify(stored, "Password"), Verdict.RIGHT)
+        self.assertIs(verify(stored, "password"), Verdict.WRONG)
+
+    @skipUnless(has("bcrypt"), "bcrypt is not installed (pypid[hashes])")
+    def test_published_bcrypt(self) -> None:
+        """So do those of crypt_blowfish's own tests."""
+        for stored, password in (
+            ("$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW", "U*U"),
+            ("$2a$05$CCCCCCCCCCCCCCCCCCCCC.VGOzA784oUp/Z0DY336zx7pLYAy0lwK", "U*U*"),
+        ):
+            self.assertIs(verify(stored, password), Verdict.RIGHT)
+            self.assertIs(verify(stored, password + "*"), Verdict.WRONG)
 
     @skipUnless(has("bcrypt"), "bcrypt is not installed (pypid[hashes])")
     def test_bcrypt(self) -> None:
@@ -280,6 +309,39 @@ class VerifierTests(SynchronousTestCase):
                 self.threads.run()
                 self.assertFalse(self.successResultOf(unknown))
         self.assertEqual(set(seen.values()), set(hashes))
+
+    def test_several_sources(self) -> None:
+        """The hashes of several sources are resembled together; what a source gives takes the place of what it gave before."""
+        one, two, three = (CHEAP.hash(SECRET) for _ in range(3))
+
+        def decoys() -> set[str]:
+            return {self.verifier._decoy(f"u{n}") for n in range(100)}
+
+        self.verifier.resemble([one], "config")
+        self.verifier.resemble([two, three], "sql")
+        self.assertEqual(decoys(), {one, two, three})
+        self.verifier.resemble([], "sql")
+        self.assertEqual(decoys(), {one})
+        self.verifier.resemble([], "config")
+        (nobodys,) = decoys()
+        self.assertFalse(needs_upgrade(nobodys))
+
+    def test_hash(self) -> None:
+        """A new hash is made in a thread, in turn with the verifications; what can be no password is refused."""
+        made = start(self.verifier.hash(SECRET))
+        self.assertNoResult(made)
+        self.threads.run()
+        self.assertIs(verify(self.successResultOf(made), SECRET), Verdict.RIGHT)
+        bad = start(self.verifier.hash(""))
+        call, done = self.threads.calls.pop()
+        try:
+            call()
+        except BadRequest:
+            done.errback()
+        self.failureResultOf(bad, BadRequest)
+        waiting = [start(self.verifier.hash(f"{n}")) for n in range(66)]
+        self.failureResultOf(start(self.verifier.hash("late")), Busy)
+        self.assertEqual(len(waiting), 66)
 
     def test_unverifiable(self) -> None:
         """A hash of an unknown kind never verifies; the log says so once for a user, without the hash or the password."""

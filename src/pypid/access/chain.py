@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from math import ceil
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Protocol
 
 from attrs import evolve, frozen
 from twisted.internet.task import deferLater
 
 from pypid.access.passwords import WRONG, Verifier, is_usable
+from pypid.access.slow import SlowPeople
 from pypid.access.throttle import Throttle
 from pypid.access.tokens import token_digest
 from pypid.core.errors import PeopleUnknown, Unauthenticated
 from pypid.core.people import SESSION_USER, TOKEN_USER, Session, Token
 from pypid.core.permissions import Credential, Identity, account_name
-from pypid.core.recent import Recent
 from pypid.core.sessions import digest_of
 from pypid.flow import Flights, World
 from pypid.ports import Access, People
-
-T = TypeVar("T")
 
 WRONG_TOKEN = "The token is wrong, has expired or was revoked. Make a new one."
 """What every token gets by which nobody is anybody."""
@@ -31,10 +29,6 @@ FLOOR = 0.25
 
 By its time nobody can tell then who refused.
 """
-KEPT = 60.0
-"""Seconds for which it is kept what such a source said of somebody without a password."""
-MOST = 16384
-"""Of what is kept; what was not used for longest goes first."""
 LONGEST_NAME = 200
 LONGEST_SECRET = 200
 
@@ -54,10 +48,14 @@ class Papers(Protocol):
 
 @frozen(eq=False)
 class Source:
-    """A source of people. `local`: it knows them by hashes in memory, which it verifies itself; else it asks others."""
+    """A source of people. `local`: it knows them by hashes in memory, which it verifies itself; else it asks others.
+
+    What the others said of somebody is kept for a minute, and a right password believed for `believed` seconds.
+    """
 
     people: People
     local: bool = True
+    believed: float = 0.0
 
 
 class Chain:
@@ -84,11 +82,10 @@ class Chain:
         self.accounts = accounts
         self._world = world
         self._verifier = verifier
-        self._session_key = world.random(32) if session_key is None else session_key
+        self.session_key = world.random(32) if session_key is None else session_key
         self._throttle = throttle or Throttle(world)
         self._attempts: Flights[bytes, Identity] = Flights()
-        self._said: _Kept[Identity | None] = _Kept(world)
-        self._groups: _Kept[frozenset[str]] = _Kept(world)
+        self._slow: dict[Source, SlowPeople] = {}
 
     async def identify(self, credential: Credential) -> Identity:
         """As `Access.identify`."""
@@ -106,7 +103,7 @@ class Chain:
         if not _is_a_name(user):
             return None
         for source in self.sources:
-            found = await self._find(source, user)
+            found = _only(user, await self._people(source).find(user))
             if found is not None:
                 return await self._whole(found, source)
         return None
@@ -114,14 +111,13 @@ class Chain:
     def forget(self, user: str) -> None:
         """Something about the user has changed."""
         self._throttle.forget(user)
-        self._said.forget(user)
-        self._groups.forget(user)
+        for slow in self._slow.values():
+            slow.forget(user)
 
     def forget_all(self) -> None:
         """Something has changed that may be about everybody."""
         self._throttle.forget_all()
-        self._said.forget_all()
-        self._groups.forget_all()
+        self._slow = {}
 
     # --- passwords ----------------------------------------------------------------------------------------------
 
@@ -170,7 +166,7 @@ class Chain:
 
     async def _check(self, source: Source, credential: Credential) -> Identity | None:
         try:
-            return _only(credential.user, await source.people.check(credential))
+            return _only(credential.user, await self._people(source).check(credential))
         except Unauthenticated:
             if not source.local:
                 await self._decoy(credential)
@@ -216,7 +212,7 @@ class Chain:
     async def _by_session(self, secret: str) -> Identity:
         if self.accounts is None or len(secret) > LONGEST_SECRET or not secret.isascii():
             raise Unauthenticated(ENDED)
-        session = await self.accounts.session(digest_of(secret, self._session_key))
+        session = await self.accounts.session(digest_of(secret, self.session_key))
         user = None
         if session is not None and self._world.now() < session.expires:
             user = await self.find(session.user)
@@ -236,53 +232,20 @@ class Chain:
                 groups |= await self._groups_of(other, user, admin=admin)
         return Identity(user, groups, admin)
 
-    async def _find(self, source: Source, user: str) -> Identity | None:
-        if source.local:
-            return _only(user, await source.people.find(user))
-        return _only(user, await self._said.get(source, user, source.people.find))
-
     async def _groups_of(self, source: Source, user: str, *, admin: bool) -> frozenset[str]:
         try:
-            if source.local:
-                return await source.people.groups(user)
-            return await self._groups.get(source, user, source.people.groups)
+            return await self._people(source).groups(user)
         except PeopleUnknown:
             if not admin:
                 raise
             return frozenset()  # an administrator is not locked out by a database or a directory that is away
 
-
-class _Kept(Generic[T]):
-    """What slow sources said of people, for `KEPT` seconds; those who ask at once are told together."""
-
-    def __init__(self, world: World) -> None:
-        self._clock = world.clock
-        self._held: Recent[str, dict[Source, tuple[T, float]]] = Recent(MOST, MOST)
-        self._asking: Flights[tuple[Source, str, object], T] = Flights()
-        self._epoch = object()
-        """Another one after each `forget`: what was asked before is kept no more."""
-
-    async def get(self, source: Source, user: str, ask: Callable[[str], Coroutine[Any, Any, T]]) -> T:
-        """What it says of the user."""
-        held = self._held.get(user) or {}
-        if source in held and self._clock.seconds() < held[source][1]:
-            return held[source][0]
-        epoch = self._epoch
-        said = await self._asking.single((source, user, epoch), partial(ask, user))
-        if epoch is self._epoch:
-            fresh = {source: (said, self._clock.seconds() + KEPT)}
-            self._held.put(user, {**(self._held.get(user) or {}), **fresh})
-        return said
-
-    def forget(self, user: str) -> None:
-        """It is to be asked again."""
-        self._epoch = object()
-        self._held.forget(user)
-
-    def forget_all(self) -> None:
-        """All are."""
-        self._epoch = object()
-        self._held = Recent(MOST, MOST)
+    def _people(self, source: Source) -> People:
+        if source.local:
+            return source.people
+        if source not in self._slow:
+            self._slow[source] = SlowPeople(source.people, self._world, self._throttle.fingerprint, source.believed)
+        return self._slow[source]
 
 
 def _only(user: str, found: Identity | None) -> Identity | None:
