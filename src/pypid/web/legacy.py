@@ -27,7 +27,7 @@ from pypid.web.pages import FEW_FILES
 from pypid.web.redirects import redirect
 from pypid.web.request import Request
 from pypid.web.respond import send_page
-from pypid.web.sights import seen
+from pypid.web.sights import seen, serial_seen
 
 NO_HOST = "This index does not know its own address: ask by a host that is in [server] allowed_hosts, or set public_url."
 
@@ -127,7 +127,8 @@ async def _call(face: Face, who: Identity, method: str | None, parameters: tuple
 
     match method, parameters:
         case "changelog_last_serial", ():
-            return await face.index.catalog.serial()
+            serial = await face.index.catalog.serial()
+            return serial_seen(await face.index.names(), await face.sight(who), serial)
         case "list_packages_with_serial", ():
             return {summary.name: summary.serial for summary in await names()}
         case "list_packages", ():
