@@ -165,8 +165,8 @@ class ReloadTests(ServiceCase):
         for face in assembly.faces:
             self.assertEqual(face.rules.read, AUTHENTICATED)
             self.assertEqual(face.rules.overwrite.users, {"bob"})
-        self.refused(assembly.access.identify(Credential("ann", "secret")), Unauthenticated)
-        self.assertEqual(self.have(assembly.access.identify(Credential("bob", "secret"))).user, "bob")
+        self.refused(assembly.people.access.identify(Credential("ann", "secret")), Unauthenticated)
+        self.assertEqual(self.have(assembly.people.access.identify(Credential("bob", "secret"))).user, "bob")
         self.assertIn("[server]", self.events[-1]["later"])
 
         self.configure("[access]\nread = everyone\n[usrs]\n")
@@ -210,7 +210,7 @@ class ProcessTests(ServiceCase):
         _, daemon = self.running()
         self.assertEqual(set(self.handlers), {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
         self.handlers[signal.SIGHUP](signal.SIGHUP, None)
-        self.assertIn("[users], [groups], [projects] and [access] were read again{later}", self.logged("info"))
+        self.assertIn("[users], [groups], [projects], [access] and [issuer:*] were read again{later}", self.logged("info"))
         self.handlers[signal.SIGTERM](signal.SIGTERM, None)
         self.handlers[signal.SIGINT](signal.SIGINT, None)
         self.assertEqual(self.reactor.stopped, 2)

@@ -10,10 +10,6 @@ from attrs import frozen
 from twisted.logger import Logger
 
 from pypid import control
-from pypid.access import config as config_people
-from pypid.access.chain import Chain, Source
-from pypid.access.passwords import Verifier
-from pypid.access.waiting import Waiting
 from pypid.catalog.faraway import Faraway
 from pypid.catalog.lines import Loaded
 from pypid.catalog.memory import MemoryCatalog
@@ -26,13 +22,12 @@ from pypid.core.config import Config
 from pypid.core.errors import CannotStart
 from pypid.core.layout import SNAPSHOT, THEIR_SNAPSHOT
 from pypid.core.permissions import Rules
-from pypid.core.policy import Claims, Policy
-from pypid.core.rights import claimed, grants_of
+from pypid.core.policy import Policy
 from pypid.daemon import Written
 from pypid.flow import World, start
+from pypid.identities import Identities, identities
 from pypid.index import Index
 from pypid.index.links import Links
-from pypid.ports import Access
 from pypid.resolver import loopback
 from pypid.resolver.loopback import Loopback
 from pypid.safekeeping.keeping import Safekeeper
@@ -44,7 +39,6 @@ from pypid.throwaway import Throwaway
 from pypid.upkeep import Upkeep
 from pypid.upstreams import Reached, reach
 from pypid.web.app import Face, FaceSettings
-from pypid.web.face import Resolvers
 
 T = TypeVar("T")
 _log = Logger()
@@ -67,9 +61,8 @@ class Assembly:
     index: Index
     snapshots: tuple[Written, ...]
     upkeep: Upkeep
-    access: Chain
-    people: config_people.ConfigPeople
-    faces: tuple[Face, Face]
+    people: Identities
+    faces: tuple[Face, ...]
     throwaway: Throwaway | None = None
 
 
@@ -96,21 +89,21 @@ def assemble(config: Config, places: Where, state: State, world: World, reactor:
         links=links,
         bucket=storage.bucket,
     )
-    verifier = Verifier(world)
-    people = config_people.open(people_of(config, places), world, verifier)
-    access = Chain([Source(people)], None, world, verifier, admins=config.access.admins)
+    people = identities(config, places, world, reactor, index.policy.claims)
     settings = _face_settings(config, places, state)
-    waiting = Waiting(access)
     throwaway = None
     if config.storage.backend is Store.S3:
-        waiting.is_open = not is_new(places.state)
+        people.access.is_open = not is_new(places.state)
         keeper, far = _keeper(config, places, storage, world), _faraway(catalog, storage, state, world)
-        throwaway = Throwaway(index, far, fill=not known, access=waiting, close=storage.close, keeper=keeper)
+        throwaway = Throwaway(index, far, fill=not known, access=people.access, close=storage.close, keeper=keeper)
     resolvers = Loopback(reactor)
-    operators = control.Operator()
-    faces = (_face(index, waiting, config, settings, resolvers), _face(index, operators, config, settings, resolvers))
+    whose = (people.access, control.Operator())
+    faces = tuple(Face(index, access, Rules(), world, settings, resolvers=resolvers) for access in whose)
+    people.serve(*faces)
+    if people.access.is_open:
+        _now(people.open())
     written: tuple[Written, ...] = (*snapshots, *_written_links(config, links, places, storage, world))
-    return Assembly(index, written, _upkeep(config, index, reached), access, people, faces, throwaway)
+    return Assembly(index, written, _upkeep(config, index, reached), people, faces, throwaway)
 
 
 def _face_settings(config: Config, places: Where, state: State) -> FaceSettings:
@@ -195,18 +188,6 @@ def _prepare_spool(state: State) -> None:
         raise CannotStart(f"The folder {state.spool} cannot be used: {error.strerror}. It is in [server] state.") from None
 
 
-def _face(index: Index, access: Access, config: Config, settings: FaceSettings, resolvers: Resolvers) -> Face:
-    return Face(index, access, rules_of(config), index.world, settings, resolvers=resolvers)
-
-
-def people_of(config: Config, places: Where) -> config_people.Settings:
-    return config_people.Settings(
-        users=config.users,
-        state=places.state,
-        groups={name: frozenset(members) for name, members in config.groups.items()},
-    )
-
-
 def _policy(config: Config) -> Policy:
     upstream = config.upstream
     return Policy(
@@ -216,17 +197,4 @@ def _policy(config: Config) -> Policy:
         deny=upstream.deny,
         blend=upstream.blend,
         cooldown=upstream.cooldown,
-        claims=Claims(claimed(rules_of(config).projects)),
-    )
-
-
-def rules_of(config: Config) -> Rules:
-    access = config.access
-    return Rules(
-        read=access.read,
-        write=access.write,
-        overwrite=access.overwrite,
-        delete=access.delete,
-        fetch=access.cache_update,
-        projects=grants_of(config.projects.values()),
     )

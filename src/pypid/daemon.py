@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 from pypid import __version__
 from pypid.core.errors import CannotStart, StorageDown
 from pypid.flow import Periodic, World, start
+from pypid.identities import Identities
 from pypid.index import Index
 from pypid.listening import Listening, url_of
 from pypid.sdnotify import READY, STOPPING, reloading, status
@@ -67,6 +68,7 @@ class Daemon(MultiService):
     reactor: Any
     notify: Callable[[str], object]
     reload_people: Callable[[], Awaitable[None]]
+    people: Identities
     throwaway: Throwaway | None = None
     """Where the storage is a bucket."""
     failed: bool = field(default=False, init=False)
@@ -82,6 +84,7 @@ class Daemon(MultiService):
         for snapshot in self.snapshots:
             self._add(self.snapshot_interval, snapshot.write, "writing the snapshot")
         self.upkeep.setServiceParent(self)  # type: ignore[no-untyped-call]
+        self.people.setServiceParent(self)  # type: ignore[no-untyped-call]
         if self.throwaway is not None:
             self.throwaway.setServiceParent(self)  # type: ignore[no-untyped-call]
         if self.certificate is not None:
@@ -190,6 +193,7 @@ class Daemon(MultiService):
             await self._drain([port.stopListening() for port in self._ports])
             await _ended(super().stopService())  # type: ignore[no-untyped-call]
             await self.upkeep.end()
+            await self.people.end()
             for snapshot in self.snapshots:
                 await snapshot.write()
             if self.throwaway is not None:

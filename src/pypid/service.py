@@ -20,12 +20,12 @@ from twisted.python.usage import Options as UsageOptions
 
 from pypid import control, listening, logs
 from pypid.access.firstrun import RECORD, first_run, greeting
-from pypid.assembly import Assembly, assemble, people_of, rules_of
+from pypid.assembly import Assembly, assemble
 from pypid.core.choices import Store
 from pypid.core.config import Config, parse
 from pypid.core.errors import BadConfig, CannotStart, ConfigProblem, PypidError
+from pypid.core.people import Deed
 from pypid.core.permissions import EVERYONE
-from pypid.core.rights import claimed
 from pypid.daemon import Daemon
 from pypid.flow import World, at_once
 from pypid.process import Process
@@ -88,6 +88,11 @@ def make_daemon(config: Config, reactor: Any, environ: Mapping[str, str], *, onl
     try:
         # on a new machine what is of record comes from the bucket first, and an administrator may be in it
         greets_later = config.storage.backend is Store.S3 and is_new(places.state)
+        if only_control and greets_later:
+            raise CannotStart(
+                f"The state folder {places.state} is new, and what is of record is still in the bucket. Start pypid once: it "
+                "fetches that. Then run the command."
+            )
         if not only_control and not greets_later:
             _greet(config, places, world)
         assembly = assemble(config, places, state, world, reactor)
@@ -119,6 +124,7 @@ def make_daemon(config: Config, reactor: Any, environ: Mapping[str, str], *, onl
         reactor=reactor,
         notify=(lambda text: None) if only_control else partial(notify, environ),
         reload_people=partial(_reload, config, places, assembly),
+        people=assembly.people,
         throwaway=assembly.throwaway,
     )
 
@@ -147,31 +153,41 @@ async def _welcome(config: Config, places: Where, assembly: Assembly) -> None:
     """What is of record is there, if there was anything: go on as every start does."""
     world = assembly.index.world
     await world.blocking(_greet, config, places, world)
-    await assembly.people.reload(people_of(config, places))
-    assembly.access.forget_all()
+    await assembly.people.open()
 
 
 async def _reload(config: Config, places: Where, assembly: Assembly) -> None:
     """The users, and who may do what, as the file has them now; all else needs a restart."""
+    people = assembly.people
     try:
         fresh = await assembly.index.world.blocking(load_config, places.ini)
-        await assembly.people.reload(people_of(fresh, places))
+        changed = _differing(people.config, fresh)
+        await people.use(fresh)
     except PypidError as error:
         _log.error("{error}\nThe users and rules that were in force stay in force.", error=error)
         return
-    assembly.access.admins = frozenset(fresh.access.admins)
-    assembly.access.forget_all()
-    rules = rules_of(fresh)
-    assembly.index.policy.claims.names = claimed(rules.projects)
-    for face in assembly.faces:
-        face.rules = rules
-    old, new = (attrs.asdict(each, recurse=False) for each in (config, fresh))
-    waiting = [f"[{name}]" for name in old if name not in _RELOADED and old[name] != new[name]]
-    later = f"; what changed in {' '.join(waiting)} takes effect at a restart" if waiting else ""
-    _log.info("[users], [groups], [projects] and [access] were read again{later}", later=later)
+    waiting = [f"[{name}]" for name in _differing(config, fresh) if name not in _RELOADED]
+    if (fresh.access.backend, fresh.access.url) != (config.access.backend, config.access.url):
+        waiting.append("[access] backend and url")
+    later = f"; what changed in {', '.join(waiting)} takes effect at a restart" if waiting else ""
+    _log.info("[users], [groups], [projects], [access] and [issuer:*] were read again{later}", later=later)
+    deed = Deed(
+        when=assembly.index.world.now(),
+        who="operator",
+        what="reload-settings",
+        subject=str(places.ini),
+        details={"changed": " ".join(changed)},
+    )
+    await people.stores.journal.note(deed)
 
 
-_RELOADED = ("users", "groups", "projects", "access", "source", "origins")
+def _differing(old: Config, new: Config) -> list[str]:
+    """The sections that differ."""
+    before, after = (attrs.asdict(each, recurse=False) for each in (old, new))
+    return [name for name in before if name not in ("source", "origins") and before[name] != after[name]]
+
+
+_RELOADED = ("users", "groups", "projects", "access", "issuers")
 
 
 # --- running ----------------------------------------------------------------------------------------------------

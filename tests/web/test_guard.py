@@ -57,6 +57,7 @@ class Routes:
     def __init__(self, rules: Rules) -> None:
         self.access = Users()
         self.rules = rules
+        self.closed: PypidError | None = None
         self.seen: list[tuple[Any, ...]] = []
 
     @guarded(app, "/simple/<project>/", may=Action.READ)

@@ -78,7 +78,7 @@ class Loopback:
 
 def _seen_by(face: Face, access: Access) -> Face:
     settings = evolve(face.settings, public_url=None, allowed_hosts=("127.0.0.1",))
-    twin = Face(face.index, access, face.rules, face.world, settings)
+    twin = Face(face.index, access, face.rules, face.world, settings, registry=face.registry)
     twin.pages = face.pages
     return twin
 

@@ -12,7 +12,7 @@ from klein import Klein
 from twisted.internet.defer import DeferredSemaphore
 
 from pypid.attesting import Attesting
-from pypid.core.errors import NotAvailable
+from pypid.core.errors import NotAvailable, PypidError
 from pypid.core.permissions import EVERYONE, NOBODY, Identity, Rules, Sight
 from pypid.core.registration import AccountSettings
 from pypid.flow import World
@@ -73,6 +73,8 @@ class Face:
     """Where people, tokens and what they did are written down."""
     publishers: Publishers | None = None
     """Trusted publishing; None, and one that knows no issuer, are the same."""
+    closed: PypidError | None = None
+    """Why nobody but administrators can be let in: it is not known yet who may do what."""
     pages: Pages = field(init=False)
     sights: Sights = field(init=False)
     looking: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(LOOKING), init=False)

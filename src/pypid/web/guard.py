@@ -14,7 +14,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 from attrs import evolve, frozen
 from klein import Klein
 
-from pypid.core.errors import OtherSite, Unauthenticated
+from pypid.core.errors import OtherSite, PypidError, Unauthenticated
 from pypid.core.names import project_name
 from pypid.core.permissions import ANONYMOUS, Action, Credential, Identity, Rules, demand
 from pypid.ports import Access
@@ -45,6 +45,10 @@ class Guards(Protocol):
     @property
     def rules(self) -> Rules:
         """What they may do."""
+
+    @property
+    def closed(self) -> PypidError | None:
+        """Why it is not known yet what they may do; then nobody but administrators may do anything."""
 
 
 @frozen
@@ -124,6 +128,8 @@ async def _admit(guards: Guards, request: Request, may: Action | Open, project: 
     if may is SOMEBODY and who.user is None:
         raise Unauthenticated()
     if isinstance(may, Action):
+        if guards.closed is not None and not who.admin:
+            raise guards.closed
         demand(guards.rules, who, may, project_name(project) if isinstance(project, str) else None)
     return who
 

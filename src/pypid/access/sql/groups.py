@@ -1,0 +1,32 @@
+"""The groups of the accounts database, where its users may not log in: they may have members whom other sources know."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from pypid.access.sql.accounts import SqlAccounts
+from pypid.access.sql.roll import NO_GROUPS
+from pypid.core.permissions import Credential, Identity
+from pypid.ports import People
+
+
+@frozen
+class GroupsOnly:
+    """A source that knows nobody, and puts people of other sources into groups."""
+
+    accounts: SqlAccounts
+
+    async def check(self, credential: Credential) -> Identity | None:
+        """Nobody."""
+        return None
+
+    async def find(self, user: str) -> Identity | None:
+        """Nobody."""
+        return None
+
+    async def groups(self, user: str) -> frozenset[str]:
+        """The groups that have the user as a member. Raises `PeopleUnknown`."""
+        return self.accounts.current.roll().groups.get(user, NO_GROUPS)
+
+
+_: type[People] = GroupsOnly

@@ -1,0 +1,331 @@
+"""Everything that knows who somebody is and what they may do, put together: sources, accounts, rules in force, audit log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from attrs import define, evolve, field, frozen
+from twisted.application.service import MultiService
+from twisted.internet.defer import DeferredSemaphore
+from twisted.logger import Logger
+
+from pypid.access import config as config_people
+from pypid.access import remote
+from pypid.access.chain import Chain, Source
+from pypid.access.firstrun import ADMIN, read_admin
+from pypid.access.keys import session_key
+from pypid.access.oidc import publishing
+from pypid.access.passwords import Verifier, hash_password
+from pypid.access.sql.accounts import SqlAccounts
+from pypid.access.sql.current import POLL
+from pypid.access.sql.database import Database
+from pypid.access.sql.downloads import SqlDownloads
+from pypid.access.sql.groups import GroupsOnly
+from pypid.access.sql.journal import SqlJournal
+from pypid.access.sql.people import SqlPeople
+from pypid.access.sql.place import Server, place_of
+from pypid.access.sql.roll import Roll
+from pypid.access.sql.threads import Threads
+from pypid.access.tokens import new_token
+from pypid.access.waiting import Waiting
+from pypid.core.choices import AccessStore
+from pypid.core.config import Config
+from pypid.core.errors import Busy, CannotStart, PeopleUnknown, StorageDown
+from pypid.core.permissions import Rules
+from pypid.core.policy import Claims
+from pypid.core.registration import AccountSettings
+from pypid.core.rights import Right, Whom, claimed, grants_of
+from pypid.flow import Periodic, World
+from pypid.ports import People
+from pypid.reaching.connecting import Connections
+from pypid.state import Where
+from pypid.web.face import Face
+from pypid.web.registry import Configured, Registry
+
+_log = Logger()
+
+DATABASE, DOWNLOADS = "accounts.db", "downloads.db"
+THREADS = 4
+"""That wait for the accounts database."""
+TEND, RETRY, FLUSH, SWEEP = 60.0, 5.0, 1.0, 3600.0
+"""Seconds between two times that uses of tokens, deeds and downloads are written down, and that old downloads are forgotten."""
+HASHING = 2
+"""New passwords that are hashed at once."""
+MOST_HASHING = 64
+
+
+# --- what the configuration says --------------------------------------------------------------------------------
+
+
+def people_of(config: Config, places: Where) -> config_people.Settings:
+    """``[users]`` and ``[groups]``."""
+    groups = {name: frozenset(members) for name, members in config.groups.items()}
+    return config_people.Settings(users=config.users, state=places.state, groups=groups)
+
+
+def rules_of(config: Config, rights: Iterable[Right] = ()) -> Rules:
+    """The rules in force, with the `rights` that the accounts database has beside ``[projects]``."""
+    access = config.access
+    return Rules(
+        read=access.read,
+        write=access.write,
+        overwrite=access.overwrite,
+        delete=access.delete,
+        fetch=access.cache_update,
+        projects=grants_of([*config.projects.values(), *rights]),
+    )
+
+
+def account_settings(config: Config) -> AccountSettings:
+    """Who may make an account, and how long a session lasts."""
+    access = config.access
+    return AccountSettings(registration=access.registration, captcha=access.captcha, session_lifetime=access.session_lifetime)
+
+
+def configured_by(config: Config, first_admin: str | None) -> Configured:
+    """Whom the configuration names, `first_admin` of the first run among them."""
+    access, rights = config.access, tuple(config.projects.values())
+    users = frozenset(config.users) | ({first_admin} if first_admin else frozenset())
+    lists = (access.read, access.write, access.cache_update, access.overwrite, access.delete, config.server.metrics)
+    mentioned = set(users) | set(access.admins) | {name for principals in lists for name in principals.users}
+    mentioned.update(*config.groups.values())
+    mentioned.update(right.name for right in rights if right.whom is Whom.USER)
+    mentioned.update([config.publish.as_user] if config.publish.as_user else [])
+    return Configured(
+        users=users,
+        groups=frozenset(config.groups),
+        admins=frozenset(access.admins) | ({first_admin} if first_admin else frozenset()),
+        rights=rights,
+        mentioned=frozenset(mentioned),
+    )
+
+
+# --- all together -----------------------------------------------------------------------------------------------
+
+
+@frozen(kw_only=True)
+class Stores:
+    """Where people are written down, and what they do."""
+
+    threads: Threads
+    databases: tuple[Database, ...]
+    accounts: SqlAccounts
+    journal: SqlJournal
+    downloads: SqlDownloads
+
+
+def open_stores(config: Config, places: Where, world: World, reactor: Any) -> Stores:
+    """Nothing is opened yet. Raises `CannotStart` for a URL that cannot be used."""
+    threads = Threads(reactor, "accounts", THREADS)
+    url = config.access.url or ""
+    if url.startswith("sqlite:") and not url.startswith("sqlite:////"):
+        raise CannotStart("[access] url: a file of sqlite is named by its whole path, as in sqlite:////folder/accounts.db.")
+    database = Database(place_of(url, places.state / DATABASE), threads, world.clock)
+    passing = Database(place_of("", places.state / DOWNLOADS, of_record=False), threads, world.clock)
+    kept = database if isinstance(database.place, Server) else passing
+    return Stores(
+        threads=threads,
+        databases=(database, passing),
+        accounts=SqlAccounts(database, world),
+        journal=SqlJournal(database, world),
+        downloads=SqlDownloads(kept, world),
+    )
+
+
+@define(slots=False, eq=False)
+class Identities(MultiService):
+    """Who somebody is, and the rules in force. `open` comes before anybody is let in, `end` when nobody asks any more."""
+
+    config: Config
+    places: Where
+    world: World
+    stores: Stores
+    chain: Chain
+    people: config_people.ConfigPeople
+    sql_people: SqlPeople
+    publishers: publishing.TrustedPublishing
+    connections: tuple[Connections, ...]
+    access: Waiting
+    claims: Claims
+    faces: tuple[Face, ...] = field(default=(), init=False)
+    _rules: Rules = field(factory=Rules, init=False, repr=False)
+    _rights: Iterable[Right] = field(default=(), init=False, repr=False)
+    _configured: Configured = field(factory=Configured, init=False, repr=False)
+    _hashing: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(HASHING), init=False, repr=False)
+    _is_open: bool = field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Twisted's services are not annotated
+        accounts, downloads = self.stores.accounts, self.stores.downloads
+        accounts.current.on_change.append(self._changed)
+        if isinstance(accounts.current.database.place, Server):
+            self._add(POLL, accounts.poll, "looking at the accounts database")
+        self._add(TEND, accounts.tend, "tending the accounts")
+        self._add(RETRY, self.stores.journal.retry, "writing the audit log")
+        self._add(FLUSH, downloads.flush, "writing down downloads")
+        self._add(SWEEP, downloads.sweep, "forgetting old downloads")
+
+    def _add(self, interval: float, job: Any, what: str) -> None:
+        Periodic(self.world.clock, interval, job, what).setServiceParent(self)  # type: ignore[no-untyped-call]
+
+    # --- the start ---
+
+    def serve(self, *faces: Face) -> None:
+        """Tell these faces what they have to know, now and whenever it changes. They are closed until `open` has ended."""
+        self.faces = faces
+        for face in faces:
+            face.closed = StorageDown("the accounts are still being fetched from it.", retry_after=5)
+
+    async def open(self) -> None:
+        """Read all that is of record below `state`, which is there now. Raises `CannotStart`, `Unreadable`."""
+        key = await self.world.blocking(session_key, self.places.state, self.config.server.secret, self.world.random)
+        self.chain.session_key = key
+        registry = self._registry(key)
+        for face in self.faces:
+            face.registry, face.publishers = registry, self.publishers
+        await self.stores.accounts.open()
+        await self.use(self.config)
+        self._is_open = True
+        self._tell()
+
+    def _registry(self, key: bytes) -> Registry:
+        return Registry(
+            accounts=self.stores.accounts,
+            journal=self.stores.journal,
+            downloads=self.stores.downloads,
+            find=self.chain.find,
+            hash_password=self._hash,
+            new_token=partial(new_token, self.world.random),
+            configured=lambda: self._configured,
+            session_key=key,
+        )
+
+    async def _hash(self, password: str) -> str:
+        if len(self._hashing.waiting) >= MOST_HASHING:
+            raise Busy("Too many passwords are being set at once.", retry_after=2)
+        hashed: str = await self._hashing.run(self.world.blocking, hash_password, password)
+        return hashed
+
+    # --- what is in force ---
+
+    async def use(self, config: Config) -> None:
+        """Go on with the people and rules of this configuration. Raises `Unreadable`, and then nothing changes."""
+        await self.people.reload(people_of(config, self.places))
+        record = await self.world.blocking(read_admin, self.places.state)
+        first = record.user if record is not None and ADMIN not in config.users else None
+        self.config = config
+        self._configured = configured_by(config, first)
+        self.chain.admins = frozenset(config.access.admins)
+        self.chain.forget_all()
+        self.publishers.trust(publishing.trusted_by(config.issuers))
+        self._rights = self.stores.accounts.current.known.rights
+        self._rules = rules_of(config, self._rights)
+        self._tell()
+
+    def _changed(self, roll: Roll) -> None:
+        """The accounts database says something else than before."""
+        if roll.rights is not self._rights:
+            self._rights = roll.rights
+            self._rules = rules_of(self.config, roll.rights)
+        self._tell()
+
+    def _tell(self) -> None:
+        self.claims.names = claimed(self._rules.projects)
+        for face in self.faces:
+            if face.rules is not self._rules:
+                face.rules = self._rules
+            face.settings = evolve(face.settings, people=account_settings(self.config))
+            if self._is_open:
+                # as long as a server has never answered nobody knows what is hidden
+                face.closed = None if self._are_known() else PeopleUnknown("the accounts database")
+
+    def _are_known(self) -> bool:
+        current = self.stores.accounts.current
+        return current.is_open or not isinstance(current.database.place, Server)
+
+    # --- the end ---
+
+    async def end(self) -> None:
+        """Write down what is only in memory, and let go of everything."""
+        try:
+            await self.sql_people.close()
+            await self.stores.accounts.close()
+            await self.stores.journal.close()
+            await self.stores.downloads.close()
+            for reached in self.connections:
+                await reached.close()
+        finally:
+            for database in self.stores.databases:
+                await database.close()
+            self.stores.threads.stop()
+
+
+def identities(config: Config, places: Where, world: World, reactor: Any, claims: Claims) -> Identities:
+    """All of it, as the configuration wants it; nothing is read yet but certificates. Raises `CannotStart`, `Unreadable`."""
+    stores = open_stores(config, places, world, reactor)
+    verifier = Verifier(world)
+    people = config_people.open(people_of(config, places), world, verifier)
+    sql_people = SqlPeople(stores.accounts, verifier, world)
+    issuers = publishing.connected(reactor)
+    opened = [issuers]
+    sources = [Source(people), *_sources(config, places, world, reactor, sql_people, opened)]
+    if AccessStore.SQL not in config.access.backend:
+        sources.append(Source(GroupsOnly(stores.accounts)))
+    chain = Chain(sources, stores.accounts, world, verifier, admins=config.access.admins)
+    return Identities(
+        config=config,
+        places=places,
+        world=world,
+        stores=stores,
+        chain=chain,
+        people=people,
+        sql_people=sql_people,
+        publishers=publishing.open({}, stores.accounts, stores.journal, world, issuers),
+        connections=tuple(opened),
+        access=Waiting(chain),
+        claims=claims,
+    )
+
+
+def _sources(
+    config: Config, places: Where, world: World, reactor: Any, sql_people: People, opened: list[Connections]
+) -> Iterable[Source]:
+    """Those of ``[access] backend``, but the configuration itself: it is always asked first, so that nobody is locked out."""
+    for backend in config.access.backend:
+        match backend:
+            case AccessStore.CONFIG:
+                pass
+            case AccessStore.SQL:
+                yield Source(sql_people)
+            case AccessStore.LDAP:
+                yield Source(_directory(config, places, world, reactor), local=False)
+            case AccessStore.REMOTE:
+                said = config.remote
+                reached = remote.connected(reactor)
+                opened.append(reached)
+                settings = remote.Settings(
+                    url=said.url or "", user=said.user, password=said.password, cache=said.cache.total_seconds()
+                )
+                yield Source(remote.open(settings, world, reached.agent), local=False)
+
+
+def _directory(config: Config, places: Where, world: World, reactor: Any) -> People:
+    from pypid.access import ldap
+
+    said = config.ldap
+    authorities = places.beside_ini(said.ca_certificates)
+    settings = ldap.Settings(
+        url=said.url or "",
+        base_dn=said.base_dn or "",
+        bind_dn=said.bind_dn,
+        bind_password=said.bind_password,
+        user_filter=said.user_filter,
+        group_base_dn=said.group_base_dn,
+        group_filter=said.group_filter,
+        admin_group=said.admin_group,
+        ca_certificates=None if authorities is None else Path(authorities),
+    )
+    return ldap.open(settings, world, reactor)
