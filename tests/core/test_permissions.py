@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import Forbidden, Unauthenticated
 from pypid.core.names import ProjectName, project_name
+from pypid.core.people import SESSION_USER, TOKEN_USER
 from pypid.core.permissions import (
     ADMINS,
     ANONYMOUS,
@@ -384,6 +385,13 @@ class AccountNameTests(SynchronousTestCase):
         """Nothing that would cut credentials, the configuration or a terminal is a name."""
         for text in ("", "a b", "a:b", "a=b", "a;b", "a,b", "a\n", "\x1b[2J", "a\0", "a\u2028b", "\u202ealice", *WORDS):
             self.assertRaises(ValueError, account_name, text)
+
+    def test_stand_ins(self) -> None:
+        """What stands for a token or a session in a credential is nobody's name."""
+        for text in (TOKEN_USER, SESSION_USER, "__anything"):
+            error = self.assertRaises(ValueError, account_name, text)
+            self.assertIn("__token__", str(error))
+        self.assertEqual(account_name("_alice_"), "_alice_")
 
     def test_good(self) -> None:
         """Dots, signs and letters of any language are."""

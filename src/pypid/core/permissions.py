@@ -37,6 +37,8 @@ def account_name(text: str) -> str:
         raise ValueError("a name of a user or group cannot be empty")
     if text in WORDS:
         raise ValueError(f"{text!r} stands for many, so no user or group can be called so")
+    if text.startswith("__"):
+        raise ValueError("names that begin with two underscores stand for tokens and sessions (__token__), not for anybody")
     if "," in text:
         raise ValueError("a name of a user or group has no comma; between names stands white space alone")
     if any(character in ":=;" or character.isspace() or not character.isprintable() for character in text):
