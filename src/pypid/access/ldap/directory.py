@@ -88,7 +88,10 @@ def connected(descriptor: int, settings: Settings, left: Callable[[], float]) ->
         link.set_option(ldap.OPT_RESTART, 1)  # a signal is no reason to give up
         connection = Connection(link, settings.step, left)
         if settings.bind_dn:
-            connection.log_in(settings.bind_dn, settings.bind_password or "")
+            try:
+                connection.log_in(settings.bind_dn, settings.bind_password or "")
+            except ldap.INVALID_CREDENTIALS:
+                raise ldap.INVALID_CREDENTIALS({"desc": "bind_dn or bind_password of [ldap] is wrong"}) from None
         yield connection
     finally:
         link.unbind_ext_s()

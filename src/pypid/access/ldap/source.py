@@ -114,7 +114,7 @@ class LdapPeople:
             answer = await self._by(pipe, partial(self._question.ask, user, password, left, pipe.descriptor), left())
         except Fault as fault:
             trouble = fault.reason
-        except TimeoutError:
+        except (TimeoutError, ldap.TIMEOUT):
             trouble = TOO_LONG
         except ldap.LDAPError as error:
             trouble = _said(error)

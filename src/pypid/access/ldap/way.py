@@ -44,16 +44,20 @@ class _Side(Protocol):
         self.lost: Failure | None = None
 
     def join(self, other: _Side) -> None:
+        """Send everything on to the other side."""
         self.other = other
-        other.transport.registerProducer(self.transport, True)
+        if other.lost is None:
+            other.transport.registerProducer(self.transport, True)
+        else:
+            self.transport.loseConnection()
 
     def dataReceived(self, data: bytes) -> None:
-        if self.other is not None:
+        if self.other is not None and self.other.lost is None:
             self.other.transport.write(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.lost = reason
-        if self.other is not None:
+        if self.other is not None and self.other.lost is None:  # a transport that is lost can do nothing of this
             self.other.transport.unregisterProducer()
             self.other.transport.loseConnection()
         self.closed.callback(None)
