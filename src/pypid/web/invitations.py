@@ -33,7 +33,7 @@ async def make(face: Face, request: Request, who: Identity) -> None:
     """A new one, for one account."""
     known = face.known
     if face.settings.people.registration is not Registration.TOKEN:
-        raise BadRequest("Nobody registers by invitation here. To have that, set [access] registration = token, and restart.")
+        raise BadRequest("Nobody registers by invitation here. To have that, set [access] registration = token, and reload.")
     wanted = await read_json(request, NewInvitation)
     made = invite(known.session_key, face.world.now(), _lifetime(wanted.expires), face.world.random)
     await note(face, request, who, "make-invitation", made.id, {"expires": utc_text(made.expires)})
