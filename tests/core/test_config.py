@@ -120,13 +120,10 @@ CONTRACT: dict[str, dict[str, str]] = {
 SAMPLES: dict[tuple[str, str], str] = {
     ("storage", "prepend_hash"): "yes",
     ("cache", "url"): "postgresql://u:hunter2@h/db",
-    ("access", "backend"): "config sql",
-    ("ldap", "bind_password"): "hunter2",
     ("publish", "files"): "copy",
     ("server", "workers"): "2",
     ("server", "front_door"): "no",
     ("server", "metrics"): "everyone",
-    ("issuer:github", "url"): "https://token.example",
 }
 """Values of capabilities that this version does not have."""
 
@@ -150,6 +147,8 @@ def with_secrets() -> str:
     open_by_now = {
         ("upstream", "url"): "https://u:hunter2@index.example/simple",
         ("server", "secret"): "hunter2" * 9,
+        ("ldap", "bind_dn"): "cn=pypid,dc=example",
+        ("ldap", "bind_password"): "hunter2",
         ("issuer:github", "allow"): "app repository=octo/app",
         ("issuer:github", "url"): "https://token.example",
     }
@@ -339,6 +338,36 @@ class Problems(SynchronousTestCase):
             self.assertEqual(problems(f"{bucket}{lines}\nredirect = no\n"), [])
         self.assert_says(f"{bucket}expire_after = 8d\n", "x.ini:4: [storage] expire_after: '8d' was read|up to 7d")
 
+    def test_ldap(self) -> None:
+        """[ldap] needs its URL and where to search once it is asked; its filters are filters, and find one name for a user."""
+        listed = "[access]\nbackend = config ldap\n"
+        self.assert_says(
+            listed,
+            "x.ini:2: [ldap] url: [access] backend lists ldap, which needs the URL of the directory",
+            "x.ini:2: [ldap] base_dn: [access] backend lists ldap, which needs to know below which entry",
+        )
+        base = f"{listed}[ldap]\nbase_dn = dc=example,dc=org\n"
+        for url in ("ldaps://h", "ldap://h", "ldap://127.0.0.1:3389", "ldaps://[::1]:3636/"):
+            bind = "bind_dn = EXAMPLE\\pypid\nbind_password = hunter2\n"
+            self.assertEqual(problems(f"{base}url = {url}\n{bind}"), [], url)
+        base += "url = ldaps://h\n"
+        for user_filter in ("(uid={user})", "(&(objectClass=user)(sAMAccountName={user})\n    (!(disabled=TRUE)))"):
+            self.assertEqual(problems(f"{base}user_filter = {user_filter}\n"), [], user_filter)
+        for user_filter, why in (
+            ("uid={user}", "stands in ( )"),
+            ("(&(uid={user})", "stands in ( )"),
+            ("(uid=alice)", "it has to hold (attribute={user})"),
+            ("(|(uid={user})(mail={user}))", "for one attribute only"),
+            ("(&(uid={user})(cn=*{user}*))", "for one attribute only"),
+        ):
+            self.assert_says(f"{base}user_filter = {user_filter}\n", f"x.ini:6: [ldap] user_filter: |{why}|allowed: ")
+        self.assert_says(f"{base}group_filter = (member=alice)\n", "[ldap] group_filter: |it has to hold {dn} or {user}")
+        self.assert_says(f"{base}group_base_dn = groups\n", "[ldap] group_base_dn: 'groups' was read; allowed: a distinguished")
+        self.assert_says(f"{base}bind_dn = cn=pypid\n", "[ldap] bind_password: bind_dn and bind_password belong together")
+        self.assert_says(f"{base}bind_password = hunter2\n", "[ldap] bind_dn: bind_dn and bind_password belong together")
+        self.assert_says("[ldap]\nurl = ldap://h/dc=example\n", "x.ini:2: [ldap] url: it ends with the host")
+        self.assert_says("[ldap]\nurl = ldap://é.example\n", "x.ini:2: [ldap] url: |xn--")
+
     def test_registration(self) -> None:
         """Where people make accounts, these have to be looked at, and may not publish or delete just by being there."""
         words = "[access]\nregistration = %s\nbackend = %s\nwrite = %s\n"
@@ -384,6 +413,62 @@ class Problems(SynchronousTestCase):
         """A right for a group that does not exist is a slip, not a right for nobody."""
         self.assert_says("[access]\nread = alice group:team\n", "x.ini:2: [access] read: group:team would come from [groups]")
         self.assertEqual(problems("[access]\nread = group:a\n[groups]\na = bob\n", not_yet=frozenset()), [])
+
+    def test_groups_that_are_meant(self) -> None:
+        """The group that was probably meant is named, in rules of [access] and in those of projects."""
+        groups = "[groups]\nteam = bob\nops = ada\n"
+        self.assert_says(f"{groups}[access]\nwrite = group:Team\n", "x.ini:5: [access] write: |did you mean 'team'?")
+        self.assert_says(f"{groups}[projects]\nacme.group.tema = r\n", "x.ini:5: [projects] acme.group.tema: |mean 'team'?")
+        self.assert_says(f"{groups}[projects]\nacme.group.xyz = r\n", "group:xyz would come from [groups]|list sql in [access]")
+
+    def test_members(self) -> None:
+        """Only users are members: groups in groups, which might go round in circles, are refused with advice, and commas."""
+        self.assert_says(
+            "[groups]\nall = alice group:team\nteam = group:all\nlist = alice, bob\nwords = everyone\na:b = bob\nempty =\n",
+            "x.ini:2: [groups] all: 'group:team' is a group|name its members",
+            "x.ini:3: [groups] team: 'group:all' is a group",
+            "x.ini:4: [groups] list: |no comma",
+            "x.ini:5: [groups] words: 'everyone' stands for many",
+            "x.ini:6: [groups] a: |no :",
+        )
+        config = parse("[groups]\nteam = user:alice bob\n  carol bob\nnone =\n", filename="x")
+        self.assertEqual(dict(config.groups), {"team": ("alice", "bob", "carol", "bob"), "none": ()})
+
+    def test_rules_of_projects(self) -> None:
+        """Each bad line of [projects] is named with its place, what was read, and how rules are written."""
+        self.assert_says(
+            "[projects]\nacme.user.bob = w\nacme.bob = r\n-acme.everyone = r\nacme.user.everyone = r\nacme.group. = rw\n"
+            "acme.everyone =\nacme.User.bob = r\nacme.user.bob:hunter2 = r\n",
+            "x.ini:2: [projects] acme.user.bob: 'w' was read; allowed: r, rw",
+            "x.ini:3: [projects] acme.bob: a rule is called <project>.user.<name>",
+            "x.ini:4: [projects] -acme.everyone: '-acme' is not a project name",
+            "x.ini:5: [projects] acme.user.everyone: 'everyone' stands for many",
+            "x.ini:6: [projects] acme.group.: |cannot be empty",
+            "x.ini:7: [projects] acme.everyone: '' was read; allowed: r, rw",
+            "x.ini:8: [projects] acme.User.bob: a rule is called",
+            "x.ini:9: [projects] acme.user.bob: |no :",
+        )
+
+    def test_a_rule_twice(self) -> None:
+        """The same rule under another spelling of the project's name is refused, and both are named; other rules are not."""
+        self.assert_says(
+            "[projects]\nAcme_Tools.user.bob = r\nacme-tools.user.bob = rw\nacme.tools.user.bob = r\nacme.tools.everyone = r\n",
+            "x.ini:3: [projects] acme-tools.user.bob: this is the rule 'Acme_Tools.user.bob' again; remove one",
+            "x.ini:4: [projects] acme.tools.user.bob: this is the rule 'Acme_Tools.user.bob' again",
+        )
+        self.assert_says(
+            "[projects]\nacme.user.bob = r\nacme.user.bob = r\n",
+            "x.ini:3: [projects] acme.user.bob: the key is already in line 2",
+        )
+        self.assertEqual(problems("[projects]\na.user.bob = r\na.user.Bob = r\na.authenticated = rw\nb.user.bob = r\n"), [])
+
+    def test_people_that_are_meant(self) -> None:
+        """Words for many in capitals, and names with commas, would let nobody in: they are refused."""
+        self.assert_says(
+            "[access]\nread = Everyone\n", "x.ini:2: [access] read: 'Everyone' was read ('Everyone' is spelled everyone"
+        )
+        self.assert_says("[access]\nwrite = alice, bob\n", "x.ini:2: [access] write: 'alice, bob' was read|no comma")
+        self.assert_says("[access]\nadmins = group:ops\n", "x.ini:2: [access] admins: |is a group, and only users|allowed: ")
 
     def test_issuers(self) -> None:
         """Each rule of an issuer that is none, or would let strangers publish, is told; so is an issuer that can be anybody."""
@@ -439,11 +524,8 @@ class NotYet(SynchronousTestCase):
     def test_what_is_allowed_today(self) -> None:
         """The words that remain are named."""
         self.assertEqual(
-            problems("[access]\nbackend = ldap\n[cache]\nbackend = redis"),
-            [
-                "x.ini:2: [access] backend: 'ldap' is not part of this version of pypid yet; allowed: config, remote",
-                "x.ini:4: [cache] backend: 'redis' is not part of this version of pypid yet; allowed: memory",
-            ],
+            problems("[cache]\nbackend = redis"),
+            ["x.ini:2: [cache] backend: 'redis' is not part of this version of pypid yet; allowed: memory"],
         )
 
     def test_one_word_opens(self) -> None:
@@ -578,7 +660,6 @@ class Describing(SynchronousTestCase):
         """Keys that cannot be set are not shown."""
         shown = describe(Config())
         self.assertNotIn("prepend_hash", shown)
-        self.assertNotIn("ldap", shown)
         self.assertNotIn("workers", shown)
 
     def test_page(self) -> None:

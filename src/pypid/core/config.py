@@ -16,12 +16,12 @@ from attrs import define, field, frozen
 from pypid.core import environment, ini
 from pypid.core.choices import AccessStore, Store
 from pypid.core.errors import BadConfig, BadName, ConfigProblem, shortened
-from pypid.core.fitting import misfits_of_registration, misfits_of_remote
+from pypid.core.fitting import misfits_of_ldap, misfits_of_registration, misfits_of_remote
 from pypid.core.ini import Entry, printable
 from pypid.core.judging import is_open, nearest, value_of
 from pypid.core.permissions import Principals, account_name
 from pypid.core.publishers import issuer_problems
-from pypid.core.rights import Right, Whom, parse_right
+from pypid.core.rights import Right, Whom, parse_right, repeated
 from pypid.core.settings import (
     FREE,
     ISSUER,
@@ -198,10 +198,13 @@ class _Judge:
             missing = "tls_key" if given[0] is pair[0] else "tls_certificate"
             self.problem("server", missing, given[0], "tls_certificate and tls_key belong together; set both or none")
         self._storage(config.storage, found.get("storage", {}))
-        self._remote(config, found.get("remote", {}), found.get("access", {}).get("backend"))
+        self._sources(config, found)
         self._known_groups(config, found)
         for advice in misfits_of_registration(config.access):
             self.problem("access", "registration", found["access"]["registration"], advice)
+        for key, other in repeated(config.projects).items():
+            entry = found["projects"][key]
+            self.problem("projects", key, entry, f"this is the rule {printable(other)!r} again; remove one of the two")
         self._issuers(config.issuers, found)
 
     def _issuers(self, issuers: Mapping[str, IssuerSettings], found: Mapping[str, Mapping[str, Entry]]) -> None:
@@ -223,10 +226,10 @@ class _Judge:
         for name in ("server", "access"):
             for key, principals in ((key, getattr(getattr(config, name), key)) for key in keys(SECTIONS[name])):
                 if isinstance(principals, Principals):
-                    self._groups(name, key, principals.groups - config.groups.keys(), found)
+                    self._groups(name, key, principals.groups, config.groups, found)
         for key, right in config.projects.items():
             if right.whom is Whom.GROUP:
-                self._groups("projects", key, {right.name} - config.groups.keys(), found)
+                self._groups("projects", key, {right.name}, config.groups, found)
 
     def _storage(self, storage: StorageSettings, entries: Mapping[str, Entry]) -> None:
         if storage.backend is not Store.S3:
@@ -241,17 +244,29 @@ class _Judge:
             missing, there = ("secret_key", "access_key") if storage.access_key else ("access_key", "secret_key")
             self.problem("storage", missing, entries.get(there), "access_key and secret_key belong together; set both or none")
 
-    def _remote(self, config: Config, entries: Mapping[str, Entry], backend: Entry | None) -> None:
-        for key, advice in misfits_of_remote(config.remote, AccessStore.REMOTE in config.access.backend):
-            said = entries.get(key)
-            if said is None or not said.text.strip() or getattr(config.remote, key) is not None:  # else it is bad by itself
-                self.problem("remote", key, said or backend, advice)
+    def _sources(self, config: Config, found: Mapping[str, Mapping[str, Entry]]) -> None:
+        """The sections of those that are asked who somebody is."""
+        listed, backend = config.access.backend, found.get("access", {}).get("backend")
+        misfits = {
+            "remote": misfits_of_remote(config.remote, AccessStore.REMOTE in listed),
+            "ldap": misfits_of_ldap(config.ldap, AccessStore.LDAP in listed),
+        }
+        for name, those in misfits.items():
+            for key, advice in those:
+                said = found.get(name, {}).get(key)
+                is_bad = said is not None and said.text.strip() and getattr(getattr(config, name), key) is None
+                if not is_bad:  # by itself
+                    self.problem(name, key, said or backend, advice)
 
-    def _groups(self, name: str, key: str, unknown: AbstractSet[str], found: Mapping[str, Mapping[str, Entry]]) -> None:
+    def _groups(
+        self, name: str, key: str, said: AbstractSet[str], known: Mapping[str, Any], found: Mapping[str, Mapping[str, Entry]]
+    ) -> None:
+        unknown = sorted(said - known.keys())
         if unknown:
-            listed = ", ".join(sorted(f"group:{group}" for group in unknown))
-            advice = "which has no such group (for groups of the accounts database list sql in [access] backend)"
-            self.problem(name, key, found[name][key], f"{shortened(listed)} would come from [groups], {advice}")
+            listed = ", ".join(f"group:{group}" for group in unknown)
+            advice = nearest(unknown[0], known) or " (for groups of the accounts database list sql in [access] backend)"
+            message = f"{shortened(listed)} would come from [groups], which has no such group{advice}"
+            self.problem(name, key, found[name][key], message)
 
 
 def _account(read: Callable[[str], Any]) -> Callable[[str, str], Any]:

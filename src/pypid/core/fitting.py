@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from pypid.core.choices import AccessStore, Registration
-from pypid.core.settings import AccessSettings, RemoteSettings
+from pypid.core.settings import AccessSettings, LdapSettings, RemoteSettings
 from pypid.core.values import is_readable_on_the_way
 
 IN_CLEAR = "passwords would go over the network in clear; use https, or http to this very machine (127.0.0.1, ::1, localhost)"
@@ -25,6 +26,21 @@ def misfits_of_remote(remote: RemoteSettings, listed: bool) -> Iterator[tuple[st
         yield "password" if remote.user else "user", "user and password belong together; set both or none"
     if remote.user is not None and ":" in remote.user:
         yield "user", "a name with a colon cannot be sent (HTTP Basic); choose another one there"
+
+
+def misfits_of_ldap(ldap: LdapSettings, listed: bool) -> Iterator[tuple[str, str]]:
+    """What is wrong with `[ldap]`: key and advice. `listed`: the directory is asked ([access] backend)."""
+    if listed and ldap.url is None:
+        yield "url", "[access] backend lists ldap, which needs the URL of the directory, like ldaps://ldap.example.org"
+    if listed and ldap.base_dn is None:
+        yield "base_dn", "[access] backend lists ldap, which needs to know below which entry users are, like dc=example,dc=org"
+    if ldap.url is not None and not ldap.url.isascii():
+        yield "url", "write the name of the host as DNS has it (xn--...)"
+    if ldap.url is not None and urlsplit(ldap.url).path:
+        yield "url", "it ends with the host, or the port; what is searched is said by base_dn"
+    if (ldap.bind_dn is None) != (ldap.bind_password is None):
+        advice = "bind_dn and bind_password belong together; set both or none (a name without a password is nobody's)"
+        yield "bind_password" if ldap.bind_dn else "bind_dn", advice
 
 
 def misfits_of_registration(access: AccessSettings) -> Iterator[str]:

@@ -29,14 +29,13 @@ from pypid.core.choices import (
     Store,
     Tls,
 )
+from pypid.core.ldapfilters import GROUP_FILTER, USER_FILTER
 from pypid.core.permissions import Principals
 from pypid.core.values import Cooldown, Kind, choice, count, duration, optional, several, size
 
 NOT_YET = frozenset(
     {
-        "access_sql",
         "front_door",
-        "ldap",
         "metrics",
         "prepend_hash",
         "publish",
@@ -249,16 +248,24 @@ class AccessSettings:
 
 @frozen(kw_only=True)
 class LdapSettings:
-    """Users and groups from a directory."""
+    """Users and groups from a directory (LDAP)."""
 
-    url: str | None = key(optional(values.LDAP_URL), "", "The server.", needs="ldap")
-    bind_dn: str | None = key(_TEXT, "", "Who searches the directory.", needs="ldap")
+    url: str | None = key(
+        optional(values.LDAP_URL), "", "The server. ``ldap:`` begins with StartTLS, unless it is this machine.", needs="ldap"
+    )
+    bind_dn: str | None = key(_TEXT, "", "Who searches the directory; empty: nobody in particular (anonymous).", needs="ldap")
     bind_password: str | None = key(_TEXT, "", "The password of ``bind_dn``.", secret=True, needs="ldap")
-    base_dn: str | None = key(_TEXT, "", "Where users are searched.", needs="ldap")
-    user_filter: str | None = key(_TEXT, "", "Which entry is the user.", needs="ldap")
-    group_base_dn: str | None = key(_TEXT, "", "Where groups are searched.", needs="ldap")
-    group_filter: str | None = key(_TEXT, "", "Which entries are the user's groups.", needs="ldap")
-    admin_group: str | None = key(_TEXT, "", "The group whose members are admins.", needs="ldap")
+    base_dn: str | None = key(optional(values.DN), "", "Users are searched below this entry.", needs="ldap")
+    user_filter: str | None = key(
+        optional(values.USER_FILTER), "", f"Which entry is the user; empty: ``{USER_FILTER}``.", needs="ldap"
+    )
+    group_base_dn: str | None = key(
+        optional(values.DN), "", "Groups are searched below this entry; empty: below ``base_dn``.", needs="ldap"
+    )
+    group_filter: str | None = key(
+        optional(values.GROUP_FILTER), "", f"Which entries are the user's groups; empty: ``{GROUP_FILTER}``.", needs="ldap"
+    )
+    admin_group: str | None = key(_TEXT, "", "The group whose members are admins: its name, or its whole DN.", needs="ldap")
     ca_certificates: str | None = key(_PATH, "", "PEM, trusted beside the system's.", needs="ldap")
 
 

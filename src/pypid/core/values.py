@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from attrs import frozen
 
+from pypid.core import ldapfilters
 from pypid.core.permissions import Principals, account_name
 
 T = TypeVar("T")
@@ -259,6 +260,19 @@ INDEX_URL = Kind(
     _url(("http", "https"), userinfo=True), str, "absolute http or https URLs, like https://index.example.org/simple", url=True
 )
 LDAP_URL = Kind(_url(("ldap", "ldaps"), userinfo=False), str, "an ldap or ldaps URL, like ldaps://ldap.example.org", url=True)
+
+_DN = re.compile(r"\s*[A-Za-z0-9][A-Za-z0-9.-]*\s*=(?:[^,\\]|\\.)*(?:,\s*[A-Za-z0-9][A-Za-z0-9.-]*\s*=(?:[^,\\]|\\.)*)*")
+
+
+def _dn(text: str) -> str:
+    if not _DN.fullmatch(text):
+        raise ValueError()
+    return text
+
+
+DN = Kind(_dn, str, "a distinguished name, like ou=people,dc=example,dc=org")
+USER_FILTER = Kind(ldapfilters.user_filter, str, "a search filter of LDAP with (attribute={user}) in it, like (uid={user})")
+GROUP_FILTER = Kind(ldapfilters.group_filter, str, "a search filter of LDAP with {dn} or {user} in it, like (member={dn})")
 
 
 def is_this_machine(host: str | None) -> bool:
