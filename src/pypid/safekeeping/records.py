@@ -12,6 +12,8 @@ from attrs import frozen
 
 from pypid.access.firstrun import RECORD as ADMIN
 
+ACCOUNTS = "accounts.db"
+"""People, groups, rights, tokens, sessions and the audit log, where they are not in a database server."""
 LARGEST = 256 << 20
 """Bytes that one may have: it is sealed in memory."""
 BUSY = 5.0
@@ -35,7 +37,7 @@ class Record:
     form: Form = Form.PLAIN
 
 
-OF_RECORD: tuple[Record, ...] = (Record(ADMIN),)
+OF_RECORD: tuple[Record, ...] = (Record(ADMIN), Record(ACCOUNTS, Form.SQLITE))
 """All that is of record. (What is derived can be lost: see docs/state.)"""
 
 Signature = tuple[tuple[int, int, int] | None, ...]

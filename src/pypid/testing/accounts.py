@@ -82,7 +82,9 @@ class AccountsContract(Timed):
 
     def test_users(self) -> None:
         """Every field of an account comes back; the list is by name."""
-        zoe = an_account("zo\u00e9", admin=True, standing=Standing.PENDING, hash="", changed=BEGINNING + timedelta(microseconds=1))
+        zoe = an_account(
+            "zo\u00e9", admin=True, standing=Standing.PENDING, hash="", changed=BEGINNING + timedelta(microseconds=1)
+        )
         alice = an_account("alice")
         self.have(self.accounts.add_user(zoe))
         self.have(self.accounts.add_user(alice))
@@ -173,7 +175,7 @@ class AccountsContract(Timed):
         self.assertEqual(self.have(second.memberships()), self.have(last.memberships()))
 
     def test_removed_user(self) -> None:
-        """With a user go the tokens, sessions, rights and memberships; what others have stays, if they are called alike or not."""
+        """With a user go the tokens, sessions, rights and memberships; what others have stays, however it is called."""
         for user in ("alice", "bob"):
             self.have(self.accounts.add_user(an_account(user)))
             self.have(self.accounts.add_token(a_token(f"of-{user}", user)))
@@ -593,5 +595,3 @@ class DownloadsContract(Timed):
         for text in ("\0", "\ud800", "x" * 1_000_000):
             self.downloads.note(a_download(1, who=text, where=text, token=text))
         self.assertEqual(len(self.have(self.downloads.of("ab" * 32))), 3)
-
-

@@ -6,6 +6,7 @@ The order is always the same: first the database, durably, and then memory. One 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,7 +19,7 @@ from pypid.access.sql.database import Database
 from pypid.access.sql.faults import Away, Unusable
 from pypid.access.sql.place import Server
 from pypid.access.sql.roll import Roll
-from pypid.core.errors import Busy, CannotStart, PeopleUnknown
+from pypid.core.errors import Busy, CannotStart, PeopleUnknown, PypidError
 from pypid.flow import World, shielded
 
 if TYPE_CHECKING:
@@ -208,7 +209,8 @@ class Current:
             return None, trusted or load(connection)
 
         self._forgot = now
-        await shielded(self._in_turn(job, hears=False))
+        with suppress(PypidError):
+            await shielded(self._in_turn(job, hears=False))
 
     async def _in_turn(self, job: Callable[[Roll | None, Connection], tuple[T, Roll]], *, hears: bool = True) -> T:
         if len(self._turn.waiting) >= MOST_WAITING:

@@ -100,9 +100,10 @@ class Database:
                 if self._identity is None or not self.place.of_record:
                     make_file(self.place.path)
                 identity = _identity(self.place)
-                if self._identity not in (None, identity):  # somebody has put another one in its place
+                before, self._identity = self._identity, identity
+                if before not in (None, identity):
                     self._dispose()
-                self._identity = identity
+                    raise Away(f"{self.place.path} has become another file: it is read anew.")
             if self._engines is None:
                 self._engines = Engines(self.place)
             if part.name not in self._ready:

@@ -23,6 +23,8 @@ BUSY = 5.0
 CONNECTS_WITHIN = 3
 STATEMENT_WITHIN = 5
 """Seconds, of a server."""
+_BEGINNING = b"SQLite format 3\0"
+_NO_DATABASE = "the file is not a database"
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
@@ -91,6 +93,8 @@ def _sqlite(place: SqliteFile) -> Engine:
 
     def connect() -> sqlite3.Connection:
         # transactions are begun by us: the module's own way begins none before a SELECT, and never an IMMEDIATE one
+        if not _is_database(place.path):
+            raise sqlite3.DatabaseError(_NO_DATABASE)
         made = sqlite3.connect(where, uri=True, timeout=BUSY, check_same_thread=False, isolation_level=None)
         made.execute("PRAGMA journal_mode = WAL")
         made.execute(f"PRAGMA synchronous = {synchronous}")
@@ -109,6 +113,13 @@ def _sqlite(place: SqliteFile) -> Engine:
     return engine
 
 
+def _is_database(path: Path) -> bool:
+    """Whether it may be one. (SQLite takes a file of some bytes for an empty database, and writes over it.)"""
+    with path.open("rb") as file:
+        beginning = file.read(len(_BEGINNING))
+    return beginning in (b"", _BEGINNING)
+
+
 def make_file(path: Path) -> None:
     """An empty database that only we may read; its companions get the same mode. Raises `OSError`, but not if it is there."""
     with suppress(FileExistsError):
@@ -120,7 +131,7 @@ def fault(place: Place, error: BaseException) -> Exception:
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     if isinstance(cause, sqlite3.Error):
         code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
-        if code in _DAMAGED:
+        if code in _DAMAGED or str(cause) == _NO_DATABASE:
             return Unusable(
                 "it is damaged. Put a copy of it from a backup in its place; or, if there is none, move it away, and pypid "
                 "begins a new one."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from attrs import field, frozen
 
@@ -48,8 +48,10 @@ class Server:
 
     def clean(self, text: str) -> str:
         """A text of the driver, fit for the log: without the password, in whatever way it was quoted."""
-        password = urlsplit(self.url).password or ""
-        for secret in sorted({self.url, password, unquote(password)} - {""}, key=len, reverse=True):
+        parts = urlsplit(self.url)
+        password = parts.password or ""
+        found = {self.url, password, unquote(password), *parse_qs(parts.query).get("password", ())} - {""}
+        for secret in sorted(found, key=len, reverse=True):
             text = text.replace(secret, "***")
         return text
 
