@@ -9,7 +9,9 @@ import secrets
 import socket
 import sys
 import time
+import urllib.error
 import urllib.request
+from base64 import b64encode
 from collections.abc import Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -32,8 +34,9 @@ from pypid.reaching.trust import Trust, certificates
 from pypid.testing.people import PeopleContract
 from tests.live.certificates import Authority
 from tests.live.clients import ROOT
+from tests.live.daemon import PASSWORDS, LiveIndex, hashes, until_ready
 from tests.live.peopleservice import FAULTS, LOGIN, PEOPLE
-from tests.live.processes import Running, clean_environ, free_port, running, scratch, with_us
+from tests.live.processes import BIN, Running, clean_environ, free_port, running, scratch, with_us
 
 reactor: Any = installed
 PATIENCE = 1.5
@@ -303,3 +306,65 @@ class TlsTests(RemoteCase):
         self.serve()
         await self.unknown(self.asking(url=f"https://127.0.0.1:{self.port}").check(WONDER_LAND))
         self.assertEqual(self.asked(), [])
+
+
+class DaemonTests(TestCase):
+    """A pypid whose people another service knows."""
+
+    timeout = 120
+
+    def setUp(self) -> None:
+        self.stack = ExitStack()
+        self.addCleanup(self.stack.close)
+        self.folder = self.stack.enter_context(scratch())
+        self.theirs, port = free_port(), free_port()
+        url = f"http://127.0.0.1:{self.theirs}/v"
+        (self.folder / "pypid.ini").write_text(
+            f"[server]\nlisten = tcp:{port}:interface=127.0.0.1\nstate = {self.folder / 'state'}\n[upstream]\nmode = offline\n"
+            f"[access]\nbackend = config remote\nread = group:team\nadmins = admin\n[users]\nadmin = {hashes()['admin']}\n"
+            f"[remote]\nurl = {url}\nuser = {LOGIN[0]}\ncache = 0\n"
+        )
+        environ = clean_environ(PYPID_REMOTE_PASSWORD=LOGIN[1], PYTHONUTF8="1")
+        command = [*with_us(), BIN / "twistd", "-n", "--pidfile=", "pypid", "--config", self.folder / "pypid.ini"]
+        process = self.stack.enter_context(running(command, self.folder / "log", cwd=self.folder, environ=environ))
+        self.index = LiveIndex(self.folder, port, False, process)
+        until_ready(self.index)
+
+    def serve(self) -> Running:
+        """Start the service."""
+        command = [*with_us(), sys.executable, "-m", "tests.live.peopleservice", "127.0.0.1", str(self.theirs)]
+        service = self.stack.enter_context(running(command, self.folder / "service.log", cwd=ROOT))
+        until_listened("127.0.0.1", self.theirs, service)
+        return service
+
+    def status(self, user: str, password: str) -> int:
+        """What the index says to somebody."""
+        request = urllib.request.Request(self.index.url())
+        request.add_header("Authorization", "Basic " + b64encode(f"{user}:{password}".encode()).decode())
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:
+                return int(response.status)
+        except urllib.error.HTTPError as error:
+            self.addCleanup(error.close)
+            return error.code
+
+    def test_people(self) -> None:
+        """Its groups count, a wrong password is 401, no right 403, and 503 while it is away, but not for our own admin."""
+        service = self.serve()
+        self.assertEqual(self.status("alice", "wonder land"), 200)
+        self.assertEqual(self.status("Bob", "pa:ss:wörd"), 403)
+        self.assertEqual(self.status("alice", "wrong"), 401)
+        self.assertEqual(self.status("mallory", "wonder land"), 401)
+        service.stop()
+        self.assertEqual(self.status("alice", "wonder land"), 503)
+        self.assertEqual(self.status("mallory", "wonder land"), 503)
+        self.assertEqual(self.status("admin", PASSWORDS["admin"]), 200)
+        self.assertEqual(self.status("admin", "wrong"), 401)
+        self.serve()
+        self.assertEqual(self.status("alice", "wonder land"), 200)
+        self.index.running.stop_in_order()
+        log = self.index.log()
+        self.assertIn("The service of [remote], http://127.0.0.1", log)
+        self.assertIn("The service of [remote] answers again", log)
+        for secret in (LOGIN[1], "wonder land", "pa:ss", PASSWORDS["admin"]):
+            self.assertNotIn(secret, log)
