@@ -206,7 +206,8 @@ class Daemon(MultiService):
         for site in self.sites:
             site.drain()
         for closed in closing:
-            with suppress(TimedOut):  # Twisted never says so where somebody has removed a socket's file
+            # where somebody has removed a socket's file, Twisted fails or never says so
+            with suppress(TimedOut, OSError):
                 await _ended(closed.addTimeout(1, self.world.clock) if isinstance(closed, Deferred) else closed)
         if any(site.busy for site in self.sites):
             _log.info("stopping: requests under way get {seconds:.0f} s to end", seconds=DRAIN)
