@@ -49,6 +49,10 @@ class Settings:
     """The lines of ``[storage]`` of a store that is no folder."""
     upstream: str = "mode = offline"
     """The lines of ``[upstream]``."""
+    sections: str = ""
+    """Further sections, as they stand in the file."""
+    trusted: Path | None = None
+    """PEM of the authorities that pypid itself believes, in place of the system's."""
 
 
 @frozen
@@ -108,7 +112,7 @@ def configuration(folder: Path, port: int, settings: Settings) -> str:
     return (
         f"[server]\nlisten = tcp:{port}:interface=127.0.0.1\nstate = {folder / 'state'}\n{tls}{storage}"
         f"[upstream]\n{settings.upstream}\n"
-        f"[access]\nread = {settings.read}\nwrite = alice carol admin\nadmins = admin\n[users]\n{users}"
+        f"[access]\nread = {settings.read}\nwrite = alice carol admin\nadmins = admin\n[users]\n{users}{settings.sections}"
     )
 
 
@@ -124,7 +128,8 @@ def pypid(folder: Path, settings: Settings) -> Iterator[LiveIndex]:
     port = free_port()
     (folder / "pypid.ini").write_text(configuration(folder, port, settings))
     command = [BIN / "twistd", "--nodaemon", "--pidfile=", "pypid", "--config", folder / "pypid.ini"]
-    with running(command, folder / "log", cwd=folder, environ=clean_environ()) as process:
+    environ = clean_environ() if settings.trusted is None else clean_environ(SSL_CERT_FILE=str(settings.trusted))
+    with running(command, folder / "log", cwd=folder, environ=environ) as process:
         index = LiveIndex(folder, port, settings.certificate is not None, process)
         until_ready(index)
         yield index
