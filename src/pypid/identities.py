@@ -55,6 +55,8 @@ TEND, RETRY, FLUSH, SWEEP = 60.0, 5.0, 1.0, 3600.0
 HASHING = 2
 """New passwords that are hashed at once."""
 MOST_HASHING = 64
+BELIEVED = 60.0
+"""Seconds that a directory is not asked again about a password that was right: a page of pip's is fifty requests."""
 
 
 # --- what the configuration says --------------------------------------------------------------------------------
@@ -301,7 +303,7 @@ def _sources(
             case AccessStore.SQL:
                 yield Source(sql_people)
             case AccessStore.LDAP:
-                yield Source(_directory(config, places, world, reactor), local=False)
+                yield Source(_directory(config, places, world, reactor), local=False, believed=BELIEVED)
             case AccessStore.REMOTE:
                 said = config.remote
                 reached = remote.connected(reactor)

@@ -326,23 +326,6 @@ class VerifierTests(SynchronousTestCase):
         (nobodys,) = decoys()
         self.assertFalse(needs_upgrade(nobodys))
 
-    def test_hash(self) -> None:
-        """A new hash is made in a thread, in turn with the verifications; what can be no password is refused."""
-        made = start(self.verifier.hash(SECRET))
-        self.assertNoResult(made)
-        self.threads.run()
-        self.assertIs(verify(self.successResultOf(made), SECRET), Verdict.RIGHT)
-        bad = start(self.verifier.hash(""))
-        call, done = self.threads.calls.pop()
-        try:
-            call()
-        except BadRequest:
-            done.errback()
-        self.failureResultOf(bad, BadRequest)
-        waiting = [start(self.verifier.hash(f"{n}")) for n in range(66)]
-        self.failureResultOf(start(self.verifier.hash("late")), Busy)
-        self.assertEqual(len(waiting), 66)
-
     def test_unverifiable(self) -> None:
         """A hash of an unknown kind never verifies; the log says so once for a user, without the hash or the password."""
         with capturedLogs() as events:

@@ -7,12 +7,12 @@ logging in costs little memory. `verify` blocks; `Verifier` is how the daemon ca
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
 from enum import Enum
 from functools import partial
 from hashlib import blake2b
 from itertools import chain
-from typing import Any, TypeVar
+from typing import Any
 
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError, VerifyMismatchError
@@ -24,8 +24,6 @@ from pypid.flow import Flights, World
 
 WRONG = "The user name or the password is wrong."
 """What every source says, whichever it is that is wrong, so that nobody learns which users exist."""
-T = TypeVar("T")
-
 MEMORY = 19456
 """KiB."""
 PASSES = 2
@@ -191,16 +189,16 @@ class Verifier:
         self._remembered: OrderedDict[bytes, float] = OrderedDict()
         self._flights: Flights[bytes, bool] = Flights()
         self._turns = DeferredSemaphore(at_once)
-        self._resembled: dict[str, tuple[str, ...]] = {}
+        self._resembled: dict[str, Sequence[str]] = {}
         self._decoys: tuple[str, ...] | None = None
         self._told: set[str] = set()
 
-    def resemble(self, hashes: Iterable[str], source: str = "") -> None:
+    def resemble(self, hashes: Sequence[str], source: str = "") -> None:
         """Verify unknown users against these, the hashes of the users: the same kinds and parameters take the same time.
 
         They take the place of those that the same `source` of people gave before.
         """
-        self._resembled[source] = tuple(stored for stored in hashes if kind_of(stored) is not None)
+        self._resembled[source] = hashes
         self._decoys = None
 
     async def check(self, user: str, password: str, stored: str | None) -> bool:
@@ -215,12 +213,14 @@ class Verifier:
             return True
         return await self._flights.single(fingerprint, partial(self._verify, user, password, stored, fingerprint))
 
-    async def hash(self, password: str) -> str:
-        """`hash_password`, in turn with the verifications. Raises `BadRequest` as it does, and `Busy`."""
-        return await self._in_turn(hash_password, password)
-
     async def _verify(self, user: str, password: str, stored: str | None, fingerprint: bytes) -> bool:
-        verdict = await self._in_turn(_judge, stored, self._decoy(user), password)
+        if len(self._turns.waiting) >= self._most_waiting:
+            raise Busy("Too many passwords are being checked at once.", retry_after=2)
+        await self._turns.acquire()
+        try:
+            verdict = await self._world.blocking(_judge, stored, self._decoy(user), password)
+        finally:
+            self._turns.release()
         match verdict:
             case Verdict.RIGHT:
                 self._remember(fingerprint)
@@ -231,19 +231,11 @@ class Verifier:
             case Verdict.WRONG:
                 return False
 
-    async def _in_turn(self, call: Callable[..., T], *arguments: object) -> T:
-        if len(self._turns.waiting) >= self._most_waiting:
-            raise Busy("Too many passwords are being checked at once.", retry_after=2)
-        await self._turns.acquire()
-        try:
-            return await self._world.blocking(call, *arguments)
-        finally:
-            self._turns.release()
-
     def _decoy(self, user: str) -> str:
         # always the same one for a name, as if it were that user's own; which one, nobody outside can compute
         if self._decoys is None:
-            self._decoys = tuple(sorted(chain.from_iterable(self._resembled.values()))) or (_NOBODYS,)
+            hashes = chain.from_iterable(self._resembled.values())
+            self._decoys = tuple(sorted(stored for stored in hashes if kind_of(stored) is not None)) or (_NOBODYS,)
         return self._decoys[int.from_bytes(self._fingerprint(user)[:8]) % len(self._decoys)]
 
     def _fingerprint(self, *parts: str) -> bytes:

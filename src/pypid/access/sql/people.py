@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 
-from pypid.access.passwords import Verifier, hash_password, needs_upgrade
+from pypid.access.passwords import WRONG, Verifier, hash_password, needs_upgrade
 from pypid.access.sql.accounts import SqlAccounts
-from pypid.access.sql.roll import NO_GROUPS
+from pypid.access.sql.roll import NO_GROUPS, Roll
 from pypid.core.errors import PypidError, Unauthenticated
 from pypid.core.people import Account, Standing
 from pypid.core.permissions import Credential, Identity
 from pypid.flow import World, start
 from pypid.ports import People
 
-WRONG = "The user name or the password is wrong."
 _NOT_ACTIVE = {
     Standing.PENDING: "This account waits for an administrator to approve it.",
     Standing.DISABLED: "This account is disabled. Ask an administrator to enable it.",
@@ -35,6 +36,14 @@ class SqlPeople:
         self._verifier = verifier
         self._world = world
         self._upgrades: dict[str, Deferred[None]] = {}
+        self._resembled: Mapping[str, Account] = {}
+        accounts.current.on_change.append(self._resemble)
+
+    def _resemble(self, roll: Roll) -> None:
+        """Whom nobody knows shall take as long as one of these."""
+        if roll.accounts is not self._resembled:
+            self._resembled = roll.accounts
+            self._verifier.resemble(roll.hashes, "sql")
 
     async def check(self, credential: Credential) -> Identity | None:
         user = credential.user
