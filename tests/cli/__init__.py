@@ -1,0 +1,1 @@
+"""Commands, asked of a whole pypid in memory."""

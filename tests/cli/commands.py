@@ -1,0 +1,79 @@
+"""The command line over a whole pypid in memory, which is asked as the control socket asks it."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from twisted.internet.address import UNIXAddress
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid import cli, service
+from pypid.control import Operator, Question, Refused
+from pypid.web.channel import Site
+from pypid.web.registry import Configured
+from tests.web.peopled import Peopled
+from tests.web.whole import Connection, Pypid, basic, spelled
+from tests.web.wire import Socket
+
+
+class Local(Connection):
+    """A connection over the control socket, which has no address."""
+
+    def __init__(self, site: Site) -> None:
+        self.socket = Socket(peerAddress=UNIXAddress(None))  # type: ignore[no-untyped-call]
+        self.channel = site.buildProtocol(None)
+        self.channel.makeConnection(self.socket)
+        self.taken = 0
+
+
+class CommandCase(SynchronousTestCase):
+    """A pypid with an accounts database, its operator, and what the commands print."""
+
+    configured: Configured | None = None
+
+    def setUp(self) -> None:
+        self.pypid = Pypid(Path(self.mktemp()))
+        self.people = Peopled(self.pypid, Path(self.mktemp()), configured=self.configured)
+        self.questions: list[Question] = []
+        self.patch(service, "ask", self.ask)
+
+    def ask(self, file: Path, question: Question) -> Any:
+        """What `control.Control.answer` gives."""
+        self.questions.append(question)
+        body = None if question.document is None else msgspec.json.encode(question.document)
+        ours, self.pypid.face.access = self.pypid.face.access, Operator()
+        try:
+            headers = (basic("operator/root", "-"), ("Accept", "application/json"))
+            connection = Local(self.pypid.site)
+            connection.send(spelled(question.method, question.url, *headers, body=body))
+            answer = connection.answer(question.method)
+        finally:
+            self.pypid.face.access = ours
+        assert answer is not None, question
+        if answer.status >= 400:
+            raise Refused(answer.json["message"])
+        return answer.json
+
+    def run_command(self, line: str, *words: str, said: str = "") -> tuple[Any, str, str]:
+        """Exit status (or the text that becomes 1), standard output and standard error. `words` may have white space."""
+        out, err = io.StringIO(), io.StringIO()
+        self.patch(sys, "stdin", io.StringIO(said))
+        self.patch(sys, "stdout", out)
+        self.patch(sys, "stderr", err)
+        try:
+            with self.assertRaises(SystemExit) as ended:
+                cli.main([*line.split(), *words])
+        finally:
+            self.patch(sys, "stdout", sys.__stdout__)
+            self.patch(sys, "stderr", sys.__stderr__)
+        return ended.exception.code, out.getvalue(), err.getvalue()
+
+    def prints(self, line: str, *words: str, said: str = "") -> str:
+        """The standard output of a command that goes well."""
+        status, out, _ = self.run_command(line, *words, said=said)
+        self.assertIsNone(status)
+        return out

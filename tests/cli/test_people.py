@@ -1,0 +1,143 @@
+"""user, group, right: what they do and print."""
+
+import getpass
+import json
+
+from pypid.cli.rights import right_url
+from pypid.core.names import project_name
+from pypid.core.rights import Right, Whom
+from pypid.web.registry import Configured
+from tests.cli.commands import CommandCase
+from tests.web.peopled import have
+from tests.web.whole import basic
+
+
+class UserTests(CommandCase):
+    def log_in(self, user: str, password: str) -> int:
+        """The status of a request by them."""
+        return self.pypid.get("/api/me", None, basic(user, password)).status
+
+    def test_made(self) -> None:
+        """A new account's password is made and printed, once, and is right."""
+        out = self.prints("user add carol")
+        self.assertTrue(out.startswith("carol: active, from the accounts database\npassword: "), out)
+        self.assertEqual(self.log_in("carol", out.splitlines()[1].removeprefix("password: ")), 200)
+        self.assertNotIn("password", self.prints("user show carol"))
+
+    def test_stdin(self) -> None:
+        """A script gives the password by standard input; it is never an argument, and not printed."""
+        out = self.prints("user add carol --admin --stdin", said="a pass word\n")
+        self.assertEqual(out, "carol: active, an administrator, from the accounts database\n")
+        self.assertEqual(self.log_in("carol", "a pass word"), 200)
+        self.assertEqual(self.prints("user password carol --stdin", said="another\n"), "carol: the password was set\n")
+        self.assertEqual((self.log_in("carol", "a pass word"), self.log_in("carol", "another")), (401, 200))
+        self.assertEqual(self.run_command("user add erin --password x")[0], 2)
+        status, _, _ = self.run_command("user add erin --stdin", said="\n")
+        self.assertIn("no account was made", status)
+        self.assertNotIn("erin", self.prints("user list"))
+
+    def test_asked(self) -> None:
+        """At a terminal it is asked for twice, and both must be the same."""
+        typed = iter(["one", "one", "one", "two"])
+        self.patch(getpass, "getpass", lambda prompt: next(typed))
+        self.prints("user add carol --ask")
+        self.assertEqual(self.log_in("carol", "one"), 200)
+        status, _, _ = self.run_command("user password carol --ask")
+        self.assertIn("differ; the password stays as it was", status)
+        self.assertEqual(self.log_in("carol", "one"), 200)
+
+    def test_changed(self) -> None:
+        """Somebody becomes an administrator and none again; an account is disabled, enabled, and removed after a word."""
+        self.prints("user add carol")
+        self.assertIn("an administrator", self.prints("user admin carol yes"))
+        self.assertNotIn("an administrator", self.prints("user admin carol no"))
+        self.assertIn("disabled", self.prints("user disable carol"))
+        self.assertIn("active", self.prints("user enable carol"))
+        for said in "no\n", "":
+            self.assertIn("nothing was removed", self.run_command("user remove carol", said=said)[0])
+        self.assertTrue(self.prints("user remove carol", said="carol\n").endswith("carol: removed\n"))
+        self.assertEqual(self.run_command("user show carol")[0].count("no account"), 1)
+
+    def test_list(self) -> None:
+        """A table of who there is, from where; for scripts as JSON."""
+        self.prints("user add carol --admin")
+        out = self.prints("user list")
+        self.assertIn("carol  admin  active    database       2026-01-01 00:00\n", out)
+        self.assertIn("alice         active    configuration\n", out)
+        self.assertTrue(out.endswith(" users\n"))
+        users = json.loads(self.prints("user list --json"))["users"]
+        self.assertIn("carol", [user["name"] for user in users])
+
+    def test_refused(self) -> None:
+        """What pypid refuses is its text, with what to do next, and status 1."""
+        self.assertIn("[users]", self.run_command("user admin alice yes")[0])
+        self.assertIn("taken", self.run_command("user add alice")[0])
+        self.assertIn("cannot be a name", self.run_command("user add", "a b")[0])
+        self.assertEqual(self.run_command("user")[0], 2)
+        self.assertEqual(self.run_command("user admin carol perhaps")[0], 2)
+
+    def test_by_whom(self) -> None:
+        """The audit log has the account that ran the command, and no address."""
+        self.prints("user add carol")
+        [deed] = self.people.deeds()
+        self.assertEqual((deed.who, deed.what, deed.subject, deed.where), ("operator/root", "add-user", "carol", ""))
+
+
+class GroupTests(CommandCase):
+    configured = Configured(groups=frozenset({"ops"}))
+
+    def test_life(self) -> None:
+        """A group is made, has members, and is removed after a word; a member whom nobody knows is warned of."""
+        self.assertEqual(self.prints("group add devs"), "devs: no members\n")
+        self.assertEqual(self.prints("group join devs alice"), "devs: alice\n")
+        status, out, err = self.run_command("group join devs nobody-at-all")
+        self.assertEqual((status, out), (None, "devs: alice nobody-at-all\n"))
+        self.assertIn("spelled right", err)
+        self.assertEqual(self.prints("group leave devs nobody-at-all"), "devs: alice\n")
+        told = self.prints("group list")
+        self.assertIn("devs   database       alice\n", told)
+        self.assertIn("ops    configuration  (see [groups])\n", told)
+        self.assertIn("nothing was removed", self.run_command("group remove devs", said="y\n")[0])
+        self.assertEqual(self.prints("group remove devs --yes"), "devs: removed\n")
+        self.assertIn("[groups]", self.run_command("group join ops alice")[0])
+
+
+class RightTests(CommandCase):
+    configured = Configured(rights=(Right(project_name("eggs"), Whom.USER, "bob", True),))
+
+    def test_spelled(self) -> None:
+        """Whom a right is for is spelled as in the configuration: a bare name is a user; odd ones are quoted."""
+        for whom, path in (
+            ("carol", "user/carol"),
+            ("user:carol", "user/carol"),
+            ("group:devs", "group/devs"),
+            ("everyone", "everyone"),
+            ("authenticated", "authenticated"),
+            ("a/b c", "user/a%2Fb%20c"),
+        ):
+            self.assertEqual(right_url("spam", whom), f"/api/projects/spam/rights/{path}")
+        self.assertEqual(right_url("../x", "y"), "/api/projects/..%2Fx/rights/user/y")
+
+    def test_life(self) -> None:
+        """A right is given, with a warning if it is the first, listed with its origin, and taken away."""
+        status, out, err = self.run_command("right grant Spam alice rw")
+        self.assertEqual(status, None)
+        self.assertIn("user:alice  rw     database\n", out)
+        self.assertIn("spam: read by alice, written by alice, by these rights alone; administrators besides\n", out)
+        self.assertIn("first right of spam", err)
+        self.assertEqual(len(have(self.people.accounts.rights())), 1)
+        whole = self.prints("right list")
+        self.assertIn("  read = everyone\n", whole)
+        self.assertIn("eggs     user:bob    rw     configuration\n", whole)
+        _, out, err = self.run_command("right revoke spam alice")
+        self.assertIn("by the defaults ([access])", out)
+        self.assertIn("the defaults hold", err)
+        self.assertIn("[projects]", self.run_command("right revoke eggs bob")[0])
+        self.assertIn("written by bob", self.prints("right list eggs"))
+
+    def test_refused(self) -> None:
+        """Nonsense is refused: a right that is none is a wrong command line, the rest pypid's text."""
+        self.assertEqual(self.run_command("right grant spam alice w")[0], 2)
+        for whom in "admins", "team:x", "group:", ":x":
+            self.assertTrue(str(self.run_command("right grant spam", whom, "r")[0]).startswith("pypid: "), whom)
+        self.assertEqual(have(self.people.accounts.rights()), ())
