@@ -376,9 +376,13 @@ class Forbidden(PypidError):
     user: str
     action: str
     project: str | None = None
+    token: bool = False
+    """Whether it is the token that is limited, and not its user."""
 
     def text(self) -> str:
         where = f" in the project {self.project!r}" if self.project else ""
+        if self.token:
+            return f"This token of {self.user!r} may not {self.action}{where}: make one with a scope that has both."
         advice = "Ask an administrator for the right ([access] in the configuration)."
         return f"The user {self.user!r} may not {self.action}{where}. {advice}"
 

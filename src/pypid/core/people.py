@@ -70,6 +70,10 @@ class Minted:
     expires: datetime
 
 
+MOST_SESSIONS = 50
+"""Of one user at a time: more than anybody has browsers, and few enough that nobody fills the memory by logging in."""
+
+
 @frozen(kw_only=True)
 class Session:
     """A login in a browser. The cookie's value is a secret of which only the digest is kept."""

@@ -229,7 +229,8 @@ def demand(rules: Rules, who: Identity, action: Action, project: ProjectName | N
         return
     if who.user is None:
         raise Unauthenticated()
-    raise Forbidden(who.user, action.value, project)
+    limited = who.scope is not None and not who.publisher and not who.scope.covers(action, project)
+    raise Forbidden(who.user, action.value, project, token=limited)
 
 
 @frozen

@@ -53,15 +53,19 @@ def grants_of(rights: Iterable[Right]) -> Mapping[ProjectName, Grants]:
 
 
 def _principals(rights: Iterable[Right]) -> Principals:
-    by: dict[Whom, set[str]] = {whom: set() for whom in Whom}
-    for right in rights:
-        by[right.whom].add(right.name)
-    return Principals(
-        everyone=bool(by[Whom.EVERYONE]),
-        authenticated=bool(by[Whom.AUTHENTICATED]),
-        users=frozenset(by[Whom.USER]),
-        groups=frozenset(by[Whom.GROUP]),
-    )
+    everyone = authenticated = False
+    users, groups = [], []
+    for right in rights:  # ten thousand projects have some: no more is made for each than has to be
+        match right.whom:
+            case Whom.USER:
+                users.append(right.name)
+            case Whom.GROUP:
+                groups.append(right.name)
+            case Whom.EVERYONE:
+                everyone = True
+            case Whom.AUTHENTICATED:
+                authenticated = True
+    return Principals(everyone, authenticated, False, frozenset(users), frozenset(groups))
 
 
 def parse_right(key: str, value: str) -> Right:
