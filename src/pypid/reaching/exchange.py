@@ -40,7 +40,11 @@ async def exchange(
 
     outgoing = None if payload is None else Outgoing(payload, progress)
     sent = Headers({name: [value] for name, value in headers.items()})
-    asked = agent.request(method.encode("ascii"), url.encode("ascii"), sent, outgoing)
+    try:
+        asked = agent.request(method.encode("ascii"), url.encode("ascii"), sent, outgoing)
+    except BaseException:  # this is no URL
+        alarm.cancel()
+        raise
     try:
         response: IResponse = await asked
     except Exception as error:
