@@ -73,7 +73,7 @@ class Published(Resource):
         return self.replaced.get(path) or json.dumps(said[path]).encode()
 
 
-@define
+@define(slots=False)
 class Books:
     """What is written down: tokens, used ids and deeds. `away` is what everything raises."""
 
@@ -392,6 +392,24 @@ class ReplayTests(MintCase):
         self.publishers.trust(publishing.trusted_by({"github": evolve(ISSUERS["github"], allow=("app repository=octo/else",))}))
         self.mint(token)
         self.assertEqual(self.site.asked, [DISCOVERY, JWKS])
+
+    def test_a_client_that_goes_away(self) -> None:
+        """Once its id is being used up the token is made and written down, though nobody waits for it any more."""
+        asking: Deferred[None] = Deferred()
+        once = self.books.once
+
+        async def slowly(kind: str, value: str, until: datetime) -> bool:
+            await asking
+            return await once(kind, value, until)
+
+        self.books.once = slowly  # type: ignore[method-assign]
+        asked = start(self.publishers.mint(self.token(), ""))
+        asked.cancel()
+        self.failureResultOf(asked)
+        self.assertEqual(self.books.deeds, [])
+        asking.callback(None)
+        self.assertEqual([deed.subject for deed in self.books.deeds], [token.id for token in self.books.tokens])
+        self.assertEqual(len(self.books.tokens), 1)
 
     def test_accounts_away(self) -> None:
         """Where nobody can say whether it was used before, nothing is given."""

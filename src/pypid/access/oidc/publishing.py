@@ -22,7 +22,7 @@ from pypid.core.people import Deed, Minted, Token
 from pypid.core.permissions import Action, Scope
 from pypid.core.publishers import allowed_projects, forge_of, parse_allowance, publisher_of, told
 from pypid.core.settings import IssuerSettings
-from pypid.flow import World
+from pypid.flow import World, shielded
 from pypid.ports import Accounts, Journal, Publishers
 from pypid.reaching.connecting import Connections, connections
 from pypid.reaching.trust import Trust
@@ -76,6 +76,10 @@ class TrustedPublishing:
         projects = allowed_projects(trusted.allowances, proven.claims)
         if not projects:
             raise _no_rule(trusted, proven)
+        return await shielded(self._give(trusted, proven, projects, address))
+
+    async def _give(self, trusted: Trusted, proven: Proven, projects: tuple[str, ...], address: str) -> Minted:
+        """To its end, even if the client is gone by then: no token is given that the audit log does not know."""
         await self._use_up(trusted, proven)
         now = self.world.now()
         user = publisher_of(trusted.name, proven.subject)
