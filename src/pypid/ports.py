@@ -245,7 +245,7 @@ class Accounts(Protocol):
         """The session of this digest, if it goes on. Quick: out of memory."""
 
     async def add_session(self, session: Session) -> None:
-        """A new one."""
+        """A new one. Where its user has `MOST_SESSIONS` already, the oldest of them ends."""
 
     async def end_session(self, digest: str) -> None:
         """The end of it; one that is not there has ended already."""

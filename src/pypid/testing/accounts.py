@@ -15,7 +15,7 @@ from twisted.internet.task import Clock
 
 from pypid.core.errors import BadRequest, NameTaken, NoSuchGroup, NoSuchToken, NoSuchUser
 from pypid.core.names import ProjectName, project_name
-from pypid.core.people import Account, Deed, Download, Session, Standing, Token
+from pypid.core.people import MOST_SESSIONS, Account, Deed, Download, Session, Standing, Token
 from pypid.core.permissions import Action, Scope
 from pypid.core.rights import Right, Whom
 from pypid.flow import World
@@ -332,6 +332,16 @@ class AccountsContract(Timed):
         for accounts in self.both():
             self.assertIsNone(self.have(accounts.session("s")))
             self.assertIsNotNone(self.have(accounts.session("other")))
+
+    def test_many_sessions(self) -> None:
+        """Of a user's sessions the oldest end where there are too many, and nobody else's."""
+        self.have(self.accounts.add_session(a_session("bob's", "bob", created=BEGINNING)))
+        for number in range(MOST_SESSIONS + 2):
+            self.have(self.accounts.add_session(a_session(f"s{number}", created=BEGINNING + timedelta(seconds=number))))
+        for accounts in self.both():
+            held = [number for number in range(MOST_SESSIONS + 2) if self.have(accounts.session(f"s{number}"))]
+            self.assertEqual(held, list(range(2, MOST_SESSIONS + 2)))
+            self.assertIsNotNone(self.have(accounts.session("bob's")))
 
     def test_once(self) -> None:
         """A value of a kind is said once, by whomever, until its time is over; whatever the value is."""

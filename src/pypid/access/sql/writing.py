@@ -28,7 +28,7 @@ from pypid.access.sql.schema import take
 from pypid.access.sql.tables import changes, groups, members, once, rights, sessions, tokens, users
 from pypid.core.errors import NameTaken, NoSuchGroup, NoSuchToken, NoSuchUser
 from pypid.core.names import ProjectName
-from pypid.core.people import Account, Session, Standing, Token
+from pypid.core.people import MOST_SESSIONS, Account, Session, Standing, Token
 from pypid.core.rights import Right, Whom
 
 REMEMBERED = 10_000
@@ -195,6 +195,10 @@ class Writing:
 
     def add_session(self, session: Session) -> None:
         """Its digest is of chance."""
+        theirs = select(sessions.c.digest).where(sessions.c.user == session.user)
+        newest = theirs.order_by(sessions.c.created.desc(), sessions.c.digest)
+        for surplus in self._connection.scalars(newest.offset(MOST_SESSIONS - 1)).all():
+            self.end_session(surplus)
         self._connection.execute(insert(sessions).values(session_row(session)))
         self._touch("session", session.digest)
 
