@@ -67,4 +67,7 @@ clean:  ## forget what was built and installed; never what pypid keeps (var/)
 
 .venv/test.stamp: $(NEEDS) | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,test,docs,binary]'
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[ldap]' >/dev/null 2>&1 || \
+		echo "python-ldap cannot be built here, so the tests of LDAP are skipped. On Debian:" \
+			"apt install gcc python3-dev libldap2-dev libsasl2-dev; then rm $@ and make again."
 	@touch $@ .venv/run.stamp
