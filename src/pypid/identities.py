@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,8 @@ THREADS = 4
 """That wait for the accounts database."""
 TEND, RETRY, FLUSH, SWEEP = 60.0, 5.0, 1.0, 3600.0
 """Seconds between two times that uses of tokens, deeds and downloads are written down, and that old downloads are forgotten."""
+MANY = 500
+"""Rights that are made into rules in the reactor thread: in some milliseconds."""
 HASHING = 2
 """New passwords that are hashed at once."""
 MOST_HASHING = 64
@@ -154,7 +156,8 @@ class Identities(MultiService):
     claims: Claims
     faces: tuple[Face, ...] = field(default=(), init=False)
     _rules: Rules = field(factory=Rules, init=False, repr=False)
-    _rights: Iterable[Right] = field(default=(), init=False, repr=False)
+    _made_of: tuple[object, object] = field(default=(None, None), init=False, repr=False)
+    """What the rules were made of: the configuration, and the rights of the database."""
     _configured: Configured = field(factory=Configured, init=False, repr=False)
     _hashing: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(HASHING), init=False, repr=False)
     _is_open: bool = field(default=False, init=False)
@@ -218,21 +221,41 @@ class Identities(MultiService):
         await self.people.reload(people_of(config, self.places))
         record = await self.world.blocking(read_admin, self.places.state)
         first = record.user if record is not None and ADMIN not in config.users else None
-        self.config = config
+        old, self.config = self.config, config
         self._configured = configured_by(config, first)
         self.chain.admins = frozenset(config.access.admins)
         self.chain.forget_all()
         self.publishers.trust(publishing.trusted_by(config.issuers))
-        self._rights = self.stores.accounts.current.known.rights
-        self._rules = rules_of(config, self._rights)
+        await self._make_rules()
+        self._tell()
+        await self._end_sessions(old, config)
+
+    async def _end_sessions(self, old: Config, new: Config) -> None:
+        """Of those whose password is another one now in the file, as the accounts database does for its own users."""
+        changed = {user for user, hash in old.users.items() if new.users.get(user) != hash}
+        current = self.stores.accounts.current
+        if changed and current.is_open:
+            for session in list(current.known.sessions.values()):
+                if session.user in changed:
+                    await self.stores.accounts.end_session(session.digest)
+
+    async def _changed(self, roll: Roll) -> None:
+        """The accounts database says something else than before; once this has ended, it is in force."""
+        if roll.rights is not self._made_of[1]:
+            await self._make_rules()
         self._tell()
 
-    def _changed(self, roll: Roll) -> None:
-        """The accounts database says something else than before."""
-        if roll.rights is not self._rights:
-            self._rights = roll.rights
-            self._rules = rules_of(self.config, roll.rights)
-        self._tell()
+    async def _make_rules(self) -> None:
+        """Put the rules together; many off the reactor thread (ten thousand take a tenth of a second)."""
+        current = self.stores.accounts.current
+        made: tuple[Config, Sequence[Right]] | None = None
+        while made is None or made[0] is not self.config or made[1] is not current.known.rights:  # changed meanwhile
+            config, rights = made = self.config, current.known.rights
+            if len(rights) + len(config.projects) > MANY:
+                rules = await self.world.thinking(rules_of, config, rights)
+            else:
+                rules = rules_of(config, rights)
+        self._rules, self._made_of = rules, made
 
     def _tell(self) -> None:
         self.claims.names = claimed(self._rules.projects)

@@ -219,7 +219,7 @@ class TooManyAttempts(PypidError):
     retry_after: int
 
     def text(self) -> str:
-        return f"Too many wrong passwords were tried. Wait {self.retry_after} s, and then log in with the right one."
+        return f"Too many wrong passwords or tokens were tried. Wait {self.retry_after} s, and then log in with the right one."
 
 
 @define

@@ -5,7 +5,7 @@ The order is always the same: first the database, durably, and then memory. One 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
@@ -53,14 +53,15 @@ class _Since:
 class Current:
     """What the accounts database says now.
 
-    `on_change` are called with each new roll, on the reactor thread; one that raises is logged, and the others are called.
+    `on_change` are called with each new roll, on the reactor thread, and awaited if they take longer: only then is whoever made
+    the change answered. One that raises is logged, and the others are called.
     """
 
     _log = Logger()
 
     def __init__(self, database: Database, world: World) -> None:
         self.database = database
-        self.on_change: list[Callable[[Roll], object]] = []
+        self.on_change: list[Callable[[Roll], Awaitable[object] | None]] = []
         self._world = world
         self._roll: Roll | None = None
         self._is_empty = False
@@ -140,14 +141,14 @@ class Current:
         except (Away, Unusable) as error:
             self._fail(error)
             raise
-        self._hear(roll, began)
+        await self._hear(roll, began)
 
     @property
     def _trusted(self) -> Roll | None:
         """The roll, if what came after it can be added to it: not if the database may have been another one meanwhile."""
         return None if self._failed else self._roll
 
-    def _hear(self, roll: Roll, began: float) -> None:
+    async def _hear(self, roll: Roll, began: float) -> None:
         self._heard = began
         if self._failed is not None:
             self._log.info("The accounts database can be used again.")
@@ -157,7 +158,9 @@ class Current:
         self._roll = roll
         for callback in list(self.on_change):
             try:
-                callback(roll)
+                following = callback(roll)
+                if following is not None:
+                    await following
             except Exception:
                 self._log.failure("what follows from a change of the accounts failed")
 
@@ -223,7 +226,7 @@ class Current:
             trusted = self._trusted
             done, roll = await self.database.write(PART, partial(job, trusted))
             if hears or trusted is None:
-                self._hear(roll, began)
+                await self._hear(roll, began)
             return done
         except (Away, Unusable) as error:
             await self._failed_to_change(error)
