@@ -33,6 +33,8 @@ class Open(Enum):
 
 
 ANYBODY, SOMEBODY = Open.ANYBODY, Open.SOMEBODY
+UNIX = "unix"
+"""The address of those who come through a unix socket, and of whom no trusted proxy says more: one place, for the throttle."""
 
 
 class Guards(Protocol):
@@ -157,7 +159,7 @@ async def identity_of(access: Access, request: Request, *, cookies: bool = True)
         raise Unauthenticated("There is more than one Authorization header: send one.")
     credential = credential_of(values[0] if values else None)
     if credential is not None:
-        return await access.identify(evolve(credential, address=request.client_address() or ""))
+        return await access.identify(evolve(credential, address=request.client_address() or UNIX))
     cookie = credential_of_cookie(request) if cookies else None
     return ANONYMOUS if cookie is None else await _by_cookie(access, request, cookie)
 
