@@ -18,6 +18,7 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.error import ConnectError, ReactorNotRunning
 from twisted.internet.interfaces import IReactorUNIX, IStreamClientEndpoint
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.web._newclient import RequestNotSent, ResponseFailed
 from twisted.web.client import URI, Agent
@@ -63,6 +64,8 @@ class Refused(PypidError):
 
 
 LINES = "application/x-ndjson"
+PAUSE = 1.0
+"""Seconds between two questions of a row."""
 
 Tell = Callable[[Mapping[str, Any]], None]
 """Hears what happens until the answer is there."""
@@ -70,12 +73,16 @@ Tell = Callable[[Mapping[str, Any]], None]
 
 @frozen
 class Question:
-    """One request to the JSON API. With `tell` the answer comes in lines: `tell` hears them, and the last is the answer."""
+    """One request to the JSON API. With `tell` the answer comes in lines: `tell` hears them, and the last is the answer.
+
+    `then` makes the next question out of the answer, which is asked `PAUSE` seconds later; None: that was all.
+    """
 
     method: str
     url: str
     document: Mapping[str, Any] | None = None
     tell: Tell | None = field(default=None, eq=False, repr=False)
+    then: Callable[[Any], Question | None] | None = field(default=None, eq=False, repr=False)
 
 
 @define
@@ -134,6 +141,16 @@ class Control:
             return _last(body)
         return msgspec.json.decode(body) if body else None
 
+    async def answers(self, question: Question) -> Any:
+        """The last answer of a row of questions. Raises as `answer`."""
+        while True:
+            answer = await self.answer(question)
+            following = None if question.then is None else question.then(answer)
+            if following is None:
+                return answer
+            await deferLater(self.reactor, PAUSE)
+            question = following
+
     async def _send(self, question: Question, within: float) -> tuple[int, bytes]:
         streamed = question.tell is not None
         agent = Agent.usingEndpointFactory(self.reactor, _Socket(self.reactor, self.path))  # type: ignore[no-untyped-call]
@@ -159,13 +176,16 @@ def ask(reactor: Any, state: Path, question: Question, make: Callable[[], Daemon
     Runs the reactor, once. Raises `Refused` and whatever `make` and the start raise; `KeyboardInterrupt` if it is stopped.
     """
     path = control_socket(state)
-    daemon = None if listens(path) else make()  # made before the reactor runs, as in a start: then nothing has to wait
+    is_running = listens(path)
+    if not is_running and question.then is not None:
+        raise Refused("There is nothing to follow: pypid is not running. Start it, or ask without --follow.")
+    daemon = None if is_running else make()  # made before the reactor runs, as in a start: then nothing has to wait
     if daemon is not None:
         daemon.startService()
     outcome: list[Any] = []
 
     def begin() -> None:
-        asking = start(Control(reactor, path).answer(question))
+        asking = start(Control(reactor, path).answers(question))
 
         def give_up() -> None:
             if not outcome:  # a signal ends the reactor

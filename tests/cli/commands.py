@@ -41,7 +41,18 @@ class CommandCase(SynchronousTestCase):
         self.questions: list[Question] = []
         self.patch(service, "ask", self.ask)
 
+    def between(self) -> None:
+        """What happens between two questions of a row."""
+
     def ask(self, file: Path, question: Question) -> Any:
+        """What `control.Control.answers` gives."""
+        answer = self.answer(question)
+        while question.then is not None and (following := question.then(answer)) is not None:
+            self.between()
+            answer, question = self.answer(following), following
+        return answer
+
+    def answer(self, question: Question) -> Any:
         """What `control.Control.answer` gives."""
         self.questions.append(question)
         body = None if question.document is None else msgspec.json.encode(question.document)

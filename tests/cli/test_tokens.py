@@ -62,6 +62,27 @@ class AuditTests(CommandCase):
         self.assertIn("most is a whole number", self.run_command("audit --most 0")[0])
         self.assertEqual(len(json.loads(self.prints("audit --json"))["deeds"]), 3)
 
+    def test_follow(self) -> None:
+        """What is done meanwhile is printed as it comes, each line once, until Ctrl-C; for machines an object on each line."""
+        self.prints("user add carol")
+        meanwhile = iter([[], ["group", "add", "devs"], [], ["group", "join", "devs", "carol"]])
+
+        def then() -> None:
+            words = next(meanwhile, None)
+            if words is None:
+                raise KeyboardInterrupt
+            if words:
+                path = "/api/groups" if words[1] == "add" else "/api/groups/devs/members/carol"
+                document = {"name": "devs"} if words[1] == "add" else None
+                self.pypid.api("POST" if document else "PUT", path, document)
+
+        for option, wanted in ("--follow", "devs/carol"), ("--follow --json", '"subject": "devs/carol"'):
+            self.between = then
+            status, out, _ = self.run_command(f"audit --most 10 {option}")
+            self.assertEqual(status, 130)
+            self.assertEqual(len(out.splitlines()), 3)
+            self.assertIn(wanted, out.splitlines()[2])
+
     def test_terminal(self) -> None:
         """What somebody else wrote cannot steer the terminal."""
         self.assertEqual(printable("a\x1b[2Jb\n\u202e\u00e4"), "a\\x1b[2Jb\\n\\u202eä")

@@ -24,6 +24,19 @@ def ask(
     return service.ask(options.config, Question(method, url, document, tell))
 
 
+def follow(options: argparse.Namespace, url: str, heard: Callable[[Any], None]) -> None:
+    """Ask the running daemon again and again, until somebody presses Ctrl-C; `heard` gets each answer."""
+    from pypid import service
+    from pypid.control import Question
+
+    def again(answer: Any) -> Question:
+        heard(answer)
+        return question
+
+    question = Question("GET", url, then=again)
+    service.ask(options.config, question)
+
+
 def print_json(answer: Any) -> None:
     """For scripts."""
     print(msgspec.json.format(msgspec.json.encode(answer)).decode())

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import json
+import sys
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from pypid.cli.asking import ask, print_json
+from attrs import define
+
+from pypid.cli.asking import ask, follow, print_json
 from pypid.cli.command import add_command
-from pypid.cli.table import in_minutes, print_table
+from pypid.cli.table import in_minutes, print_table, printable
 from pypid.cli.verbs import explain
 
 AUDIT = """\
@@ -18,6 +22,7 @@ AUDIT = """\
   pypid audit --what delete-file
   pypid audit --subject spam/spam-1.0.tar.gz
   pypid audit --most 1000 --json           for machines, the newest first
+  pypid audit --follow                     and then what is done from now on
 
 Each line: its number, when (UTC), who, what, to what, from which address or by
 which token, and details. Older ones than these: --before NUMBER.
@@ -39,6 +44,7 @@ def add(commands: Any) -> None:
     audit.add_argument("--subject", metavar="WHAT", help="only what was done to this: a project, PROJECT/FILE, a user ...")
     audit.add_argument("--before", metavar="NUMBER", type=int, help="only lines before this one")
     audit.add_argument("--most", metavar="N", type=int, default=100, help="at most so many (100; not over 1000)")
+    audit.add_argument("--follow", action="store_true", help="go on with what is done, until Ctrl-C")
     about = "show who was given a file, when, from where, and with which token"
     downloads = explain(add_command(commands, "downloads", _downloads, about, config=True), DOWNLOADS)
     downloads.add_argument("sha256", metavar="SHA256")
@@ -46,17 +52,39 @@ def add(commands: Any) -> None:
 
 def _audit(options: argparse.Namespace) -> None:
     asked = {name: getattr(options, name) for name in ("who", "what", "subject", "before", "most")}
-    answer = ask(options, "GET", "/api/audit?" + urlencode({name: value for name, value in asked.items() if value is not None}))
+    url = "/api/audit?" + urlencode({name: value for name, value in asked.items() if value is not None})
+    if options.follow:
+        follow(options, url, _Following(options.json).heard)
+        return
+    answer = ask(options, "GET", url)
     if options.json:
         print_json(answer)
         return
-    rows = [
-        (str(deed["serial"]), in_minutes(deed["when"]), deed["who"], deed["what"], deed["subject"], _from(deed), _details(deed))
-        for deed in reversed(answer["deeds"])
-    ]
-    print_table(("NUMBER", "WHEN (UTC)", "WHO", "WHAT", "SUBJECT", "FROM", "DETAILS"), rows)
+    print_table(("NUMBER", "WHEN (UTC)", "WHO", "WHAT", "SUBJECT", "FROM", "DETAILS"), map(_row, reversed(answer["deeds"])))
     if answer["before"] is not None:
         print(f"There may be older ones: pypid audit --before {answer['before']}")
+
+
+@define
+class _Following:
+    """Prints each line of the log once, the oldest first; with `json` as an object of one line."""
+
+    json: bool
+    last: int = 0
+
+    def heard(self, answer: Mapping[str, Any]) -> None:
+        """Print what is new in the answer."""
+        new = [deed for deed in reversed(answer["deeds"]) if deed["serial"] > self.last]
+        if self.last and new and new[0]["serial"] > self.last + 1 and len(new) == len(answer["deeds"]):
+            print("pypid: there may be more than these: see pypid audit", file=sys.stderr)
+        for deed in new:
+            self.last = deed["serial"]
+            print(json.dumps(deed) if self.json else "  ".join(map(printable, _row(deed))), flush=True)
+
+
+def _row(deed: Mapping[str, Any]) -> tuple[str, ...]:
+    when = in_minutes(deed["when"])
+    return str(deed["serial"]), when, deed["who"], deed["what"], deed["subject"], _from(deed), _details(deed)
 
 
 def _downloads(options: argparse.Namespace) -> None:

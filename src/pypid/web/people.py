@@ -25,7 +25,10 @@ USER = "/api/users/<name>"
 SECRET = 18
 """Bytes of chance in a password that pypid makes."""
 ELSEWHERE = "a directory or another service knows that user, and is where it is changed"
-IN_THE_FILE = "[users] of the configuration is where it stands; change it there and reload pypid (SIGHUP)"
+IN_THE_FILE = (
+    "it stands in [users] of the configuration, or is the administrator of the first run (admin.json); change it there, and "
+    "reload pypid (SIGHUP)"
+)
 
 
 class NewUser(msgspec.Struct, forbid_unknown_fields=True):
