@@ -8,11 +8,13 @@ from pathlib import Path
 
 from argon2 import PasswordHasher
 from attrs import frozen
+from twisted.internet.error import ConnectionDone
 
 from pypid.access.chain import Chain, Source
 from pypid.access.config import ConfigPeople, Settings
 from pypid.access.passwords import Verifier
 from pypid.access.tokens import new_token
+from pypid.catalog.memory import MemoryCatalog
 from pypid.core.choices import Mode
 from pypid.core.permissions import EVERYONE, Action, Principals, Rules, Scope
 from pypid.core.policy import Claims, Policy
@@ -20,7 +22,7 @@ from pypid.core.rights import claimed, grants_of, parse_right
 from pypid.testing.worlds import BEGINNING
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.web.elsewhere import Elsewhere
-from tests.web.whole import Papers, Pypid, basic
+from tests.web.whole import Answer, Papers, Pypid, basic, spelled
 
 READ, WRITE, DELETE, FETCH = Action.READ, Action.WRITE, Action.DELETE, Action.FETCH
 
@@ -117,13 +119,30 @@ def _hashes() -> Mapping[str, str]:
     return {user: hasher.hash(f"{user}'s") for user in USERS}
 
 
-def crowded(spool: Path, upstream: Elsewhere, rules: Rules) -> Pypid:
-    """A pypid that knows them all; nothing is published yet."""
-    policy = Policy(mode=Mode.CACHE, claims=Claims(claimed(rules.projects)))
-    pypid = Pypid(spool, rules=rules, policy=policy, upstream=upstream)
+def crowded(spool: Path, upstream: Elsewhere, rules: Rules, mode: Mode = Mode.CACHE, serial: int = 0) -> Pypid:
+    """A pypid that knows them all; nothing is published yet. `serial`: the catalog's first one."""
+    policy = Policy(mode=mode, claims=Claims(claimed(rules.projects)))
+    catalog = MemoryCatalog(serial=serial)
+    pypid = Pypid(spool, rules=rules, policy=policy, upstream=upstream, catalog=catalog)
     verifier = Verifier(pypid.world)
     people = ConfigPeople(Settings(users=_hashes(), groups=GROUPS, state=spool), pypid.world, verifier)
     pypid.papers = Papers({token.digest: token for _, token in TOKENS.values()})
     pypid.access = Chain([Source(people)], pypid.papers, pypid.world, verifier, admins=["ada"])
     pypid.face.access = pypid.access
     return pypid
+
+
+def ask(pypid: Pypid, method: str, target: str, *headers: tuple[str, str], body: bytes | None = None) -> Answer:
+    """The answer to one request, on a connection that is gone then: thousands that stay open would take their time."""
+    connection = pypid.connect()
+    connection.send(spelled(method, target, *headers, body=body))
+    answer = connection.answer(method)
+    connection.lose(ConnectionDone())
+    assert answer is not None, (method, target)
+    return answer
+
+
+def replace_rules(pypid: Pypid, rules: Rules) -> None:
+    """As a reload, and every change of rights, does."""
+    pypid.index.policy.claims.names = claimed(rules.projects)
+    pypid.face.rules = rules

@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from twisted.internet.error import ConnectionDone
-
 from pypid.core.permissions import Rules
 from pypid.web.app import app
 from pypid.web.guard import guarded_routes
@@ -27,11 +25,12 @@ from tests.web.crowd import (
     THEIRS,
     UNKNOWN,
     Who,
+    ask,
     crowded,
     elsewhere,
     file_of,
 )
-from tests.web.whole import Answer, Pypid, WholeCase, spelled
+from tests.web.whole import Answer, Pypid, WholeCase
 
 COLUMNS = ("anonymous", "bob", "rita", "carol", "wendy", "dan", "ada", "token to read", "other's token", "publisher")
 """The letters of each answer below: ``.`` served (2xx, 3xx), ``1`` 401, ``3`` 403, ``4`` 404, ``*`` let in, whatever comes."""
@@ -321,12 +320,7 @@ class MatrixTests(WholeCase):
     def ask(self, pypid: Pypid, method: str, target: str, who: Who) -> Answer:
         """What they are answered."""
         body = b"{}" if method in ("PUT", "POST", "PATCH", "DELETE") else None
-        connection = pypid.connect()
-        connection.send(spelled(method, target, *who.headers, body=body))
-        answer = connection.answer(method)
-        connection.lose(ConnectionDone())  # six thousand that stay open take their time
-        assert answer is not None, (method, target)
-        return answer
+        return ask(pypid, method, target, *who.headers, body=body)
 
     def test_complete(self) -> None:
         """Every route of the map has a class, and every class routes that there are."""

@@ -124,7 +124,7 @@ class SightsTests(SynchronousTestCase):
         self.assertFalse(self.of(these, Identity("alice", frozenset({"team"}), scope=Scope(frozenset()))).sees_all)
 
     def test_many(self) -> None:
-        """Very many rules are gone through off the reactor thread; rules that are new meanwhile get no answer of the old ones."""
+        """Very many rules are gone through off the reactor thread; new rules meanwhile get no answer of the old ones."""
         turns: Any = Turns()
         self.patch(sights_module, "MANY", 0)
         self.sights = Sights(evolve(world(self.clock), thinking=turns))
