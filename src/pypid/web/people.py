@@ -16,7 +16,7 @@ from pypid.web.admins import keeping_an_admin
 from pypid.web.deeds import recorded
 from pypid.web.documents import read_json, send_json
 from pypid.web.face import Face, app
-from pypid.web.guard import ANYBODY, SOMEBODY, guarded
+from pypid.web.guard import ANYBODY, SOMEBODY, UNIX, guarded
 from pypid.web.newnames import demand_free
 from pypid.web.request import Request
 from pypid.web.tokens import ACTIONS, words_of
@@ -219,7 +219,7 @@ async def _demand_current(face: Face, request: Request, name: str, current: str 
     if current is None:
         raise BadRequest("Say your current password too, in the field 'current'.")
     try:
-        found = await face.access.identify(Credential(name, current, request.client_address() or ""))
+        found = await face.access.identify(Credential(name, current, request.client_address() or UNIX))
     except Unauthenticated:  # 401 would make a browser ask for another login
         found = None
     if found is None or found.user != name:

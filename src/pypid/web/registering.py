@@ -21,7 +21,7 @@ from pypid.core.rights import Whom
 from pypid.web.deeds import recorded
 from pypid.web.documents import read_json, send_json
 from pypid.web.face import Face, app
-from pypid.web.guard import ANYBODY, guarded
+from pypid.web.guard import ANYBODY, UNIX, guarded
 from pypid.web.newnames import demand_free
 from pypid.web.request import Request
 from pypid.web.riddles import riddle, solved
@@ -58,7 +58,7 @@ async def register(face: Face, request: Request, who: Identity) -> None:
     wanted = await read_json(request, Applicant)
     name, password = registrable(wanted.user), proper_password(wanted.password)
     invitation = _invitation(face, wanted.token)
-    face.turnstile.let_in(request.client_address() or "", face.world.clock.seconds())
+    face.turnstile.let_in(request.client_address() or UNIX, face.world.clock.seconds())
     await _use_up_riddle(face, wanted.captcha)
     await _demand_free(face, name)
     hashed = await known.hash_password(password)

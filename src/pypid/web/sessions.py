@@ -17,7 +17,7 @@ from pypid.web.credentials import LONGEST_USER
 from pypid.web.deeds import recorded
 from pypid.web.documents import read_json, send_json
 from pypid.web.face import Face, app
-from pypid.web.guard import ANYBODY, guarded
+from pypid.web.guard import ANYBODY, UNIX, guarded
 from pypid.web.request import Request
 
 NOT_PEOPLE = frozenset({"", TOKEN_USER, SESSION_USER})
@@ -78,7 +78,7 @@ async def _proven(face: Face, request: Request, login: Login) -> Identity:
     if login.user in NOT_PEOPLE or len(login.user) > LONGEST_USER or _UNPRINTABLE.search(login.user):
         raise LoginRefused()
     try:
-        found = await face.access.identify(Credential(login.user, login.password, request.client_address() or ""))
+        found = await face.access.identify(Credential(login.user, login.password, request.client_address() or UNIX))
     except Unauthenticated as error:  # wrong, or right and the account cannot be used
         raise LoginRefused(error.text()) from None
     if found.user is None or found.scope is not None:
