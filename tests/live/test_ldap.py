@@ -460,9 +460,11 @@ class TroubleTests(Asking, TestCase):
         self.assertIn("Referral", "".join(lines))
 
     async def test_wrong_base(self) -> None:
-        """A base_dn that is not there is a mistake, which the log names, and not a directory without users."""
-        lines = await self.away(self.opened(base_dn="ou=nowhere,dc=example,dc=org"))
-        self.assertIn("[ldap] base_dn", "".join(lines))
+        """To search below an entry that is not there is a mistake, which the log names: not a directory without people."""
+        self.server.fill([person("alice", "wonder land")])
+        for key in ("base_dn", "group_base_dn"):
+            lines = await self.away(self.opened(**{key: "ou=nowhere,dc=example,dc=org"}))
+            self.assertIn("there is no 'ou=nowhere,dc=example,dc=org'", "".join(lines))
 
 
 @contextmanager

@@ -60,7 +60,10 @@ class Connection:
         Other servers that might know more (search result references: Active Directory always has some) are not asked.
         """
         seconds = self._limit()
-        found = self._link.search_ext_s(base, ldap.SCOPE_SUBTREE, filter, [attribute], timeout=seconds, sizelimit=most)
+        try:
+            found = self._link.search_ext_s(base, ldap.SCOPE_SUBTREE, filter, [attribute], timeout=seconds, sizelimit=most)
+        except ldap.NO_SUCH_OBJECT:
+            raise ldap.NO_SUCH_OBJECT({"desc": f"there is no {base!r}, or bind_dn may not see it ([ldap])"}) from None
         return [Entry.of(dn, attributes) for dn, attributes in found if dn]
 
     def _limit(self) -> float:

@@ -151,9 +151,7 @@ class LdapPeople:
         match answer:
             case _Person(_, left_out):
                 for name in left_out:
-                    self._tell_once(
-                        name, "The group {name!r} of the directory is left out: no group can be called so (see account names)"
-                    )
+                    self._tell_once(name, "The group {name!r} of the directory is left out: no rule could name it")
             case _Refused(why) if why:
                 self._tell_once(why, "A user of the directory cannot log in: {name}")
             case _:
@@ -205,8 +203,6 @@ class _Question:
             found = connection.search(settings.base_dn, filter, attribute, 2)
         except ldap.SIZELIMIT_EXCEEDED:
             return _Refused(f"{user!r} is the name of several entries")
-        except ldap.NO_SUCH_OBJECT:
-            raise ldap.NO_SUCH_OBJECT({"desc": f"there is no {settings.base_dn!r} ([ldap] base_dn)"}) from None
         if len(found) != 1:
             return _Refused(f"{user!r} is the name of several entries") if found else None
         [entry] = found

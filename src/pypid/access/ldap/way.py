@@ -142,9 +142,12 @@ class Way:
 
     async def open(self, within: float) -> Pipe:
         """A new connection. Raises `Fault`, and Twisted's `TimeoutError` when it took longer than `within` seconds."""
-        opening = start(self._connected()).addTimeout(within, self._reactor)
-        far = await opening
-        ours, theirs = socket.socketpair()
+        far: _Far = await start(self._connected()).addTimeout(within, self._reactor)
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            far.transport.abortConnection()
+            raise Fault(f"{error.strerror} here.", heard=False) from None
         near = _Side()
         try:
             self._reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, _once(near))
