@@ -62,7 +62,15 @@ class DirectoryTests(SynchronousTestCase):
                 groups=GROUPS,
             )
         )
-        command = [*with_us(), BIN / "twistd", "--nodaemon", "--pidfile=", "pypid", "--config", self.folder / "pypid.ini"]
+        command: list[str | Path] = [
+            *with_us(),
+            BIN / "twistd",
+            "--nodaemon",
+            "--pidfile=",
+            "pypid",
+            "--config",
+            self.folder / "pypid.ini",
+        ]
         process = self.stack.enter_context(running(command, self.folder / "log", cwd=self.folder, environ=clean_environ()))
         index = LiveIndex(self.folder, port, False, process)
         until_ready(index)

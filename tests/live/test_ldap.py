@@ -462,8 +462,9 @@ class TroubleTests(Asking, TestCase):
     async def test_wrong_base(self) -> None:
         """To search below an entry that is not there is a mistake, which the log names: not a directory without people."""
         self.server.fill([person("alice", "wonder land")])
-        for key in ("base_dn", "group_base_dn"):
-            lines = await self.away(self.opened(**{key: "ou=nowhere,dc=example,dc=org"}))
+        nowhere = f"ou=nowhere,{BASE}"
+        for people in (self.opened(base_dn=nowhere), self.opened(group_base_dn=nowhere)):
+            lines = await self.away(people)
             self.assertIn("there is no 'ou=nowhere,dc=example,dc=org'", "".join(lines))
 
 
