@@ -112,17 +112,17 @@ class Server:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
 
     def get(self, path: str, accept: str = "text/html") -> bytes:
-        """One page over a connection of its own; raises `HTTPException` for anything but a 200."""
+        """One page over a connection of its own; raises `HTTPException` for anything but success."""
         return self.call("GET", path, {"Accept": accept})
 
     def call(self, method: str, path: str, headers: dict[str, str] | None = None, body: bytes | None = None) -> bytes:
-        """One request over a connection of its own; raises `HTTPException` for anything but a 200."""
+        """One request over a connection of its own; raises `HTTPException` for anything but success."""
         connection = self.connect()
         try:
             connection.request(method, path, body, headers or {})
             answer = connection.getresponse()
             data = answer.read()
-            if answer.status != 200:
+            if answer.status not in (200, 201):
                 raise http.client.HTTPException(f"{method} {path}: {answer.status} {data[:200]!r}")
             return data
         finally:
