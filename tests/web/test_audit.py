@@ -309,6 +309,19 @@ class DownloadTests(PeopleCase):
         self.assertEqual((answer.status, answer["location"]), (302, "https://bucket.example/x"))
         self.assertEqual(self.told(), [("bob", None, self.filename)])
 
+    def test_theirs(self) -> None:
+        """A file of theirs is one, kept on the way or where they are sent to the other index; a page of it is none."""
+        for mode in Mode.CACHE, Mode.REDIRECT:
+            elsewhere, filename, data = Elsewhere(), sdist_filename("ham"), sdist("ham")
+            elsewhere.has("ham", filename, data)
+            pypid = Pypid(Path(self.mktemp()), policy=Policy(mode=mode), upstream=elsewhere)
+            people = Peopled(pypid, Path(self.mktemp()))
+            pypid.get("/simple/ham/", user="bob")
+            answer = pypid.get(f"/packages/ham/{filename}", user="bob")
+            self.assertEqual(answer.status, 200 if mode is Mode.CACHE else 302)
+            [line] = self.have(people.downloads.of(sha256(data).hexdigest()))
+            self.assertEqual((line.who, line.project, line.filename), ("bob", "ham", filename))
+
     def test_broken_off(self) -> None:
         """Who goes away in the middle was given it all the same."""
         connection = self.pypid.connect()

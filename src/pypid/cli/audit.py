@@ -79,7 +79,7 @@ class _Following:
             print("pypid: there may be more than these: see pypid audit", file=sys.stderr)
         for deed in new:
             self.last = deed["serial"]
-            print(json.dumps(deed) if self.json else "  ".join(map(printable, _row(deed))), flush=True)
+            print(json.dumps(deed) if self.json else "  ".join(map(printable, _row(deed))).rstrip(), flush=True)
 
 
 def _row(deed: Mapping[str, Any]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ A form or a JSON document with the fields ``requirements``, ``pylock.toml`` and 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import msgspec
@@ -20,11 +20,12 @@ from pypid.core.names import ProjectName
 from pypid.core.permissions import Action, Identity, demand
 from pypid.core.requirements import Requirements, parse_requirements
 from pypid.core.targets import Target, targets
+from pypid.flow import shielded
 from pypid.index.asking import Asked
 from pypid.index.collecting import Collector
 from pypid.web.asking import asked_of
 from pypid.web.body import read_small, refuse_early
-from pypid.web.deeds import Details, attempted, listed
+from pypid.web.deeds import listed, note
 from pypid.web.documents import send_json
 from pypid.web.events import Stream, stream_of
 from pypid.web.face import Face, app
@@ -145,18 +146,21 @@ async def _collected(face: Face, request: Request, who: Identity, wishes: Wishes
         demand(face.rules, who, Action.READ, name)
         return asked_of(face, request, who, name)
 
-    line = (face, request, who, "collect", "requirements")
     if not wishes.requirements.wanted:
-        return await attempted(*line, Collector(face.index, None, asked, tell).collect(wishes), _kept)
+        return await _kept(face, request, who, Collector(face.index, None, asked, tell).collect(wishes))
     if face.resolvers is None:
         raise NeedsExtra("Working out what requirements need", "collect")
     async with face.resolvers(face, who) as resolver:
-        return await attempted(*line, Collector(face.index, resolver, asked, tell).collect(wishes), _kept)
+        return await _kept(face, request, who, Collector(face.index, resolver, asked, tell).collect(wishes))
 
 
-def _kept(collected: Collected) -> Details | None:
+async def _kept(face: Face, request: Request, who: Identity, collecting: Coroutine[Any, Any, Collected]) -> Collected:
+    """With a line in the audit log, if it went to its end; else what was kept is what anybody's download would have kept."""
+    collected = await collecting
     kept = {f"{report.project}/{report.filename}" for report in collected.files if report.outcome is Outcome.KEPT}
-    return {"files": listed(kept)} if kept else None
+    if kept:
+        await shielded(note(face, request, who, "collect", "requirements", {"files": listed(kept)}))
+    return collected
 
 
 # --- in JSON --------------------------------------------------------------------------------------------------

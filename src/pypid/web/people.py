@@ -180,7 +180,7 @@ async def change(face: Face, request: Request, who: Identity, name: str) -> None
         return evolve(account, admin=admin, standing=standing, changed=face.world.now())
 
     after = changed(account)
-    harmless = (after.admin or not account.admin) and after.standing is Standing.ACTIVE
+    harmless = wanted.admin is not False and wanted.standing != Standing.DISABLED.value
     editing = keeping_an_admin(face, None if harmless else name, face.accounts.edit_user(name, changed))
     said = {"admin": _yes(after.admin), "standing": after.standing.value}
     await recorded(face, request, who, "change-user", name, editing, lambda _: said)
