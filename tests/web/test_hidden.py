@@ -19,13 +19,16 @@ from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pypid.access.tokens import new_token
 from pypid.core.choices import Mode
+from pypid.core.errors import PeopleUnknown
 from pypid.core.model import Link
 from pypid.core.names import project_name
-from pypid.core.permissions import ANONYMOUS, Action, Identity, Rules, may
+from pypid.core.permissions import ANONYMOUS, Action, Identity, Rules, Scope, may
 from pypid.core.rights import grants_of, parse_right
 from pypid.index.links import Links
 from pypid.ports import Blobs
+from pypid.testing.worlds import BEGINNING
 from pypid.web.app import app
 from pypid.web.credentials import credential_of
 from pypid.web.guard import guarded_routes
@@ -51,7 +54,7 @@ from tests.web.crowd import (
 )
 from tests.web.test_collecting import Scripted, pylock
 from tests.web.test_matrix import target_of
-from tests.web.whole import Answer, H, J, Pypid, WholeCase, content, spelled, text
+from tests.web.whole import Answer, H, J, Pypid, WholeCase, basic, content, spelled, text
 
 HIDDEN = (OWN, CLAIMED, LICENSED)
 OUTSIDERS = ("anonymous", "bob", "other's token", "publisher")
@@ -422,6 +425,34 @@ class ChangesTests(HiddenCase):
     async def who_is(self, who: Who) -> Identity:
         credential = credential_of(who.headers[0][1].encode() if who.headers else None)
         return ANONYMOUS if credential is None else await self.pypid.access.identify(credential)
+
+
+class ClosedTests(HiddenCase):
+    """While nobody knows who may do what: the rules that there are say less than those that are missing."""
+
+    def test_closed(self) -> None:
+        """Nobody but administrators is let in, and not by a token of theirs; what they are given is for no shared cache, though
+        the rules that are known hide nothing.
+        """
+        secret, token = new_token(
+            lambda size: b"z" * size,
+            name="CI",
+            user="ada",
+            scope=Scope(frozenset({Action.READ}), ("other-*",)),
+            now=BEGINNING,
+        )
+        self.pypid.papers.tokens[token.digest] = token
+        replace_rules(self.pypid, Rules())
+        self.pypid.face.closed = PeopleUnknown("the accounts database")
+        filename = file_of(OWN)[0]
+        others = [who for who in ANYBODY if who.name != "ada"] + [Who("ada's token", (basic("__token__", secret),))]
+        for target in ("/simple/", f"/simple/{OWN}/", f"/packages/{OWN}/{filename}", f"/simple/{UNKNOWN}/"):
+            for who in others:
+                self.assertEqual(self.ask(who, target).status, 503, (who, target))
+            answer = self.ask("ada", target)
+            if answer.status == 200:
+                self.assertIn("private", answer["cache-control"] or "")
+            self.assertIsNone(answer["access-control-allow-origin"])
 
 
 class UpstreamTests(HiddenCase):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from pypid.core.permissions import Rules
+from pypid.core.permissions import Action, Rules
 from pypid.web.app import app
 from pypid.web.guard import guarded_routes
 from tests.web.crowd import (
@@ -330,6 +330,16 @@ class MatrixTests(WholeCase):
         self.assertEqual(tuple(who.name for who in ANYBODY), COLUMNS)
         for table in (*PROJECT_CLASSES.values(), *INDEX_CLASSES.values()):
             self.assertEqual({len(row) for row in table.values()}, {len(COLUMNS)})
+
+    def test_projects_are_called_so(self) -> None:
+        """What stands in the address of a route that asks for a right on projects is called by names that the guard knows: a
+        project under another name would be asked about by nobody.
+        """
+        for route in guarded_routes(app):
+            values = set(re.findall(r"<(?:\w+(?:\([^)]*\))?:)?(\w+)>", route.rule))
+            if isinstance(route.may, Action) and route.may is not Action.ADMIN:
+                self.assertLessEqual(values, {"project", "filename", "version", "python", "letter"}, route.rule)
+            self.assertEqual("<project>" in route.rule, "project" in values, route.rule)
 
     def each(self) -> Iterator[tuple[str, str, str]]:
         """Rule, method and kind."""

@@ -117,8 +117,9 @@ class Face:
 
     @property
     def restricted(self) -> bool:
-        """Whether not everyone sees the same: then answers are for nobody else's cache."""
-        return self.rules.read != EVERYONE or self.rules.fetch != EVERYONE or bool(self.rules.projects)
+        """Whether not everyone sees the same, or nobody knows yet who does: then answers are for nobody else's cache."""
+        known_to_all = self.rules.read == EVERYONE == self.rules.fetch and not self.rules.projects
+        return self.closed is not None or not known_to_all
 
     @property
     def lasting(self) -> bool:
