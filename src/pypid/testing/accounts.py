@@ -70,9 +70,17 @@ class AccountsContract(Timed):
         """Other accounts on what the last ones that were made have written: as after a restart, or on another node."""
         raise NotImplementedError
 
+    async def after_a_while(self, accounts: Accounts) -> None:
+        """What is done from time to time so that they go on."""
+
     def setUp(self) -> None:
         super().setUp()
         self.accounts = self.have(self.make())
+
+    def advance(self, seconds: float) -> None:
+        """So much time goes by."""
+        self.clock.advance(seconds)
+        self.have(self.after_a_while(self.accounts))
 
     def both(self) -> tuple[Accounts, Accounts]:
         """These, and those who read what these have written."""
@@ -137,7 +145,7 @@ class AccountsContract(Timed):
     def test_edits(self) -> None:
         """An edit is given what is there; what it makes of it is there then, with the time of the change."""
         self.have(self.accounts.add_user(an_account("alice")))
-        self.clock.advance(60)
+        self.advance(60)
         edited = self.have(self.accounts.edit_user("alice", lambda account: evolve(account, admin=True)))
         self.assertEqual(edited, an_account("alice", admin=True, changed=BEGINNING + timedelta(minutes=1)))
         for accounts in self.both():
@@ -297,10 +305,10 @@ class AccountsContract(Timed):
     def test_revoked(self) -> None:
         """A revoked token is nobody's from then on, and stays in the list; to revoke it again changes nothing."""
         self.have(self.accounts.add_token(a_token("t")))
-        self.clock.advance(60)
+        self.advance(60)
         revoked = self.have(self.accounts.revoke_token("t"))
         self.assertEqual(revoked, a_token("t", revoked=BEGINNING + timedelta(minutes=1)))
-        self.clock.advance(60)
+        self.advance(60)
         self.assertEqual(self.have(self.accounts.revoke_token("t")), revoked)
         self.refused(self.accounts.revoke_token("u"), NoSuchToken)
         for accounts in self.both():
@@ -311,10 +319,10 @@ class AccountsContract(Timed):
         """Tokens and sessions are good until the moment that they say, and not in it."""
         self.have(self.accounts.add_token(a_token("t", expires=BEGINNING + HOUR)))
         self.have(self.accounts.add_session(a_session("s")))
-        self.clock.advance(3599)
+        self.advance(3599)
         self.assertIsNotNone(self.have(self.accounts.token("digest-t")))
         self.assertIsNotNone(self.have(self.accounts.session("s")))
-        self.clock.advance(1)
+        self.advance(1)
         for accounts in self.both():
             self.assertIsNone(self.have(accounts.token("digest-t")))
             self.assertIsNone(self.have(accounts.session("s")))
@@ -351,7 +359,7 @@ class AccountsContract(Timed):
             for accounts in self.both():
                 self.assertFalse(self.have(accounts.once("jti", value, until)))
             self.assertTrue(self.have(self.accounts.once("altcha", value, until)))
-        self.clock.advance(3600)
+        self.advance(3600)
         self.assertTrue(self.have(self.accounts.once("jti", "a", until + HOUR)))
         self.assertFalse(self.have(self.accounts.once("jti", "a", until + HOUR)))
 

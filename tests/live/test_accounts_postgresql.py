@@ -1,0 +1,353 @@
+"""The accounts database in a real PostgreSQL: contracts, several nodes at once, and a server that goes away."""
+
+# trial's assertions are not annotated
+# mypy: allow-untyped-calls
+
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import ExitStack
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from attrs import evolve
+from twisted.internet import reactor as installed
+from twisted.internet.defer import gatherResults
+from twisted.internet.task import deferLater
+from twisted.logger import globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from pypid.access.sql import current, database
+from pypid.access.sql.accounts import SqlAccounts
+from pypid.access.sql.database import Database
+from pypid.access.sql.downloads import SqlDownloads
+from pypid.access.sql.journal import SqlJournal
+from pypid.access.sql.place import place_of
+from pypid.access.sql.threads import Threads
+from pypid.core.errors import CannotStart, PeopleUnknown
+from pypid.core.people import Account
+from pypid.core.rights import Right, Whom
+from pypid.flow import at_once, start
+from pypid.ports import Accounts, Downloads, Journal
+from pypid.testing.accounts import (
+    SPAM,
+    AccountsContract,
+    DownloadsContract,
+    JournalContract,
+    Timed,
+    a_deed,
+    a_session,
+    a_token,
+    an_account,
+)
+from pypid.testing.worlds import BEGINNING, world
+from tests.live.postgresql import PASSWORD, Postgresql, postgresql, shared
+
+T = TypeVar("T")
+NO_FILE = Path("/nowhere")
+MOST_OPEN = 8
+reactor: Any = installed
+
+
+class InPostgresql(Timed):
+    """What is made here lies in a server that all share, each in a place of its own, and is closed at the end."""
+
+    url: str
+
+    def setUp(self) -> None:
+        self.opened: list[Database] = []
+        super().setUp()
+
+    def server(self) -> Postgresql:
+        return shared()
+
+    def a_database(self, url: str | None = None) -> Database:
+        """One that is open until the end of the test; without a URL where the last one lies."""
+        made = Database(place_of(url or self.url, NO_FILE), at_once, self.clock)
+        self.opened.append(made)
+        if len(self.opened) > MOST_OPEN:  # it opens itself again if it is asked
+            self.have(self.opened.pop(0).close())
+        self.addCleanup(lambda: self.have(made.close()))
+        return made
+
+    def some_accounts(self) -> SqlAccounts:
+        """Where the last ones lie, opened."""
+        accounts = SqlAccounts(self.a_database(), self.world)
+        self.have(accounts.open())
+        return accounts
+
+    def new_accounts(self) -> SqlAccounts:
+        """New ones, opened."""
+        self.url = self.server().database()
+        return self.some_accounts()
+
+
+class AccountsTests(InPostgresql, AccountsContract, SynchronousTestCase):
+    """The contract."""
+
+    async def make(self) -> Accounts:
+        return self.new_accounts()
+
+    async def again(self) -> Accounts:
+        return self.some_accounts()
+
+    async def after_a_while(self, accounts: Accounts) -> None:
+        assert isinstance(accounts, SqlAccounts)
+        await accounts.poll()
+
+
+class JournalTests(InPostgresql, JournalContract, SynchronousTestCase):
+    """The contract."""
+
+    async def make(self) -> Journal:
+        self.url = self.server().database()
+        return await self.again()
+
+    async def again(self) -> Journal:
+        return SqlJournal(self.a_database(), self.world)
+
+
+class DownloadsTests(InPostgresql, DownloadsContract, SynchronousTestCase):
+    """The contract."""
+
+    async def make(self) -> Downloads:
+        self.url = self.server().database()
+        return SqlDownloads(self.a_database(), self.world)
+
+
+def at_the_same_time(*jobs: Callable[[], T]) -> list[T]:
+    """What they return, each in a thread of its own."""
+    found: list[T] = []
+    threads = [threading.Thread(target=lambda job=job: found.append(job())) for job in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    return found
+
+
+class NodesTests(InPostgresql, SynchronousTestCase):
+    """Several nodes with one database."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.here = self.new_accounts()
+        self.there = self.some_accounts()
+
+    def test_changes_travel(self) -> None:
+        """What one node has changed, of any kind, the other one has after its next look; it tells of it."""
+        told: list[object] = []
+        self.there.current.on_change.append(told.append)
+        for change in (
+            self.here.add_user(an_account("alice")),
+            self.here.add_group("team"),
+            self.here.join("team", "alice"),
+            self.here.grant(Right(SPAM, Whom.USER, "alice")),
+            self.here.add_token(a_token("t")),
+            self.here.add_session(a_session("s")),
+            self.here.revoke_token("t"),
+            self.here.remove_user("alice"),
+        ):
+            self.have(change)
+            self.have(self.there.poll())
+            here, there = self.here.current.roll(), self.there.current.roll()
+            for part in ("serial", "users", "members", "groups", "rights", "tokens", "sessions"):
+                self.assertEqual(getattr(here, part), getattr(there, part), part)
+        self.assertEqual(len(told), 8)
+
+    def test_many_changes(self) -> None:
+        """After thousands of changes that it did not see a node reads everything."""
+        self.have(self.here.add_user(an_account("alice")))
+        with self.server().connect() as connection:
+            name = self.url.rpartition("%3D")[2]
+            connection.execute(f"UPDATE {name}.pypid_schema SET serial = serial + 50000 WHERE part = 'accounts'".encode())
+        self.have(self.there.poll())
+        self.assertEqual(len(self.have(self.there.users())), 1)
+        self.have(self.here.add_user(an_account("bob")))
+        self.have(self.there.poll())
+        self.assertEqual(self.have(self.here.users()), self.have(self.there.users()))
+
+    def test_at_once(self) -> None:
+        """Nodes that change the same account at the same time lose no change."""
+        self.have(self.here.add_user(an_account("alice", hash="")))
+
+        def node() -> None:
+            accounts = SqlAccounts(self.a_database(), self.world)
+            self.have(accounts.open())
+
+            def longer(account: Account) -> Account:
+                return evolve(account, hash=account.hash + "x")
+
+            for _ in range(25):
+                self.have(accounts.edit_user("alice", longer))
+
+        at_the_same_time(*[node] * 4)
+        self.have(self.there.poll())
+        self.assertEqual(self.have(self.there.user("alice")).hash, "x" * 100)
+
+    def test_once(self) -> None:
+        """Of many nodes that say a value at the same time exactly one is told that it is new."""
+        nodes = [self.some_accounts() for _ in range(6)]
+        until = BEGINNING + timedelta(days=1)
+        for value in ("a", "b", "c"):
+            said = [partial(node.once, "jti", value, until) for node in nodes]
+            told = at_the_same_time(*[partial(self.awaited, say) for say in said])
+            self.assertEqual(sorted(told), [False] * 5 + [True])
+
+    def awaited(self, say: Callable[[], Coroutine[Any, Any, bool]]) -> bool:
+        """What it returns."""
+        return self.have(say())
+
+    def test_first_start(self) -> None:
+        """Nodes that are started for the first time at the same time all find their tables."""
+        self.url = self.server().database()
+
+        def node() -> int:
+            accounts = SqlAccounts(self.a_database(), self.world)
+            self.have(accounts.open())
+            return len(self.have(accounts.users()))
+
+        self.assertEqual(at_the_same_time(*[node] * 6), [0] * 6)
+
+    def test_audit_log(self) -> None:
+        """Nodes that write the audit log at the same time get serials without gaps, in the order of each one."""
+        journals = [SqlJournal(self.a_database(), self.world) for _ in range(4)]
+
+        def node(journal: SqlJournal, who: str) -> None:
+            for number in range(20):
+                self.have(journal.note(a_deed(number, who=who)))
+
+        at_the_same_time(*[lambda at=at, journal=journal: node(journal, f"n{at}") for at, journal in enumerate(journals)])
+        found = self.have(journals[0].deeds(most=1000))
+        self.assertEqual([deed.serial for deed in found], list(range(80, 0, -1)))
+        times = [deed.when for deed in reversed(found) if deed.who == "n1"]
+        self.assertEqual(times, sorted(times))
+
+
+class AwayTests(InPostgresql, SynchronousTestCase):
+    """A server that is stopped and started."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.stack = ExitStack()
+        self.addCleanup(self.stack.close)
+        self.own = self.stack.enter_context(postgresql())
+        self.said: list[str] = []
+        observe = self.observe
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observe)
+
+    def server(self) -> Postgresql:
+        return self.own
+
+    def observe(self, event: dict[str, Any]) -> None:
+        self.said.append(str(event))
+
+    def test_stopped_and_started(self) -> None:
+        """People are known for five seconds more, then nobody is, nothing changes; once it is back all is as it was."""
+        accounts = self.new_accounts()
+        journal = SqlJournal(accounts.current.database, self.world)
+        self.have(accounts.add_user(an_account("alice")))
+        self.have(accounts.add_token(a_token("t")))
+        self.own.stop()
+        self.have(accounts.poll())
+        self.assertEqual(len(self.have(accounts.users())), 1)
+        self.assertIsNotNone(self.have(accounts.token("digest-t")))
+        self.refused(accounts.add_user(an_account("bob")), PeopleUnknown)
+        self.have(journal.note(a_deed(1)))
+        self.have(journal.note(a_deed(2)))
+        self.refused(journal.deeds(), PeopleUnknown)
+        self.clock.advance(5.1)
+        self.have(accounts.poll())
+        for asked in (accounts.users(), accounts.token("digest-t"), accounts.session("s"), accounts.rights()):
+            self.refused(asked, PeopleUnknown)
+        accounts.token_used("t", "192.0.2.1")
+        self.have(accounts.tend())
+        self.own.start()
+        self.have(accounts.poll())
+        self.assertEqual([account.name for account in self.have(accounts.users())], ["alice"])
+        self.have(accounts.add_user(an_account("bob")))
+        self.have(accounts.tend())
+        self.assertEqual(self.have(self.some_accounts().tokens())[0].used_from, "192.0.2.1")
+        self.have(journal.retry())
+        self.assertEqual([deed.when for deed in self.have(journal.deeds())], [a_deed(2).when, a_deed(1).when])
+        self.assertNotIn(PASSWORD, "".join(self.said))
+
+    def test_away_at_the_start(self) -> None:
+        """A server that does not answer at the start keeps nobody from starting: it is asked until it answers."""
+        self.url = self.own.database()
+        self.own.stop("fast")
+        accounts = self.some_accounts()
+        self.refused(accounts.users(), PeopleUnknown)
+        self.refused(accounts.add_group("team"), PeopleUnknown)
+        self.own.start()
+        self.have(accounts.poll())
+        self.assertEqual(list(self.have(accounts.users())), [])
+
+    def test_wrong_password(self) -> None:
+        """A password that is refused, or a host that is not there, is told without the password."""
+        for url in (self.own.url("secr%t@/hunter2"), "postgresql://u:hunter2@nowhere.invalid/db"):
+            accounts = SqlAccounts(self.a_database(url), self.world)
+            self.have(accounts.open())
+            self.refused(accounts.users(), PeopleUnknown)
+        told = "".join(self.said)
+        self.assertIn("password authentication failed", told)
+        self.assertNotIn("hunter2", told)
+
+    def test_newer(self) -> None:
+        """A database of a newer pypid keeps pypid from starting, and a node that runs from changing anything."""
+        accounts = self.new_accounts()
+        with self.own.connect() as connection:
+            connection.execute(f"UPDATE {self.url.rpartition('%3D')[2]}.pypid_schema SET version = 7".encode())
+        self.refused(accounts.add_group("team"), PeopleUnknown)
+        fresh = SqlAccounts(self.a_database(), self.world)
+        self.assertIn("version 7", str(self.refused(fresh.open(), CannotStart)))
+
+    def test_its_connections_are_ended(self) -> None:
+        """Connections that the server, or a firewall, has ended meanwhile are replaced without anybody seeing it."""
+        accounts = self.new_accounts()
+        with self.own.connect() as connection:
+            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+        self.have(accounts.add_group("team"))
+
+
+class FrozenTests(TestCase):
+    """A server that keeps its connections and does not answer, with threads and a running reactor."""
+
+    timeout = 120
+
+    async def test_frozen(self) -> None:
+        """A change ends after a while with nothing granted, the reactor goes on meanwhile, and all threads end."""
+        await deferLater(reactor, 0)  # trial begins a test before the reactor runs, and then there are no threads
+        self.patch(database, "LONGEST", 2.0)
+        self.patch(current, "CONTACT", 1.0)
+        threads = Threads(reactor, "accounts-of-this-test")
+        with postgresql() as server:
+            kept = Database(place_of(server.database(), NO_FILE), threads, reactor)
+            accounts = SqlAccounts(kept, evolve(world(), clock=reactor))
+            await accounts.open()
+            await accounts.add_user(an_account("alice"))
+            with server.frozen():
+                began = time.monotonic()
+                turns = 0
+                changing = start(accounts.add_group("team"))
+                changing.addErrback(lambda failure: failure.value)
+                while not changing.called:
+                    await deferLater(reactor, 0.05)
+                    turns += 1
+                self.assertIsInstance(await changing, PeopleUnknown)
+                self.assertLess(time.monotonic() - began, 10)
+                self.assertGreater(turns, 15)
+                await self.assertFailure(start(accounts.users()), PeopleUnknown)
+            await deferLater(reactor, 1.1)
+            await accounts.poll()
+            self.assertEqual(len(await accounts.users()), 1)
+            await gatherResults([start(accounts.add_group(f"g{number}")) for number in range(20)])
+            self.assertEqual(len(await accounts.memberships()), 20)
+            await accounts.close()
+            await kept.close()
+            threads.stop()
+        named = [thread.name for thread in threading.enumerate() if "accounts-of-this-test" in thread.name]
+        self.assertEqual(named, [])
