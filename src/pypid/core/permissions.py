@@ -275,5 +275,22 @@ def sight(rules: Rules, who: Identity) -> Sight:
 
 
 def _sight(rules: Rules, who: Identity) -> Sight:
-    usual = who.admin or rules.read.include(who)
-    return Sight(usual, frozenset(name for name in rules.projects if _granted(rules, who, Action.READ, name) != usual))
+    if who.admin:
+        return EVERYTHING
+    usual = rules.read.include(who)
+    # as `_granted` does, without a call for each of ten thousand projects
+    user, groups = who.user, who.groups
+    others = [
+        name
+        for name, own in rules.projects.items()
+        if (
+            own.read.everyone
+            or (
+                user is not None
+                and (own.read.authenticated or user in own.read.users or not groups.isdisjoint(own.read.groups))
+            )
+            or own.write.include(who)
+        )
+        != usual
+    ]
+    return Sight(usual, frozenset(others))
