@@ -28,6 +28,13 @@ COMMANDS = [
     "adopt",
     "check",
     "collect",
+    "tier",
+    "user",
+    "group",
+    "right",
+    "token",
+    "audit",
+    "downloads",
 ]
 
 
