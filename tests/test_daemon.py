@@ -79,6 +79,7 @@ class DaemonCase(SynchronousTestCase):
             "snapshots": (),
             "snapshot_interval": 60.0,
             "upkeep": Keeping(),
+            "people": Keeping(),
             "sites": (cast(Site, site or Draining()),),
             "listening": (public(self.reactor, "tcp:8000", Factory(), None),),
             "certificate": None,
