@@ -104,6 +104,7 @@ def configured_by(config: Config, first_admin: str | None) -> Configured:
         admins=frozenset(access.admins) | ({first_admin} if first_admin else frozenset()),
         rights=rights,
         mentioned=frozenset(mentioned),
+        accounts_log_in=AccessStore.SQL in access.backend,
     )
 
 

@@ -27,7 +27,7 @@ class TokenTests(CommandCase):
         listed = self.prints("token list --user alice")
         self.assertIn("192.0.2.7", listed)
         self.assertNotIn(secret, listed)
-        self.assertTrue(listed.endswith("1 tokens\n"))
+        self.assertTrue(listed.endswith("1 token\n"))
         self.assertIn("revoked", self.prints(f"token revoke {id}"))
         self.assertEqual(self.pypid.get("/api/me", None, ("Authorization", f"Bearer {secret}")).status, 401)
         [token] = json.loads(self.prints("token list --json"))["tokens"]
@@ -98,7 +98,7 @@ class DownloadTests(CommandCase):
         self.assertEqual(put.status, 200)
         self.pypid.get(f"/packages/spam/{filename}", user="bob")
         out = self.prints(f"downloads {sha256(data).hexdigest()}")
-        self.assertIn(f"bob  192.0.2.7  spam     {filename}\n1 downloads\n", out)
+        self.assertIn(f"bob  192.0.2.7  spam     {filename}\n1 download\n", out)
 
 
 class HelpTests(CommandCase):

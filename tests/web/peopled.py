@@ -89,6 +89,7 @@ class Peopled:
             users=names | self.configured.users,
             admins=frozenset({"ada"}) | self.configured.admins,
             mentioned=names | self.configured.mentioned,
+            accounts_log_in=sql,
         )
         verifier = Verifier(world)
         users = ConfigPeople(Settings(users=cheap_hashes(), state=folder), world, verifier)

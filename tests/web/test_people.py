@@ -275,6 +275,12 @@ class ShutOutTests(PeopleCase):
         answer = self.pypid.api("POST", "/api/users", {"name": "carol", "admin": True})
         self.assertIn("[access] backend", answer.json["warnings"][0])
         self.assertFalse(answer.json["can_log_in"])
+        for path in ("/api/users", "/api/users/carol"):
+            self.assertIn("[access] backend", self.pypid.api("GET", path).json["warnings"][0])
+        closed = self.pypid.api("PATCH", "/api/users/carol", {"standing": "disabled"})
+        self.assertEqual(closed.json["warnings"], [])
+        opened = self.pypid.api("PATCH", "/api/users/carol", {"standing": "active"})
+        self.assertIn("[access] backend", opened.json["warnings"][0])
         self.assertEqual(self.pypid.api("DELETE", "/api/users/carol").status, 200)
 
 

@@ -180,9 +180,10 @@ Install PROJECT (put your project's name there), with pip or with uv:
     uv pip install --default-index {simple} PROJECT
 
 To get a new password, delete {record} and start pypid again.
-To have users of your own, run `pypid gen-password NAME` (after `make run` it is .venv/bin/pypid),
-put the line that it prints into [users] of the configuration, list administrators in
-[access] admins, and start pypid again.
+To have more users, write `backend = config sql` into [access] of the configuration and start
+pypid again. Then `pypid user add NAME` makes one, while pypid runs (--admin: an administrator;
+after `make run` it is .venv/bin/pypid). Or keep users in the configuration: put the line that
+`pypid gen-password NAME` prints into [users].
 """
 
 

@@ -13,7 +13,7 @@ from attrs import define
 
 from pypid.cli.asking import ask, follow, print_json
 from pypid.cli.command import add_command
-from pypid.cli.table import in_minutes, print_table, printable
+from pypid.cli.table import counted, in_minutes, print_table, printable
 from pypid.cli.verbs import explain
 
 AUDIT = """\
@@ -97,7 +97,7 @@ def _downloads(options: argparse.Namespace) -> None:
         for download in reversed(answer["downloads"])
     ]
     print_table(("WHEN (UTC)", "WHO", "FROM", "PROJECT", "FILE"), rows)
-    print(f"{len(rows)} downloads")
+    print(counted(len(rows), "download"))
 
 
 def _from(line: Mapping[str, Any]) -> str:

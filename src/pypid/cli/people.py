@@ -10,7 +10,7 @@ from urllib.parse import quote
 from pypid.cli.asking import ask, print_json
 from pypid.cli.command import add_command
 from pypid.cli.prompting import add_password, chosen_password, confirm
-from pypid.cli.table import in_minutes, print_table, print_warnings
+from pypid.cli.table import counted, in_minutes, print_table, print_warnings
 from pypid.cli.verbs import add_verbs, explain
 
 USERS = """\
@@ -110,7 +110,8 @@ def _users(options: argparse.Namespace) -> None:
         for user in answer["users"]
     ]
     print_table(("USER", "", "STANDING", "FROM", "CHANGED (UTC)"), rows)
-    print(f"{len(rows)} users")
+    print(counted(len(rows), "user"))
+    print_warnings(answer)
 
 
 def _show_user(options: argparse.Namespace) -> None:
@@ -192,7 +193,7 @@ def _groups(options: argparse.Namespace) -> None:
         for group in answer["groups"]
     ]
     print_table(("GROUP", "FROM", "MEMBERS"), rows)
-    print(f"{len(rows)} groups")
+    print(counted(len(rows), "group"))
 
 
 def _add_group(options: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from pypid.cli.asking import ask, print_json
 from pypid.cli.command import add_command
-from pypid.cli.table import print_table, print_warnings
+from pypid.cli.table import counted, print_table, print_warnings
 from pypid.cli.verbs import add_verbs
 
 RIGHTS = """\
@@ -65,7 +65,7 @@ def _list(options: argparse.Namespace) -> None:
     for name in defaults:
         print(f"  {name} = {defaults[name]}")
     print_table(("PROJECT", "WHOM", "RIGHT", "FROM"), [(right["project"], *_row(right)) for right in answer["rights"]])
-    print(f"{len(answer['rights'])} rights")
+    print(counted(len(answer["rights"]), "right"))
 
 
 def _grant(options: argparse.Namespace) -> None:

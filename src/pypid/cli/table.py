@@ -22,6 +22,11 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text)
 
 
+def counted(number: int, thing: str) -> str:
+    """``1 right``, ``2 rights``."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 def in_minutes(text: str | None, never: str = "never") -> str:
     """A time of the API, to the minute (UTC)."""
     return never if text is None else text[:16].replace("T", " ")

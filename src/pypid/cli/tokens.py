@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from pypid.cli.asking import ask, print_json
 from pypid.cli.command import add_command
-from pypid.cli.table import in_minutes, print_table
+from pypid.cli.table import counted, in_minutes, print_table
 from pypid.cli.verbs import add_verbs, explain
 
 TOKENS = """\
@@ -73,7 +73,7 @@ def _list(options: argparse.Namespace) -> None:
         for token in answer["tokens"]
     ]
     print_table(("ID", "USER", "NAME", "CAN", "PROJECTS", "STATE", "EXPIRES (UTC)", "USED LAST", "FROM"), rows)
-    print(f"{len(rows)} tokens")
+    print(counted(len(rows), "token"))
 
 
 def _make(options: argparse.Namespace) -> None:

@@ -92,13 +92,29 @@ async def users(face: Face, request: Request, who: Identity) -> None:
     configured = face.known.configured()
     accounts = [_document(face, account) for account in await face.accounts.users()]
     others = [_configured(name, name in configured.admins) for name in sorted(configured.users)]
-    send_json(request, {"users": sorted([*accounts, *others], key=lambda user: str(user["name"]))})
+    listed = sorted([*accounts, *others], key=lambda user: str(user["name"]))
+    send_json(request, {"users": listed, "warnings": _warnings(face) if accounts else []})
 
 
 @guarded(app, USER, may=Action.ADMIN)
 async def user(face: Face, request: Request, who: Identity, name: str) -> None:
     """One user, whoever knows them, with their groups."""
-    send_json(request, await _whole(face, name))
+    send_json(request, await _told(face, name))
+
+
+async def _told(face: Face, name: str) -> dict[str, Any]:
+    document = await _whole(face, name)
+    in_vain = document["from"] == "database" and document["standing"] == "active" and not document["can_log_in"]
+    return {**document, "warnings": _warnings(face) if in_vain else []}
+
+
+def _warnings(face: Face) -> list[str]:
+    if face.known.configured().accounts_log_in:
+        return []
+    return [
+        "Nobody can log in with an account of the accounts database yet: write sql into [access] backend (backend = config "
+        "sql), and start pypid again."
+    ]
 
 
 async def _whole(face: Face, name: str) -> dict[str, Any]:
@@ -151,17 +167,10 @@ async def add(face: Face, request: Request, who: Identity) -> None:
     account = Account(name=wanted.name, hash=hashed, admin=wanted.admin, created=now, changed=now)
     adding = face.accounts.add_user(account)
     await recorded(face, request, who, "add-user", account.name, adding, lambda _: {"admin": _yes(account.admin)})
-    document = await _whole(face, account.name)
+    document = await _told(face, account.name)
     if wanted.password is None:
         document["password"] = password
-    send_json(request, {**document, "warnings": _warnings(document)}, 201)
-
-
-def _warnings(document: dict[str, Any]) -> list[str]:
-    if document["can_log_in"]:
-        return []
-    advice = "to let accounts log in, write sql into [access] backend and start pypid again"
-    return [f"The account is there, but nobody can log in with it: {advice}."]
+    send_json(request, document, 201)
 
 
 @guarded(app, USER, may=Action.ADMIN, methods=("PATCH",))
@@ -184,7 +193,7 @@ async def change(face: Face, request: Request, who: Identity, name: str) -> None
     editing = keeping_an_admin(face, None if harmless else name, face.accounts.edit_user(name, changed))
     said = {"admin": _yes(after.admin), "standing": after.standing.value}
     await recorded(face, request, who, "change-user", name, editing, lambda _: said)
-    send_json(request, await _whole(face, name))
+    send_json(request, await _told(face, name))
 
 
 @guarded(app, USER, may=Action.ADMIN, methods=("DELETE",))

@@ -54,3 +54,5 @@ class Configured:
     rights: tuple[Right, ...] = ()
     mentioned: frozenset[str] = frozenset()
     """All names of users that stand anywhere: in users, groups, admins, rules and rights."""
+    accounts_log_in: bool = True
+    """Whether ``sql`` is listed in ``[access] backend``: else the users of the accounts database cannot log in."""
