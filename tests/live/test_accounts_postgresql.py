@@ -31,18 +31,10 @@ from pypid.core.people import Account
 from pypid.core.rights import Right, Whom
 from pypid.flow import at_once, start
 from pypid.ports import Accounts, Downloads, Journal
-from pypid.testing.accounts import (
-    SPAM,
-    AccountsContract,
-    DownloadsContract,
-    JournalContract,
-    Timed,
-    a_deed,
-    a_session,
-    a_token,
-    an_account,
-)
-from pypid.testing.worlds import BEGINNING, world
+from pypid.testing import AccountsContract, DownloadsContract, JournalContract
+from pypid.testing.accounts import SPAM, a_session, a_token, an_account
+from pypid.testing.journal import a_deed
+from pypid.testing.worlds import BEGINNING, Timed, world
 from tests.live.postgresql import PASSWORD, Postgresql, postgresql, shared
 
 T = TypeVar("T")

@@ -10,17 +10,23 @@ The contracts run on Deferreds that fire at once: give the backend `world()`, wh
 whose threads are none.
 """
 
+from pypid.testing.accounts import AccountsContract
 from pypid.testing.blobs import BlobsContract
 from pypid.testing.catalog import CatalogContract
+from pypid.testing.downloads import DownloadsContract
+from pypid.testing.journal import JournalContract
 from pypid.testing.people import PeopleContract
 from pypid.testing.upstream import UpstreamContract
 from pypid.testing.worlds import BEGINNING, Fed, Turns, contents, world
 
 __all__ = [
     "BEGINNING",
+    "AccountsContract",
     "BlobsContract",
     "CatalogContract",
+    "DownloadsContract",
     "Fed",
+    "JournalContract",
     "PeopleContract",
     "Turns",
     "UpstreamContract",

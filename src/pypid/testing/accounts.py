@@ -1,4 +1,4 @@
-"""What every `Accounts`, `Journal` and `Downloads` keeps, as tests."""
+"""What every `Accounts` keeps, as tests."""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
@@ -6,21 +6,18 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from types import MappingProxyType
 
 from attrs import evolve
 from hypothesis import HealthCheck, settings, stateful
 from hypothesis import strategies as st
-from twisted.internet.task import Clock
 
 from pypid.core.errors import BadRequest, NameTaken, NoSuchGroup, NoSuchToken, NoSuchUser
 from pypid.core.names import ProjectName, project_name
-from pypid.core.people import MOST_SESSIONS, Account, Deed, Download, Session, Standing, Token
+from pypid.core.people import MOST_SESSIONS, Account, Session, Standing, Token
 from pypid.core.permissions import Action, Scope
 from pypid.core.rights import Right, Whom
-from pypid.flow import World
-from pypid.ports import Accounts, Downloads, Journal
-from pypid.testing.worlds import BEGINNING, Awaiting, world
+from pypid.ports import Accounts
+from pypid.testing.worlds import BEGINNING, Timed
 
 SPAM = project_name("spam")
 HOUR = timedelta(hours=1)
@@ -45,18 +42,6 @@ def a_session(digest: str, user: str = "alice", **fields: object) -> Session:
     """A session of an hour."""
     values: dict[str, object] = {"created": BEGINNING, "expires": BEGINNING + HOUR, "address": "192.0.2.1"}
     return Session(digest=digest, user=user, **{**values, **fields})  # type: ignore[arg-type]
-
-
-class Timed(Awaiting):
-    """A clock that the test moves, and a world of it."""
-
-    clock: Clock
-    world: World
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.clock = Clock()
-        self.world = world(self.clock)
 
 
 class AccountsContract(Timed):
@@ -368,7 +353,7 @@ class AccountsContract(Timed):
     def test_is_some_dicts(self) -> None:
         """Whatever is changed in whatever order, what is held is what dicts would hold, also after a restart."""
         modest = settings(
-            max_examples=12, stateful_step_count=20, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+            max_examples=8, stateful_step_count=15, deadline=None, database=None, suppress_health_check=list(HealthCheck)
         )
         stateful.run_state_machine_as_test(lambda: AccountsModel(self), settings=modest)  # type: ignore[arg-type]
 
@@ -484,132 +469,3 @@ class AccountsModel(stateful.RuleBasedStateMachine):
         for number in range(1, self.made + 1):
             found = have(accounts.session(f"s{number}"))
             assert (None if found is None else found.user) == self.sessions.get(f"s{number}")
-
-
-def a_deed(number: int, **fields: object) -> Deed:
-    """One of many."""
-    values: dict[str, object] = {"who": "alice", "what": "publish-file", "subject": f"spam/spam-{number}.tar.gz"}
-    return Deed(when=BEGINNING + timedelta(seconds=number), **{**values, **fields})  # type: ignore[arg-type]
-
-
-class JournalContract(Timed):
-    """Mix into a `SynchronousTestCase` whose `make` gives a new, empty journal in `self.world`."""
-
-    async def make(self) -> Journal:
-        """A new one with nothing in it."""
-        raise NotImplementedError
-
-    async def again(self) -> Journal:
-        """Another one on what the last one that was made has written."""
-        raise NotImplementedError
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.journal = self.have(self.make())
-
-    def test_empty(self) -> None:
-        """Nothing was done yet."""
-        self.assertEqual(list(self.have(self.journal.deeds())), [])
-
-    def test_every_field(self) -> None:
-        """All of a deed comes back, also after a restart, with its place."""
-        details = MappingProxyType({"from": "r", "to": "rw", "\u8de8": '"'})
-        deed = a_deed(1, where="2001:db8::1", token="abc", details=details)
-        self.have(self.journal.note(deed))
-        for journal in (self.journal, self.have(self.again())):
-            self.assertEqual(list(self.have(journal.deeds())), [evolve(deed, serial=1)])
-
-    def test_order_and_pages(self) -> None:
-        """Serials grow by one, the newest comes first, and pages follow each other without a gap, whoever writes them."""
-        journals = (self.journal, self.have(self.again()))
-        for number in range(7):
-            self.have(journals[number % 2].note(a_deed(number)))
-        found: list[Deed] = []
-        before = None
-        while page := self.have(self.journal.deeds(before=before, most=3)):
-            self.assertTrue(len(page) <= 3)
-            found += page
-            before = found[-1].serial
-        self.assertEqual([deed.serial for deed in found], [7, 6, 5, 4, 3, 2, 1])
-        self.assertEqual([deed.when for deed in found], [a_deed(number).when for number in range(6, -1, -1)])
-        for most in (0, -1):
-            self.assertEqual(list(self.have(self.journal.deeds(most=most))), [])
-        for before in (0, -5):
-            self.assertEqual(list(self.have(self.journal.deeds(before=before))), [])
-        self.assertEqual(len(self.have(self.journal.deeds(before=10**30, most=10**30))), 7)
-
-    def test_filters(self) -> None:
-        """Who, what and subject are compared exactly, all together; a project's deeds are those of its files, too."""
-        for number, (who, what, subject) in enumerate(
-            [
-                ("alice", "publish-file", "spam/spam-1.tar.gz"),
-                ("Alice", "publish-file", "spam/spam-2.tar.gz"),
-                ("alice", "set-right", "spam"),
-                ("alice", "set-right", "spam-two"),
-            ]
-        ):
-            self.have(self.journal.note(a_deed(number, who=who, what=what, subject=subject)))
-
-        def serials(**asked: str) -> list[int]:
-            return [deed.serial for deed in self.have(self.journal.deeds(**asked))]  # type: ignore[arg-type]
-
-        self.assertEqual(serials(who="alice"), [4, 3, 1])
-        self.assertEqual(serials(who="alice", what="set-right"), [4, 3])
-        self.assertEqual(serials(subject="spam"), [3, 2, 1])
-        self.assertEqual(serials(subject="spam/spam-2.tar.gz"), [2])
-        self.assertEqual(serials(subject="spam", what="set-right"), [3])
-        for hostile in ("", "%", "sp_m", "x' OR 1=1 --", "\0", "\ud800", "x" * 100_000):
-            self.assertEqual(serials(subject=hostile), [])
-            self.assertEqual(serials(who=hostile), [])
-
-    def test_hostile_deeds(self) -> None:
-        """Whatever somebody managed to be called or to name, it is written down, if need be cut and with other characters."""
-        for number, text in enumerate(("\0", "\ud800", "x" * 1_000_000, "'; DROP TABLE deeds; --", "\U0001f600")):
-            details = {text: text, **{f"{key}": text for key in range(1000)}}
-            self.have(self.journal.note(a_deed(number, who=text, subject=text, where=text, token=text, details=details)))
-        self.assertEqual(len(self.have(self.journal.deeds())), 5)
-        self.assertEqual(self.have(self.journal.deeds(most=1))[0].who, "\U0001f600")
-        self.assertTrue(sum(len(value) for value in self.have(self.journal.deeds())[2].details.values()) < 100_000)
-
-
-def a_download(number: int, **fields: object) -> Download:
-    """One of many."""
-    values: dict[str, object] = {"sha256": "ab" * 32, "project": "spam", "filename": "spam-1.tar.gz", "who": "alice"}
-    return Download(when=BEGINNING + timedelta(seconds=number), **{**values, **fields})  # type: ignore[arg-type]
-
-
-class DownloadsContract(Timed):
-    """Mix into a `SynchronousTestCase` whose `make` gives new, empty downloads in `self.world`."""
-
-    async def make(self) -> Downloads:
-        """New ones with nothing in them."""
-        raise NotImplementedError
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.downloads = self.have(self.make())
-
-    def test_of_a_file(self) -> None:
-        """All of a download comes back, the newest first, and only those of the file."""
-        first = a_download(1, where="2001:db8::1", token="abc")
-        second = a_download(2, who="anonymous")
-        for each in (first, a_download(1, sha256="cd" * 32), second):
-            self.downloads.note(each)
-        self.assertEqual(list(self.have(self.downloads.of("ab" * 32))), [second, first])
-        self.assertEqual(list(self.have(self.downloads.of("ab" * 32, most=1))), [second])
-        self.assertEqual(list(self.have(self.downloads.of("ab" * 32, most=0))), [])
-        for unknown in ("", "\0", "\ud800", "ef" * 32):
-            self.assertEqual(list(self.have(self.downloads.of(unknown))), [])
-
-    def test_many(self) -> None:
-        """Thousands at once are all there."""
-        for number in range(2500):
-            self.downloads.note(a_download(number))
-        found = self.have(self.downloads.of("ab" * 32, most=10_000))
-        self.assertEqual([each.when for each in found], [a_download(number).when for number in range(2499, -1, -1)])
-
-    def test_hostile(self) -> None:
-        """Whatever a client calls itself, its download is written down."""
-        for text in ("\0", "\ud800", "x" * 1_000_000):
-            self.downloads.note(a_download(1, who=text, where=text, token=text))
-        self.assertEqual(len(self.have(self.downloads.of("ab" * 32))), 3)

@@ -114,3 +114,15 @@ class Awaiting(Case):
         """The exception of this kind that the coroutine ends with."""
         error: BaseException = self.failureResultOf(start(coroutine), kind).value
         return error
+
+
+class Timed(Awaiting):
+    """A clock that the test moves, and a world of it."""
+
+    clock: Clock
+    world: World
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.clock = Clock()
+        self.world = world(self.clock)

@@ -13,7 +13,7 @@ from pypid.access.sql.downloads import SqlDownloads
 from pypid.access.sql.journal import SqlJournal
 from pypid.access.sql.place import Place, SqliteFile
 from pypid.flow import at_once
-from pypid.testing.accounts import Timed
+from pypid.testing.worlds import Timed
 
 
 class InFiles(Timed):

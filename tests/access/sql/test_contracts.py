@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.access.sql.journal import SqlJournal
 from pypid.ports import Accounts, Downloads, Journal
-from pypid.testing.accounts import AccountsContract, DownloadsContract, JournalContract
+from pypid.testing import AccountsContract, DownloadsContract, JournalContract
 from tests.access.sql.sqlite import InFiles
 
 
