@@ -13,15 +13,23 @@ from twisted.internet.error import ConnectionDone
 from pypid.access.chain import Chain, Source
 from pypid.access.config import ConfigPeople, Settings
 from pypid.access.passwords import Verifier
+from pypid.access.sql.accounts import SqlAccounts
+from pypid.access.sql.database import Database
+from pypid.access.sql.downloads import SqlDownloads
+from pypid.access.sql.journal import SqlJournal
+from pypid.access.sql.place import SqliteFile
 from pypid.access.tokens import new_token
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.choices import Mode
 from pypid.core.permissions import EVERYONE, Action, Principals, Rules, Scope
 from pypid.core.policy import Claims, Policy
 from pypid.core.rights import claimed, grants_of, parse_right
+from pypid.flow import at_once
 from pypid.testing.worlds import BEGINNING
+from pypid.web.registry import Configured, Registry
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.web.elsewhere import Elsewhere
+from tests.web.registers import now
 from tests.web.whole import Answer, Papers, Pypid, basic, spelled
 
 READ, WRITE, DELETE, FETCH = Action.READ, Action.WRITE, Action.DELETE, Action.FETCH
@@ -130,6 +138,27 @@ def crowded(spool: Path, upstream: Elsewhere, rules: Rules, mode: Mode = Mode.CA
     pypid.access = Chain([Source(people)], pypid.papers, pypid.world, verifier, admins=["ada"])
     pypid.face.access = pypid.access
     return pypid
+
+
+def register(pypid: Pypid, folder: Path) -> None:
+    """Give it an accounts database, so that the routes for people answer, too."""
+    database = Database(SqliteFile(folder / "accounts.db"), at_once, pypid.clock)
+    accounts = SqlAccounts(database, pypid.world)
+    now(accounts.open())
+
+    async def hash_password(password: str) -> str:
+        return next(iter(_hashes().values()))
+
+    pypid.face.registry = Registry(
+        accounts=accounts,
+        journal=SqlJournal(database, pypid.world),
+        downloads=SqlDownloads(database, pypid.world),
+        find=pypid.access.find,
+        hash_password=hash_password,
+        new_token=lambda **said: new_token(pypid.world.random, **said),
+        configured=lambda: Configured(users=frozenset(USERS), rights=tuple(parse_right(*right) for right in RIGHTS)),
+        session_key=bytes(32),
+    )
 
 
 def ask(pypid: Pypid, method: str, target: str, *headers: tuple[str, str], body: bytes | None = None) -> Answer:

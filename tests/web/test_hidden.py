@@ -50,6 +50,7 @@ from tests.web.crowd import (
     crowded,
     elsewhere,
     file_of,
+    register,
     replace_rules,
 )
 from tests.web.test_collecting import Scripted, pylock
@@ -141,6 +142,9 @@ class EverywhereTests(HiddenCase):
 
     def setUp(self) -> None:
         super().setUp()
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        register(self.pypid, folder)
         self.secrets_once = self.secrets()
 
     def test_it_would_be_seen(self) -> None:
