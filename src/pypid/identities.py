@@ -35,19 +35,20 @@ from pypid.core.choices import AccessStore
 from pypid.core.config import Config
 from pypid.core.errors import Busy, CannotStart, PeopleUnknown, StorageDown
 from pypid.core.permissions import Rules
-from pypid.core.policy import Claims
+from pypid.core.policy import EVERY_NAME, Claims
 from pypid.core.registration import AccountSettings
 from pypid.core.rights import Right, Whom, claimed, grants_of
 from pypid.flow import Periodic, World
 from pypid.ports import People
 from pypid.reaching.connecting import Connections
+from pypid.safekeeping.records import ACCOUNTS, JOURNAL
 from pypid.state import Where
 from pypid.web.face import Face
 from pypid.web.registry import Configured, Registry
 
 _log = Logger()
 
-DATABASE, DOWNLOADS = "accounts.db", "downloads.db"
+DOWNLOADS = "downloads.db"
 THREADS = 4
 """That wait for the accounts database."""
 TEND, RETRY, FLUSH, SWEEP = 60.0, 5.0, 1.0, 3600.0
@@ -128,15 +129,17 @@ def open_stores(config: Config, places: Where, world: World, reactor: Any) -> St
     url = config.access.url or ""
     if url.startswith("sqlite:") and not url.startswith("sqlite:////"):
         raise CannotStart("[access] url: a file of sqlite is named by its whole path, as in sqlite:////folder/accounts.db.")
-    database = Database(place_of(url, places.state / DATABASE), threads, world.clock)
-    passing = Database(place_of("", places.state / DOWNLOADS, of_record=False), threads, world.clock)
-    kept = database if isinstance(database.place, Server) else passing
+    database = Database(place_of(url, places.state / ACCOUNTS), threads, world.clock)
+    logged = passing = database
+    if not isinstance(database.place, Server):  # what grows with each upload or download lies apart
+        logged = Database(place_of("", places.state / JOURNAL), threads, world.clock)
+        passing = Database(place_of("", places.state / DOWNLOADS, of_record=False), threads, world.clock)
     return Stores(
         threads=threads,
-        databases=(database, passing),
+        databases=tuple(dict.fromkeys((database, logged, passing))),
         accounts=SqlAccounts(database, world),
-        journal=SqlJournal(database, world),
-        downloads=SqlDownloads(kept, world),
+        journal=SqlJournal(logged, world),
+        downloads=SqlDownloads(passing, world),
     )
 
 
@@ -167,8 +170,7 @@ class Identities(MultiService):
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted's services are not annotated
         accounts, downloads = self.stores.accounts, self.stores.downloads
         accounts.current.on_change.append(self._changed)
-        if isinstance(accounts.current.database.place, Server):
-            self._add(POLL, accounts.poll, "looking at the accounts database")
+        self._add(POLL, accounts.poll, "looking at the accounts database")
         self._add(TEND, accounts.tend, "tending the accounts")
         self._add(RETRY, self.stores.journal.retry, "writing the audit log")
         self._add(FLUSH, downloads.flush, "writing down downloads")
@@ -182,6 +184,7 @@ class Identities(MultiService):
     def serve(self, *faces: Face) -> None:
         """Tell these faces what they have to know, now and whenever it changes. They are closed until `open` has ended."""
         self.faces = faces
+        self.claims.names = EVERY_NAME
         for face in faces:
             face.closed = StorageDown("the accounts are still being fetched from it.", retry_after=5)
 
@@ -259,13 +262,13 @@ class Identities(MultiService):
         self._rules, self._made_of = rules, made
 
     def _tell(self) -> None:
-        self.claims.names = claimed(self._rules.projects)
+        # as long as a server has never answered nobody knows what is hidden, nor which names are ours by a right there
+        self.claims.names = claimed(self._rules.projects) if self._is_open and self._are_known() else EVERY_NAME
         for face in self.faces:
             if face.rules is not self._rules:
                 face.rules = self._rules
             face.settings = evolve(face.settings, people=account_settings(self.config))
             if self._is_open:
-                # as long as a server has never answered nobody knows what is hidden
                 face.closed = None if self._are_known() else PeopleUnknown("the accounts database")
 
     def _are_known(self) -> bool:

@@ -136,6 +136,15 @@ class ChangesTests(KeepingCase):
         people.commit()
         self.assertEqual(self.written(self.keeper), ["write accounts.db"])
 
+    def test_one_unreadable(self) -> None:
+        """A database that cannot be read is said, once, and keeps nothing else from being copied."""
+        self.keeper.kept = (PEOPLE, ADMIN)
+        (self.state / "accounts.db").write_bytes(b"no database" * 100)
+        (self.state / "admin.json").write_bytes(b"1")
+        self.assertEqual([self.have(self.keeper.copy()) for _ in range(2)], [False, False])
+        self.assertEqual(self.copies(), [f"{COPIES}admin.json"])
+        self.assertEqual(len([event for event in self.events if "could not be copied" in event]), 1)
+
     def test_restored(self) -> None:
         """What was restored need not be copied."""
         (self.state / "admin.json").write_bytes(b"1")

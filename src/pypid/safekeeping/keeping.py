@@ -136,18 +136,32 @@ class Safekeeper:
 
     async def _copy(self, secret: str) -> None:
         marker = await self._known(secret)
-        for changed in await self.world.blocking(self._look, secret, marker.copied):
-            name = changed.record.name
-            copied = {other: digest for other, digest in marker.copied.items() if other != name}
-            if changed.sealed is None:
-                await self.blobs.delete(COPIES + name)
-            else:
-                await self.blobs.write(COPIES + name, BytesBody(changed.sealed), replace=True)
-                copied[name] = changed.digest
-            if copied != marker.copied:
-                marker = replace(marker, copied=copied)
-                await self._remember(marker)
-            self._seen[name] = changed.signature
+        failed: Exception | None = None
+        for record in self.kept:
+            try:
+                changed = await self.world.blocking(self._look, record, secret, marker.copied)
+            except (OSError, sqlite3.Error, ValueError) as error:  # one that cannot be read keeps no other from being copied
+                failed = failed or error
+                continue
+            if changed is not None:
+                marker = await self._replace(changed, marker)
+        if failed is not None:
+            raise failed
+
+    async def _replace(self, changed: _Changed, marker: Marker) -> Marker:
+        """Have the bucket hold this in place of what it has of the record; what it holds then."""
+        name = changed.record.name
+        copied = {other: digest for other, digest in marker.copied.items() if other != name}
+        if changed.sealed is None:
+            await self.blobs.delete(COPIES + name)
+        else:
+            await self.blobs.write(COPIES + name, BytesBody(changed.sealed), replace=True)
+            copied[name] = changed.digest
+        if copied != marker.copied:
+            marker = replace(marker, copied=copied)
+            await self._remember(marker)
+        self._seen[name] = changed.signature
+        return marker
 
     async def _known(self, secret: str) -> Marker:
         """What the bucket has of ours; nothing, if the last time it was another bucket or another secret."""
@@ -164,14 +178,10 @@ class Safekeeper:
         await self.world.blocking(write_marker, self.state, marker)
         self._marker = marker
 
-    def _look(self, secret: str, copied: Mapping[str, str]) -> list[_Changed]:
+    def _look(self, record: Record, secret: str, copied: Mapping[str, str]) -> _Changed | None:
         """What has changed, sealed. Blocks."""
         if not (self.state / FILE).exists():  # somebody removes the folder: that is no reason to remove the copies
             raise ValueError(f"{self.state / FILE} is gone; start pypid again")
-        found = (self._look_at(record, secret, copied) for record in self.kept)
-        return [changed for changed in found if changed is not None]
-
-    def _look_at(self, record: Record, secret: str, copied: Mapping[str, str]) -> _Changed | None:
         name = record.name
         now = records.signature(self.state, record)
         if name in self._seen and self._seen[name] == now:

@@ -13,7 +13,9 @@ from attrs import frozen
 from pypid.access.firstrun import RECORD as ADMIN
 
 ACCOUNTS = "accounts.db"
-"""People, groups, rights, tokens, sessions and the audit log, where they are not in a database server."""
+"""People, groups, rights, tokens and sessions, where they are not in a database server."""
+JOURNAL = "journal.db"
+"""The audit log, which is longer than all that: what changes with each upload need not be copied with every account."""
 LARGEST = 256 << 20
 """Bytes that one may have: it is sealed in memory."""
 BUSY = 5.0
@@ -37,7 +39,7 @@ class Record:
     form: Form = Form.PLAIN
 
 
-OF_RECORD: tuple[Record, ...] = (Record(ADMIN), Record(ACCOUNTS, Form.SQLITE))
+OF_RECORD: tuple[Record, ...] = (Record(ADMIN), Record(ACCOUNTS, Form.SQLITE), Record(JOURNAL, Form.SQLITE))
 """All that is of record. (What is derived can be lost: see docs/state.)"""
 
 Signature = tuple[tuple[int, int, int] | None, ...]
