@@ -25,6 +25,7 @@ from pypid.core.errors import PeopleUnknown
 from pypid.core.model import Link
 from pypid.core.names import project_name
 from pypid.core.permissions import ANONYMOUS, Action, Identity, Rules, Scope, may
+from pypid.core.policy import EVERY_NAME
 from pypid.core.rights import grants_of, parse_right
 from pypid.index.links import Links
 from pypid.ports import Blobs
@@ -495,6 +496,23 @@ class UpstreamTests(HiddenCase):
         pypid = self.index(CLOSED)
         self.assertEqual(self.heard(pypid, *OUTSIDERS), set())
         self.assertEqual(self.heard(pypid, "carol"), {LICENSED, UNKNOWN})
+
+    def test_rules_unknown(self) -> None:
+        """As long as the rules are not known any name may be ours: another index hears none, from an administrator either, and
+        what is kept of it is not shown; what is known to be ours is served. Then it is as it was.
+        """
+        known = self.pypid.index.policy.claims.names
+        self.pypid.index.policy.claims.names = EVERY_NAME
+        filename = file_of(THEIRS)[0]
+        for target in (f"/simple/{THEIRS}/", f"/packages/{THEIRS}/{filename}", f"/local/{THEIRS}/", f"/simple/{UNKNOWN}/"):
+            answer = self.ask("ada", target)
+            self.assertEqual((answer.status, answer["retry-after"]), (503, "5"), target)
+        self.assertEqual(self.heard(self.pypid, "ada", "bob"), set())
+        self.assertEqual(self.ask("ada", f"/simple/{OWN}/").status, 200)
+        self.assertNotIn(THEIRS, self.ask("ada", "/simple/").text)
+        self.pypid.index.policy.claims.names = known
+        self.assertIn(THEIRS, self.ask("ada", "/simple/").text)
+        self.assertEqual(self.ask("ada", f"/packages/{THEIRS}/{filename}").status, 200)
 
     def test_released(self) -> None:
         """A private name that is deleted and given back stays ours as long as somebody may publish it by a rule."""

@@ -112,13 +112,13 @@ class NoSuchFile(PypidError):
 
 @define
 class NotYetKnown(PypidError):
-    """Whether the name is ours is not known yet: the listing of the storage is not complete (503)."""
+    """Whether the name is ours is not known yet: the listing of the storage, or of the rules, is not complete (503)."""
 
     name: str
     retry_after: int = 5
 
     def text(self) -> str:
-        advice = "the storage is still being read. Try again soon."
+        advice = "the storage, or the accounts database, is still being read. Try again soon."
         return f"Whether {shortened(self.name)!r} is hosted here is not known yet: {advice}"
 
 

@@ -26,6 +26,17 @@ BEGINNING = datetime.min.replace(tzinfo=UTC)
 NEVER = datetime.max.replace(tzinfo=UTC)
 
 
+class EveryName:
+    """All names there can be."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+EVERY_NAME = EveryName()
+"""While the rules are not known any name may be claimed."""
+
+
 @define(eq=False)
 class Claims:
     """The names that rules of their own say are ours, though perhaps nothing was published yet (`core.rights.claimed`).
@@ -33,7 +44,7 @@ class Claims:
     The set is replaced whole when the rules change.
     """
 
-    names: frozenset[ProjectName] = frozenset()
+    names: frozenset[ProjectName] | EveryName = frozenset()
 
 
 @frozen(kw_only=True)
@@ -88,7 +99,7 @@ def silence(policy: Policy, name: ProjectName, ours: Project | Presence) -> Sile
     if isinstance(ours, Project) and not matches(name, policy.blend):
         return Silence.OURS
     if name in policy.claims.names and not matches(name, policy.blend):
-        return Silence.CLAIMED
+        return Silence.UNKNOWN if policy.claims.names is EVERY_NAME else Silence.CLAIMED
     if matches(name, policy.deny):
         return Silence.DENIED
     return None if matches(name, policy.allow) else Silence.NOT_ALLOWED

@@ -18,11 +18,13 @@ from pypid.core.model import Blob, File, Link, Presence, Project, Span, Status, 
 from pypid.core.names import ProjectName
 from pypid.core.policy import (
     Policy,
+    Silence,
     Theirs,
     Untold,
     asks_upstream,
     exists,
     may_show_theirs,
+    silence,
 )
 from pypid.flow import World
 from pypid.index.adopting import Adopted, Adopter
@@ -134,7 +136,7 @@ class Index:
 
     def _nothing(self, name: ProjectName, ours: Project | Presence, asked: Asked) -> PypidError:
         """Why there is no project to show."""
-        if ours is Presence.UNKNOWN:
+        if ours is Presence.UNKNOWN or silence(self.policy, name, ours) is Silence.UNKNOWN:
             return NotYetKnown(name)
         if asked.refusal is not None and asks_upstream(self.policy, name, ours):
             return asked.refusal
