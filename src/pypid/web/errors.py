@@ -11,6 +11,7 @@ from collections.abc import Callable
 from html import escape
 from http import HTTPStatus
 from json import dumps
+from typing import TypedDict
 
 from attrs import field, frozen
 from twisted.internet.defer import CancelledError
@@ -106,6 +107,14 @@ _OF_ANOTHER_ANSWER = (
 )
 
 
+class Refused(TypedDict):
+    """An error in JSON. `code`: the status and its phrase, on one line; `message`: what happened, and what to do about it."""
+
+    code: str
+    title: str
+    message: str
+
+
 @frozen
 class Refusal:
     """An error as it is answered: the status, the text for people, and header fields of its own."""
@@ -155,12 +164,17 @@ def refusal_of(error: BaseException | None, method: bytes = b"GET") -> Refusal |
             return None
 
 
+def status_of(kind: type[BaseException], method: bytes = b"GET") -> int:
+    """The status of errors of this class; `INTERNAL` for those that are not meant for clients."""
+    if issubclass(kind, _NAMES_IN_THE_PATH) and method not in _WITH_A_FORM:
+        return 404
+    return next((STATUSES[known] for known in kind.__mro__ if known in STATUSES), INTERNAL)
+
+
 def _of_ours(error: PypidError, method: bytes) -> Refusal | None:
-    status = next((STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES), INTERNAL)
+    status = status_of(type(error), method)
     if status is INTERNAL:
         return None
-    if isinstance(error, _NAMES_IN_THE_PATH) and method not in _WITH_A_FORM:
-        status = 404
     head: list[tuple[bytes, bytes]] = []
     if status == 401:
         head.append((b"WWW-Authenticate", REALM))
@@ -232,7 +246,8 @@ def _body(refusal: Refusal, chosen: ErrorFormat) -> bytes:
             return f"{refusal.text}\n".encode("utf-8", "replace")
         case ErrorFormat.JSON:
             code = f"{refusal.status} {refusal.reason}"
-            return dumps({"code": code, "title": refusal.title, "message": refusal.text}).encode("ascii")
+            document: Refused = {"code": code, "title": refusal.title, "message": refusal.text}
+            return dumps(document).encode("ascii")
         case ErrorFormat.HTML:
             return _html(refusal).encode("utf-8", "replace")
 

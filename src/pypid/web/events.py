@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -39,7 +40,7 @@ class Stream:
         )
         set_head(self.request, 200, head)
 
-    def say(self, event: str, document: dict[str, Any]) -> None:
+    def say(self, event: str, document: Mapping[str, Any]) -> None:
         """One event, unless the client has gone."""
         if self.request.channel is None:
             return

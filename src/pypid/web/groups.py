@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Literal, NotRequired, TypedDict
 
 import msgspec
 
-from pypid.core.errors import BadRequest, ChangedElsewhere, NoSuchGroup
+from pypid.core.errors import BadRequest, ChangedElsewhere, NameTaken, NoSuchGroup, NotAvailable
 from pypid.core.permissions import Action, Identity, account_name
 from pypid.web.deeds import recorded
+from pypid.web.describing import Described, Removed
 from pypid.web.documents import read_json, send_json
 from pypid.web.face import Face, app
 from pypid.web.guard import guarded
@@ -27,21 +28,46 @@ class NewGroup(msgspec.Struct, forbid_unknown_fields=True):
     name: str
 
 
+GroupDocument = TypedDict(
+    "GroupDocument",
+    {
+        "name": str,
+        "members": list[str] | None,
+        "from": Literal["configuration", "database"],
+        "warnings": NotRequired[list[str]],
+    },
+)
+"""`members`: null for groups of the configuration. `warnings`: what may not have been meant, after a change."""
+
+
+class Groups(TypedDict):
+    """All of them."""
+
+    groups: list[GroupDocument]
+
+
+NO_GROUP = (NoSuchGroup, ChangedElsewhere, NotAvailable)
+
+
 @guarded(app, "/api/groups", may=Action.ADMIN)
+@Described(Groups, refuses=(NotAvailable,))
 async def groups(face: Face, request: Request, who: Identity) -> None:
     """The groups with their members; of those of the configuration the names. (Nobody lists those of a directory.)"""
     found = [_document(name, members) for name, members in (await face.accounts.memberships()).items()]
-    others = [{"name": name, "members": None, "from": "configuration"} for name in face.known.configured().groups]
-    send_json(request, {"groups": sorted([*found, *others], key=lambda group: str(group["name"]))})
+    found += [{"name": name, "members": None, "from": "configuration"} for name in face.known.configured().groups]
+    document: Groups = {"groups": sorted(found, key=lambda group: group["name"])}
+    send_json(request, document)
 
 
 @guarded(app, GROUP, may=Action.ADMIN)
+@Described(GroupDocument, refuses=NO_GROUP)
 async def group(face: Face, request: Request, who: Identity, name: str) -> None:
     """One group with its members."""
     send_json(request, _document(name, await _members(face, name)))
 
 
 @guarded(app, "/api/groups", may=Action.ADMIN, methods=("POST",))
+@Described(GroupDocument, status=201, takes=NewGroup, refuses=(NameTaken, ChangedElsewhere, NotAvailable))
 async def add(face: Face, request: Request, who: Identity) -> None:
     """A new group, empty. Rights that its name was given before are its own."""
     name = new_name((await read_json(request, NewGroup)).name)
@@ -51,15 +77,18 @@ async def add(face: Face, request: Request, who: Identity) -> None:
 
 
 @guarded(app, GROUP, may=Action.ADMIN, methods=("DELETE",))
+@Described(Removed, refuses=NO_GROUP)
 async def remove(face: Face, request: Request, who: Identity, name: str) -> None:
     """Take the group away, with its rights."""
     members = await _members(face, name)
     removing = face.accounts.remove_group(name)
     await recorded(face, request, who, "remove-group", name, removing, lambda _: {"members": str(len(members))})
-    send_json(request, {"name": name, "removed": True})
+    document: Removed = {"name": name, "removed": True}
+    send_json(request, document)
 
 
 @guarded(app, MEMBER, may=Action.ADMIN, methods=("PUT",))
+@Described(GroupDocument, refuses=NO_GROUP)
 async def join(face: Face, request: Request, who: Identity, name: str, user: str) -> None:
     """Make somebody a member. A user whom nobody knows (yet) can be one; the answer warns of it."""
     before = await _members(face, name)
@@ -71,10 +100,12 @@ async def join(face: Face, request: Request, who: Identity, name: str, user: str
     joining = face.accounts.join(name, user)
     await recorded(face, request, who, "join-group", f"{name}/{user}", joining, lambda _: None if user in before else {})
     warnings = [] if is_known else [f"Nobody can log in as {user!r} now: is it spelled right?"]
-    send_json(request, {**_document(name, await _members(face, name)), "warnings": warnings})
+    document: GroupDocument = {**_document(name, await _members(face, name)), "warnings": warnings}
+    send_json(request, document)
 
 
 @guarded(app, MEMBER, may=Action.ADMIN, methods=("DELETE",))
+@Described(GroupDocument, refuses=NO_GROUP)
 async def leave(face: Face, request: Request, who: Identity, name: str, user: str) -> None:
     """Make somebody no member any more; who is none already stays none."""
     before = await _members(face, name)
@@ -96,5 +127,5 @@ def _demand_changeable(face: Face, name: str) -> None:
         raise ChangedElsewhere(f"the group {name!r}", IN_THE_FILE)
 
 
-def _document(name: str, members: Iterable[str]) -> dict[str, Any]:
+def _document(name: str, members: Iterable[str]) -> GroupDocument:
     return {"name": name, "members": sorted(members), "from": "database"}

@@ -11,7 +11,7 @@ from enum import Enum
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 from klein import Klein
 
 from pypid.core.errors import OtherSite, PypidError, Unauthenticated
@@ -60,6 +60,9 @@ class GuardedRoute:
     rule: str
     methods: frozenset[str]
     may: Action | Open
+    entrance: bool = False
+    does: Callable[..., Any] | None = field(default=None, eq=False, repr=False)
+    """What is called, with the docstring and the attributes of the function that was registered."""
 
 
 G = TypeVar("G", bound=Guards)
@@ -102,6 +105,7 @@ def guarded(
             return await method(self, request, who, *args, **values)
 
         route.__pypid_may__ = may  # type: ignore[attr-defined]  # for guarded_routes; Klein's wrapper inherits it
+        route.__pypid_entrance__ = entrance  # type: ignore[attr-defined]
         app.route(rule, methods=list(methods), endpoint=endpoint, **options)(
             route  # type: ignore[type-var]  # Klein's typing knows no async function of these parameters
         )
@@ -114,10 +118,12 @@ def guarded_routes(app: Klein) -> tuple[GuardedRoute, ...]:
     """All the routes, in the order of their rules. Raises `TypeError` if one was registered past the guard."""
     routes = []
     for rule in app.url_map.iter_rules():
-        may = getattr(app.endpoints[rule.endpoint], "__pypid_may__", None)
+        does = app.endpoints[rule.endpoint]
+        may = getattr(does, "__pypid_may__", None)
         if may is None:
             raise TypeError(f"The route {rule.rule!r} was registered without a guard: use guarded().")
-        routes.append(GuardedRoute(rule.rule, frozenset(rule.methods or ()), may))
+        entrance = getattr(does, "__pypid_entrance__", False)
+        routes.append(GuardedRoute(rule.rule, frozenset(rule.methods or ()), may, entrance, does))
     return tuple(sorted(routes, key=lambda route: (route.rule, sorted(route.methods))))
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from typing import TypedDict
 
 import msgspec
 
 from pypid.core.choices import Registration
-from pypid.core.errors import BadRequest
+from pypid.core.errors import BadRequest, NotAvailable
 from pypid.core.permissions import Action, Identity
 from pypid.core.registration import LONGEST_INVITATION, USUAL_INVITATION, invite
 from pypid.core.simple import utc_text
 from pypid.core.values import parse_duration
 from pypid.web.deeds import note, recorded
+from pypid.web.describing import Described, Moment
 from pypid.web.documents import read_json, send_json
 from pypid.web.face import Face, app
 from pypid.web.guard import guarded
@@ -28,7 +30,23 @@ class NewInvitation(msgspec.Struct, forbid_unknown_fields=True):
     expires: str | None = None
 
 
+class InvitationDocument(TypedDict):
+    """A new invitation. `secret`: what whoever registers by it has to say."""
+
+    id: str
+    secret: str
+    expires: Moment
+
+
+class Withdrawn(TypedDict):
+    """`withdrawn`: false if somebody has registered by it already, or it was withdrawn before."""
+
+    id: str
+    withdrawn: bool
+
+
 @guarded(app, "/api/invitations", may=Action.ADMIN, methods=("POST",))
+@Described(InvitationDocument, status=201, takes=NewInvitation, refuses=(NotAvailable,))
 async def make(face: Face, request: Request, who: Identity) -> None:
     """A new one, for one account."""
     known = face.known
@@ -37,10 +55,12 @@ async def make(face: Face, request: Request, who: Identity) -> None:
     wanted = await read_json(request, NewInvitation)
     made = invite(known.session_key, face.world.now(), _lifetime(wanted.expires), face.world.random)
     await note(face, request, who, "make-invitation", made.id, {"expires": utc_text(made.expires)})
-    send_json(request, {"id": made.id, "secret": made.secret, "expires": utc_text(made.expires)}, 201)
+    document: InvitationDocument = {"id": made.id, "secret": made.secret, "expires": utc_text(made.expires)}
+    send_json(request, document, 201)
 
 
 @guarded(app, "/api/invitations/<id>", may=Action.ADMIN, methods=("DELETE",))
+@Described(Withdrawn, refuses=(BadRequest, NotAvailable))
 async def withdraw(face: Face, request: Request, who: Identity, id: str) -> None:
     """Nobody registers by it any more. Whether somebody has done so already the answer tells."""
     if not _ID.match(id):
@@ -50,7 +70,8 @@ async def withdraw(face: Face, request: Request, who: Identity, id: str) -> None
     until = face.world.now() + LONGEST_INVITATION  # it has ended by then, if there was one
     withdrawing = face.accounts.once("invitation", id, until)
     done = await recorded(face, request, who, "withdraw-invitation", id, withdrawing, lambda done: {} if done else None)
-    send_json(request, {"id": id, "withdrawn": done})
+    document: Withdrawn = {"id": id, "withdrawn": done}
+    send_json(request, document)
 
 
 def _lifetime(text: str | None) -> timedelta:

@@ -4,20 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from pypid.core.errors import BadRequest
-from pypid.core.model import File, Project, Status
+from pypid.core.errors import (
+    BadListing,
+    BadRequest,
+    Busy,
+    Loop,
+    NoSuchFile,
+    NoSuchProject,
+    NotYetKnown,
+    UpstreamDown,
+)
+from pypid.core.model import Project, Status
 from pypid.core.names import ProjectName, project_name
 from pypid.core.permissions import Action, Identity, may
-from pypid.core.simple import utc_text
 from pypid.index.adopting import Adopted, Result
 from pypid.index.checking import Checked
 from pypid.index.reconciling import Reconciled
 from pypid.web.asking import asked_of
 from pypid.web.deeds import Details, attempted, listed, recorded
+from pypid.web.describing import Described
+from pypid.web.describing_projects import (
+    ChangedProject,
+    CheckedStorage,
+    FindingDocument,
+    ProjectDocument,
+    Projects,
+    Rebuilt,
+    Released,
+    project_document,
+)
 from pypid.web.documents import read_json, send_json
 from pypid.web.face import Face, app, user_of
 from pypid.web.guard import guarded
@@ -25,6 +43,7 @@ from pypid.web.request import Request
 from pypid.web.sights import seen
 
 PROJECT = "/api/projects/<project>"
+ABSENT = (NoSuchProject, NoSuchFile, Busy, NotYetKnown)
 
 
 class Reason(msgspec.Struct, forbid_unknown_fields=True):
@@ -57,27 +76,33 @@ class Checkup(msgspec.Struct, forbid_unknown_fields=True):
 
 
 @guarded(app, "/api/projects", may=Action.READ)
+@Described(Projects)
 async def projects(face: Face, request: Request, who: Identity) -> None:
     """The projects' names."""
-    send_json(request, {"projects": [summary.name for summary in seen(await face.index.names(), await face.sight(who))]})
+    names = seen(await face.index.names(), await face.sight(who))
+    document: Projects = {"projects": [summary.name for summary in names]}
+    send_json(request, document)
 
 
 @guarded(app, PROJECT, may=Action.READ)
+@Described(ProjectDocument, refuses=(*ABSENT, UpstreamDown, BadListing, Loop))
 async def project(face: Face, request: Request, who: Identity, project: str) -> None:
     """A project with its files."""
-    send_json(request, _document(await face.index.project(project_name(project), asked_of(face, request, who, project))))
+    send_json(request, project_document(await face.index.project(project_name(project), asked_of(face, request, who, project))))
 
 
 # --- yank and status ----------------------------------------------------------------------------------------
 
 
 @guarded(app, PROJECT + "/files/<filename>/yank", may=Action.WRITE, methods=("PUT",))
+@Described(ChangedProject, takes=Reason, refuses=ABSENT)
 async def yank_file(face: Face, request: Request, who: Identity, project: str, filename: str) -> None:
     """Yank one file."""
     await _yank(face, request, who, project_name(project), filename, frozenset({filename}))
 
 
 @guarded(app, PROJECT + "/releases/<version>/yank", may=Action.WRITE, methods=("PUT",))
+@Described(ChangedProject, takes=Reason, refuses=ABSENT)
 async def yank_release(face: Face, request: Request, who: Identity, project: str, version: str) -> None:
     """Yank all files of a release."""
     name = project_name(project)
@@ -96,12 +121,14 @@ async def _yank(
 
 
 @guarded(app, PROJECT + "/files/<filename>/yank", may=Action.WRITE, methods=("DELETE",))
+@Described(ChangedProject, refuses=ABSENT)
 async def unyank_file(face: Face, request: Request, who: Identity, project: str, filename: str) -> None:
     """Take the yank off one file."""
     await _unyank(face, request, who, project_name(project), filename, frozenset({filename}))
 
 
 @guarded(app, PROJECT + "/releases/<version>/yank", may=Action.WRITE, methods=("DELETE",))
+@Described(ChangedProject, refuses=ABSENT)
 async def unyank_release(face: Face, request: Request, who: Identity, project: str, version: str) -> None:
     """Take the yank off all files of a release."""
     name = project_name(project)
@@ -123,6 +150,7 @@ async def _unyank(
 
 
 @guarded(app, PROJECT + "/status", may=Action.ADMIN, methods=("PUT",))
+@Described(ChangedProject, takes=NewStatus, refuses=ABSENT)
 async def set_status(face: Face, request: Request, who: Identity, project: str) -> None:
     """Set the project's status."""
     name = project_name(project)
@@ -136,12 +164,14 @@ async def set_status(face: Face, request: Request, who: Identity, project: str) 
 
 
 @guarded(app, PROJECT + "/files/<filename>", may=Action.DELETE, methods=("DELETE",))
+@Described(ChangedProject, refuses=ABSENT)
 async def delete_file(face: Face, request: Request, who: Identity, project: str, filename: str) -> None:
     """Delete one file for good."""
     await _delete(face, request, who, project_name(project), "delete-file", filename, frozenset({filename}))
 
 
 @guarded(app, PROJECT + "/releases/<version>", may=Action.DELETE, methods=("DELETE",))
+@Described(ChangedProject, refuses=ABSENT)
 async def delete_release(face: Face, request: Request, who: Identity, project: str, version: str) -> None:
     """Delete all files of a release for good."""
     name = project_name(project)
@@ -159,6 +189,7 @@ async def _delete(
 
 
 @guarded(app, PROJECT, may=Action.DELETE, methods=("DELETE",))
+@Described(ChangedProject, refuses=ABSENT)
 async def delete_project(face: Face, request: Request, who: Identity, project: str) -> None:
     """Delete all files of a project for good; its name stays ours."""
     name = project_name(project)
@@ -172,17 +203,20 @@ async def delete_project(face: Face, request: Request, who: Identity, project: s
 
 
 @guarded(app, "/api/names/<project>", may=Action.ADMIN, methods=("DELETE",))
+@Described(Released, refuses=(*ABSENT, BadRequest))
 async def release_name(face: Face, request: Request, who: Identity, project: str) -> None:
     """Give the name of an empty project back: it may then belong to somebody else again."""
     name = project_name(project)
     await recorded(face, request, who, "release-name", name, face.index.release_name(name))
-    send_json(request, {"name": name, "released": True})
+    document: Released = {"name": name, "released": True}
+    send_json(request, document)
 
 
 # --- the storage --------------------------------------------------------------------------------------------
 
 
 @guarded(app, "/api/rebuild", may=Action.ADMIN, methods=("POST",))
+@Described(Rebuilt, refuses=(Busy,))
 async def rebuild(face: Face, request: Request, who: Identity) -> None:
     """Compare with the storage, and take in files without a record."""
     rebuilding = face.index.rebuild(user_of(who))
@@ -190,14 +224,16 @@ async def rebuild(face: Face, request: Request, who: Identity) -> None:
 
 
 @guarded(app, "/api/rebuild/<project>", may=Action.ADMIN, methods=("POST",))
+@Described(Rebuilt, refuses=(Busy,))
 async def rebuild_project(face: Face, request: Request, who: Identity, project: str) -> None:
-    """The same for one project."""
+    """Compare one project with the storage, and take in its files without a record."""
     name = project_name(project)
     rebuilding = face.index.rebuild(user_of(who), name)
     _rebuilt(request, *await attempted(face, request, who, "rebuild", name, rebuilding, _counts))
 
 
 @guarded(app, "/api/adopt", may=Action.ADMIN, methods=("POST",))
+@Described(Rebuilt, takes=Folder, refuses=(Busy,))
 async def adopt(face: Face, request: Request, who: Identity) -> None:
     """Take in the files of a folder that lies in the storage."""
     wanted = await read_json(request, Folder)
@@ -206,16 +242,23 @@ async def adopt(face: Face, request: Request, who: Identity) -> None:
 
 
 @guarded(app, "/api/check", may=Action.ADMIN, methods=("POST",))
+@Described(CheckedStorage, takes=Checkup, refuses=(Busy,))
 async def check(face: Face, request: Request, who: Identity) -> None:
     """Look for what is wrong in the storage."""
     wanted = await read_json(request, Checkup)
     checking = face.index.check(sweep=wanted.sweep, hashes=wanted.hashes)
     found = await (attempted(face, request, who, "sweep", "storage", checking, _swept) if wanted.sweep else checking)
-    findings = [
-        {"key": finding.key, "wrong": finding.wrong.value, "advice": finding.advice, "swept": finding.swept}
+    findings: list[FindingDocument] = [
+        {"key": finding.key, "wrong": finding.wrong, "advice": finding.advice, "swept": finding.swept}
         for finding in found.findings
     ]
-    send_json(request, {"objects": found.objects, "files": found.files, "kept": found.kept, "findings": findings})
+    document: CheckedStorage = {
+        "objects": found.objects,
+        "files": found.files,
+        "kept": found.kept,
+        "findings": findings,
+    }
+    send_json(request, document)
 
 
 def _prefix_of(face: Face, folder: Path) -> str:
@@ -244,43 +287,18 @@ def _swept(found: Checked) -> Details:
     return {"swept": str(len(swept)), "keys": listed(swept)}
 
 
-def _rebuilt(request: Request, found: Reconciled, adopted: Any) -> None:
-    lines: list[Adopted] = list(adopted)
-    send_json(
-        request,
-        {
-            "projects": found.projects,
-            "changed": found.changed,
-            "adopted": [{"key": a.key, "outcome": a.outcome.value, "problems": a.problems} for a in lines],
-        },
-    )
+def _rebuilt(request: Request, found: Reconciled, adopted: Sequence[Adopted]) -> None:
+    document: Rebuilt = {
+        "projects": found.projects,
+        "changed": found.changed,
+        "adopted": [{"key": one.key, "outcome": one.outcome, "problems": list(one.problems)} for one in adopted],
+    }
+    send_json(request, document)
 
 
 def _changed(face: Face, request: Request, who: Identity, project: Project, filenames: frozenset[str]) -> None:
     """The project, after the change. Who may change it but not read it (a token to publish) learns only that it is done."""
-    seen = {**_document(project), "changed": sorted(filenames)}
-    send_json(request, seen if may(face.rules, who, Action.READ, project.name) else {"name": project.name})
-
-
-def _document(project: Project) -> dict[str, Any]:
-    return {
-        "name": project.name,
-        "status": project.status.value,
-        "status_reason": project.status_reason,
-        "serial": project.serial,
-        "files": [_file(file) for file in project.files],
-    }
-
-
-def _file(file: File) -> dict[str, Any]:
-    return {
-        "filename": file.filename,
-        "version": file.version,
-        "size": file.size,
-        "sha256": file.sha256,
-        "upload_time": None if file.uploaded is None else utc_text(file.uploaded),
-        "uploader": file.uploader,
-        "requires_python": file.requires_python,
-        "yanked": file.yanked is not None,
-        "yanked_reason": file.yanked or None,
-    }
+    document: ChangedProject = {"name": project.name}
+    if may(face.rules, who, Action.READ, project.name):
+        document = {**project_document(project), "changed": sorted(filenames)}
+    send_json(request, document)

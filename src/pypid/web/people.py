@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from base64 import urlsafe_b64encode
-from typing import Any, Literal
+from typing import Literal, cast
 
 import msgspec
 from attrs import evolve
 
-from pypid.core.errors import BadRequest, ChangedElsewhere, Forbidden, NoSuchUser, NotByToken, Unauthenticated
+from pypid.core.errors import (
+    BadRequest,
+    ChangedElsewhere,
+    Forbidden,
+    LastAdmin,
+    NameTaken,
+    NoSuchUser,
+    NotAvailable,
+    NotByToken,
+    Unauthenticated,
+)
 from pypid.core.people import Account, Standing
 from pypid.core.permissions import Action, Credential, Identity, may
 from pypid.core.simple import utc_text
 from pypid.web.admins import keeping_an_admin
 from pypid.web.deeds import recorded
+from pypid.web.describing import Described, Removed
+from pypid.web.describing_people import MadeUser, Me, NewSecret, Powers, TokenUsed, UserDocument, Users, WholeUser
 from pypid.web.documents import read_json, send_json
 from pypid.web.face import Face, app
 from pypid.web.guard import ANYBODY, SOMEBODY, UNIX, guarded
@@ -54,25 +66,26 @@ class NewPassword(msgspec.Struct, forbid_unknown_fields=True):
     current: str | None = None
 
 
+NO_ACCOUNT = (NoSuchUser, ChangedElsewhere, NotAvailable)
+
 # --- who am I -------------------------------------------------------------------------------------------------
 
 
 @guarded(app, "/api/me", may=ANYBODY)
+@Described(Me)
 async def me(face: Face, request: Request, who: Identity) -> None:
     """Who asks, and what they may do to some project at least."""
-    send_json(
-        request,
-        {
-            "user": who.user,
-            "groups": sorted(who.groups),
-            "admin": may(face.rules, who, Action.ADMIN),
-            "token": _token(who),
-            "may": {word: may(face.rules, who, action) for word, action in ACTIONS.items()},
-        },
-    )
+    document: Me = {
+        "user": who.user,
+        "groups": sorted(who.groups),
+        "admin": may(face.rules, who, Action.ADMIN),
+        "token": _token(who),
+        "may": cast(Powers, {word: may(face.rules, who, action) for word, action in ACTIONS.items()}),
+    }
+    send_json(request, document)
 
 
-def _token(who: Identity) -> dict[str, Any] | None:
+def _token(who: Identity) -> TokenUsed | None:
     if who.scope is None:
         return None
     return {
@@ -87,25 +100,22 @@ def _token(who: Identity) -> dict[str, Any] | None:
 
 
 @guarded(app, "/api/users", may=Action.ADMIN)
+@Described(Users, refuses=(NotAvailable,))
 async def users(face: Face, request: Request, who: Identity) -> None:
     """The accounts, and the users of the configuration. (Nobody lists those of a directory.)"""
     configured = face.known.configured()
     accounts = [_document(face, account) for account in await face.accounts.users()]
     others = [_configured(name, name in configured.admins) for name in sorted(configured.users)]
-    listed = sorted([*accounts, *others], key=lambda user: str(user["name"]))
-    send_json(request, {"users": listed, "warnings": _warnings(face) if accounts else []})
+    listed = sorted([*accounts, *others], key=lambda user: user["name"])
+    document: Users = {"users": listed, "warnings": _warnings(face) if accounts else []}
+    send_json(request, document)
 
 
 @guarded(app, USER, may=Action.ADMIN)
+@Described(WholeUser, refuses=(NoSuchUser, NotAvailable))
 async def user(face: Face, request: Request, who: Identity, name: str) -> None:
     """One user, whoever knows them, with their groups."""
     send_json(request, await _told(face, name))
-
-
-async def _told(face: Face, name: str) -> dict[str, Any]:
-    document = await _whole(face, name)
-    in_vain = document["from"] == "database" and document["standing"] == "active" and not document["can_log_in"]
-    return {**document, "warnings": _warnings(face) if in_vain else []}
 
 
 def _warnings(face: Face) -> list[str]:
@@ -117,7 +127,7 @@ def _warnings(face: Face) -> list[str]:
     ]
 
 
-async def _whole(face: Face, name: str) -> dict[str, Any]:
+async def _told(face: Face, name: str) -> WholeUser:
     found = await face.known.find(name)
     configured = face.known.configured()
     if name in configured.users:
@@ -128,20 +138,22 @@ async def _whole(face: Face, name: str) -> dict[str, Any]:
         except NoSuchUser:
             if found is None:
                 raise
-            document = {"name": name, "admin": found.admin, "standing": Standing.ACTIVE.value, "from": "elsewhere"}
+            document = {"name": name, "admin": found.admin, "standing": Standing.ACTIVE, "from": "elsewhere"}
     if found is not None:
         groups = found.groups
     else:
         groups = frozenset(group for group, members in (await face.accounts.memberships()).items() if name in members)
-    return {**document, "groups": sorted(groups), "can_log_in": found is not None}
+    in_vain = document["from"] == "database" and document["standing"] is Standing.ACTIVE and found is None
+    warnings = _warnings(face) if in_vain else []
+    return {**document, "groups": sorted(groups), "can_log_in": found is not None, "warnings": warnings}
 
 
-def _document(face: Face, account: Account) -> dict[str, Any]:
+def _document(face: Face, account: Account) -> UserDocument:
     configured = face.known.configured()
     return {
         "name": account.name,
         "admin": account.admin or account.name in configured.admins,
-        "standing": account.standing.value,
+        "standing": account.standing,
         "created": utc_text(account.created),
         "changed": utc_text(account.changed),
         "from": "database",
@@ -149,14 +161,15 @@ def _document(face: Face, account: Account) -> dict[str, Any]:
     }
 
 
-def _configured(name: str, admin: bool) -> dict[str, Any]:
-    return {"name": name, "admin": admin, "standing": Standing.ACTIVE.value, "from": "configuration"}
+def _configured(name: str, admin: bool) -> UserDocument:
+    return {"name": name, "admin": admin, "standing": Standing.ACTIVE, "from": "configuration"}
 
 
 # --- making and changing --------------------------------------------------------------------------------------
 
 
 @guarded(app, "/api/users", may=Action.ADMIN, methods=("POST",))
+@Described(MadeUser, status=201, takes=NewUser, refuses=(NameTaken, NotAvailable))
 async def add(face: Face, request: Request, who: Identity) -> None:
     """A new account."""
     wanted = await read_json(request, NewUser)
@@ -167,13 +180,14 @@ async def add(face: Face, request: Request, who: Identity) -> None:
     account = Account(name=wanted.name, hash=hashed, admin=wanted.admin, created=now, changed=now)
     adding = face.accounts.add_user(account)
     await recorded(face, request, who, "add-user", account.name, adding, lambda _: {"admin": _yes(account.admin)})
-    document = await _told(face, account.name)
+    document = cast(MadeUser, await _told(face, account.name))
     if wanted.password is None:
         document["password"] = password
     send_json(request, document, 201)
 
 
 @guarded(app, USER, may=Action.ADMIN, methods=("PATCH",))
+@Described(WholeUser, takes=Change, refuses=(*NO_ACCOUNT, LastAdmin))
 async def change(face: Face, request: Request, who: Identity, name: str) -> None:
     """Make somebody an administrator, or no longer; disable an account, or open it again (or for the first time)."""
     wanted = await read_json(request, Change)
@@ -197,15 +211,18 @@ async def change(face: Face, request: Request, who: Identity, name: str) -> None
 
 
 @guarded(app, USER, may=Action.ADMIN, methods=("DELETE",))
+@Described(Removed, refuses=(*NO_ACCOUNT, LastAdmin))
 async def remove(face: Face, request: Request, who: Identity, name: str) -> None:
     """Take an account away, with its tokens, sessions, rights and memberships."""
     await _account(face, name)
     removing = keeping_an_admin(face, name, face.accounts.remove_user(name))
     await recorded(face, request, who, "remove-user", name, removing)
-    send_json(request, {"name": name, "removed": True})
+    document: Removed = {"name": name, "removed": True}
+    send_json(request, document)
 
 
 @guarded(app, USER + "/password", may=SOMEBODY, methods=("PUT",))
+@Described(NewSecret, takes=NewPassword, refuses=(*NO_ACCOUNT, Forbidden, NotByToken))
 async def set_password(face: Face, request: Request, who: Identity, name: str) -> None:
     """A new password: somebody's own, or by an administrator."""
     is_admin = may(face.rules, who, Action.ADMIN)
@@ -221,7 +238,10 @@ async def set_password(face: Face, request: Request, who: Identity, name: str) -
     hashed = await face.known.hash_password(password)
     editing = face.accounts.edit_user(name, lambda account: evolve(account, hash=hashed, changed=face.world.now()))
     await recorded(face, request, who, "set-password", name, editing)
-    send_json(request, {"name": name, **({"password": password} if wanted.password is None else {})})
+    document: NewSecret = {"name": name}
+    if wanted.password is None:
+        document["password"] = password
+    send_json(request, document)
 
 
 async def _demand_current(face: Face, request: Request, name: str, current: str | None) -> None:

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 from urllib.parse import parse_qsl
+
+from attrs import field, frozen
 
 from pypid.core.errors import BadRequest, shortened
 from pypid.web.request import Request
 
 LONGEST = 300
 """Characters of a value."""
+
+
+@frozen
+class Parameter:
+    """One that a route knows: its name, what it does, and the JSON Schema of its text (`web.openapi`)."""
+
+    name: str
+    says: str
+    schema: Mapping[str, Any] = field(factory=lambda: {"type": "string", "maxLength": LONGEST})
+    required: bool = False
 
 
 def parameters(request: Request, *known: str) -> dict[str, str]:
@@ -33,6 +46,11 @@ def parameters(request: Request, *known: str) -> dict[str, str]:
             raise BadRequest(f"The parameter {name} has more than {LONGEST} characters, or some that cannot be printed.")
         found[name] = value
     return found
+
+
+def names(asks: Iterable[Parameter]) -> tuple[str, ...]:
+    """Theirs, for `parameters`."""
+    return tuple(parameter.name for parameter in asks)
 
 
 def flag(given: Mapping[str, str], name: str) -> bool:

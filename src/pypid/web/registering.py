@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 import msgspec
 
 from pypid.core.choices import Registration
-from pypid.core.errors import BadRequest, NoRiddles, RegistrationClosed
+from pypid.core.errors import BadRequest, NameTaken, NoRiddles, NotAvailable, RegistrationClosed, TooManyRegistrations
 from pypid.core.people import Account, Standing
 from pypid.core.permissions import Identity
 from pypid.core.registration import (
@@ -19,12 +21,13 @@ from pypid.core.registration import (
 )
 from pypid.core.rights import Whom
 from pypid.web.deeds import recorded
+from pypid.web.describing import Described
 from pypid.web.documents import read_json, send_json
 from pypid.web.face import Face, app
 from pypid.web.guard import ANYBODY, UNIX, guarded
 from pypid.web.newnames import demand_free
 from pypid.web.request import Request
-from pypid.web.riddles import riddle, solved
+from pypid.web.riddles import Riddle, riddle, solved
 
 _WELCOME = {
     Standing.ACTIVE: "The account can be used now.",
@@ -41,7 +44,16 @@ class Applicant(msgspec.Struct, forbid_unknown_fields=True):
     token: str | None = None
 
 
+class Welcome(TypedDict):
+    """A new account. `message`: when it can be used."""
+
+    user: str
+    standing: Standing
+    message: str
+
+
 @guarded(app, "/api/captcha", may=ANYBODY)
+@Described(Riddle, refuses=(NoRiddles, NotAvailable))
 async def captcha(face: Face, request: Request, who: Identity) -> None:
     """A riddle for ALTCHA's widget."""
     if not face.settings.people.captcha:
@@ -50,6 +62,7 @@ async def captcha(face: Face, request: Request, who: Identity) -> None:
 
 
 @guarded(app, "/api/register", may=ANYBODY, methods=("POST",), entrance=True)
+@Described(Welcome, status=201, takes=Applicant, refuses=(RegistrationClosed, NameTaken, TooManyRegistrations, NotAvailable))
 async def register(face: Face, request: Request, who: Identity) -> None:
     """Make an account. The cheap checks come first, and nothing is used up by a typing error."""
     known, mode = face.known, face.settings.people.registration
@@ -69,7 +82,8 @@ async def register(face: Face, request: Request, who: Identity) -> None:
         said["invitation"] = invitation.id
     adding = _add(face, account, invitation)
     await recorded(face, request, who, "register-user", name, adding, lambda _: said)
-    send_json(request, {"user": name, "standing": account.standing.value, "message": _WELCOME[account.standing]}, 201)
+    document: Welcome = {"user": name, "standing": account.standing, "message": _WELCOME[account.standing]}
+    send_json(request, document, 201)
 
 
 async def _add(face: Face, account: Account, invitation: Invitation | None) -> None:

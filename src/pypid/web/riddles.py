@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
-from typing import Any
+from typing import TypedDict, cast
 
 from attrs import frozen
 
@@ -27,6 +27,25 @@ LONGEST = 4096
 _WRONG = "The riddle is not solved. Fetch a new one (GET /api/captcha), solve it, and send the solution as captcha."
 
 
+class RiddleParameters(TypedDict):
+    """What is to be solved, in ALTCHA's words. `expiresAt`: seconds since 1970."""
+
+    algorithm: str
+    cost: int
+    keyLength: int
+    keyPrefix: str
+    nonce: str
+    salt: str
+    expiresAt: int
+
+
+class Riddle(TypedDict):
+    """A riddle of ALTCHA's proof of work, version 2, as its widget takes it."""
+
+    parameters: RiddleParameters
+    signature: str
+
+
 @frozen
 class Solved:
     """A riddle that was solved. Whoever takes it has to see to it that nobody else is let in by the same `nonce`."""
@@ -35,13 +54,13 @@ class Solved:
     expires: datetime
 
 
-def riddle(key: bytes, now: datetime, random: Callable[[int], bytes]) -> dict[str, Any]:
+def riddle(key: bytes, now: datetime, random: Callable[[int], bytes]) -> Riddle:
     """A new one, as ALTCHA's widget takes it from its URL: ``parameters`` and ``signature``. `key`: 32 bytes."""
     from altcha import create_challenge  # it takes a while to import, which nobody need wait for who asks no riddles
 
     tries = FEWEST + int.from_bytes(random(8)) % (MOST - FEWEST)
     made = create_challenge(ALGORITHM, COST, counter=tries, expires_at=now + LIFETIME, hmac_secret=_secret(key))
-    return dict(made.to_dict())
+    return cast(Riddle, made.to_dict())
 
 
 def solved(key: bytes, solution: str | None) -> Solved:

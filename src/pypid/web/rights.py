@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
-from typing import Any, Literal
+from typing import Literal, NotRequired, TypedDict
 
 import msgspec
 from attrs import frozen
 
-from pypid.core.errors import BadRequest, ChangedElsewhere
+from pypid.core.errors import BadRequest, ChangedElsewhere, NotAvailable
 from pypid.core.names import ProjectName, project_name
 from pypid.core.permissions import Action, Identity, account_name
 from pypid.core.rights import NAMED, Right, Whom, claimed, grants_of
 from pypid.web.deeds import recorded
+from pypid.web.describing import Described
 from pypid.web.documents import read_json, send_json
 from pypid.web.face import Face, app
 from pypid.web.guard import guarded
@@ -35,6 +36,50 @@ class Origin(Enum):
 
     CONFIGURATION = "configuration"
     DATABASE = "database"
+
+
+RightDocument = TypedDict("RightDocument", {"kind": Whom, "name": str, "right": Literal["r", "rw"], "from": Origin})
+"""`name`: the user's or the group's, else empty."""
+
+
+class RightOfProject(RightDocument):
+    """A right on a project."""
+
+    project: str
+
+
+class Defaults(TypedDict):
+    """Who may do what where a project has no rights of its own, spelled as in the configuration."""
+
+    read: str
+    write: str
+    overwrite: str
+    delete: str
+    cache_update: str
+
+
+class Rights(TypedDict):
+    """All rights."""
+
+    defaults: Defaults
+    rights: list[RightOfProject]
+
+
+class Effective(TypedDict):
+    """What all the rights of a project make together, spelled as in the configuration."""
+
+    read: str
+    write: str
+
+
+class ProjectRights(TypedDict):
+    """The rights of one project. `warnings`: what may not have been meant, after a change."""
+
+    project: str
+    rights: list[RightDocument]
+    takes_defaults: bool
+    effective: Effective
+    warnings: NotRequired[list[str]]
 
 
 @frozen
@@ -60,21 +105,24 @@ async def _rights(face: Face) -> _Rights:
 
 
 @guarded(app, "/api/rights", may=Action.ADMIN)
+@Described(Rights, refuses=(NotAvailable,))
 async def rights(face: Face, request: Request, who: Identity) -> None:
     """The defaults, and all rights on single projects."""
     found = await _rights(face)
-    listed = [{"project": right.project, **_document(right, origin)} for right, origin in _each(found)]
-    listed.sort(key=lambda right: (right["project"], right["kind"], right["name"]))
-    send_json(request, {"defaults": _defaults(face), "rights": listed})
+    listed: list[RightOfProject] = [{"project": right.project, **_document(right, origin)} for right, origin in _each(found)]
+    listed.sort(key=lambda right: (right["project"], right["kind"].value, right["name"]))
+    document: Rights = {"defaults": _defaults(face), "rights": listed}
+    send_json(request, document)
 
 
 @guarded(app, RIGHTS, may=Action.ADMIN)
+@Described(ProjectRights, refuses=(NotAvailable,))
 async def project(face: Face, request: Request, who: Identity, project: str) -> None:
     """The rights of one project, with where each comes from, and what they make together."""
     send_json(request, _whole(face, project_name(project), await _rights(face)))
 
 
-def _whole(face: Face, name: ProjectName, all_rights: _Rights) -> dict[str, Any]:
+def _whole(face: Face, name: ProjectName, all_rights: _Rights) -> ProjectRights:
     found = all_rights.of(name)
     own = grants_of(found.whole).get(name)
     read, write = (face.rules.read, face.rules.write) if own is None else (own.read, own.write)
@@ -90,14 +138,19 @@ def _each(found: _Rights) -> list[tuple[Right, Origin]]:
     return [(right, Origin.CONFIGURATION) for right in found.configured] + [(right, Origin.DATABASE) for right in found.kept]
 
 
-def _document(right: Right, origin: Origin) -> dict[str, Any]:
-    return {"kind": right.whom.value, "name": right.name, "right": right.text, "from": origin.value}
+def _document(right: Right, origin: Origin) -> RightDocument:
+    return {"kind": right.whom, "name": right.name, "right": "rw" if right.write else "r", "from": origin}
 
 
-def _defaults(face: Face) -> dict[str, Any]:
+def _defaults(face: Face) -> Defaults:
     rules = face.rules
-    named = {"read": rules.read, "write": rules.write, "overwrite": rules.overwrite, "delete": rules.delete}
-    return {**{name: who.text() for name, who in named.items()}, "cache_update": rules.fetch.text()}
+    return {
+        "read": rules.read.text(),
+        "write": rules.write.text(),
+        "overwrite": rules.overwrite.text(),
+        "delete": rules.delete.text(),
+        "cache_update": rules.fetch.text(),
+    }
 
 
 # --- changing -------------------------------------------------------------------------------------------------
@@ -105,6 +158,7 @@ def _defaults(face: Face) -> dict[str, Any]:
 
 @guarded(app, MANY, may=Action.ADMIN, methods=("PUT",))
 @guarded(app, ONE, may=Action.ADMIN, methods=("PUT",))
+@Described(ProjectRights, takes=NewRight, refuses=(NotAvailable,))
 async def grant(face: Face, request: Request, who: Identity, project: str, kind: str, name: str = "") -> None:
     """Give a right, in place of the one that was there."""
     wanted = await read_json(request, NewRight)
@@ -117,11 +171,13 @@ async def grant(face: Face, request: Request, who: Identity, project: str, kind:
         return None if right in before.kept else {"whom": _words(right), "right": right.text}
 
     await recorded(face, request, who, "set-right", right.project, face.accounts.grant(right), told)
-    send_json(request, {**_whole(face, right.project, await _rights(face)), "warnings": warnings})
+    document: ProjectRights = {**_whole(face, right.project, await _rights(face)), "warnings": warnings}
+    send_json(request, document)
 
 
 @guarded(app, MANY, may=Action.ADMIN, methods=("DELETE",))
 @guarded(app, ONE, may=Action.ADMIN, methods=("DELETE",))
+@Described(ProjectRights, refuses=(BadRequest, ChangedElsewhere, NotAvailable))
 async def withdraw(face: Face, request: Request, who: Identity, project: str, kind: str, name: str = "") -> None:
     """Take a right away; one that is not there is no error."""
     key = (project_name(project), _whom(kind, name), name)
@@ -138,7 +194,8 @@ async def withdraw(face: Face, request: Request, who: Identity, project: str, ki
     warnings = _of_the_last(face, key[0], before, after)
     if fixed:
         warnings.append(f"[projects] of the configuration still gives the right {fixed[0].text} to {_words(fixed[0])}.")
-    send_json(request, {**_whole(face, key[0], after), "warnings": warnings})
+    document: ProjectRights = {**_whole(face, key[0], after), "warnings": warnings}
+    send_json(request, document)
 
 
 def _key(right: Right) -> tuple[ProjectName, Whom, str]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TypedDict
 
 import msgspec
 
-from pypid.core.errors import LoginRefused, Unauthenticated
+from pypid.core.errors import LoginRefused, NotAvailable, Unauthenticated
 from pypid.core.people import SESSION_USER, TOKEN_USER, Session
 from pypid.core.permissions import Credential, Identity
 from pypid.core.sessions import csrf_token, digest_of, new_secret
@@ -15,6 +15,7 @@ from pypid.core.simple import utc_text
 from pypid.web.cookies import begin_session, credential_of_cookie, end_session
 from pypid.web.credentials import LONGEST_USER
 from pypid.web.deeds import recorded
+from pypid.web.describing import Described, Moment
 from pypid.web.documents import read_json, send_json
 from pypid.web.face import Face, app
 from pypid.web.guard import ANYBODY, UNIX, guarded
@@ -32,7 +33,23 @@ class Login(msgspec.Struct, forbid_unknown_fields=True):
     password: str
 
 
+class SessionDocument(TypedDict):
+    """Who is logged in, and of a session its end, and what is sent beside its cookie in ``X-CSRF-Token``."""
+
+    user: str | None
+    admin: bool
+    csrf_token: str | None
+    expires: Moment | None
+
+
+class LoggedOut(TypedDict):
+    """`user` is null."""
+
+    user: None
+
+
 @guarded(app, "/api/session", may=ANYBODY)
+@Described(SessionDocument, refuses=(NotAvailable,))
 async def session(face: Face, request: Request, who: Identity) -> None:
     """Who is logged in, by whatever; and of a session its token and its end."""
     found = None
@@ -42,6 +59,7 @@ async def session(face: Face, request: Request, who: Identity) -> None:
 
 
 @guarded(app, "/api/session", may=ANYBODY, methods=("POST",), entrance=True)
+@Described(SessionDocument, takes=Login, refuses=(LoginRefused, NotAvailable))
 async def log_in(face: Face, request: Request, who: Identity) -> None:
     """Begin a session: always a new one, whatever cookie came along (so that nobody is led into somebody else's)."""
     key, lifetime = face.known.session_key, face.settings.people.session_lifetime
@@ -64,13 +82,15 @@ async def log_in(face: Face, request: Request, who: Identity) -> None:
 
 
 @guarded(app, "/api/session", may=ANYBODY, methods=("DELETE",))
+@Described(LoggedOut, refuses=(NotAvailable,))
 async def log_out(face: Face, request: Request, who: Identity) -> None:
     """End the session, at once and for good. What has ended already stays so."""
     if request.session is not None:
         ending = face.accounts.end_session(digest_of(request.session, face.known.session_key))
         await recorded(face, request, who, "end-session", str(who.user), ending)
     end_session(request)
-    send_json(request, {"user": None})
+    document: LoggedOut = {"user": None}
+    send_json(request, document)
 
 
 async def _proven(face: Face, request: Request, login: Login) -> Identity:
@@ -86,7 +106,7 @@ async def _proven(face: Face, request: Request, login: Login) -> Identity:
     return found
 
 
-def _document(who: Identity, secret: str | None, found: Session | None) -> dict[str, Any]:
+def _document(who: Identity, secret: str | None, found: Session | None) -> SessionDocument:
     return {
         "user": who.user,
         "admin": who.admin and who.scope is None,

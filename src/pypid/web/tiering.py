@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import TypedDict
 
 import msgspec
 
-from pypid.core.errors import BadRequest, PypidError
+from pypid.core.errors import BadRequest, Busy, NotAvailable, PypidError
 from pypid.core.permissions import Action, Identity
 from pypid.core.tiering import Moved, Outcome, Rule, Tiered
 from pypid.core.values import parse_duration
 from pypid.index.tiering import Tierer, ignored, tierer
 from pypid.web.deeds import Details, attempted, listed
+from pypid.web.describing import Described
 from pypid.web.documents import read_json, send_json
 from pypid.web.events import Stream, stream_of
 from pypid.web.face import Face, app
@@ -30,7 +31,25 @@ class Wanted(msgspec.Struct, forbid_unknown_fields=True):
     dry_run: bool = False
 
 
+FileMoved = TypedDict(
+    "FileMoved", {"project": str, "filename": str, "size": int, "class": str, "outcome": Outcome, "reason": str | None}
+)
+"""What became of a file. `class`: where it was."""
+
+
+class TieredFiles(TypedDict):
+    """What became of the files. `outcomes` counts them; `size`: bytes that are moved, all together."""
+
+    projects: int
+    seen: int
+    due: int
+    outcomes: dict[str, int]
+    size: int
+    files: list[FileMoved]
+
+
 @guarded(app, "/api/tier", may=Action.ADMIN, methods=("POST",))
+@Described(TieredFiles, takes=Wanted, refuses=(Busy, NotAvailable), streams=True)
 async def tier(face: Face, request: Request, who: Identity) -> None:
     """Move the files, and tell of each that was due what became of it."""
     wanted = await read_json(request, Wanted)
@@ -75,7 +94,7 @@ def _rule(wanted: Wanted) -> Rule:
     return Rule(age, wanted.keep, wanted.storage_class)
 
 
-def _document(found: Tiered) -> dict[str, Any]:
+def _document(found: Tiered) -> TieredFiles:
     counts = Counter(moved.outcome for moved in found.moved)
     size = sum(moved.size for moved in found.moved if moved.outcome in (Outcome.MOVED, Outcome.WOULD_MOVE))
     return {
@@ -88,12 +107,12 @@ def _document(found: Tiered) -> dict[str, Any]:
     }
 
 
-def _file(moved: Moved) -> dict[str, Any]:
+def _file(moved: Moved) -> FileMoved:
     return {
         "project": moved.project,
         "filename": moved.filename,
         "size": moved.size,
         "class": moved.before,
-        "outcome": moved.outcome.value,
+        "outcome": moved.outcome,
         "reason": moved.reason,
     }

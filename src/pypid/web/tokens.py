@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Literal, TypedDict
 
 import msgspec
 
-from pypid.core.errors import BadRequest, Forbidden, NoSuchToken, NotByToken, shortened
+from pypid.core.errors import BadRequest, Forbidden, NoSuchToken, NotAvailable, NotByToken, shortened
 from pypid.core.people import Token
 from pypid.core.permissions import Action, Identity, Scope, may
 from pypid.core.simple import utc_text
 from pypid.core.values import GLOB, parse_duration
 from pypid.web.deeds import recorded
+from pypid.web.describing import Described, Moment
 from pypid.web.documents import read_json, send_json
 from pypid.web.face import Face, app
 from pypid.web.guard import SOMEBODY, guarded
-from pypid.web.query import flag, parameters
+from pypid.web.query import Parameter, flag, names, parameters
 from pypid.web.request import Request
 
 ACTIONS = {
@@ -49,10 +50,49 @@ class NewToken(msgspec.Struct, forbid_unknown_fields=True):
     user: str | None = None
 
 
+State = Literal["usable", "expired", "revoked"]
+ASKS = (
+    Parameter("user", "The tokens of this user; for administrators."),
+    Parameter(
+        "all", "The tokens of all users, if given alone or with ``yes``; for administrators.", {"enum": ["", "yes", "no"]}
+    ),
+)
+
+
+class TokenDocument(TypedDict):
+    """All of a token but its secret. `publisher`: whether it was made for a workflow (trusted publishing)."""
+
+    id: str
+    name: str
+    user: str
+    actions: list[str]
+    projects: list[str]
+    publisher: bool
+    state: State
+    created: Moment
+    expires: Moment | None
+    used: Moment | None
+    used_from: str | None
+    revoked: Moment | None
+
+
+class MadeToken(TokenDocument):
+    """A new token, with its secret, which no other answer tells."""
+
+    secret: str
+
+
+class Tokens(TypedDict):
+    """Tokens of one user, or of all."""
+
+    tokens: list[TokenDocument]
+
+
 @guarded(app, "/api/tokens", may=SOMEBODY)
+@Described(Tokens, asks=ASKS, refuses=(Forbidden, NotAvailable))
 async def tokens(face: Face, request: Request, who: Identity) -> None:
     """One's own; an administrator's ``?user=alice`` and ``?all``. By a token: itself."""
-    given = parameters(request, "user", "all")
+    given = parameters(request, *names(ASKS))
     is_admin = may(face.rules, who, Action.ADMIN)
     if given and not is_admin:
         raise Forbidden(str(who.user), "list the tokens of others")
@@ -66,10 +106,12 @@ async def tokens(face: Face, request: Request, who: Identity) -> None:
     if who.scope is not None and not is_admin:
         found = [token for token in found if token.id == who.token]
     now = face.world.now()
-    send_json(request, {"tokens": [document_of(token, now) for token in found]})
+    document: Tokens = {"tokens": [document_of(token, now) for token in found]}
+    send_json(request, document)
 
 
 @guarded(app, "/api/tokens", may=SOMEBODY, methods=("POST",))
+@Described(MadeToken, status=201, takes=NewToken, refuses=(NotByToken, Forbidden, NotAvailable))
 async def make(face: Face, request: Request, who: Identity) -> None:
     """A new token: one's own, or by an administrator somebody else's. Tokens make no tokens."""
     if who.scope is not None or who.user is None:
@@ -91,10 +133,12 @@ async def make(face: Face, request: Request, who: Identity) -> None:
         "expires": "never" if expires is None else utc_text(expires),
     }
     await recorded(face, request, who, "make-token", token.id, face.accounts.add_token(token), lambda _: said)
-    send_json(request, {**document_of(token, now), "secret": secret}, 201)
+    document: MadeToken = {**document_of(token, now), "secret": secret}
+    send_json(request, document, 201)
 
 
 @guarded(app, "/api/tokens/<id>", may=SOMEBODY, methods=("DELETE",))
+@Described(TokenDocument, refuses=(NoSuchToken, NotAvailable))
 async def revoke(face: Face, request: Request, who: Identity, id: str) -> None:
     """From now on nobody is anybody by this token. Who has only a token may revoke that one."""
     token = next((token for token in await face.accounts.tokens() if token.id == id), None)
@@ -191,14 +235,14 @@ def words_of(actions: Iterable[Action]) -> list[str]:
     return [word for word, action in ACTIONS.items() if action in wanted]
 
 
-def state_of(token: Token, now: datetime) -> str:
+def state_of(token: Token, now: datetime) -> State:
     """``usable``, ``expired`` or ``revoked``."""
     if token.revoked is not None:
         return "revoked"
     return "expired" if token.expires is not None and token.expires <= now else "usable"
 
 
-def document_of(token: Token, now: datetime) -> dict[str, Any]:
+def document_of(token: Token, now: datetime) -> TokenDocument:
     """All of a token but its digest."""
     return {
         "id": token.id,

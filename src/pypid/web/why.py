@@ -7,24 +7,97 @@ from __future__ import annotations
 
 from collections import Counter
 from enum import Enum
-from typing import Any
+from typing import TypedDict
 
 import msgspec
 
-from pypid.core.model import Project
+from pypid.core.errors import NotYetKnown
+from pypid.core.model import Project, Status
 from pypid.core.names import project_name
 from pypid.core.permissions import Action, Identity, demand
 from pypid.core.simple import utc_text
 from pypid.core.why import FileWhy, Why
 from pypid.index.envoy import Outage
 from pypid.index.explaining import why
+from pypid.web.describing import Described, Moment
 from pypid.web.documents import send, send_json
 from pypid.web.face import Face, app
 from pypid.web.guard import guarded
 from pypid.web.request import Request
 
 
+class OursWhy(TypedDict):
+    """What is published here of the project."""
+
+    status: Status
+    files: int
+
+
+class UpstreamWhy(TypedDict):
+    """What the other index said. `status` and `files` are null where it has no such project."""
+
+    asked: Moment
+    index: str | None
+    status: Status | None
+    files: int | None
+
+
+class OutageWhy(TypedDict):
+    """That the other index does not answer."""
+
+    since: Moment
+    error: str
+
+
+class VisibleWhy(TypedDict):
+    """How many files are visible, by where they come from."""
+
+    ours: int
+    kept: int
+    upstream: int
+
+
+class FileOfWhy(TypedDict):
+    """A file. `rule` hides it (`because`, for people), until it becomes visible by itself, if it does."""
+
+    filename: str
+    ours: bool
+    kept: bool
+    visible: bool
+    rule: str | None
+    because: str | None
+    until: Moment | None
+
+
+class ProjectWhyCommon(TypedDict):
+    """What a name is here. `standing` is for programs, and what it `says` for people."""
+
+    name: str
+    standing: str
+    says: str
+    not_asked: str | None
+    not_shown: str | None
+    ours: OursWhy | None
+    upstream: UpstreamWhy | None
+    failure: str | None
+    outage: OutageWhy | None
+    visible: VisibleWhy
+
+
+class ProjectWhy(ProjectWhyCommon):
+    """What a name is here, and the files of it that are hidden."""
+
+    hidden: list[FileOfWhy]
+
+
+class OneFileWhy(ProjectWhyCommon):
+    """What a name is here, and why one file of it is visible or not."""
+
+    file: FileOfWhy
+
+
 @guarded(app, "/api/why/<project>", may=Action.WRITE)
+@Described(ProjectWhy, refuses=(NotYetKnown,))
 async def of_project(face: Face, request: Request, who: Identity, project: str) -> None:
     """What a name is here, what upstream said of it, and each file of it that is hidden."""
     found = await _found(face, who, project)
@@ -34,10 +107,12 @@ async def of_project(face: Face, request: Request, who: Identity, project: str) 
 
 
 @guarded(app, "/api/why/<project>/<filename>", may=Action.WRITE)
+@Described(OneFileWhy, refuses=(NotYetKnown,))
 async def of_file(face: Face, request: Request, who: Identity, project: str, filename: str) -> None:
-    """The same of one file, whether there is one of this name or not."""
+    """What a name is here, and why a file of it is visible or hidden, whether there is one of this name or not."""
     found = await _found(face, who, project)
-    send_json(request, {**_document(found, face.index.envoy.outage), "file": _file(found.file(filename))})
+    document: OneFileWhy = {**_document(found, face.index.envoy.outage), "file": _file(found.file(filename))}
+    send_json(request, document)
 
 
 async def _found(face: Face, who: Identity, project: str) -> Why:
@@ -47,12 +122,12 @@ async def _found(face: Face, who: Identity, project: str) -> Why:
 
 
 def _encoded(found: Why, outage: Outage) -> bytes:
-    return msgspec.json.encode(
-        {**_document(found, outage), "hidden": [_file(file) for file in found.files if not file.visible]}
-    )
+    hidden = [_file(file) for file in found.files if not file.visible]
+    document: ProjectWhy = {**_document(found, outage), "hidden": hidden}
+    return msgspec.json.encode(document)
 
 
-def _document(found: Why, outage: Outage) -> dict[str, Any]:
+def _document(found: Why, outage: Outage) -> ProjectWhyCommon:
     said = found.theirs.said
     visible = Counter((file.ours, file.kept) for file in found.files if file.visible)
     return {
@@ -61,15 +136,13 @@ def _document(found: Why, outage: Outage) -> dict[str, Any]:
         "says": found.standing.value,
         "not_asked": None if found.told is None else found.told.value,
         "not_shown": None if found.shown is None else found.shown.value,
-        "ours": {"status": found.ours.status.value, "files": len(found.ours.files)}
-        if isinstance(found.ours, Project)
-        else None,
+        "ours": {"status": found.ours.status, "files": len(found.ours.files)} if isinstance(found.ours, Project) else None,
         "upstream": None
         if said is None
         else {
             "asked": utc_text(said.asked),
             "index": said.index,
-            "status": None if said.files is None else said.status.value,
+            "status": None if said.files is None else said.status,
             "files": None if said.files is None else len(said.files),
         },
         "failure": None if found.theirs.failure is None else str(found.theirs.failure),
@@ -78,7 +151,7 @@ def _document(found: Why, outage: Outage) -> dict[str, Any]:
     }
 
 
-def _file(file: FileWhy) -> dict[str, Any]:
+def _file(file: FileWhy) -> FileOfWhy:
     return {
         "filename": file.filename,
         "ours": file.ours,
