@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
-from typing import Any
+from typing import TypedDict
 
 from pypid.core.errors import BadRequest
 from pypid.core.names import ProjectName, project_name
@@ -16,31 +16,92 @@ from pypid.core.values import parse_duration
 from pypid.index.purging import purge, stock_of
 from pypid.index.stock import Held
 from pypid.web.deeds import Details, attempted, listed
+from pypid.web.describing import Described, Moment
 from pypid.web.documents import send_json
 from pypid.web.face import Face, app
 from pypid.web.guard import guarded
+from pypid.web.query import Parameter, names, parameters
 from pypid.web.request import Request
+
+ASKS = (
+    Parameter(
+        "older_than",
+        "A duration (30d): only what nobody wanted for so long.",
+        {"type": "string", "pattern": "^[0-9]{1,6}[smhd]?$"},
+    ),
+)
+
+
+class HeldProject(TypedDict):
+    """Files of a project that are kept. `size` in bytes, with metadata and records; `wanted`: when one was wanted last."""
+
+    name: str
+    files: int
+    size: int
+    wanted: Moment
+
+
+class HeldFile(TypedDict):
+    """A file that is kept. `whole`: false where there is metadata only, or what a crash left."""
+
+    filename: str
+    size: int
+    wanted: Moment
+    whole: bool
+
+
+class Purged(TypedDict):
+    """What was taken away."""
+
+    files: int
+    size: int
+    projects: list[HeldProject]
+
+
+class Cache(Purged):
+    """All that is kept. `limit` in bytes, or null."""
+
+    limit: int | None
+
+
+class CachedProject(TypedDict):
+    """What is kept of a project. `limit` in bytes, of all projects together, or null."""
+
+    name: str
+    size: int
+    limit: int | None
+    files: list[HeldFile]
+
+
+class _Sums(TypedDict):
+    files: int
+    size: int
 
 
 @guarded(app, "/api/cache", may=Action.ADMIN)
+@Described(Cache)
 async def projects(face: Face, request: Request, who: Identity) -> None:
     """The projects of which files are kept."""
     held = await stock_of(face.index).taken()
-    send_json(request, {**_sums(held), "limit": face.settings.max_cache, "projects": _by_project(held)})
+    document: Cache = {**_sums(held), "limit": face.settings.max_cache, "projects": _by_project(held)}
+    send_json(request, document)
 
 
 @guarded(app, "/api/cache/<project>", may=Action.ADMIN)
+@Described(CachedProject)
 async def files(face: Face, request: Request, who: Identity, project: str) -> None:
     """What is kept of a project."""
     name = project_name(project)
     held = await stock_of(face.index).taken(project=name)
-    kept = [
+    kept: list[HeldFile] = [
         {"filename": file.filename, "size": file.size, "wanted": _time(file.wanted), "whole": file.recorded} for file in held
     ]
-    send_json(request, {"name": name, "size": _size(held), "limit": face.settings.max_cache, "files": kept})
+    document: CachedProject = {"name": name, "size": _size(held), "limit": face.settings.max_cache, "files": kept}
+    send_json(request, document)
 
 
 @guarded(app, "/api/cache", may=Action.ADMIN, methods=("DELETE",))
+@Described(Purged, asks=ASKS)
 async def purge_all(face: Face, request: Request, who: Identity) -> None:
     """Take away all that is kept; with ``?older_than=30d`` what nobody wanted for so long."""
     if request.path.endswith(b"/"):  # a script's /api/cache/$PROJECT, without one
@@ -49,14 +110,16 @@ async def purge_all(face: Face, request: Request, who: Identity) -> None:
 
 
 @guarded(app, "/api/cache/<project>", may=Action.ADMIN, methods=("DELETE",))
+@Described(Purged, asks=ASKS)
 async def purge_project(face: Face, request: Request, who: Identity, project: str) -> None:
-    """The same of one project."""
+    """Take away what is kept of a project; with ``?older_than=30d`` what nobody wanted for so long."""
     await _purge(face, request, who, project_name(project))
 
 
 @guarded(app, "/api/cache/<project>/<filename>", may=Action.ADMIN, methods=("DELETE",))
+@Described(Purged, asks=ASKS)
 async def purge_file(face: Face, request: Request, who: Identity, project: str, filename: str) -> None:
-    """The same of one file."""
+    """Take away what is kept of a file; with ``?older_than=30d`` only if nobody wanted it for so long."""
     await _purge(face, request, who, project_name(project), filename)
 
 
@@ -67,7 +130,8 @@ async def _purge(
     subject = "/".join(word for word in (name, filename) if word) or "cache"
     purging = purge(face.index, name, filename, unwanted=unwanted)
     gone = await attempted(face, request, who, "purge-cache", subject, purging, _purged)
-    send_json(request, {**_sums(gone), "projects": _by_project(gone)})
+    document: Purged = {**_sums(gone), "projects": _by_project(gone)}
+    send_json(request, document)
 
 
 def _purged(gone: Sequence[Held]) -> Details:
@@ -75,16 +139,17 @@ def _purged(gone: Sequence[Held]) -> Details:
 
 
 def _older_than(request: Request) -> timedelta | None:
-    given = (request.args or {}).get(b"older_than")
-    if not given:
+    """Raises `BadRequest` also for a parameter that is not known: with a slip in its name everything would be taken away."""
+    text = parameters(request, *names(ASKS)).get("older_than")
+    if text is None:
         return None
     try:
-        return parse_duration(given[0].decode("latin-1"))
+        return parse_duration(text)
     except ValueError:
         raise BadRequest("older_than is a whole number of s, m, h or d (one unit): 30d, for example.") from None
 
 
-def _sums(held: Sequence[Held]) -> Mapping[str, int]:
+def _sums(held: Sequence[Held]) -> _Sums:
     return {"files": sum(file.recorded for file in held), "size": _size(held)}
 
 
@@ -92,7 +157,7 @@ def _size(held: Iterable[Held]) -> int:
     return sum(file.size for file in held)
 
 
-def _by_project(held: Sequence[Held]) -> list[dict[str, Any]]:
+def _by_project(held: Sequence[Held]) -> list[HeldProject]:
     grouped = [(name, list(files)) for name, files in groupby(held, attrgetter("project"))]
     return [{"name": name, **_sums(files), "wanted": _time(max(file.wanted for file in files))} for name, files in grouped]
 
