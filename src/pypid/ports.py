@@ -190,7 +190,7 @@ class Accounts(Protocol):
         """One. Raises `NoSuchUser`."""
 
     async def add_user(self, account: Account) -> None:
-        """A new one. Raises `NameTaken`."""
+        """A new one. What tokens and sessions the name still has end: they are another person's. Raises `NameTaken`."""
 
     async def edit_user(self, name: str, change: Callable[[Account], Account]) -> Account:
         """Replace it by what `change` makes of it, as one step; what is now there. Raises `NoSuchUser`.

@@ -191,6 +191,19 @@ class DirectoryTests(PeopleCase):
         document = self.pypid.api("GET", "/api/users/dora").json
         self.assertEqual((document["from"], document["groups"], document["can_log_in"]), ("elsewhere", ["devs", "staff"], True))
 
+    def test_gone(self) -> None:
+        """Whoever left the directory logs in by no token or session of before, once somebody else has an account of the name."""
+        token = self.pypid.api("POST", "/api/tokens", {"name": "t", "actions": ["read"], "user": "dora"}).json["secret"]
+        begun = self.pypid.ask("POST", "/api/session", body=json.dumps({"user": "dora", "password": "dora's"}).encode())
+        old = ("Authorization", f"Bearer {token}"), ("Cookie", str(begun["set-cookie"]).partition(";")[0])
+        for by in old:
+            self.assertEqual(self.pypid.get("/api/me", None, by).json["user"], "dora")
+        self.people.chain.sources = self.people.chain.sources[:-1]
+        self.add("dora")
+        self.assertEqual(self.me("dora").json["user"], "dora")
+        self.assertEqual(self.pypid.get("/api/me", None, old[0]).status, 401)
+        self.assertIsNone(self.pypid.get("/api/me", None, old[1]).json["user"])
+
     def test_away(self) -> None:
         """While a directory is away no name is given away, for it may be somebody's: 503, and nothing is made."""
         self.people.directory.away = True

@@ -191,6 +191,19 @@ class AccountsContract(Timed):
             rights = [Right(SPAM, Whom.GROUP, "alice"), Right(SPAM, Whom.USER, "bob", write=True)]
             self.assertEqual(list(self.have(accounts.rights())), rights)
 
+    def test_new_user_of_an_old_name(self) -> None:
+        """What the name's bearer in another source had to log in with, or one long gone, is good for no new account."""
+        for user in ("alice", "bob"):
+            self.have(self.accounts.add_token(a_token(f"of-{user}", user)))
+            self.have(self.accounts.add_token(a_token(f"workflow-{user}", user, publisher=True)))
+            self.have(self.accounts.add_session(a_session(f"of-{user}", user)))
+        self.have(self.accounts.add_user(an_account("alice")))
+        for accounts in self.both():
+            for user, is_new in (("alice", True), ("bob", False)):
+                self.assertEqual(self.have(accounts.token(f"digest-of-{user}")) is None, is_new)
+                self.assertEqual(self.have(accounts.session(f"of-{user}")) is None, is_new)
+                self.assertIsNotNone(self.have(accounts.token(f"digest-workflow-{user}")))
+
     def test_what_ends_a_login(self) -> None:
         """A new password ends the sessions; a standing other than active ends the tokens, too; the admin flag ends nothing."""
         self.have(self.accounts.add_user(an_account("alice")))
@@ -386,6 +399,7 @@ class AccountsModel(stateful.RuleBasedStateMachine):
             return
         self.contract.have(adding)
         self.users[name] = account
+        self.sessions = {digest: user for digest, user in self.sessions.items() if user != name}
 
     @stateful.rule(name=people, hash=st.sampled_from(["$1", "$2"]))
     def edit_user(self, name: str, hash: str) -> None:

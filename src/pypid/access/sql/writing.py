@@ -57,6 +57,9 @@ class Writing:
             raise NameTaken(account.name)
         self._connection.execute(insert(users).values(account_row(account)))
         self._touch("user", account.name)
+        # of somebody whom another source knew by this name, and who may be another person
+        self._revoke(account.name)
+        self._end_sessions(sessions.c.user == account.name)
 
     def edit_user(self, name: str, change: Callable[[Account], Account]) -> Account:
         """Raises `NoSuchUser`, `ValueError` for another name, and what `change` raises."""
