@@ -192,7 +192,7 @@ class DirectoryTests(PeopleCase):
         self.assertEqual((document["from"], document["groups"], document["can_log_in"]), ("elsewhere", ["devs", "staff"], True))
 
     def test_gone(self) -> None:
-        """Whoever left the directory logs in by no token or session of before, once somebody else has an account of the name."""
+        """Who left the directory logs in by no token or session of before, once somebody else has an account of the name."""
         token = self.pypid.api("POST", "/api/tokens", {"name": "t", "actions": ["read"], "user": "dora"}).json["secret"]
         begun = self.pypid.ask("POST", "/api/session", body=json.dumps({"user": "dora", "password": "dora's"}).encode())
         old = ("Authorization", f"Bearer {token}"), ("Cookie", str(begun["set-cookie"]).partition(";")[0])
