@@ -239,6 +239,14 @@ class RefusedTests(TokenCase):
         self.pypid.api("DELETE", f"/api/tokens/{first['id']}", user="alice")
         self.make("read")
 
+    def test_wild(self) -> None:
+        """Globs that would hold up everybody else each time that they are looked at are refused; many plain names are not."""
+        many = {"name": "x", "actions": ["read"], "projects": [f"project-{number}" for number in range(100)]}
+        self.assertEqual(self.pypid.api("POST", "/api/tokens", many, user="alice").status, 201)
+        for wild in ("*a" * 51, "?" * 51, "[ab]" * 26 + "*" * 25):
+            wanted = {**many, "projects": ["acme-*", wild]}
+            self.refused(self.pypid.api("POST", "/api/tokens", wanted, user="alice"), 400, "fewer")
+
     def test_queries(self) -> None:
         """Unknown parameters are refused, and both at once."""
         for query in ("?al", "?all&user=alice", "?user=a&user=b", "?user=%ff", "?user=a%00"):

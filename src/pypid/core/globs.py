@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from fnmatch import translate
 from functools import lru_cache
 
@@ -11,13 +11,17 @@ from pypid.core.names import ProjectName
 
 _SETS = re.compile(r"(\[!?\]?[^\]]*\])")
 _RUNS = re.compile(r"[-_.]+")
+WILD = frozenset("*?[")
+"""What makes a glob more than the name of one project."""
 
 
 @lru_cache(maxsize=1024)
-def _compiled(glob: str) -> re.Pattern[str]:
+def _compiled(glob: str) -> Callable[[str], object]:
     # what a name's normalisation does to a name is done to the glob (PEP 503), also inside [...], where - means a range
-    normal = "".join(_set(part) if part.startswith("[") else _RUNS.sub("-", part) for part in _SETS.split(glob))
-    return re.compile(translate(normal.lower()))
+    normal = "".join(_set(part) if part.startswith("[") else _RUNS.sub("-", part) for part in _SETS.split(glob)).lower()
+    if WILD.isdisjoint(glob):
+        return normal.__eq__  # most lists are of names, and to compile a regular expression takes as long as a small request
+    return re.compile(translate(normal)).match
 
 
 def _set(part: str) -> str:
@@ -27,9 +31,9 @@ def _set(part: str) -> str:
 
 def matches(name: ProjectName, globs: Iterable[str]) -> bool:
     """Whether the name is one of the names, or fits one of the globs."""
-    return any(_compiled(glob).match(name) for glob in globs)
+    return any(_compiled(glob)(name) for glob in globs)
 
 
 def first_match(name: ProjectName, globs: Iterable[str]) -> str | None:
     """The first of `globs` that the name fits, or None."""
-    return next((glob for glob in globs if _compiled(glob).match(name)), None)
+    return next((glob for glob in globs if _compiled(glob)(name)), None)
