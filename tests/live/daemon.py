@@ -51,6 +51,10 @@ class Settings:
     """The lines of ``[upstream]``."""
     sections: str = ""
     """Further sections, as they stand in the file."""
+    server: str = ""
+    """Further lines of ``[server]``."""
+    access: str = ""
+    """Further lines of ``[access]``."""
     trusted: Path | None = None
     """PEM of the authorities that pypid itself believes, in place of the system's."""
 
@@ -110,9 +114,10 @@ def configuration(folder: Path, port: int, settings: Settings) -> str:
     storage = f"[storage]\n{settings.bucket}\n" if settings.bucket else storage
     users = "".join(f"{user} = {hashed}\n" for user, hashed in hashes().items())
     return (
-        f"[server]\nlisten = tcp:{port}:interface=127.0.0.1\nstate = {folder / 'state'}\n{tls}{storage}"
+        f"[server]\nlisten = tcp:{port}:interface=127.0.0.1\nstate = {folder / 'state'}\n{tls}{settings.server}\n{storage}"
         f"[upstream]\n{settings.upstream}\n"
-        f"[access]\nread = {settings.read}\nwrite = alice carol admin\nadmins = admin\n[users]\n{users}{settings.sections}"
+        f"[access]\nread = {settings.read}\nwrite = alice carol admin\nadmins = admin\n{settings.access}\n"
+        f"[users]\n{users}{settings.sections}"
     )
 
 

@@ -1,0 +1,204 @@
+"""People, rights and tokens on a machine that is lost: another one has them out of the bucket, before it shows anything."""
+
+import contextlib
+import http.client
+import json
+import re
+import shutil
+import sqlite3
+import subprocess
+import threading
+import time
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from attrs import define, field
+
+from pypid.safekeeping.sealing import unseal
+from tests.live.clients import client
+from tests.live.processes import BIN, clean_environ, done
+from tests.live.projects import wheel
+from tests.live.test_throwaway import PASSWORD, Machine, ThrowawayCase
+
+REVOKED: Final = "SELECT 1 FROM pypid_tokens WHERE revoked IS NOT NULL"
+TOLD: Final = "SELECT 1 FROM pypid_deeds WHERE what = 'revoke-token'"
+PLANS: Final = wheel("secret-plans")
+HIDDEN: Final = (
+    "/simple/secret-plans/",
+    f"/packages/secret-plans/{PLANS.filename}",
+    f"/packages/secret-plans/{PLANS.filename}.metadata",
+    f"/local/secret-plans/{PLANS.filename}",
+    "/pypi/secret-plans/json",
+    "/api/projects/secret-plans",
+)
+LISTS: Final = ("/simple/", "/local/", "/api/projects")
+
+
+def basic(user: str, password: str) -> dict[str, str]:
+    """The header."""
+    return {"Authorization": "Basic " + b64encode(f"{user}:{password}".encode()).decode()}
+
+
+def ask(
+    port: int, path: str, headers: dict[str, str] | None = None, method: str = "GET", document: Any = None
+) -> tuple[int, bytes, http.client.HTTPMessage]:
+    """The answer, whatever it is; nothing is followed. Raises `OSError`."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        body = None if document is None else json.dumps(document).encode()
+        connection.request(method, path, body, {"Content-Type": "application/json", **(headers or {})})
+        answer = connection.getresponse()
+        return answer.status, answer.read(), answer.headers
+    finally:
+        connection.close()
+
+
+@define
+class Watch:
+    """Asks again and again for what is hidden, as somebody who may not see it, from before pypid listens."""
+
+    port: int
+    headers: dict[str, str]
+    seen: Counter[int] = field(factory=Counter)
+    leaks: list[str] = field(factory=list)
+    _ended: threading.Event = field(factory=threading.Event)
+
+    def look(self) -> None:
+        """Until it `ended`."""
+        while not self._ended.is_set():
+            for path in HIDDEN + LISTS:
+                with contextlib.suppress(OSError, http.client.HTTPException):
+                    status, body, _ = ask(self.port, path, self.headers)
+                    self.seen[status] += 1
+                    if (b"secret" in body) if path in LISTS else (status not in (401, 403, 503)):
+                        self.leaks.append(f"{path}: {status} {body[:200]!r}")
+
+    @contextmanager
+    def on(self) -> Iterator["Watch"]:
+        """It looks."""
+        thread = threading.Thread(target=self.look)
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._ended.set()
+            thread.join(30)
+
+
+class KeptTests(ThrowawayCase):
+    """A machine with people, and the next one."""
+
+    def one(self) -> Machine:
+        """A new one, with accounts."""
+        machine = self.machine()
+        with (machine.folder / "pypid.ini").open("a") as file:
+            file.write("[access]\nbackend = config sql\nregistration = token\nwrite = group:devs\n")
+        return machine
+
+    def command(self, machine: Machine, *words: str) -> str:
+        """What a command printed."""
+        return done([BIN / "pypid", *words, "-c", machine.folder / "pypid.ini"], environ=clean_environ())
+
+    def does(self, machine: Machine, admin: str, method: str, path: str, document: Any = None) -> Any:
+        """What the API answers an administrator."""
+        status, body, _ = ask(machine.port, path, basic("admin", admin), method, document)
+        assert status in (200, 201), (status, body)
+        return json.loads(body)
+
+    def upload(self, machine: Machine, password: str, path: Path, user: str = "admin") -> None:
+        url = f"http://127.0.0.1:{machine.port}/legacy/"
+        command = [client("twine"), "upload", "--non-interactive", "--disable-progress-bar", "--repository-url", url]
+        done([*command, "-u", user, "-p", password, path])
+
+    def deeds(self, machine: Machine) -> list[dict[str, Any]]:
+        """The audit log, the oldest first."""
+        return list(reversed(json.loads(self.command(machine, "audit", "--most", "1000", "--json"))["deeds"]))
+
+    def is_kept(self, machine: Machine, name: str, question: str) -> bool:
+        """Whether the copy of that database in the bucket has what is asked for."""
+        sealed = self.object(f".pypid/of-record/{name}")
+        if sealed is None:
+            return False
+        file = machine.folder / f"copy-of-{name}"
+        file.write_bytes(unseal(self.secret, name, sealed))
+        with contextlib.closing(sqlite3.connect(file)) as copy, contextlib.suppress(sqlite3.OperationalError):
+            return copy.execute(question).fetchone() is not None
+        return False  # it is from before there was such a table
+
+    def until_kept(self, machine: Machine, within: float = 10.0) -> float:
+        """Seconds until the revoked token is one in the bucket, and the audit log there says so."""
+        began = time.monotonic()
+        while not (self.is_kept(machine, "accounts.db", REVOKED) and self.is_kept(machine, "journal.db", TOLD)):
+            assert time.monotonic() - began < within, "it is not in the bucket"
+            time.sleep(0.1)
+        return time.monotonic() - began
+
+    def test_lost(self) -> None:
+        """Killed, and its state lost: the next one hides what is hidden from its first answer on, and then knows everybody,
+        their rights, tokens and sessions, and what was done; a change is in the bucket within ten seconds.
+        """
+        first = self.one()
+        with first.runs("compared with"):  # so that the bucket has a snapshot, which is faster than a listing
+            admin = re.findall(PASSWORD, first.log)[0]
+            for artifact in PLANS, wheel("spam"):
+                self.upload(first, admin, artifact.into(first.folder / "dist"))
+        with first.runs("compared with"):
+            dora, eve = (self.does(first, admin, "POST", "/api/users", {"name": name})["password"] for name in ("dora", "eve"))
+            self.does(first, admin, "POST", "/api/groups", {"name": "devs"})
+            self.does(first, admin, "PUT", "/api/groups/devs/members/dora")
+            self.does(first, admin, "PUT", "/api/projects/secret-plans/rights/group/devs", {"right": "rw"})
+            wanted = {"user": "dora", "actions": ["publish", "read"], "name": "ci"}
+            token, other = (self.does(first, admin, "POST", "/api/tokens", wanted) for _ in range(2))
+            invitation = self.does(first, admin, "POST", "/api/invitations", {})["secret"]
+            status, body, headers = ask(first.port, "/api/session", None, "POST", {"user": "dora", "password": dora})
+            self.assertEqual(status, 200, body)
+            cookie = str(headers["Set-Cookie"]).split(";")[0]
+            self.does(first, admin, "DELETE", f"/api/tokens/{other['id']}")
+            self.assertLess(self.until_kept(first), 10)
+            before = self.deeds(first)
+            first.kill()
+            shutil.rmtree(first.state)
+        second = self.one()
+        watches = [Watch(second.port, {}), Watch(second.port, basic("eve", eve))]
+        with watches[0].on(), watches[1].on(), second.runs("compared with"):
+            time.sleep(0.5)
+            for watch in watches:
+                self.assertEqual(watch.leaks, [])
+            self.assertIn("accounts.db", second.log)
+            self.assert_knows(second, dora, token["secret"], other["secret"], cookie)
+            register = {"user": "fred", "password": "a-long-secret-of-fred", "token": invitation}
+            self.assertEqual(ask(second.port, "/api/register", None, "POST", register)[0], 201)
+            self.assertEqual(ask(second.port, "/api/register", None, "POST", {**register, "user": "gina"})[0], 400)
+            after = self.deeds(second)
+        for watch, least in zip(watches, ({401, 503}, {403, 503}), strict=True):
+            self.assertEqual(watch.leaks, [])
+            self.assertTrue(set(watch.seen) >= least, watch.seen)  # it did look while nothing was known, and afterwards
+        self.assertEqual(after[: len(before)], before)
+        self.assertEqual([deed["serial"] for deed in after], list(range(1, len(after) + 1)))
+        words = {deed["what"] for deed in before}
+        self.assertTrue(words >= {"add-user", "join-group", "set-right", "make-token", "revoke-token", "publish-file"}, words)
+
+    def assert_knows(self, machine: Machine, dora: str, token: str, revoked: str, cookie: str) -> None:
+        """Who dora is, by what, and what she may; and that a revoked token stays so."""
+        for headers in basic("dora", dora), {"Authorization": f"Bearer {token}"}, {"Cookie": cookie}:
+            self.assertEqual(ask(machine.port, HIDDEN[0], headers)[0], 200)
+        self.assertEqual(ask(machine.port, "/simple/", {"Authorization": f"Bearer {revoked}"})[0], 401)
+        self.assertEqual(ask(machine.port, "/simple/", basic("dora", dora + "x"))[0], 401)
+        again = wheel("secret-plans", "2.0").into(machine.folder / "dist")
+        self.upload(machine, token, again, "__token__")
+        self.assertIn(again.name.encode(), ask(machine.port, HIDDEN[0], basic("dora", dora))[1])
+        self.assertEqual(ask(machine.port, "/simple/spam/")[0], 200)
+
+    def test_refused(self) -> None:
+        """On a new machine no command makes accounts before the first start: it would hide those in the bucket."""
+        machine = self.one()
+        command = [BIN / "pypid", "user", "add", "dora", "-c", machine.folder / "pypid.ini"]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, env=clean_environ(), check=False)
+        self.assertEqual(ended.returncode, 1, ended)
+        self.assertIn("Start pypid", ended.stderr)
+        self.assertNotIn("Traceback", ended.stderr)
+        self.assertFalse((machine.state / "accounts.db").exists())
