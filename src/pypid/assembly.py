@@ -164,7 +164,7 @@ def _load(snapshots: tuple[Snapshot, ...], storage: Opened) -> bool:
     if storage.new:  # of a new storage there can be none
         return False
     found = [_now(snapshot.load()) for snapshot in snapshots]
-    counts = [len(loaded.names) if isinstance(loaded, Loaded) else None for loaded in found]
+    counts = [len(loaded.roll) if isinstance(loaded, Loaded) else None for loaded in found]
     match counts:
         case [int() as projects, others]:
             said = "the snapshot knows {projects} projects, and {others} of other indexes"

@@ -97,7 +97,7 @@ class RoundTripTests(FarawayCase):
             self.have(self.catalog.edit_theirs(name, heard(kept)))
         far = Faraway(self.catalog.heard, self.store, KEY, HERE, self.world, self.spool, what_is_kept)
         self.have(far.write())
-        self.assertEqual(unpack(BytesIO(self.packed()), HERE).names, [SPAM])
+        self.assertEqual(list(unpack(BytesIO(self.packed()), HERE).heads), [SPAM])
 
 
 def heard(kept: tuple[File, ...]):  # type: ignore[no-untyped-def]

@@ -70,7 +70,7 @@ class Faraway:
         except OSError as error:
             _log.error("The snapshot {key} could not be fetched: {error}", key=self.key, error=error)
             return None
-        count = len(loaded.names)
+        count = len(loaded.roll)
         self.catalog.merge(loaded)
         return count
 

@@ -6,7 +6,6 @@ snapshot is a join of what is there.
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 from zlib import crc32
@@ -15,6 +14,7 @@ from attrs import field, frozen
 
 from pypid.core.model import Summary
 from pypid.core.names import ProjectName
+from pypid.core.summaries import Roll, Summaries
 
 SHARDS = 256
 
@@ -46,14 +46,17 @@ class Loaded:
 
     serial: int
     shards: tuple[dict[ProjectName, Line], ...] = field(repr=False)
-    heads: dict[ProjectName, Summary] = field(repr=False)
-    names: list[ProjectName] = field(repr=False)
-    """Sorted."""
+    roll: Roll = field(repr=False)
 
-    @classmethod
-    def nothing(cls, serial: int) -> Loaded:
-        """No lines, to be put together."""
-        return cls(serial, tuple({} for _ in range(SHARDS)), {}, [])
+    @property
+    def heads(self) -> Mapping[ProjectName, Summary]:
+        """The heads of all, by name."""
+        return self.roll.heads
+
+
+def no_shards() -> tuple[dict[ProjectName, Line], ...]:
+    """No lines, to be put together."""
+    return tuple({} for _ in range(SHARDS))
 
 
 @frozen
@@ -87,17 +90,15 @@ class Lines:
     """A line for each project, and its head in the order of the names."""
 
     def __init__(self) -> None:
-        self._shards: tuple[dict[ProjectName, Line], ...] = tuple({} for _ in range(SHARDS))
+        self._shards = no_shards()
         self._versions = [0] * SHARDS
-        self._heads: dict[ProjectName, Summary] = {}
-        self._names: list[ProjectName] = []
-        self._summaries: tuple[Summary, ...] | None = None
+        self._roll = Roll()
         self._absent: set[ProjectName] | None = set()
         """What was found not to be there before a snapshot came; None once one may not come any more."""
 
     def head(self, name: ProjectName) -> Summary | None:
         """What stands in the list for the project, or None."""
-        return self._heads.get(name)
+        return self._roll.heads.get(name)
 
     def get(self, name: ProjectName) -> Line | None:
         """The project's line, or None."""
@@ -105,11 +106,7 @@ class Lines:
 
     def put(self, head: Summary, line: Line) -> None:
         """Hold the line in place of an older one."""
-        if self._heads.get(head.name) != head:
-            if head.name not in self._heads:
-                insort(self._names, head.name)
-            self._heads[head.name] = head
-            self._summaries = None
+        self._roll.put(head)
         number = shard_of(head.name)
         self._shards[number][head.name] = line
         self._versions[number] += 1
@@ -125,16 +122,12 @@ class Lines:
         number = shard_of(name)
         del self._shards[number][name]
         self._versions[number] += 1
-        del self._heads[name]
-        del self._names[bisect_left(self._names, name)]
-        self._summaries = None
+        self._roll.drop(name)
         self.found_absent(name)
 
-    def summaries(self) -> tuple[Summary, ...]:
+    def summaries(self) -> Summaries:
         """All heads, by name; the same object until one changes."""
-        if self._summaries is None:
-            self._summaries = tuple(map(self._heads.__getitem__, self._names))
-        return self._summaries
+        return self._roll.summaries()
 
     def moment(self, serial: int, versions: Sequence[int] | None) -> Moment:
         """What is held now, with the lines of the shards that are not at `versions` any more (None: of all).
@@ -150,12 +143,10 @@ class Lines:
 
     def fill(self, loaded: Loaded) -> None:
         """Begin with what a snapshot held. Raises `ValueError` where something is held already."""
-        if self._heads:
+        if len(self._roll):
             raise ValueError("lines that are held cannot be filled from a snapshot")
         self._shards = loaded.shards
-        self._heads = loaded.heads
-        self._names = loaded.names
-        self._summaries = None
+        self._roll = loaded.roll
 
     def found_absent(self, name: ProjectName) -> None:
         """There is no such project: a snapshot that comes later, and says that there was, is older than that."""
@@ -168,17 +159,14 @@ class Lines:
         Takes no longer than there are such projects.
         """
         for name in self._absent or ():
-            if loaded.heads.pop(name, None) is not None:
+            if name in loaded.heads:
+                loaded.roll.drop(name)
                 del loaded.shards[shard_of(name)][name]
-                del loaded.names[bisect_left(loaded.names, name)]
-        for name, head in self._heads.items():
-            if name not in loaded.heads:
-                insort(loaded.names, name)
-            loaded.heads[name] = head
+        for name, head in self._roll.heads.items():
+            loaded.roll.put(head)
             loaded.shards[shard_of(name)][name] = self._shards[shard_of(name)][name]
-        self._shards, self._heads, self._names = loaded.shards, loaded.heads, loaded.names
+        self._shards, self._roll = loaded.shards, loaded.roll
         self._versions = [version + 1 for version in self._versions]
-        self._summaries = None
         self.settled()
 
     def settled(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from operator import attrgetter
 
 from attrs import evolve, frozen
 
@@ -18,6 +19,7 @@ from pypid.core.heard import dump_heard, load_heard
 from pypid.core.model import File, Heard, Presence, Project, Status, Summary
 from pypid.core.names import ProjectName
 from pypid.core.records import dump_project, load_head, load_project
+from pypid.core.summaries import Sieve, Summaries, only
 from pypid.flow import Blocking, World, at_once
 from pypid.ports import Catalog
 
@@ -39,7 +41,8 @@ class MemoryCatalog:
         self._theirs: Table[Heard] = Table(load_heard, _files_of, thinking)
         self._forgettable = Forgettable(forgettable)
         self._complete = False
-        self._keeping: tuple[Sequence[Summary], Sequence[Summary]] = ((), ())
+        self._kept = Sieve(lambda run: only(run, attrgetter("kept")))
+        self._keeping = (Summaries(), Summaries())
         """The heads of theirs, and those of them of which files are kept."""
 
     async def ours(self, name: ProjectName) -> Project | Presence:
@@ -128,7 +131,7 @@ class MemoryCatalog:
     async def their_summaries(self) -> Sequence[Summary]:
         heads = self._theirs.lines.summaries()
         if heads is not self._keeping[0]:
-            self._keeping = (heads, tuple(summary for summary in heads if summary.kept))
+            self._keeping = (heads, self._kept.of(heads))
         return self._keeping[1]
 
     async def serial(self) -> int:

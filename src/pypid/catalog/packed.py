@@ -14,11 +14,12 @@ from zlib import error as ZlibError
 
 import msgspec
 
-from pypid.catalog.lines import Later, Line, Loaded, Moment, shard_of
+from pypid.catalog.lines import Later, Line, Loaded, Moment, no_shards, shard_of
 from pypid.core.errors import BadName, Unreadable
 from pypid.core.model import Status, Summary
-from pypid.core.names import project_name
+from pypid.core.names import ProjectName, project_name
 from pypid.core.records import FORMAT, Head, dump, load, load_head
+from pypid.core.summaries import Roll
 
 LARGEST = 4 << 30
 """Bytes that the lines may have together: those of some eight million files."""
@@ -87,21 +88,23 @@ def _read(packed: GzipFile, identity: str) -> Loaded:
     head = load(PackHead, packed.readline(_LARGEST_HEAD), _WHAT)
     if head.identity != identity:
         raise Unreadable(_WHAT, "it belongs to another storage")
-    found = Loaded.nothing(head.serial)
+    shards = no_shards()
+    heads: dict[ProjectName, Summary] = {}
     size = count = 0
     while line := packed.readline(LARGEST - size):
         size += len(line)
         if not line.endswith(b"\n"):
             raise Unreadable(_WHAT, "its last line does not end")
-        _take(found, line[:-1])
+        summary = _head_of(line[:-1])
+        shards[shard_of(summary.name)][summary.name] = line[:-1]
+        heads[summary.name] = summary
         count += 1
-    if not count == len(found.heads) == head.lines:
-        raise Unreadable(_WHAT, f"it has {count} lines, about {len(found.heads)} projects, in place of {head.lines}")
-    found.names.extend(sorted(found.heads))
-    return found
+    if not count == len(heads) == head.lines:
+        raise Unreadable(_WHAT, f"it has {count} lines, about {len(heads)} projects, in place of {head.lines}")
+    return Loaded(head.serial, shards, Roll(heads))
 
 
-def _take(found: Loaded, line: bytes) -> None:
+def _head_of(line: bytes) -> Summary:
     head = load_head(line)
     try:
         name, status = project_name(head.name), _STATUS[head.status]
@@ -109,5 +112,4 @@ def _take(found: Loaded, line: bytes) -> None:
         raise Unreadable(_WHAT, f"{head.name!r} is no project, or has no status") from None
     if name != head.name:
         raise Unreadable(_WHAT, f"{head.name!r} is no normal name")
-    found.shards[shard_of(name)][name] = line
-    found.heads[name] = Summary(name, head.serial, status, head.keeps, head.gone)
+    return Summary(name, head.serial, status, head.keeps, head.gone)

@@ -18,12 +18,13 @@ from attrs import frozen
 from twisted.internet.defer import DeferredLock
 from twisted.logger import Logger
 
-from pypid.catalog.lines import Loaded, Moment, Shelved
+from pypid.catalog.lines import Loaded, Moment, Shelved, no_shards
 from pypid.catalog.shelf import MANIFEST, Manifest, Shelf, StoredShard, read_shard
 from pypid.core.errors import Unreadable
 from pypid.core.model import Status, Summary
 from pypid.core.names import ProjectName
 from pypid.core.records import FORMAT
+from pypid.core.summaries import Roll
 from pypid.flow import World, shielded
 
 _STATUS = {status.value: status for status in Status}
@@ -120,13 +121,13 @@ def _load(shelf: Shelf, identity: str) -> tuple[Loaded, Manifest] | Ignored:
 
 
 def _all_shards(shelf: Shelf, manifest: Manifest) -> Loaded:
-    catalog = Loaded.nothing(manifest.serial)
+    shards = no_shards()
+    heads: dict[ProjectName, Summary] = {}
     for number, stored in manifest.by_number().items():
-        shard = catalog.shards[number]
+        shard = shards[number]
         for head, line in read_shard(shelf, number, stored):
             # The digest says that we wrote this line, and we write normalised names only.
             name = ProjectName(head.name)
             shard[name] = line
-            catalog.heads[name] = Summary(name, head.serial, _STATUS[head.status], head.keeps, head.gone)
-    catalog.names.extend(sorted(catalog.heads))
-    return catalog
+            heads[name] = Summary(name, head.serial, _STATUS[head.status], head.keeps, head.gone)
+    return Loaded(manifest.serial, shards, Roll(heads))

@@ -166,9 +166,8 @@ class Presence(Enum):
     """The catalog does not hold it, and nobody has compared the storage yet."""
 
 
-@frozen
-class Summary:
-    """One line of the list of projects. `serial` as `Project.serial`."""
+class Summary(msgspec.Struct, frozen=True, gc=False):
+    """One line of the list of projects. `serial` as `Project.serial`. No attrs class, for the reasons of `File`."""
 
     name: ProjectName
     serial: int

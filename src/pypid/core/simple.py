@@ -119,8 +119,9 @@ def render_names(names: Sequence[Summary], format: Format, *, serial: int | None
     if serial is None:
         serial = max((summary.serial for summary in names), default=0)
     listed = [summary for summary in names if is_listed(summary)]
-    body = _names_json(listed, serial) if format.is_json else _names_html(listed, serial)
-    return finished(body, format.value)
+    beginning, end = names_frame(serial, format)
+    pieces = [names_piece(block, format) for block in _in_blocks(listed)]
+    return finished(b"".join((beginning, names_between(format).join(pieces), end)), format.value)
 
 
 def finished(body: bytes, content_type: str) -> Page:
@@ -256,20 +257,27 @@ def _anchor(entry: _Entry) -> str:
     return f"<a {attributes}>{escape(entry.filename)}</a>{remarks}<br>\n"
 
 
-# The list of projects. One fragment for each name, so that a long list can be patched; a name needs no escapes (`ProjectName`).
+# The list of projects, in pieces, so that a long list can be patched; a name needs no escapes (`ProjectName`).
 
 
-def _names_json(listed: list[Summary], serial: int) -> bytes:
-    beginning = f'{{"meta":{{"api-version":"{API_VERSION}","_last-serial":{serial}}},"projects":['
-    blocks = [
-        ",".join([f'{{"_last-serial":{summary.serial},"name":"{summary.name}"}}' for summary in block]).encode()
-        for block in _in_blocks(listed)
-    ]
-    return b"".join((beginning.encode(), b",".join(blocks), b"]}"))
+def names_frame(serial: int, format: Format) -> tuple[bytes, bytes]:
+    """What stands before and behind the pieces of the list of projects."""
+    if format.is_json:
+        return f'{{"meta":{{"api-version":"{API_VERSION}","_last-serial":{serial}}},"projects":['.encode(), b"]}"
+    beginning, end = _document("Projects", "", (_MARK,), serial).split(_MARK.encode())
+    return beginning, end
 
 
-def _names_html(listed: list[Summary], serial: int) -> bytes:
-    lines = (
-        "".join([f'<a href="{summary.name}/">{summary.name}</a><br>\n' for summary in block]) for block in _in_blocks(listed)
-    )
-    return _document("Projects", "", lines, serial)
+_MARK = "\0"
+
+
+def names_piece(block: Sequence[Summary], format: Format) -> bytes:
+    """The piece of the list that names these, as they are."""
+    if format.is_json:
+        return ",".join([f'{{"_last-serial":{summary.serial},"name":"{summary.name}"}}' for summary in block]).encode()
+    return "".join([f'<a href="{summary.name}/">{summary.name}</a><br>\n' for summary in block]).encode()
+
+
+def names_between(format: Format) -> bytes:
+    """What stands between two pieces, neither of which is empty."""
+    return b"," if format.is_json else b""

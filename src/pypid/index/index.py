@@ -14,7 +14,7 @@ from pypid.core.errors import (
     NotYetKnown,
     PypidError,
 )
-from pypid.core.model import Blob, File, Link, Presence, Project, Span, Status, Summary, Upload
+from pypid.core.model import Blob, File, Link, Presence, Project, Span, Status, Upload
 from pypid.core.names import ProjectName
 from pypid.core.policy import (
     Policy,
@@ -26,6 +26,7 @@ from pypid.core.policy import (
     may_show_theirs,
     silence,
 )
+from pypid.core.summaries import Summaries
 from pypid.flow import World
 from pypid.index.adopting import Adopted, Adopter
 from pypid.index.asking import DIRECTLY, Asked
@@ -95,11 +96,11 @@ class Index:
 
     # --- looking ------------------------------------------------------------------------------------------
 
-    async def names(self) -> Sequence[Summary]:
+    async def names(self) -> Summaries:
         """The projects of the list, by name."""
         return await self._names.listed()
 
-    async def stored_names(self) -> Sequence[Summary]:
+    async def stored_names(self) -> Summaries:
         """The projects of which files are stored, by name: ours, and those of theirs that no rule hides (``/local/``)."""
         return await self._names.stored()
 

@@ -1,31 +1,37 @@
-"""The lists of projects, put together once for each change and not for each request."""
+"""The lists of projects, put together once for each change, and not for each request; a change costs what it changed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from operator import attrgetter, is_
+from operator import is_
 from typing import Any
 
 from attrs import define, field, frozen
 
 from pypid.core.model import Presence, Summary
-from pypid.core.names import ProjectName
 from pypid.core.policy import Policy, is_listed, may_show_theirs
+from pypid.core.summaries import Blend, Run, Sieve, Summaries, in_runs, name_of, only
 from pypid.flow import Blocking, Flights
 from pypid.ports import Catalog
 
 FEW = 4096
 """Names that are put together in the reactor thread: in a few milliseconds."""
 
-_by_name = attrgetter("name")
-
 
 @frozen
 class _Made:
     basis: tuple[object, ...]
     """What it was made of; the catalog gives the same objects until something changes."""
-    names: Sequence[Summary]
+    names: Summaries
+
+
+@frozen(eq=False)
+class _Rules:
+    """What a list of all that is stored was made by, and remembers."""
+
+    basis: tuple[object, ...]
+    blend: Blend
 
 
 @define(eq=False)
@@ -36,29 +42,32 @@ class Names:
     policy: Policy
     thinking: Blocking = field(repr=False)
     _made: dict[str, _Made] = field(factory=dict, init=False, repr=False)
-    _flights: Flights[tuple[str | int, ...], Sequence[Summary]] = field(factory=Flights, init=False, repr=False)
+    _flights: Flights[tuple[str | int, ...], Summaries] = field(factory=Flights, init=False, repr=False)
+    _listed: Sieve = field(factory=lambda: Sieve(_listed), init=False, repr=False)
+    _rules: _Rules | None = field(default=None, init=False, repr=False)
 
-    async def listed(self) -> Sequence[Summary]:
+    async def listed(self) -> Summaries:
         """Ours, by name, without those that are not listed."""
-        return await self._made_of("listed", (await self.catalog.names(),), _listed)
+        return await self._made_of("listed", (await self.catalog.names(),), self._list)
 
-    async def stored(self) -> Sequence[Summary]:
+    async def stored(self) -> Summaries:
         """The same, with the projects of theirs of which files are kept, and which no rule hides."""
         ours, kept, complete = (
             await self.catalog.names(),
             await self.catalog.their_summaries(),
             await self.catalog.is_complete(),
         )
+        if not kept:
+            return await self.listed()
         presence = Presence.ABSENT if complete else Presence.UNKNOWN
-        basis = (ours, kept, presence, self.policy.claims.names)
-        return await self._made_of("stored", basis, partial(_stored, self.policy))
+        return await self._made_of("stored", (ours, kept, presence, self.policy.claims.names), self._store)
 
-    async def _made_of(self, what: str, basis: tuple[Any, ...], make: Callable[..., Sequence[Summary]]) -> Sequence[Summary]:
+    async def _made_of(self, what: str, basis: tuple[Any, ...], make: Callable[..., Summaries]) -> Summaries:
         made = self._made.get(what)
         if made is not None and all(map(is_, made.basis, basis)):
             return made.names
 
-        async def job() -> Sequence[Summary]:
+        async def job() -> Summaries:
             return await self.thinking(make, *basis)
 
         if sum(len(names) for names in basis if isinstance(names, Sequence)) <= FEW:
@@ -68,20 +77,27 @@ class Names:
         self._made[what] = _Made(basis, names)
         return names
 
+    def _list(self, ours: Sequence[Summary]) -> Summaries:
+        return self._listed.of(in_runs(ours))
 
-def _listed(ours: Sequence[Summary]) -> Sequence[Summary]:
-    return ours if all(map(is_listed, ours)) else tuple(filter(is_listed, ours))
+    def _store(self, ours: Sequence[Summary], kept: Sequence[Summary], *basis: Any) -> Summaries:
+        """`basis`: what is known of a name that is not among `ours`, and the policy's claims of now."""
+        rules = self._rules
+        if rules is None or not all(map(is_, rules.basis, basis)):
+            rules = self._rules = _Rules(basis, Blend(partial(_stored, self.policy, basis[0])))
+        return rules.blend.of(in_runs(ours), in_runs(kept))
 
 
-def _stored(
-    policy: Policy, ours: Sequence[Summary], kept: Sequence[Summary], presence: Presence, claimed: frozenset[ProjectName]
-) -> Sequence[Summary]:
-    """`presence` is what is known of a name that is not among `ours`; `claimed` are the policy's claims of now."""
-    held = set(map(_by_name, ours))  # also those that are not listed: then no files of theirs are shown either
+def _listed(run: Run) -> Run:
+    return only(run, is_listed)
+
+
+def _stored(policy: Policy, presence: Presence, ours: Run, kept: Run) -> Run:
+    held = set(map(name_of, ours))  # also those that are not listed: then no files of theirs are shown either
     shown = [
         summary
         for summary in kept
         if summary.name not in held and is_listed(summary) and may_show_theirs(policy, summary.name, presence)
     ]
     listed = _listed(ours)
-    return tuple(sorted((*listed, *shown), key=_by_name)) if shown else listed
+    return tuple(sorted((*listed, *shown), key=name_of)) if shown else listed

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 
-from attrs import define, evolve, field
+from attrs import Factory, define, evolve, field
 
 from pypid.core.model import Page
 from pypid.flow import Blocking, Flights
@@ -22,10 +23,11 @@ AT_ONCE = 1 << 15
 
 @define
 class FinishedPage:
-    """A `Page`, and its gzipped form, made when somebody first asks for it, once."""
+    """A `Page`, and its gzipped form, made when somebody first asks for it, once. `gzip` makes it, where not all do."""
 
     page: Page
     _blocking: Blocking = field(repr=False)
+    _gzip: Callable[[Page], Page] = field(default=Factory(lambda: gzipped), repr=False)
     _gzipped: Page | None = field(default=None, init=False, repr=False)
     _flights: Flights[None, Page] = field(factory=Flights, init=False, repr=False)
 
@@ -53,13 +55,13 @@ class FinishedPage:
         """The gzipped form. Many may wait for one that is being made."""
         if self._gzipped is None:
             if len(self.page.body) <= AT_ONCE:
-                self._gzipped = gzipped(self.page)
+                self._gzipped = self._gzip(self.page)
             else:
                 self._gzipped = await self._flights.single(None, self._make)
         return self._gzipped
 
     async def _make(self) -> Page:
-        return await self._blocking(gzipped, self.page)
+        return await self._blocking(self._gzip, self.page)
 
 
 def gzipped(page: Page) -> Page:

@@ -6,17 +6,17 @@ from collections.abc import Callable, Hashable
 
 from attrs import frozen
 
-from pypid.core.model import Page
 from pypid.core.names import ProjectName
 from pypid.core.negotiation import Format
 from pypid.core.permissions import Sight
 from pypid.core.recent import Recent
-from pypid.core.simple import render_names, render_project
+from pypid.core.simple import render_project
 from pypid.flow import Flights, World
 from pypid.index import Index
 from pypid.index.asking import Asked
 from pypid.web.finished import FinishedPage
-from pypid.web.sights import seen, serial_seen
+from pypid.web.patchwork import Patchwork, patched
+from pypid.web.sights import Lists
 
 LIMIT = 64 << 20
 """Bytes of page bodies that are kept, least recently used first out."""
@@ -25,6 +25,8 @@ MOST = 1 << 16
 FEW_FILES = 256
 FEW_NAMES = 4096
 """Lines of a page that are rendered in the reactor thread: in some 2 milliseconds."""
+BEHIND = 3
+"""So many times the bytes of its body does a list weigh: with its pieces, and both compressed."""
 
 
 @frozen
@@ -33,6 +35,8 @@ class _Kept:
     """Of the project's view, or the catalog's serial: another one, another page."""
     finished: FinishedPage
     serial: int
+    patchwork: Patchwork | None = None
+    """Of a list: what the next one is made of."""
 
 
 class Pages:
@@ -43,6 +47,7 @@ class Pages:
         self._world = world
         self._kept: Recent[tuple[object, ...], _Kept] = Recent(MOST, limit)
         self._flights: Flights[Hashable, _Kept] = Flights()
+        self._lists = Lists()
 
     async def project(
         self, name: ProjectName, format: Format, asked: Asked, *, files_url: str, provenance_url: str | None
@@ -54,8 +59,9 @@ class Pages:
             provenance_url = None  # the page is then the same for every host
         key = (name, format, files_url, provenance_url)
 
-        def make() -> tuple[Page, int]:
-            return render_project(project, format, files_url=files_url, provenance_url=provenance_url), project.serial
+        def make() -> _Kept:
+            page = render_project(project, format, files_url=files_url, provenance_url=provenance_url)
+            return _Kept(view.edition, FinishedPage(page, self._world.blocking), project.serial)
 
         return await self._finished(key, view.edition, make, at_once=len(project.files) <= FEW_FILES)
 
@@ -68,30 +74,37 @@ class Pages:
         # what is not known to be ours or not is not shown yet, nor what is theirs under a name that is claimed now
         edition = (serial, complete, self._index.policy.claims.names)
         names = await self._index.stored_names()
+        through, last = self._lists.sieve(by, names), self._kept.get((format, by))
 
-        def make() -> tuple[Page, int]:
-            of_them = serial_seen(names, by, serial)
-            return render_names(seen(names, by), format, serial=of_them), of_them
+        def make() -> _Kept:
+            before = None if last is None else last.patchwork
+            # the catalog's serial would tell them whenever something happens to what they may not know of
+            patchwork = patched(through(names), format, serial=serial if by.sees_all else None, last=before)
+            if last is not None and before is not None and patchwork.says(before):
+                finished = last.finished
+            else:
+                finished = FinishedPage(patchwork.page(), self._world.blocking, patchwork.gzipped)
+            return _Kept(edition, finished, patchwork.serial, patchwork)
 
         return await self._finished((format, by), edition, make, at_once=len(names) <= FEW_NAMES)
 
     async def _finished(
-        self, key: tuple[object, ...], edition: Hashable, make: Callable[[], tuple[Page, int]], *, at_once: bool
+        self, key: tuple[object, ...], edition: Hashable, make: Callable[[], _Kept], *, at_once: bool
     ) -> tuple[FinishedPage, int]:
         """The page and its serial, kept or made; what takes long is made off the reactor thread, once for all who ask."""
         kept = self._kept.get(key)
         if kept is None or kept.edition != edition:
             if at_once:
-                kept = self._keep(key, edition, *make())
+                kept = self._keep(key, make())
             else:
 
                 async def job() -> _Kept:
-                    return self._keep(key, edition, *await self._world.thinking(make))
+                    return self._keep(key, await self._world.thinking(make))
 
                 kept = await self._flights.single((key, edition), job)
         return kept.finished, kept.serial
 
-    def _keep(self, key: tuple[object, ...], edition: Hashable, page: Page, serial: int) -> _Kept:
-        kept = _Kept(edition, FinishedPage(page, self._world.blocking), serial)
-        self._kept.put(key, kept, len(page.body))
+    def _keep(self, key: tuple[object, ...], kept: _Kept) -> _Kept:
+        size = len(kept.finished.page.body)
+        self._kept.put(key, kept, size if kept.patchwork is None else size * BEHIND)
         return kept

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from attrs import define, evolve, field
 
 from pypid.core.model import Summary
 from pypid.core.permissions import Identity, Rules, Sight, sight
 from pypid.core.recent import Recent
+from pypid.core.summaries import Run, Sieve, Summaries
 from pypid.flow import World
 
 MANY = 2000
@@ -17,6 +19,8 @@ PEOPLE = 1000
 """For so many it is kept."""
 NAMES = 1_000_000
 """Names in what is kept, all together."""
+REMEMBERED = 4_000_000
+"""Names in the lists of which it is remembered who sees what of them; 8 bytes for each, where anything is hidden near it."""
 
 
 @define(eq=False)
@@ -45,6 +49,30 @@ class Sights:
             if len(self._same) > len(self._known):  # of people that are not kept any more
                 self._same.clear()
         return found
+
+
+@define(eq=False)
+class Lists:
+    """One list as each sees it: of runs of it that did not change it is remembered what they see."""
+
+    _sieves: Recent[Sight, Sieve] = field(factory=lambda: Recent(PEOPLE, REMEMBERED), init=False, repr=False)
+
+    def sieve(self, by: Sight, names: Summaries) -> Callable[[Summaries], Summaries]:
+        """What makes of the list, of about so many `names`, those that they see; any thread may call it."""
+        if by.sees_all:
+            return _all
+        sieve = self._sieves.get(by) or Sieve(partial(_run_seen, by))
+        self._sieves.put(by, sieve, 1 + len(names))
+        return sieve.of
+
+
+def _all(names: Summaries) -> Summaries:
+    return names
+
+
+def _run_seen(by: Sight, run: Run) -> Run:
+    found = tuple(seen(run, by))
+    return run if len(found) == len(run) else found
 
 
 def seen(names: Sequence[Summary], by: Sight) -> Sequence[Summary]:

@@ -1,0 +1,253 @@
+"""The list of projects in runs: a change costs one run of it, and not the whole.
+
+A run ends behind each name whose CRC-32 says so, which one in `RUN` does: how a list is cut depends on the names in it and on
+nothing else. So whatever is made of a run (what somebody sees of it, the piece of a page, that piece compressed) stays good for
+as long as nothing in the run changes, and is the same in every process, however the list came to be.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
+from operator import attrgetter
+from typing import overload
+from zlib import crc32
+
+from attrs import define, field, frozen
+
+from pypid.core.model import Summary
+from pypid.core.names import ProjectName
+
+RUN = 512
+"""Names in a run, on average."""
+
+Run = tuple[Summary, ...]
+name_of = attrgetter("name")
+
+
+def ends_run(name: str) -> bool:
+    """Whether a run ends behind this name, in whatever list."""
+    return crc32(name.encode()) % RUN == 0
+
+
+@frozen(eq=False, hash=False)
+class Summaries(Sequence[Summary]):
+    """Projects by name, each once. Equal to any sequence of the same ones. Runs that did not change stay the same objects."""
+
+    runs: tuple[Run, ...] = field(default=(), repr=False)
+    """None is empty; each but the last ends where `ends_run` says so, and nowhere before."""
+    _length: int = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "_length", sum(map(len, self.runs)))
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[Summary]:
+        return chain.from_iterable(self.runs)
+
+    @overload
+    def __getitem__(self, index: int) -> Summary: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Summary]: ...
+
+    def __getitem__(self, index: int | slice) -> Summary | Sequence[Summary]:
+        if isinstance(index, slice):
+            return tuple(self)[index]
+        if not -self._length <= index < self._length:
+            raise IndexError(index)
+        return next(islice(self, index % self._length, None))
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Summaries):
+            return self.runs == other.runs
+        return isinstance(other, Sequence) and len(other) == self._length and all(map(Summary.__eq__, self, other))
+
+    __hash__ = None  # type: ignore[assignment]  # as what is equal to lists and tuples alike cannot have one
+
+
+def cut(ordered: Iterable[Summary]) -> Iterator[Run]:
+    """The runs of these, which are in order."""
+    run: list[Summary] = []
+    for summary in ordered:
+        run.append(summary)
+        if ends_run(summary.name):
+            yield tuple(run)
+            run.clear()
+    if run:
+        yield tuple(run)
+
+
+def only(run: Run, stays: Callable[[Summary], bool]) -> Run:
+    """Those of a run that stay; the run itself where all do."""
+    kept = tuple(filter(stays, run))
+    return run if len(kept) == len(run) else kept
+
+
+def in_runs(ordered: Sequence[Summary]) -> Summaries:
+    """The same, in runs."""
+    return ordered if isinstance(ordered, Summaries) else Summaries(tuple(cut(ordered)))
+
+
+class Roll:
+    """A list of projects that changes, by name and in order. It takes over the mapping that it begins with."""
+
+    def __init__(self, heads: dict[ProjectName, Summary] | None = None) -> None:
+        self.heads: dict[ProjectName, Summary] = {} if heads is None else heads
+        """To be read only."""
+        self._runs = list(cut(map(self.heads.__getitem__, sorted(self.heads))))
+        self._ends = [run[-1].name for run in self._runs]
+        self._summaries: Summaries | None = None
+
+    def __len__(self) -> int:
+        return len(self.heads)
+
+    def put(self, summary: Summary) -> None:
+        """Have it in the list, in place of an older one of this name."""
+        name = summary.name
+        old = self.heads.get(name)
+        if old == summary:
+            return
+        self.heads[name] = summary
+        number, run, place = self._find(name)
+        changed = (*run[:place], summary, *run[place + (old is not None) :])
+        self._replace(number, number + 1, cut(changed) if old is None else (changed,))
+
+    def drop(self, name: ProjectName) -> None:
+        """Have it in the list no more. Raises `KeyError` where it is not there."""
+        del self.heads[name]
+        number, run, place = self._find(name)
+        rest = (*run[:place], *run[place + 1 :])
+        if ends_run(name):  # what followed is of the same run now
+            following = self._runs[number + 1] if number + 1 < len(self._runs) else ()
+            self._replace(number, number + 2, [rest + following] if rest or following else [])
+        else:
+            self._replace(number, number + 1, [rest] if rest else [])
+
+    def summaries(self) -> Summaries:
+        """All of it now; the same object until something changes."""
+        if self._summaries is None:
+            self._summaries = Summaries(tuple(self._runs))
+        return self._summaries
+
+    def _find(self, name: ProjectName) -> tuple[int, Run, int]:
+        """Which run the name is in, or belongs into, and where in it; behind the last, if that has ended."""
+        number = bisect_left(self._ends, name)
+        if number == len(self._runs) and number and not ends_run(self._ends[-1]):
+            number -= 1
+        run = self._runs[number] if number < len(self._runs) else ()
+        return number, run, bisect_left(run, name, key=name_of)
+
+    def _replace(self, start: int, stop: int, runs: Iterable[Run]) -> None:
+        self._runs[start:stop] = runs = tuple(runs)
+        self._ends[start:stop] = [run[-1].name for run in runs]
+        self._summaries = None
+
+
+# --- lists that are made of lists -----------------------------------------------------------------------------------
+
+
+_Key = tuple[object, ...]
+
+
+@define(eq=False)
+class _Joints:
+    """Puts parts of runs together to runs; those that it put together the last time stay the same objects."""
+
+    _last: Mapping[tuple[int, ...], tuple[list[Run], Run]] = field(factory=dict, init=False, repr=False)
+
+    def joined(self, parts: Iterable[Run]) -> Summaries:
+        """The list of these parts, in order: where a run ends one of them does, but not the other way round."""
+        made: dict[tuple[int, ...], tuple[list[Run], Run]] = {}
+        runs: list[Run] = []
+        pending: list[Run] = []
+
+        def join() -> None:
+            nonlocal pending
+            key = tuple(map(id, pending))
+            known = self._last.get(key)
+            run = pending[0] if len(pending) == 1 else known[1] if known else tuple(chain.from_iterable(pending))
+            made[key] = (pending, run)  # it holds on to what has these ids
+            runs.append(run)
+            pending = []
+
+        for part in parts:
+            if part:
+                pending.append(part)
+                if ends_run(part[-1].name):
+                    join()
+        if pending:
+            join()
+        self._last = made
+        return Summaries(tuple(runs))
+
+
+@define(eq=False)
+class Sieve:
+    """What of a list goes through a filter. Only runs that were not there the last time are gone through."""
+
+    _keep: Callable[[Run], Run] = field(repr=False)
+    """Those of a run that stay, in order; the run itself where all do. Says the same of the same run each time."""
+    _last: Mapping[int, tuple[Run, Run]] = field(factory=dict, init=False, repr=False)
+    _joints: _Joints = field(factory=_Joints, init=False, repr=False)
+
+    def of(self, names: Summaries) -> Summaries:
+        """Those that stay; the same object where all do."""
+        last = self._last
+        made = {id(run): last.get(id(run)) or (run, self._keep(run)) for run in names.runs}
+        self._last = made
+        if all(run is kept for run, kept in made.values()):
+            return names
+        return self._joints.joined(kept for _, kept in made.values())
+
+
+@define(eq=False)
+class Blend:
+    """Two lists put together. Only what was not there the last time is gone through."""
+
+    _blend: Callable[[Run, Run], Run] = field(repr=False)
+    """What becomes of a stretch of both lists, from one name to another; says the same of the same each time."""
+    _last: Mapping[_Key, tuple[Run, Run, Run]] = field(factory=dict, init=False, repr=False)
+    _joints: _Joints = field(factory=_Joints, init=False, repr=False)
+
+    def of(self, one: Summaries, other: Summaries) -> Summaries:
+        """Both."""
+        last = self._last
+        made: dict[_Key, tuple[Run, Run, Run]] = {}
+        for first, second, low, high in _stretches(one, other):
+            key = (id(first), id(second), low, high)
+            made[key] = last.get(key) or (first, second, self._blend(_between(first, low, high), _between(second, low, high)))
+        self._last = made
+        return self._joints.joined(blended for *_, blended in made.values())
+
+
+def _stretches(one: Summaries, other: Summaries) -> Iterator[tuple[Run, Run, str, str]]:
+    """Both lists at once, cut wherever one of them is: the run of each, and which names the stretch lies between: behind the
+    first up to the second, both of which may be "" for none.
+    """
+    low = ""
+    ones, others = list(one.runs), list(other.runs)
+    first = second = 0
+    while first < len(ones) or second < len(others):
+        these = ones[first] if first < len(ones) else ()
+        those = others[second] if second < len(others) else ()
+        ends = [run[-1].name for run in (these, those) if run]
+        high = min(ends)
+        yield these, those, low, high
+        first += bool(these) and these[-1].name == high
+        second += bool(those) and those[-1].name == high
+        low = high
+
+
+def _between(run: Run, low: str, high: str) -> Run:
+    """Those behind `low`, up to `high`."""
+    if not run or (run[0].name > low and run[-1].name <= high):
+        return run
+    start = bisect_left(run, low, key=name_of)
+    start += start < len(run) and run[start].name == low
+    stop = bisect_left(run, high, key=name_of)
+    stop += stop < len(run) and run[stop].name == high
+    return run[start:stop]
