@@ -31,18 +31,19 @@ from pypid.access.sql.roll import Roll
 from pypid.access.sql.threads import Threads
 from pypid.access.tokens import new_token
 from pypid.access.waiting import Waiting
+from pypid.configured import InForce, account_settings, configured_by, in_force, people_of
 from pypid.core.choices import AccessStore
 from pypid.core.config import Config
 from pypid.core.errors import Busy, CannotStart, PeopleUnknown, StorageDown
 from pypid.core.permissions import Rules
 from pypid.core.policy import EVERY_NAME, Claims
-from pypid.core.registration import AccountSettings
-from pypid.core.rights import Right, Whom, claimed, grants_of
+from pypid.core.rights import Right
 from pypid.flow import Periodic, World
 from pypid.ports import People
 from pypid.reaching.connecting import Connections
 from pypid.safekeeping.records import ACCOUNTS, JOURNAL
 from pypid.state import Where
+from pypid.web.epoch import FAR, LEASE
 from pypid.web.face import Face
 from pypid.web.registry import Configured, Registry
 
@@ -60,53 +61,6 @@ HASHING = 2
 MOST_HASHING = 64
 BELIEVED = 60.0
 """Seconds that a directory is not asked again about a password that was right: a page of pip's is fifty requests."""
-
-
-# --- what the configuration says --------------------------------------------------------------------------------
-
-
-def people_of(config: Config, places: Where) -> config_people.Settings:
-    """``[users]`` and ``[groups]``."""
-    groups = {name: frozenset(members) for name, members in config.groups.items()}
-    return config_people.Settings(users=config.users, state=places.state, groups=groups)
-
-
-def rules_of(config: Config, rights: Iterable[Right] = ()) -> Rules:
-    """The rules in force, with the `rights` that the accounts database has beside ``[projects]``."""
-    access = config.access
-    return Rules(
-        read=access.read,
-        write=access.write,
-        overwrite=access.overwrite,
-        delete=access.delete,
-        fetch=access.cache_update,
-        projects=grants_of([*config.projects.values(), *rights]),
-    )
-
-
-def account_settings(config: Config) -> AccountSettings:
-    """Who may make an account, and how long a session lasts."""
-    access = config.access
-    return AccountSettings(registration=access.registration, captcha=access.captcha, session_lifetime=access.session_lifetime)
-
-
-def configured_by(config: Config, first_admin: str | None) -> Configured:
-    """Whom the configuration names, `first_admin` of the first run among them."""
-    access, rights = config.access, tuple(config.projects.values())
-    users = frozenset(config.users) | ({first_admin} if first_admin else frozenset())
-    lists = (access.read, access.write, access.cache_update, access.overwrite, access.delete, config.server.metrics)
-    mentioned = set(users) | set(access.admins) | {name for principals in lists for name in principals.users}
-    mentioned.update(*config.groups.values())
-    mentioned.update(right.name for right in rights if right.whom is Whom.USER)
-    mentioned.update([config.publish.as_user] if config.publish.as_user else [])
-    return Configured(
-        users=users,
-        groups=frozenset(config.groups),
-        admins=frozenset(access.admins) | ({first_admin} if first_admin else frozenset()),
-        rights=rights,
-        mentioned=frozenset(mentioned),
-        accounts_log_in=AccessStore.SQL in access.backend,
-    )
 
 
 # --- all together -----------------------------------------------------------------------------------------------
@@ -159,9 +113,9 @@ class Identities(MultiService):
     access: Waiting
     claims: Claims
     faces: tuple[Face, ...] = field(default=(), init=False)
-    _rules: Rules = field(factory=Rules, init=False, repr=False)
+    _in_force: InForce = field(factory=lambda: InForce(Rules(), frozenset()), init=False, repr=False)
     _made_of: tuple[object, object] = field(default=(None, None), init=False, repr=False)
-    """What the rules were made of: the configuration, and the rights of the database."""
+    """What that was made of: the configuration, and the rights of the database."""
     _configured: Configured = field(factory=Configured, init=False, repr=False)
     _hashing: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(HASHING), init=False, repr=False)
     _is_open: bool = field(default=False, init=False)
@@ -255,21 +209,24 @@ class Identities(MultiService):
         made: tuple[Config, Sequence[Right]] | None = None
         while made is None or made[0] is not self.config or made[1] is not current.known.rights:  # changed meanwhile
             config, rights = made = self.config, current.known.rights
-            if len(rights) + len(config.projects) > MANY:
-                rules = await self.world.thinking(rules_of, config, rights)
-            else:
-                rules = rules_of(config, rights)
-        self._rules, self._made_of = rules, made
+            many = len(rights) + len(config.projects) > MANY
+            found = await self.world.thinking(in_force, config, rights) if many else in_force(config, rights)
+        self._in_force, self._made_of = found, made
 
     def _tell(self) -> None:
         # as long as a server has never answered nobody knows what is hidden, nor which names are ours by a right there
-        self.claims.names = claimed(self._rules.projects) if self._is_open and self._are_known() else EVERY_NAME
+        self.claims.names = self._in_force.claims if self._is_open and self._are_known() else EVERY_NAME
         for face in self.faces:
-            if face.rules is not self._rules:
-                face.rules = self._rules
+            face.epoch.turn()
+            face.epoch.lease = self._lease()
+            face.rules = self._in_force.rules
             face.settings = evolve(face.settings, people=account_settings(self.config))
             if self._is_open:
                 face.closed = None if self._are_known() else PeopleUnknown("the accounts database")
+
+    def _lease(self) -> float:
+        elsewhere = isinstance(self.stores.accounts.current.database.place, Server)
+        return FAR if elsewhere or not all(source.local for source in self.chain.sources) else LEASE
 
     def _are_known(self) -> bool:
         current = self.stores.accounts.current

@@ -110,6 +110,8 @@ def everything(these: Rules, who: Identity, project: ProjectName) -> set[Action]
     if who.scope is None:
         return rights(these, who, project)
     inside = who.scope.actions if any(project in GLOBS[glob] for glob in who.scope.projects) else frozenset[Action]()
+    if Action.READ in inside and not who.publisher:
+        inside |= {Action.FETCH}  # an installer's token
     of_its_own = inside if who.publisher else inside & rights(these, who, project)
     return rights(these, ANONYMOUS, project) | of_its_own
 

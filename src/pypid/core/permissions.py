@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from enum import Enum
 
 from attrs import evolve, field, frozen
@@ -64,8 +65,12 @@ class Scope:
     projects: tuple[str, ...] = ("*",)
 
     def covers(self, action: Action, project: ProjectName | None) -> bool:
-        """Whether `action` on the project is within it; None: on some project."""
-        return action in self.actions and (project is None or matches(project, self.projects))
+        """Whether `action` on the project is within it; None: on some project.
+
+        What may be read may also be fetched from upstream, if its user may that: an installer's token is one for reading.
+        """
+        within = action in self.actions or (action is Action.FETCH and Action.READ in self.actions)
+        return within and (project is None or matches(project, self.projects))
 
 
 @frozen
@@ -82,6 +87,8 @@ class Identity:
     scope: Scope | None = None
     publisher: bool = False
     token: str | None = None
+    until: datetime | None = field(default=None, eq=False, repr=False)
+    """When what they have proved it by ends (a token, a session); None: by itself never."""
 
 
 ANONYMOUS = Identity()
@@ -196,7 +203,9 @@ def may(rules: Rules, who: Identity, action: Action, project: ProjectName | None
         return _granted(rules, who, action, project)
     if not who.scope.covers(action, project):
         return _granted(rules, ANONYMOUS, action, project)
-    return who.publisher or _granted(rules, who, action, project)
+    if who.publisher:
+        return action in who.scope.actions or _granted(rules, ANONYMOUS, action, project)
+    return _granted(rules, who, action, project)
 
 
 def _granted(rules: Rules, who: Identity, action: Action, project: ProjectName | None) -> bool:

@@ -18,6 +18,7 @@ from pypid.core.registration import AccountSettings
 from pypid.flow import World
 from pypid.index import Index
 from pypid.ports import Access, Accounts, Downloads, Journal, Publishers, Resolver
+from pypid.web.epoch import Epoch
 from pypid.web.pages import Pages
 from pypid.web.registry import Registry
 from pypid.web.request import Request
@@ -75,6 +76,8 @@ class Face:
     """Trusted publishing; None, and one that knows no issuer, are the same."""
     closed: PypidError | None = None
     """Why nobody but administrators can be let in: it is not known yet who may do what."""
+    epoch: Epoch = field(factory=Epoch)
+    """For whoever keeps what somebody may see."""
     pages: Pages = field(init=False)
     sights: Sights = field(init=False)
     looking: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(LOOKING), init=False)

@@ -88,11 +88,12 @@ def page_head(etag: str, *, serial: int | None, restricted: bool) -> Head:
     """Of a page, or of a 304 for it.
 
     Pages are revalidated every time: a file is to be found by the next request after its upload (pip keeps pages since 26.2).
+    A `restricted` one is `private`, and so for nobody else's cache. That it varies by Authorization is not said: pip's cache
+    writes the headers that an answer varies by into its files, and there would be the password.
     """
-    vary = b"Accept, Accept-Encoding" + (b", Authorization" if restricted else b"")
     head = [
         (b"ETag", etag.encode("latin-1")),
-        (b"Vary", vary),
+        (b"Vary", b"Accept, Accept-Encoding"),
         (b"Cache-Control", _asking(restricted)),
         (b"X-Content-Type-Options", b"nosniff"),
         *origins(restricted=restricted),
