@@ -321,6 +321,23 @@ class PasswordTests(PeopleCase):
             self.assertEqual((answer.status, answer["www-authenticate"]), (400, None), current)
         self.assertEqual(self.me("carol").status, 200)
 
+    def test_two_at_once(self) -> None:
+        """Who knows only the old one does not undo a new one that comes while his own is being hashed."""
+        registry = self.people.registry
+
+        async def slowly(password: str) -> str:
+            if password == "his":
+                self.pypid.clock.advance(0.1)
+                hers = await registry.hash_password("hers")
+                now = self.pypid.world.now()
+                await self.people.accounts.edit_user("carol", lambda account: evolve(account, hash=hers, changed=now))
+            return await registry.hash_password(password)
+
+        self.pypid.face.registry = evolve(registry, hash_password=slowly)
+        said = {"password": "his", "current": "secret of some length"}
+        self.refused(self.by("carol", "PUT", self.PATH, said), 400, "nothing was changed")
+        self.assertEqual((self.me("carol", "his").status, self.me("carol", "hers").status), (401, 200))
+
     def test_others(self) -> None:
         """Nobody but an administrator sets somebody else's; an administrator needs no current one, and may have one made."""
         said = {"password": "mine now", "current": "secret of some length"}

@@ -3,10 +3,11 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+from argon2 import PasswordHasher
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.people import Session
+from pypid.core.people import Account, Session
 from pypid.core.permissions import AUTHENTICATED, Principals, Rules
 from pypid.core.registration import AccountSettings
 from pypid.core.sessions import digest_of
@@ -157,6 +158,22 @@ class SessionTests(SessionCase):
             now(self.pypid.accounts.add_session(begun))
             self.assertEqual(self.status(("Cookie", f"pypid_session={secret}")), 200 if user == "alice" else 401)
             now(self.pypid.accounts.end_session(begun.digest))
+
+    def test_password_meanwhile(self) -> None:
+        """A login by the old password begins no session if a new one comes while the session is written down."""
+        accounts, add = self.pypid.accounts, self.pypid.accounts.add_session
+        hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+        moment = self.pypid.world.now()
+        carol = Account(name="carol", hash=hasher.hash("the old one"), created=moment, changed=moment)
+        now(accounts.add_user(carol))
+
+        async def late(session: Session) -> None:
+            await accounts.edit_user("carol", lambda account: evolve(account, hash=hasher.hash("a new one")))
+            await add(session)
+
+        self.patch(accounts, "add_session", late)
+        answer = self.pypid.say("POST", "/api/session", {"user": "carol", "password": "the old one"})
+        self.assertEqual((answer.status, answer["set-cookie"], self.sessions()), (403, None, []))
 
     def test_away(self) -> None:
         """Where the database is away, a login is 503 and sets no cookie; who has one gets 503, and not somebody else's view."""

@@ -34,6 +34,7 @@ from pypid.web.request import Request
 from pypid.web.tokens import ACTIONS, words_of
 
 USER = "/api/users/<name>"
+NOT_CURRENT = "The field 'current' does not hold your current password: nothing was changed."
 SECRET = 18
 """Bytes of chance in a password that pypid makes."""
 ELSEWHERE = "a directory or another service knows that user, and is where it is changed"
@@ -231,12 +232,18 @@ async def set_password(face: Face, request: Request, who: Identity, name: str) -
     if not is_admin and who.user != name:
         raise Forbidden(str(who.user), "set the password of somebody else")
     wanted = await read_json(request, NewPassword)
-    await _account(face, name)
+    before = await _account(face, name)
     if not is_admin:
         await _demand_current(face, request, name, wanted.current)
     password = wanted.password if wanted.password is not None else made_password(face)
     hashed = await face.known.hash_password(password)
-    editing = face.accounts.edit_user(name, lambda account: evolve(account, hash=hashed, changed=face.world.now()))
+
+    def changed(account: Account) -> Account:
+        if not is_admin and account.changed != before.changed:  # who has only the old one must not undo a new one
+            raise BadRequest(NOT_CURRENT)
+        return evolve(account, hash=hashed, changed=face.world.now())
+
+    editing = face.accounts.edit_user(name, changed)
     await recorded(face, request, who, "set-password", name, editing)
     document: NewSecret = {"name": name}
     if wanted.password is None:
@@ -252,7 +259,7 @@ async def _demand_current(face: Face, request: Request, name: str, current: str 
     except Unauthenticated:  # 401 would make a browser ask for another login
         found = None
     if found is None or found.user != name:
-        raise BadRequest("The field 'current' does not hold your current password: nothing was changed.")
+        raise BadRequest(NOT_CURRENT)
 
 
 async def _account(face: Face, name: str) -> Account:

@@ -63,7 +63,8 @@ async def session(face: Face, request: Request, who: Identity) -> None:
 async def log_in(face: Face, request: Request, who: Identity) -> None:
     """Begin a session: always a new one, whatever cookie came along (so that nobody is led into somebody else's)."""
     key, lifetime = face.known.session_key, face.settings.people.session_lifetime
-    user = await _proven(face, request, await read_json(request, Login))
+    login = await read_json(request, Login)
+    user = await _proven(face, request, login)
     request.identity = user
     now, secret = face.world.now(), new_secret(face.world.random)
     begun = Session(
@@ -73,7 +74,7 @@ async def log_in(face: Face, request: Request, who: Identity) -> None:
         expires=now + lifetime,
         address=request.client_address() or "",
     )
-    await recorded(face, request, user, "begin-session", begun.user, face.accounts.add_session(begun))
+    await recorded(face, request, user, "begin-session", begun.user, _begun(face, request, login, begun))
     before = credential_of_cookie(request)
     if before is not None:  # the browser forgets its secret now, so nobody could end it any more
         await face.accounts.end_session(digest_of(before.password, key))
@@ -91,6 +92,16 @@ async def log_out(face: Face, request: Request, who: Identity) -> None:
     end_session(request)
     document: LoggedOut = {"user": None}
     send_json(request, document)
+
+
+async def _begun(face: Face, request: Request, login: Login, begun: Session) -> None:
+    """Keep the session, unless the password has become another one meanwhile: that ended only those that were there then."""
+    await face.accounts.add_session(begun)
+    try:
+        await _proven(face, request, login)
+    except BaseException:
+        await face.accounts.end_session(begun.digest)
+        raise
 
 
 async def _proven(face: Face, request: Request, login: Login) -> Identity:
