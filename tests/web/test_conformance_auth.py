@@ -126,6 +126,7 @@ MATRIX = {
     ("/api/invitations/<id>", "DELETE"): ADMIN,
     ("/api/audit", GET): ADMIN,
     ("/api/downloads", GET): ADMIN,
+    ("/api/openapi.json", GET): ANYBODY,
 }
 """Every route and the right that it asks for, written by hand: a new route fails here until somebody has thought about it."""
 

@@ -202,6 +202,7 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("/api/me", *GET),
         ("/api/session", *GET, "POST", "DELETE"),
         ("/api/captcha", *GET),
+        ("/api/openapi.json", *GET),
         ("/api/register", "POST"),
         ("/_/oidc/audience", *GET),
         ("/_/oidc/mint-token", "POST"),

@@ -23,6 +23,7 @@ from pypid.web import (
     local,
     manage,
     oidc,
+    openapi,
     people,
     pypicache,
     registering,
@@ -63,6 +64,7 @@ ROOMS = (
     registering,
     invitations,
     oidc,
+    openapi,
     home,
 )
 """The modules whose routes make up the face; importing them is what registers the routes."""

@@ -88,7 +88,7 @@ async def remove(face: Face, request: Request, who: Identity, name: str) -> None
 
 
 @guarded(app, MEMBER, may=Action.ADMIN, methods=("PUT",))
-@Described(GroupDocument, refuses=NO_GROUP)
+@Described(GroupDocument, refuses=(*NO_GROUP, BadRequest))
 async def join(face: Face, request: Request, who: Identity, name: str, user: str) -> None:
     """Make somebody a member. A user whom nobody knows (yet) can be one; the answer warns of it."""
     before = await _members(face, name)

@@ -48,7 +48,7 @@ class Withdrawn(TypedDict):
 @guarded(app, "/api/invitations", may=Action.ADMIN, methods=("POST",))
 @Described(InvitationDocument, status=201, takes=NewInvitation, refuses=(NotAvailable,))
 async def make(face: Face, request: Request, who: Identity) -> None:
-    """A new one, for one account."""
+    """A new invitation, for one account."""
     known = face.known
     if face.settings.people.registration is not Registration.TOKEN:
         raise BadRequest("Nobody registers by invitation here. To have that, set [access] registration = token, and reload.")
@@ -62,7 +62,7 @@ async def make(face: Face, request: Request, who: Identity) -> None:
 @guarded(app, "/api/invitations/<id>", may=Action.ADMIN, methods=("DELETE",))
 @Described(Withdrawn, refuses=(BadRequest, NotAvailable))
 async def withdraw(face: Face, request: Request, who: Identity, id: str) -> None:
-    """Nobody registers by it any more. Whether somebody has done so already the answer tells."""
+    """Withdraw an invitation: nobody registers by it any more. Whether somebody has done so already the answer tells."""
     if not _ID.match(id):
         raise BadRequest(
             "An invitation's id has 24 hexadecimal digits: the answer that made it told it, and the audit log has it."

@@ -51,7 +51,7 @@ class TieredFiles(TypedDict):
 @guarded(app, "/api/tier", may=Action.ADMIN, methods=("POST",))
 @Described(TieredFiles, takes=Wanted, refuses=(Busy, NotAvailable), streams=True)
 async def tier(face: Face, request: Request, who: Identity) -> None:
-    """Move the files, and tell of each that was due what became of it."""
+    """Move old files into a cheaper storage class, and tell of each that was due what became of it."""
     wanted = await read_json(request, Wanted)
     rule = _rule(wanted)
     kind = stream_of(request)

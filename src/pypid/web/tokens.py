@@ -94,7 +94,7 @@ class Tokens(TypedDict):
 @guarded(app, "/api/tokens", may=SOMEBODY)
 @Described(Tokens, asks=ASKS, refuses=(Forbidden, NotAvailable))
 async def tokens(face: Face, request: Request, who: Identity) -> None:
-    """One's own; an administrator's ``?user=alice`` and ``?all``. By a token: itself."""
+    """The tokens: one's own; an administrator's ``?user=alice`` and ``?all``. By a token: itself."""
     given = parameters(request, *names(ASKS))
     is_admin = may(face.rules, who, Action.ADMIN)
     if given and not is_admin:
@@ -143,7 +143,7 @@ async def make(face: Face, request: Request, who: Identity) -> None:
 @guarded(app, "/api/tokens/<id>", may=SOMEBODY, methods=("DELETE",))
 @Described(TokenDocument, refuses=(NoSuchToken, NotAvailable))
 async def revoke(face: Face, request: Request, who: Identity, id: str) -> None:
-    """From now on nobody is anybody by this token. Who has only a token may revoke that one."""
+    """Revoke a token: from now on nobody is anybody by it. Who has only a token may revoke that one."""
     token = next((token for token in await face.accounts.tokens() if token.id == id), None)
     if token is None or not _is_theirs(face, who, token):
         raise NoSuchToken(id)
