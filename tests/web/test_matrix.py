@@ -57,8 +57,8 @@ PROJECT_CLASSES: dict[str, dict[str, str]] = {
         "theirs": "..........",
         "theirs, own rules": "13..33.333",
         "closed": "13......33",
-        # the token to read may not have anything fetched from upstream, where everyone may not
-        "closed, unknown": "1344444333",
+        # whoever may read may have it fetched from upstream; nobody is told whether it is there who may not
+        "closed, unknown": "1344444433",
     },
     # who may look where: answered whether it is there or not
     "point": {
@@ -108,7 +108,7 @@ PROJECT_CLASSES: dict[str, dict[str, str]] = {
 INDEX_CLASSES: dict[str, dict[str, str]] = {
     "read": {"open": "..........", "closed": "13.......3"},
     "publish": {"open": "1333***3**", "closed": "1333***3**"},
-    "fetch": {"open": "**********", "closed": "13*****3*3"},
+    "fetch": {"open": "**********", "closed": "13*******3"},
     "admin": {"open": "133333*333", "closed": "133333*333"},
     "anybody": {"open": "**********", "closed": "**********"},
     "somebody": {"open": "1*********", "closed": "1*********"},
