@@ -83,10 +83,8 @@ class Server:
         """Started until it answers, stopped by SIGTERM. `started`: seconds from exec to the first page."""
         begun = self.began = time.perf_counter()
         with (self.folder / "log").open("ab") as log:
-            twistd = Path(sys.executable).with_name("twistd")
-            command = [str(twistd), "-n", "--pidfile=", "pypid", "--config", str(self.config)]
             pinned = PINNED if self.pinned else ()
-            self.process = subprocess.Popen([*pinned, *command], stdout=log, stderr=log, cwd=self.folder)
+            self.process = subprocess.Popen([*pinned, *self.command()], stdout=log, stderr=log, cwd=self.folder)
         try:
             self.wait()
             self.started = time.perf_counter() - begun
@@ -94,6 +92,11 @@ class Server:
         finally:
             self.process.send_signal(signal.SIGTERM)
             self.process.wait(60)
+
+    def command(self) -> list[str]:
+        """What starts it."""
+        twistd = Path(sys.executable).with_name("twistd")
+        return [str(twistd), "-n", "--pidfile=", "pypid", "--config", str(self.config)]
 
     def wait(self) -> None:
         """Until `page` answers."""
