@@ -14,10 +14,12 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import StorageDown, StorageFull
+from pypid.core.model import Checksum, Digests
 from pypid.flow import at_once
 from pypid.spool import Spool, sweep
 
 T = TypeVar("T")
+CHECKSUMS = st.sets(st.sampled_from(Checksum))
 
 
 class Slow:
@@ -56,21 +58,25 @@ class SpoolTests(SynchronousTestCase):
     def files(self) -> list[Path]:
         return list(self.folder.iterdir())
 
-    @given(st.lists(st.binary(max_size=30)))
-    @settings(max_examples=30, deadline=None, database=None)
-    def test_bytes_and_hashes(self, pieces: list[bytes]) -> None:
-        """What was written is what is read, and what was hashed."""
+    @given(st.lists(st.binary(max_size=30)), CHECKSUMS, CHECKSUMS, CHECKSUMS)
+    @settings(max_examples=60, deadline=None, database=None)
+    def test_bytes_and_hashes(
+        self, pieces: list[bytes], first: set[Checksum], soon: set[Checksum], late: set[Checksum]
+    ) -> None:
+        """What was written is what is read, and what was hashed: as it was wanted, whenever that was said."""
 
         async def use() -> None:
-            async with Spool(self.folder, at_once, batch=16) as spool:
+            async with Spool(self.folder, at_once, batch=16, also=first) as spool:
+                spool.want(soon)
                 for piece in pieces:
                     await spool.write(piece)
+                spool.want(late)
                 digests = await spool.finish()
                 data = b"".join(pieces)
-                self.assertEqual(digests.sha256, hashlib.sha256(data).hexdigest())
-                self.assertEqual(digests.md5, hashlib.md5(data).hexdigest())
-                self.assertEqual(digests.blake2b_256, hashlib.blake2b(data, digest_size=32).hexdigest())
-                self.assertEqual(digests.size, len(data))
+                wanted = first | soon | late
+                md5 = hashlib.md5(data).hexdigest() if Checksum.MD5 in wanted else None
+                blake2b = hashlib.blake2b(data, digest_size=32).hexdigest() if Checksum.BLAKE2B_256 in wanted else None
+                self.assertEqual(digests, Digests(hashlib.sha256(data).hexdigest(), md5, blake2b, len(data)))
                 body = await spool.body()
                 self.assertEqual((body.size, b"".join([piece async for piece in body])), (len(data), data))
                 await body.aclose()
@@ -114,6 +120,50 @@ class SpoolTests(SynchronousTestCase):
         removed = Deferred.fromCoroutine(spool.discard())
         slow.run()
         self.successResultOf(removed)
+
+    def test_hashed_beside_the_writing(self) -> None:
+        """What is wanted beside SHA-256 is taken in another thread, and waited for before the next batch is sent to one."""
+        slow = Slow()
+        spool = Spool(self.folder, slow, batch=10, also=Checksum)
+        self.run_now(spool.write(b"x" * 10))
+        self.assertEqual(len(slow.calls), 2)
+        second = Deferred.fromCoroutine(spool.write(b"y" * 10))
+        slow.run()
+        self.assertNoResult(second)
+        slow.run()
+        self.successResultOf(second)
+        done = Deferred.fromCoroutine(spool.finish())
+        while slow.calls:
+            slow.run()
+        self.assertEqual(self.successResultOf(done).md5, hashlib.md5(b"x" * 10 + b"y" * 10).hexdigest())
+        removed = Deferred.fromCoroutine(spool.discard())
+        slow.run()
+        self.successResultOf(removed)
+        self.assertEqual(self.files, [])
+
+    def test_discarded_while_it_is_hashed(self) -> None:
+        """A spool that is given up while both threads work, or while its file is read again, leaves nothing."""
+        for late in ((), Checksum):
+            slow = Slow()
+            spool = Spool(self.folder, slow, batch=10, also=Checksum if not late else ())
+            self.run_now(spool.write(b"x" * 10))
+            spool.want(late)
+            done = Deferred.fromCoroutine(spool.finish())
+            if late:
+                slow.run()
+            done.cancel()
+            self.failureResultOf(done, CancelledError)
+            removed = Deferred.fromCoroutine(spool.discard())
+            for at in (-1, *range(len(slow.calls) - 1)):  # the removal overtakes what was begun before
+                waiting, call = slow.calls[at]
+                try:
+                    call()
+                except StorageDown:
+                    self.assertTrue(late)
+                if at == -1:
+                    waiting.callback(None)
+            self.successResultOf(removed)
+            self.assertEqual(self.files, [])
 
     def test_read_while_it_grows(self) -> None:
         """Who hears what is written can read it while more comes: the first are written at once, all else in batches."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable, Iterable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from hashlib import blake2b, md5, sha256
 from typing import Any, BinaryIO, Generic, Protocol, TypeVar
 
-from attrs import Factory, define, field, frozen
+from attrs import Factory, define, evolve, field, frozen
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredLock, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pypid.core.errors import PypidError
-from pypid.core.model import Digests, Span
+from pypid.core.model import Checksum, Digests, Span
 from pypid.ports import Body
 
 _log = Logger()
@@ -199,27 +199,60 @@ async def whole(body: Body, limit: int) -> bytes:
     return b"".join(pieces)
 
 
-class Hashes:
-    """The three hashes that the packaging APIs know, taken in one go."""
+class _Taken(Protocol):
+    """A hash that is being taken."""
 
-    def __init__(self) -> None:
+    def update(self, data: bytes, /) -> None: ...
+
+    def hexdigest(self) -> str: ...
+
+
+_CHECKSUMS: dict[Checksum, Callable[[], _Taken]] = {
+    Checksum.MD5: lambda: md5(usedforsecurity=False),
+    Checksum.BLAKE2B_256: lambda: blake2b(digest_size=32),
+}
+
+
+class Checksums:
+    """Some of the hashes beside SHA-256. Each takes longer than SHA-256, which processors have instructions for."""
+
+    def __init__(self, *which: Checksum) -> None:
+        self._hashes = {checksum: _CHECKSUMS[checksum]() for checksum in which}
+
+    @property
+    def which(self) -> frozenset[Checksum]:
+        """Those that are taken."""
+        return frozenset(self._hashes)
+
+    def update(self, data: bytes) -> None:
+        """Take in more bytes."""
+        for taken in self._hashes.values():
+            taken.update(data)
+
+    def beside(self, digests: Digests) -> Digests:
+        """`digests`, and with them those of all that came so far."""
+        found = {checksum: taken.hexdigest() for checksum, taken in self._hashes.items()}
+        md5, blake2b_256 = found.get(Checksum.MD5, digests.md5), found.get(Checksum.BLAKE2B_256, digests.blake2b_256)
+        return evolve(digests, md5=md5, blake2b_256=blake2b_256)
+
+
+class Hashes:
+    """The hashes that the packaging APIs know, taken in one go: SHA-256, and `also` these."""
+
+    def __init__(self, also: Iterable[Checksum] = tuple(Checksum)) -> None:
         self._sha256 = sha256()
-        self._md5 = md5(usedforsecurity=False)
-        self._blake2b = blake2b(digest_size=32)
+        self._also = Checksums(*also)
         self._size = 0
 
     def update(self, data: bytes) -> None:
         """Take in more bytes."""
         self._sha256.update(data)
-        self._md5.update(data)
-        self._blake2b.update(data)
+        self._also.update(data)
         self._size += len(data)
 
     def digests(self) -> Digests:
         """The hashes of all that came so far."""
-        return Digests(
-            sha256=self._sha256.hexdigest(), md5=self._md5.hexdigest(), blake2b_256=self._blake2b.hexdigest(), size=self._size
-        )
+        return self._also.beside(Digests(sha256=self._sha256.hexdigest(), md5=None, blake2b_256=None, size=self._size))
 
 
 # --- doing things once, in turn, and again ------------------------------------------------------------------

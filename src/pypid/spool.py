@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from errno import EDQUOT, ENOSPC
 from fcntl import LOCK_EX, LOCK_NB, flock
@@ -11,13 +11,15 @@ from pathlib import Path
 from tempfile import mkstemp
 from threading import Lock
 from types import TracebackType
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from twisted.internet.defer import Deferred
 
 from pypid.core.errors import StorageDown, StorageFull
-from pypid.core.model import Digests, Span
-from pypid.flow import BATCH, Blocking, FileBody, Hashes
+from pypid.core.model import Checksum, Digests, Span
+from pypid.flow import BATCH, Blocking, Checksums, FileBody, Hashes
+
+T = TypeVar("T")
 
 PREFIX = "incoming-"
 
@@ -26,14 +28,21 @@ class Spool:
     """A temporary file (mode 0600) in `folder`; use it with ``async with``, which removes it however the block ends.
 
     While one batch is hashed and written in a thread the next one fills, so two batches are in memory at most. The file is
-    made when the first batch is written. Raises `StorageFull` and `StorageDown`.
+    made when the first batch is written. SHA-256 is taken in the thread that writes; what else is wanted (`also`, `want`), in
+    another one beside it. Raises `StorageFull` and `StorageDown`.
 
     With `written`, which hears how many bytes lie in the file by now, others can read them while more come: then the first are
     written as soon as they are there, so that all know that this can be done. `make` makes the file before.
     """
 
     def __init__(
-        self, folder: Path, blocking: Blocking, *, batch: int = BATCH, written: Callable[[int], None] | None = None
+        self,
+        folder: Path,
+        blocking: Blocking,
+        *,
+        batch: int = BATCH,
+        written: Callable[[int], None] | None = None,
+        also: Iterable[Checksum] = (),
     ) -> None:
         self._folder = folder
         self._written = 0
@@ -42,7 +51,11 @@ class Spool:
         self._batch = batch
         self._filling: list[bytes] = []
         self._filled = 0
+        self._begun = False
         self._under_way: Deferred[None] | None = None
+        self._hashing: Deferred[None] | None = None
+        self._checksums = Checksums(*also)
+        self._late: set[Checksum] = set()
         self._disk = _Disk(folder)
         self._digests: Digests | None = None
 
@@ -58,8 +71,16 @@ class Spool:
         """Make the file now; the first batch will find out if that fails."""
         self._send([])
 
+    def want(self, checksums: Iterable[Checksum]) -> None:
+        """Have `finish` give these, too. Best before the first bytes: else it has to read the file again."""
+        if self._begun:
+            self._late.update(checksums)
+        else:
+            self._checksums = Checksums(*self._checksums.which.union(checksums))
+
     async def write(self, data: bytes) -> None:
         """Take more bytes; waits while a batch is full and the one before it is not yet written."""
+        self._begun = True
         self._filling.append(data)
         self._filled += len(data)
         if self._filled >= self._batch:
@@ -71,7 +92,7 @@ class Spool:
         """All has come: write the rest, and give the hashes and the size."""
         await self._turn()
         await self._settle()
-        self._digests = await self._blocking(self._disk.finish)
+        self._digests = await self._blocking(self._disk.finish, self._checksums, self._late - self._checksums.which)
         return self._digests
 
     async def body(self) -> FileBody:
@@ -105,6 +126,7 @@ class Spool:
         if self._under_way is not None:
             self._under_way.addErrback(lambda _: None)
             self._under_way = None
+        self._hashing = None
         await self._blocking(self._disk.remove)
 
     async def _turn(self) -> None:
@@ -119,6 +141,8 @@ class Spool:
             self._send(batch)
 
     def _send(self, batch: list[bytes]) -> None:
+        if batch and self._checksums.which:
+            self._hashing = self._blocking(_take_in, self._checksums, batch)
         self._under_way = under_way = self._blocking(self._disk.write, batch)
         if self._tell is not None:
             under_way.addCallback(lambda _: self._landed(under_way, sum(map(len, batch))))
@@ -135,8 +159,11 @@ class Spool:
 
     async def _settle(self) -> None:
         under_way, self._under_way = self._under_way, None
+        hashing, self._hashing = self._hashing, None
         if under_way is not None:
             await under_way
+        if hashing is not None:
+            await hashing
 
 
 class _Disk:
@@ -147,14 +174,14 @@ class _Disk:
         self._turn = Lock()
         self._descriptor = -1
         self._removed = False
-        self._hashes = Hashes()
+        self._hashes = Hashes(())
         self.path: Path | None = None
 
     def write(self, pieces: list[bytes]) -> None:
         with self._turn:
             if self._removed:
                 return  # the request was cancelled meanwhile
-            data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            data = _joined(pieces)
             _storing(self._append, data)
             self._hashes.update(data)
 
@@ -164,11 +191,20 @@ class _Disk:
             raise RuntimeError("the spool has no file")
         return os.dup(self._descriptor)
 
-    def finish(self) -> Digests:
+    def finish(self, taken: Checksums, late: Collection[Checksum]) -> Digests:
         with self._turn:
-            if self.path is None:
+            if self.path is None and not self._removed:
                 _storing(self._append, b"")
-            return self._hashes.digests()
+            checksums = Checksums(*late)
+            if late:
+                _storing(self._read_again, checksums)
+            return checksums.beside(taken.beside(self._hashes.digests()))
+
+    def _read_again(self, checksums: Checksums) -> None:
+        position = 0
+        while data := os.pread(self._descriptor, BATCH, position):
+            checksums.update(data)
+            position += len(data)
 
     def remove(self) -> None:
         with self._turn:
@@ -199,7 +235,15 @@ def _create(folder: Path) -> tuple[int, Path]:
         os.close(descriptor)  # swept before it was locked
 
 
-def _storing(call: Callable[[bytes], None], data: bytes) -> None:
+def _joined(pieces: Sequence[bytes]) -> bytes:
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _take_in(checksums: Checksums, pieces: Sequence[bytes]) -> None:
+    checksums.update(_joined(pieces))
+
+
+def _storing(call: Callable[[T], None], data: T) -> None:
     try:
         call(data)
     except OSError as error:

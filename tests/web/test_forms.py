@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from hashlib import sha256
 from itertools import pairwise
 
@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import BadRequest, PypidError, TooLarge
-from pypid.core.model import Digests
+from pypid.core.model import Checksum, Digests
 from pypid.core.upload import Form
 from pypid.flow import Hashes
 from pypid.web.forms import Limits, file_name_in, read_form
@@ -32,6 +32,11 @@ class Collecting:
 
     data: bytearray = field(factory=bytearray)
     finished: bool = False
+    wanted: list[tuple[int, frozenset[Checksum]]] = field(factory=list)
+    """What was wanted when so many bytes had come."""
+
+    def want(self, checksums: Iterable[Checksum]) -> None:
+        self.wanted.append((len(self.data), frozenset(checksums)))
 
     async def write(self, data: bytes) -> None:
         self.data += data
@@ -202,6 +207,21 @@ class ClientTests(SynchronousTestCase):
         for name, (_, body, _) in CLIENTS.items():
             self.check(name, [])
             self.check(name, range(len(body)))
+
+    def test_checksums(self) -> None:
+        """Only what the form says of its file is taken: as it comes, where that is said before, else at the end (C64)."""
+        both = frozenset(Checksum)
+        md5, blake2 = text("md5_digest", "x"), text("blake2_256_digest", "y")
+        nothing = [text("md5_digest", " "), text("blake2_256_digest", "0" * 128), text("sha256_digest", "z")]
+        cases: tuple[tuple[list[Part], frozenset[Checksum], frozenset[Checksum]], ...] = (
+            ([*nothing, content()], frozenset(), frozenset()),
+            ([md5, blake2, content()], both, both),
+            ([md5, content(), blake2], frozenset({Checksum.MD5}), both),
+            ([content(), md5], frozenset(), frozenset({Checksum.MD5})),
+        )
+        for parts, before, after in cases:
+            _, spool = read(form_of(parts, "x9"), "multipart/form-data; boundary=x9")
+            self.assertEqual(spool.wanted, [(0, before), (len(WHEEL), after)])
 
     @given(st.sampled_from(sorted(CLIENTS)), st.lists(st.integers(0, 3000), max_size=8))
     @settings(max_examples=150, deadline=None, database=None)

@@ -227,13 +227,20 @@ class Link:
     expires: datetime
 
 
+class Checksum(Enum):
+    """The hashes beside SHA-256 that upload forms and JSON documents know; the values are their names in `Digests`."""
+
+    MD5 = "md5"
+    BLAKE2B_256 = "blake2b_256"
+
+
 @frozen
 class Digests:
-    """The hashes of one body, lower-case hex, and its length in bytes."""
+    """The hashes of one body, lower-case hex, and its length in bytes. None: nobody wanted that `Checksum`."""
 
     sha256: str
-    md5: str
-    blake2b_256: str
+    md5: str | None
+    blake2b_256: str | None
     size: int
 
 

@@ -8,7 +8,7 @@ names its client). The metadata inside the file is the truth; the form is compar
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 
 from attrs import field, frozen
@@ -17,11 +17,12 @@ from pypid.core.archive import Inside
 from pypid.core.attestations import About, Attestations, read_attestations
 from pypid.core.coremetadata import CoreMetadata, python_specifier, read_metadata, summary_line
 from pypid.core.errors import INVALID_ATTESTATIONS, AttestationsRejected, BadFilename, BadName, UploadRejected, shortened
-from pypid.core.model import Digests, Upload
+from pypid.core.model import Checksum, Digests, Upload
 from pypid.core.names import Distribution, Packagetype, parse_filename, project_name, same_version
 
 _SAYS_NOTHING = ("", "UNKNOWN", "None")
 """What distutils (``UNKNOWN``, later ``None``) and pdm (empty) send for fields that they do not have."""
+_MD5, _BLAKE2 = "md5_digest", "blake2_256_digest"
 _BLAKE2_512 = re.compile(r"[0-9A-Fa-f]{128}\Z")
 """What distutils of Python 3.8 to 3.11 sends as ``blake2_256_digest``; MD5 and SHA-256 come with it, and are compared."""
 _RESOLVED_BY = frozenset({"name", "version", "requires-dist", "requires-python", "provides-extra"})
@@ -54,8 +55,7 @@ class Form:
 
     def values(self, name: str) -> tuple[str, ...]:
         """What the fields of this name say, each once, without those that say nothing."""
-        texts = (text.strip() for text in self.fields.get(name, ()))
-        return tuple(dict.fromkeys(text for text in texts if text not in _SAYS_NOTHING))
+        return _said(self.fields.get(name, ()))
 
     def value(self, name: str) -> str | None:
         """The first of `values`, or None."""
@@ -74,6 +74,14 @@ def action_of(form: Form, query_action: str | None) -> FormAction:
             return FormAction.DOC_UPLOAD
         case _:
             return FormAction.UNKNOWN
+
+
+def checksums_in(fields: Mapping[str, Sequence[str]]) -> frozenset[Checksum]:
+    """What has to be known of the content beside its SHA-256: what these fields of a form say of it."""
+    names = {_MD5: Checksum.MD5, _BLAKE2: Checksum.BLAKE2B_256}
+    return frozenset(
+        checksum for name, checksum in names.items() if any(_is_compared(name, said) for said in _said(fields.get(name, ())))
+    )
 
 
 def distribution_of(form: Form) -> Distribution:
@@ -173,13 +181,22 @@ def _digest_problems(form: Form) -> list[str]:
     digests = form.content_digests
     if digests is None:
         return []
-    ours = {"md5_digest": digests.md5, "sha256_digest": digests.sha256, "blake2_256_digest": digests.blake2b_256}
+    ours = {_MD5: digests.md5, "sha256_digest": digests.sha256, _BLAKE2: digests.blake2b_256}
     return [
         f"{name} of the form is {shortened(said)!r}, but the content that came has {true}: upload it again."
         for name, true in ours.items()
         for said in form.values(name)
-        if said.lower() != true and not (name == "blake2_256_digest" and _BLAKE2_512.match(said))
+        if said.lower() != true and _is_compared(name, said)
     ]
+
+
+def _is_compared(name: str, said: str) -> bool:
+    return not (name == _BLAKE2 and _BLAKE2_512.match(said))
+
+
+def _said(values: Iterable[str]) -> tuple[str, ...]:
+    texts = (text.strip() for text in values)
+    return tuple(dict.fromkeys(text for text in texts if text not in _SAYS_NOTHING))
 
 
 def _type_problems(form: Form, distribution: Distribution) -> list[str]:

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from pypid.core.errors import Busy, Missing, PypidError, StorageDown, UpstreamDown, WrongBytes
 from pypid.core.listing import is_mutable
 from pypid.core.members import Unusable
-from pypid.core.model import Digests, File, Span
+from pypid.core.model import Checksum, Digests, File, Span
 from pypid.core.names import ProjectName
 from pypid.core.peeks import metadata_of
 from pypid.core.verifying import claim_of, computed, hash_of
@@ -166,7 +166,7 @@ class Keeper:
 
     async def _fetch(self, growing: Growing, file: File, via: Sequence[str]) -> None:
         """Fetch the file and keep it, whoever reads meanwhile."""
-        async with Spool(self.spool, self.world.blocking, batch=BATCH, written=growing.grew) as spool:
+        async with Spool(self.spool, self.world.blocking, batch=BATCH, written=growing.grew, also=Checksum) as spool:
             growing.spool = spool
             spool.make()  # while upstream is asked
             try:

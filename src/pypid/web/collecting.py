@@ -7,7 +7,7 @@ A form or a JSON document with the fields ``requirements``, ``pylock.toml`` and 
 from __future__ import annotations
 
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -15,7 +15,7 @@ import msgspec
 from pypid.core.collection import Collected, Event, FileDone, FileReport, Outcome, Problem, Resolved, Resolving, Wishes
 from pypid.core.errors import BadRequest, Busy, NeedsExtra, PypidError
 from pypid.core.locks import Lock, parse_pylock, parse_uv_lock
-from pypid.core.model import Digests
+from pypid.core.model import Checksum, Digests
 from pypid.core.names import ProjectName
 from pypid.core.permissions import Action, Identity, demand
 from pypid.core.requirements import Requirements, parse_requirements
@@ -95,11 +95,14 @@ async def _read(request: Request) -> Asking:
 class _NoFile:
     """For the part ``content``, which has no meaning here."""
 
+    def want(self, checksums: Iterable[Checksum]) -> None:
+        return None
+
     async def write(self, data: bytes) -> None:
         raise BadRequest("Send the text of the file in the field 'requirements', 'pylock.toml' or 'uv.lock'.")
 
     async def finish(self) -> Digests:
-        return Digests("", "", "", 0)
+        return Digests("", None, None, 0)
 
 
 def _wishes(asking: Asking) -> Wishes | None:

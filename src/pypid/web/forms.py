@@ -6,6 +6,7 @@ The forms that clients really send are listed in the tests, one body for each cl
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from email.message import Message
 from email.utils import collapse_rfc2231_value
 from typing import Protocol
@@ -15,8 +16,8 @@ from attrs import define, field, frozen
 from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser
 
 from pypid.core.errors import BadRequest, TooLarge
-from pypid.core.model import Digests
-from pypid.core.upload import Form
+from pypid.core.model import Checksum, Digests
+from pypid.core.upload import Form, checksums_in
 from pypid.ports import Body
 from pypid.web.body import refuse_early
 
@@ -37,6 +38,8 @@ _BOUNDARY = re.compile(r';\s*boundary\s*=\s*(?:"([^"]+)"|([^;"\s]+))', re.IGNORE
 
 class Sink(Protocol):
     """Where the distribution goes (`pypid.spool.Spool`)."""
+
+    def want(self, checksums: Iterable[Checksum]) -> None: ...
 
     async def write(self, data: bytes) -> None: ...
 
@@ -206,6 +209,7 @@ class _Reading:
             raise BadRequest(f"The form has two parts named {self._part!r}. Upload one file at a time.")
         self._has_content = True
         self._filename = file_name_in(segment.header("Content-Disposition", ""))
+        self._spool.want(checksums_in(self._fields.texts))
 
     async def more(self, data: bytes) -> None:
         if self._in_content:
@@ -224,7 +228,10 @@ class _Reading:
         self._in_content = False
 
     async def form(self) -> Form:
-        digests = await self._spool.finish() if self._has_content else None
+        digests = None
+        if self._has_content:
+            self._spool.want(checksums_in(self._fields.texts))  # old distutils sends its MD5 behind the file
+            digests = await self._spool.finish()
         return self._fields.form(self._filename, digests)
 
 
