@@ -20,7 +20,7 @@ from twisted.logger import (
 from twisted.python.logfile import LogFile
 from zope.interface import provider
 
-from pypid.web.accesslog import Entry
+from pypid.web.accesslog import Entry, Many
 
 _OLD_WORLD = "log_legacy"
 """The namespace of twisted.python.log, in which Twisted tells of ports that open and close; its errors are graver than info."""
@@ -99,11 +99,12 @@ def _opened(name: str) -> LogFile:
 
 def text_line(event: LogEvent) -> str:
     """One line of an event, or more of a traceback's: what follows a line end is indented, so that nobody forges a line."""
+    begin = f"{_moment(event)} {event.get('log_level', LogLevel.info).name:<8} {_source(event)}: "
+    answers = event.get("answers")
+    if isinstance(answers, Many):
+        return "".join([f"{begin}{_printable(text)}\n" for text in answers.texts()])
     text = eventAsText(event, includeTimestamp=False, includeSystem=False)
-    if not text:
-        return ""
-    level = event.get("log_level", LogLevel.info)
-    return f"{_moment(event)} {level.name:<8} {_source(event)}: {_printable(text)}\n"
+    return f"{begin}{_printable(text)}\n" if text else ""
 
 
 def _printable(text: str) -> str:
@@ -122,6 +123,9 @@ def _shown(character: str) -> str:
 
 def json_line(event: LogEvent) -> str:
     """One line of ASCII: a JSON object with ``time``, ``level``, ``source``, and ``message`` or an answer's fields."""
+    answers = event.get("answers")
+    if isinstance(answers, Many):
+        return "".join([json_line({**event, "answers": None, "access": entry}) for entry in answers.entries()])
     entry = event.get("access")
     document: dict[str, object] = {
         "time": _moment(event),

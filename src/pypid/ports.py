@@ -321,6 +321,27 @@ class Upstream(Protocol):
         """
 
 
+class Glance(Protocol):
+    """What a `Catalog` may be able to say besides, at once: whether what was made of it would be made again as it is.
+
+    Before a catalog that cannot, no finished answers are kept.
+    """
+
+    @property
+    def changes(self) -> int:
+        """Another number after each change of anything that can be seen."""
+
+    @property
+    def knows_all(self) -> bool:
+        """As `Catalog.is_complete`."""
+
+    def heads(self, name: ProjectName) -> tuple[Summary | None, Summary | None]:
+        """What a list says of the project of ours, and of that of theirs; others after each change that can be seen."""
+
+    def asked(self, name: ProjectName) -> datetime | None:
+        """When the other index was asked for the project last, as far as that is remembered."""
+
+
 class Resolver(Protocol):
     """Works out which releases requirements need, their dependencies included. For one person, until it is closed."""
 

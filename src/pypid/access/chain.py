@@ -205,9 +205,9 @@ class Chain:
 
     async def _bearer_of(self, token: Token) -> Identity | None:
         if token.publisher:
-            return Identity(token.user, scope=token.scope, publisher=True, token=token.id)
+            return Identity(token.user, scope=token.scope, publisher=True, token=token.id, until=token.expires)
         user = await self.find(token.user)
-        return None if user is None else evolve(user, scope=token.scope, token=token.id)
+        return None if user is None else evolve(user, scope=token.scope, token=token.id, until=token.expires)
 
     async def _by_session(self, secret: str) -> Identity:
         if self.accounts is None or len(secret) > LONGEST_SECRET or not secret.isascii():
@@ -216,9 +216,9 @@ class Chain:
         user = None
         if session is not None and self._world.now() < session.expires:
             user = await self.find(session.user)
-        if user is None:
+        if session is None or user is None:
             raise Unauthenticated(ENDED)
-        return user
+        return evolve(user, until=session.expires)
 
     # --- several sources ----------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ asked for, and the last few stay decoded.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from functools import partial
 from operator import attrgetter
 
@@ -21,7 +22,7 @@ from pypid.core.names import ProjectName
 from pypid.core.records import dump_project, load_head, load_project
 from pypid.core.summaries import Sieve, Summaries, only
 from pypid.flow import Blocking, World, at_once
-from pypid.ports import Catalog
+from pypid.ports import Catalog, Glance
 
 
 @frozen
@@ -137,6 +138,25 @@ class MemoryCatalog:
     async def serial(self) -> int:
         return self._serial
 
+    @property
+    def changes(self) -> int:
+        """As `Glance.changes`: both only ever grow."""
+        return self._serial + self._complete
+
+    @property
+    def knows_all(self) -> bool:
+        """As `Glance.knows_all`."""
+        return self._complete
+
+    def heads(self, name: ProjectName) -> tuple[Summary | None, Summary | None]:
+        """As `Glance.heads`."""
+        return self._ours.lines.head(name), self._theirs.lines.head(name)
+
+    def asked(self, name: ProjectName) -> datetime | None:
+        """As `Glance.asked`."""
+        heard = self._theirs.get(name)
+        return None if heard is None or heard.said is None else heard.said.asked
+
     async def complete(self) -> None:
         self._complete = True
         self._ours.lines.settled()
@@ -231,3 +251,4 @@ async def open(settings: MemorySettings, world: World) -> MemoryCatalog:
 
 
 _: type[Catalog] = MemoryCatalog
+__: type[Glance] = MemoryCatalog

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from attrs import define, evolve, field
@@ -123,6 +123,10 @@ class Index:
             raise theirs.failure or self._nothing(name, ours, asked)
         return found
 
+    def seen_until(self, name: ProjectName, *, reachable: bool) -> tuple[datetime | None] | None:
+        """When what is seen of theirs changes by itself, as `Views.until` says it."""
+        return self._views.until(name, reachable=reachable)
+
     async def project(self, name: ProjectName, asked: Asked = DIRECTLY) -> Project:
         """As `view`, only the project."""
         return (await self.view(name, asked)).project
@@ -168,6 +172,10 @@ class Index:
     async def link(self, file: File) -> Link | None:
         """The signed URL that a client is sent to; see `Giver.link`."""
         return await self._giver.link(file)
+
+    def given_until(self, link: Link) -> datetime | None:
+        """When clients are sent to another URL than this one."""
+        return None if self.links is None else link.expires - self.links.buffer
 
     async def open(self, file: File, span: Span | None = None, asked: Asked = DIRECTLY) -> Body:
         """The bytes of a visible file; see `Giver.open`."""

@@ -65,6 +65,11 @@ class Views:
 
         return await self._flights.single((key, basis, seen and seen.until), job)
 
+    def until(self, name: ProjectName, *, reachable: bool) -> tuple[datetime | None] | None:
+        """When the view that was made last changes by itself, in a tuple; None where it is not kept any more."""
+        seen = self._kept.get((name, reachable))
+        return None if seen is None else (seen.until,)
+
     def _keep(self, key: tuple[ProjectName, bool], seen: _Seen) -> View:
         self._kept.put(key, seen, 1 + len(seen.view.project.files))
         return seen.view

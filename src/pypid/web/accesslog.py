@@ -6,12 +6,12 @@ What may be secret is not there: no query, no Authorization, no user name or pas
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from json import dumps
 from typing import Any
 
-from attrs import asdict, frozen
+from attrs import asdict, field, frozen
 from twisted.logger import Logger
 from twisted.web.http import Request
 
@@ -41,13 +41,9 @@ class Entry:
 
     def text(self) -> str:
         """As the combined log format has it, with the milliseconds at the end and never a Referer."""
-        user = "-" if self.user is None else escaped(self.user).replace(" ", "\\x20")
         took = "-" if self.milliseconds is None else f"{self.milliseconds:.1f}"
-        asked = f"{escaped(self.method)} {escaped(self.path)} {escaped(self.protocol)}"
-        return (
-            f'{self.client or "-"} - {user} [{self.time}] "{asked}" '
-            f'{self.status} {self.size or "-"} "-" "{escaped(self.agent) or "-"}" {took}'
-        )
+        said = _said_text(self.method, self.path, self.protocol, self.status, self.size)
+        return f'{self.client or "-"} - {_user_text(self.user)} [{self.time}] {said} "{escaped(self.agent) or "-"}" {took}'
 
     def fields(self) -> dict[str, object]:
         """For logs in JSON, where each line has its time already."""
@@ -56,6 +52,68 @@ class Entry:
     def json(self) -> str:
         """As one line of ASCII."""
         return dumps(asdict(self), separators=(",", ":"))
+
+
+@frozen(eq=False)
+class Asker:
+    """What many lines have in common that one client causes. The user name and the agent as `Entry` has them."""
+
+    user: str | None
+    agent: str
+    _user: str = field(init=False, repr=False)
+    _agent: str = field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "_user", _user_text(self.user))
+        object.__setattr__(self, "_agent", escaped(self.agent) or "-")
+
+
+@frozen(eq=False)
+class Said:
+    """What the lines of one answer that is given many times have in common, as `Entry` has it."""
+
+    method: str
+    path: str
+    protocol: str
+    status: int
+    size: int
+    _text: str = field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "_text", _said_text(self.method, self.path, self.protocol, self.status, self.size))
+
+
+@frozen(eq=False, slots=False)
+class Many:
+    """Answers that were given at once and so took no time worth telling: when, to which client, who asked, what was said."""
+
+    answers: Sequence[tuple[str, str | None, Asker, Said]]
+
+    def texts(self) -> list[str]:
+        """Their lines, as `Entry.text`."""
+        return [
+            f'{client or "-"} - {asker._user} [{time}] {said._text} "{asker._agent}" 0.0'
+            for time, client, asker, said in self.answers
+        ]
+
+    def entries(self) -> Iterator[Entry]:
+        """As `AccessLog` makes them of requests."""
+        for time, client, asker, said in self.answers:
+            yield Entry(
+                time=time,
+                client=client,
+                user=asker.user,
+                method=said.method,
+                path=said.path,
+                protocol=said.protocol,
+                status=said.status,
+                size=said.size,
+                milliseconds=0.0,
+                agent=asker.agent,
+            )
+
+    def __str__(self) -> str:
+        return "\n".join(self.texts())
 
 
 class AccessLog:
@@ -75,13 +133,26 @@ class AccessLog:
         entry = self.entry(request)
         self._log.info("{line}", line=entry.json() if self._json else entry.text(), access=entry)
 
+    def many(self, answers: Sequence[tuple[str, str | None, Asker, Said]]) -> None:
+        """Write an entry for each of these answers; the event's field ``answers`` is `Many`."""
+        many = Many(answers)
+        if self._json:
+            for entry in many.entries():
+                self._log.info("{line}", line=entry.json(), access=entry)
+        else:
+            self._log.info("{answers}", answers=many)
+
+    def time(self) -> str:
+        """The time of day, as `Entry.time` has it."""
+        moment = self._now()
+        return moment.isoformat(timespec="seconds") if self._json else moment.strftime("%d/%b/%Y:%H:%M:%S %z")
+
     def entry(self, request: Request) -> Entry:
         """What is logged of the request, whose answer is complete (or broken off)."""
         identity = getattr(request, "identity", None)  # set by the guard
         begun = getattr(request, "begun_at", None)  # set by whoever makes the request, on the same clock
-        moment = self._now()
         return Entry(
-            time=moment.isoformat(timespec="seconds") if self._json else moment.strftime("%d/%b/%Y:%H:%M:%S %z"),
+            time=self.time(),
             client=_client(request),
             user=identity.user if isinstance(identity, Identity) else None,
             method=_shortened(request.method),
@@ -92,6 +163,14 @@ class AccessLog:
             milliseconds=None if begun is None else round((self._seconds() - begun) * 1000, 1),
             agent=_shortened(request.requestHeaders.getRawHeaders(b"user-agent", [b""])[0]),
         )
+
+
+def _user_text(user: str | None) -> str:
+    return "-" if user is None else escaped(user).replace(" ", "\\x20")
+
+
+def _said_text(method: str, path: str, protocol: str, status: int, size: int) -> str:
+    return f'"{escaped(method)} {escaped(path)} {escaped(protocol)}" {status} {size or "-"} "-"'
 
 
 def path_of(target: bytes) -> str:

@@ -90,7 +90,7 @@ class Routes(KleinResource):
             except BadHost:  # IDNA does not know it: an empty label, or a very long one
                 refusal = Refusal(400, ONE_HOST)
         send_refusal(request, refusal)
-        request.finish()  # type: ignore[no-untyped-call]
+        request.finish()
         return NOT_DONE_YET
 
 

@@ -14,8 +14,9 @@ with its headers, leaves the connection open.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IReactorTime, ISSLTransport
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web import http, server
@@ -23,9 +24,14 @@ from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource
 
 from pypid.core.errors import BadRequest
+from pypid.web.frontdoor.sending import goes_direct
+from pypid.web.keeping import Question, SentHead
 from pypid.web.linger import LingeringChannel
 from pypid.web.proxies import HOST, TrustedProxies
-from pypid.web.request import Request
+from pypid.web.request import Request, host_at
+
+if TYPE_CHECKING:
+    from pypid.web.frontdoor.door import Doorway, FrontDoor
 
 READ = 1 << 18
 """Bytes that we ask the kernel for at once while a body comes (Twisted asks for 64 KiB)."""
@@ -40,7 +46,8 @@ ONE_HOST = "A request needs exactly one Host header, with a host and perhaps a p
 _TWISTED = (
     "_dataBuffer", "_handlingRequest", "_networkProducer", "_optimisticEagerReadSize", "_requestProducer", "_savedTimeOut",
     "_transferDecoder", "_waitingForTransport", "_finishRequestBody", "_maybeChooseTransferDecoder",
-    "_respondToBadRequestAndDisconnect", "_send100Continue", "_command", "_path", "_version",
+    "_respondToBadRequestAndDisconnect", "_send100Continue", "_command", "_path", "_version", "_buffer",
+    "_HTTPChannel__first_line",
 )  # fmt: skip
 """The private names of `http.HTTPChannel` that this module lives on; a test asserts that they are there."""
 
@@ -50,6 +57,7 @@ class Channel(LingeringChannel):
 
     requests: list[Request]
     site: Site
+    timeOut: float | None
 
     _receiving: Request | None = None
     """The request whose body is coming."""
@@ -64,19 +72,38 @@ class Channel(LingeringChannel):
     """This connection is to end, after the answer that is under way."""
     _paused = False
     """We have stopped reading, because too much of a body waits unread."""
+    doorway: Doorway | None = None
+    """Where requests go by that were answered before; None: all are read."""
+    _idle = False
+    """With a `doorway`: nothing has come of the next request, and nothing has to be done before it is answered."""
+    _parsing = False
+    _question: Question | None = None
+    """What the request that is about to be read asks, if the answer may be kept."""
+    client: str | None = None
+    """The address of the peer."""
+    direct = False
+    """Whether the transport is one that what is to be sent may go past, straight to the socket."""
+    heard = 0.0
+    """When the doorway answered last, on the reactor's clock: `resetTimeout` for each request would cost a tenth of it."""
 
     def connectionMade(self) -> None:
         self.site.channels.add(self)
         super().connectionMade()
+        if self.site.front_door is not None:
+            self.client = host_at(self.transport.getPeer())
+            secure = ISSLTransport.providedBy(self.transport)
+            self.doorway = self.site.front_door.doorway(secure, self.site.trusted_proxies.trust(self.client))
+            self.direct = goes_direct(self.transport)
+            self._idle = True
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.site.channels.discard(self)
-        self._paused = self._continue_due = False
+        self._paused = self._continue_due = self._idle = False
         super().connectionLost(reason)
 
     def drain(self) -> None:
         """Close the connection now, or, where a request is under way, after its answer."""
-        self._draining = True
+        self._draining, self._idle = True, False
         if self.requests:
             self.persistent = False
         elif not self._lingering:
@@ -88,6 +115,51 @@ class Channel(LingeringChannel):
     # --- what comes in ---
 
     def dataReceived(self, data: bytes) -> None:
+        if self.doorway is None:
+            self._read(data)
+        elif not (self._idle and self.doorway.answer(self, data)):
+            self._read_beside(self.doorway, data)
+
+    def _read_beside(self, doorway: Doorway, data: bytes) -> None:
+        """Read what the doorway has no answer for, and be ready for the next one if this is answered already."""
+        if self._idle:
+            self._idle = False
+            self._question = doorway.question(self, data)
+        outermost, self._parsing = not self._parsing, True
+        self._read(data)
+        if outermost:
+            self._parsing, self._question = False, None
+            self._idle = self._is_idle()
+
+    def _is_idle(self) -> bool:
+        """Whether the next byte is the first one of a request that the doorway may answer."""
+        return not (
+            self.requests
+            or self._handlingRequest
+            or self._buffer
+            or self._waitingForTransport
+            or self._lingering
+            or self._draining
+            or self._paused
+            or self._answered is not None
+            or not self.line_mode
+            or not self.persistent
+            or self.transport is None
+            or self.transport.disconnecting
+            or self._HTTPChannel__first_line != 1
+        )
+
+    def timeoutConnection(self) -> None:
+        patience = self.timeOut
+        rest = self.heard + (patience or 0) - self.site.seconds()
+        if patience is None or not self._idle or rest <= 0:
+            self._idle = False
+            super().timeoutConnection()
+        else:
+            self.setTimeout(rest)
+            self.timeOut = patience
+
+    def _read(self, data: bytes) -> None:
         super().dataReceived(data)
         if self._delivering:
             return
@@ -110,6 +182,7 @@ class Channel(LingeringChannel):
         self.persistent = self.checkPersistence(request, self._version) and not self._draining
         request.gotLength(self.length)
         if self.length == 0:
+            request.question, self._question = self._question, None
             return
         request.headersReceived(self._command, self._path, self._version)
         self._receiving = self._due = request
@@ -217,6 +290,7 @@ class Channel(LingeringChannel):
     # --- what goes out ---
 
     def pauseProducing(self) -> None:
+        self._idle = False
         if self._receiving is None:
             super().pauseProducing()
             return
@@ -233,6 +307,12 @@ class Channel(LingeringChannel):
             super().requestDone(answered)
         if self._paused:
             self._networkProducer.pauseProducing()
+        self._settle()
+
+    def _settle(self) -> None:
+        """Something has ended: perhaps the doorway may answer again."""
+        if self.doorway is not None and not self._parsing:
+            self._idle = self._is_idle()
 
     def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:
         if self._receiving is not None:
@@ -240,9 +320,16 @@ class Channel(LingeringChannel):
             self.persistent = False
         if not self.persistent:
             headers.setRawHeaders(b"Connection", [b"close"])
+        elif (request := self.requests[0]).question is not None:
+            fields = tuple((name, value) for name, values in headers.getAllRawHeaders() for value in values)
+            request.head = SentHead(b"%s %s %s\r\n" % (version, code, reason), fields)
         super().writeHeaders(version, code, reason, headers)
 
     def requestDone(self, request: Request) -> None:
+        self._done(request)
+        self._settle()
+
+    def _done(self, request: Request) -> None:
         if request is not self._receiving:
             if self._waitingForTransport and self.persistent:
                 # Who pipelines and does not read gets no further answer: one packet may hold a thousand requests.
@@ -277,7 +364,8 @@ class Site(server.Site):
     """A web site that speaks HTTP/1.1 through `Channel`.
 
     `timeout`: seconds that a silent client is waited for. `trusted_proxies`: whose forwarding headers are believed.
-    `access_log`: called with each request that was answered, also in part.
+    `access_log`: called with each request that was answered, also in part. `front_door`: answers what was answered before;
+    it writes to the access log itself.
     """
 
     protocol = Channel  # without the proxy that Twisted puts around it, which is for HTTP/2 only
@@ -292,16 +380,20 @@ class Site(server.Site):
         timeout: float = 60,
         trusted_proxies: TrustedProxies = TrustedProxies(),  # noqa: B008  # frozen
         access_log: Callable[[Request], object] | None = None,
+        front_door: FrontDoor | None = None,
     ) -> None:
         super().__init__(resource, reactor=reactor, timeout=timeout)  # type: ignore[no-untyped-call]
         self.trusted_proxies = trusted_proxies
         self.seconds = reactor.seconds
         self._access_log = access_log
+        self.front_door = front_door
         self.channels: set[Channel] = set()
         """The connections that are open."""
 
     def log(self, request: Request) -> None:  # type: ignore[override]  # ours are the only requests
         """Called for each answer that is complete, and for each that broke off."""
+        if self.front_door is not None:
+            self.front_door.flush()  # the lines come in the order of the answers
         if self._access_log is not None:
             self._access_log(request)
 
@@ -314,6 +406,8 @@ class Site(server.Site):
         """Close what is idle; a connection with a request under way is closed when that is answered."""
         for channel in tuple(self.channels):
             channel.drain()
+        if self.front_door is not None:
+            self.front_door.flush()
 
     def abort(self) -> None:
         """Cut off every connection that is left."""

@@ -51,7 +51,13 @@ def given(face: Face, request: Request, who: Identity, file: File) -> None:
     Also a part, and what breaks off: who has all bytes but one has the file. Not what HEAD asks, which gives nothing; not a
     file of theirs of which nobody knows the digest.
     """
-    if face.registry is None or request.method != b"GET" or file.sha256 is None:
+    if request.method == b"GET":
+        note_given(face, who, request.client_address(), file)
+
+
+def note_given(face: Face, who: Identity, client: str | None, file: File) -> None:
+    """As `given`, to somebody at this address."""
+    if face.registry is None or file.sha256 is None:
         return
     face.downloads.note(
         Download(
@@ -60,7 +66,7 @@ def given(face: Face, request: Request, who: Identity, file: File) -> None:
             project=file.project,
             filename=file.filename,
             who=user_of(who),
-            where=request.client_address() or "",
+            where=client or "",
             token=who.token,
         )
     )

@@ -20,6 +20,7 @@ from pypid.web.face import Face, app
 from pypid.web.finished import FinishedPage
 from pypid.web.guard import guarded
 from pypid.web.heads import TEXT, Download
+from pypid.web.keeping import About
 from pypid.web.negotiation import qualities
 from pypid.web.redirects import redirect
 from pypid.web.request import Request
@@ -52,6 +53,7 @@ async def send_named(face: Face, request: Request, who: Identity, project: str, 
     if link is not None:
         where = link.url
         given(face, request, who, found)
+        request.about = About(name, asked, found, until=face.index.given_until(link))
         return redirect(request, where, permanent=False, keep_query=False, restricted=face.restricted, storable=False)
     if found.size is None:
         return await _send_unmeasured(face, request, who, found, asked)
@@ -62,6 +64,7 @@ async def send_named(face: Face, request: Request, who: Identity, project: str, 
         return body
 
     what = Download.of(found, lasting=face.lasting)
+    request.about = About(name, asked, found)
     return await send_file(request, what, body_of, restricted=face.restricted)
 
 
@@ -106,6 +109,7 @@ async def _beside(face: Face, request: Request, found: File, suffix: str, asked:
     else:
         data, tag = await face.index.signature(found), f"{found.sha256}.asc"
     what = Download(size=len(data), etag=f'"{tag}"', modified=found.uploaded, content_type=TEXT, lasting=face.lasting)
+    request.about = About(found.project, asked)
     return await send_text(request, data, what, restricted=face.restricted)
 
 

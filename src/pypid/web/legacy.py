@@ -23,6 +23,7 @@ from pypid.web.documents import send, send_plain
 from pypid.web.face import Face, app
 from pypid.web.finished import FinishedPage
 from pypid.web.guard import guarded
+from pypid.web.keeping import About
 from pypid.web.pages import FEW_FILES
 from pypid.web.redirects import redirect
 from pypid.web.request import Request
@@ -64,6 +65,8 @@ async def _describe(face: Face, request: Request, who: Identity, project: str, v
     page = await elsewhere(partial(render_legacy, found, version, metadata, base_url=base_url))
     if page is None:
         raise NoSuchFile(f"{project} {version}" if version else project)
+    if described is None or metadata is not None:  # else it may be had the next time
+        request.about = About(found.name, asked)
     await send_page(request, FinishedPage(page, face.world.blocking), serial=found.serial, restricted=face.restricted)
 
 

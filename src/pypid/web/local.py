@@ -12,6 +12,7 @@ from pypid.index.asking import Asked
 from pypid.web.face import Face, app
 from pypid.web.files import send_named
 from pypid.web.guard import guarded
+from pypid.web.keeping import OF_LISTS, About
 from pypid.web.redirects import redirect
 from pypid.web.request import Request
 from pypid.web.respond import preflight, send_page
@@ -27,6 +28,7 @@ async def names(face: Face, request: Request, who: Identity) -> None:
     if not request.path.endswith(b"/"):
         return redirect(request, "/local/", permanent=True, restricted=face.restricted)
     finished, serial = await face.pages.names(format_of(request), await face.sight(who))
+    request.about = OF_LISTS
     return await send_page(request, finished, serial=serial, restricted=face.restricted)
 
 
@@ -41,6 +43,7 @@ async def project_page(face: Face, request: Request, who: Identity, project: str
     finished, serial = await face.pages.project(
         name, format_of(request), STORED, files_url="../", provenance_url=provenance_url
     )
+    request.about = About(name, STORED)
     return await send_page(request, finished, serial=serial, restricted=face.restricted)
 
 

@@ -21,6 +21,7 @@ from pypid.web.proxies import TrustedProxies, client_of, host_of, scheme_of
 
 if TYPE_CHECKING:
     from pypid.web.channel import Channel
+    from pypid.web.keeping import About, Question, SentHead
 
 __all__ = ["ClientGone", "Request", "read_small"]
 
@@ -35,6 +36,14 @@ class Request(server.Request):
     """Who sends it, once the guard knows; for the access log."""
     session: str | None = None
     """The secret of the session by whose cookie the guard knows it; in no repr."""
+    question: Question | None = None
+    """What the front door may keep the answer for."""
+    about: About | None = None
+    """What the answer depends on, if the route says so: only then it may be kept."""
+    whole: bytes = b""
+    """The body of an answer that may be kept, as it was sent."""
+    head: SentHead | None = None
+    """The head of the answer as it was sent; noted only where there is a `question`."""
     _streamed: RequestBody | None = None
     _begun = False
 
@@ -83,6 +92,12 @@ class Request(server.Request):
             self._begun = True
             self.process()  # type: ignore[no-untyped-call]
         self._streamed.wake()
+
+    def finish(self) -> None:
+        """The answer is complete."""
+        if self.question is not None:
+            self.question.answered(self)
+        super().finish()  # type: ignore[no-untyped-call]
 
     @property
     def bodyFull(self) -> bool:

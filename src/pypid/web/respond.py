@@ -21,6 +21,7 @@ from pypid.web.heads import Download, Head, body_head, download_head, page_head,
 from pypid.web.negotiation import choose_encoding
 from pypid.web.pour import pour, write
 from pypid.web.ranges import Unsatisfiable, still_the_same, wanted
+from pypid.web.request import Request as OurRequest
 from pypid.web.sendfile import send, socket_of, warm
 
 BodyOf = Callable[[Span | None], Awaitable[Body]]
@@ -94,11 +95,18 @@ async def _send_body(request: Request, body: bytes, head: Head) -> None:
     if request.channel is None:  # the client went away while the page was made
         raise CancelledError()
     set_head(request, 200, head)
+    _is_all(request, body)
     if len(body) <= SMALL or request.method == b"HEAD":
         write(request, body)
         return
     async with aclosing(_rest_of(body)) as rest:
         await pour(request, body[:PIECE], rest, len(body))
+
+
+def _is_all(request: Request, body: bytes) -> None:
+    """Leave word that these bytes are the whole body, for the front door."""
+    if isinstance(request, OurRequest) and request.method != b"HEAD":
+        request.whole = body
 
 
 async def _rest_of(body: bytes) -> AsyncGenerator[bytes]:
@@ -171,6 +179,8 @@ async def _pour(request: Request, what: Download, span: Span | None, head: Head,
         first = await _first(pieces, size)
         _begin_if_there(request, what, span, head)
         if size <= SMALL:
+            if span is None:
+                _is_all(request, first)
             write(request, first)
         else:
             await pour(request, first, pieces, size)

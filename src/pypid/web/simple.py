@@ -9,6 +9,7 @@ from pypid.core.permissions import Action, Identity
 from pypid.web.asking import asked_of
 from pypid.web.face import Face, app
 from pypid.web.guard import guarded
+from pypid.web.keeping import OF_LISTS, About
 from pypid.web.redirects import redirect
 from pypid.web.request import Request
 from pypid.web.respond import header_of, preflight, send_page
@@ -20,6 +21,7 @@ async def names(face: Face, request: Request, who: Identity) -> None:
     if not request.path.endswith(b"/"):
         return redirect(request, "/simple/", permanent=True, restricted=face.restricted)
     finished, serial = await face.pages.names(format_of(request), await face.sight(who))
+    request.about = OF_LISTS
     return await send_page(request, finished, serial=serial, restricted=face.restricted)
 
 
@@ -65,14 +67,15 @@ async def options(
 
 
 async def _send_project(face: Face, request: Request, who: Identity, project: str, format: Format, files_url: str) -> None:
-    base = face.base_url(request)
+    base, name, asked = face.base_url(request), project_name(project), asked_of(face, request, who, project)
     finished, serial = await face.pages.project(
-        project_name(project),
+        name,
         format,
-        asked_of(face, request, who, project),
+        asked,
         files_url=files_url,
         provenance_url=None if base is None else f"{base}/integrity/",
     )
+    request.about = About(name, asked)
     await send_page(request, finished, serial=serial, restricted=face.restricted)
 
 

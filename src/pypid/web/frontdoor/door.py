@@ -1,0 +1,352 @@
+"""The door itself: gives the answers that are kept, and learns new ones from Klein's path."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+from attrs import define, field, frozen
+from twisted.web.http import datetimeToString
+
+from pypid.core.permissions import ANONYMOUS
+from pypid.index.standing import Standing, standing_of, stands
+from pypid.ports import Glance
+from pypid.web.accesslog import AccessLog, Asker, Said
+from pypid.web.conditional import names
+from pypid.web.downloads import note_given
+from pypid.web.face import Face
+from pypid.web.frontdoor.kept import COST, FOR_EVER, Answer, Sent, Store, Variant, seconds_until, sent, weight_of
+from pypid.web.frontdoor.sending import send_direct
+from pypid.web.frontdoor.strict import LONGEST, cut, is_tags, read_block, read_line
+from pypid.web.guard import UNIX
+from pypid.web.keeping import About
+from pypid.web.request import Request
+
+if TYPE_CHECKING:
+    from pypid.web.channel import Channel
+
+LIMIT = 64 << 20
+"""Bytes of all that is kept."""
+LINES, LATER = 2000, 0.1
+"""Lines of the access log that wait at most, and for how many seconds."""
+_VERSION = b" HTTP/1.1\r\n"
+
+Line = tuple[str, str | None, Asker, Said]
+
+
+class FrontDoor:
+    """The front door of one face. `access_log` as the site's; None: nothing is logged.
+
+    For a catalog that is a `Glance`. `close` it, or let the site `drain`, so that the last lines are written.
+    """
+
+    def __init__(self, face: Face, glance: Glance, access_log: AccessLog | None = None, *, limit: int = LIMIT) -> None:
+        self.face = face
+        self.glance = glance
+        self.store = Store(limit)
+        self.log: list[Line] | None = None if access_log is None else []
+        self.seconds = face.world.clock.seconds
+        self.key = face.world.random(32)
+        self.claims = face.index.policy.claims
+        self.outage = face.index.envoy.outage
+        self.epoch = face.epoch
+        self.answered = 0
+        """How many requests were answered here."""
+        self.date, self.moment, self.next_second = b"", "", 0.0
+        self.seen = 0
+        self.rights = 0
+        """Grows with each change of the rules."""
+        self.changes = -1
+        self.rules = face.rules
+        self.claimed = self.claims.names
+        self._access_log = access_log
+        self._doorways: dict[tuple[bool, bool], Doorway] = {}
+        self._due = False
+
+    def doorway(self, secure: bool, trusted: bool) -> Doorway:
+        """The one for connections with TLS or without, of peers whose word is believed or not."""
+        kind = (secure, trusted)
+        if kind not in self._doorways:
+            self._doorways[kind] = Doorway(self, kind)
+        return self._doorways[kind]
+
+    # --- what is so now ---
+
+    def look(self) -> int:
+        """Look around; another number after anything has changed that an answer may depend on, but time and outages."""
+        face = self.face
+        if self.glance.changes != self.changes or face.rules is not self.rules or self.claims.names is not self.claimed:
+            self._notice()
+        return self.seen
+
+    def _notice(self) -> None:
+        self.changes = self.glance.changes
+        if self.face.rules is not self.rules or self.claims.names != self.claimed:
+            self.rules = self.face.rules
+            self.rights += 1
+        self.claimed = self.claims.names
+        self.seen += 1
+
+    def holds(self, answer: Answer) -> bool:
+        """Whether it would be made again as it is, though something has changed."""
+        if answer.rights != self.rights:
+            return False
+        if answer.standing is None:
+            return answer.changes == self.changes
+        return stands(self.glance, answer.standing)
+
+    def tick(self, now: float) -> None:
+        """Another second has begun: it is said in each answer, and in each line of the log."""
+        self.next_second = now // 1 + 1
+        self.date = datetimeToString()  # type: ignore[no-untyped-call]
+        self.moment = "" if self._access_log is None else self._access_log.time()
+
+    # --- what was done ---
+
+    def flush(self) -> None:
+        """Write the lines that wait."""
+        self._due = False
+        if self.log and self._access_log is not None:
+            lines, self.log = self.log, []
+            self._access_log.many(lines)
+
+    def begin_lines(self) -> None:
+        """There is a line to be written."""
+        if not self._due:
+            self._due = True
+            self.face.world.clock.callLater(LATER, self.flush)
+
+    def note_use(self, variant: Variant, client: str | None) -> None:
+        """A token was used: once a second that is noted for each, and from each address."""
+        noted = (self.date, client)
+        if variant.noted != noted and self.face.registry is not None and variant.identity.token is not None:
+            variant.noted = noted
+            self.face.accounts.token_used(variant.identity.token, client or UNIX)
+
+    def note_given(self, answer: Answer, variant: Variant, client: str | None) -> None:
+        """A file was given."""
+        if answer.file is not None:
+            note_given(self.face, variant.identity, client, answer.file)
+            if answer.file.source is not None:
+                self.face.index.keeper.touched(answer.file)
+
+
+@define(eq=False)
+class Doorway:
+    """The way in for one kind of connections: what is said there in the same words means the same."""
+
+    door: FrontDoor
+    kind: tuple[bool, bool]
+    public: dict[bytes, Variant] = field(factory=dict, repr=False)
+    secret: dict[bytes, Variant] = field(factory=dict, repr=False)
+    """By a keyed hash of the words."""
+
+    def answer(self, channel: Channel, data: bytes) -> bool:
+        """Answer what came, if it is exactly one request to which the answer is known. Else nothing has happened."""
+        line, _, block = data.partition(_VERSION)
+        tag = None
+        variant = self.public.get(block)
+        if variant is None:
+            block, tag = cut(block)
+            variant = self.public.get(block)
+            if variant is None:
+                if not self.secret:
+                    return False
+                variant = self.secret.get(self._hashed(block))
+                if variant is None:
+                    return False
+        answer = variant.shelf.get(line)
+        if answer is None:
+            return False
+        door = self.door
+        now = door.seconds()
+        if now >= door.next_second:
+            door.tick(now)
+        if not self._is_good(answer, variant, now):
+            return False
+        said = answer.full if tag is None else self._conditionally(answer, tag, data)
+        if said is None:
+            return False
+        if said.date is not door.date:
+            said.renew(door.date)
+        variant.used = answer.used = channel.heard = now
+        client = channel.client if variant.client == "" else variant.client
+        log = door.log
+        if log is not None:
+            if not log:
+                door.begin_lines()
+            log.append((door.moment, client, variant.asker, said.said))
+            if len(log) >= LINES:
+                door.flush()
+        if variant.proven:
+            door.note_use(variant, client)
+        if said.gives:
+            door.note_given(answer, variant, client)
+        door.answered += 1
+        if channel.direct:
+            send_direct(channel.transport, said.head, said.body)
+        else:
+            channel.transport.write(said.head + said.body)
+        return True
+
+    def _is_good(self, answer: Answer, variant: Variant, now: float) -> bool:
+        door = self.door
+        if door.look() != answer.seen:
+            if not door.holds(answer):
+                door.store.drop(answer)
+                return False
+            answer.seen = door.seen
+        if variant.proven and (variant.epoch != door.epoch.changes or now >= variant.until):
+            door.store.drop(variant)
+            return False
+        if now >= answer.until:
+            door.store.drop(answer)
+            return False
+        return door.face.closed is None and not (answer.asks and door.outage.error is not None)
+
+    def _conditionally(self, answer: Answer, tag: bytes, data: bytes) -> Sent | None:
+        """What is said to somebody who has something already. (A redirect heeds no condition.)"""
+        if answer.etag is None or tag == answer.etag:
+            return answer.full if answer.etag is None else answer.same
+        if len(data) > LONGEST or not is_tags(tag):
+            return None
+        same = names(tag.decode("ascii"), answer.etag.decode("latin-1"), weakly=True)
+        return answer.same if same else answer.full
+
+    def _hashed(self, block: bytes) -> bytes:
+        return blake2b(block, key=self.door.key, digest_size=16).digest()
+
+    # --- learning ---
+
+    def question(self, channel: Channel, data: bytes) -> Asking | None:
+        """What is asked by bytes that are exactly one request whose answer may be kept; None for anything else."""
+        door = self.door
+        if len(data) > LONGEST or door.face.closed is not None:
+            return None
+        line, version, block = data.partition(_VERSION)
+        if not version or not read_line(line):
+            return None
+        block, _ = cut(block)
+        return Asking(self, line, block, door.look(), door.epoch.changes)
+
+    def learn(self, asking: Asking, request: Request, about: About) -> None:
+        """Keep the answer that was given."""
+        door = self.door
+        if door.look() != asking.seen or door.epoch.changes != asking.epoch or door.face.closed is not None:
+            return  # what it was made of may have been older
+        standing = None
+        if about.project is not None:
+            standing = standing_of(door.face.index, door.glance, about.project, about.asked)
+            if standing is None:
+                return
+        variant = self._variant(asking, request)
+        given = None if variant is None else self._sent(request)
+        if variant is not None and given is not None:
+            self._keep(asking, request, about, standing, variant, given)
+
+    def _keep(
+        self, asking: Asking, request: Request, about: About, standing: Standing | None, variant: Variant, given: Sent
+    ) -> None:
+        door = self.door
+        now = door.face.world.now()
+        ends = [about.until, None if standing is None else standing.until]
+        etags = request.responseHeaders.getRawHeaders(b"ETag")
+        etag = etags[0] if etags else None
+        answer = variant.shelf.get(asking.line)
+        if answer is None or answer.etag != etag or answer.seen != door.seen or answer.standing != standing:
+            if answer is not None:
+                door.store.drop(answer)
+            answer = Answer(
+                weight=COST,
+                used=door.seconds(),
+                line=asking.line,
+                shelf=variant.shelf,
+                rights=door.rights,
+                changes=door.changes,
+                standing=standing,
+                until=FOR_EVER,
+                etag=etag,
+                file=about.file,
+                seen=door.seen,
+                asks=standing is not None and standing.asks,
+            )
+            variant.shelf[asking.line] = answer
+            door.store.add(answer)
+        answer.until = min(seconds_until(end, now, door.seconds) for end in ends)
+        old = weight_of((answer.full, answer.same))
+        if request.code == 304:
+            answer.same = given
+        else:
+            answer.full = given
+        door.store.grow(answer, weight_of((answer.full, answer.same)) - old)
+
+    def _sent(self, request: Request) -> Sent | None:
+        head = request.head
+        if head is None or request.code not in (200, 302, 304) or request.cookies:
+            return None
+        if any(name in (b"Set-Cookie", b"Transfer-Encoding", b"Connection") for name, _ in head.fields):
+            return None
+        if request.code == 200 and request.method != b"HEAD":
+            [length] = request.responseHeaders.getRawHeaders(b"Content-Length") or [b"-1"]
+            if int(length) != len(request.whole):
+                return None
+        entry = AccessLog(self.door.face.world.now, self.door.seconds).entry(request)
+        said = Said(entry.method, entry.path, entry.protocol, entry.status, entry.size)
+        whole = request.whole if request.code == 200 else b""
+        return sent(head, whole, said, gives=request.method == b"GET" and request.code != 304)
+
+    def _variant(self, asking: Asking, request: Request) -> Variant | None:
+        """Who asks; None for somebody of whom it is not clear."""
+        door = self.door
+        read = read_block(asking.block)
+        if read is None:
+            return None
+        trusted = self.kind[1]
+        client: str | None = ""
+        if trusted and read.forwarded:
+            client = request.client_address()
+            if client == request.channel.client:  # of whoever passes it on, perhaps since nobody can read what is said
+                return None
+        who = request.identity
+        if not read.credential and who != ANONYMOUS:
+            return None
+        among = self.public if read.public else self.secret
+        words = asking.block if read.public else self._hashed(asking.block)
+        shelf = door.store.shelf((self.kind, read.kind, who))
+        old = among.get(words)
+        if old is not None:
+            door.store.drop(old)
+        now = door.seconds()
+        ends = seconds_until(who.until, door.face.world.now(), door.seconds)
+        variant = Variant(
+            weight=COST + len(words),
+            used=now,
+            words=words,
+            among=among,
+            shelf=shelf,
+            asker=Asker(who.user, read.agent[:200]),
+            client=client,
+            identity=who,
+            proven=read.credential,
+            epoch=asking.epoch,
+            until=min(now + door.epoch.lease, ends),
+        )
+        among[words] = variant
+        door.store.add(variant)
+        return variant
+
+
+@frozen(eq=False)
+class Asking:
+    """A request that is on its way through Klein's path: its line and its words, and how things were when it came."""
+
+    doorway: Doorway
+    line: bytes
+    block: bytes = field(repr=False)
+    seen: int
+    epoch: int
+
+    def answered(self, request: Request) -> None:
+        """As `Question.answered`."""
+        if request.about is not None:
+            self.doorway.learn(self, request, request.about)

@@ -1,0 +1,178 @@
+"""What the front door keeps: askers by the words of their requests, and for each kind of them the answers by request line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from weakref import WeakValueDictionary
+
+from attrs import define, field
+
+from pypid.core.model import File
+from pypid.core.permissions import Identity
+from pypid.index.standing import Standing
+from pypid.web.accesslog import Asker, Said
+from pypid.web.keeping import SentHead
+
+SMALL = 1 << 15
+"""Bytes of a body that lies behind its head in one piece; a larger one stays where it is."""
+COST = 1500
+"""Bytes that anything kept takes beside what it holds, about."""
+FOR_EVER = float("inf")
+
+
+@define(eq=False)
+class Sent:
+    """An answer as it was written: all but its date."""
+
+    before: bytes = field(repr=False)
+    after: bytes = field(repr=False)
+    body: bytes = field(repr=False)
+    """What follows `after`, if it is too long to be copied each second."""
+    said: Said
+    gives: bool
+    """Whether the file that the answer is about is given by it."""
+    date: bytes = b""
+    head: bytes = field(default=b"", repr=False)
+    """All but `body`, with this date."""
+
+    def renew(self, date: bytes) -> None:
+        """It is another second."""
+        self.date, self.head = date, self.before + date + self.after
+
+
+def sent(head: SentHead, body: bytes, said: Said, *, gives: bool) -> Sent | None:
+    """The answer that was sent so; None where its date is not where it should be."""
+    dates = [at for at, (name, _) in enumerate(head.fields) if name == b"Date"]
+    if len(dates) != 1:
+        return None
+    [at] = dates
+    first = b"".join([head.first, *(b"%s: %s\r\n" % field for field in head.fields[:at]), b"Date: "])
+    rest = b"".join([b"\r\n", *(b"%s: %s\r\n" % field for field in head.fields[at + 1 :]), b"\r\n"])
+    if len(body) <= SMALL:
+        rest, body = rest + body, b""
+    return Sent(first, rest, body, said, gives)
+
+
+class Shelf(dict[bytes, "Answer"]):
+    """The answers for everybody of one kind, by request line."""
+
+    __slots__ = ("__weakref__",)
+
+
+@define(eq=False)
+class Held:
+    """Something that is kept until it is the one that was used longest ago."""
+
+    weight: int
+    used: float
+
+
+@define(eq=False)
+class Answer(Held):
+    """What one request line is answered with, for one kind of askers."""
+
+    line: bytes = field(repr=False)
+    shelf: Shelf = field(repr=False)
+    rights: int
+    """Which rules it was made by."""
+    changes: int
+    standing: Standing | None
+    """What holds of its project; None: it is of all projects, as they were after so many `changes`."""
+    until: float
+    """When it ends by itself, on the reactor's clock."""
+    etag: bytes | None
+    file: File | None
+    seen: int
+    """At which look around it was last found to hold."""
+    asks: bool
+    full: Sent | None = None
+    """The whole of it."""
+    same: Sent | None = None
+    """What says that it is what the client has already."""
+
+    def drop(self) -> None:
+        """Be no answer any more."""
+        if self.shelf.get(self.line) is self:
+            del self.shelf[self.line]
+
+
+@define(eq=False)
+class Variant(Held):
+    """Somebody who asks, in these words."""
+
+    words: bytes = field(repr=False)
+    """Themselves, or a keyed hash of them."""
+    among: dict[bytes, Variant] = field(repr=False)
+    shelf: Shelf = field(repr=False)
+    asker: Asker
+    client: str | None
+    """The address, where the words say it; "" where the connection does."""
+    identity: Identity
+    proven: bool
+    """Whether they have proved who they are: then only for an `epoch`, and `until` a time on the reactor's clock."""
+    epoch: int
+    until: float
+    noted: tuple[bytes, str | None] | None = None
+    """At which date, and from where, the use of a token was last noted."""
+
+    def drop(self) -> None:
+        """Be nobody that is known."""
+        if self.among.get(self.words) is self:
+            del self.among[self.words]
+
+
+@define(eq=False)
+class Store:
+    """All that is kept, no more than `limit` bytes; what was used longest ago goes first, to the second."""
+
+    limit: int
+    shelves: WeakValueDictionary[object, Shelf] = field(factory=WeakValueDictionary, init=False, repr=False)
+    weight: int = field(default=0, init=False)
+    _held: set[Answer | Variant] = field(factory=set, init=False, repr=False)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def shelf(self, kind: object) -> Shelf:
+        """The answers for askers of this kind."""
+        found = self.shelves.get(kind)
+        if found is None:
+            found = self.shelves[kind] = Shelf()
+        return found
+
+    def add(self, held: Answer | Variant) -> None:
+        """Keep it; others may have to go."""
+        self._held.add(held)
+        self.weight += held.weight
+        if self.weight > self.limit:
+            self._make_room()
+
+    def grow(self, held: Answer, weight: int) -> None:
+        """There is more of it."""
+        held.weight += weight
+        self.weight += weight
+
+    def drop(self, held: Answer | Variant) -> None:
+        """Keep it no longer."""
+        if held in self._held:
+            self._held.discard(held)
+            self.weight -= held.weight
+        held.drop()
+
+    def _make_room(self) -> None:
+        """A tenth at once: to look for the oldest one each time would take long."""
+        for held in sorted(self._held, key=lambda held: held.used):
+            if self.weight <= self.limit * 0.9:
+                break
+            self.drop(held)
+
+
+def weight_of(answers: Iterable[Sent | None]) -> int:
+    """Bytes."""
+    return sum(len(each.before) + 2 * len(each.after) + len(each.body) for each in answers if each is not None)
+
+
+def seconds_until(moment: datetime | None, now: datetime, seconds: Callable[[], float]) -> float:
+    """A time of day, on the reactor's clock; rather a moment too early than too late."""
+    return FOR_EVER if moment is None else seconds() + (moment - now).total_seconds() - 1e-4
