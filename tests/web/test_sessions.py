@@ -135,6 +135,17 @@ class SessionTests(SessionCase):
         answer = self.pypid.say("POST", "/api/session", {**LOGIN, "password": "wrong"})
         self.assertGreater(int(answer["retry-after"] or 0), 0)
 
+    def test_again_and_again(self) -> None:
+        """Who logs in without end fills the audit log only so far: 429, by the right password only, and nobody else is met."""
+        self.patch(__import__("pypid.web.turnstile", fromlist=["MOST_LOGINS"]), "MOST_LOGINS", 3)
+        statuses = [self.pypid.say("POST", "/api/session", LOGIN).status for _ in range(4)]
+        self.assertEqual((statuses, len(self.pypid.deeds())), ([200, 200, 200, 429], 3))
+        self.assertEqual(self.pypid.say("POST", "/api/session", LOGIN)["retry-after"], "3600")
+        self.assertEqual(self.pypid.say("POST", "/api/session", {**LOGIN, "password": "wrong"}).status, 403)
+        self.log_in("bob")
+        self.pypid.clock.advance(3600)
+        self.log_in("alice")
+
     def test_no_session_by_token(self) -> None:
         """A token begins no session, which could do more than it; sent as a header it only says who asks."""
         now(self.pypid.accounts.add_token(TOKEN))

@@ -239,6 +239,17 @@ class RefusedTests(TokenCase):
         self.pypid.api("DELETE", f"/api/tokens/{first['id']}", user="alice")
         self.make("read")
 
+    def test_many_a_day(self) -> None:
+        """Who makes tokens and revokes them at once fills the memory with them neither; on the next day there is room again."""
+        self.patch(__import__("pypid.web.tokens", fromlist=["MOST_A_DAY"]), "MOST_A_DAY", 3)
+        for _ in range(3):
+            self.pypid.api("DELETE", f"/api/tokens/{self.make('read')['id']}", user="alice")
+        wanted = {"name": "x", "actions": ["read"]}
+        self.refused(self.pypid.api("POST", "/api/tokens", wanted, user="alice"), 400, "tomorrow")
+        self.make("read", user="ada")
+        self.pypid.clock.advance(24 * 3600)
+        self.make("read")
+
     def test_wild(self) -> None:
         """Globs that would hold up everybody else each time that they are looked at are refused; many plain names are not."""
         many = {"name": "x", "actions": ["read"], "projects": [f"project-{number}" for number in range(100)]}

@@ -20,6 +20,7 @@ from pypid.web.documents import read_json, send_json
 from pypid.web.face import Face, app
 from pypid.web.guard import ANYBODY, UNIX, guarded
 from pypid.web.request import Request
+from pypid.web.turnstile import TooManyLogins
 
 NOT_PEOPLE = frozenset({"", TOKEN_USER, SESSION_USER})
 """Names by which nobody logs in: a session may do all that its user may, and a token perhaps far less."""
@@ -59,13 +60,14 @@ async def session(face: Face, request: Request, who: Identity) -> None:
 
 
 @guarded(app, "/api/session", may=ANYBODY, methods=("POST",), entrance=True)
-@Described(SessionDocument, takes=Login, refuses=(LoginRefused, NotAvailable))
+@Described(SessionDocument, takes=Login, refuses=(LoginRefused, TooManyLogins, NotAvailable))
 async def log_in(face: Face, request: Request, who: Identity) -> None:
     """Begin a session: always a new one, whatever cookie came along (so that nobody is led into somebody else's)."""
     key, lifetime = face.known.session_key, face.settings.people.session_lifetime
     login = await read_json(request, Login)
     user = await _proven(face, request, login)
     request.identity = user
+    face.turnstile.log_in(str(user.user), face.world.clock.seconds())
     now, secret = face.world.now(), new_secret(face.world.random)
     begun = Session(
         digest=digest_of(secret, key),

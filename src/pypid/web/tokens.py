@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal, TypedDict
 
 import msgspec
@@ -33,6 +33,8 @@ ACTIONS = {
 """What a token can be good for, by the words of the API."""
 MOST = 200
 """Usable tokens of one user."""
+MOST_A_DAY = 500
+"""Tokens that are made for one user: those that were revoked at once are kept for a month, too."""
 MOST_GLOBS = 100
 MOST_WILD = 50
 """Of ``*``, ``?`` and ``[`` in the globs of a token: what is compiled of each takes 0.1 ms, on the reactor thread."""
@@ -226,9 +228,13 @@ async def _demand_may(face: Face, user: str, scope: Scope) -> None:
 
 
 async def _demand_few(face: Face, user: str, now: datetime) -> None:
-    usable = [token for token in await face.accounts.tokens(user) if state_of(token, now) == "usable"]
+    made = await face.accounts.tokens(user)
+    usable = [token for token in made if state_of(token, now) == "usable"]
     if len(usable) >= MOST:
         raise BadRequest(f"{user} has {len(usable)} tokens already. Revoke those that nobody uses (see used).")
+    lately = [token for token in made if now - token.created < timedelta(days=1)]
+    if len(lately) >= MOST_A_DAY:
+        raise BadRequest(f"{len(lately)} tokens of {user} were made within a day. Use one of them, or try again tomorrow.")
 
 
 # --- in JSON --------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""How many accounts may be asked for from one place, and one at a time."""
+"""How many accounts may be asked for from one place, and one at a time; and how often somebody may log in."""
 
 from __future__ import annotations
 
@@ -7,13 +7,26 @@ from math import ceil
 from attrs import define, field, frozen
 from twisted.internet.defer import DeferredLock
 
-from pypid.core.errors import TooManyRegistrations
+from pypid.core.errors import TooManyAttempts, TooManyRegistrations
 from pypid.core.places import place_of
 from pypid.core.recent import Recent
 from pypid.core.registration import MOST_FROM_A_PLACE, WHILE
 
 PLACES = 16384
 """That are remembered; the one that was not seen for longest is forgotten first."""
+MOST_LOGINS = 300
+"""Of one user in `WHILE`: each is a line in the audit log, and a change of the accounts that others wait for."""
+
+
+@define
+class TooManyLogins(TooManyAttempts):
+    """Somebody begins one session after the other: HTTP 429."""
+
+    def text(self) -> str:
+        return (
+            f"You have logged in {MOST_LOGINS} times within an hour. Use a session or a token that you have (/api/tokens); "
+            f"or wait {self.retry_after} s."
+        )
 
 
 @frozen
@@ -29,12 +42,26 @@ class Turnstile:
 
     turn: DeferredLock = field(factory=DeferredLock, init=False, repr=False)
     _seen: Recent[str, _Seen] = field(factory=lambda: Recent(PLACES, PLACES), init=False, repr=False)
+    _logins: Recent[str, _Seen] = field(factory=lambda: Recent(PLACES, PLACES), init=False, repr=False)
 
     def let_in(self, address: str, now: float) -> None:
         """Count an attempt at `now` (seconds of any clock). Raises `TooManyRegistrations`, and then it does not count."""
-        place = place_of(address)
-        seen = self._seen.get(place) or _Seen()
-        times = tuple(time for time in seen.times if now - time < WHILE)
-        if len(times) >= MOST_FROM_A_PLACE:
-            raise TooManyRegistrations(max(1, ceil(times[0] + WHILE - now)))
-        self._seen.put(place, _Seen((*times, now)))
+        wait = _count(self._seen, place_of(address), MOST_FROM_A_PLACE, now)
+        if wait:
+            raise TooManyRegistrations(wait)
+
+    def log_in(self, user: str, now: float) -> None:
+        """Count a login of somebody who has shown the right password. Raises `TooManyLogins`, and then it does not count."""
+        wait = _count(self._logins, user, MOST_LOGINS, now)
+        if wait:
+            raise TooManyLogins(wait)
+
+
+def _count(of_all: Recent[str, _Seen], whose: str, most: int, now: float) -> int:
+    """Count it; or, where there were so many already, how many seconds are left until the next one."""
+    seen = of_all.get(whose) or _Seen()
+    times = tuple(time for time in seen.times if now - time < WHILE)
+    if len(times) >= most:
+        return max(1, ceil(times[0] + WHILE - now))
+    of_all.put(whose, _Seen((*times, now)))
+    return 0
