@@ -33,7 +33,7 @@ from pypid.web.request import Request, host_at
 if TYPE_CHECKING:
     from pypid.web.frontdoor.door import Doorway, FrontDoor
 
-READ = 1 << 18
+READ = 1 << 20
 """Bytes that we ask the kernel for at once while a body comes (Twisted asks for 64 KiB)."""
 
 GOOD_BYE = 1.0
