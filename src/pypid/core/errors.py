@@ -383,7 +383,7 @@ class Forbidden(PypidError):
         where = f" in the project {self.project!r}" if self.project else ""
         if self.token:
             return f"This token of {self.user!r} may not {self.action}{where}: make one with a scope that has both."
-        advice = "Ask an administrator for the right ([access] in the configuration)."
+        advice = "Ask an administrator for the right (`pypid right grant`, or [access] and [projects] of the configuration)."
         return f"The user {self.user!r} may not {self.action}{where}. {advice}"
 
 
