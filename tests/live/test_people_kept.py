@@ -9,7 +9,6 @@ import sqlite3
 import subprocess
 import threading
 import time
-from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from typing import Any, Final
 from attrs import define, field
 
 from pypid.safekeeping.sealing import unseal
+from tests.live.asking import ask, basic, bearer, command
 from tests.live.clients import client
 from tests.live.processes import BIN, clean_environ, done
 from tests.live.projects import wheel
@@ -38,25 +38,6 @@ HIDDEN: Final = (
 LISTS: Final = ("/simple/", "/local/", "/api/projects")
 
 
-def basic(user: str, password: str) -> dict[str, str]:
-    """The header."""
-    return {"Authorization": "Basic " + b64encode(f"{user}:{password}".encode()).decode()}
-
-
-def ask(
-    port: int, path: str, headers: dict[str, str] | None = None, method: str = "GET", document: Any = None
-) -> tuple[int, bytes, http.client.HTTPMessage]:
-    """The answer, whatever it is; nothing is followed. Raises `OSError`."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    try:
-        body = None if document is None else json.dumps(document).encode()
-        connection.request(method, path, body, {"Content-Type": "application/json", **(headers or {})})
-        answer = connection.getresponse()
-        return answer.status, answer.read(), answer.headers
-    finally:
-        connection.close()
-
-
 @define
 class Watch:
     """Asks again and again for what is hidden, as somebody who may not see it, from before pypid listens."""
@@ -72,10 +53,10 @@ class Watch:
         while not self._ended.is_set():
             for path in HIDDEN + LISTS:
                 with contextlib.suppress(OSError, http.client.HTTPException):
-                    status, body, _ = ask(self.port, path, self.headers)
-                    self.seen[status] += 1
-                    if (b"secret" in body) if path in LISTS else (status not in (401, 403, 503)):
-                        self.leaks.append(f"{path}: {status} {body[:200]!r}")
+                    got = ask(self.port, path, self.headers)
+                    self.seen[got.status] += 1
+                    if (b"secret" in got.body) if path in LISTS else (got.status not in (401, 403, 503)):
+                        self.leaks.append(f"{path}: {got.status} {got.text[:200]}")
 
     @contextmanager
     def on(self) -> Iterator["Watch"]:
@@ -99,24 +80,20 @@ class KeptTests(ThrowawayCase):
             file.write("[access]\nbackend = config sql\nregistration = token\nwrite = group:devs\n")
         return machine
 
-    def command(self, machine: Machine, *words: str) -> str:
-        """What a command printed."""
-        return done([BIN / "pypid", *words, "-c", machine.folder / "pypid.ini"], environ=clean_environ())
-
     def does(self, machine: Machine, admin: str, method: str, path: str, document: Any = None) -> Any:
         """What the API answers an administrator."""
-        status, body, _ = ask(machine.port, path, basic("admin", admin), method, document)
-        assert status in (200, 201), (status, body)
-        return json.loads(body)
+        answer = ask(machine.port, path, basic("admin", admin), method=method, document=document)
+        assert answer.status in (200, 201), answer
+        return answer.json
 
     def upload(self, machine: Machine, password: str, path: Path, user: str = "admin") -> None:
         url = f"http://127.0.0.1:{machine.port}/legacy/"
-        command = [client("twine"), "upload", "--non-interactive", "--disable-progress-bar", "--repository-url", url]
-        done([*command, "-u", user, "-p", password, path])
+        twine = [client("twine"), "upload", "--non-interactive", "--disable-progress-bar", "--repository-url", url]
+        done([*twine, "-u", user, "-p", password, path])
 
     def deeds(self, machine: Machine) -> list[dict[str, Any]]:
         """The audit log, the oldest first."""
-        return list(reversed(json.loads(self.command(machine, "audit", "--most", "1000", "--json"))["deeds"]))
+        return list(reversed(json.loads(command(machine.folder / "pypid.ini", "audit", "--most", "1000", "--json"))["deeds"]))
 
     def is_kept(self, machine: Machine, name: str, question: str) -> bool:
         """Whether the copy of that database in the bucket has what is asked for."""
@@ -154,9 +131,8 @@ class KeptTests(ThrowawayCase):
             wanted = {"user": "dora", "actions": ["publish", "read"], "name": "ci"}
             token, other = (self.does(first, admin, "POST", "/api/tokens", wanted) for _ in range(2))
             invitation = self.does(first, admin, "POST", "/api/invitations", {})["secret"]
-            status, body, headers = ask(first.port, "/api/session", None, "POST", {"user": "dora", "password": dora})
-            self.assertEqual(status, 200, body)
-            cookie = str(headers["Set-Cookie"]).split(";")[0]
+            login = {"user": "dora", "password": dora}
+            cookie = str(ask(first.port, "/api/session", method="POST", document=login).headers["Set-Cookie"]).split(";")[0]
             self.does(first, admin, "DELETE", f"/api/tokens/{other['id']}")
             self.assertLess(self.until_kept(first), 10)
             before = self.deeds(first)
@@ -170,9 +146,9 @@ class KeptTests(ThrowawayCase):
                 self.assertEqual(watch.leaks, [])
             self.assertIn("accounts.db", second.log)
             self.assert_knows(second, dora, token["secret"], other["secret"], cookie)
-            register = {"user": "fred", "password": "a-long-secret-of-fred", "token": invitation}
-            self.assertEqual(ask(second.port, "/api/register", None, "POST", register)[0], 201)
-            self.assertEqual(ask(second.port, "/api/register", None, "POST", {**register, "user": "gina"})[0], 400)
+            for user, status in ("fred", 201), ("gina", 400):
+                wanted = {"user": user, "password": "a-long-secret", "token": invitation}
+                self.assertEqual(ask(second.port, "/api/register", method="POST", document=wanted).status, status)
             after = self.deeds(second)
         for watch, least in zip(watches, ({401, 503}, {403, 503}), strict=True):
             self.assertEqual(watch.leaks, [])
@@ -184,20 +160,20 @@ class KeptTests(ThrowawayCase):
 
     def assert_knows(self, machine: Machine, dora: str, token: str, revoked: str, cookie: str) -> None:
         """Who dora is, by what, and what she may; and that a revoked token stays so."""
-        for headers in basic("dora", dora), {"Authorization": f"Bearer {token}"}, {"Cookie": cookie}:
-            self.assertEqual(ask(machine.port, HIDDEN[0], headers)[0], 200)
-        self.assertEqual(ask(machine.port, "/simple/", {"Authorization": f"Bearer {revoked}"})[0], 401)
-        self.assertEqual(ask(machine.port, "/simple/", basic("dora", dora + "x"))[0], 401)
+        for headers in basic("dora", dora), bearer(token), {"Cookie": cookie}:
+            self.assertEqual(ask(machine.port, HIDDEN[0], headers).status, 200)
+        self.assertEqual(ask(machine.port, "/simple/", bearer(revoked)).status, 401)
+        self.assertEqual(ask(machine.port, "/simple/", basic("dora", dora + "x")).status, 401)
         again = wheel("secret-plans", "2.0").into(machine.folder / "dist")
         self.upload(machine, token, again, "__token__")
-        self.assertIn(again.name.encode(), ask(machine.port, HIDDEN[0], basic("dora", dora))[1])
-        self.assertEqual(ask(machine.port, "/simple/spam/")[0], 200)
+        self.assertIn(again.name.encode(), ask(machine.port, HIDDEN[0], basic("dora", dora)).body)
+        self.assertEqual(ask(machine.port, "/simple/spam/").status, 200)
 
     def test_refused(self) -> None:
         """On a new machine no command makes accounts before the first start: it would hide those in the bucket."""
         machine = self.one()
-        command = [BIN / "pypid", "user", "add", "dora", "-c", machine.folder / "pypid.ini"]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, env=clean_environ(), check=False)
+        adding = [BIN / "pypid", "user", "add", "dora", "-c", machine.folder / "pypid.ini"]
+        ended = subprocess.run(adding, capture_output=True, text=True, timeout=60, env=clean_environ(), check=False)
         self.assertEqual(ended.returncode, 1, ended)
         self.assertIn("Start pypid", ended.stderr)
         self.assertNotIn("Traceback", ended.stderr)
