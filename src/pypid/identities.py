@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from pypid.access.waiting import Waiting
 from pypid.configured import InForce, account_settings, configured_by, in_force, people_of
 from pypid.core.choices import AccessStore
 from pypid.core.config import Config
-from pypid.core.errors import Busy, CannotStart, PeopleUnknown, StorageDown
+from pypid.core.errors import Busy, CannotStart, PeopleUnknown, PypidError, StorageDown
 from pypid.core.permissions import Rules
 from pypid.core.policy import EVERY_NAME, Claims
 from pypid.core.rights import Right
@@ -118,6 +119,8 @@ class Identities(MultiService):
     """What that was made of: the configuration, and the rights of the database."""
     _configured: Configured = field(factory=Configured, init=False, repr=False)
     _hashing: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(HASHING), init=False, repr=False)
+    _outdated: dict[str, datetime] = field(factory=dict, init=False, repr=False)
+    """Users of the file who have another password there since then, and whose sessions of before are still to be ended."""
     _is_open: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -127,6 +130,7 @@ class Identities(MultiService):
         self._add(POLL, accounts.poll, "looking at the accounts database")
         self._add(TEND, accounts.tend, "tending the accounts")
         self._add(RETRY, self.stores.journal.retry, "writing the audit log")
+        self._add(RETRY, self.end_sessions, "ending sessions")
         self._add(FLUSH, downloads.flush, "writing down downloads")
         self._add(SWEEP, downloads.sweep, "forgetting old downloads")
 
@@ -186,16 +190,25 @@ class Identities(MultiService):
         self.publishers.trust(publishing.trusted_by(config.issuers))
         await self._make_rules()
         self._tell()
-        await self._end_sessions(old, config)
+        self._outdated |= {user: self.world.now() for user, hash in old.users.items() if config.users.get(user) != hash}
+        await self.end_sessions()
 
-    async def _end_sessions(self, old: Config, new: Config) -> None:
-        """Of those whose password is another one now in the file, as the accounts database does for its own users."""
-        changed = {user for user, hash in old.users.items() if new.users.get(user) != hash}
-        current = self.stores.accounts.current
-        if changed and current.is_open:
+    async def end_sessions(self) -> None:
+        """Of those whose password is another one now in the file, as the accounts database does for its own users.
+
+        What cannot be done now is done the next time.
+        """
+        current, outdated = self.stores.accounts.current, dict(self._outdated)
+        if not outdated or not current.is_open:
+            return
+        try:
             for session in list(current.known.sessions.values()):
-                if session.user in changed:
+                if session.user in outdated and session.created <= outdated[session.user]:
                     await self.stores.accounts.end_session(session.digest)
+        except PypidError as error:
+            _log.warn("The sessions of who has a new password in [users] cannot be ended yet: {error}", error=error)
+            return
+        self._outdated = {user: when for user, when in self._outdated.items() if outdated.get(user) != when}
 
     async def _changed(self, roll: Roll) -> None:
         """The accounts database says something else than before; once this has ended, it is in force."""

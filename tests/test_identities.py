@@ -1,0 +1,71 @@
+"""People and rules, put together: what a change of the configuration does to who is logged in."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+from twisted.internet import reactor  # noqa: TID251
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import TestCase
+
+from pypid.access.passwords import hash_password
+from pypid.core.errors import PeopleUnknown
+from pypid.core.people import Session
+from pypid.core.policy import Claims
+from pypid.flow import start
+from pypid.identities import Identities, identities
+from pypid.service import load_config
+from pypid.state import where
+from pypid.testing.worlds import world
+
+
+def ini(folder: Path, password: str) -> Path:
+    """A configuration whose only user is carol."""
+    path = folder / "pypid.ini"
+    path.write_text(f"[server]\nstate = state\n[users]\ncarol = {hash_password(password)}\n")
+    return path
+
+
+class ReloadTests(TestCase):
+    """Another configuration while it runs."""
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp())
+        (self.folder / "state").mkdir(parents=True)
+
+    async def made(self) -> Identities:
+        """Everything, with one session of carol's."""
+        config = load_config(ini(self.folder, "the first"))
+        made = identities(config, where(config, {}), world(), reactor, Claims())
+        await made.open()
+        now = made.world.now()
+        await made.stores.accounts.add_session(Session(digest="d", user="carol", created=now, expires=now + timedelta(hours=1)))
+        return made
+
+    def test_database_away(self) -> Deferred[None]:
+        """The sessions of who has another password in the file end also if the accounts database is away just then: later."""
+
+        async def work() -> None:
+            people = await self.made()
+            accounts, end = people.stores.accounts, people.stores.accounts.end_session
+            try:
+
+                async def away(digest: str) -> None:
+                    raise PeopleUnknown("the accounts database")
+
+                patched = self.patch(accounts, "end_session", away)
+                await people.use(load_config(ini(self.folder, "another one")))
+                self.assertIsNotNone(await accounts.session("d"))
+                patched.restore()
+                self.assertEqual(accounts.end_session, end)
+                people.world.clock.advance(1)  # type: ignore[attr-defined]
+                later = people.world.now()
+                since = Session(digest="e", user="carol", created=later, expires=later + timedelta(hours=1))
+                await accounts.add_session(since)
+                await people.end_sessions()
+                self.assertEqual((await accounts.session("d"), await accounts.session("e")), (None, since))
+            finally:
+                await people.end()
+
+        return start(work())
