@@ -115,9 +115,11 @@ class Channel(LingeringChannel):
     # --- what comes in ---
 
     def dataReceived(self, data: bytes) -> None:
+        if self._idle and self.doorway is not None and self.doorway.answer(self, data):
+            return
         if self.doorway is None:
             self._read(data)
-        elif not (self._idle and self.doorway.answer(self, data)):
+        else:
             self._read_beside(self.doorway, data)
 
     def _read_beside(self, doorway: Doorway, data: bytes) -> None:

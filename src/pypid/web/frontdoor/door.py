@@ -29,7 +29,7 @@ LIMIT = 64 << 20
 """Bytes of all that is kept."""
 LINES, LATER = 2000, 0.1
 """Lines of the access log that wait at most, and for how many seconds."""
-_VERSION = b" HTTP/1.1\r\n"
+_VERSION = b" HTTP/1.1"
 
 Line = tuple[str, str | None, Asker, Said]
 
@@ -61,7 +61,7 @@ class FrontDoor:
         self.claimed = self.claims.names
         self._access_log = access_log
         self._doorways: dict[tuple[bool, bool], Doorway] = {}
-        self._due = False
+        self.due = False
 
     def doorway(self, secure: bool, trusted: bool) -> Doorway:
         """The one for connections with TLS or without, of peers whose word is believed or not."""
@@ -74,12 +74,13 @@ class FrontDoor:
 
     def look(self) -> int:
         """Look around; another number after anything has changed that an answer may depend on, but time and outages."""
-        face = self.face
-        if self.glance.changes != self.changes or face.rules is not self.rules or self.claims.names is not self.claimed:
-            self._notice()
+        changes, rules, claimed = self.glance.changes, self.face.rules, self.claims.names
+        if changes != self.changes or rules is not self.rules or claimed is not self.claimed:
+            self.notice()
         return self.seen
 
-    def _notice(self) -> None:
+    def notice(self) -> None:
+        """Something has changed."""
         self.changes = self.glance.changes
         if self.face.rules is not self.rules or self.claims.names != self.claimed:
             self.rules = self.face.rules
@@ -87,13 +88,17 @@ class FrontDoor:
         self.claimed = self.claims.names
         self.seen += 1
 
-    def holds(self, answer: Answer) -> bool:
+    def still_holds(self, answer: Answer) -> bool:
         """Whether it would be made again as it is, though something has changed."""
         if answer.rights != self.rights:
             return False
         if answer.standing is None:
-            return answer.changes == self.changes
-        return stands(self.glance, answer.standing)
+            if answer.changes != self.changes:
+                return False
+        elif not stands(self.glance, answer.standing):
+            return False
+        answer.seen = self.seen
+        return True
 
     def tick(self, now: float) -> None:
         """Another second has begun: it is said in each answer, and in each line of the log."""
@@ -105,16 +110,21 @@ class FrontDoor:
 
     def flush(self) -> None:
         """Write the lines that wait."""
-        self._due = False
         if self.log and self._access_log is not None:
             lines, self.log = self.log, []
             self._access_log.many(lines)
 
-    def begin_lines(self) -> None:
-        """There is a line to be written."""
-        if not self._due:
-            self._due = True
-            self.face.world.clock.callLater(LATER, self.flush)
+    def begin_lines(self, log: list[Line]) -> None:
+        """There are lines to be written, soon; many at once."""
+        if len(log) >= LINES:
+            self.flush()
+        if not self.due:
+            self.due = True
+            self.face.world.clock.callLater(LATER, self._flush_due)
+
+    def _flush_due(self) -> None:
+        self.due = False
+        self.flush()
 
     def note_use(self, variant: Variant, client: str | None) -> None:
         """A token was used: once a second that is noted for each, and from each address."""
@@ -143,18 +153,15 @@ class Doorway:
 
     def answer(self, channel: Channel, data: bytes) -> bool:
         """Answer what came, if it is exactly one request to which the answer is known. Else nothing has happened."""
+        # long, since each call of a part of it would take a hundredth of the time that an answer takes
         line, _, block = data.partition(_VERSION)
         tag = None
         variant = self.public.get(block)
         if variant is None:
             block, tag = cut(block)
-            variant = self.public.get(block)
+            variant = self.public.get(block) or self._secretly(block)
             if variant is None:
-                if not self.secret:
-                    return False
-                variant = self.secret.get(self._hashed(block))
-                if variant is None:
-                    return False
+                return False
         answer = variant.shelf.get(line)
         if answer is None:
             return False
@@ -162,22 +169,33 @@ class Doorway:
         now = door.seconds()
         if now >= door.next_second:
             door.tick(now)
-        if not self._is_good(answer, variant, now):
+        face = door.face
+        if door.glance.changes != door.changes or face.rules is not door.rules or door.claims.names is not door.claimed:
+            door.notice()
+        if (
+            now >= answer.until
+            or (answer.seen != door.seen and not door.still_holds(answer))
+            or (variant.proven and (variant.epoch != door.epoch.changes or now >= variant.until))
+            or (answer.asks and door.outage.error is not None)
+            or face.closed is not None
+        ):
+            self._let_go(answer, variant, now)
             return False
         said = answer.full if tag is None else self._conditionally(answer, tag, data)
         if said is None:
             return False
-        if said.date is not door.date:
-            said.renew(door.date)
+        date = door.date
+        if said.date is not date:
+            said.renew(date)
         variant.used = answer.used = channel.heard = now
-        client = channel.client if variant.client == "" else variant.client
+        client = variant.client
+        if client == "":
+            client = channel.client
         log = door.log
         if log is not None:
-            if not log:
-                door.begin_lines()
             log.append((door.moment, client, variant.asker, said.said))
-            if len(log) >= LINES:
-                door.flush()
+            if not door.due or len(log) >= LINES:
+                door.begin_lines(log)
         if variant.proven:
             door.note_use(variant, client)
         if said.gives:
@@ -189,20 +207,16 @@ class Doorway:
             channel.transport.write(said.head + said.body)
         return True
 
-    def _is_good(self, answer: Answer, variant: Variant, now: float) -> bool:
+    def _secretly(self, block: bytes) -> Variant | None:
+        return self.secret.get(self._hashed(block)) if self.secret else None
+
+    def _let_go(self, answer: Answer, variant: Variant, now: float) -> None:
+        """Keep no longer what is over."""
         door = self.door
-        if door.look() != answer.seen:
-            if not door.holds(answer):
-                door.store.drop(answer)
-                return False
-            answer.seen = door.seen
+        if now >= answer.until or answer.seen != door.seen:
+            door.store.drop(answer)
         if variant.proven and (variant.epoch != door.epoch.changes or now >= variant.until):
             door.store.drop(variant)
-            return False
-        if now >= answer.until:
-            door.store.drop(answer)
-            return False
-        return door.face.closed is None and not (answer.asks and door.outage.error is not None)
 
     def _conditionally(self, answer: Answer, tag: bytes, data: bytes) -> Sent | None:
         """What is said to somebody who has something already. (A redirect heeds no condition.)"""

@@ -1,6 +1,6 @@
 """The words of a request, read so strictly that nobody can mean two things by them. Whatever is odd is left to twisted.web.
 
-A block is what follows the request line: the header fields with the empty line behind them. Sources: RFC 9112, sections 2 to 6.
+A block is what follows the version in the request line: its end, the header fields, and the empty line behind them. Sources: RFC 9112, sections 2 to 6.
 """
 
 from __future__ import annotations
@@ -91,9 +91,9 @@ def read_line(line: bytes) -> bool:
 
 def read_block(block: bytes) -> Block | None:
     """What is in a block; None where it is odd, or asks for more than an answer that may be kept."""
-    if len(block) > LONGEST or not block.endswith(b"\r\n\r\n"):
+    if len(block) > LONGEST or not block.startswith(b"\r\n") or not block.endswith(b"\r\n\r\n"):
         return None
-    lines = block[:-4].split(b"\r\n")
+    lines = block[2:-4].split(b"\r\n")
     fields: dict[bytes, bytes] = {}
     for line in lines:
         match = _FIELD.fullmatch(line)

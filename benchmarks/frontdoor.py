@@ -1,0 +1,204 @@
+"""Answers that pypid gave before, against nginx with the same bytes as files: both pinned to one core, in turns, both with a log.
+
+``python benchmarks/frontdoor.py [--seconds 3] [--runs 3] [--projects 10000] [--only WORDS]``
+
+The last lines are without the front door: what Klein's path makes of a page that is kept, and of one that is not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from hashlib import sha256
+from pathlib import Path
+
+import _rig as rig
+from _fabricate import fabricate
+from _wheels import build, upload
+from attrs import field, frozen
+from pages import HTML, JSON, expected
+
+TEN, THOUSAND = "/simple/ten/", "/simple/thousand/"
+
+
+@frozen
+class Case:
+    """One line: what is asked for, of nginx and of us, by so many connections."""
+
+    title: str
+    path: str
+    accept: str = HTML
+    goal: float | None = None
+    connections: int = 16
+    tls: bool = False
+    login: bool = False
+    revalidates: bool = False
+    server: str = "pypid"
+    against: str = field(default="nginx", kw_only=True)
+
+
+CASES = (
+    Case("10 files, HTML", TEN, goal=1.0),
+    Case("10 files, JSON", TEN, JSON, 1.0),
+    Case("10 files, JSON, 64 connections", TEN, JSON, 0.95, 64),
+    Case("10 files, JSON, 256 connections", TEN, JSON, 0.9, 256),
+    Case("10 files, 304", TEN, JSON, 0.9, revalidates=True),
+    Case("10 files, with a password", TEN, JSON, login=True),
+    Case("... against the same without", TEN, JSON, 0.9, login=True, against="pypid"),
+    Case("1,000 files, HTML", THOUSAND, goal=1.0),
+    Case("1,000 files, JSON", THOUSAND, JSON, 1.0),
+    Case("the list of all projects", "/simple/", JSON, 1.2),
+    Case("a small file", "/packages/ten/ten-1.0-py3-none-any.whl", "*/*", 0.9),
+    Case("10 files, TLS", TEN, JSON, 0.47, tls=True),
+    #Case("10 files, no front door", TEN, JSON, 0.08, server="plain"),
+)
+
+
+class Server(rig.Server):
+    """A pypid that listens with TLS, too."""
+
+    def __init__(self, folder: Path, certificate: Path, *, front_door: bool) -> None:
+        super().__init__(folder)
+        self.secure_port = rig.free_port()
+        pair = f"privateKey={certificate}:certKey={certificate}"
+        door = "" if front_door else "front_door = no\n"
+        listen = f"ssl:{self.secure_port}:interface=127.0.0.1:{pair}\n{door}"
+        self.config.write_text(self.config.read_text().replace("interface=127.0.0.1\n", f"interface=127.0.0.1 {listen}", 1))
+
+
+class Nginx(rig.Nginx):
+    """An nginx that speaks TLS, too."""
+
+    def __init__(self, folder: Path, root: Path, certificate: Path, types: str) -> None:
+        super().__init__(folder, root, types)
+        self.secure_port = rig.free_port()
+        config = folder / "nginx" / "nginx.conf"
+        secure = f"listen 127.0.0.1:{self.secure_port} ssl; ssl_certificate {certificate}; ssl_certificate_key {certificate};"
+        config.write_text(config.read_text().replace("server { ", f"server {{ {secure} "))
+
+
+def requests_a_second(case: Case, port: int, path: str, headers: dict[str, str], seconds: int) -> float:
+    """What wrk counts, on the client's core."""
+    command = ["taskset", "-c", str(rig.CLIENT_CORE), "wrk", "-t1", f"-c{case.connections}", f"-d{seconds}s"]
+    for name, value in headers.items():
+        command += ["-H", f"{name}: {value}"]
+    url = f"{'https' if case.tls else 'http'}://127.0.0.1:{port}{path}"
+    done = subprocess.run([*command, url], check=True, capture_output=True, text=True)
+    found = re.search(r"Requests/sec: *([\d.]+)", done.stdout)
+    if found is None or "Non-2xx" in done.stdout or "Socket errors" in done.stdout:
+        raise SystemExit(done.stdout)
+    return float(found[1])
+
+
+def used(process: int) -> float:
+    """Seconds of a processor that the process has used."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def prepare(folder: Path, server: Server, projects: int) -> None:
+    """Many projects, one of ten files, one of a thousand."""
+    with server.running():
+        pass
+    if projects:
+        fabricate(folder, projects)
+    with server.running():
+        for name, files in (("ten", 10), ("thousand", 1000)):
+            for count in range(files):
+                path = folder / f"{name}-1.{count}-py3-none-any.whl" if count else folder / f"{name}-1.0-py3-none-any.whl"
+                build(path, name, path.name.split("-")[1], 0)
+                upload(server, path, sha256(path.read_bytes()).hexdigest())
+                path.unlink()
+
+
+def once(case: Case, ours: Server, port: int, path: str, seconds: int, *, login: bool) -> float:
+    """One figure; what is asked twice before is known."""
+    headers = {"Accept": case.accept, **({"Authorization": rig.LOGIN} if login else {})}
+    plain = ours.port if port == ours.secure_port else port
+    if not case.tls or port == ours.secure_port:
+        answer = expected(plain, path, headers, 200)
+        expected(plain, path, headers, 200)
+        if case.revalidates:
+            headers["If-None-Match"] = answer.headers["ETag"]
+            expected(plain, path, headers, 304)
+    return requests_a_second(case, port, path, headers, seconds)
+
+
+def measured(case: Case, servers: dict[str, Server], nginx: Nginx, names: dict[tuple[str, str], str], options: argparse.Namespace) -> tuple[float, float, float]:
+    """The ratio, our rate and theirs."""
+    ours: list[float] = []
+    theirs: list[float] = []
+    server = servers[case.server]
+    for _ in range(options.runs):
+        if case.against == "nginx":
+            port = nginx.secure_port if case.tls else nginx.port
+            theirs.append(once(case, server, port, names[case.path, case.accept], options.seconds, login=False))
+        else:
+            theirs.append(once(case, server, server.port, case.path, options.seconds, login=False))
+        port = server.secure_port if case.tls else server.port
+        ours.append(once(case, server, port, case.path, options.seconds, login=case.login))
+    ratio = rig.median([mine / other for mine, other in zip(ours, theirs, strict=True)])
+    return ratio, rig.median(ours), rig.median(theirs)
+
+
+def static_files(server: Server, folder: Path, cases: Iterator[Case]) -> dict[tuple[str, str], str]:
+    """What pypid answers, as files for nginx; their paths there."""
+    names = {}
+    for number, case in enumerate(cases):
+        suffix = {HTML: "html", JSON: "json"}.get(case.accept, "whl")
+        (folder / f"{number}.{suffix}").write_bytes(server.get(case.path, case.accept))
+        names[case.path, case.accept] = f"/{number}.{suffix}"
+    return names
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    arguments.add_argument("--seconds", type=int, default=3)
+    arguments.add_argument("--runs", type=int, default=3)
+    arguments.add_argument("--projects", type=int, default=10_000)
+    arguments.add_argument("--only", default="", help="words of the titles that are wanted")
+    options = arguments.parse_args()
+    missing = [name for name in ("wrk", "openssl") if shutil.which(name) is None]
+    missing += [] if rig.Nginx.path() else ["nginx"]
+    if missing:
+        print(f"skipped: {' and '.join(missing)} not installed")
+        return
+    rig.pin_client()
+    cases = [case for case in CASES if options.only in case.title]
+    rows: list[tuple[str, str, str]] = []
+    figures: dict[str, object] = {}
+    with ExitStack() as stack:
+        folder = stack.enter_context(rig.scratch())
+        certificate = folder / "certificate.pem"
+        key = ("-newkey", "rsa:2048", "-nodes", "-keyout", str(certificate), "-subj", "/CN=localhost")
+        made = subprocess.run(["openssl", "req", "-x509", *key], check=True, capture_output=True)
+        certificate.write_bytes(certificate.read_bytes() + made.stdout)
+        servers = {"pypid": Server(folder, certificate, front_door=True)}
+        prepare(folder, servers["pypid"], options.projects)
+        stack.enter_context(servers["pypid"].running())
+        if any(case.server == "plain" for case in cases):
+            other = folder / "plain"
+            other.mkdir()
+            servers["plain"] = Server(other, certificate, front_door=False)
+            prepare(other, servers["plain"], 0)
+            stack.enter_context(servers["plain"].running())
+        static = folder / "static"
+        static.mkdir()
+        names = static_files(servers["pypid"], static, iter(cases))
+        nginx = stack.enter_context(Nginx(folder, static, certificate, f"{HTML} html; {JSON} json;").running())
+        for case in cases:
+            ratio, ours, theirs = measured(case, servers, nginx, names, options)
+            goal = "" if case.goal is None else f">= {case.goal}"
+            rows.append((case.title, f"{ratio:.2f} x {case.against} ({ours:,.0f} : {theirs:,.0f} a second)", goal))
+            figures[case.title] = {"ratio": ratio, "pypid": ours, case.against: theirs}
+            print(rows[-1], flush=True)
+    rig.report("The front door against nginx, one core each", rows, figures)
+
+
+if __name__ == "__main__":
+    main()
