@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from attrs import frozen
 
 from pypid.access import config as config_people
-from pypid.core.choices import AccessStore
 from pypid.core.config import Config
 from pypid.core.errors import BadName
 from pypid.core.names import ProjectName, project_name
@@ -58,7 +57,6 @@ def configured_by(config: Config, first_admin: str | None) -> Configured:
         admins=frozenset(access.admins) | ({first_admin} if first_admin else frozenset()),
         rights=rights,
         mentioned=frozenset(mentioned),
-        accounts_log_in=AccessStore.SQL in access.backend,
     )
 
 

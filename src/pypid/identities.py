@@ -184,7 +184,8 @@ class Identities(MultiService):
         record = await self.world.blocking(read_admin, self.places.state)
         first = record.user if record is not None and ADMIN not in config.users else None
         old, self.config = self.config, config
-        self._configured = configured_by(config, first)
+        log_in = any(source.people is self.sql_people for source in self.chain.sources)  # as at the start, whatever it says now
+        self._configured = evolve(configured_by(config, first), accounts_log_in=log_in)
         self.chain.admins = frozenset(config.access.admins)
         self.chain.forget_all()
         self.publishers.trust(publishing.trusted_by(config.issuers))

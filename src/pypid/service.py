@@ -90,8 +90,8 @@ def make_daemon(config: Config, reactor: Any, environ: Mapping[str, str], *, onl
         greets_later = config.storage.backend is Store.S3 and is_new(places.state)
         if only_control and greets_later:
             raise CannotStart(
-                f"The state folder {places.state} is new, and what is of record is still in the bucket. Start pypid once: it "
-                "fetches that. Then run the command."
+                f"The state folder {places.state} is new, and what is of record is still in the bucket. Start pypid, which "
+                "fetches that, and run the command while it runs."
             )
         if not only_control and not greets_later:
             _greet(config, places, world)
