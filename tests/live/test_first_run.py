@@ -1,15 +1,21 @@
 """The first run: what it prints works as it is printed, and is not printed again."""
 
 import re
+import signal
 import stat
+import time
+from typing import Final
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.live.asking import ask, basic, command
 from tests.live.clients import client
 from tests.live.isolation import run, works
 from tests.live.processes import BIN, Running, clean_environ, free_port, running, scratch
 from tests.live.projects import wheel
 from tests.live.test_install import NEWEST, installed
+
+ADVICE: Final = "write sql into [access] backend"
 
 
 class FirstRunTests(SynchronousTestCase):
@@ -86,6 +92,47 @@ class FirstRunTests(SynchronousTestCase):
     def test_closed(self) -> None:
         """Where only users may read: the same, and the commands to install hold the password too."""
         self.check("authenticated")
+
+
+class MoreUsersTests(SynchronousTestCase):
+    """What the first run says of more users, by somebody who has read nothing else."""
+
+    def test_whole(self) -> None:
+        """Whoever adds users before sql is listed is told by each command, also after a reload, that they cannot log in; with
+        sql listed and a new start they can, and nothing of what was made before is lost.
+        """
+        folder, port = self.enterContext(scratch()), free_port()
+        config = folder / "pypid.ini"
+        lines = f"[server]\nlisten = tcp:{port}:interface=127.0.0.1\nstate = state\n[upstream]\nmode = offline\n"
+        config.write_text(lines)
+        start = [BIN / "twistd", "--nodaemon", "--pidfile=", "pypid", "--config", config]
+        add = ("user", "add", "dora", "--admin")
+        with running(start, folder / "log", cwd=folder, environ=clean_environ()) as first:
+            first.until_answers(f"http://127.0.0.1:{port}/health")
+            greeting = " ".join(first.output().split())
+            self.assertIn("`backend = config sql`", greeting)
+            self.assertIn("`pypid user add NAME`", greeting)
+            said = command(config, *add)
+            (password,) = re.findall(r"^password: (\S+)$", said, re.MULTILINE)
+            self.assertIn(ADVICE, said)
+            self.assertEqual(ask(port, "/simple/", basic("dora", password)).status, 401)
+            self.assertIn(ADVICE, command(config, "user", "list"))
+            config.write_text(lines + "[access]\nbackend = config sql\n")
+            first.process.send_signal(signal.SIGHUP)
+            deadline = time.monotonic() + 10
+            while "backend" not in first.output().partition("read again")[2]:
+                self.assertLess(time.monotonic(), deadline, first.output())
+                time.sleep(0.05)
+            self.assertIn(ADVICE, command(config, "user", "show", "dora"))
+            first.stop()
+        with running(start, folder / "log2", cwd=folder, environ=clean_environ()) as second:
+            second.until_answers(f"http://127.0.0.1:{port}/health")
+            self.assertNotIn("first run", second.output())
+            self.assertEqual(ask(port, "/api/users", basic("dora", password)).status, 200)
+            said = command(config, "user", "list")
+            self.assertNotIn(ADVICE, said)
+            self.assertIn("2 users", said)
+            second.stop()
 
 
 def first_port(command: str) -> int:
