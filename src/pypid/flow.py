@@ -170,8 +170,16 @@ class FileBody:
         """
         if self._at_hand(position, 1) and self._at_hand(position + size - 1, 1):
             return
-        if len(await self.blocking(self._read, position, size)) < size:
-            raise EOFError("the file is shorter than it was")
+        await self.blocking(self._fetch, position, size)
+
+    def _fetch(self, position: int, size: int) -> None:
+        """By pieces, which are forgotten at once: what is sent from the kernel's memory need not be in ours, too."""
+        end = position + size
+        while position < end:
+            piece = self._read(position, min(PIECE, end - position))
+            if not piece:
+                raise EOFError("the file is shorter than it was")
+            position += len(piece)
 
     def _at_hand(self, position: int, most: int) -> bytes:
         return at_hand(self.file.fileno(), position, most)

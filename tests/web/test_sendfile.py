@@ -6,8 +6,9 @@ import errno
 import os
 import socket
 import ssl
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from hashlib import sha256, shake_128
 from pathlib import Path
@@ -15,11 +16,15 @@ from typing import BinaryIO, cast
 
 from attrs import evolve
 from twisted.internet import reactor  # noqa: TID251
+from twisted.internet.defer import gatherResults
 from twisted.internet.interfaces import IListeningPort, IReactorTime
+from twisted.internet.protocol import Protocol
 from twisted.internet.ssl import DefaultOpenSSLContextFactory
-from twisted.internet.task import Clock, deferLater
+from twisted.internet.task import Clock, LoopingCall, deferLater
+from twisted.internet.tcp import Connection
+from twisted.internet.testing import MemoryReactor
 from twisted.internet.threads import deferToThread
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from pypid.access.chain import Chain
 from pypid.access.passwords import Verifier
@@ -30,23 +35,23 @@ from pypid.core.model import File, Project, Span
 from pypid.core.names import ProjectName
 from pypid.core.permissions import Rules
 from pypid.core.policy import Policy
-from pypid.flow import FileBody, at_once
+from pypid.flow import PIECE, FileBody, at_once, start
 from pypid.index import Index
 from pypid.testing import BEGINNING, world
 from pypid.upstream.nothing import Nothing
-from pypid.web import pour
+from pypid.web import pour, sendfile
 from pypid.web.accesslog import AccessLog
 from pypid.web.app import Face, FaceSettings, resource
 from pypid.web.channel import Site
 from pypid.web.heads import Download
 from pypid.web.respond import SMALL, send_file
-from pypid.web.sendfile import WINDOW
+from pypid.web.sendfile import _TWISTED, WINDOW, flush
 from tests.web.answers import ask
 from tests.web.test_sockets import self_signed
 from tests.web.wire import request
 
 SPAM = ProjectName("spam")
-NOISE = shake_128(b"noise").digest(WINDOW - 1) * 12
+NOISE = shake_128(b"noise").digest(WINDOW - 1) * 6
 """Never the same at the same place of two windows."""
 
 
@@ -188,10 +193,15 @@ def open_files(below: Path) -> int:
     return found
 
 
+def in_memory() -> int:
+    """Bytes of memory that this process has."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
 class WholeTests(SendingCase):
     async def test_sizes(self) -> None:
         """A file of any size comes whole; a small one goes with its head, a large one by sendfile."""
-        for size in (0, 1, SMALL - 1, SMALL, SMALL + 1, WINDOW - 1, WINDOW, WINDOW + 1, 3 * WINDOW, 10 * WINDOW + 7):
+        for size in (0, 1, SMALL - 1, SMALL, SMALL + 1, WINDOW - 1, WINDOW, WINDOW + 1, 3 * WINDOW, 5 * WINDOW + 7):
             await self.have(f"{size}.whl", NOISE[:size])
             self.sent.clear()
             status, body = await self.fetched(f"{size}.whl")
@@ -203,10 +213,10 @@ class WholeTests(SendingCase):
     async def test_ranges(self) -> None:
         """A part has exactly its bytes."""
         await self.have("a.whl", NOISE)
-        for start, stop in ((0, SMALL + 1), (5, WINDOW + 5), (WINDOW - 1, 3 * WINDOW), (len(NOISE) - WINDOW, len(NOISE))):
-            status, body = await self.fetched("a.whl", f"Range: bytes={start}-{stop - 1}")
+        for first, stop in ((0, SMALL + 1), (5, WINDOW + 5), (WINDOW - 1, 3 * WINDOW), (len(NOISE) - WINDOW, len(NOISE))):
+            status, body = await self.fetched("a.whl", f"Range: bytes={first}-{stop - 1}")
             self.assertEqual(status, 206)
-            self.assertTrue(body == NOISE[start:stop], (start, stop))
+            self.assertTrue(body == NOISE[first:stop], (first, stop))
         self.assertEqual(sum(self.sent), SMALL + 1 + WINDOW + 2 * WINDOW + 1 + WINDOW)
 
     async def test_cold(self) -> None:
@@ -224,7 +234,7 @@ class WholeTests(SendingCase):
         _, body = await self.fetched("a.whl")
         self.assertTrue(body == NOISE)
         self.assertGreaterEqual(sum(read), len(NOISE))
-        self.assertLessEqual(max(read), WINDOW)
+        self.assertLessEqual(max(read), PIECE)
 
     async def test_a_kernel_that_cannot(self) -> None:
         """Where sendfile cannot send a file, also in its middle, the rest is poured."""
@@ -340,6 +350,123 @@ class ConnectionTests(SendingCase):
         await self.when(lambda: not self.site.busy, "it waits for ever")
 
 
+class FairTests(SendingCase):
+    """Many slow clients, and one that is quick."""
+
+    SLOW = 100
+
+    async def test_slow_and_quick(self) -> None:
+        """A hundred clients that read slowly do not hold up one that reads quickly, and take no memory; each gets its bytes."""
+        await self.have("a.whl", NOISE)
+        await self.have("b.whl", NOISE[: 3 * WINDOW])
+        slow = await deferToThread(lambda: [Client(self.port, buffer=1 << 14) for _ in range(self.SLOW)])
+        before = in_memory()
+        for client in slow:
+            client.ask("a.whl")
+        await self.when(lambda: open_files(self.root) == self.SLOW and len(self.sent) >= self.SLOW, "nobody is served")
+        done = threading.Event()
+
+        def sip() -> list[bytes]:
+            got = [b""] * self.SLOW
+            while not done.is_set():
+                for at, client in enumerate(slow):
+                    got[at] += client.socket.recv(1 << 12)
+                time.sleep(0.01)
+            return got
+
+        sipping = deferToThread(sip)
+        begun = time.perf_counter()
+        for _ in range(10):
+            _, body = await self.fetched("b.whl")
+            self.assertEqual(len(body), 3 * WINDOW)
+        took = time.perf_counter() - begun
+        done.set()
+        for one in await sipping:
+            self.assertTrue(NOISE.startswith(one.partition(b"\r\n\r\n")[2]))
+            self.assertTrue(one)
+        self.assertLess(took, 5)
+        self.assertLess(in_memory() - before, 32 << 20)
+        for client in slow:
+            client.close()
+        await self.all_closed()
+        self.assertEqual(open_files(self.root), 0)
+
+    async def test_turns(self) -> None:
+        """Who takes all that comes lets others have their turn: nobody gets two windows in one turn of the reactor."""
+        await self.have("a.whl", NOISE)
+        whose: list[int] = []
+        turns: list[int] = []
+        turn = [0]
+
+        def looking(out: int, file: int, offset: int, count: int) -> int:
+            whose.append(out)
+            turns.append(turn[0])
+            return min(count, self.counting(out, file, offset, count))
+
+        self.patch(os, "sendfile", looking)
+        counting = LoopingCall(lambda: turn.__setitem__(0, turn[0] + 1))
+        counting.start(0)
+        both = await gatherResults([start(self.fetched("a.whl")) for _ in range(2)])
+        counting.stop()
+        self.assertTrue(all(body == NOISE for _, body in both))
+        asked = list(zip(whose, turns, strict=True))
+        self.assertEqual(len(set(asked)), len(asked))
+
+
+class FlushTests(SynchronousTestCase):
+    """What waits in the transport goes first."""
+
+    def flushed(self, waiting: Sequence[bytes]) -> tuple[bool, bytes]:
+        """Whether nothing waits any more, and all that the other end got when the rest was sent in the transport's own way."""
+        ours, theirs = socket.socketpair()
+        transport = Connection(ours, Protocol(), MemoryReactor())
+        transport.connected = 1
+        for piece in waiting:
+            transport.write(piece)
+        all_sent = flush(transport)
+        self.assertEqual(all_sent, not (transport._tempDataBuffer or transport.dataBuffer))
+        self.assertEqual(transport._tempDataLen, sum(map(len, transport._tempDataBuffer)))
+        theirs.setblocking(False)
+        got = b""
+        while len(got) < sum(map(len, waiting)):
+            try:
+                got += theirs.recv(1 << 20)
+            except BlockingIOError:
+                transport.doWrite()
+        ours.close()
+        theirs.close()
+        return all_sent, got
+
+    def test_sizes(self) -> None:
+        """A head is sent at once; of what the kernel does not take the rest goes the transport's way, in its order."""
+        self.assertEqual(self.flushed([b"head\r\n", b"\r\n"]), (True, b"head\r\n\r\n"))
+        self.assertEqual(self.flushed([]), (True, b""))
+        all_sent, got = self.flushed([b"head", NOISE])
+        self.assertFalse(all_sent)
+        self.assertTrue(got == b"head" + NOISE)
+
+    def test_gone(self) -> None:
+        """Where the other end has gone the transport is to find out."""
+        ours, theirs = socket.socketpair()
+        transport = Connection(ours, Protocol(), MemoryReactor())
+        transport.connected = 1
+        transport.write(b"head")
+        theirs.close()
+        self.assertFalse(flush(transport))
+        self.assertEqual(transport._tempDataBuffer, [b"head"])
+        ours.close()
+
+    def test_names(self) -> None:
+        """Twisted has the names that this needs; without one of them the transport does it all."""
+        ours, theirs = socket.socketpair()
+        transport = Connection(ours, Protocol(), MemoryReactor())
+        self.assertEqual([name for name in _TWISTED if not hasattr(transport, name)], [])
+        self.patch(sendfile, "_TWISTED", ("no such name",))
+        self.assertFalse(flush(transport))
+        ours.close()
+        theirs.close()
+
+
 class BrokenTests(SendingCase):
     async def begun(self, name: str = "a.whl") -> Client:
         """A client who reads nothing, when the kernel takes no more."""
@@ -396,7 +523,7 @@ class BrokenTests(SendingCase):
             return bytes(most)
 
         def beginning_only(body: FileBody, position: int, most: int) -> bytes:
-            return at_hand(body, position, most) if position < 2 * WINDOW else b""
+            return at_hand(body, position, most) if position < WINDOW else b""
 
         self.patch(FileBody, "_at_hand", beginning_only)
         self.patch(FileBody, "_read", slowly)
@@ -406,7 +533,7 @@ class BrokenTests(SendingCase):
         client.close()
         await self.all_closed()
         await self.when(lambda: not open_files(self.root), "a file is left open")
-        self.assertEqual(sum(self.sent), 2 * WINDOW)
+        self.assertEqual(sum(self.sent), WINDOW)
 
     async def test_truncated(self) -> None:
         """A file that becomes shorter cuts the connection off: what came cannot be taken for the whole."""
