@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -149,7 +151,20 @@ class Shelf:
                     os.unlink(self.folder / name)  # noqa: PTH108
 
 
-def read_shard(shelf: Shelf, number: int, stored: StoredShard) -> Iterator[tuple[Head, bytes]]:
+READERS = 2
+"""Threads that read shards: to read one and to hash it, which is half of the work, needs no other thread to wait."""
+
+
+def read_shards(shelf: Shelf, shards: Mapping[int, StoredShard]) -> Iterator[tuple[int, list[tuple[Head, bytes]]]]:
+    """Each shard's number, and the projects in it, as `read_shard` gives them. Raises `OSError`, `Unreadable`."""
+    with ThreadPoolExecutor(READERS) as pool:
+        try:
+            yield from zip(shards, pool.map(partial(read_shard, shelf), shards, shards.values()), strict=True)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def read_shard(shelf: Shelf, number: int, stored: StoredShard) -> list[tuple[Head, bytes]]:
     """The projects of a shard: of each the head, and its line. Raises `Unreadable` for anything but what was written."""
     data = shelf.read(stored.file, stored.size)
     if len(data) != stored.size or sha256(data).hexdigest() != stored.sha256:
@@ -158,8 +173,8 @@ def read_shard(shelf: Shelf, number: int, stored: StoredShard) -> Iterator[tuple
     del data
     if number >= SHARDS or header + b"\n" != dump(_Header(number)) or end:
         raise Unreadable(stored.file, "it is another shard, or of another format")
-    for line in lines:
-        head = load_head(line)
+    found = [(load_head(line), line) for line in lines]
+    for head, _ in found:
         if shard_of(head.name) != number:
             raise Unreadable(stored.file, f"{head.name!r} does not belong into it")
-        yield head, line
+    return found

@@ -19,7 +19,7 @@ from twisted.internet.defer import DeferredLock
 from twisted.logger import Logger
 
 from pypid.catalog.lines import Loaded, Moment, Shelved, no_shards
-from pypid.catalog.shelf import MANIFEST, Manifest, Shelf, StoredShard, read_shard
+from pypid.catalog.shelf import MANIFEST, Manifest, Shelf, StoredShard, read_shards
 from pypid.core.errors import Unreadable
 from pypid.core.model import Status, Summary
 from pypid.core.names import ProjectName
@@ -123,9 +123,9 @@ def _load(shelf: Shelf, identity: str) -> tuple[Loaded, Manifest] | Ignored:
 def _all_shards(shelf: Shelf, manifest: Manifest) -> Loaded:
     shards = no_shards()
     heads: dict[ProjectName, Summary] = {}
-    for number, stored in manifest.by_number().items():
+    for number, projects in read_shards(shelf, manifest.by_number()):
         shard = shards[number]
-        for head, line in read_shard(shelf, number, stored):
+        for head, line in projects:
             # The digest says that we wrote this line, and we write normalised names only.
             name = ProjectName(head.name)
             shard[name] = line
