@@ -122,7 +122,8 @@ def parse_allowance(text: str, forge: Forge) -> Allowance:
     """One line of ``allow``. Raises `ValueError` with the reason and what to write instead."""
     projects, *rest = text.split() or [""]
     if "=" in projects:
-        raise ValueError(f"a rule begins with the projects, then come the claims: <project glob> {shortened(printable(projects))}")
+        shown = shortened(printable(projects))
+        raise ValueError(f"a rule begins with the projects, then come the claims: <project glob> {shown}")
     try:
         GLOB.parse(projects)
     except ValueError:
