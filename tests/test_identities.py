@@ -69,3 +69,20 @@ class ReloadTests(TestCase):
                 await people.end()
 
         return start(work())
+
+    def test_stopped(self) -> Deferred[None]:
+        """They end as well if the file was changed while pypid was stopped; of who has the same password they go on."""
+
+        async def work() -> None:
+            people = await self.made()
+            await people.end()
+            for password, goes_on in (("the first", True), ("another one", False)):
+                written = self.folder / "pypid.ini" if goes_on else ini(self.folder, password)
+                config = load_config(written)
+                people = identities(config, where(config, {}), world(), reactor, Claims())
+                await people.open()
+                found = await people.stores.accounts.session("d")
+                await people.end()
+                self.assertEqual(found is not None, goes_on)
+
+        return start(work())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from pypid.access.chain import Chain, Source
 from pypid.access.firstrun import ADMIN, read_admin
 from pypid.access.keys import session_key
 from pypid.access.oidc import publishing
+from pypid.access.outdated import Outdated
 from pypid.access.passwords import Verifier, hash_password
 from pypid.access.sql.accounts import SqlAccounts
 from pypid.access.sql.current import POLL
@@ -35,7 +35,7 @@ from pypid.access.waiting import Waiting
 from pypid.configured import InForce, account_settings, configured_by, in_force, people_of
 from pypid.core.choices import AccessStore
 from pypid.core.config import Config
-from pypid.core.errors import Busy, CannotStart, PeopleUnknown, PypidError, StorageDown
+from pypid.core.errors import Busy, CannotStart, PeopleUnknown, StorageDown
 from pypid.core.permissions import Rules
 from pypid.core.policy import EVERY_NAME, Claims
 from pypid.core.rights import Right
@@ -111,6 +111,7 @@ class Identities(MultiService):
     sql_people: SqlPeople
     publishers: publishing.TrustedPublishing
     connections: tuple[Connections, ...]
+    outdated: Outdated
     access: Waiting
     claims: Claims
     faces: tuple[Face, ...] = field(default=(), init=False)
@@ -119,8 +120,6 @@ class Identities(MultiService):
     """What that was made of: the configuration, and the rights of the database."""
     _configured: Configured = field(factory=Configured, init=False, repr=False)
     _hashing: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(HASHING), init=False, repr=False)
-    _outdated: dict[str, datetime] = field(factory=dict, init=False, repr=False)
-    """Users of the file who have another password there since then, and whose sessions of before are still to be ended."""
     _is_open: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -183,7 +182,7 @@ class Identities(MultiService):
         await self.people.reload(people_of(config, self.places))
         record = await self.world.blocking(read_admin, self.places.state)
         first = record.user if record is not None and ADMIN not in config.users else None
-        old, self.config = self.config, config
+        self.config = config
         log_in = any(source.people is self.sql_people for source in self.chain.sources)  # as at the start, whatever it says now
         self._configured = evolve(configured_by(config, first), accounts_log_in=log_in)
         self.chain.admins = frozenset(config.access.admins)
@@ -191,25 +190,11 @@ class Identities(MultiService):
         self.publishers.trust(publishing.trusted_by(config.issuers))
         await self._make_rules()
         self._tell()
-        self._outdated |= {user: self.world.now() for user, hash in old.users.items() if config.users.get(user) != hash}
-        await self.end_sessions()
+        await self.outdated.use({**config.users, **({first: record.hash} if first and record else {})})
 
     async def end_sessions(self) -> None:
-        """Of those whose password is another one now in the file, as the accounts database does for its own users.
-
-        What cannot be done now is done the next time.
-        """
-        current, outdated = self.stores.accounts.current, dict(self._outdated)
-        if not outdated or not current.is_open:
-            return
-        try:
-            for session in list(current.known.sessions.values()):
-                if session.user in outdated and session.created <= outdated[session.user]:
-                    await self.stores.accounts.end_session(session.digest)
-        except PypidError as error:
-            _log.warn("The sessions of who has a new password in [users] cannot be ended yet: {error}", error=error)
-            return
-        self._outdated = {user: when for user, when in self._outdated.items() if outdated.get(user) != when}
+        """Of those whose password is another one now in the file, as the accounts database does for its own users."""
+        await self.outdated.end()
 
     async def _changed(self, roll: Roll) -> None:
         """The accounts database says something else than before; once this has ended, it is in force."""
@@ -285,6 +270,7 @@ def identities(config: Config, places: Where, world: World, reactor: Any, claims
         sql_people=sql_people,
         publishers=publishing.open({}, stores.accounts, stores.journal, world, issuers),
         connections=tuple(opened),
+        outdated=Outdated(stores.accounts, places.state, world),
         access=Waiting(chain),
         claims=claims,
     )

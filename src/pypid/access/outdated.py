@@ -1,0 +1,96 @@
+"""Sessions that must not outlive a password: of users of the file who have another one now, or are there no more, or are new.
+
+Which passwords the file had is remembered below `state`, as digests of their hashes: so it is found out, too, when the file
+was changed while pypid was stopped.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import datetime
+from hashlib import blake2b
+from pathlib import Path
+from tempfile import mkstemp
+
+import msgspec
+from attrs import define, field
+from twisted.logger import Logger
+
+from pypid.access.sql.accounts import SqlAccounts
+from pypid.access.sql.place import Server
+from pypid.core.errors import PypidError
+from pypid.flow import World
+
+_log = Logger()
+
+FILE = "passwords-seen.json"
+
+
+class _Seen(msgspec.Struct, frozen=True):
+    """The file: digests of the users' hashes."""
+
+    users: dict[str, str]
+
+
+@define(eq=False)
+class Outdated:
+    """Ends such sessions; what cannot be done now is done the next time `end` is called."""
+
+    accounts: SqlAccounts
+    state: Path
+    world: World
+    _since: dict[str, datetime] = field(factory=dict, init=False, repr=False)
+    """Users, and when it was seen that they have another password: what they began later stays."""
+    _unwritten: _Seen | None = field(default=None, init=False, repr=False)
+    """What is to be remembered once those sessions have ended."""
+
+    async def use(self, users: Mapping[str, str]) -> None:
+        """These are the users of the file from now on, with their hashes."""
+        before = self._unwritten or await self.world.blocking(_read, self.state)
+        seen = _Seen({user: blake2b(hash.encode(), digest_size=16).hexdigest() for user, hash in users.items()})
+        if before is not None:
+            # also who is new there: by that name somebody of another source may be logged in
+            changed = {user for user, _ in before.users.items() ^ seen.users.items()}
+            self._since |= dict.fromkeys(changed, self.world.now())
+        if seen != before:
+            self._unwritten = seen
+        await self.end()
+
+    async def end(self) -> None:
+        """End them, and remember that it is done. What fails is logged."""
+        if self._unwritten is None and not self._since:
+            return
+        current, since = self.accounts.current, dict(self._since)
+        if since and not current.is_open and isinstance(current.database.place, Server):
+            return
+        try:
+            for session in list(current.known.sessions.values()):
+                if session.user in since and session.created <= since[session.user]:
+                    await self.accounts.end_session(session.digest)
+            self._since = {user: when for user, when in self._since.items() if since.get(user) != when}
+            if not self._since and self._unwritten is not None:
+                written = self._unwritten
+                await self.world.blocking(_write, self.state, written)
+                self._unwritten = None if self._unwritten is written else self._unwritten
+        except (PypidError, OSError) as error:
+            _log.warn("The sessions of who has a new password in [users] cannot be ended yet: {error}", error=error)
+
+
+def _read(state: Path) -> _Seen | None:
+    try:
+        return msgspec.json.decode((state / FILE).read_bytes(), type=_Seen)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):  # nothing is known of an earlier time
+        return None
+
+
+def _write(state: Path, seen: _Seen) -> None:
+    descriptor, beside = mkstemp(prefix=f".{FILE}-", dir=state)  # mode 0600
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(msgspec.json.encode(seen) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        Path(beside).replace(state / FILE)
+    finally:
+        Path(beside).unlink(missing_ok=True)
