@@ -27,7 +27,7 @@ ASKS = (
     Parameter(
         "older_than",
         "A duration (30d): only what nobody wanted for so long.",
-        {"type": "string", "pattern": "^[0-9]{1,6}[smhd]?$"},
+        {"type": "string", "pattern": "^[0-9]{1,15}[smhd]?$", "examples": ["30d"]},
     ),
 )
 

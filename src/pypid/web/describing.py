@@ -18,6 +18,9 @@ from pypid.web.query import Parameter
 Moment = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 """``2027-01-31T12:00:00Z``, as `core.simple.utc_text` writes it."""
 
+Duration = Annotated[str, Meta(extra_json_schema={"pattern": "^[0-9]{1,15}[smhd]?$", "examples": ["30d"]})]
+"""As `core.values.parse_duration` reads it, which is what refuses others."""
+
 
 class Removed(TypedDict):
     """What is there no more."""

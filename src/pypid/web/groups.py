@@ -14,7 +14,7 @@ from pypid.web.describing import Described, Removed
 from pypid.web.documents import read_json, send_json
 from pypid.web.face import Face, app
 from pypid.web.guard import guarded
-from pypid.web.newnames import new_name
+from pypid.web.newnames import NewName, new_name
 from pypid.web.request import Request
 
 GROUP = "/api/groups/<name>"
@@ -25,7 +25,7 @@ IN_THE_FILE = "[groups] of the configuration is where it stands; change it there
 class NewGroup(msgspec.Struct, forbid_unknown_fields=True):
     """The body of a new group."""
 
-    name: str
+    name: NewName
 
 
 GroupDocument = TypedDict(

@@ -15,7 +15,7 @@ from pypid.core.registration import LONGEST_INVITATION, USUAL_INVITATION, invite
 from pypid.core.simple import utc_text
 from pypid.core.values import parse_duration
 from pypid.web.deeds import note, recorded
-from pypid.web.describing import Described, Moment
+from pypid.web.describing import Described, Duration, Moment
 from pypid.web.documents import read_json, send_json
 from pypid.web.face import Face, app
 from pypid.web.guard import guarded
@@ -27,7 +27,7 @@ _ID = re.compile(r"[0-9a-f]{24}\Z")
 class NewInvitation(msgspec.Struct, forbid_unknown_fields=True):
     """The body of a new invitation. `expires`: a duration (7d), at most 30 days."""
 
-    expires: str | None = None
+    expires: Duration | None = None
 
 
 class InvitationDocument(TypedDict):

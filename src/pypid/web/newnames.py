@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
 from unicodedata import normalize
+
+from msgspec import Meta
 
 from pypid.core.errors import BadRequest, NameTaken
 from pypid.core.permissions import account_name
@@ -11,6 +14,8 @@ from pypid.web.face import Face
 
 LONGEST = 100
 """Characters of a name that is made here; a directory may have longer ones."""
+NewName = Annotated[str, Meta(extra_json_schema={"minLength": 1, "maxLength": LONGEST})]
+"""Before `new_name` has looked at it, which refuses others, too."""
 TAKEN = frozenset({"anonymous", "operator"})
 """What the log calls others by."""
 

@@ -29,7 +29,7 @@ from pypid.web.describing_people import MadeUser, Me, NewSecret, Powers, TokenUs
 from pypid.web.documents import read_json, send_json
 from pypid.web.face import Face, app
 from pypid.web.guard import ANYBODY, SOMEBODY, UNIX, guarded
-from pypid.web.newnames import demand_free
+from pypid.web.newnames import NewName, demand_free
 from pypid.web.request import Request
 from pypid.web.tokens import ACTIONS, words_of
 
@@ -47,7 +47,7 @@ IN_THE_FILE = (
 class NewUser(msgspec.Struct, forbid_unknown_fields=True):
     """The body of a new account. Without a `password` pypid makes one. `inherit`: take over rights that the name has."""
 
-    name: str
+    name: NewName
     password: str | None = None
     admin: bool = False
     inherit: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import Annotated, TypedDict
 
 import msgspec
 
@@ -11,6 +11,7 @@ from pypid.core.errors import BadRequest, NameTaken, NoRiddles, NotAvailable, Re
 from pypid.core.people import Account, Standing
 from pypid.core.permissions import Identity
 from pypid.core.registration import (
+    SHORTEST_PASSWORD,
     Invitation,
     proper_password,
     read_invitation,
@@ -38,8 +39,8 @@ _WELCOME = {
 class Applicant(msgspec.Struct, forbid_unknown_fields=True):
     """The body of a registration. `captcha`: a solved riddle, as the widget gives it; `token`: an invitation."""
 
-    user: str
-    password: str
+    user: Annotated[str, msgspec.Meta(extra_json_schema={"pattern": "^[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}$"})]
+    password: Annotated[str, msgspec.Meta(extra_json_schema={"minLength": SHORTEST_PASSWORD})]
     captcha: str | None = None
     token: str | None = None
 

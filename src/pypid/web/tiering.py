@@ -14,7 +14,7 @@ from pypid.core.tiering import Moved, Outcome, Rule, Tiered
 from pypid.core.values import parse_duration
 from pypid.index.tiering import Tierer, ignored, tierer
 from pypid.web.deeds import Details, attempted, listed
-from pypid.web.describing import Described
+from pypid.web.describing import Described, Duration
 from pypid.web.documents import read_json, send_json
 from pypid.web.events import Stream, stream_of
 from pypid.web.face import Face, app
@@ -25,7 +25,7 @@ from pypid.web.request import Request
 class Wanted(msgspec.Struct, forbid_unknown_fields=True):
     """The body: ``older_than`` is a duration (180d)."""
 
-    older_than: str
+    older_than: Duration
     keep: int
     storage_class: str = msgspec.field(name="class")
     dry_run: bool = False

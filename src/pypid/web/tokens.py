@@ -43,11 +43,15 @@ ALL = ("*",)
 Glob = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
 
+Word = Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(ACTIONS)})]
+"""Others are refused by `scope_of`, which says what there is."""
+
+
 class NewToken(msgspec.Struct, forbid_unknown_fields=True):
     """The body of a new token. `expires`: a duration (30d), a moment with its offset from UTC, or null for never."""
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
-    actions: Annotated[list[str], msgspec.Meta(min_length=1, max_length=len(ACTIONS))]
+    actions: Annotated[list[Word], msgspec.Meta(min_length=1, max_length=len(ACTIONS))]
     projects: Annotated[list[Glob], msgspec.Meta(min_length=1, max_length=MOST_GLOBS)] = msgspec.field(
         default_factory=lambda: list(ALL)
     )
