@@ -44,6 +44,7 @@ from pypid.web.accesslog import AccessLog
 from pypid.web.app import Face, FaceSettings, resource
 from pypid.web.channel import Site
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
+from tests.web.described import hold
 from tests.web.wire import Socket
 
 T = TypeVar("T")
@@ -282,7 +283,10 @@ class Pypid:
         """As `ask`, or None where no answer came."""
         connection = self.connect()
         connection.send(spelled(method, target, *headers, body=body, user=user))
-        return connection.answer(method)
+        answer = connection.answer(method)
+        if answer is not None:
+            hold(method, target, answer.status, answer["Content-Type"], answer.body)
+        return answer
 
     def get(self, target: str, accept: str | None = None, *headers: tuple[str, str], user: str | None = None) -> Answer:
         """The answer to a GET with this Accept."""
