@@ -1,0 +1,124 @@
+"""The same pypid with a front door and without one, asked in the same words."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.error import ConnectionDone
+
+from pypid.access.chain import Chain, Source
+from pypid.access.config import ConfigPeople, Settings
+from pypid.access.passwords import Verifier
+from pypid.core.model import Link
+from pypid.core.people import SESSION_USER, Session
+from pypid.core.sessions import COOKIE, digest_of
+from pypid.index.links import Links
+from pypid.web.accesslog import AccessLog, Many
+from pypid.web.app import Face, resource
+from pypid.web.channel import Site
+from pypid.web.frontdoor.door import FrontDoor
+from tests.web.whole import TOKEN, Connection, Papers, Pypid, cheap_hashes
+
+KEY = bytes(range(32))
+COOKIE_SECRET = "c" * 43
+SESSION = (COOKIE, COOKIE_SECRET)
+_DATE = re.compile(rb"\r\nDate: [^\r]*")
+assert SESSION_USER
+
+
+class SignedBlobs:
+    """Signs URLs for another storage, a new one each time."""
+
+    def __init__(self, pypid: Pypid) -> None:
+        self._pypid = pypid
+        self.signed = 0
+
+    async def link(self, key: str, lifetime: timedelta, filename: str) -> Link:
+        """As `Blobs.link`."""
+        self.signed += 1
+        return Link(f"https://bucket.example/{key}?signature={self.signed}", self._pypid.world.now() + lifetime)
+
+
+def link_files(pypid: Pypid) -> None:
+    """From now on clients are sent elsewhere for files, for an hour by each URL, of which the last ten minutes are not used."""
+    links = Links(SignedBlobs(pypid), pypid.world.now, timedelta(hours=1), timedelta(minutes=10))  # type: ignore[arg-type]
+    pypid.index.links = links
+    object.__setattr__(pypid.index._giver, "links", links)
+
+
+class Lines(AccessLog):
+    """An access log that is a list of texts."""
+
+    def __init__(self, pypid: Pypid) -> None:
+        super().__init__(pypid.world.now, pypid.clock.seconds)
+        self.texts: list[str] = []
+
+    def __call__(self, request: Any) -> None:
+        self.texts.append(self.entry(request).text())
+
+    def many(self, answers: Any) -> None:
+        self.texts += Many(answers).texts()
+
+
+class Pair:
+    """Two sites over one index: `hot` has a front door, `cold` has none. Each counts wrong passwords for itself."""
+
+    def __init__(self, pypid: Pypid, folder: Path) -> None:
+        self.pypid = pypid
+        self.folder = folder
+        self.faces = [self._face() for _ in range(2)]
+        self.lines = [Lines(pypid) for _ in range(2)]
+        self.door = FrontDoor(self.faces[0], pypid.catalog, self.lines[0])
+        self.hot, self.cold = (
+            Site(resource(face), reactor=pypid.clock, access_log=lines, front_door=door)
+            for face, lines, door in zip(self.faces, self.lines, (self.door, None), strict=True)
+        )
+        self.hot.startFactory()
+        self.cold.startFactory()
+
+    def _face(self) -> Face:
+        pypid = self.pypid
+        verifier = Verifier(pypid.world)
+        people = ConfigPeople(Settings(users=cheap_hashes(), state=self.folder), pypid.world, verifier)
+        digest = digest_of(COOKIE_SECRET, KEY)
+        end = pypid.world.now() + timedelta(days=1)
+        session = Session(digest=digest, user="bob", created=pypid.world.now(), expires=end)
+        papers = Papers({TOKEN.digest: TOKEN}, {digest: session})
+        chain = Chain([Source(people)], papers, pypid.world, verifier, admins=["ada"], session_key=KEY)
+        return Face(pypid.index, chain, pypid.face.rules, pypid.world, pypid.face.settings)
+
+    def connect(self) -> Both:
+        """A connection to each."""
+        return Both(self)
+
+
+class Both:
+    """A connection to each of a pair; what is sent to one is sent to the other, in the same pieces."""
+
+    def __init__(self, pair: Pair) -> None:
+        self._pair = pair
+        self.hot, self.cold = Connection(pair.hot), Connection(pair.cold)
+
+    def send(self, data: bytes) -> bool:
+        """Send one piece; whether the front door answered it."""
+        before = self._pair.door.answered
+        self.hot.send(data)
+        self.cold.send(data)
+        return self._pair.door.answered > before
+
+    @property
+    def sent(self) -> tuple[tuple[bytes, bool, bool], tuple[bytes, bool, bool]]:
+        """What came of it, on each: all bytes but the dates, and whether the connection is closed."""
+        hot, cold = (
+            (_DATE.sub(b"", each.socket.value()), each.socket.disconnecting, each.socket.half_closed)
+            for each in (self.hot, self.cold)
+        )
+        return hot, cold
+
+    def lose(self) -> None:
+        """The client goes away."""
+        for each in (self.hot, self.cold):
+            each.lose(ConnectionDone())
