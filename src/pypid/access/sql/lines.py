@@ -17,6 +17,7 @@ from pypid.core.people import Deed, Download
 
 AT_ONCE = 10_000
 """Downloads that are forgotten in one transaction."""
+_ADD = insert(log)
 
 
 def add_deeds(connection: Connection, deeds: Sequence[Deed]) -> None:
@@ -36,7 +37,7 @@ def add_deeds(connection: Connection, deeds: Sequence[Deed]) -> None:
         }
         for serial, deed in enumerate(deeds, first)
     ]
-    connection.execute(insert(log), rows)
+    connection.execute(_ADD, rows)
 
 
 def find_deeds(connection: Connection, before: int | None, most: int, wanted: Mapping[str, str]) -> Sequence[Deed]:

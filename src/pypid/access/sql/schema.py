@@ -9,7 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from attrs import Factory, define, frozen
-from sqlalchemy import BigInteger, Column, Connection, Integer, MetaData, Table, Text, insert, inspect, select, text, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    bindparam,
+    insert,
+    inspect,
+    select,
+    text,
+    update,
+)
 
 from pypid.access.sql.faults import Unusable
 
@@ -24,6 +38,9 @@ parts = Table(
     Column("version", Integer, nullable=False),
     Column("serial", BigInteger, nullable=False),
 )
+_STANDING = select(parts.c.version, parts.c.serial).where(parts.c.part == bindparam("of"))
+_TAKE = update(parts).where(parts.c.part == bindparam("of")).values(serial=parts.c.serial + bindparam("taken"))
+"""Made once: to put them together each time took as long as the disk, and each upload waits for a line of the audit log."""
 
 
 @frozen
@@ -46,7 +63,7 @@ class Standing:
 
 def standing(connection: Connection, part: Part) -> Standing | None:
     """What the row says; None where there is no row. Raises `Unusable` where a newer pypid has written it."""
-    row = connection.execute(select(parts.c.version, parts.c.serial).where(parts.c.part == part.name)).one_or_none()
+    row = connection.execute(_STANDING, {"of": part.name}).one_or_none()
     if row is None:
         return None
     if row.version > part.version:
@@ -85,7 +102,7 @@ def take(connection: Connection, part: Part, count: int = 1) -> int:
 
     Raises `Unusable` where another version of the tables is there by now.
     """
-    connection.execute(update(parts).where(parts.c.part == part.name).values(serial=parts.c.serial + count))
+    connection.execute(_TAKE, {"of": part.name, "taken": count})
     found = standing(connection, part)
     if found is None or found.version != part.version:
         raise Unusable(f"its {part.name} have changed their version meanwhile. Start pypid again.")
