@@ -326,7 +326,7 @@ class PasswordTests(PeopleCase):
         registry = self.people.registry
 
         async def slowly(password: str) -> str:
-            if password == "his":
+            if password == "his new one":
                 self.pypid.clock.advance(0.1)
                 hers = await registry.hash_password("hers")
                 now = self.pypid.world.now()
@@ -334,9 +334,9 @@ class PasswordTests(PeopleCase):
             return await registry.hash_password(password)
 
         self.pypid.face.registry = evolve(registry, hash_password=slowly)
-        said = {"password": "his", "current": "secret of some length"}
+        said = {"password": "his new one", "current": "secret of some length"}
         self.refused(self.by("carol", "PUT", self.PATH, said), 400, "nothing was changed")
-        self.assertEqual((self.me("carol", "his").status, self.me("carol", "hers").status), (401, 200))
+        self.assertEqual((self.me("carol", "his new one").status, self.me("carol", "hers").status), (401, 200))
 
     def test_others(self) -> None:
         """Nobody but an administrator sets somebody else's; an administrator needs no current one, and may have one made."""

@@ -32,7 +32,7 @@ from pypid.core.permissions import (
 from pypid.flow import start
 from pypid.testing.worlds import Turns, world
 from pypid.web import sights as sights_module
-from pypid.web.sights import Sights, seen, serial_seen
+from pypid.web.sights import Sights, seen
 from tests.core.test_permissions import PROJECTS, anybody, rules
 
 modest = settings(max_examples=80, deadline=None, database=None)
@@ -45,26 +45,21 @@ def restricted(*users: str) -> Rules:
 
 
 class SeenTests(SynchronousTestCase):
-    """`seen`, `serial_seen`."""
+    """`seen`."""
 
     @modest
-    @given(rules, anybody, st.integers(0, 100))
-    def test_seen(self, these: Rules, who: Identity, serial: int) -> None:
-        """A list has what may be read, in the same order, and its serial is that of what is seen."""
+    @given(rules, anybody)
+    def test_seen(self, these: Rules, who: Identity) -> None:
+        """A list has what may be read, in the same order."""
         by = sight(these, who)
         expected = [summary for summary in SUMMARIES if may(these, who, Action.READ, summary.name)]
         self.assertEqual(list(seen(SUMMARIES, by)), expected)
         if by.sees_all:
             self.assertIs(seen(SUMMARIES, by), SUMMARIES)
-            self.assertEqual(serial_seen(SUMMARIES, by, serial), serial)
-        else:
-            self.assertEqual(serial_seen(SUMMARIES, by, serial), max((each.serial for each in expected), default=0))
 
     def test_nothing(self) -> None:
-        """Who sees nothing, or a list on which there is nothing, gets an empty one; its serial is 0 where things are hidden."""
-        nothing = Sight(False, frozenset())
-        self.assertEqual((list(seen(SUMMARIES, nothing)), serial_seen(SUMMARIES, nothing, 9)), ([], 0))
-        self.assertEqual((list(seen((), EVERYTHING)), serial_seen((), EVERYTHING, 9)), ([], 9))
+        """Who sees nothing, or a list on which there is nothing, gets an empty one."""
+        self.assertEqual((list(seen(SUMMARIES, Sight(False, frozenset()))), list(seen((), EVERYTHING))), ([], []))
 
 
 class SightsTests(SynchronousTestCase):

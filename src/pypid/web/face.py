@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -13,6 +14,7 @@ from twisted.internet.defer import DeferredSemaphore
 
 from pypid.attesting import Attesting
 from pypid.core.errors import NotAvailable, PypidError
+from pypid.core.model import Summary
 from pypid.core.permissions import EVERYONE, NOBODY, Identity, Rules, Sight
 from pypid.core.registration import AccountSettings
 from pypid.flow import World
@@ -22,7 +24,7 @@ from pypid.web.epoch import Epoch
 from pypid.web.pages import Pages
 from pypid.web.registry import Registry
 from pypid.web.request import Request
-from pypid.web.sights import Sights
+from pypid.web.sights import Sights, seen
 from pypid.web.turnstile import Turnstile
 
 LOOKING = 2
@@ -95,6 +97,12 @@ class Face:
     async def sight(self, who: Identity) -> Sight:
         """Which projects they see on a list."""
         return await self.sights.of(self.rules, who)
+
+    async def names(self, who: Identity) -> Sequence[Summary]:
+        """The projects of the list, as far as they see them."""
+        names, by = await self.index.names(), await self.sight(who)
+        # a token of many globs has each of them tried on each name
+        return seen(names, by) if by.within is None else await self.world.thinking(seen, names, by)
 
     @property
     def known(self) -> Registry:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any, NoReturn
 from xml.parsers.expat import ParserCreate
@@ -12,7 +11,7 @@ from trove_classifiers import sorted_classifiers
 
 from pypid.core.errors import BadRequest, NoSuchFile, PypidError, UpstreamDown, WrongBytes
 from pypid.core.legacy import render_legacy
-from pypid.core.model import File, Project, Summary
+from pypid.core.model import File, Project
 from pypid.core.names import project_name
 from pypid.core.permissions import Action, Identity
 from pypid.core.releases import choose_release, describing_file
@@ -28,7 +27,6 @@ from pypid.web.pages import FEW_FILES
 from pypid.web.redirects import redirect
 from pypid.web.request import Request
 from pypid.web.respond import send_page
-from pypid.web.sights import seen, serial_seen
 
 NO_HOST = "This index does not know its own address: ask by a host that is in [server] allowed_hosts, or set public_url."
 
@@ -125,19 +123,17 @@ def _read_call(call: bytes) -> tuple[tuple[Any, ...], str | None]:
 
 
 async def _call(face: Face, who: Identity, method: str | None, parameters: tuple[object, ...]) -> object:
-    async def names() -> Sequence[Summary]:
-        return seen(await face.index.names(), await face.sight(who))
-
     match method, parameters:
         case "changelog_last_serial", ():
-            serial = await face.index.catalog.serial()
-            return serial_seen(await face.index.names(), await face.sight(who), serial)
+            serial, names = await face.index.catalog.serial(), await face.names(who)
+            # the whole list's would tell of changes of what they may not know of
+            return serial if (await face.sight(who)).sees_all else max((summary.serial for summary in names), default=0)
         case "list_packages_with_serial", ():
-            return {summary.name: summary.serial for summary in await names()}
+            return {summary.name: summary.serial for summary in await face.names(who)}
         case "list_packages", ():
-            return [summary.name for summary in await names()]
+            return [summary.name for summary in await face.names(who)]
         case "changelog_since_serial", (int() as since,):
-            changed = sorted((s for s in await names() if s.serial > since), key=lambda s: s.serial)
+            changed = sorted((s for s in await face.names(who) if s.serial > since), key=lambda s: s.serial)
             return [(summary.name, None, 0, "change", summary.serial) for summary in changed]
         case _:
             known = "changelog_last_serial(), changelog_since_serial(serial), list_packages(), list_packages_with_serial()"

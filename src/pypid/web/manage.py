@@ -40,7 +40,6 @@ from pypid.web.documents import read_json, send_json
 from pypid.web.face import Face, app, user_of
 from pypid.web.guard import guarded
 from pypid.web.request import Request
-from pypid.web.sights import seen
 
 PROJECT = "/api/projects/<project>"
 ABSENT = (NoSuchProject, NoSuchFile, Busy, NotYetKnown)
@@ -79,8 +78,7 @@ class Checkup(msgspec.Struct, forbid_unknown_fields=True):
 @Described(Projects)
 async def projects(face: Face, request: Request, who: Identity) -> None:
     """The projects' names."""
-    names = seen(await face.index.names(), await face.sight(who))
-    document: Projects = {"projects": [summary.name for summary in names]}
+    document: Projects = {"projects": [summary.name for summary in await face.names(who)]}
     send_json(request, document)
 
 

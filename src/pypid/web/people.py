@@ -21,6 +21,7 @@ from pypid.core.errors import (
 )
 from pypid.core.people import Account, Standing
 from pypid.core.permissions import Action, Credential, Identity, may
+from pypid.core.registration import proper_password
 from pypid.core.simple import utc_text
 from pypid.web.admins import keeping_an_admin
 from pypid.web.deeds import recorded
@@ -235,7 +236,7 @@ async def set_password(face: Face, request: Request, who: Identity, name: str) -
     before = await _account(face, name)
     if not is_admin:
         await _demand_current(face, request, name, wanted.current)
-    password = wanted.password if wanted.password is not None else made_password(face)
+    password = proper_password(wanted.password) if wanted.password is not None else made_password(face)
     hashed = await face.known.hash_password(password)
 
     def changed(account: Account) -> Account:

@@ -82,11 +82,3 @@ def seen(names: Sequence[Summary], by: Sight) -> Sequence[Summary]:
     if by.within is None:
         return tuple([summary for summary in names if (summary.name in by.others) != by.usual])
     return tuple([summary for summary in names if by.sees(summary.name)])
-
-
-def serial_seen(names: Sequence[Summary], by: Sight, serial: int) -> int:
-    """The serial of the whole list, as they see it: of those `names` that they see, where something is hidden from them.
-
-    The catalog's `serial` would tell them whenever something happens to what they may not know of.
-    """
-    return serial if by.sees_all else max((summary.serial for summary in seen(names, by)), default=0)
