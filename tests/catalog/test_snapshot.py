@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 
@@ -13,14 +14,14 @@ from hypothesis import HealthCheck, settings, stateful
 from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog import shelf
+from pypid.catalog import shelf, table
 from pypid.catalog.lines import Loaded, shard_of
 from pypid.catalog.memory import MemoryCatalog
 from pypid.catalog.snapshot import Ignored, Snapshot, load
-from pypid.core.model import Presence, Project, Status
+from pypid.core.model import Heard, Presence, Project, Status
 from pypid.core.names import project_name
 from pypid.flow import World, start
-from pypid.testing import CatalogContract, Turns, world
+from pypid.testing import BEGINNING, CatalogContract, Turns, world
 from pypid.testing.catalog import CatalogModel, a_file, a_project, becomes, said
 from pypid.testing.worlds import Awaiting
 from tests.crashes import REFUSALS, Scripted, die, in_child, refuse
@@ -118,6 +119,33 @@ class RoundTripTests(SnapshotCase):
         before = self.have(self.catalog.their_summaries())
         self.assertEqual([(summary.name, summary.gone) for summary in before], [("gone", True), ("spam", False)])
         self.assertEqual(self.have(catalog.their_summaries()), before)
+
+    def test_goes_on(self) -> None:
+        """What came from a snapshot is read, revalidated, changed and written down again as what was heard a moment ago."""
+        self.patch(table, "SHORT", 1)  # so that all lines are read elsewhere
+        names = [project_name(f"p{number}") for number in range(600)]  # several in each shard
+        for name in names:
+            told = said(name, "1")
+            self.have(self.catalog.edit_theirs(name, lambda heard, told=told: evolve(heard, said=told)))
+        self.have(Snapshot(self.catalog.heard, str(self.folder), HERE, self.world).write())
+        catalog, later = MemoryCatalog(), BEGINNING + timedelta(days=1)
+        self.have(Snapshot(catalog.heard, str(self.folder), HERE, self.world).load())
+
+        def asked_again(heard: Heard) -> Heard:
+            assert heard.said is not None
+            return evolve(heard, said=evolve(heard.said, asked=later))
+
+        for number, name in enumerate(names):
+            expected = self.have(self.catalog.theirs(name))
+            self.assertEqual(self.have(catalog.theirs(name)), expected)
+            if number % 2:
+                for each in (catalog, self.catalog):
+                    self.have(each.edit_theirs(name, asked_again))
+        self.have(Snapshot(catalog.heard, str(self.folder), HERE, self.world).write())
+        again = MemoryCatalog()
+        self.have(Snapshot(again.heard, str(self.folder), HERE, self.world).load())
+        for name in names:
+            self.assertEqual(self.have(again.theirs(name)), self.have(self.catalog.theirs(name)))
 
     def test_fills_empty_catalogs_only(self) -> None:
         """A catalog that holds something is not overwritten by a snapshot."""

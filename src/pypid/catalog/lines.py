@@ -10,10 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 from zlib import crc32
 
+import msgspec
 from attrs import field, frozen
 
 from pypid.core.model import Summary
 from pypid.core.names import ProjectName
+from pypid.core.records import Head, load_head
 from pypid.core.summaries import Roll, Summaries
 
 SHARDS = 256
@@ -37,7 +39,35 @@ class Later:
         return self.dump(self.value)
 
 
-Line = bytes | Later
+class Part(msgspec.Struct, frozen=True, gc=False):
+    """A line where it lies in what was read of a file: to cut half a gigabyte up takes longer than to read it.
+
+    All of `data` stays in memory as long as one line of it does.
+    """
+
+    data: bytes
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def line(self) -> bytes:
+        """The line."""
+        return self.data[self.start : self.stop]
+
+
+Line = bytes | Part | Later
+
+
+def written(line: Line) -> bytes:
+    """The line itself. For one that nobody has written yet this takes long."""
+    return line if isinstance(line, bytes) else line.line()
+
+
+def head_of(line: bytes | Part) -> Head:
+    """The line's head; raises `Unreadable`."""
+    return load_head(line) if isinstance(line, bytes) else load_head(line.data, line.start, line.stop)
 
 
 @frozen

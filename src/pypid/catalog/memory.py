@@ -14,12 +14,12 @@ from operator import attrgetter
 from attrs import evolve, frozen
 
 from pypid.catalog.forgetting import MOST, Forgettable
-from pypid.catalog.lines import Later, Lines, Loaded, Moment
+from pypid.catalog.lines import Later, Lines, Loaded, Moment, Part, head_of, written
 from pypid.catalog.table import Table
 from pypid.core.heard import dump_heard, load_heard
 from pypid.core.model import File, Heard, Presence, Project, Status, Summary
 from pypid.core.names import ProjectName
-from pypid.core.records import dump_project, load_head, load_project
+from pypid.core.records import dump_project, load_project
 from pypid.core.summaries import Sieve, Summaries, only
 from pypid.flow import Blocking, World, at_once
 from pypid.ports import Catalog, Glance
@@ -87,7 +87,7 @@ class MemoryCatalog:
         line = self._ours.lines.get(name)
         if isinstance(line, Later):
             return line.mark
-        return None if line is None else load_head(line).mark
+        return None if line is None else head_of(line).mark
 
     async def theirs(self, name: ProjectName) -> Heard:
         return await self._theirs.at_hand(name) or Heard(name=name)
@@ -108,8 +108,8 @@ class MemoryCatalog:
             self._forgettable.drop(name)
             return new
         line = self._theirs.lines.get(name)
-        if isinstance(line, bytes) and _files_said(new) is _files_said(old):
-            self._theirs.put(_their_head(new), new, dump_heard(new, line))
+        if isinstance(line, bytes | Part) and _files_said(new) is _files_said(old):
+            self._theirs.put(_their_head(new), new, dump_heard(new, written(line)))
         else:
             self._theirs.put(_their_head(new), new, dump_heard)
             self._theirs.write_down(name)
@@ -122,7 +122,7 @@ class MemoryCatalog:
         if head is None or head.kept:
             self._forgettable.drop(name)
         elif line is not None:
-            self._forgettable.note(name, len(line) if isinstance(line, bytes) else 0)
+            self._forgettable.note(name, 0 if isinstance(line, Later) else len(line))
         for other in self._forgettable.surplus():
             self._theirs.take_out(other)
 

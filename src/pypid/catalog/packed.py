@@ -14,7 +14,7 @@ from zlib import error as ZlibError
 
 import msgspec
 
-from pypid.catalog.lines import Later, Line, Loaded, Moment, no_shards, shard_of
+from pypid.catalog.lines import Loaded, Moment, no_shards, shard_of, written
 from pypid.core.errors import BadName, Unreadable
 from pypid.core.model import Status, Summary
 from pypid.core.names import ProjectName, project_name
@@ -66,13 +66,9 @@ def pack(path: Path, identity: str, moment: Moment, wanted: Callable[[Head], boo
 def _lines(moment: Moment, wanted: Callable[[Head], bool]) -> Iterator[bytes]:
     for number in sorted(moment.lines):
         for each in moment.lines[number]:
-            line = _written(each)
+            line = written(each)
             if wanted is everything or wanted(load_head(line)):
                 yield line
-
-
-def _written(line: Line) -> bytes:
-    return line.line() if isinstance(line, Later) else line
 
 
 def unpack(file: BinaryIO, identity: str) -> Loaded:

@@ -14,9 +14,9 @@ from pathlib import Path
 import msgspec
 from attrs import field, frozen
 
-from pypid.catalog.lines import SHARDS, Later, Line, Moment, shard_of
+from pypid.catalog.lines import SHARDS, Line, Moment, Part, head_of, shard_of, written
 from pypid.core.errors import Unreadable
-from pypid.core.records import FORMAT, Head, dump, load_head
+from pypid.core.records import FORMAT, Head, dump
 
 MANIFEST = "manifest.json"
 _PART = ".part"
@@ -107,7 +107,7 @@ class Shelf:
 
     def _store_shard(self, number: int, lines: Sequence[Line]) -> StoredShard:
         header = dump(_Header(number))[:-1]
-        data = b"\n".join((header, *(line.line() if isinstance(line, Later) else line for line in lines), b""))
+        data = b"\n".join((header, *map(written, lines), b""))
         digest = sha256(data).hexdigest()
         shard = StoredShard(f"{number:02x}-{digest[:32]}.jsonl", len(data), digest)
         self._put(shard.file, [data])
@@ -155,7 +155,7 @@ READERS = 2
 """Threads that read shards: to read one and to hash it, which is half of the work, needs no other thread to wait."""
 
 
-def read_shards(shelf: Shelf, shards: Mapping[int, StoredShard]) -> Iterator[tuple[int, list[tuple[Head, bytes]]]]:
+def read_shards(shelf: Shelf, shards: Mapping[int, StoredShard]) -> Iterator[tuple[int, list[tuple[Head, Part]]]]:
     """Each shard's number, and the projects in it, as `read_shard` gives them. Raises `OSError`, `Unreadable`."""
     with ThreadPoolExecutor(READERS) as pool:
         try:
@@ -164,17 +164,23 @@ def read_shards(shelf: Shelf, shards: Mapping[int, StoredShard]) -> Iterator[tup
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def read_shard(shelf: Shelf, number: int, stored: StoredShard) -> list[tuple[Head, bytes]]:
+def read_shard(shelf: Shelf, number: int, stored: StoredShard) -> list[tuple[Head, Part]]:
     """The projects of a shard: of each the head, and its line. Raises `Unreadable` for anything but what was written."""
     data = shelf.read(stored.file, stored.size)
     if len(data) != stored.size or sha256(data).hexdigest() != stored.sha256:
         raise Unreadable(stored.file, "it is not what was written (torn, or changed by somebody)")
-    header, *lines, end = data.split(b"\n")
-    del data
-    if number >= SHARDS or header + b"\n" != dump(_Header(number)) or end:
+    header = dump(_Header(number))
+    if number >= SHARDS or not data.startswith(header) or not data.endswith(b"\n"):
         raise Unreadable(stored.file, "it is another shard, or of another format")
-    found = [(load_head(line), line) for line in lines]
+    found = [(head_of(line), line) for line in _lines(data, len(header))]
     for head, _ in found:
         if shard_of(head.name) != number:
             raise Unreadable(stored.file, f"{head.name!r} does not belong into it")
     return found
+
+
+def _lines(data: bytes, start: int) -> Iterator[Part]:
+    while start < len(data):
+        stop = data.index(b"\n", start)
+        yield Part(data, start, stop)
+        start = stop + 1

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from twisted.logger import Logger
 
-from pypid.catalog.lines import Later, Line, Lines
+from pypid.catalog.lines import Later, Line, Lines, Part, written
 from pypid.core.model import Summary
 from pypid.core.names import ProjectName
 from pypid.core.recent import Recent
@@ -49,7 +49,7 @@ class Table(Generic[V]):
         line = self.lines.get(name)
         if line is None:
             return None
-        value: V = line.value if isinstance(line, Later) else self._load(line)
+        value: V = line.value if isinstance(line, Later) else self._load(written(line))
         self._keep(name, value)
         return value
 
@@ -61,12 +61,13 @@ class Table(Generic[V]):
 
     def _takes_long(self, name: ProjectName) -> bool:
         line = self.lines.get(name)
-        return isinstance(line, bytes) and len(line) > SHORT and self._recent.get(name) is None
+        is_long = line is not None and not isinstance(line, Later) and len(line) > SHORT
+        return is_long and self._recent.get(name) is None
 
     async def _read(self, name: ProjectName) -> None:
         line = self.lines.get(name)
-        if isinstance(line, bytes):
-            value = await self._thinking(self._load, line)
+        if line is not None and not isinstance(line, Later):
+            value = await self._thinking(lambda: self._load(written(line)))
             if self.lines.get(name) is line:
                 self._keep(name, value)
 
@@ -75,7 +76,7 @@ class Table(Generic[V]):
 
         With few files that is done at once, and else by `write_down`; readers and snapshots need not wait for it.
         """
-        if not isinstance(line, bytes | Later):
+        if not isinstance(line, bytes | Part | Later):
             line = line(value) if self._files(value) <= FEW else Later(value, line, mark)
         self.lines.put(head, line)
         self._keep(head.name, value)

@@ -170,10 +170,10 @@ def load_project(line: bytes) -> Project:
         raise Unreadable("a project's line", str(error)) from None
 
 
-def load_head(line: bytes) -> Head:
-    """The head of a project's line; raises `Unreadable`."""
-    end = line.find(FILES)
-    return decoded(_head_decoder, line if end < 0 else line[:end] + b"}", "a project's line")
+def load_head(data: bytes, start: int = 0, stop: int | None = None) -> Head:
+    """The head of a project's line, which is all of `data`, or from `start` up to `stop` of it; raises `Unreadable`."""
+    end = data.find(FILES, start, stop)
+    return decoded(_head_decoder, data[start:stop] if end < 0 else data[start:end] + b"}", "a project's line")
 
 
 def decoded(decoder: msgspec.json.Decoder[_T], data: bytes, what: str) -> _T:
