@@ -39,7 +39,8 @@ def fabricate(folder: Path, projects: int) -> None:
     storage = folder / "var" / "packages"
     batches = [range(first, min(first + BATCH, projects)) for first in range(0, projects, BATCH)]
     shards, heads = no_shards(), dict[ProjectName, Summary]()
-    with ProcessPoolExecutor() as pool:
+    anywhere = partial(os.sched_setaffinity, 0, range(os.cpu_count() or 1))
+    with ProcessPoolExecutor(initializer=anywhere) as pool:
         for made in pool.map(partial(_batch, os.fsencode(storage)), batches):
             for serial, (text, line) in enumerate(made, len(heads) + 1):
                 name = ProjectName(text)

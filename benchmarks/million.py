@@ -225,8 +225,24 @@ def main() -> None:
         published = publish(servers, folder)
         written = snapshot(servers["large"], projects)
         peak = mib(servers["large"].rss())
-    figures |= {"starts": started, "comparing": comparing, "rss_mib": rss, "rss_end_mib": peak, "pages": told, "list": lists}
-    show(projects, {**figures, "publish": published, "snapshot": written}, started, comparing, told, lists, published, written)
+        figures |= {
+            "starts": started,
+            "comparing": comparing,
+            "rss_mib": rss,
+            "rss_end_mib": peak,
+            "pages": told,
+            "list": lists,
+        }
+        show(
+            projects,
+            {**figures, "publish": published, "snapshot": written},
+            started,
+            comparing,
+            told,
+            lists,
+            published,
+            written,
+        )
 
 
 def show(
