@@ -149,7 +149,7 @@ class OverwriteTests(IndexTestCase):
 
     def test_storm(self) -> None:
         """While a file is overwritten again and again every reader gets one whole version, and the one that its page says."""
-        versions = [self.version(number) for number in range(25)]
+        versions = [self.version(number) for number in range(15)]
         known = {sha256(artifact.data).hexdigest() for artifact in versions}
         publish(self.index, versions[0], user="alice")
         said = fails(
