@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from attrs import frozen
 from twisted.logger import Logger
 
-from pypid import control
+from pypid.access.operator import Operator
 from pypid.catalog.faraway import Faraway
 from pypid.catalog.lines import Loaded
 from pypid.catalog.memory import MemoryCatalog
@@ -97,7 +97,7 @@ def assemble(config: Config, places: Where, state: State, world: World, reactor:
         keeper, far = _keeper(config, places, storage, world), _faraway(catalog, storage, state, world)
         throwaway = Throwaway(index, far, fill=not known, access=people.access, close=storage.close, keeper=keeper)
     resolvers = Loopback(reactor)
-    whose = (people.access, control.Operator())
+    whose = (people.access, Operator())
     faces = tuple(Face(index, access, Rules(), world, settings, resolvers=resolvers) for access in whose)
     people.serve(*faces)
     if people.access.is_open:

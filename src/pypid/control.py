@@ -26,31 +26,15 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
-from pypid.core.errors import PypidError, Unauthenticated
-from pypid.core.permissions import Credential, Identity
+from pypid.core.errors import PypidError
 from pypid.daemon import Daemon
 from pypid.flow import start
-from pypid.ports import Access
 from pypid.state import control_socket, owner_of
 
 AWAKE_WITHIN = 10.0
 """Seconds in which a daemon that is well answers the simplest question."""
 ANSWER_WITHIN = 24 * 3600.0
 """Seconds; a rebuild of a large storage takes long, and the operator can press Ctrl-C."""
-
-
-@frozen
-class Operator:
-    """Access for the control socket: whoever can open it (mode 0600, in a folder of mode 0700) is the operator."""
-
-    async def identify(self, credential: Credential) -> Identity:
-        """An admin, under the name of the account that runs the command."""
-        if not credential.user:
-            raise Unauthenticated()
-        return Identity(credential.user, admin=True)
-
-
-_: type[Access] = Operator
 
 
 class Refused(PypidError):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import attrs
 from twisted.application.service import IService
@@ -18,7 +18,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger, globalLogBeginner
 from twisted.python.usage import Options as UsageOptions
 
-from pypid import control, listening, logs
+from pypid import listening, logs
 from pypid.access.firstrun import RECORD, first_run, greeting
 from pypid.assembly import Assembly, assemble
 from pypid.core.choices import Store
@@ -37,6 +37,9 @@ from pypid.web.accesslog import AccessLog
 from pypid.web.app import resource
 from pypid.web.channel import Site
 from pypid.web.proxies import TrustedProxies
+
+if TYPE_CHECKING:
+    from pypid import control
 
 T = TypeVar("T")
 _log = Logger()
@@ -249,6 +252,8 @@ def serve(file: Path) -> None:
 def ask(file: Path, question: control.Question) -> Any:
     """One request of the operator's to the daemon of this configuration, or to one that is started for it. Raises `Refused`."""
     from twisted.internet import reactor
+
+    from pypid import control  # here: it brings an HTTP client along
 
     config = load_config(file)
     _begin_logging("warn", "text", sys.stderr, redirect=False)

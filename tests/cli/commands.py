@@ -12,7 +12,8 @@ from twisted.internet.address import UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid import cli, service
-from pypid.control import Operator, Question, Refused
+from pypid.access.operator import Operator
+from pypid.control import Question, Refused
 from pypid.web.channel import Site
 from pypid.web.registry import Configured
 from tests.web.peopled import Peopled

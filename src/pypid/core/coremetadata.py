@@ -13,7 +13,6 @@ from types import MappingProxyType
 from typing import Any
 
 from attrs import field, frozen
-from packaging.metadata import parse_email
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from pypid.core.errors import BadName, shortened
@@ -76,6 +75,8 @@ def read_metadata(data: bytes) -> CoreMetadata:
     excess = _excess(data)
     if excess is not None:
         return CoreMetadata(problems=(f"the metadata has more than the {excess} that are allowed.",))
+    from packaging.metadata import parse_email  # here, since no page needs it, and it brings all licenses along
+
     try:
         raw, unparsed = parse_email(data)
     except (ValueError, LookupError, MessageError, RecursionError) as error:  # the email parser, on hostile bytes

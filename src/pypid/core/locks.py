@@ -7,20 +7,21 @@ wants.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import msgspec
 from attrs import field, frozen
-from packaging.markers import InvalidMarker, Marker, UndefinedComparison, UndefinedEnvironmentName
-from packaging.pylock import Package, PackageSdist, PackageWheel, Pylock, PylockUnsupportedVersionError, PylockValidationError
 
 from pypid.core.errors import BadName, BadRequest
 from pypid.core.names import ProjectName, project_name
 from pypid.core.requirements import ELSEWHERE, Remark
 from pypid.core.targets import Target
+
+if TYPE_CHECKING:
+    from packaging.markers import Marker
+    from packaging.pylock import Package, PackageSdist, PackageWheel, Pylock
 
 LARGEST = 16 << 20
 """Characters of one lock file."""
@@ -50,6 +51,8 @@ class Lock:
 def _toml(text: str, what: str) -> dict[str, Any]:
     if len(text) > LARGEST:
         raise BadRequest(f"{what} may have {LARGEST} characters.")
+    import tomllib  # here, as all that no page needs
+
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
@@ -61,6 +64,8 @@ def _toml(text: str, what: str) -> dict[str, Any]:
 
 def parse_pylock(text: str) -> Lock:
     """A ``pylock.toml``. Raises `BadRequest` where it is none."""
+    from packaging.pylock import Pylock, PylockUnsupportedVersionError, PylockValidationError
+
     document = _toml(text, "pylock.toml")
     try:
         return _of_pylock(Pylock.from_dict(document))
@@ -105,6 +110,8 @@ def _strongest(hashes: Mapping[str, str]) -> str | None:
 
 def _holds(marker: Marker, environment: dict[str, Any], context: Any) -> bool:
     """Whether the marker holds; one that nobody can judge does, for too much is better than too little."""
+    from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
+
     try:
         return marker.evaluate(environment, context)
     except (UndefinedComparison, UndefinedEnvironmentName, KeyError, ValueError, RecursionError):
@@ -253,6 +260,8 @@ class _Walk:
     def _judged(self, text: str) -> bool:
         if "extra" in text:  # how uv spells groups and extras that exclude each other: all of them are wanted here
             return True
+        from packaging.markers import InvalidMarker, Marker
+
         try:
             return _holds(Marker(text), self._environment, "metadata")
         except (InvalidMarker, ValueError, RecursionError):

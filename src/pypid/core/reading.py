@@ -13,7 +13,6 @@ from urllib.parse import unquote
 
 from pypid.core.elements import elements
 from pypid.core.errors import BadListing, BadName
-from pypid.core.htmllisting import slices_of_html
 from pypid.core.listing import Listing, Slices, at_once, must_be_known, slices_of_json
 from pypid.core.manynames import ManyNames, in_order, lines
 from pypid.core.names import ProjectName, project_name
@@ -40,6 +39,8 @@ def slices_of_page(
     if _looks_like_json(data):
         return slices_of_json(data, name, url)
     if _looks_like_html(data):
+        from pypid.core.htmllisting import slices_of_html  # here: most indexes send JSON, or HTML that `usuallinks` reads
+
         return slices_of_html(data, name, url, content_type, must_end=must_end)
     raise BadListing("it is neither JSON nor HTML." if data else "it is empty.")
 

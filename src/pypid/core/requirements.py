@@ -9,12 +9,15 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from attrs import field, frozen
-from packaging.requirements import InvalidRequirement, Requirement
 
 from pypid.core.errors import BadName, BadRequest
 from pypid.core.names import ProjectName, project_name
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 LARGEST = 1 << 20
 """Characters of one file."""
@@ -205,6 +208,8 @@ def _hash(value: str) -> tuple[str, str]:
 def _parsed(text: str) -> Requirement:
     if len(text) > LONGEST:
         raise ValueError(f"it is longer than {LONGEST} characters")
+    from packaging.requirements import InvalidRequirement, Requirement  # here, since no page needs it
+
     try:
         requirement = Requirement(text)
     except InvalidRequirement as error:

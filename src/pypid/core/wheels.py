@@ -6,11 +6,9 @@ Source: "Binary distribution format" (packaging.python.org; PEP 427, PEP 491). E
 
 from __future__ import annotations
 
-import csv
 import io
 import re
 from collections.abc import Mapping
-from email.parser import BytesHeaderParser
 from typing import BinaryIO
 
 from pypid.core.coremetadata import LONGEST_METADATA
@@ -78,6 +76,8 @@ def _judge_wheel(data: bytes | None, findings: Findings) -> None:
     """
     if data is None:
         return
+    from email.parser import BytesHeaderParser  # here, since no page needs it
+
     version = str(BytesHeaderParser().parsebytes(data).get("Wheel-Version", "")).strip()
     if not _WHEEL_VERSION.match(version):
         findings.add(
@@ -89,6 +89,8 @@ def _judge_record(data: bytes | None, entries: Mapping[str, Entry], info: str, f
     """RECORD names every file and no other; PyPI refuses what differs since 2026. The hashes are left to installers."""
     if data is None:
         return
+    import csv  # here, since no page needs it
+
     try:
         rows = csv.reader(io.StringIO(data.decode("utf-8"), newline=""))
         recorded = {row[0].removeprefix("./") for row in rows if row}

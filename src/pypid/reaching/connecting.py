@@ -5,19 +5,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
-from twisted.internet.defer import Deferred
+from attrs import define, frozen
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IAddress, IProtocol, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
-from twisted.web.client import URI, Agent, HTTPConnectionPool
-from twisted.web.iweb import IAgent, IAgentEndpointFactory
+from twisted.web.iweb import IAgent, IAgentEndpointFactory, IResponse
 from zope.interface import implementer
 
 from pypid.reaching.resolving import resolving_once
 from pypid.reaching.trust import Trust
+
+if TYPE_CHECKING:
+    from twisted.web.client import URI, HTTPConnectionPool
 
 LONGEST_HEAD = 1 << 18
 """Bytes of headers, and of all the 1xx answers before them: Twisted bounds a line, but not how many there are."""
@@ -28,11 +31,29 @@ class Connections:
     """How a service is reached: `agent` asks; `close` ends the connections that wait, when nobody will ask any more."""
 
     agent: IAgent
-    _pool: HTTPConnectionPool
+    _pool: HTTPConnectionPool | _Late
 
     def close(self) -> Deferred[Any]:
         """Fires when they are closed."""
         closed: Deferred[Any] = self._pool.closeCachedConnections()
+        return closed
+
+
+@implementer(IAgent)
+@define(eq=False)
+class _Late:
+    """An agent and its pool that are made for the first question: a start, and a page of ours, need no HTTP client."""
+
+    make: Callable[[], tuple[IAgent, HTTPConnectionPool]]
+    made: tuple[IAgent, HTTPConnectionPool] | None = None
+
+    def request(self, method: bytes, uri: bytes, headers: Any = None, bodyProducer: Any = None) -> Deferred[IResponse]:
+        if self.made is None:
+            self.made = self.make()
+        return self.made[0].request(method, uri, headers, bodyProducer)
+
+    def closeCachedConnections(self) -> Deferred[Any]:
+        closed: Deferred[Any] = succeed(None) if self.made is None else self.made[1].closeCachedConnections()
         return closed
 
 
@@ -42,11 +63,18 @@ def connections(reactor: Any, trust: Trust, timeout: float, *, idle: int, idle_t
     At most `idle` of them wait to be used again, each for at most `idle_time` seconds. `again`: what is harmless, and was
     asked over one that turns out to be closed, is asked once more over another; else whoever asks knows better.
     """
-    pool = HTTPConnectionPool(reactor)
-    pool.maxPersistentPerHost = idle
-    pool.cachedConnectionTimeout = idle_time
-    pool.retryAutomatically = again
-    return Connections(Agent.usingEndpointFactory(reactor, _Endpoints(resolving_once(reactor), trust, timeout), pool), pool)
+
+    def make() -> tuple[IAgent, HTTPConnectionPool]:
+        from twisted.web.client import Agent, HTTPConnectionPool
+
+        pool = HTTPConnectionPool(reactor)
+        pool.maxPersistentPerHost = idle
+        pool.cachedConnectionTimeout = idle_time
+        pool.retryAutomatically = again
+        return Agent.usingEndpointFactory(reactor, _Endpoints(resolving_once(reactor), trust, timeout), pool), pool
+
+    late = _Late(make)
+    return Connections(late, late)
 
 
 @implementer(IAgentEndpointFactory)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from attrs import field, frozen
-from packaging.requirements import InvalidRequirement, Requirement
 from twisted.logger import Logger
 
 from pypid.core.errors import BadName, Busy, Unresolvable, shortened
@@ -123,6 +122,8 @@ def _explained(text: str) -> str:
 
 def _releases(text: str) -> list[tuple[ProjectName, str]]:
     """The lines ``name==version`` of uv's answer."""
+    from packaging.requirements import InvalidRequirement, Requirement  # here, since no page needs it
+
     found = []
     for line in text.splitlines():
         if not line.strip() or line.startswith(("#", " ", "-")):

@@ -11,10 +11,6 @@ from collections.abc import Callable
 
 import msgspec
 from attrs import define
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from pypid.core.errors import PypidError, Unreadable
 from pypid.core.records import FORMAT, dump, load
@@ -49,6 +45,8 @@ def name_of(secret: str) -> str:
 
 def seal(secret: str, name: str, data: bytes, random: Callable[[int], bytes]) -> bytes:
     """The document, readable with the secret alone. `name` has to be told again."""
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # here, since only what lies in a bucket is sealed
+
     salt, nonce = random(_SALT), random(_NONCE)
     head = dump(_Head(name_of(secret), salt.hex(), nonce.hex()))
     return head + AESGCM(_key(secret, salt)).encrypt(nonce, data, _bound(head, name))
@@ -56,6 +54,9 @@ def seal(secret: str, name: str, data: bytes, random: Callable[[int], bytes]) ->
 
 def unseal(secret: str, name: str, sealed: bytes) -> bytes:
     """What was sealed. Raises `WrongSecret`, and `Unreadable` for what is torn or was changed by somebody."""
+    from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
     end = sealed.find(b"\n", 0, _LARGEST_HEAD) + 1
     head = load(_Head, sealed[:end], name)
     if head.key != name_of(secret):
@@ -72,6 +73,9 @@ def _key(secret: str, salt: bytes) -> bytes:
 
 
 def _derived(secret: str, salt: bytes, purpose: bytes, size: int) -> bytes:
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
     return HKDF(algorithm=SHA256(), length=size, salt=salt, info=purpose).derive(secret.encode())
 
 

@@ -21,10 +21,10 @@ from pypid.flow import World
 from pypid.index import Index
 from pypid.ports import Access, Accounts, Downloads, Journal, Publishers, Resolver
 from pypid.web.epoch import Epoch
-from pypid.web.pages import Pages
+from pypid.web.pages import FEW_NAMES, Pages
 from pypid.web.registry import Registry
 from pypid.web.request import Request
-from pypid.web.sights import Sights, seen
+from pypid.web.sights import Lists, Sights
 from pypid.web.turnstile import Turnstile
 
 LOOKING = 2
@@ -86,6 +86,7 @@ class Face:
     """Held while an archive is looked through."""
     collecting: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(COLLECTIONS), init=False)
     """Held while something is collected."""
+    _lists: Lists = field(factory=Lists, init=False, repr=False)
     turnstile: Turnstile = field(factory=Turnstile, init=False)
     """Whoever registers comes through it."""
     app = app
@@ -101,8 +102,12 @@ class Face:
     async def names(self, who: Identity) -> Sequence[Summary]:
         """The projects of the list, as far as they see them."""
         names, by = await self.index.names(), await self.sight(who)
+        if by.sees_all:
+            return names
+        through = self._lists.sieve(by, names)
         # a token of many globs has each of them tried on each name
-        return seen(names, by) if by.within is None else await self.world.thinking(seen, names, by)
+        at_once = by.within is None and len(names) <= FEW_NAMES
+        return through(names) if at_once else await self.world.thinking(through, names)
 
     @property
     def known(self) -> Registry:

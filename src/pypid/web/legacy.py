@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, NoReturn
-from xml.parsers.expat import ParserCreate
-from xmlrpc.client import Fault, Unmarshaller, dumps
-
-from trove_classifiers import sorted_classifiers
 
 from pypid.core.errors import BadRequest, NoSuchFile, PypidError, UpstreamDown, WrongBytes
 from pypid.core.legacy import render_legacy
@@ -88,6 +83,8 @@ async def _metadata(face: Face, file: File, asked: Asked) -> bytes | None:
 async def pypi(face: Face, request: Request, who: Identity) -> None:
     """``?:action=list_classifiers`` (C72); else the list of projects is what is meant."""
     if (request.args or {}).get(b":action") == [b"list_classifiers"]:
+        from trove_classifiers import sorted_classifiers
+
         return send_plain(request, 200, "\n".join(sorted_classifiers) + "\n")
     return redirect(request, "/simple/", permanent=False, restricted=face.restricted)
 
@@ -95,46 +92,16 @@ async def pypi(face: Face, request: Request, who: Identity) -> None:
 @guarded(app, "/pypi/", may=Action.READ, methods=("POST",))
 async def xmlrpc(face: Face, request: Request, who: Identity) -> None:
     """What bandersnatch asks of a master: the names with their serials, and what changed since one (C112)."""
+    from pypid.web.mirrors import answer, read_call  # here: few ask so
+
     call = await read_small(request.body, 64 << 10)
     try:
-        parameters, method = _read_call(call)
+        parameters, method = read_call(call)
     except Exception:  # expat's and xmlrpc's own errors have no common base
         raise BadRequest("This address takes XML-RPC calls: the body is none.") from None
-    answer = await _call(face, who, method, parameters)
-    answered: Any = answer if isinstance(answer, Fault) else (answer,)
+    serial, names = await face.index.catalog.serial(), await face.names(who)
+    if not (await face.sight(who)).sees_all:  # the whole list's would tell of changes of what they may not know of
+        serial = max((summary.serial for summary in names), default=0)
     # off the reactor thread: a second for 100,000 projects
-    body = await face.world.blocking(partial(dumps, answered, methodresponse=True, allow_none=True))
-    return send(request, 200, "text/xml; charset=utf-8", body.encode())
-
-
-def _read_call(call: bytes) -> tuple[tuple[Any, ...], str | None]:
-    """As `xmlrpc.client.loads`, which would expand entities: a second's work for half a kilobyte. No call has any."""
-
-    def refuse(*_: object) -> NoReturn:
-        raise ValueError("a call has no document type")
-
-    parser, target = ParserCreate(), Unmarshaller(use_builtin_types=True)
-    parser.StartDoctypeDeclHandler = refuse
-    parser.StartElementHandler, parser.EndElementHandler = target.start, target.end
-    parser.CharacterDataHandler = target.data
-    target.xml("", None)  # texts come decoded
-    parser.Parse(call, True)
-    return target.close(), target.getmethodname()
-
-
-async def _call(face: Face, who: Identity, method: str | None, parameters: tuple[object, ...]) -> object:
-    match method, parameters:
-        case "changelog_last_serial", ():
-            serial, names = await face.index.catalog.serial(), await face.names(who)
-            # the whole list's would tell of changes of what they may not know of
-            return serial if (await face.sight(who)).sees_all else max((summary.serial for summary in names), default=0)
-        case "list_packages_with_serial", ():
-            return {summary.name: summary.serial for summary in await face.names(who)}
-        case "list_packages", ():
-            return [summary.name for summary in await face.names(who)]
-        case "changelog_since_serial", (int() as since,):
-            changed = sorted((s for s in await face.names(who) if s.serial > since), key=lambda s: s.serial)
-            return [(summary.name, None, 0, "change", summary.serial) for summary in changed]
-        case _:
-            known = "changelog_last_serial(), changelog_since_serial(serial), list_packages(), list_packages_with_serial()"
-            return Fault(-32601, f"{method} with these arguments is not known here; there are {known}")
+    body = await face.world.blocking(answer, method, parameters, names, serial)
+    return send(request, 200, "text/xml; charset=utf-8", body)

@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import jwt
 from attrs import field, frozen
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from jwt.exceptions import PyJWTError
 
 from pypid.core.errors import shortened
 from pypid.core.idtokens import ALGORITHMS, Unproven, read_object, refused
@@ -68,9 +64,13 @@ def _algorithms(described: Mapping[str, Any]) -> frozenset[str]:
 
 
 def _public(described: Mapping[str, Any], algorithm: str) -> Any:
+    import jwt  # here, since most have no issuer
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
     try:
         public = jwt.PyJWK(dict(described), algorithm).key
-    except (PyJWTError, ValueError, TypeError, AttributeError):  # what a damaged key raises depends on where it is damaged
+    except (jwt.PyJWTError, ValueError, TypeError, AttributeError):  # what a damaged key raises depends on where it is damaged
         return None
     if isinstance(public, RSAPublicKey) and public.key_size < SHORTEST_RSA:
         return None
@@ -89,13 +89,15 @@ def fitting(keys: Sequence[Key], token: Unproven) -> tuple[Key, ...]:
 
 def proven_claims(token: Unproven, keys: Sequence[Key]) -> dict[str, Any]:
     """The claims, signed with one of the keys. Raises `MintRefused`."""
+    import jwt
+
     assert token.algorithm in ALGORITHMS
     checker = jwt.PyJWS(algorithms=[token.algorithm])
     for key in keys:
         try:
             payload = checker.decode_complete(token.token, key.public, algorithms=[token.algorithm])["payload"]
             return read_object(payload)
-        except (PyJWTError, ValueError):
+        except (jwt.PyJWTError, ValueError):
             continue
     raise refused(
         f"The token's signature is not good: it was not made with the key {shortened(str(token.key_id))!r} of the issuer."

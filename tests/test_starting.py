@@ -1,0 +1,65 @@
+"""What a start does not import: whatever the first page can do without is brought when somebody needs it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+NOT_FOR_A_PAGE = (
+    *("treq", "twisted.web.client", "twisted.web._newclient"),  # an HTTP client
+    *("jwt", "cryptography.hazmat.primitives.ciphers.aead", "cryptography.hazmat.primitives.kdf"),  # tokens, seals
+    *("packaging.metadata", "packaging.licenses", "packaging.requirements", "packaging.markers", "packaging.pylock"),
+    *("csv", "html.parser", "tomllib", "trove_classifiers", "xmlrpc"),
+    *("boto3", "botocore", "ldap", "psycopg", "pypi_attestations", "sigstore"),  # extras
+    *("passlib.handlers", "hypothesis", "twisted.trial"),
+    *("pypid.control", "pypid.core.htmllisting", "pypid.testing", "pypid.web.mirrors"),
+)
+"""Modules (with what is below them); some are not even installed everywhere."""
+
+START = """
+import os, socket, sys
+from pathlib import Path
+from twisted.internet import reactor
+from twisted.internet.threads import deferToThread
+from pypid.service import load_config, make_daemon
+
+daemon = make_daemon(load_config(Path("pypid.ini")), reactor, dict(os.environ))
+
+def ask(port):
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(b"GET /simple/ HTTP/1.1\\r\\nHost: x\\r\\nAccept-Encoding: gzip\\r\\nConnection: close\\r\\n\\r\\n")
+        answer = b""
+        while piece := connection.recv(65536):
+            answer += piece
+    print(answer.split(b"\\r\\n")[0].decode(), *sys.modules, sep="\\n", flush=True)
+
+def run():
+    daemon.startService()
+    asked = deferToThread(ask, daemon._ports[0].getHost().port)
+    asked.addBoth(lambda _: daemon.stopService()).addBoth(lambda _: reactor.stop())
+
+reactor.callWhenRunning(run)
+reactor.run()
+"""
+
+
+class StartTests(SynchronousTestCase):
+    """A process of its own, from nothing to the first page."""
+
+    def test_imports(self) -> None:
+        """None of the modules that a page needs not are there when one was answered; a mirror of an index is no exception."""
+        for mode in ("offline", "cache"):
+            folder = Path(self.mktemp()).absolute()
+            folder.mkdir(parents=True)
+            (folder / "pypid.ini").write_text(f"[server]\nlisten = tcp:0:interface=127.0.0.1\n[upstream]\nmode = {mode}\n")
+            command = [sys.executable, "-c", START]
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+            said = done.stdout.splitlines()
+            self.assertIn("HTTP/1.1 200 OK", said, done.stderr)
+            modules = set(said)
+            found = {name for name in NOT_FOR_A_PAGE for module in modules if module == name or module.startswith(f"{name}.")}
+            self.assertEqual(found, set())
+            self.assertIn("pypid.web.simple", modules)
