@@ -74,14 +74,16 @@ def asking(server: rig.Server, headers: str) -> Callable[[], float]:
     return lambda: kept.timed(LIST, headers)
 
 
-def starts(server: rig.Server, times: int) -> dict[str, float]:
-    """From exec to the first page, as `twistd` starts it, and the memory then."""
-    seconds, sizes = [], []
+def starts(servers: dict[str, rig.Server], times: int) -> dict[str, dict[str, float]]:
+    """From exec to the first page, as `twistd` starts each, in turns; and the memory then."""
+    seconds: dict[str, list[float]] = {name: [] for name in servers}
+    sizes: dict[str, int] = {}
     for _ in range(times + 1):
-        with server.running():
-            seconds.append(server.started)
-            sizes.append(server.rss())
-    return {"start_s": rig.median(seconds[1:]), "rss_mib": mib(max(sizes))}
+        for name, server in servers.items():
+            with server.running():
+                seconds[name].append(server.started)
+                sizes[name] = server.rss()
+    return {name: {"start_s": rig.median(seconds[name][1:]), "rss_mib": mib(sizes[name])} for name in servers}
 
 
 def compared(server: Ticking) -> dict[str, float]:
@@ -213,7 +215,7 @@ def main() -> None:
         made = time.perf_counter() - begun
         print(f"{options.files:,} files were made up in {made:.0f} s", file=sys.stderr)
         figures: dict[str, object] = {"files": options.files}
-        started = {name: starts(rig.Server(folder / name, page=PAGE, more=more), options.starts) for name in count}
+        started = starts({name: rig.Server(folder / name, page=PAGE, more=more) for name in count}, options.starts)
         servers = {name: Ticking(folder / name, page=PAGE, more=more) for name in count}
         for server in servers.values():
             stack.enter_context(server.running())
