@@ -54,7 +54,7 @@ setup(
         "cryptography>=42",
         "klein>=24.8",
         "msgspec>=0.19",
-        "multipart>=1.2",
+        "multipart>=2.0",
         "packaging>=26.0",
         "pyjwt[crypto]>=2.10",
         "pyopenssl>=24",

@@ -13,13 +13,14 @@ from typing import Protocol
 from urllib.parse import parse_qsl
 
 from attrs import define, field, frozen
-from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser
+from multipart import MultipartError, MultipartSegment, ParserLimitReached
 
 from pypid.core.errors import BadRequest, TooLarge
 from pypid.core.model import Checksum, Digests
 from pypid.core.upload import Form, checksums_in
 from pypid.ports import Body
 from pypid.web.body import refuse_early
+from pypid.web.parts import Parts
 
 MAX_UPLOAD = "[server] max_upload"
 
@@ -33,7 +34,7 @@ NOT_A_FORM = (
     "application/x-www-form-urlencoded where no file is sent."
 )
 
-_BOUNDARY = re.compile(r';\s*boundary\s*=\s*(?:"([^"]+)"|([^;"\s]+))', re.IGNORECASE)
+_BOUNDARY = re.compile(r';\s*boundary\s*=\s*(?:"([^"\x00-\x1f]+)"|([^;"\s\x00-\x1f]+))', re.IGNORECASE)
 
 
 class Sink(Protocol):
@@ -118,34 +119,30 @@ async def _read_urlencoded(body: Body, limits: Limits) -> Form:
 
 
 async def _read_multipart(body: Body, boundary: bytes, limits: Limits, reading: _Reading) -> Form:
-    # The library would strip what looks like a Windows path from file names; we read those ourselves, and latin-1 keeps bytes.
-    parser = PushMultipartParser(boundary, max_segment_count=limits.parts, header_charset="latin-1")
-    head = b""
-    came = 0
+    parts = Parts(boundary, at_most=limits.parts)
+    room = limits.body
     try:
         async for piece in body:
-            came += len(piece)
-            if came > limits.body:
-                raise TooLarge(limits.content, MAX_UPLOAD)
-            if len(head) < 1024:
-                head += piece[:1024]
-            for event in parser.parse(piece):
+            # what is wrong within the limit is said first, wherever the piece began that crosses it
+            for event in parts.parse(piece[:room]):
                 if isinstance(event, MultipartSegment):
                     reading.begin(event)
                 elif event is None:
                     reading.end()
                 else:
                     await reading.more(event)
-        parser.close()
+            room -= len(piece)
+            if room < 0:
+                raise TooLarge(limits.content, MAX_UPLOAD)
+        parts.close()
     except MultipartError as error:
-        raise _refusal(error, head, boundary, limits) from error
+        raise _refusal(error, limits) from error
     return await reading.form()
 
 
-def _refusal(error: MultipartError, head: bytes, boundary: bytes, limits: Limits) -> BadRequest:
+def _refusal(error: MultipartError, limits: Limits) -> BadRequest:
     """What is wrong with the form, in words that help."""
-    line = re.escape(b"--" + boundary)
-    if "Invalid line break" in str(error) or re.search(rb"(?<!\r)\n" + line, head):
+    if "Invalid line break" in str(error):
         return BadRequest(BARE_LF)
     if isinstance(error, ParserLimitReached):
         return BadRequest(f"The form has more than {limits.parts} parts, or a part with too long headers.")
@@ -207,7 +204,10 @@ class _Reading:
             return
         if self._has_content:
             raise BadRequest(f"The form has two parts named {self._part!r}. Upload one file at a time.")
+        if int(segment.header("Content-Length", "0")) > self._limits.content:
+            raise TooLarge(self._limits.content, MAX_UPLOAD)
         self._has_content = True
+        # the library would strip what looks like a Windows path
         self._filename = file_name_in(segment.header("Content-Disposition", ""))
         self._spool.want(checksums_in(self._fields.texts))
 
