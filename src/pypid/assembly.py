@@ -28,6 +28,7 @@ from pypid.flow import World, start
 from pypid.identities import Identities, identities
 from pypid.index import Index
 from pypid.index.links import Links
+from pypid.ports import Glance
 from pypid.resolver import loopback
 from pypid.resolver.loopback import Loopback
 from pypid.safekeeping.keeping import Safekeeper
@@ -59,6 +60,8 @@ class Assembly:
     """A pypid that is put together and not running yet. `faces`: the public one, and the operator's."""
 
     index: Index
+    glance: Glance
+    """What the catalog knows without waiting."""
     snapshots: tuple[Written, ...]
     upkeep: Upkeep
     people: Identities
@@ -103,7 +106,7 @@ def assemble(config: Config, places: Where, state: State, world: World, reactor:
     if people.access.is_open:
         _now(people.open())
     written: tuple[Written, ...] = (*snapshots, *_written_links(config, links, places, storage, world))
-    return Assembly(index, written, _upkeep(config, index, reached), people, faces, throwaway)
+    return Assembly(index, catalog, written, _upkeep(config, index, reached), people, faces, throwaway)
 
 
 def _face_settings(config: Config, places: Where, state: State) -> FaceSettings:

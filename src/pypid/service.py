@@ -36,6 +36,7 @@ from pypid.tls import Certificate
 from pypid.web.accesslog import AccessLog
 from pypid.web.app import resource
 from pypid.web.channel import Site
+from pypid.web.frontdoor.door import FrontDoor
 from pypid.web.proxies import TrustedProxies
 
 if TYPE_CHECKING:
@@ -104,7 +105,9 @@ def make_daemon(config: Config, reactor: Any, environ: Mapping[str, str], *, onl
         elif assembly.throwaway is not None and greets_later:
             assembly.throwaway.welcome = partial(_welcome, config, places, assembly)
         face, operators = assembly.faces
-        ours = Site(resource(face), reactor=reactor, trusted_proxies=proxies, access_log=access_log)
+        # without this line, or with [server] front_door = no, all goes through the routes
+        door = FrontDoor(face, assembly.glance, access_log) if config.server.front_door else None
+        ours = Site(resource(face), reactor=reactor, trusted_proxies=proxies, access_log=access_log, front_door=door)
         operated = Site(resource(operators), reactor=reactor)
         for_clients = () if only_control else config.server.listen
         sockets = [listening.public(reactor, text, ours, certificate) for text in for_clients]

@@ -122,7 +122,6 @@ SAMPLES: dict[tuple[str, str], str] = {
     ("cache", "url"): "postgresql://u:hunter2@h/db",
     ("publish", "files"): "copy",
     ("server", "workers"): "2",
-    ("server", "front_door"): "no",
     ("server", "metrics"): "everyone",
 }
 """Values of capabilities that this version does not have."""

@@ -35,7 +35,6 @@ from pypid.core.values import Cooldown, Kind, choice, count, duration, optional,
 
 NOT_YET = frozenset(
     {
-        "front_door",
         "metrics",
         "prepend_hash",
         "publish",
@@ -118,7 +117,6 @@ class ServerSettings:
         values.BOOLEAN,
         "yes",
         "Finished pages are answered before any routing; no: all goes through the routes.",
-        needs="front_door",
     )
     state: str | None = key(
         _PATH,
