@@ -2,31 +2,37 @@
 
 Rules raise these; `web/errors.py` holds the one table that makes HTTP statuses of them, and `cli` prints
 them. No text here may hold a secret: texts go to clients and into logs.
+
+Slots and a ``__repr__`` for each of these classes would be half of what they cost every start, some 30 ms.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from attrs import define
+from attrs import define, fields
 
 INVALID_ATTESTATIONS = "Invalid attestations supplied during upload: "
 """How the public index begins what it says of attestations that it refuses."""
 
 
-@define
+@define(slots=False, repr=False)
 class PypidError(Exception):
     """The base of all that pypid refuses or cannot do. ``str()`` is one readable line or paragraph."""
 
     def __str__(self) -> str:
         return self.text()
 
+    def __repr__(self) -> str:
+        said = [f"{each.name}={getattr(self, each.name)!r}" for each in fields(type(self)) if each.repr]
+        return f"{type(self).__name__}({', '.join(said)})"
+
     def text(self) -> str:
         """What happened and what to do about it."""
         return type(self).__name__
 
 
-@define
+@define(slots=False, repr=False)
 class BadName(PypidError):
     """A text that is not a project's name (packaging specification "Names and normalization")."""
 
@@ -39,7 +45,7 @@ class BadName(PypidError):
         )
 
 
-@define
+@define(slots=False, repr=False)
 class BadFilename(PypidError):
     """A file name that no distribution can have."""
 
@@ -69,7 +75,7 @@ class ConfigProblem:
         return ": ".join(part for part in (place, name, self.message) if part)
 
 
-@define
+@define(slots=False, repr=False)
 class BadConfig(PypidError):
     """The configuration cannot be used; holds all the problems, never only the first."""
 
@@ -80,7 +86,7 @@ class BadConfig(PypidError):
         return "\n".join([f"{head} in the configuration:", *(f"  {problem}" for problem in self.problems)])
 
 
-@define
+@define(slots=False, repr=False)
 class CannotStart(PypidError):
     """The daemon cannot start; `reason` says why and what to do."""
 
@@ -90,7 +96,7 @@ class CannotStart(PypidError):
         return self.reason
 
 
-@define
+@define(slots=False, repr=False)
 class NoSuchProject(PypidError):
     """No project of this name is visible here."""
 
@@ -100,7 +106,7 @@ class NoSuchProject(PypidError):
         return f"There is no project {shortened(self.name)!r} on this index."
 
 
-@define
+@define(slots=False, repr=False)
 class NoSuchFile(PypidError):
     """No file (or release) of this name is visible here."""
 
@@ -110,7 +116,7 @@ class NoSuchFile(PypidError):
         return f"There is no file or release {shortened(self.name)!r} on this index."
 
 
-@define
+@define(slots=False, repr=False)
 class NotYetKnown(PypidError):
     """Whether the name is ours is not known yet: the listing of the storage, or of the rules, is not complete (503)."""
 
@@ -122,7 +128,7 @@ class NotYetKnown(PypidError):
         return f"Whether {shortened(self.name)!r} is hosted here is not known yet: {advice}"
 
 
-@define
+@define(slots=False, repr=False)
 class BadRequest(PypidError):
     """A request that cannot be understood; `reason` says what was expected."""
 
@@ -132,7 +138,7 @@ class BadRequest(PypidError):
         return self.reason
 
 
-@define
+@define(slots=False, repr=False)
 class NotAcceptable(PypidError):
     """None of the representations that the client accepts is to be had: HTTP 406."""
 
@@ -142,7 +148,7 @@ class NotAcceptable(PypidError):
         return f"None of the formats that were asked for can be had here. There are: {', '.join(self.offered)}."
 
 
-@define
+@define(slots=False, repr=False)
 class UploadRejected(PypidError):
     """A distribution that cannot be published; holds all the problems at once."""
 
@@ -156,7 +162,7 @@ class UploadRejected(PypidError):
         return "\n".join([f"{what} was not accepted, for {len(self.problems)} reasons:", *(f"- {p}" for p in self.problems)])
 
 
-@define
+@define(slots=False, repr=False)
 class AttestationsRejected(UploadRejected):
     """The attestations of an upload (PEP 740) cannot be accepted, and nothing else is wrong with it."""
 
@@ -164,7 +170,7 @@ class AttestationsRejected(UploadRejected):
         return INVALID_ATTESTATIONS + "\n".join(self.problems)
 
 
-@define
+@define(slots=False, repr=False)
 class AlreadyExists(PypidError):
     """Another file of this name, with other bytes, is published. Clients look for the first three words."""
 
@@ -177,7 +183,7 @@ class AlreadyExists(PypidError):
         return f"File already exists ({self.filename!r}{with_hash}). {advice}"
 
 
-@define
+@define(slots=False, repr=False)
 class NameUsedUp(PypidError):
     """A file of this name was published and deleted; the name is not free for other bytes (tombstone)."""
 
@@ -190,7 +196,7 @@ class NameUsedUp(PypidError):
         )
 
 
-@define
+@define(slots=False, repr=False)
 class ProjectClosed(PypidError):
     """The project's status refuses uploads (project status markers, PEP 792)."""
 
@@ -202,7 +208,7 @@ class ProjectClosed(PypidError):
         return f"The project {self.name!r} is {self.status} and takes no uploads. {advice}"
 
 
-@define
+@define(slots=False, repr=False)
 class Unauthenticated(PypidError):
     """Nobody, or a wrong password: HTTP 401 with a challenge."""
 
@@ -212,7 +218,7 @@ class Unauthenticated(PypidError):
         return self.reason
 
 
-@define
+@define(slots=False, repr=False)
 class TooManyAttempts(PypidError):
     """Too many wrong passwords for this user from this address: HTTP 429."""
 
@@ -222,7 +228,7 @@ class TooManyAttempts(PypidError):
         return f"Too many wrong passwords or tokens were tried. Wait {self.retry_after} s, and then log in with the right one."
 
 
-@define
+@define(slots=False, repr=False)
 class LoginRefused(PypidError):
     """A wrong name or password in a login form: HTTP 403, for at 401 with a challenge a browser asks for them by itself."""
 
@@ -232,7 +238,7 @@ class LoginRefused(PypidError):
         return self.reason
 
 
-@define
+@define(slots=False, repr=False)
 class NoCsrfToken(PypidError):
     """A browser's session wants to change something, and does not say what only our own pages know: HTTP 403."""
 
@@ -243,7 +249,7 @@ class NoCsrfToken(PypidError):
         )
 
 
-@define
+@define(slots=False, repr=False)
 class RegistrationClosed(PypidError):
     """Nobody makes an account for oneself here, or not in this way: HTTP 403."""
 
@@ -253,7 +259,7 @@ class RegistrationClosed(PypidError):
         return self.reason
 
 
-@define
+@define(slots=False, repr=False)
 class NoRiddles(PypidError):
     """No riddle has to be solved here: HTTP 404."""
 
@@ -261,7 +267,7 @@ class NoRiddles(PypidError):
         return "No riddle has to be solved here: register without one."
 
 
-@define
+@define(slots=False, repr=False)
 class TooManyRegistrations(TooManyAttempts):
     """Too many registrations from one address: HTTP 429."""
 
@@ -271,7 +277,7 @@ class TooManyRegistrations(TooManyAttempts):
         )
 
 
-@define
+@define(slots=False, repr=False)
 class PeopleUnknown(PypidError):
     """Those who know who somebody is (a database, a directory, a service) cannot be asked: HTTP 503, and nothing is granted."""
 
@@ -282,7 +288,7 @@ class PeopleUnknown(PypidError):
         return f"Who you are cannot be found out just now: {self.source} cannot be asked. Try again soon."
 
 
-@define
+@define(slots=False, repr=False)
 class NameTaken(PypidError):
     """A user or a group of this name is there already: HTTP 409."""
 
@@ -294,7 +300,7 @@ class NameTaken(PypidError):
         return f"The name {shortened(self.name)!r} is taken{why}. Choose another one."
 
 
-@define
+@define(slots=False, repr=False)
 class ChangedElsewhere(PypidError):
     """What was to be changed here is said in the configuration, or by a directory: HTTP 409. `what`: "the user 'alice'"."""
 
@@ -305,7 +311,7 @@ class ChangedElsewhere(PypidError):
         return f"{self.what[:1].upper()}{self.what[1:]} cannot be changed here: {self.where}."
 
 
-@define
+@define(slots=False, repr=False)
 class LastAdmin(PypidError):
     """Nobody would be left who may administer this index: HTTP 409."""
 
@@ -316,7 +322,7 @@ class LastAdmin(PypidError):
         return f"{shortened(self.name)!r} is the last administrator who can log in, and has to stay one. {advice}"
 
 
-@define
+@define(slots=False, repr=False)
 class NotByToken(PypidError):
     """A token may not do this, whatever else it may: HTTP 403."""
 
@@ -324,7 +330,7 @@ class NotByToken(PypidError):
         return "This cannot be done with a token. Log in with a user name and a password to do it."
 
 
-@define
+@define(slots=False, repr=False)
 class NoSuchUser(PypidError):
     """No account of this name is in the accounts database."""
 
@@ -336,7 +342,7 @@ class NoSuchUser(PypidError):
         )
 
 
-@define
+@define(slots=False, repr=False)
 class NoSuchGroup(PypidError):
     """No group of this name is in the accounts database."""
 
@@ -348,7 +354,7 @@ class NoSuchGroup(PypidError):
         )
 
 
-@define
+@define(slots=False, repr=False)
 class NoSuchToken(PypidError):
     """No token of this id."""
 
@@ -358,7 +364,7 @@ class NoSuchToken(PypidError):
         return f"There is no token {shortened(self.id)!r}."
 
 
-@define
+@define(slots=False, repr=False)
 class MintRefused(PypidError):
     """Trusted publishing gives no token: HTTP 422. `code` is the public index's word for why, for machines."""
 
@@ -369,7 +375,7 @@ class MintRefused(PypidError):
         return self.description
 
 
-@define
+@define(slots=False, repr=False)
 class Forbidden(PypidError):
     """Somebody known who may not do this: HTTP 403."""
 
@@ -387,7 +393,7 @@ class Forbidden(PypidError):
         return f"The user {self.user!r} may not {self.action}{where}. {advice}"
 
 
-@define
+@define(slots=False, repr=False)
 class OtherSite(PypidError):
     """A browser sent this for a page of another site, perhaps with the password that it remembers: HTTP 403."""
 
@@ -395,7 +401,7 @@ class OtherSite(PypidError):
         return "A page of another site asked your browser to change something here (see the Origin header): that is not done."
 
 
-@define
+@define(slots=False, repr=False)
 class TooLarge(PypidError):
     """A body over its limit: HTTP 413. `limit` in bytes; `key` names the setting that moves it, if one does."""
 
@@ -407,7 +413,7 @@ class TooLarge(PypidError):
         return f"The request is larger than the {self.limit} bytes that are allowed.{advice}"
 
 
-@define
+@define(slots=False, repr=False)
 class Busy(PypidError):
     """Too much at once, or somebody else is at it: HTTP 503 with Retry-After (seconds)."""
 
@@ -418,7 +424,7 @@ class Busy(PypidError):
         return f"{self.reason} Try again in {self.retry_after} seconds."
 
 
-@define
+@define(slots=False, repr=False)
 class StorageDown(PypidError):
     """The storage cannot be used now: HTTP 503. `reason` is for clients: no path, no secret."""
 
@@ -429,7 +435,7 @@ class StorageDown(PypidError):
         return f"The storage of this index cannot be used now: {self.reason} An administrator finds the cause in the log."
 
 
-@define
+@define(slots=False, repr=False)
 class Archived(StorageDown):
     """The bytes lie in an archive storage class, and come back within hours of being asked for: HTTP 503.
 
@@ -446,7 +452,7 @@ class Archived(StorageDown):
         )
 
 
-@define
+@define(slots=False, repr=False)
 class StorageFull(PypidError):
     """No space left: HTTP 507. Nothing was stored."""
 
@@ -458,7 +464,7 @@ class StorageFull(PypidError):
         )
 
 
-@define
+@define(slots=False, repr=False)
 class Missing(PypidError):
     """No blob has this key (raised by `Blobs`)."""
 
@@ -468,7 +474,7 @@ class Missing(PypidError):
         return f"Nothing is stored under {self.key!r}."
 
 
-@define
+@define(slots=False, repr=False)
 class Exists(PypidError):
     """A blob has this key already, and `replace` was not asked for (raised by `Blobs`)."""
 
@@ -478,7 +484,7 @@ class Exists(PypidError):
         return f"Something is already stored under {self.key!r}."
 
 
-@define
+@define(slots=False, repr=False)
 class Unreadable(PypidError):
     """A record, snapshot or other document of ours cannot be read: torn, or of another version."""
 
@@ -489,7 +495,7 @@ class Unreadable(PypidError):
         return f"{self.what} cannot be read: {self.reason}"
 
 
-@define
+@define(slots=False, repr=False)
 class UpstreamDown(PypidError):
     """The other index cannot be asked now: HTTP 502, 503 or 504. `reason` is for clients: no URL, no secret.
 
@@ -506,7 +512,7 @@ class UpstreamDown(PypidError):
         return f"The upstream index cannot be reached: {self.reason}"
 
 
-@define
+@define(slots=False, repr=False)
 class BadListing(PypidError):
     """What the other index answered is no listing that can be used: HTTP 502."""
 
@@ -516,7 +522,7 @@ class BadListing(PypidError):
         return f"The upstream index answered with something that cannot be used: {self.reason}"
 
 
-@define
+@define(slots=False, repr=False)
 class NotThere(PypidError):
     """The other index does not have the file (any more)."""
 
@@ -526,7 +532,7 @@ class NotThere(PypidError):
         return f"The upstream index does not have {shortened(self.filename)!r} any more."
 
 
-@define
+@define(slots=False, repr=False)
 class WrongBytes(PypidError):
     """What the other index sent is not what it listed, by hash or by length: HTTP 502. Nothing of it was stored."""
 
@@ -538,7 +544,7 @@ class WrongBytes(PypidError):
         return f"The upstream index sent other bytes for {shortened(self.filename)!r} than it lists: {self.reason} {advice}"
 
 
-@define
+@define(slots=False, repr=False)
 class Loop(PypidError):
     """The request has come through this pypid before: HTTP 508."""
 
@@ -546,7 +552,7 @@ class Loop(PypidError):
         return "This index asks itself: its [upstream] url leads back to it, perhaps through another pypid. Correct the url."
 
 
-@define
+@define(slots=False, repr=False)
 class Unresolvable(PypidError):
     """There are no releases that fit these requirements together (raised by a `Resolver`). `reason` is the resolver's."""
 
@@ -556,7 +562,7 @@ class Unresolvable(PypidError):
         return self.reason
 
 
-@define
+@define(slots=False, repr=False)
 class NeedsExtra(PypidError):
     """An optional part of pypid is not installed: HTTP 501."""
 
@@ -567,7 +573,7 @@ class NeedsExtra(PypidError):
         return f"{self.what} needs a part of pypid that is not installed on this server: pip install 'pypid[{self.extra}]'."
 
 
-@define
+@define(slots=False, repr=False)
 class NotAvailable(PypidError):
     """A capability that this version of pypid does not have yet."""
 
