@@ -115,6 +115,7 @@ class Peopled:
     def _apply(self) -> None:
         rights = (*self.configured.rights, *self.accounts.current.known.rights)
         self.pypid.face.rules = evolve(self.defaults, projects=grants_of(rights))
+        self.pypid.face.epoch.turn()
         self.chain.forget_all()
 
     @property
