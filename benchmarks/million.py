@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 
 import _rig as rig
@@ -32,6 +33,8 @@ INTERVAL = 10
 """Seconds between snapshots."""
 CHANGES = 300
 """Projects that change before a snapshot: enough for most of its shards."""
+CHANGED = 60
+"""Projects that change between two questions for the list."""
 PUBLISHES = 40
 PAGE = "/simple/project-7/"
 LIST = "/simple/"
@@ -98,6 +101,7 @@ def compared(server: Ticking) -> dict[str, float]:
 def listed(server: Ticking) -> dict[str, float]:
     """The list of projects in milliseconds: made for the first time, again, and after each of some changes."""
     figures: dict[str, float] = {}
+    fresh = iter(range(CHANGED))
     for name, headers in {"json": JSON, "html": HTML, "gzip": f"{JSON}\r\nAccept-Encoding: gzip"}.items():
         ask = asking(server, headers)
         with server.ticked() as ticks:
@@ -106,7 +110,7 @@ def listed(server: Ticking) -> dict[str, float]:
         figures[f"{name}_again"] = rig.median([ask() for _ in range(20)]) * 1000
         after = []
         with server.ticked() as ticks:
-            for number in range(20):
+            for number in islice(fresh, CHANGED // 3):
                 yank(server, number)
                 after.append(ask() * 1000)
         figures[f"{name}_changed"], figures[f"{name}_changed_worst"] = rig.median(after), ticks["worst"]
@@ -157,7 +161,7 @@ def snapshot(server: Ticking, projects: int) -> dict[str, float]:
     """Many projects change; then how late the reactor comes while the snapshot is written."""
     manifest = server.folder / "var" / "snapshot" / "manifest.json"
     time.sleep(INTERVAL - (time.perf_counter() - server.began) % INTERVAL + 1)
-    for number in random.sample(range(30, projects), min(CHANGES, projects - 30)):
+    for number in random.sample(range(CHANGED, projects), min(CHANGES, projects - CHANGED)):
         yank(server, number)
     before = manifest.stat().st_mtime_ns
     with server.ticked() as ticks:
