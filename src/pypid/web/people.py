@@ -236,7 +236,9 @@ async def set_password(face: Face, request: Request, who: Identity, name: str) -
     before = await _account(face, name)
     if not is_admin:
         await _demand_current(face, request, name, wanted.current)
-    password = proper_password(wanted.password) if wanted.password is not None else made_password(face)
+    password = made_password(face) if wanted.password is None else wanted.password
+    if not is_admin:
+        proper_password(password)
     hashed = await face.known.hash_password(password)
 
     def changed(account: Account) -> Account:
