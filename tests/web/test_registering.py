@@ -178,7 +178,10 @@ class MentionedTests(RegisteringCase):
         )
         now(accounts.add_token(token))
         for user in ("writer", "boss", "member", "Member", "grantee", "leaver", "LEAVER"):
-            self.assertEqual(self.register(user).status, 409, user)
+            answer = self.register(user)
+            self.assertEqual(answer.status, 409, user)
+            for word in (b"team", b"group", b"right", b"configuration"):  # a stranger learns nothing of where
+                self.assertNotIn(word, answer.body, user)
         self.later(hours=1)
         self.assertEqual(self.register("crew").status, 201)  # a group's name gives nothing to a user
 

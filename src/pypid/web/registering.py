@@ -97,7 +97,7 @@ async def _add(face: Face, account: Account, invitation: Invitation | None) -> N
 
 
 async def _demand_free(face: Face, name: str) -> None:
-    await demand_free(face, name)
+    await demand_free(face, name, inherit=True)  # what is given to it, and where, is not told to strangers: below
     rights = {right.name for right in await face.accounts.rights() if right.whom is Whom.USER}
     members = frozenset[str]().union(*(await face.accounts.memberships()).values())
     owners = {token.user for token in await face.accounts.tokens()}
