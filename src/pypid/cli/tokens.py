@@ -23,10 +23,11 @@ what it is for, and only as long as that user may do it.
 """
 MAKE = """\
   pypid token make "CI of spam" --user carol --can publish --project spam --expires 90d
-  pypid token make "builds" --user ci --can read --can fetch
+  pypid token make "builds" --user ci --can read
 
 --can: read, publish (and yank), overwrite, delete, fetch (from the upstream
-index), admin. --project takes globs (acme-*); without it all projects are meant.
+index; read brings it along), admin. --project takes globs (acme-*); without it
+all projects are meant. Both can be said several times.
 
 The secret is printed once, and only its digest is stored. How it is used:
 
@@ -44,7 +45,7 @@ def add(commands: Any) -> None:
     listing.add_argument("--user", metavar="USER", help="only of this one")
     making = explain(add_command(verbs, "make", _make, "make a token for somebody and print its secret", config=True), MAKE)
     making.add_argument("name", metavar="NAME", help="any text: what it is for")
-    making.add_argument("--user", metavar="USER", required=True, help="whose it is")
+    making.add_argument("--user", metavar="USER", required=True, help="whose it is: somebody who can log in")
     making.add_argument("--can", metavar="ACTION", action="append", required=True, choices=ACTIONS, help="what it is for")
     making.add_argument("--project", metavar="GLOB", action="append", help="which projects it is for")
     making.add_argument("--expires", metavar="TIME", help="30d, or 2027-01-31T12:00:00Z; without it never")

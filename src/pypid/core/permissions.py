@@ -43,7 +43,7 @@ def account_name(text: str) -> str:
     if "," in text:
         raise ValueError("a name of a user or group has no comma; between names stands white space alone")
     if any(character in ":=;" or character.isspace() or not character.isprintable() for character in text):
-        raise ValueError("a name of a user or group has no : = ; white space or control characters")
+        raise ValueError("a name of a user or group has no : = ; and no white space or control characters")
     return text
 
 

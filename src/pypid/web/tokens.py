@@ -211,7 +211,9 @@ def _moment(text: str) -> datetime:
             return moment.astimezone(UTC)
     except (ValueError, OverflowError):
         pass
-    raise BadRequest("expires is a duration (30d, 12h), a moment with its offset (2027-01-31T12:00:00Z), or null for never.")
+    raise BadRequest(
+        "expires is a duration (30d, 12h), a moment with its offset (2027-01-31T12:00:00Z), or left out for never."
+    )
 
 
 def _label(text: str) -> str:
