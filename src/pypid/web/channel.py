@@ -32,6 +32,7 @@ from pypid.web.request import Request, host_at
 
 if TYPE_CHECKING:
     from pypid.web.frontdoor.door import Doorway, FrontDoor
+    from pypid.web.frontdoor.files import Passing
 
 READ = 1 << 20
 """Bytes that we ask the kernel for at once while a body comes (Twisted asks for 64 KiB)."""
@@ -311,6 +312,14 @@ class Channel(LingeringChannel):
             self._networkProducer.pauseProducing()
         self._settle()
 
+    def occupy(self, passing: Passing) -> None:
+        """The doorway's answer takes longer: until it is done what comes waits, as behind any request."""
+        self._idle = False
+        self._savedTimeOut = self.setTimeout(None)
+        self._handlingRequest = True
+        self.setRawMode()  # no line is read before `requestDone`
+        self.requests.append(passing)  # type: ignore[arg-type]  # it is what twisted.web needs of one
+
     def _settle(self) -> None:
         """Something has ended: perhaps the doorway may answer again."""
         if self.doorway is not None and not self._parsing:
@@ -409,7 +418,7 @@ class Site(server.Site):
         for channel in tuple(self.channels):
             channel.drain()
         if self.front_door is not None:
-            self.front_door.flush()
+            self.front_door.close()
 
     def abort(self) -> None:
         """Cut off every connection that is left."""

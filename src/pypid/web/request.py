@@ -22,6 +22,7 @@ from pypid.web.proxies import TrustedProxies, client_of, host_of, scheme_of
 if TYPE_CHECKING:
     from pypid.web.channel import Channel
     from pypid.web.keeping import About, Question, SentHead
+    from pypid.web.openfile import OpenFile
 
 __all__ = ["ClientGone", "Request", "read_small"]
 
@@ -42,6 +43,8 @@ class Request(server.Request):
     """What the answer depends on, if the route says so: only then it may be kept."""
     whole: bytes = b""
     """The body of an answer that may be kept, as it was sent."""
+    opened: OpenFile | None = None
+    """The file that is the whole body, for an answer that may be kept."""
     head: SentHead | None = None
     """The head of the answer as it was sent; noted only where there is a `question`."""
     _streamed: RequestBody | None = None
@@ -97,6 +100,7 @@ class Request(server.Request):
         """The answer is complete."""
         if self.question is not None:
             self.question.answered(self)
+        self.opened = None
         super().finish()  # type: ignore[no-untyped-call]
 
     @property
@@ -117,6 +121,7 @@ class Request(server.Request):
     def connectionLost(self, reason: Failure) -> None:
         if self.startedWriting and not self.finished:
             self.channel.site.log(self)  # twisted.web logs finished answers only; this one broke off
+        self.opened = None
         # The order matters: who waits for notifyFinish (Klein) cancels the handler, so that it does not answer into the void.
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
         if self._streamed is not None:

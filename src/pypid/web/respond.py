@@ -19,6 +19,7 @@ from pypid.web.conditional import Validators, Verdict, judge
 from pypid.web.finished import FinishedPage
 from pypid.web.heads import Download, Head, body_head, download_head, page_head, preflight_head
 from pypid.web.negotiation import choose_encoding
+from pypid.web.openfile import OpenFile
 from pypid.web.pour import pour, write
 from pypid.web.ranges import Unsatisfiable, still_the_same, wanted
 from pypid.web.request import Request as OurRequest
@@ -109,6 +110,12 @@ def _is_all(request: Request, body: bytes) -> None:
         request.whole = body
 
 
+def _is_in(request: Request, body: FileBody, size: int) -> None:
+    """The same of what lies in a file."""
+    if isinstance(request, OurRequest) and request.question is not None:
+        request.opened = OpenFile(body.file.fileno(), size)
+
+
 async def _rest_of(body: bytes) -> AsyncGenerator[bytes]:
     for start in range(PIECE, len(body), PIECE):
         yield body[start : start + PIECE]
@@ -165,6 +172,8 @@ async def _send_bytes(request: Request, what: Download, span: Span | None, head:
         if socket is not None and isinstance(body, FileBody) and body.size == size > SMALL:
             await _warm(body)
             _begin_if_there(request, what, span, head)
+            if span is None:
+                _is_in(request, body, size)
             await send(request, body, socket)
         else:
             await _pour(request, what, span, head, body)

@@ -48,6 +48,11 @@ async def send(request: Request, body: FileBody, socket: Connection) -> None:
     taken for the whole; a client that goes away raises `CancelledError`.
     """
     write(request, b"")  # the head
+    await proceed(request, body, socket)
+
+
+async def proceed(request: Request, body: FileBody, socket: Connection) -> None:
+    """As `send`, behind a head that has been written."""
     async with producing(request) as producer:
         reached = await _send_all(producer, body, socket)
     if reached < body.span.stop:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
+from twisted.internet.interfaces import IDelayedCall
 from twisted.web.http import datetimeToString
 
 from pypid.core.permissions import ANONYMOUS
@@ -15,6 +17,7 @@ from pypid.web.accesslog import AccessLog, Asker, Said
 from pypid.web.conditional import names
 from pypid.web.downloads import note_given
 from pypid.web.face import Face
+from pypid.web.frontdoor.files import OpenFiles, pass_on
 from pypid.web.frontdoor.kept import COST, FOR_EVER, Answer, Sent, Store, Variant, seconds_until, sent, weight_of
 from pypid.web.frontdoor.sending import send_direct
 from pypid.web.frontdoor.strict import LONGEST, cut, is_tags, read_block, read_line
@@ -44,6 +47,7 @@ class FrontDoor:
         self.face = face
         self.glance = glance
         self.store = Store(limit)
+        self.files = OpenFiles(face.world.clock, self.store.drop)
         self.log: list[Line] | None = None if access_log is None else []
         self.seconds = face.world.clock.seconds
         self.key = face.world.random(32)
@@ -62,6 +66,7 @@ class FrontDoor:
         self._access_log = access_log
         self._doorways: dict[tuple[bool, bool], Doorway] = {}
         self.due = False
+        self._later: IDelayedCall | None = None
 
     def doorway(self, secure: bool, trusted: bool) -> Doorway:
         """The one for connections with TLS or without, of peers whose word is believed or not."""
@@ -120,11 +125,26 @@ class FrontDoor:
             self.flush()
         if not self.due:
             self.due = True
-            self.face.world.clock.callLater(LATER, self._flush_due)
+            self._later = self.face.world.clock.callLater(LATER, self._flush_due)
 
     def _flush_due(self) -> None:
         self.due = False
         self.flush()
+
+    def note_line(self, client: str | None, asker: Asker, said: Said, size: int) -> None:
+        """A file was sent, or this much of it."""
+        if self.log is not None and self._access_log is not None:
+            moment = self.moment if self.seconds() < self.next_second else self._access_log.time()
+            self.log.append((moment, client, asker, said if size == said.size else evolve(said, size=size)))
+            self.begin_lines(self.log)
+
+    def close(self) -> None:
+        """Write the lines that wait, and close the files."""
+        if self.due and self._later is not None:
+            self._later.cancel()
+            self.due = False
+        self.flush()
+        self.files.close()
 
     def note_use(self, variant: Variant, client: str | None) -> None:
         """A token was used: once a second that is noted for each, and from each address."""
@@ -184,6 +204,9 @@ class Doorway:
         said = answer.full if tag is None else self._conditionally(answer, tag, data)
         if said is None:
             return False
+        file = said.file
+        if file is not None and not (channel.direct and file.is_at_hand()):
+            return False
         date = door.date
         if said.date is not date:
             said.renew(date)
@@ -192,7 +215,7 @@ class Doorway:
         if client == "":
             client = channel.client
         log = door.log
-        if log is not None:
+        if log is not None and file is None:
             log.append((door.moment, client, variant.asker, said.said))
             if not door.due or len(log) >= LINES:
                 door.begin_lines(log)
@@ -201,7 +224,9 @@ class Doorway:
         if said.gives:
             door.note_given(answer, variant, client)
         door.answered += 1
-        if channel.direct:
+        if file is not None:
+            pass_on(channel, said.head, file, face.world.blocking, partial(door.note_line, client, variant.asker, said.said))
+        elif channel.direct:
             send_direct(channel.transport, said.head, said.body)
         else:
             channel.transport.write(said.head + said.body)
@@ -292,22 +317,26 @@ class Doorway:
             answer.same = given
         else:
             answer.full = given
+        if given.file is not None:
+            door.files.add(answer)
         door.store.grow(answer, weight_of((answer.full, answer.same)) - old)
 
     def _sent(self, request: Request) -> Sent | None:
-        head = request.head
+        head, file = request.head, request.opened
         if head is None or request.code not in (200, 302, 304) or request.cookies:
             return None
         if any(name in (b"Set-Cookie", b"Transfer-Encoding", b"Connection") for name, _ in head.fields):
             return None
         if request.code == 200 and request.method != b"HEAD":
             [length] = request.responseHeaders.getRawHeaders(b"Content-Length") or [b"-1"]
-            if int(length) != len(request.whole):
+            if int(length) != (len(request.whole) if file is None else file.size):
+                return None
+            if file is not None and self.door.files.full:
                 return None
         entry = AccessLog(self.door.face.world.now, self.door.seconds).entry(request)
         said = Said(entry.method, entry.path, entry.protocol, entry.status, entry.size)
         whole = request.whole if request.code == 200 else b""
-        return sent(head, whole, said, gives=request.method == b"GET" and request.code != 304)
+        return sent(head, whole, said, gives=request.method == b"GET" and request.code != 304, file=file)
 
     def _variant(self, asking: Asking, request: Request) -> Variant | None:
         """Who asks; None for somebody of whom it is not clear."""

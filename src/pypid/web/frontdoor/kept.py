@@ -13,6 +13,7 @@ from pypid.core.permissions import Identity
 from pypid.index.standing import Standing
 from pypid.web.accesslog import Asker, Said
 from pypid.web.keeping import SentHead
+from pypid.web.openfile import OpenFile
 
 SMALL = 1 << 15
 """Bytes of a body that lies behind its head in one piece; a larger one stays where it is."""
@@ -32,6 +33,8 @@ class Sent:
     said: Said
     gives: bool
     """Whether the file that the answer is about is given by it."""
+    file: OpenFile | None = field(default=None, repr=False)
+    """What follows `after`, if it is a file."""
     date: bytes = b""
     head: bytes = field(default=b"", repr=False)
     """All but `body`, with this date."""
@@ -41,7 +44,7 @@ class Sent:
         self.date, self.head = date, self.before + date + self.after
 
 
-def sent(head: SentHead, body: bytes, said: Said, *, gives: bool) -> Sent | None:
+def sent(head: SentHead, body: bytes, said: Said, *, gives: bool, file: OpenFile | None = None) -> Sent | None:
     """The answer that was sent so; None where its date is not where it should be."""
     dates = [at for at, (name, _) in enumerate(head.fields) if name == b"Date"]
     if len(dates) != 1:
@@ -51,7 +54,7 @@ def sent(head: SentHead, body: bytes, said: Said, *, gives: bool) -> Sent | None
     rest = b"".join([b"\r\n", *(b"%s: %s\r\n" % field for field in head.fields[at + 1 :]), b"\r\n"])
     if len(body) <= SMALL:
         rest, body = rest + body, b""
-    return Sent(first, rest, body, said, gives)
+    return Sent(first, rest, body, said, gives, file)
 
 
 class Shelf(dict[bytes, "Answer"]):
