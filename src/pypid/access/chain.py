@@ -1,4 +1,4 @@
-"""Who somebody is: by a password, a token or a session, out of several sources of people."""
+"""Who somebody is: by a password, a token or a session, out of several sources of people (decision 0013)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a browser's session is made of: a secret in a cookie, the digest that is stored of it, a token against CSRF. Pure."""
+"""What a browser's session is made of: a secret in a cookie, the digest that is stored of it, a token against CSRF. Pure.
+
+Why so: decision 0014.
+"""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 libldap could connect by itself, but not all of it would end: looking for an address is not bounded, and in a TLS handshake with
 somebody who says nothing it turns in circles for ever (2.5 with GnuTLS, which is Debian's). Whom it trusts depends on what it
 was built with, on ldap.conf and on the environment. And what it opens anew by itself, it opens without StartTLS. Here all is as
-with every other server that pypid asks; and whatever libldap waits for ends when the connection is ended.
+with every other server that pypid asks; and whatever libldap waits for ends when the connection is ended (decision 0017).
 """
 
 # Twisted's endpoints and transports are not annotated
