@@ -114,7 +114,9 @@ class Peopled:
 
     def _apply(self) -> None:
         rights = (*self.configured.rights, *self.accounts.current.known.rights)
-        self.pypid.face.rules = evolve(self.defaults, projects=grants_of(rights))
+        rules = evolve(self.defaults, projects=grants_of(rights))
+        if rules != self.pypid.face.rules:
+            self.pypid.face.rules = rules
         self.pypid.face.epoch.turn()
         self.chain.forget_all()
 

@@ -20,6 +20,7 @@ PATHS = {
     "/simple/spam/": "project",
     "/simple/tiny/": "project",
     "/simple/private/": "project",
+    "/simple/large/": "large",
     "/simple/": "list",
     f"/packages/spam/{FILE}.metadata": "metadata",
     "/pypi/spam/json": "legacy",
@@ -141,6 +142,8 @@ class EqualityCase(WholeCase):
         self.pypid = Pypid(folder, rules=self.rules)
         for count in range(12):
             self.have_wheel("spam", f"1.{count}")
+        for count in range(100):
+            self.have_wheel("large", f"1.{count}")
         self.have_wheel("tiny")
         self.have_wheel("private")
         self.have(self.pypid.index.reconcile())
@@ -274,4 +277,4 @@ class SmallTests(SynchronousTestCase):
 
     def test_kinds(self) -> None:
         """The plain requests are of all kinds that there are."""
-        self.assertEqual(set(PATHS.values()), {"project", "list", "metadata", "legacy", "file"})
+        self.assertEqual(set(PATHS.values()), {"project", "large", "list", "metadata", "legacy", "file"})

@@ -24,7 +24,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource
 
 from pypid.core.errors import BadRequest
-from pypid.web.frontdoor.sending import goes_direct
+from pypid.web.frontdoor.sending import Send, goes_direct, way_of
 from pypid.web.keeping import Question, SentHead
 from pypid.web.linger import LingeringChannel
 from pypid.web.proxies import HOST, TrustedProxies
@@ -84,6 +84,10 @@ class Channel(LingeringChannel):
     """The address of the peer."""
     direct = False
     """Whether the transport is one that what is to be sent may go past, straight to the socket."""
+    send: Send
+    """How the doorway sends what is short."""
+    out = 0
+    """How much of a long body the doorway has sent at once."""
     heard = 0.0
     """When the doorway answered last, on the reactor's clock: `resetTimeout` for each request would cost a tenth of it."""
 
@@ -95,6 +99,7 @@ class Channel(LingeringChannel):
             secure = ISSLTransport.providedBy(self.transport)
             self.doorway = self.site.front_door.doorway(secure, self.site.trusted_proxies.trust(self.client))
             self.direct = goes_direct(self.transport)
+            self.send = way_of(self.transport)
             self._idle = True
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

@@ -19,7 +19,7 @@ from pypid.web.downloads import note_given
 from pypid.web.face import Face
 from pypid.web.frontdoor.files import OpenFiles, pass_on
 from pypid.web.frontdoor.kept import COST, FOR_EVER, Answer, Sent, Store, Variant, seconds_until, sent, weight_of
-from pypid.web.frontdoor.sending import send_direct
+from pypid.web.frontdoor.pouring import pour_on, sent_at_once
 from pypid.web.frontdoor.strict import LONGEST, cut, is_tags, read_block, read_line
 from pypid.web.guard import UNIX
 from pypid.web.keeping import About
@@ -149,13 +149,15 @@ class FrontDoor:
     def note_use(self, variant: Variant, client: str | None) -> None:
         """A token was used: once a second that is noted for each, and from each address."""
         noted = (self.date, client)
-        if variant.noted != noted and self.face.registry is not None and variant.identity.token is not None:
+        if variant.noted != noted and self.face.registry is not None and variant.token is not None:
             variant.noted = noted
-            self.face.accounts.token_used(variant.identity.token, client or UNIX)
+            self.face.accounts.token_used(variant.token, client or UNIX)
 
     def note_given(self, answer: Answer, variant: Variant, client: str | None) -> None:
-        """A file was given."""
-        if answer.file is not None:
+        """A file was given: once a second that is noted, of one after the other to the same client."""
+        noted = (self.date, client, variant)
+        if answer.noted != noted and answer.file is not None:
+            answer.noted = noted
             note_given(self.face, variant.identity, client, answer.file)
             if answer.file.source is not None:
                 self.face.index.keeper.touched(answer.file)
@@ -214,22 +216,24 @@ class Doorway:
         client = variant.client
         if client == "":
             client = channel.client
-        log = door.log
-        if log is not None and file is None:
-            log.append((door.moment, client, variant.asker, said.said))
-            if not door.due or len(log) >= LINES:
-                door.begin_lines(log)
-        if variant.proven:
+        if variant.token is not None:
             door.note_use(variant, client)
-        if said.gives:
+        if answer.file is not None and said.gives:
             door.note_given(answer, variant, client)
         door.answered += 1
         if file is not None:
             pass_on(channel, said.head, file, face.world.blocking, partial(door.note_line, client, variant.asker, said.said))
-        elif channel.direct:
-            send_direct(channel.transport, said.head, said.body)
-        else:
-            channel.transport.write(said.head + said.body)
+            return True
+        if not said.body:
+            channel.send(channel.transport, said.head)
+        elif not sent_at_once(channel, said.head, said.body):
+            pour_on(channel, said.body, face.world.blocking, partial(door.note_line, client, variant.asker, said.said))
+            return True
+        log = door.log
+        if log is not None:
+            log.append((door.moment, client, variant.asker, said.said))
+            if not door.due or len(log) >= LINES:
+                door.begin_lines(log)
         return True
 
     def _secretly(self, block: bytes) -> Variant | None:
@@ -370,6 +374,7 @@ class Doorway:
             asker=Asker(who.user, read.agent[:200]),
             client=client,
             identity=who,
+            token=who.token,
             proven=read.credential,
             epoch=asking.epoch,
             until=min(now + door.epoch.lease, ends),

@@ -93,6 +93,8 @@ class Answer(Held):
     """The whole of it."""
     same: Sent | None = None
     """What says that it is what the client has already."""
+    noted: tuple[bytes, str | None, Variant] | None = field(default=None, repr=False)
+    """At which date, and to whom, it was last noted that the file was given."""
 
     def drop(self) -> None:
         """Be no answer any more."""
@@ -112,6 +114,7 @@ class Variant(Held):
     client: str | None
     """The address, where the words say it; "" where the connection does."""
     identity: Identity
+    token: str | None
     proven: bool
     """Whether they have proved who they are: then only for an `epoch`, and `until` a time on the reactor's clock."""
     epoch: int

@@ -1,40 +1,87 @@
 """Bytes on their way out: straight into the socket where that is possible, and into the transport where it is not.
 
 `transport.write` alone appends, asks epoll for a turn, comes back, sends, and tells epoll that it is done: half of the time
-that a finished answer takes.
+that a finished answer takes. Where a private name of Twisted's is missing `transport.write` does it all.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.tcp import Connection
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 
-_TWISTED = ("_tempDataBuffer", "dataBuffer", "socket")
-"""The names of `tcp.Connection` that this module lives on; where one is missing `transport.write` does it all."""
+_OF_SOCKETS = ("_tempDataBuffer", "dataBuffer", "socket")
+_OF_TLS = ("_tlsConnection", "_appSendBuffer", "_handshakeDone")
+_RECORD = 1 << 14
+"""Bytes in one record of TLS."""
+
+Send = Callable[[Any, bytes], None]
 
 
 def goes_direct(transport: Any) -> bool:
-    """Whether `send_direct` may be used: a plain socket of a Twisted that we know."""
-    if not isinstance(transport, Connection) or ISSLTransport.providedBy(transport):
-        return False
-    return all(hasattr(transport, name) for name in _TWISTED)
+    """Whether it is a plain socket of a Twisted that we know, so that what is to be sent may go past it."""
+    return isinstance(transport, Connection) and not ISSLTransport.providedBy(transport) and _has(transport, _OF_SOCKETS)
 
 
-def send_direct(transport: Any, head: bytes, body: bytes) -> None:
-    """Send both, now; what the kernel does not take goes the transport's way."""
+def way_of(transport: Any) -> Send:
+    """How to send something small by this transport."""
+    if goes_direct(transport):
+        return _send
+    if isinstance(transport, TLSMemoryBIOProtocol) and _has(transport, _OF_TLS) and goes_direct(transport.transport):
+        waiting = getattr(getattr(transport, "_aggregator", None), "_buffer", None)
+        return _send_by_tls if isinstance(waiting, list) else _write
+    return _write
+
+
+def send_direct(transport: Any, head: bytes, body: bytes) -> int:
+    """Send what can be sent at once, and have the transport send the rest of the head; how much of the body went out."""
     if transport._tempDataBuffer or transport.dataBuffer:
         transport.write(head)
-        if body:
-            transport.write(body)
-        return
+        return 0
     try:
-        sent = transport.socket.sendmsg((head, body)) if body else transport.socket.send(head)
+        sent: int = transport.socket.sendmsg((head, body))
     except OSError:  # it is full; or the connection is lost, which the transport finds out
         sent = 0
     if sent < len(head):
         transport.write(head[sent:])
-        sent = len(head)
-    if sent < len(head) + len(body):
-        transport.write(body[sent - len(head) :])
+        return 0
+    return sent - len(head)
+
+
+def _has(transport: Any, names: tuple[str, ...]) -> bool:
+    return all(hasattr(transport, name) for name in names)
+
+
+def _write(transport: Any, data: bytes) -> None:
+    transport.write(data)
+
+
+def _send(transport: Any, data: bytes) -> None:
+    if transport._tempDataBuffer or transport.dataBuffer:
+        transport.write(data)
+        return
+    try:
+        sent = transport.socket.send(data)
+    except OSError:  # it is full; or the connection is lost, which the transport finds out
+        sent = 0
+    if sent < len(data):
+        transport.write(data[sent:])
+
+
+def _send_by_tls(transport: Any, data: bytes) -> None:
+    """Encrypt at once, in place of at the next turn of the reactor."""
+    if transport._aggregator._buffer or transport._appSendBuffer or transport.disconnecting or len(data) > _RECORD:
+        transport.write(data)
+        return
+    try:
+        sent = transport._tlsConnection.send(data)
+        encrypted = transport._tlsConnection.bio_read(2 * _RECORD)
+    except Exception:  # the layer of TLS says the same again, and knows what to do
+        transport.write(data)
+        return
+    _send(transport.transport, encrypted)
+    if sent < len(data):
+        transport.write(data[sent:])

@@ -1,6 +1,7 @@
 """The words of a request, read so strictly that nobody can mean two things by them. Whatever is odd is left to twisted.web.
 
-A block is what follows the version in the request line: its end, the header fields, and the empty line behind them. Sources: RFC 9112, sections 2 to 6.
+A block is what follows the version in the request line: its end, the header fields, and the empty line behind them.
+Sources: RFC 9112, sections 2 to 6.
 """
 
 from __future__ import annotations
