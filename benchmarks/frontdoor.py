@@ -1,4 +1,4 @@
-"""Answers that pypid gave before, against nginx with the same bytes as files: both pinned to one core, in turns, both with a log.
+"""Answers that pypid gave before, against nginx with the same bytes as files: each pinned to one core, in turns, with a log.
 
 ``python benchmarks/frontdoor.py [--seconds 3] [--runs 3] [--projects 10000] [--only WORDS]``
 
@@ -8,7 +8,6 @@ The last lines are without the front door: what Klein's path makes of a page tha
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import shutil
 import subprocess
@@ -55,7 +54,7 @@ CASES = (
     Case("the list of all projects", "/simple/", JSON, 1.2),
     Case("a small file", "/packages/ten/ten-1.0-py3-none-any.whl", "*/*", 0.9),
     Case("10 files, TLS", TEN, JSON, 0.47, tls=True),
-    #Case("10 files, no front door", TEN, JSON, 0.08, server="plain"),
+    Case("10 files, no front door", TEN, JSON, 0.08, server="plain"),
 )
 
 
@@ -95,12 +94,6 @@ def requests_a_second(case: Case, port: int, path: str, headers: dict[str, str],
     return float(found[1])
 
 
-def used(process: int) -> float:
-    """Seconds of a processor that the process has used."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def prepare(folder: Path, server: Server, projects: int) -> None:
     """Many projects, one of ten files, one of a thousand."""
     with server.running():
@@ -129,7 +122,9 @@ def once(case: Case, ours: Server, port: int, path: str, seconds: int, *, login:
     return requests_a_second(case, port, path, headers, seconds)
 
 
-def measured(case: Case, servers: dict[str, Server], nginx: Nginx, names: dict[tuple[str, str], str], options: argparse.Namespace) -> tuple[float, float, float]:
+def measured(
+    case: Case, servers: dict[str, Server], nginx: Nginx, names: dict[tuple[str, str], str], options: argparse.Namespace
+) -> tuple[float, float, float]:
     """The ratio, our rate and theirs."""
     ours: list[float] = []
     theirs: list[float] = []

@@ -13,7 +13,7 @@ from pypid.access.chain import Chain, Source
 from pypid.access.config import ConfigPeople, Settings
 from pypid.access.passwords import Verifier
 from pypid.core.model import Link
-from pypid.core.people import SESSION_USER, Session
+from pypid.core.people import Session
 from pypid.core.sessions import COOKIE, digest_of
 from pypid.index.links import Links
 from pypid.web.accesslog import AccessLog, Many
@@ -26,7 +26,6 @@ KEY = bytes(range(32))
 COOKIE_SECRET = "c" * 43
 SESSION = (COOKIE, COOKIE_SECRET)
 _DATE = re.compile(rb"\r\nDate: [^\r]*")
-assert SESSION_USER
 
 
 class SignedBlobs:

@@ -155,9 +155,12 @@ class Store:
             self._make_room()
 
     def grow(self, held: Answer, weight: int) -> None:
-        """There is more of it."""
+        """There is more of it; others may have to go."""
         held.weight += weight
-        self.weight += weight
+        if held in self._held:
+            self.weight += weight
+            if self.weight > self.limit:
+                self._make_room()
 
     def drop(self, held: Answer | Variant) -> None:
         """Keep it no longer."""
