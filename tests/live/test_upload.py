@@ -204,9 +204,10 @@ class AgainTests(UploadCase):
 class RefusedTests(UploadCase):
     @for_each(*CLIENTS)
     def wrong_password(self, name: str) -> None:
-        """With a wrong password nothing is stored, and this client says that it is the credentials (C90, C91)."""
+        """With wrong credentials nothing is stored, and this client says that it is the credentials (C90, C91)."""
         attempt = self.attempt("wrong", name)
-        attempt.password = "not-the-password"
+        # each is somebody else: after some wrong passwords of one user the answer would be 429
+        attempt.user, attempt.password = f"nobody-{attempt.name}", "not-the-password"
         self.badly(CLIENTS[name](attempt), "401")
         self.assertNotIn(attempt.name, names(self.index))
         self.answered("POST", "/legacy/", status=401)
@@ -272,7 +273,7 @@ class SetupTests(UploadCase):
         (self.folder / "spam.py").write_text("eggs = 1\n")
         (self.folder / ".pypirc").write_text(
             f"[distutils]\nindex-servers =\n    ours\n[ours]\nrepository: {self.index.url('/legacy/')}\n"
-            "username: alice\npassword: wrong\n"
+            f"username: nobody-{version}\npassword: wrong\n"
         )
         command = [python, "setup.py", "sdist", "upload", "-r", "ours"]
         ended = run(command, self.folder, cwd=self.folder, SETUPTOOLS_USE_DISTUTILS="stdlib")
