@@ -12,12 +12,15 @@ from twisted.trial.unittest import TestCase
 from pypid.access.passwords import hash_password
 from pypid.core.errors import PeopleUnknown
 from pypid.core.people import Session
+from pypid.core.permissions import Rules
 from pypid.core.policy import Claims
 from pypid.flow import start
 from pypid.identities import Identities, identities
 from pypid.service import load_config
 from pypid.state import where
 from pypid.testing.worlds import world
+from pypid.web.epoch import LEASE, Epoch
+from pypid.web.face import Face, FaceSettings
 
 
 def ini(folder: Path, password: str) -> Path:
@@ -42,6 +45,34 @@ class ReloadTests(TestCase):
         now = made.world.now()
         await made.stores.accounts.add_session(Session(digest="d", user="carol", created=now, expires=now + timedelta(hours=1)))
         return made
+
+    def test_nobody_is_believed(self) -> Deferred[None]:
+        """After a reload, and after each change of the accounts, nobody is believed only because they were before."""
+
+        async def work() -> None:
+            people = await self.made()
+            face = Face.__new__(Face)
+            face.epoch, face.rules, face.settings, face.closed = (
+                Epoch(),
+                Rules(),
+                FaceSettings(spool=self.folder, max_upload=1),
+                None,
+            )
+            try:
+                people.faces = (face,)
+                await people.use(load_config(ini(self.folder, "another one")))
+                turned = face.epoch.changes
+                self.assertGreater(turned, 0)
+                await people.stores.accounts.end_session("d")
+                now = people.world.now()
+                session = Session(digest="e", user="carol", created=now, expires=now + timedelta(hours=1))
+                await people.stores.accounts.add_session(session)
+                self.assertGreater(face.epoch.changes, turned)
+                self.assertEqual(face.epoch.lease, LEASE)
+            finally:
+                await people.end()
+
+        return start(work())
 
     def test_database_away(self) -> Deferred[None]:
         """The sessions of who has another password in the file end also if the accounts database is away just then: later."""

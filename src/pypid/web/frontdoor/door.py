@@ -10,19 +10,18 @@ from attrs import define, evolve, field, frozen
 from twisted.internet.interfaces import IDelayedCall
 from twisted.web.http import datetimeToString
 
-from pypid.core.permissions import ANONYMOUS
-from pypid.index.standing import Standing, standing_of, stands
+from pypid.index.standing import stands
 from pypid.ports import Glance
 from pypid.web.accesslog import AccessLog, Asker, Said
 from pypid.web.conditional import names
 from pypid.web.downloads import note_given
 from pypid.web.face import Face
 from pypid.web.frontdoor.files import OpenFiles, pass_on
-from pypid.web.frontdoor.kept import COST, FOR_EVER, Answer, Sent, Store, Variant, seconds_until, sent, weight_of
+from pypid.web.frontdoor.kept import Answer, Sent, Store, Variant
+from pypid.web.frontdoor.learning import learn
 from pypid.web.frontdoor.pouring import pour_on, sent_at_once
-from pypid.web.frontdoor.strict import LONGEST, cut, is_tags, read_block, read_line
+from pypid.web.frontdoor.strict import LONGEST, cut, is_tags, read_line
 from pypid.web.guard import UNIX
-from pypid.web.keeping import About
 from pypid.web.request import Request
 
 if TYPE_CHECKING:
@@ -237,7 +236,7 @@ class Doorway:
         return True
 
     def _secretly(self, block: bytes) -> Variant | None:
-        return self.secret.get(self._hashed(block)) if self.secret else None
+        return self.secret.get(self.hashed(block)) if self.secret else None
 
     def _let_go(self, answer: Answer, variant: Variant, now: float) -> None:
         """Keep no longer what is over."""
@@ -256,7 +255,7 @@ class Doorway:
         same = names(tag.decode("ascii"), answer.etag.decode("latin-1"), weakly=True)
         return answer.same if same else answer.full
 
-    def _hashed(self, block: bytes) -> bytes:
+    def hashed(self, block: bytes) -> bytes:
         return blake2b(block, key=self.door.key, digest_size=16).digest()
 
     # --- learning ---
@@ -272,117 +271,6 @@ class Doorway:
         block, _ = cut(block)
         return Asking(self, line, block, door.look(), door.epoch.changes)
 
-    def learn(self, asking: Asking, request: Request, about: About) -> None:
-        """Keep the answer that was given."""
-        door = self.door
-        if door.look() != asking.seen or door.epoch.changes != asking.epoch or door.face.closed is not None:
-            return  # what it was made of may have been older
-        standing = None
-        if about.project is not None:
-            standing = standing_of(door.face.index, door.glance, about.project, about.asked)
-            if standing is None:
-                return
-        variant = self._variant(asking, request)
-        given = None if variant is None else self._sent(request)
-        if variant is not None and given is not None:
-            self._keep(asking, request, about, standing, variant, given)
-
-    def _keep(
-        self, asking: Asking, request: Request, about: About, standing: Standing | None, variant: Variant, given: Sent
-    ) -> None:
-        door = self.door
-        now = door.face.world.now()
-        ends = [about.until, None if standing is None else standing.until]
-        etags = request.responseHeaders.getRawHeaders(b"ETag")
-        etag = etags[0] if etags else None
-        answer = variant.shelf.get(asking.line)
-        if answer is None or answer.etag != etag or answer.seen != door.seen or answer.standing != standing:
-            if answer is not None:
-                door.store.drop(answer)
-            answer = Answer(
-                weight=COST,
-                used=door.seconds(),
-                line=asking.line,
-                shelf=variant.shelf,
-                rights=door.rights,
-                changes=door.changes,
-                standing=standing,
-                until=FOR_EVER,
-                etag=etag,
-                file=about.file,
-                seen=door.seen,
-                asks=standing is not None and standing.asks,
-            )
-            variant.shelf[asking.line] = answer
-            door.store.add(answer)
-        answer.until = min(seconds_until(end, now, door.seconds) for end in ends)
-        old = weight_of((answer.full, answer.same))
-        if request.code == 304:
-            answer.same = given
-        else:
-            answer.full = given
-        if given.file is not None:
-            door.files.add(answer)
-        door.store.grow(answer, weight_of((answer.full, answer.same)) - old)
-
-    def _sent(self, request: Request) -> Sent | None:
-        head, file = request.head, request.opened
-        if head is None or request.code not in (200, 302, 304) or request.cookies:
-            return None
-        if any(name in (b"Set-Cookie", b"Transfer-Encoding", b"Connection") for name, _ in head.fields):
-            return None
-        if request.code == 200 and request.method != b"HEAD":
-            [length] = request.responseHeaders.getRawHeaders(b"Content-Length") or [b"-1"]
-            if int(length) != (len(request.whole) if file is None else file.size):
-                return None
-            if file is not None and self.door.files.full:
-                return None
-        entry = AccessLog(self.door.face.world.now, self.door.seconds).entry(request)
-        said = Said(entry.method, entry.path, entry.protocol, entry.status, entry.size)
-        whole = request.whole if request.code == 200 else b""
-        return sent(head, whole, said, gives=request.method == b"GET" and request.code != 304, file=file)
-
-    def _variant(self, asking: Asking, request: Request) -> Variant | None:
-        """Who asks; None for somebody of whom it is not clear."""
-        door = self.door
-        read = read_block(asking.block)
-        if read is None:
-            return None
-        trusted = self.kind[1]
-        client: str | None = ""
-        if trusted and read.forwarded:
-            client = request.client_address()
-            if client == request.channel.client:  # of whoever passes it on, perhaps since nobody can read what is said
-                return None
-        who = request.identity
-        if not read.credential and who != ANONYMOUS:
-            return None
-        among = self.public if read.public else self.secret
-        words = asking.block if read.public else self._hashed(asking.block)
-        shelf = door.store.shelf((self.kind, read.kind, who))
-        old = among.get(words)
-        if old is not None:
-            door.store.drop(old)
-        now = door.seconds()
-        ends = seconds_until(who.until, door.face.world.now(), door.seconds)
-        variant = Variant(
-            weight=COST + len(words),
-            used=now,
-            words=words,
-            among=among,
-            shelf=shelf,
-            asker=Asker(who.user, read.agent[:200]),
-            client=client,
-            identity=who,
-            token=who.token,
-            proven=read.credential,
-            epoch=asking.epoch,
-            until=min(now + door.epoch.lease, ends),
-        )
-        among[words] = variant
-        door.store.add(variant)
-        return variant
-
 
 @frozen(eq=False)
 class Asking:
@@ -397,4 +285,4 @@ class Asking:
     def answered(self, request: Request) -> None:
         """As `Question.answered`."""
         if request.about is not None:
-            self.doorway.learn(self, request, request.about)
+            learn(self, request, request.about)
