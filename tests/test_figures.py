@@ -1,0 +1,183 @@
+"""What ``make bench`` makes of the benchmarks' output: a page that docutils reads, and a plot."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import time
+from pathlib import Path
+from unittest import SkipTest
+from xml.etree import ElementTree
+
+from benchmarks import _all as bench
+from benchmarks._figures import Outcome, drawing, page, ratios, read
+from benchmarks._rig import report
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+ROWS = [
+    ("10 files, HTML", "1.05 x nginx (20,000 : 19,000 a second)", ">= 1.0"),
+    ("... *with* a `pass|word`_, and_ |so| on::", "1. one", ""),
+    ("- a list? :field: .. comment", "", "<= 20 µs"),
+]
+FIGURES: dict[str, object] = {
+    "10 files, HTML": {"ratio": 1.05, "pypid": 20000, "nginx": 19000},
+    "<list> & more": {"ratio": 3.5, "nginx": 1},
+    "... against the same without": {"ratio": 0.9, "pypid": 1},
+}
+TITLE = "The front door against nginx, one core each"
+CELLS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+
+
+def printed(title: str, rows: list[tuple[str, str, str]], figures: dict[str, object]) -> str:
+    """What a benchmark prints."""
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        print("('a row', 'as it comes', '')")
+        report(title, rows, figures)
+    return out.getvalue()
+
+
+def gone(state: Path) -> bool:
+    """Whether the process of this /proc/.../stat has ended, be it that nobody has asked how."""
+    try:
+        return state.read_text().rpartition(")")[2].split()[0] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def outcome(text: str, trouble: str = "") -> Outcome:
+    return Outcome("frontdoor.py", ("--seconds", "2"), 250, 12.3, text, trouble)
+
+
+def document(*outcomes: Outcome) -> list[list[str]]:
+    """The rows of all tables, as docutils reads the page; a warning is an error."""
+    try:
+        from docutils import nodes
+        from docutils.core import publish_doctree
+    except ImportError as error:
+        raise SkipTest("docutils is not installed") from error
+    text = page([("processor", "A_B* |c|")], outcomes, {"s3.py": "it needs radosgw."}, drawn=True)
+    strictly = {"report_level": 1, "halt_level": 2, "warning_stream": io.StringIO(), "file_insertion_enabled": False}
+    tree = publish_doctree("Performance\n===========\n\n" + text, settings_overrides=strictly)
+    return [[entry.astext() for entry in row.findall(nodes.entry)] for row in tree.findall(nodes.row)]
+
+
+class ReadTests(SynchronousTestCase):
+    """What is printed."""
+
+    def test_table(self) -> None:
+        """A table is read as it was reported, whatever was printed before it."""
+        said = read(printed(TITLE, ROWS, FIGURES))
+        self.assertEqual((said.title, list(said.rows)), (TITLE, ROWS))
+        self.assertEqual(said.figures, {"benchmark": TITLE, **FIGURES})
+
+    def test_other_tables(self) -> None:
+        """What has another table is kept as it stands; what is skipped is told by name; without JSON there is no title."""
+        said = read('skipped: wrk not installed\n\nload      1.0\n{"benchmark": "snapshot"}\n')
+        self.assertEqual((said.title, said.skipped), ("snapshot", ("wrk not installed",)))
+        self.assertEqual(said.lines, ("", "load      1.0"))
+        said = read("skipped: nginx not installed\n")
+        self.assertEqual((said.title, said.skipped, said.lines), ("", ("nginx not installed",), ()))
+
+    @given(st.text(max_size=200))
+    @settings(max_examples=50, deadline=None, database=None)
+    def test_anything(self, text: str) -> None:
+        """Anything that is printed can be read."""
+        read(text)
+        read("what  measured  goal\n" + text)
+
+
+class PageTests(SynchronousTestCase):
+    """docs/figures.rst."""
+
+    def test_words(self) -> None:
+        """Marks of reStructuredText are words in the cells, which are the ones that were reported."""
+        rows = document(outcome(printed(TITLE, ROWS, FIGURES)))
+        self.assertEqual(rows[0], ["processor", "A_B* |c|"])
+        self.assertEqual(rows[1:], [["what", "measured", "goal"], *map(list, ROWS)])
+
+    @given(CELLS, CELLS, CELLS)
+    @settings(max_examples=40, deadline=None, database=None)
+    def test_valid(self, title: str, cell: str, line: str) -> None:
+        """Whatever the benchmarks print, docutils reads the page without a word."""
+        document(
+            outcome(printed(title, [(cell, "a", line), (line, cell, "")], {})),
+            outcome(f"skipped: {cell}\n{line}\n"),
+            outcome("", cell or "it failed."),
+        )
+
+    def test_trouble(self) -> None:
+        """What was ended is on the page, by name and with the reason, and its figures are not."""
+        text = page([], [outcome(printed(TITLE, ROWS, FIGURES), "it was ended after 250 s.")], {}, drawn=False)
+        self.assertIn("it was ended after 250 s.", text)
+        self.assertIn("``python benchmarks/frontdoor.py --seconds 2``", text)
+        self.assertNotIn("20,000", text)
+        self.assertNotIn("figures.svg", text)
+
+
+class DrawingTests(SynchronousTestCase):
+    """docs/figures.svg."""
+
+    def test_ratios(self) -> None:
+        """What was compared with nginx is drawn, and nothing else; a script that failed is not."""
+        text = printed(TITLE, ROWS, FIGURES)
+        self.assertEqual(ratios([outcome(text)]), {"10 files, HTML": 1.05, "<list> & more": 3.5})
+        self.assertEqual(ratios([outcome(text, "it failed."), outcome(printed("Another", ROWS, FIGURES))]), {})
+
+    def test_bars(self) -> None:
+        """Bars are as long as the ratios, a line stands at 1.0, titles are text, and all is inside of the picture."""
+        root = ElementTree.fromstring(drawing(ratios([outcome(printed(TITLE, ROWS, FIGURES))])))
+        space = "{http://www.w3.org/2000/svg}"
+        bars = [(float(bar.get("x", "0")), float(bar.get("width", "0"))) for bar in root.findall(f"{space}rect")[1:]]
+        line = root.find(f"{space}line")
+        assert line is not None
+        one = float(line.get("x1", "0")) - bars[0][0]
+        self.assertEqual([round(width / one, 2) for _, width in bars], [1.05, 3.5])
+        self.assertTrue(all(x + width < float(root.get("width", "0")) for x, width in bars))
+        self.assertIn("<list> & more", [text.text for text in root.findall(f"{space}text")])
+
+
+class JobTests(SynchronousTestCase):
+    """What ``make bench`` runs."""
+
+    def test_every_script(self) -> None:
+        """Each benchmark is run once, or left out with a reason."""
+        scripts = sorted(path.name for path in bench.HERE.glob("[a-z]*.py"))
+        self.assertEqual(sorted([*(job.script for job in bench.JOBS), *bench.LEFT_OUT]), scripts)
+
+    def test_time(self) -> None:
+        """Even if each of them has to be ended, all end within 15 minutes."""
+        self.assertLessEqual(sum(job.limit + bench.GRACE for job in bench.JOBS), bench.WITHIN - 10)
+
+    def test_share(self) -> None:
+        """What one leaves the next may take; none takes from those that come after it."""
+        jobs = [bench.Job("a.py", "", 10), bench.Job("b.py", "", 20)]
+        every = 10 + 20 + 2 * bench.GRACE
+        self.assertEqual(bench.share(jobs, every), 10)
+        self.assertEqual(bench.share(jobs, every + 7.5), 17)
+        self.assertEqual(bench.share(jobs[1:], every - bench.GRACE), 30)
+
+    def test_ended(self) -> None:
+        """A script that takes longer than it may is ended with all that it started, and said to be; one that fails, too."""
+        scratch = Path(self.mktemp())
+        scratch.mkdir()
+        self.patch(bench, "HERE", scratch.resolve())
+        (scratch / "slow.py").write_text(
+            "import subprocess, sys, time\n"
+            "child = subprocess.Popen(['sleep', '60'], stdout=subprocess.PIPE)\n"
+            "print(child.pid, flush=True)\ntime.sleep(60)\n"
+        )
+        (scratch / "fails.py").write_text("import sys\nsys.exit(3)\n")
+        (scratch / "fine.py").write_text("import os\nprint(os.environ['BENCH_FOLDER'], os.getcwd())\n")
+        slow = bench.run(bench.Job("slow.py", "", 1), scratch, 1)
+        self.assertIn("ended after 1 s", slow.trouble)
+        state = Path(f"/proc/{int(slow.text)}/stat")
+        for _ in range(200):  # it has been killed; that it is gone takes the kernel a moment
+            if gone(state):
+                break
+            time.sleep(0.01)
+        self.assertTrue(gone(state))
+        self.assertIn("code 3", bench.run(bench.Job("fails.py", "", 20), scratch, 20).trouble)
+        fine = bench.run(bench.Job("fine.py", "--an option", 20), scratch.resolve(), 20)
+        self.assertEqual((fine.trouble, fine.options, fine.text), ("", ("--an", "option"), "scratch .\n"))
