@@ -10,15 +10,21 @@ from typing import Any
 STEPS = frozenset(
     ("open", "close", "write", "fsync", "stat", "lstat", "fstat", "fchmod", "mkdir", "link", "rename", "replace", "unlink")
 )
+CHANGES = STEPS - {"close", "fsync", "stat", "lstat", "fstat"}
+"""What may leave other files than were there before it: who dies at another step leaves what he leaves at the next of these."""
 REFUSALS = (errno.ENOSPC, errno.EIO)
 
 
 class Scripted:
-    """Stands for `os`: counts the calls that touch files, and does `act` in place of call number `nth`."""
+    """Stands for `os`: counts the calls that touch files, and does `act` in place of call number `nth`.
+
+    Of a process that dies only the calls are counted that change files.
+    """
 
     def __init__(self, nth: int, act: Callable[[str], None]) -> None:
         self._nth = nth
         self._act = act
+        self._steps = CHANGES if act is die else STEPS
         self.calls: list[str] = []
 
     @property
@@ -28,7 +34,7 @@ class Scripted:
 
     def __getattr__(self, name: str) -> Any:
         real = getattr(os, name)
-        if name not in STEPS:
+        if name not in self._steps:
             return real
 
         def call(*args: Any, **kwargs: Any) -> Any:
