@@ -107,6 +107,7 @@ CLOSED = Rules(
 """Who belongs to nobody reads nothing."""
 
 
+@cache
 def file_of(project: str) -> tuple[str, bytes]:
     """The file of ours, or of theirs, that the project has, or would have."""
     return wheel_filename(project, "1.0"), wheel(project, "1.0")
