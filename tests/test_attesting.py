@@ -179,7 +179,7 @@ class RefusedTests(AttestingCase):
 
     leaves = st.none() | st.integers() | st.text(max_size=5) | st.just("AAAA") | st.just([]) | st.just({})
 
-    @settings(max_examples=150, deadline=None, database=None)
+    @settings(max_examples=60, deadline=None, database=None)
     @given(st.data())
     def test_any_value(self, data: st.DataObject) -> None:
         """Whatever stands in the place of a value, the attestation is refused, or what is served is what was signed."""

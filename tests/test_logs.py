@@ -33,7 +33,7 @@ class TextTests(SynchronousTestCase):
         """Time in UTC, level, source, text."""
         self.assertEqual(written("text", text="hello"), "1970-01-01T00:00:00.000Z info     pypid.test: hello\n")
 
-    @settings(max_examples=300, deadline=None, database=None)
+    @settings(max_examples=100, deadline=None, database=None)
     @given(st.text())
     def test_nobody_forges_lines(self, text: str) -> None:
         """Each line after the first is indented; nothing unprintable is in them, and all can be encoded."""

@@ -577,7 +577,7 @@ class TokensTests(ChainCase):
         st.tuples(*[st.sampled_from(["everyone", "authenticated", "admins", "nobody", "alice", "group:team"])] * 4),
         st.sampled_from([None, "acme-tools", "other"]),
     )
-    @settings(max_examples=150, deadline=None, database=None)
+    @settings(max_examples=60, deadline=None, database=None)
     def test_never_more(
         self, user: str, actions: frozenset[Action], projects: tuple[str, ...], words: tuple[str, ...], name: str | None
     ) -> None:

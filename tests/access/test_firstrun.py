@@ -145,7 +145,7 @@ class FirstRunTests(SynchronousTestCase):
 
 
 class GreetingTests(SynchronousTestCase):
-    @settings(max_examples=100, deadline=None, database=None)
+    @settings(max_examples=50, deadline=None, database=None)
     @given(st.binary(min_size=32, max_size=32))
     def test_password(self, chance: bytes) -> None:
         """The password has 28 characters that nobody mistakes for others, in groups; a shell and a URL take it as it is."""

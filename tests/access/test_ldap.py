@@ -28,7 +28,7 @@ except ImportError:
         raise
     ldap = None
 
-quick = settings(max_examples=150, deadline=None, database=None)
+quick = settings(max_examples=60, deadline=None, database=None)
 
 YES = bytes.fromhex("300c02010178070a010004000400")
 """What slapd says to StartTLS; shorter than `LONG_YES`, which is how Active Directory spells lengths."""

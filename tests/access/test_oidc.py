@@ -39,7 +39,7 @@ from pypid.testing.worlds import Awaiting, Turns, world
 from tests.access.peopleservice import Wired
 from tests.issuers import Documents, Key, b64, curve_key, edwards_key, github, jwt, number, rsa_key, segment
 
-quick = settings(max_examples=100, deadline=None, database=None)
+quick = settings(max_examples=50, deadline=None, database=None)
 
 URL = "https://issuer.example"
 JWKS = "/.well-known/jwks"

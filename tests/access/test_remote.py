@@ -30,7 +30,7 @@ from pypid.testing.people import PeopleContract
 from pypid.testing.worlds import Awaiting, world
 from tests.access.peopleservice import Service, Wired
 
-quick = settings(max_examples=100, deadline=None, database=None)
+quick = settings(max_examples=50, deadline=None, database=None)
 
 URL = "https://people.example/v"
 ALICE = Identity("alice", frozenset({"team"}))
@@ -330,7 +330,7 @@ DOCUMENTS = st.one_of(
 class AnswerTests(SynchronousTestCase):
     """What is taken for an answer."""
 
-    @settings(quick, max_examples=400)
+    @settings(quick, max_examples=120)
     @given(DOCUMENTS)
     @example(b'{"answer": "right", "user": "alice", "admin": true}')
     @example(b'{"answer": "right", "user": "alice"}{}')

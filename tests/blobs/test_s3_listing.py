@@ -35,7 +35,7 @@ class ListingTests(S3Case):
     async def test_many_pages(self) -> None:
         """All keys come, in order and once, whatever the size of a page; prefixes too."""
         expected = self.many()
-        for page in (3, 10, 50, 399, 1000):
+        for page in (7, 50, 399, 1000):
             self.bucket.page = page
             self.assertEqual(await self.keys(), expected, page)
         self.bucket.page = 9

@@ -26,7 +26,7 @@ NAMES = st.sampled_from([ProjectName(letter) for letter in "abcdef"])
 class ForgettableTests(SynchronousTestCase):
     """The order, and the bound."""
 
-    @settings(max_examples=100, deadline=None, database=None)
+    @settings(max_examples=50, deadline=None, database=None)
     @given(st.lists(st.tuples(NAMES, st.integers(0, 5000) | st.none()), max_size=30))
     def test_bounded(self, changes: list[tuple[ProjectName, int | None]]) -> None:
         """Whatever comes and goes: no more than allowed stays (or one), and those that go are the ones noted first."""

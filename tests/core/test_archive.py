@@ -52,7 +52,7 @@ def mutated(data: bytes, changes: list[tuple[int, int, str]]) -> bytes:
 
 
 class HostileTests(SynchronousTestCase):
-    @settings(max_examples=400, deadline=None, database=None)
+    @settings(max_examples=120, deadline=None, database=None)
     @given(st.sampled_from(BASES), CHANGES)
     def test_mutated(self, base: tuple[str, bytes], changes: list[tuple[int, int, str]]) -> None:
         """No change to an archive makes `inspect` raise; what it returns is metadata without problems, or problems."""
@@ -60,7 +60,7 @@ class HostileTests(SynchronousTestCase):
         inside = look(mutated(data, changes), filename)
         self.assertTrue(inside.problems or inside.metadata is not None)
 
-    @settings(max_examples=200, deadline=None, database=None)
+    @settings(max_examples=75, deadline=None, database=None)
     @given(CHANGES)
     def test_mutated_tar(self, changes: list[tuple[int, int, str]]) -> None:
         """No change to the tar within an sdist makes `inspect` raise."""
@@ -68,7 +68,7 @@ class HostileTests(SynchronousTestCase):
         inside = look(compressed(mutated(tar, changes), ".tar.gz"), sdist_filename())
         self.assertTrue(inside.problems or inside.metadata is not None)
 
-    @settings(max_examples=150, deadline=None, database=None)
+    @settings(max_examples=60, deadline=None, database=None)
     @given(st.sampled_from(BASES[:2]), CHANGES)
     def test_zipfile_agrees(self, base: tuple[str, bytes], changes: list[tuple[int, int, str]]) -> None:
         """What is accepted, pip's zip reader understands alike: it finds the same METADATA."""

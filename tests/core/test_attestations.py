@@ -116,14 +116,14 @@ def twisted(draw: st.DrawFn, document: Any) -> Any:
 
 
 class GarbageTests(SynchronousTestCase):
-    @settings(max_examples=200, deadline=None, database=None)
+    @settings(max_examples=75, deadline=None, database=None)
     @given(st.lists(st.text() | st.binary().map(lambda data: data.decode("latin-1")), max_size=2))
     def test_any_text(self, texts: list[str]) -> None:
         """Whatever text comes, there are no attestations, or problems."""
         came = read_attestations(texts, ABOUT)
         self.assertFalse(came.objects and came.problems)
 
-    @settings(max_examples=300, deadline=None, database=None)
+    @settings(max_examples=100, deadline=None, database=None)
     @given(st.data())
     def test_any_value(self, data: st.DataObject) -> None:
         """Whatever stands in the place of a value of a right attestation, nothing is raised, and what is taken fits."""

@@ -25,7 +25,7 @@ from pypid.core.errors import BadConfig
 from pypid.core.permissions import Principals
 from pypid.core.settings import FREE, ISSUER, NOT_YET, SECTIONS, IssuerSettings, keys
 
-quick = settings(max_examples=100, deadline=None, database=None)
+quick = settings(max_examples=50, deadline=None, database=None)
 
 HASH = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2g"
 
@@ -708,7 +708,7 @@ DIALECT = st.lists(
 class Dialect(SynchronousTestCase):
     """The reader beside the standard library's, whose dialect it is."""
 
-    @settings(quick, max_examples=400)
+    @settings(quick, max_examples=120)
     @given(DIALECT)
     @example("[a]\nk = 1\n  2 ; c\n\n  ; c\n  3\n\n[b]\nk=")
     def test_same_as_configparser(self, text: str) -> None:
@@ -759,7 +759,7 @@ class Robustness(SynchronousTestCase):
             self.assertTrue(all(len(line) < 1500 for line in str(error).splitlines()))
             return None
 
-    @settings(quick, max_examples=300)
+    @settings(quick, max_examples=100)
     @given(st.one_of(st.text(), st.binary(), st.lists(LINES, max_size=12).map("\n".join)))
     @example("[issuer:]\n[issuer:a b]\n[]\n[[]]\n")
     @example("\ud800[log]\n\udcff = \udcff")

@@ -71,7 +71,7 @@ class MetadataTests(SynchronousTestCase):
         for requires in (f">={digits}", f"!={digits}.*"):
             self.assertEqual(len(read_metadata(metadata(requires_python=requires)).problems), 1)
 
-    @settings(max_examples=200, deadline=None, database=None)
+    @settings(max_examples=75, deadline=None, database=None)
     @given(st.binary(max_size=300) | CHANGES.map(lambda changes: mutated(metadata(requires_python=">=3"), changes)))
     def test_metadata_never_raises(self, data: bytes) -> None:
         """`read_metadata` reads any bytes; without problems there are a name and a version."""

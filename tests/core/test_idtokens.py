@@ -14,7 +14,7 @@ from pypid.core.errors import MintRefused
 from pypid.core.idtokens import ALGORITHMS, LEEWAY, LONGEST, LONGEST_ID, LONGEST_LIFE, judge, read_object, take_apart
 from tests.issuers import Documents, b64, segment
 
-quick = settings(max_examples=100, deadline=None, database=None)
+quick = settings(max_examples=50, deadline=None, database=None)
 
 URL = "https://issuer.example"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -53,7 +53,7 @@ class PlaceTests(SynchronousTestCase):
         ):
             self.assertIsNone(place(where), where)
 
-    @settings(max_examples=300, deadline=None, database=None)
+    @settings(max_examples=100, deadline=None, database=None)
     @given(st.text(max_size=40) | st.text("spam/-1.0targzrecordjson", max_size=40))
     def test_anything(self, where: str) -> None:
         """Any text has a place or none, and a place lies in its project's folder."""

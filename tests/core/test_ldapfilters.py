@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.ldapfilters import GROUP_FILTER, USER_FILTER, filled, group_filter, name_attribute, user_filter
 
-quick = settings(max_examples=200, deadline=None, database=None)
+quick = settings(max_examples=75, deadline=None, database=None)
 
 GOOD = (
     USER_FILTER,

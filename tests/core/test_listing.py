@@ -25,7 +25,7 @@ DEMO = project_name("demo")
 BASE = "https://index.example/simple/demo/"
 WHEEL = "demo-1.0-py3-none-any.whl"
 SHA = "ab" * 32
-modest = settings(max_examples=100, deadline=None, database=None)
+modest = settings(max_examples=50, deadline=None, database=None)
 
 
 TRICKY = st.recursive(
@@ -74,7 +74,7 @@ def rendered(listing: Listing) -> dict[str, Any]:
 class FileTests(SynchronousTestCase):
     """What is understood of one file."""
 
-    @settings(max_examples=200, deadline=None, database=None)
+    @settings(max_examples=75, deadline=None, database=None)
     @given(
         st.lists(st.sampled_from(["..", ".", "a", "b.c", "", "x-1", "a;b", "%41", "a:b", "~"]), max_size=5).map("/".join),
         st.sampled_from(["/demo-1.0.tar.gz", "demo-1.0.tar.gz", "/demo-1.0.tar.gz?x=1", "/demo%2d1.0.tar.gz"]),

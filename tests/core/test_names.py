@@ -27,7 +27,7 @@ VALID = st.from_regex(r"\A[A-Za-z0-9]([A-Za-z0-9._-]{0,20}[A-Za-z0-9])?\Z")
 class ProjectNameTests(SynchronousTestCase):
     """`project_name`."""
 
-    @settings(max_examples=200, deadline=None, database=None)
+    @settings(max_examples=75, deadline=None, database=None)
     @given(VALID)
     def test_normalised(self, text: str) -> None:
         """A valid name becomes what packaging makes of it, and normalising that again changes nothing."""
@@ -35,7 +35,7 @@ class ProjectNameTests(SynchronousTestCase):
         self.assertEqual(name, canonicalize_name(text))
         self.assertEqual(project_name(name), name)
 
-    @settings(max_examples=300, deadline=None, database=None)
+    @settings(max_examples=100, deadline=None, database=None)
     @given(st.text(max_size=30))
     def test_anything(self, text: str) -> None:
         """Any text is a name by the specification's expression, or is refused with a text that says what is allowed."""
@@ -124,7 +124,7 @@ class FilenameTests(SynchronousTestCase):
             with self.assertRaises(BadFilename, msg=repr(filename)):
                 parse_filename(filename)
 
-    @settings(max_examples=300, deadline=None, database=None)
+    @settings(max_examples=100, deadline=None, database=None)
     @given(st.text(max_size=40) | st.from_regex(r"\A[a-z-]{1,9}-[0-9.a-z!+-]{1,9}(\.tar\.gz|\.whl|\.egg|\.zip)\Z"))
     def test_anything(self, text: str) -> None:
         """Any text is a file name that can be a key of ours, or is refused; nothing else is raised."""
@@ -141,7 +141,7 @@ class FilenameTests(SynchronousTestCase):
 class ProjectAndVersionTests(SynchronousTestCase):
     """`project_and_version`."""
 
-    @settings(max_examples=400, deadline=None, database=None)
+    @settings(max_examples=120, deadline=None, database=None)
     @given(
         st.text(max_size=40)
         | st.text(alphabet="a1A-._+! ", max_size=30).map("{}.whl".format)

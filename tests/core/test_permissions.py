@@ -122,7 +122,7 @@ def everything(these: Rules, who: Identity, project: ProjectName) -> set[Action]
 class MayTests(SynchronousTestCase):
     """`may`, `demand`."""
 
-    @settings(modest, max_examples=150)
+    @settings(modest, max_examples=60)
     @given(rules, anybody)
     def test_oracle(self, these: Rules, who: Identity) -> None:
         """Everybody may do exactly what the sentences say, to every project."""
@@ -275,7 +275,7 @@ class MayTests(SynchronousTestCase):
 class SightTests(SynchronousTestCase):
     """`sight`."""
 
-    @settings(modest, max_examples=100)
+    @settings(modest, max_examples=50)
     @given(rules, anybody)
     def test_sees(self, these: Rules, who: Identity) -> None:
         """A list shows exactly the projects that may be read one by one."""

@@ -85,7 +85,7 @@ THEIRS = st.none() | st.builds(Theirs, said=SAID, kept=KEPT, reachable=st.boolea
 UPLOAD = Upload(
     distribution=parse_filename("spam-2.0.tar.gz"), version="2.0", digests=Digests("ab" * 32, "cd" * 16, "ef" * 32, 1)
 )
-many = settings(max_examples=300, deadline=None, database=None)
+many = settings(max_examples=100, deadline=None, database=None)
 
 
 class SilenceTests(SynchronousTestCase):

@@ -62,7 +62,7 @@ class PublisherTests(SynchronousTestCase):
 
     texts = st.text(max_size=5) | st.sampled_from([*github().claims.values(), *gitlab().claims.values(), "@", "refs/tags/v1.0"])
 
-    @settings(max_examples=300, deadline=None, database=None)
+    @settings(max_examples=100, deadline=None, database=None)
     @given(st.dictionaries(st.sampled_from(Claim), texts))
     def test_any_claims(self, claims: dict[Claim, str]) -> None:
         """Whatever a certificate says, a job that is named is the one whose workflow the certificate names."""

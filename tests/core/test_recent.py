@@ -14,7 +14,7 @@ steps = st.lists(st.tuples(st.sampled_from("abcdef"), st.none() | st.integers(0,
 class RecentTests(SynchronousTestCase):
     """`Recent`."""
 
-    @settings(max_examples=100, deadline=None, database=None)
+    @settings(max_examples=50, deadline=None, database=None)
     @given(steps)
     def test_bounds(self, steps: list[tuple[str, int | None, bool]]) -> None:
         """It never holds more than it may, except a single value; what it holds is the last that came; the weight is right."""

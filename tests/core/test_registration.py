@@ -23,7 +23,7 @@ from pypid.core.registration import (
     standing_of,
 )
 
-quickly = settings(max_examples=150, deadline=None, database=None)
+quickly = settings(max_examples=60, deadline=None, database=None)
 KEY, OTHER = bytes(range(32)), bytes(32)
 NOW = datetime(2026, 1, 1, 0, 0, 0, 500_000, tzinfo=UTC)
 WEEK = timedelta(days=7)

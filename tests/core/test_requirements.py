@@ -28,7 +28,7 @@ except ImportError:
     preprocess = None
 
 SHA = "a" * 64
-NEVER_FAILS = settings(max_examples=150, deadline=None, database=None)
+NEVER_FAILS = settings(max_examples=60, deadline=None, database=None)
 PIECES = st.sampled_from(
     [
         "spam",

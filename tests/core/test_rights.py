@@ -108,7 +108,7 @@ class ParseTests(SynchronousTestCase):
             error = self.assertRaises(ValueError, parse_right, "acme.everyone", value)
             self.assertIn("allowed: r, rw", str(error))
 
-    @settings(modest, max_examples=300)
+    @settings(modest, max_examples=100)
     @given(st.lists(st.sampled_from(WORDS_OF_KEYS), min_size=1, max_size=6).map(".".join), st.sampled_from(["r", "rw"]))
     def test_contract(self, key: str, value: str) -> None:
         """Every key is cut where the contract says, or refused."""

@@ -18,7 +18,7 @@ from pypid.core.sessions import (
     set_cookie,
 )
 
-quickly = settings(max_examples=150, deadline=None, database=None)
+quickly = settings(max_examples=60, deadline=None, database=None)
 KEY = bytes(range(32))
 secrets = st.binary(min_size=32, max_size=32).map(lambda data: new_secret(lambda size: data[:size]))
 SECRET = "A" * 43

@@ -190,7 +190,7 @@ projects = st.builds(
 class AnyProjectTests(SynchronousTestCase):
     """What holds for every project."""
 
-    @settings(max_examples=100, deadline=None, database=None)
+    @settings(max_examples=50, deadline=None, database=None)
     @given(projects, st.sampled_from([None, PROVENANCE, "http://host/integrity/"]))
     def test_html_and_json_agree(self, project: Project, provenance_url: str | None) -> None:
         """The JSON page is strictly right, and the HTML pages say the same (C22 to C27, C29, C32)."""
@@ -227,7 +227,7 @@ class AnyProjectTests(SynchronousTestCase):
                 alike = (page.body, page.content_type) == (another.body, another.content_type)
                 self.assertEqual(page.etag == another.etag, alike)
 
-    @settings(max_examples=100, deadline=None, database=None)
+    @settings(max_examples=50, deadline=None, database=None)
     @given(odd_text)
     def test_plain(self, text: str) -> None:
         """What `plain` gives can be encoded, has no control characters but tab and line feed, and stays as it is."""

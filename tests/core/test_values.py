@@ -14,7 +14,7 @@ from pypid.core.choices import Mode
 from pypid.core.permissions import ADMINS, AUTHENTICATED, EVERYONE, NOBODY, Principals, account_name
 from pypid.core.settings import SECTIONS, IssuerSettings, keys
 
-quick = settings(max_examples=100, deadline=None, database=None)
+quick = settings(max_examples=50, deadline=None, database=None)
 
 KINDS = {(name, key): declared.kind for name, section in SECTIONS.items() for key, declared in keys(section).items()}
 KINDS |= {("issuer:x", key): declared.kind for key, declared in keys(IssuerSettings).items()}
@@ -110,7 +110,7 @@ class Durations(SynchronousTestCase):
 class EveryKind(SynchronousTestCase):
     """What holds for the kind of each key."""
 
-    @settings(quick, max_examples=300)
+    @settings(quick, max_examples=100)
     @given(st.sampled_from(sorted(KINDS)), PLAUSIBLE)
     @example(("upstream", "cooldown"), "3d numpy=0 acme-*=14d")
     @example(("server", "public_url"), "http://h:99999")

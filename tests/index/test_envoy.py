@@ -102,7 +102,7 @@ class OutageTests(SynchronousTestCase):
         self.assertFalse(self.outage.may_probe())
 
     @given(st.lists(st.sampled_from(["refuses", "500", "answers", "second", "minute", "probe"]), max_size=40))
-    @settings(max_examples=100, deadline=None, database=None)
+    @settings(max_examples=50, deadline=None, database=None)
     def test_any_history(self, history: list[str]) -> None:
         """However it went: after an answer it is up, after a failed connection down, never is anybody let through twice within
         the shortest pause, and after the longest one somebody always is.

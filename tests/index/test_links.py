@@ -23,7 +23,7 @@ from pypid.ports import Blobs
 from pypid.testing import world
 from pypid.testing.worlds import Awaiting
 
-quick = settings(max_examples=150, deadline=None, database=None)
+quick = settings(max_examples=60, deadline=None, database=None)
 SPAM = project_name("spam")
 
 

@@ -82,7 +82,7 @@ class AccessLogTests(SynchronousTestCase):
         self.assertIn(r" - al\x20ice\x0a\u202e [", line)
         self.assertTrue(line.isascii() and line.isprintable())
 
-    @settings(max_examples=100, deadline=None, database=None)
+    @settings(max_examples=50, deadline=None, database=None)
     @given(st.text(max_size=40), st.binary(max_size=60))
     def test_hostile(self, text: str, target: bytes) -> None:
         """Any text is escaped to printable ASCII, and a path holds no query."""

@@ -10,7 +10,7 @@ from pypid.core.errors import Unauthenticated
 from pypid.core.permissions import Credential
 from pypid.web.credentials import LONGEST_HEADER, credential_of
 
-modest = settings(max_examples=150, deadline=None, database=None)
+modest = settings(max_examples=60, deadline=None, database=None)
 users = st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp"), exclude_characters=":"), max_size=200)
 passwords = st.text(st.characters(exclude_categories=("Cs",)), max_size=300)
 

@@ -164,7 +164,7 @@ class AnswerTests(SynchronousTestCase):
         self.assertTrue(talk.results[0].check(CancelledError))
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
-    @settings(max_examples=100, deadline=None, database=None)
+    @settings(max_examples=50, deadline=None, database=None)
     @given(st.text(max_size=400))
     def test_reason(self, text: str) -> None:
         """Whatever the text, the reason phrase is one short line of printable Latin-1."""

@@ -224,13 +224,13 @@ class ClientTests(SynchronousTestCase):
             self.assertEqual(spool.wanted, [(0, before), (len(WHEEL), after)])
 
     @given(st.sampled_from(sorted(CLIENTS)), st.lists(st.integers(0, 3000), max_size=8))
-    @settings(max_examples=150, deadline=None, database=None)
+    @settings(max_examples=60, deadline=None, database=None)
     def test_cuts(self, name: str, cuts: list[int]) -> None:
         """The cuts do not matter."""
         self.check(name, cuts)
 
     @given(st.binary(max_size=200), st.lists(st.integers(0, 400), max_size=5))
-    @settings(max_examples=150, deadline=None, database=None)
+    @settings(max_examples=60, deadline=None, database=None)
     def test_any_content(self, data: bytes, cuts: list[int]) -> None:
         """Any bytes come through as they are."""
         form, spool = read(
@@ -296,7 +296,7 @@ class FileNameTests(SynchronousTestCase):
             self.assertEqual(file_name_in(sent), name)
 
     @given(st.text(st.characters(max_codepoint=255, exclude_characters="\r\n"), max_size=60))
-    @settings(max_examples=100, deadline=None, database=None)
+    @settings(max_examples=50, deadline=None, database=None)
     def test_anything(self, rest: str) -> None:
         """No header makes it fall over."""
         name = file_name_in("form-data; name=content; filename" + rest)
@@ -453,7 +453,7 @@ class RefusalTests(SynchronousTestCase):
             st.sampled_from([b"--x", b"\r\n", b"\n", b"--", b"Content-Disposition: form-data; name=content", b": ", b"y"])
         ),
     )
-    @settings(max_examples=150, deadline=None, database=None)
+    @settings(max_examples=60, deadline=None, database=None)
     @example(b"--x\r\n", [b"\n", b"Content-Disposition: form-data; name=content", b"\r\n", b"\r\n", b"\r\n", b"--x", b"--"])
     @example(b"", [b"y", b"--x", b"\r\n"])
     def test_soup(self, start: bytes, pieces: list[bytes]) -> None:

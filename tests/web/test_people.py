@@ -535,7 +535,7 @@ class NameRuleTests(SynchronousTestCase):
     """`new_name`."""
 
     @given(st.text(max_size=120))
-    @settings(max_examples=200, deadline=None, database=None)
+    @settings(max_examples=75, deadline=None, database=None)
     def test_what_is_taken(self, text: str) -> None:
         """Whatever is taken survives a path and a header: printable, without colon, slash and white space, not long."""
         try:

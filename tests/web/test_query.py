@@ -22,7 +22,7 @@ def asked(query: bytes) -> Request:
 
 class ParametersTests(SynchronousTestCase):
     @given(st.dictionaries(st.sampled_from(["who", "what"]), st.text(max_size=LONGEST + 10)))
-    @settings(max_examples=150, deadline=None, database=None)
+    @settings(max_examples=60, deadline=None, database=None)
     def test_back(self, said: dict[str, str]) -> None:
         """What a client encodes comes back as it was, or is refused: too long, or not printable."""
         try:
@@ -36,7 +36,7 @@ class ParametersTests(SynchronousTestCase):
             self.assertRaises(BadRequest, parameters, asked(query), "who", "what")
 
     @given(st.binary(max_size=60))
-    @settings(max_examples=200, deadline=None, database=None)
+    @settings(max_examples=75, deadline=None, database=None)
     def test_any_bytes(self, query: bytes) -> None:
         """Whatever bytes come, the names are those that are known, or it is refused."""
         try:
@@ -59,7 +59,7 @@ class ParametersTests(SynchronousTestCase):
         self.assertEqual(parameters(asked(b""), "a"), {})
 
     @given(st.text(max_size=25))
-    @settings(max_examples=150, deadline=None, database=None)
+    @settings(max_examples=60, deadline=None, database=None)
     def test_numbers(self, text: str) -> None:
         """A number is one within its bounds, in plain digits; all else is refused."""
         try:

@@ -450,7 +450,7 @@ class RedirectTests(SynchronousTestCase):
         got = moved("GET /f?x=y", "https://alice:secret@files.example:8443/f?sig=a", permanent=False)
         self.assertEqual((got["location"], got["cache-control"]), ("https://files.example:8443/f?sig=a", "no-cache"))
 
-    @settings(max_examples=150, deadline=None, database=None)
+    @settings(max_examples=60, deadline=None, database=None)
     @given(
         st.lists(st.sampled_from(["a", "b", "", "c:d"]), max_size=5),
         st.lists(st.sampled_from(["a", "b", "", "c:d"]), max_size=5),

@@ -17,7 +17,7 @@ from pypid.testing.worlds import BEGINNING
 from pypid.web import riddles
 from pypid.web.riddles import LIFETIME, LONGEST, Solved, riddle, solved
 
-quickly = settings(max_examples=150, deadline=None, database=None)
+quickly = settings(max_examples=60, deadline=None, database=None)
 KEY, OTHER = bytes(range(32)), bytes(32)
 NOW = BEGINNING
 

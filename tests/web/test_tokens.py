@@ -271,7 +271,7 @@ class RuleTests(SynchronousTestCase):
         st.lists(st.sampled_from(sorted(ACTIONS)), min_size=1),
         st.lists(st.sampled_from(["*", "a", "acme-*", "B_c"]), min_size=1),
     )
-    @settings(max_examples=100, deadline=None, database=None)
+    @settings(max_examples=50, deadline=None, database=None)
     def test_scopes(self, actions: list[str], projects: list[str]) -> None:
         """A scope has exactly the actions that were named; one that has admin is for all projects; * takes in the others."""
         try:
@@ -284,7 +284,7 @@ class RuleTests(SynchronousTestCase):
         self.assertTrue(Action.ADMIN not in scope.actions or scope.projects == ALL)
 
     @given(st.integers(min_value=1, max_value=300_000_000), st.sampled_from("smhd"))
-    @settings(max_examples=100, deadline=None, database=None)
+    @settings(max_examples=50, deadline=None, database=None)
     def test_durations(self, number: int, unit: str) -> None:
         """A duration is counted from now; what is longer than 1000 years is refused and raises nothing else."""
         seconds = number * {"s": 1, "m": 60, "h": 3600, "d": 86400}[unit]
@@ -294,7 +294,7 @@ class RuleTests(SynchronousTestCase):
             self.assertEqual(expiry_of(f"{number}{unit}", NOW), NOW + timedelta(seconds=seconds))
 
     @given(st.text(max_size=40))
-    @settings(max_examples=200, deadline=None, database=None)
+    @settings(max_examples=75, deadline=None, database=None)
     def test_any_text(self, text: str) -> None:
         """Whatever is sent is a moment to come, or refused."""
         try:
@@ -305,7 +305,7 @@ class RuleTests(SynchronousTestCase):
         self.assertGreater(moment, NOW)
 
     @given(st.datetimes(min_value=datetime(2026, 1, 3), timezones=st.timezones()))
-    @settings(max_examples=100, deadline=None, database=None)
+    @settings(max_examples=50, deadline=None, database=None)
     def test_moments(self, moment: datetime) -> None:
         """A moment with its offset is that moment, wherever it was written."""
         try:
