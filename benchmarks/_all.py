@@ -146,7 +146,12 @@ def commit() -> str:
     if git is None:
         return ""
     done = subprocess.run([git, "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True)
-    return f", commit {done.stdout.strip()}" if done.returncode == 0 else ""
+    if done.returncode:
+        return ""
+    changed = subprocess.run(
+        [git, "diff", "--quiet", "HEAD", "--", HERE.parent / "src"], cwd=HERE, capture_output=True
+    ).returncode
+    return f", commit {done.stdout.strip()}{' and changes to it' if changed else ''}"
 
 
 def write(folder: Path, about: list[tuple[str, str]], outcomes: list[Outcome]) -> None:
@@ -157,7 +162,9 @@ def write(folder: Path, about: list[tuple[str, str]], outcomes: list[Outcome]) -
         plot.write_text(drawing(drawn))
     else:
         plot.unlink(missing_ok=True)
-    (folder / "figures.rst").write_text(page(about, outcomes, LEFT_OUT, drawn=bool(drawn)))
+    ran = {outcome.script for outcome in outcomes}
+    others = {job.script: "it was not asked for this time." for job in JOBS if job.script not in ran}
+    (folder / "figures.rst").write_text(page(about, outcomes, {**LEFT_OUT, **others}, drawn=bool(drawn)))
 
 
 def main() -> None:
