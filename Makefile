@@ -38,8 +38,8 @@ live: .venv/test.stamp  ## a real daemon with real clients; what the machine lac
 	@$(BIN)/python -m tests.live.clients
 	@$(TRIAL) tests.live
 
-bench: .venv/run.stamp  ## what we claim about speed and memory
-	@for script in benchmarks/[a-z]*.py; do echo "== $$script" && $(BIN)/python $$script || exit 1; done
+bench: .venv/run.stamp  ## what we claim about speed and memory: docs/figures.rst, in less than 15 minutes
+	@$(BIN)/python benchmarks/_all.py
 
 binary: dist/pypid  ## one file, dist/pypid, for a bare Python of the version that builds it
 

@@ -10,7 +10,7 @@ author = "the founders of pypid"
 copyright = "2026, the founders of pypid"
 version = release = __version__
 extensions = ["sphinx.ext.autodoc"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "figures.rst"]  # performance.rst includes the figures
 html_theme = "alabaster"
 html_theme_options = {"description": "A team's Python package index in one daemon", "fixed_sidebar": True}
 html_static_path: list[str] = []
