@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -22,6 +23,7 @@ NOT_FOR_A_PAGE = (
 START = """
 import os, socket, sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 from pypid.service import load_config, make_daemon
@@ -52,8 +54,9 @@ class StartTests(SynchronousTestCase):
     def test_imports(self) -> None:
         """None of the modules that a page needs not are there when one was answered; a mirror of an index is no exception."""
         for mode in ("offline", "cache"):
-            folder = Path(self.mktemp()).absolute()
-            folder.mkdir(parents=True)
+            made = TemporaryDirectory()  # its path is short: there is a socket in it
+            self.addCleanup(made.cleanup)
+            folder = Path(made.name)
             (folder / "pypid.ini").write_text(f"[server]\nlisten = tcp:0:interface=127.0.0.1\n[upstream]\nmode = {mode}\n")
             command = [sys.executable, "-c", START]
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)

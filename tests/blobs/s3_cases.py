@@ -31,7 +31,7 @@ from tests.blobs.fake_s3 import EVERYTHING, FakeS3
 T = TypeVar("T")
 E = TypeVar("E", bound=BaseException)
 NOW = datetime(2026, 5, 6, 7, 8, 9, tzinfo=UTC)
-PATIENCE = 0.25
+PATIENCE = 0.5
 
 
 def chance(size: int) -> bytes:

@@ -18,7 +18,7 @@ from pypid.flow import BytesBody, FileBody, at_once, start
 from pypid.testing import Fed
 from tests.blobs.bucket import Asked, Said, error
 from tests.blobs.fake_s3 import Talk, breaks_off, does_and_hangs_up, hangs_up, lies, says, silent, stalls
-from tests.blobs.s3_cases import S3Case, Stream
+from tests.blobs.s3_cases import PATIENCE, S3Case, Stream
 
 SLOW = says(error("SlowDown", 503))
 BROKEN = says(error("InternalError", 500))
@@ -86,7 +86,7 @@ class SilenceTests(S3Case):
 
         async def asleep(talk: Talk, asked: Asked, said: Said) -> None:
             talk.transport.pauseProducing()
-            await talk.wait(0.5)
+            await talk.wait(2 * PATIENCE)
             talk.transport.resumeProducing()  # to see that the other side has gone
 
         self.fake.early["PutObject"].append(asleep)
