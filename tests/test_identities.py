@@ -94,7 +94,7 @@ class ReloadTests(TestCase):
                 later = people.world.now()
                 since = Session(digest="e", user="carol", created=later, expires=later + timedelta(hours=1))
                 await accounts.add_session(since)
-                await people.end_sessions()
+                await people.outdated.end()
                 self.assertEqual((await accounts.session("d"), await accounts.session("e")), (None, since))
             finally:
                 await people.end()

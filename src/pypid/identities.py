@@ -35,7 +35,7 @@ from pypid.access.waiting import Waiting
 from pypid.configured import InForce, account_settings, configured_by, in_force, people_of
 from pypid.core.choices import AccessStore
 from pypid.core.config import Config
-from pypid.core.errors import Busy, CannotStart, PeopleUnknown, StorageDown
+from pypid.core.errors import Busy, PeopleUnknown, StorageDown
 from pypid.core.permissions import Rules
 from pypid.core.policy import EVERY_NAME, Claims
 from pypid.core.rights import Right
@@ -81,10 +81,7 @@ class Stores:
 def open_stores(config: Config, places: Where, world: World, reactor: Any) -> Stores:
     """Nothing is opened yet. Raises `CannotStart` for a URL that cannot be used."""
     threads = Threads(reactor, "accounts", THREADS)
-    url = config.access.url or ""
-    if url.startswith("sqlite:") and not url.startswith("sqlite:////"):
-        raise CannotStart("[access] url: a file of sqlite is named by its whole path, as in sqlite:////folder/accounts.db.")
-    database = Database(place_of(url, places.state / ACCOUNTS), threads, world.clock)
+    database = Database(place_of(config.access.url or "", places.state / ACCOUNTS), threads, world.clock)
     logged = passing = database
     if not isinstance(database.place, Server):  # what grows with each upload or download lies apart
         logged = Database(place_of("", places.state / JOURNAL), threads, world.clock)
@@ -129,7 +126,7 @@ class Identities(MultiService):
         self._add(POLL, accounts.poll, "looking at the accounts database")
         self._add(TEND, accounts.tend, "tending the accounts")
         self._add(RETRY, self.stores.journal.retry, "writing the audit log")
-        self._add(RETRY, self.end_sessions, "ending sessions")
+        self._add(RETRY, self.outdated.end, "ending sessions of who has a new password in the file")
         self._add(FLUSH, downloads.flush, "writing down downloads")
         self._add(SWEEP, downloads.sweep, "forgetting old downloads")
 
@@ -191,10 +188,6 @@ class Identities(MultiService):
         await self._make_rules()
         self._tell()
         await self.outdated.use({**config.users, **({first: record.hash} if first and record else {})})
-
-    async def end_sessions(self) -> None:
-        """Of those whose password is another one now in the file, as the accounts database does for its own users."""
-        await self.outdated.end()
 
     async def _changed(self, roll: Roll) -> None:
         """The accounts database says something else than before; once this has ended, it is in force."""
