@@ -36,6 +36,20 @@ TOOLS = {
     "binary": ["shiv>=1.0.8"],
 }
 
+OF_PYPICLOUD = {
+    # the names of pypicloud's commands, for scripts that call them
+    "ppc-gen-password": "gen_password",
+    "pypicloud-gen-password": "gen_password",
+    "ppc-make-config": "make_config",
+    "pypicloud-make-config": "make_config",
+    "ppc-export": "export",
+    "ppc-import": "import_",
+    "ppc-migrate": "migrate",
+    "pypicloud-create-schema": "create_schema",
+    "ppc-create-s3-sync": "create_s3_sync",
+    "ppc-build-lambda-bundle": "build_lambda_bundle",
+}
+
 setup(
     name="pypid",
     version=VERSION,
@@ -65,7 +79,12 @@ setup(
         "twisted>=24.7",
     ],
     extras_require={**EXTRAS, "all": sorted({need for needs in EXTRAS.values() for need in needs}), **BUILT, **TOOLS},
-    entry_points={"console_scripts": ["pypid = pypid.cli:main"]},
+    entry_points={
+        "console_scripts": [
+            "pypid = pypid.cli:main",
+            *(f"{name} = pypid.cli.pypicloud:{run}" for name, run in OF_PYPICLOUD.items()),
+        ]
+    },
     classifiers=[
         "Framework :: Twisted",
         "Operating System :: POSIX :: Linux",

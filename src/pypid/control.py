@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from errno import EACCES, EPERM
 from pathlib import Path
 from socket import AF_UNIX, socket
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 import treq
@@ -30,6 +30,8 @@ from pypid.core.errors import PypidError
 from pypid.daemon import Daemon
 from pypid.flow import start
 from pypid.state import control_socket, owner_of
+
+T = TypeVar("T")
 
 AWAKE_WITHIN = 10.0
 """Seconds in which a daemon that is well answers the simplest question."""
@@ -164,23 +166,31 @@ def ask(reactor: Any, state: Path, question: Question, make: Callable[[], Daemon
     if not is_running and question.then is not None:
         raise Refused("There is nothing to follow: pypid is not running. Start it, or ask without --follow.")
     daemon = None if is_running else make()  # made before the reactor runs, as in a start: then nothing has to wait
+    return run(reactor, lambda: Control(reactor, path).answers(question), daemon)
+
+
+def run(reactor: Any, work: Callable[[], Coroutine[Any, Any, T]], daemon: Daemon | None = None) -> T:
+    """What `work` gives, with the reactor running for as long as it takes, once (and with `daemon`, if there is one).
+
+    Raises what it raises; `KeyboardInterrupt` if a signal ends the reactor before.
+    """
     if daemon is not None:
         daemon.startService()
     outcome: list[Any] = []
 
     def begin() -> None:
-        asking = start(Control(reactor, path).answers(question))
+        working = start(work())
 
         def give_up() -> None:
             if not outcome:  # a signal ends the reactor
                 outcome.append(Failure(KeyboardInterrupt()))  # type: ignore[no-untyped-call]
-                asking.cancel()
+                working.cancel()
 
         reactor.addSystemEventTrigger("before", "shutdown", give_up)
         if daemon is not None:
             reactor.addSystemEventTrigger("before", "shutdown", daemon.stopService)
-        asking.addBoth(outcome.append)
-        asking.addCallback(lambda _: _stop(reactor))
+        working.addBoth(outcome.append)
+        working.addCallback(lambda _: _stop(reactor))
 
     reactor.callWhenRunning(begin)
     reactor.run()
@@ -188,7 +198,7 @@ def ask(reactor: Any, state: Path, question: Question, make: Callable[[], Daemon
         case [Failure(value=BaseException() as error), *_]:
             raise error
         case [answer, *_]:
-            return answer
+            return cast(T, answer)
     raise KeyboardInterrupt
 
 

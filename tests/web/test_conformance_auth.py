@@ -127,6 +127,8 @@ MATRIX = {
     ("/api/audit", GET): ADMIN,
     ("/api/downloads", GET): ADMIN,
     ("/api/openapi.json", GET): ANYBODY,
+    ("/config/ca.pem", GET): ANYBODY,
+    ("/config/<filename>", GET): ANYBODY,
 }
 """Every route and the right that it asks for, written by hand: a new route fails here until somebody has thought about it."""
 

@@ -203,6 +203,8 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("/api/session", *GET, "POST", "DELETE"),
         ("/api/captcha", *GET),
         ("/api/openapi.json", *GET),
+        ("/config/ca.pem", *GET),
+        ("/config/<filename>", *GET),
         ("/api/register", "POST"),
         ("/_/oidc/audience", *GET),
         ("/_/oidc/mint-token", "POST"),

@@ -12,8 +12,29 @@ import sys
 from collections.abc import Sequence
 
 from pypid import __version__
-from pypid.cli import audit, cache, collect, invitations, people, projects, rights, starting, storage, tier, tokens, why
+from pypid.cli import (
+    audit,
+    cache,
+    clients,
+    collect,
+    copying,
+    invitations,
+    people,
+    projects,
+    rights,
+    starting,
+    storage,
+    tier,
+    tokens,
+    why,
+)
 from pypid.core.errors import PypidError
+
+_GROUPS = (
+    *(starting, clients, projects, why, storage, copying, collect, cache, tier),
+    *(people, rights, tokens, invitations, audit),
+)
+"""In the order of the help."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -44,6 +65,6 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"pypid {__version__}")
     top.set_defaults(run=None)
     commands = top.add_subparsers(title="commands", metavar="COMMAND")
-    for group in starting, projects, why, storage, collect, cache, tier, people, rights, tokens, invitations, audit:
+    for group in _GROUPS:
         group.add(commands)
     return top

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from attrs import define, field, frozen
 from klein import Klein
@@ -39,6 +39,20 @@ app.url_map.strict_slashes = False  # each route says itself what it does withou
 app.url_map.merge_slashes = False
 
 
+def _without_builders(add: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Have werkzeug compile the two functions that make a URL of a rule when somebody wants one: half of what a route costs."""
+
+    def add_rule(rule: Any) -> None:
+        compile = rule._compile_builder  # if werkzeug calls it something else some day: say no more here
+        rule._compile_builder = lambda unknown=True: lambda self, **values: compile(unknown)(self, **values)
+        add(rule)
+
+    return add_rule
+
+
+app.url_map.add = _without_builders(app.url_map.add)  # type: ignore[method-assign]
+
+
 @frozen(kw_only=True)
 class FaceSettings:
     """What the routes know of the configuration. `max_upload` in bytes; `spool` is the folder of uploads under way."""
@@ -53,6 +67,8 @@ class FaceSettings:
     """Bytes of theirs that may be kept."""
     people: AccountSettings = AccountSettings()
     """Who may make an account, and how long a session lasts."""
+    certificate: Path | None = None
+    """The chain that TLS is spoken with."""
 
 
 class Resolvers(Protocol):

@@ -1,0 +1,54 @@
+"""The settings of pip, twine and uv for this index: client-config."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import Any
+
+from pypid.cli.command import add_command, add_config
+from pypid.core.clientfiles import CA, FILES, Place
+
+EXAMPLES = """\
+  pypid client-config                                  # all of them
+  pypid client-config pip.conf > ~/.config/pip/pip.conf
+  pypid client-config .pypirc --url https://index.example.org
+
+Clients get the same from the running index, made for the host that they ask:
+  curl https://index.example.org/config/pip.conf
+"""
+
+
+def add(commands: Any) -> None:
+    """client-config."""
+    command = add_command(commands, "client-config", _client_config, "print the settings of pip, twine and uv for this index")
+    command.formatter_class = argparse.RawDescriptionHelpFormatter
+    command.epilog = EXAMPLES
+    command.add_argument(
+        "file", metavar="FILE", nargs="?", choices=[*FILES, CA], help=f"{', '.join(FILES)} or {CA}; without: all"
+    )
+    command.add_argument("--url", metavar="URL", help="how clients reach this index (default: what the configuration says)")
+    add_config(command)
+
+
+def _client_config(options: argparse.Namespace) -> None:
+    from pypid import listening
+    from pypid.service import load_config
+    from pypid.state import where
+    from pypid.web.clientfiles import PUBLIC, roots
+
+    config = load_config(options.config)
+    places = where(config, os.environ)
+    found = b"" if places.certificate is None else roots(places.certificate)
+    if options.file == CA:
+        if not found:
+            sys.exit(f"pypid: {PUBLIC}")
+        print(found.decode(), end="")
+        return
+    base = (options.url or listening.base_url(config)).rstrip("/")
+    place = Place(base, bool(found) and base.startswith("https:"), login=not config.access.read.everyone)
+    chosen = (
+        [FILES[options.file](place)] if options.file else [f"# --- {name}\n{write(place)}" for name, write in FILES.items()]
+    )
+    print("\n".join(chosen), end="")

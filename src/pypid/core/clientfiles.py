@@ -1,0 +1,119 @@
+"""The settings of clients for this very index: pip.conf, .pypirc and uv.toml, ready to be saved.
+
+What each program reads: pip's "Configuration" (``[global] index-url``, ``cert``, ``trusted-host``), the ``.pypirc``
+specification (packaging.python.org), and uv's "Package indexes" (``[[index]]``). No file has a password in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from ipaddress import ip_address
+from types import MappingProxyType
+from urllib.parse import urlsplit
+
+from attrs import frozen
+
+NAME = "ours"
+"""What the index is called in them."""
+CA = "ca.pem"
+TOKEN = "__token__"
+
+
+@frozen
+class Place:
+    """Where clients find the index. `base` is its absolute URL without a last slash; `ca`: it has a certificate to be trusted
+    (``/config/ca.pem``); `login`: nobody in particular may read nothing here."""
+
+    base: str
+    ca: bool = False
+    login: bool = False
+
+    @property
+    def host(self) -> str:
+        """The host, with its port if the URL has one."""
+        return urlsplit(self.base).netloc
+
+
+def pip_conf(place: Place) -> str:
+    """What pip reads."""
+    lines = [
+        "# pip reads this as ~/.config/pip/pip.conf (macOS: ~/Library/Application Support/pip/pip.conf,",
+        "# Windows: %APPDATA%\\pip\\pip.ini, everybody on the machine: /etc/pip.conf).",
+        "[global]",
+        f"index-url = {place.base}/simple/",
+    ]
+    if place.ca:
+        lines += [f"# Save {place.base}/config/{CA} and say where it lies:", f"# cert = /etc/ssl/certs/{NAME}.pem"]
+    if not _is_safe(place.base):
+        lines += [
+            "# pip warns of what comes without TLS, and leaves it out, unless the host is named:",
+            f"trusted-host = {place.host}",
+        ]
+    if place.login:
+        lines += _netrc(place, "pip")
+    return _text(lines)
+
+
+def pypirc(place: Place) -> str:
+    """What twine, flit, hatch and setuptools read."""
+    lines = [
+        "# twine, flit and hatch read this as ~/.pypirc; chmod 600 it once there is a password in it.",
+        "[distutils]",
+        f"index-servers = {NAME}",
+        "",
+        f"[{NAME}]",
+        f"repository = {place.base}/legacy/",
+        f"username = {TOKEN}",
+        "# A token to publish with (`pypid token make NAME --can publish`); without this line twine asks for it:",
+        "# password = pypi-...",
+    ]
+    if place.ca:
+        lines += [f"# Save {place.base}/config/{CA} and say where it lies:", f"# ca_cert = /etc/ssl/certs/{NAME}.pem"]
+    return _text(lines)
+
+
+def uv_toml(place: Place) -> str:
+    """What uv reads."""
+    lines = [
+        "# uv reads this as ~/.config/uv/uv.toml (Windows: %APPDATA%\\uv\\uv.toml), or as uv.toml beside a project's",
+        "# pyproject.toml; in pyproject.toml itself the table is called [[tool.uv.index]].",
+        "[[index]]",
+        f'name = "{NAME}"',
+        f'url = "{place.base}/simple/"',
+        f'publish-url = "{place.base}/legacy/"',
+        "default = true",
+    ]
+    if place.ca:
+        lines += [f"# Save {place.base}/config/{CA}, and: export SSL_CERT_FILE=/etc/ssl/certs/{NAME}.pem"]
+    if place.login:
+        variable = f"UV_INDEX_{NAME.upper()}"
+        lines += [f"# To log in: export {variable}_USERNAME={TOKEN} {variable}_PASSWORD=pypi-..., or ~/.netrc."]
+    return _text(lines)
+
+
+FILES: Mapping[str, Callable[[Place], str]] = MappingProxyType({"pip.conf": pip_conf, ".pypirc": pypirc, "uv.toml": uv_toml})
+"""The files by their names, which are those of ``/config/<name>`` as well."""
+
+
+def _netrc(place: Place, client: str) -> list[str]:
+    machine = urlsplit(place.base).hostname or ""
+    return [
+        f"# This index wants to know who asks. {client} finds that in ~/.netrc (chmod 600):",
+        f"#   machine {machine} login {TOKEN} password pypi-...",
+    ]
+
+
+def _is_safe(base: str) -> bool:
+    """As pip judges it: TLS, or this very machine."""
+    parts = urlsplit(base)
+    host = parts.hostname or ""
+    if parts.scheme == "https" or host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _text(lines: list[str]) -> str:
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,87 @@
+"""Copying all that lies in one storage into another: from a folder into a bucket, from one bucket into the next.
+
+Bytes first, records last: a copy that breaks off names nothing that is not there, and is gone on with by calling it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import aclosing, suppress
+from functools import partial
+
+from attrs import define, field, frozen
+
+from pypid.core.errors import Exists, Missing
+from pypid.core.layout import OF_RECORD, SNAPSHOT, STORAGE_IDENTITY, THEIR_SNAPSHOT, Kind
+from pypid.core.model import Blob
+from pypid.flow import World
+from pypid.index.progress import Progress, Tell
+from pypid.index.together import Together
+from pypid.ports import Blobs
+
+AT_ONCE = 8
+"""Objects that are copied at the same time."""
+_ITS_OWN = (STORAGE_IDENTITY, SNAPSHOT, THEIR_SNAPSHOT, OF_RECORD)
+"""What says something of the one storage alone."""
+_LAST = (Kind.RECORD.value, Kind.YANKED.value, Kind.DELETED.value, f"/{Kind.PROJECT.value}")
+
+
+@frozen
+class Copied:
+    """What became of it: numbers of objects. `differ` are keys under which the target has something of another size."""
+
+    copied: int
+    there: int
+    size: int
+    differ: tuple[str, ...] = field(repr=False)
+
+
+@define
+class Copier:
+    """Copies from `source` to `target`. What is there already, as long, stays; nothing is replaced and nothing is removed."""
+
+    source: Blobs
+    target: Blobs
+    world: World
+    tell: Tell | None = None
+    _copied: int = field(default=0, init=False)
+    _there: int = field(default=0, init=False)
+    _size: int = field(default=0, init=False)
+    _differ: list[str] = field(factory=list, init=False, repr=False)
+
+    async def copy(self) -> Copied:
+        """Everything. Raises `StorageDown`, `StorageFull`; what was copied till then stays, and is not copied again."""
+        progress = Progress(self.world.clock, self.tell)
+        await self._pass(progress, lambda key: not key.endswith(_LAST))
+        await self._pass(progress, lambda key: key.endswith(_LAST))
+        return Copied(self._copied, self._there, self._size, tuple(sorted(self._differ)))
+
+    async def _pass(self, progress: Progress, wanted: Callable[[str], bool]) -> None:
+        together = Together(AT_ONCE)
+        try:
+            async with aclosing(self.source.list()) as listing:
+                async for blob in listing:
+                    if wanted(blob.key) and not blob.key.startswith(_ITS_OWN):
+                        await together.add(partial(self._one, blob))
+                    progress.at(lambda: f"{self._copied} objects copied ({self._size} bytes), {self._there} were there")
+            await together.ended()
+        except BaseException:
+            await together.cancel()
+            raise
+
+    async def _one(self, blob: Blob) -> None:
+        with suppress(Missing):
+            if (await self.target.stat(blob.key)).size != blob.size:
+                self._differ.append(blob.key)
+            else:
+                self._there += 1
+            return
+        try:
+            written = await self.target.write(blob.key, await self.source.read(blob.key))
+        except Missing:  # deleted since the listing
+            return
+        except Exists:
+            self._there += 1
+            return
+        self._copied += 1
+        self._size += written.size

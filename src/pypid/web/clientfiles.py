@@ -1,0 +1,62 @@
+"""``/config/``: the settings of clients, made for the host that was asked, and the certificate that they have to trust."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pypid.core.clientfiles import CA, FILES, Place
+from pypid.core.errors import BadRequest
+from pypid.core.permissions import Identity
+from pypid.web.documents import send, send_plain
+from pypid.web.errors import Refusal, send_refusal
+from pypid.web.face import Face, app
+from pypid.web.guard import ANYBODY, guarded
+from pypid.web.legacy import NO_HOST
+from pypid.web.request import Request
+
+PUBLIC = (
+    "There is no certificate to save: this index speaks without TLS, or behind a proxy that does it, or its certificate was "
+    "issued by somebody else, who has to be trusted (most often your system does already)."
+)
+
+
+@guarded(app, "/config/ca.pem", may=ANYBODY)
+async def ca(face: Face, request: Request, who: Identity) -> None:
+    """The certificates of the chain that nobody else vouches for: what a client has to trust."""
+    found = await _roots(face)
+    if not found:
+        return send_refusal(request, Refusal(404, PUBLIC))
+    return send(request, 200, "application/pem-certificate-chain", found)
+
+
+@guarded(app, "/config/<filename>", may=ANYBODY)
+async def client_file(face: Face, request: Request, who: Identity, filename: str) -> None:
+    """pip.conf, .pypirc, uv.toml."""
+    write = FILES.get(filename)
+    if write is None:
+        return send_refusal(request, Refusal(404, f"Here are {', '.join(FILES)} and {CA}."))
+    base = face.base_url(request)
+    if base is None:
+        raise BadRequest(NO_HOST)
+    has_roots = base.startswith("https:") and bool(await _roots(face))
+    return send_plain(request, 200, write(Place(base, has_roots, login=not face.rules.read.everyone)))
+
+
+async def _roots(face: Face) -> bytes:
+    chain = face.settings.certificate
+    return b"" if chain is None else await face.world.blocking(roots, chain)
+
+
+def roots(chain: Path) -> bytes:
+    """The certificates in the PEM file `chain` that vouch for themselves, as PEM. Blocks.
+
+    Empty also while the file is being replaced: what is in force was read before.
+    """
+    from cryptography import x509  # here: few ask for it
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    try:
+        certificates = x509.load_pem_x509_certificates(chain.read_bytes())
+    except (OSError, ValueError):
+        return b""
+    return b"".join(one.public_bytes(Encoding.PEM) for one in certificates if one.issuer == one.subject)

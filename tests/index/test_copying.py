@@ -1,0 +1,93 @@
+"""Copying one storage into another: everything arrives, nothing is replaced, and a copy that broke off is gone on with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.blobs.memory import MemoryBlobs
+from pypid.core.errors import StorageFull
+from pypid.core.layout import STORAGE_IDENTITY
+from pypid.core.model import Blob
+from pypid.flow import BytesBody, whole
+from pypid.index.copying import Copied, Copier
+from pypid.ports import Body
+from pypid.testing.worlds import Awaiting, world
+
+FILE, RECORD = "spam/spam-1.0.tar.gz", "spam/spam-1.0.tar.gz.record.json"
+
+
+class Full(MemoryBlobs):
+    """A storage that takes so many objects, and notes their keys."""
+
+    room = 1000
+
+    async def write(self, key: str, body: Body, *, replace: bool = False) -> Blob:
+        if not self.room:
+            await body.aclose()
+            raise StorageFull("this test")
+        self.room -= 1
+        return await super().write(key, body, replace=replace)
+
+
+class CopyCase(Awaiting, SynchronousTestCase):
+    def setUp(self) -> None:
+        self.world = world(Clock())
+        self.source, self.target = MemoryBlobs(self.world.now), Full(self.world.now)
+
+    def put(self, blobs: MemoryBlobs, key: str, data: bytes) -> None:
+        self.have(blobs.write(key, BytesBody(data)))
+
+    def copy(self) -> Copied:
+        return self.have(Copier(self.source, self.target, self.world).copy())
+
+    def all_in(self, blobs: MemoryBlobs) -> Mapping[str, bytes]:
+        async def read() -> Mapping[str, bytes]:
+            return {blob.key: await whole(await blobs.read(blob.key), 100) async for blob in blobs.list()}
+
+        return self.have(read())
+
+
+class CopyTests(CopyCase):
+    @settings(max_examples=30, deadline=None, database=None)
+    @given(st.dictionaries(st.sampled_from([FILE, RECORD, "a/b", ".kept/x/y", "spam/project.json"]), st.binary(max_size=20)))
+    def test_everything(self, files: Mapping[str, bytes]) -> None:
+        """What lies in the source lies in the target afterwards, byte for byte."""
+        self.setUp()
+        for key, data in files.items():
+            self.put(self.source, key, data)
+        copied = self.copy()
+        self.assertEqual(self.all_in(self.target), files)
+        self.assertEqual((copied.copied, copied.there), (len(files), 0))
+        self.assertEqual(copied.size, sum(map(len, files.values())))
+
+    def test_of_its_own(self) -> None:
+        """What names the one storage stays there: two storages never have one identity."""
+        self.put(self.source, STORAGE_IDENTITY, b"{}")
+        self.put(self.source, ".pypid/of-record/accounts", b"sealed")
+        self.copy()
+        self.assertEqual(self.all_in(self.target), {})
+
+    def test_broken_off(self) -> None:
+        """A copy that breaks off has written no record whose bytes are not there, and the next one writes only the rest."""
+        for key in (FILE, RECORD, "eggs/eggs-1.tar.gz", "eggs/eggs-1.tar.gz.record.json"):
+            self.put(self.source, key, b"x")
+        self.target.room = 3
+        self.refused(Copier(self.source, self.target, self.world).copy(), StorageFull)
+        there = self.all_in(self.target)
+        self.assertTrue({FILE, "eggs/eggs-1.tar.gz"} <= there.keys())
+        self.target.room = 1
+        copied = self.copy()
+        self.assertEqual((copied.copied, copied.there), (1, 3))
+        self.assertEqual(self.all_in(self.target), self.all_in(self.source))
+
+    def test_other(self) -> None:
+        """What is there already stays as it is; where it is of another size that is told."""
+        self.put(self.source, FILE, b"new bytes")
+        self.put(self.target, FILE, b"old")
+        self.assertEqual(self.copy().differ, (FILE,))
+        self.assertEqual(self.all_in(self.target)[FILE], b"old")
