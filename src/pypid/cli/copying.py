@@ -6,12 +6,14 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pypid.cli.asking import print_json
 from pypid.cli.cache import in_words
 from pypid.cli.command import add_command
-from pypid.index.copying import Copied, Copier
+
+if TYPE_CHECKING:
+    from pypid.index.copying import Copied
 
 EXAMPLE = """\
   pypid copy-storage etc/pypid.ini etc/on-s3.ini
@@ -53,6 +55,7 @@ def _copied(source: Path, target: Path) -> Copied:
 
     from pypid import service
     from pypid.control import run
+    from pypid.index.copying import Copier
     from pypid.state import where
     from pypid.stores import open_storage
 
