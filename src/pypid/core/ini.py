@@ -1,8 +1,9 @@
 """INI text -> sections of keys, each with its line, and everything that is wrong with the text.
 
-The dialect is configparser's, with ``delimiters=('=',)``, ``comment_prefixes=('#', ';')``,
+Our dialect is configparser's, with ``delimiters=('=',)``, ``comment_prefixes=('#', ';')``,
 ``inline_comment_prefixes=(';',)``, no interpolation, no default section and case-sensitive names (a test compares the two).
 configparser itself knows no line numbers and stops at the first duplicate, so that it cannot say all problems at once.
+The files of others (`PASTE`) are read by the same rules but for what their `Dialect` says.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from attrs import define, field, frozen
 from pypid.core.errors import ConfigProblem
 
 _INLINE_COMMENT = re.compile(r"(?:^|(?<=\s));")
+_HEADER = re.compile(r"\[(?P<name>.+)\]")
 _COLON_AS_DELIMITER = re.compile(r"(?P<key>[A-Za-z_]+)\s*:")
 
 
@@ -36,6 +38,24 @@ class Entry:
 
 
 @frozen
+class Dialect:
+    """What differs between INI files. `delimiters` stand between a key and its value; a ``;`` behind white space may begin a
+    comment, or not.
+
+    Where duplicates are `overridden` the last one holds, else the first; either way `Document.repeated` or a problem tells.
+    """
+
+    delimiters: str = "="
+    inline_comments: bool = True
+    overridden: bool = False
+
+
+OURS = Dialect()
+PASTE = Dialect(delimiters="=:", inline_comments=False, overridden=True)
+"""PasteDeploy's: configparser as it is by default (Python 2's, which pypicloud began with, took the last of several)."""
+
+
+@frozen
 class Section:
     """A section: the line of its header, from 1, and its keys as they are spelled."""
 
@@ -49,9 +69,11 @@ class Document:
 
     sections: Mapping[str, Section]
     problems: tuple[ConfigProblem, ...]
+    repeated: tuple[ConfigProblem, ...] = ()
+    """What came twice, where the last one holds."""
 
 
-def read(text: bytes | str, filename: str) -> Document:
+def read(text: bytes | str, filename: str, dialect: Dialect = OURS) -> Document:
     """Read an INI text; `filename` is for messages. Bytes are UTF-8; a byte order mark is passed over. Never raises."""
     undecodable: list[int] = []
     if isinstance(text, bytes):
@@ -61,7 +83,7 @@ def read(text: bytes | str, filename: str) -> Document:
         text = text.decode("utf-8", "replace")
     if "\0" in text:
         return _unusable(filename, "there are NUL characters in it, so this is no text file; name an INI file in UTF-8")
-    reader = _Reader(filename)
+    reader = _Reader(filename, dialect)
     for number in undecodable:
         reader.problem(number, "this line is not UTF-8; save the file as UTF-8")
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
@@ -94,10 +116,12 @@ class _Open:
 @define
 class _Reader:
     filename: str
+    dialect: Dialect
     _sections: dict[str, tuple[int, dict[str, _Open]]] = field(factory=dict)
     _section: str | None = None
     _key: _Open | None = None
     _problems: list[ConfigProblem] = field(factory=list)
+    _repeated: list[ConfigProblem] = field(factory=list)
     _headless: bool = False
 
     def problem(self, line: int, message: str, key: str | None = None) -> None:
@@ -105,13 +129,13 @@ class _Reader:
 
     def document(self) -> Document:
         sections = {name: Section(line, self._entries(keys)) for name, (line, keys) in self._sections.items()}
-        return Document(sections, tuple(self._problems))
+        return Document(sections, tuple(self._problems), tuple(self._repeated))
 
     def _entries(self, keys: Mapping[str, _Open]) -> Mapping[str, Entry]:
         return {key: Entry("\n".join(value.parts).rstrip(), self.filename, value.line) for key, value in keys.items()}
 
     def take(self, number: int, line: str) -> None:
-        comment = _comment(line)
+        comment = self._comment(line)
         content = line[:comment].strip()
         if not content:
             if comment is None and self._key is not None:
@@ -132,19 +156,25 @@ class _Reader:
             self._entry(number, indent, content)
 
     def _header(self, number: int, content: str) -> None:
-        if not content.endswith("]") or len(content) < 3:
+        header = (_HEADER.match if self.dialect.overridden else _HEADER.fullmatch)(content)
+        if header is None:
             self.problem(number, "a line that begins with [ must be a section and end with ], like [server]")
             return
-        self._section = content[1:-1]
+        self._section = header["name"]
         if self._section in self._sections:
             first = self._sections[self._section][0]
-            self.problem(number, f"the section is already in line {first}; put its keys together there")
+            self._twice(number, f"the section is already in line {first}; put its keys together there")
         else:
             self._sections[self._section] = (number, {})
 
+    def _twice(self, line: int, message: str, key: str | None = None) -> None:
+        found = self._repeated if self.dialect.overridden else self._problems
+        found.append(ConfigProblem(self.filename, line, printable(self._section or ""), key, message))
+
     def _entry(self, number: int, indent: int, content: str) -> None:
         assert self._section is not None
-        key, delimiter, value = content.partition("=")
+        delimiter = min((each for each in self.dialect.delimiters if each in content), key=content.index, default="")
+        key, _, value = content.partition(delimiter) if delimiter else (content, "", "")
         key = key.rstrip()
         if not delimiter or not key:
             # Nothing of the line is shown: "secret_key: AKIA..." is a likely slip.
@@ -155,17 +185,16 @@ class _Reader:
         self._key = _Open(number, indent, [value.strip()])
         keys = self._sections[self._section][1]
         if key in keys:
-            self.problem(number, f"the key is already in line {keys[key].line}; remove one of the two", printable(key))
-        else:
+            self._twice(number, f"the key is already in line {keys[key].line}; remove one of the two", printable(key))
+        if key not in keys or self.dialect.overridden:
             keys[key] = self._key
 
-
-def _comment(line: str) -> int | None:
-    """Where the comment of the line begins, if it has one."""
-    if line.lstrip().startswith(("#", ";")):
-        return 0
-    inline = _INLINE_COMMENT.search(line)
-    return inline.start() if inline else None
+    def _comment(self, line: str) -> int | None:
+        """Where the comment of the line begins, if it has one."""
+        if line.lstrip().startswith(("#", ";")):
+            return 0
+        inline = _INLINE_COMMENT.search(line) if self.dialect.inline_comments else None
+        return inline.start() if inline else None
 
 
 def printable(text: str, most: int = 120) -> str:
