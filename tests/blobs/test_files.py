@@ -5,7 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import aclosing
+from datetime import timedelta
 from pathlib import Path
+from typing import Any, TypeVar
 
 from attrs import evolve
 from twisted.internet.defer import CancelledError
@@ -16,13 +20,15 @@ from pypid.blobs import disk, draft, files, walk
 from pypid.blobs.disk import prepare
 from pypid.blobs.files import FilesBlobs, FilesSettings
 from pypid.core.errors import CannotStart, Exists, Missing, PypidError, StorageDown, StorageFull
-from pypid.core.model import Span
+from pypid.core.layout import is_only_ours
+from pypid.core.model import Blob, Link, Span
 from pypid.flow import BytesBody, FileBody, at_once, start
-from pypid.ports import Blobs
+from pypid.ports import Blobs, Body
 from pypid.testing import BEGINNING, BlobsContract, Fed, Turns, contents, world
 from pypid.testing.worlds import Awaiting
 from tests.crashes import REFUSALS, Scripted, die, in_child, refuse
 
+T = TypeVar("T")
 MODULES = (disk, draft, files, walk)
 
 
@@ -44,6 +50,59 @@ class LinklessContractTests(BlobsContract, SynchronousTestCase):
     async def make(self) -> Blobs:
         folder = prepare(self.mktemp(), True, b"probe", BEGINNING)
         return FilesBlobs(evolve(folder, links=False), world())
+
+
+class Below:
+    """A `Blobs` whose keys all begin so in another."""
+
+    def __init__(self, blobs: Blobs, prefix: str) -> None:
+        self._blobs = blobs
+        self._prefix = prefix
+
+    def _key(self, key: str) -> str:
+        return self._prefix + key if key else key
+
+    async def read(self, key: str, span: Span | None = None) -> Body:
+        return await self._told(self._blobs.read(self._key(key), span))
+
+    async def write(self, key: str, body: Body, *, replace: bool = False) -> Blob:
+        return self._out(await self._told(self._blobs.write(self._key(key), body, replace=replace)))
+
+    async def delete(self, key: str) -> None:
+        await self._blobs.delete(self._key(key))
+
+    async def stat(self, key: str) -> Blob:
+        return self._out(await self._told(self._blobs.stat(self._key(key))))
+
+    async def list(self, prefix: str = "") -> AsyncGenerator[Blob]:
+        async with aclosing(self._blobs.list(self._prefix + prefix)) as listing:
+            async for blob in listing:
+                yield self._out(blob)
+
+    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> Link | None:
+        return None
+
+    def _out(self, blob: Blob) -> Blob:
+        return evolve(blob, key=blob.key.removeprefix(self._prefix))
+
+    async def _told(self, asking: Coroutine[Any, Any, T]) -> T:
+        try:
+            return await asking
+        except (Missing, Exists) as error:
+            raise type(error)(error.key.removeprefix(self._prefix)) from None
+
+
+class VeiledContractTests(BlobsContract, SynchronousTestCase):
+    """A folder that a pypicloud looks at, too, keeps the contract for what it must not see."""
+
+    async def make(self) -> Blobs:
+        folder = Path(self.mktemp())
+        self.addCleanup(self.check_veiled, folder)
+        return Below(await files.open(FilesSettings(str(folder), create=True, veiled=is_only_ours), world()), ".kept/")
+
+    def check_veiled(self, folder: Path) -> None:
+        """Whatever was done, pypicloud passes over each file that is there."""
+        self.assertEqual({path.suffix for path in folder.rglob("*") if path.is_file()} - {".meta"}, set())
 
 
 class FilesCase(Awaiting, SynchronousTestCase):
@@ -166,6 +225,93 @@ class FolderTests(FilesCase):
             return found
 
         self.assertEqual(self.have(listed()), files.LISTED + 1)
+
+
+class VeiledTests(FilesCase):
+    """A folder in which a pypicloud finds its files, and nothing else."""
+
+    def reopened(self) -> FilesBlobs:
+        settings = FilesSettings(str(self.root), veiled=is_only_ours)
+        return self.have(files.open(settings, evolve(world(), random=os.urandom)))
+
+    def seen(self) -> list[str]:
+        """As pypicloud goes through it: all files but those that end in .meta."""
+        paths = (path for path in self.root.rglob("*") if path.is_file() and path.suffix != ".meta")
+        return sorted(str(path.relative_to(self.root)) for path in paths)
+
+    def test_sees_distributions_only(self) -> None:
+        """Distributions and their descriptions lie at their keys; records, and whatever is only ours, end in .meta."""
+        ours = [
+            ".kept/ham/ham-1.tar.gz",
+            ".kept/ham/ham-1.tar.gz.record.json",
+            ".pypid/storage.json",
+            "spam/project.json",
+            "spam/spam-1.tar.gz.at-0123456789abcdef",
+            "spam/spam-1.tar.gz.at-0123456789abcdef.metadata",
+            "spam/spam-1.tar.gz.record.json",
+            "spam/spam-1.tar.gz.yanked.json",
+        ]
+        theirs = ["spam/1/spam-1.tar.gz", "spam/1/spam-1.tar.gz.meta"]
+        for key in (*ours, *theirs):
+            self.put(key, key.encode())
+        self.assertEqual(self.seen(), ["spam/1/spam-1.tar.gz"])
+        self.assertEqual(self.have(contents(self.blobs)), sorted((*ours, *theirs)))
+        for key in ours:
+            self.assertIsNone(self.get(key))
+            self.assertEqual(self.get(f"{key}.meta"), key.encode())
+            self.have(self.blobs.delete(key))
+        self.assertEqual(self.have(contents(self.blobs)), theirs)
+
+    def test_order_is_that_of_keys(self) -> None:
+        """The suffix on the disk changes no order: a.whl comes before a.whl-x although a.whl.meta does not."""
+        keys = [".kept/a", ".kept/a!x", ".kept/a-x", ".kept/a.b", ".kept/a/b", ".kept/a0"]
+        for key in reversed(keys):
+            self.put(key, b"")
+        self.assertEqual(self.have(contents(self.blobs)), sorted(keys, key=str.encode))
+
+    def test_empty_folders_go(self) -> None:
+        """With the last file of a release its folder goes, and the project's if nothing is in it; what is in use stays."""
+        for key in ("spam/1/spam-1.tar.gz", "spam/2/spam-2.tar.gz", "spam/2/spam-2.tar.gz.meta"):
+            self.put(key, b"")
+        self.have(self.blobs.delete("spam/1/spam-1.tar.gz"))
+        self.assertEqual([path.name for path in (self.root / "spam").iterdir()], ["2"])
+        self.have(self.blobs.delete("spam/2/spam-2.tar.gz"))
+        self.have(self.blobs.delete("spam/2/spam-2.tar.gz.meta"))
+        self.assertFalse((self.root / "spam").exists())
+        self.assertTrue(self.root.exists())
+        self.put("spam/1/spam-1.tar.gz", b"again")
+        self.assertEqual(self.get("spam/1/spam-1.tar.gz"), b"again")
+
+    def test_folder_goes_under_a_write(self) -> None:
+        """A folder that goes between its making and the file's coming is made again."""
+        put, gone = disk.Disk._put, []
+
+        def late(self: disk.Disk, draft: bytes, target: bytes, replace: bool) -> None:
+            if len(gone) < 2:
+                Path(os.fsdecode(target)).parent.rmdir()
+                gone.append(target)
+            put(self, draft, target, replace)
+
+        self.patch(disk.Disk, "_put", late)
+        self.put("spam/1/spam-1.tar.gz", b"x")
+        self.assertEqual((len(gone), self.get("spam/1/spam-1.tar.gz")), (2, b"x"))
+
+    def test_crash_leaves_nothing_to_see(self) -> None:
+        """Drafts, too, are passed over, and swept at the next start."""
+        seen: list[list[str]] = []
+        install = disk.Disk.install
+
+        def looking(*given: Any) -> None:
+            seen.append(self.seen())
+            install(*given)
+
+        self.patch(disk.Disk, "install", looking)
+        self.put("spam/1/spam-1.tar.gz", b"x")
+        self.assertEqual(seen, [[]])
+        self.patch(disk, "ABANDONED", timedelta(days=-99_999))
+        (self.root / ".pypid/tmp/x.part.meta").write_bytes(b"")
+        self.reopened()
+        self.assertEqual(list((self.root / ".pypid/tmp").iterdir()), [])
 
 
 class GoneTests(FilesCase):

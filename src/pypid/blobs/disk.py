@@ -3,10 +3,13 @@
 Below the root lie the blobs, each at its key, and ``.pypid/tmp``: the drafts of what is being written. That folder is also
 how a root that is there is told from the bare mount point of one that is not: it is made once, at the start, and never
 again, so nothing is ever written to, or reported missing from, a disk that is not mounted.
+
+Another program may look at the folder and must not see some of the blobs (`Disk.veiled`). Their files end in ``.meta``, and all
+else is the same: above this they have the keys that they would have anyhow, in the same order.
 """
 
 # Paths are bytes here, as the system has them, and pathlib takes text only.
-# ruff: noqa: PTH100, PTH102, PTH103, PTH105, PTH108, PTH112, PTH116
+# ruff: noqa: PTH100, PTH102, PTH103, PTH105, PTH106, PTH108, PTH112, PTH116
 
 from __future__ import annotations
 
@@ -14,11 +17,11 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from twisted.logger import Logger
 
 from pypid.core.errors import CannotStart, Missing, StorageDown, StorageFull
@@ -26,9 +29,13 @@ from pypid.core.model import Blob
 
 DRAFTS = (b".pypid", b"tmp")
 PART = b".part"
+VEIL = b".meta"
+"""What pypicloud passes over."""
 ABANDONED = timedelta(hours=1)
 """A draft that nobody has touched for so long, and nobody holds, is a crash's."""
 MOST_DURABLE = 1 << 16
+TRIES = 5
+"""How often a folder is made that somebody else removes."""
 FILE_MODE = 0o640
 FOLDER_MODE = 0o750
 
@@ -74,10 +81,11 @@ def hung_up(descriptor: int) -> Iterator[int]:
 
 @frozen
 class Disk:
-    """The storage folder. `links`: its file system has hard links."""
+    """The storage folder. `links`: its file system has hard links. `veiled` says of a key whether others must not see its file."""
 
     root: bytes
     links: bool
+    veiled: Callable[[str], bool] | None = field(default=None, eq=False)
     _durable: set[tuple[bytes, int, int]] = field(factory=set, init=False, repr=False, eq=False)
     """Folders (path, device, inode) whose names this process has made durable."""
 
@@ -85,9 +93,43 @@ class Disk:
         """Where a key's parts lead."""
         return b"/".join((self.root, *parts))
 
+    def parts(self, key: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        """The parts of the path of the key's file."""
+        if self.veiled is not None and self.veiled(b"/".join(key).decode()):
+            return (*key[:-1], key[-1] + VEIL)
+        return key
+
+    def key_of(self, folder: bytes, name: bytes) -> bytes | None:
+        """The last part of the key of a file of this name, in the folder of the key `folder`; None where it has none."""
+        if self.veiled is None:
+            return name
+        plain = name.removesuffix(VEIL)
+        if plain != name and plain and self.veiled((folder + plain).decode()):
+            return plain
+        return None if self.veiled((folder + name).decode()) else name
+
     def draft(self, name: bytes) -> bytes:
         """Where the draft of this name lies."""
-        return self.path((*DRAFTS, name + PART))
+        return self.path((*DRAFTS, name + PART + self._veil))
+
+    @property
+    def _veil(self) -> bytes:
+        return b"" if self.veiled is None else VEIL
+
+    def prune(self, parts: tuple[bytes, ...]) -> None:
+        """Remove the folders of a file that has gone, as far as they are empty: of a program that others go on with, they are
+        what is left of a project. (Whoever writes into one at that moment makes it again, see `install`.)
+        """
+        if self.veiled is None or parts[0] == DRAFTS[0]:
+            return
+        for depth in range(len(parts) - 1, 0, -1):
+            folder = self.path(parts[:depth])
+            try:
+                os.rmdir(folder)
+            except OSError:
+                return
+            self._durable.difference_update([known for known in self._durable if known[0] == folder])
+            sync_folder(self.path(parts[: depth - 1]))
 
     def must_be_there(self) -> None:
         """Raise `OSError` unless the root is the one that was opened at the start."""
@@ -105,16 +147,25 @@ class Disk:
         target = self.path(parts)
         folders = [self.path(parts[:depth]) for depth in range(len(parts))]
         self.must_be_there()
-        for folder in folders[1:]:
-            with suppress(FileExistsError):
-                os.mkdir(folder, FOLDER_MODE)
+        for tries in range(TRIES):
+            try:
+                for folder in folders[1:]:
+                    with suppress(FileExistsError):
+                        os.mkdir(folder, FOLDER_MODE)
+                self._put(draft, target, replace)
+                break
+            except FileNotFoundError:  # the folder was empty, and somebody removed it just now
+                if self.veiled is None or tries == TRIES - 1 or not os.path.lexists(draft):
+                    raise
+        self._sync(folders)
+
+    def _put(self, draft: bytes, target: bytes, replace: bool) -> None:
         if not self.links:
             self._install_locked(draft, target, replace)
         elif replace:
             os.replace(draft, target)
         else:
             os.link(draft, target)
-        self._sync(folders)
 
     def _sync(self, folders: list[bytes]) -> None:
         """Make the name that was given in the last of the folders durable, and those of the folders, each in the one before it.
@@ -139,7 +190,7 @@ class Disk:
         readers half a blob, and leave it there after a crash; RENAME_NOREPLACE needs ctypes, and those very
         file systems that lack links often lack it too.
         """
-        with hung_up(os.open(self.path((*DRAFTS, b"lock")), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)) as lock:
+        with hung_up(os.open(self.path((*DRAFTS, b"lock" + self._veil)), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not replace and os.path.lexists(target):
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
@@ -175,7 +226,7 @@ def blob(key: str, found: os.stat_result) -> Blob:
     return Blob(key=key, size=found.st_size, modified=modified, etag=etag)
 
 
-def prepare(root: str, create: bool, probe: bytes, now: datetime) -> Disk:
+def prepare(root: str, create: bool, probe: bytes, now: datetime, veiled: Callable[[str], bool] | None = None) -> Disk:
     """The storage folder, ready: drafts' folder made, hard links tried, a crash's drafts swept. Raises `CannotStart`."""
     path = os.path.abspath(os.fsencode(root))
     try:
@@ -183,10 +234,10 @@ def prepare(root: str, create: bool, probe: bytes, now: datetime) -> Disk:
             os.makedirs(path, FOLDER_MODE, exist_ok=True)
         elif not os.path.isdir(path):
             raise CannotStart(f"The storage folder {root} is not there: mount it, make it, or correct [storage] path.")
-        disk = Disk(path, links=True)
+        disk = Disk(path, links=True, veiled=veiled)
         os.makedirs(disk.path(DRAFTS), 0o700, exist_ok=True)
         sync_folder(path)
-        disk = Disk(path, links=_has_links(disk, probe))
+        disk = evolve(disk, links=_has_links(disk, probe))
         _sweep(disk, now)
     except OSError as error:
         raise CannotStart(
@@ -211,7 +262,7 @@ def _has_links(disk: Disk, probe: bytes) -> bool:
 
 def _sweep(disk: Disk, now: datetime) -> None:
     with os.scandir(disk.path(DRAFTS)) as entries:
-        drafts = [entry.path for entry in entries if entry.name.endswith(PART)]
+        drafts = [entry.path for entry in entries if entry.name.removesuffix(VEIL).endswith(PART)]
     for draft in drafts:
         with suppress(OSError), hung_up(os.open(draft, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)) as descriptor:
             found = os.fstat(descriptor)

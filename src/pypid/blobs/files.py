@@ -2,7 +2,8 @@
 
 A write goes to a draft below ``.pypid/tmp`` on the same file system, is synced, and gets its name in one step: by a hard
 link, which fails if the name is taken, or by a rename over it. A crash leaves a draft, never half a blob. Several processes
-(also on several machines, over NFS) may use one folder.
+(also on several machines, over NFS) may use one folder. Another program may find its way about there, too, without seeing what
+is only ours (`FilesSettings.veiled`).
 """
 
 # Paths are bytes here, as the system has them, and pathlib takes text only.
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from datetime import timedelta
 from itertools import islice
@@ -34,16 +35,19 @@ LISTED = 500
 
 @frozen
 class FilesSettings:
-    """`root`: the folder. `create`: make it if it is not there (else it may be a disk that is not mounted)."""
+    """`root`: the folder. `create`: make it if it is not there (else it may be a disk that is not mounted). `veiled`: the keys
+    that other programs must not see (`disk.Disk.veiled`)."""
 
     root: str
     create: bool = False
+    veiled: Callable[[str], bool] | None = None
 
 
 class FilesBlobs:
     """A `Blobs` that is a folder. Made by `open`.
 
-    Files are made with mode 0640 and folders with 0750. Empty folders stay: to remove one is to race with a write into it.
+    Files are made with mode 0640 and folders with 0750. Empty folders stay, but where another program looks at them: to remove
+    one is to race with a write into it.
     """
 
     def __init__(self, disk: Disk, world: World) -> None:
@@ -61,7 +65,7 @@ class FilesBlobs:
             where = must_be_key(key)
             if where[: len(DRAFTS)] == DRAFTS:
                 raise ValueError(f"{key!r} is where drafts lie")
-            draft = Draft(self._disk, key, where, self._random(16).hex().encode(), replace)
+            draft = Draft(self._disk, key, self._disk.parts(where), self._random(16).hex().encode(), replace)
             try:
                 return blob(key, await self._take(body, draft))
             except Exception:
@@ -106,7 +110,7 @@ class FilesBlobs:
         if where is None or where[: len(DRAFTS)] == DRAFTS:
             self._disk.must_be_there()
             raise Missing(key)
-        return self._disk.path(where)
+        return self._disk.path(self._disk.parts(where))
 
     def _opened(self, key: str, span: Span | None) -> FileBody:
         with our_words("Reading"):
@@ -141,6 +145,7 @@ class FilesBlobs:
                 path = self._path(key)
                 os.unlink(path)
                 sync_folder(os.path.dirname(path))
+                self._disk.prune(tuple(key.encode().split(b"/")))
             except OSError as error:
                 self._disk.absent(error, key)
             except Missing:
@@ -157,7 +162,8 @@ async def open(settings: FilesSettings, world: World) -> FilesBlobs:
 
     Raises `CannotStart` where the folder is not there (and not to be created) or cannot be written.
     """
-    disk = await world.blocking(prepare, settings.root, settings.create, world.random(16).hex().encode(), world.now())
+    probe = world.random(16).hex().encode()
+    disk = await world.blocking(prepare, settings.root, settings.create, probe, world.now(), settings.veiled)
     return FilesBlobs(disk, world)
 
 
