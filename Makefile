@@ -18,7 +18,7 @@ help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' $(MAKEFILE_LIST)
 
 run: .venv/run.stamp  ## start the daemon in the foreground, with CONFIG (etc/pypid.ini); Ctrl-C stops it
-	@exec $(BIN)/twistd --nodaemon --pidfile= pypid --config $(CONFIG)
+	@exec $(BIN)/pypid serve --config $(CONFIG)
 
 test: check docs unit live  ## everything below, as CI does it
 

@@ -9,6 +9,10 @@ from tempfile import TemporaryDirectory
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from pypid.access.passwords import _NOBODYS
+from pypid.web import app, routes, simple
+from pypid.web.guard import guarded_routes
+
 NOT_FOR_A_PAGE = (
     *("treq", "twisted.web.client", "twisted.web._newclient"),  # an HTTP client
     *("jwt", "cryptography.hazmat.primitives.ciphers.aead", "cryptography.hazmat.primitives.kdf"),  # tokens, seals
@@ -17,6 +21,17 @@ NOT_FOR_A_PAGE = (
     *("boto3", "botocore", "ldap", "psycopg", "pypi_attestations", "sigstore"),  # extras
     *("passlib.handlers", "hypothesis", "twisted.trial"),
     *("pypid.control", "pypid.core.htmllisting", "pypid.testing", "pypid.web.mirrors"),
+    *("argon2", "packaging.specifiers", "concurrent.futures.thread"),
+    *(
+        "pypid.upstream.opening",
+        "pypid.reaching",
+        "pypid.resolver",
+        "pypid.throwaway",
+        "pypid.access.oidc",
+        "pypid.access.remote",
+    ),
+    *("pypid.core.archive", "pypid.core.zips", "pypid.core.collection", "pypid.index.adopting", "pypid.index.checking"),
+    *("pypid.web.app", "pypid.web.manage", "pypid.web.people", "pypid.web.uploads"),  # see pypid.web.routes
 )
 """Modules (with what is below them); some are not even installed everywhere."""
 
@@ -29,6 +44,11 @@ from twisted.internet.threads import deferToThread
 from pypid.service import load_config, make_daemon
 
 daemon = make_daemon(load_config(Path("pypid.ini")), reactor, dict(os.environ))
+
+async def later():
+    "What comes after the first page, and may come before this script has looked."
+
+daemon._furnish = later
 
 def ask(port):
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
@@ -57,7 +77,10 @@ class StartTests(SynchronousTestCase):
             made = TemporaryDirectory()  # its path is short: there is a socket in it
             self.addCleanup(made.cleanup)
             folder = Path(made.name)
-            (folder / "pypid.ini").write_text(f"[server]\nlisten = tcp:0:interface=127.0.0.1\n[upstream]\nmode = {mode}\n")
+            (folder / "pypid.ini").write_text(
+                f"[server]\nlisten = tcp:0:interface=127.0.0.1\n[upstream]\nmode = {mode}\n"
+                f"[access]\nadmins = bob\n[users]\nbob = {_NOBODYS}\n"  # else a first password is made, and hashed
+            )
             command = [sys.executable, "-c", START]
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
             said = done.stdout.splitlines()
@@ -66,3 +89,13 @@ class StartTests(SynchronousTestCase):
             found = {name for name in NOT_FOR_A_PAGE for module in modules if module == name or module.startswith(f"{name}.")}
             self.assertEqual(found, set())
             self.assertIn("pypid.web.simple", modules)
+
+    def test_first_room(self) -> None:
+        """What is asked below the path of the room that is open from the start has its route there; all others come later."""
+        here = {
+            route.does
+            for route in guarded_routes(app.app)
+            if route.rule.startswith(routes.HERE.decode()) and "GET" in route.methods
+        }
+        self.assertEqual({does.__module__ for does in here if does is not None}, {simple.__name__})
+        self.assertEqual(routes.LATER[-1], app.__name__)

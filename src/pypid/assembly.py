@@ -3,43 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from hashlib import sha256
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import frozen
 from twisted.logger import Logger
 
 from pypid.access.operator import Operator
-from pypid.catalog.faraway import Faraway
 from pypid.catalog.lines import Loaded
 from pypid.catalog.memory import MemoryCatalog
-from pypid.catalog.packed import what_is_kept
 from pypid.catalog.snapshot import Snapshot
-from pypid.catalog.urls import WrittenLinks
 from pypid.core import via
 from pypid.core.choices import Mode, Store
 from pypid.core.config import Config
 from pypid.core.errors import CannotStart
 from pypid.core.layout import SNAPSHOT, THEIR_SNAPSHOT
-from pypid.core.permissions import Rules
+from pypid.core.permissions import Identity, Rules
 from pypid.core.policy import Policy
 from pypid.daemon import Written
 from pypid.flow import World, start
 from pypid.identities import Identities, identities
 from pypid.index import Index
-from pypid.index.links import Links
-from pypid.ports import Glance
-from pypid.resolver import loopback
-from pypid.resolver.loopback import Loopback
-from pypid.safekeeping.keeping import Safekeeper
+from pypid.ports import Glance, Resolver
 from pypid.safekeeping.marker import is_new
-from pypid.spool import sweep
+from pypid.spool import sweep, sweep_collections
 from pypid.state import State, Where
 from pypid.stores import Opened, open_storage
-from pypid.throwaway import Throwaway
 from pypid.upkeep import Upkeep
 from pypid.upstreams import Reached, reach
-from pypid.web.app import Face, FaceSettings
+from pypid.web.face import Face, FaceSettings
+
+if TYPE_CHECKING:  # for buckets only
+    from pypid.catalog.urls import WrittenLinks
+    from pypid.index.links import Links
+    from pypid.throwaway import Throwaway
 
 T = TypeVar("T")
 _log = Logger()
@@ -97,9 +96,8 @@ def assemble(config: Config, places: Where, state: State, world: World, reactor:
     throwaway = None
     if config.storage.backend is Store.S3:
         people.access.is_open = not is_new(places.state)
-        keeper, far = _keeper(config, places, storage, world), _faraway(catalog, storage, state, world)
-        throwaway = Throwaway(index, far, fill=not known, access=people.access, close=storage.close, keeper=keeper)
-    resolvers = Loopback(reactor)
+        throwaway = _throwaway(config, places, storage, index, catalog, people, fill=not known)
+    resolvers = partial(_resolver, reactor)
     whose = (people.access, Operator())
     faces = tuple(Face(index, access, Rules(), world, settings, resolvers=resolvers) for access in whose)
     people.serve(*faces)
@@ -107,6 +105,12 @@ def assemble(config: Config, places: Where, state: State, world: World, reactor:
         _now(people.open())
     written: tuple[Written, ...] = (*snapshots, *_written_links(config, links, places, storage, world))
     return Assembly(index, catalog, written, _upkeep(config, index, reached), people, faces, throwaway)
+
+
+def _resolver(reactor: Any, face: Face, who: Identity) -> AbstractAsyncContextManager[Resolver]:
+    from pypid.resolver.loopback import Loopback  # here, since only a collection needs it
+
+    return Loopback(reactor)(face, who)
 
 
 def _face_settings(config: Config, places: Where, state: State) -> FaceSettings:
@@ -117,6 +121,7 @@ def _face_settings(config: Config, places: Where, state: State) -> FaceSettings:
         allowed_hosts=config.server.allowed_hosts,
         storage_folder=places.storage,
         max_cache=config.upstream.max_cache,
+        certificate=places.certificate,
     )
 
 
@@ -125,6 +130,8 @@ def _links(config: Config, storage: Opened, world: World) -> Links | None:
     wanted = config.storage
     if wanted.backend is not Store.S3 or not wanted.redirect:
         return None
+    from pypid.index.links import Links
+
     return Links(storage.blobs, world.now, wanted.expire_after, wanted.buffer_time)
 
 
@@ -134,6 +141,8 @@ def _written_links(
     """What writes down the signed URLs, once they hold what is still good of those that were."""
     if links is None:
         return ()
+    from pypid.catalog.urls import WrittenLinks
+
     wanted = config.storage
     signed_by = (storage.identity, wanted.access_key or "", wanted.cloudfront_domain or "", wanted.cloudfront_key_id or "")
     written = WrittenLinks(links, places.snapshot, sha256("\n".join(signed_by).encode()).hexdigest(), world)
@@ -141,16 +150,20 @@ def _written_links(
     return (written,)
 
 
-def _keeper(config: Config, places: Where, storage: Opened, world: World) -> Safekeeper:
-    """What is of record, and its copies in the bucket."""
-    return Safekeeper(storage.blobs, places.state, storage.identity, config.server.secret, world)
+def _throwaway(
+    config: Config, places: Where, storage: Opened, index: Index, catalog: MemoryCatalog, people: Identities, *, fill: bool
+) -> Throwaway:
+    """What a pypid on a bucket does besides: the snapshots there, and copies of what is of record."""
+    from pypid.catalog.faraway import Faraway
+    from pypid.catalog.packed import what_is_kept
+    from pypid.safekeeping.keeping import Safekeeper
+    from pypid.throwaway import Throwaway
 
-
-def _faraway(catalog: MemoryCatalog, storage: Opened, state: State, world: World) -> tuple[Faraway, ...]:
-    """The snapshots in the bucket."""
-    ours = Faraway(catalog, storage.blobs, SNAPSHOT, storage.identity, world, state.spool)
-    theirs = Faraway(catalog.heard, storage.blobs, THEIR_SNAPSHOT, storage.identity, world, state.spool, what_is_kept)
-    return ours, theirs
+    world, spool = index.world, index.spool
+    keeper = Safekeeper(storage.blobs, places.state, storage.identity, config.server.secret, world)
+    ours = Faraway(catalog, storage.blobs, SNAPSHOT, storage.identity, world, spool)
+    theirs = Faraway(catalog.heard, storage.blobs, THEIR_SNAPSHOT, storage.identity, world, spool, what_is_kept)
+    return Throwaway(index, (ours, theirs), fill=fill, access=people.access, close=storage.close, keeper=keeper)
 
 
 def _snapshots(config: Config, catalog: MemoryCatalog, places: Where, storage: Opened, world: World) -> tuple[Snapshot, ...]:
@@ -186,7 +199,7 @@ def _upkeep(config: Config, index: Index, reached: Reached) -> Upkeep:
 def _prepare_spool(state: State) -> None:
     try:
         sweep(state.spool)
-        loopback.sweep(state.spool)
+        sweep_collections(state.spool)
     except OSError as error:
         raise CannotStart(f"The folder {state.spool} cannot be used: {error.strerror}. It is in [server] state.") from None
 

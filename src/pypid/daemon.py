@@ -7,7 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from time import monotonic
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import define, field
 from twisted.application.service import MultiService
@@ -26,10 +26,13 @@ from pypid.index import Index
 from pypid.listening import Listening, url_of
 from pypid.sdnotify import READY, STOPPING, reloading, status
 from pypid.state import State
-from pypid.throwaway import Throwaway
 from pypid.tls import Certificate
 from pypid.upkeep import Upkeep
 from pypid.web.channel import Site
+from pypid.web.routes import furnish
+
+if TYPE_CHECKING:
+    from pypid.throwaway import Throwaway  # for buckets only
 
 _log = Logger()
 
@@ -41,6 +44,8 @@ LOOK_AT_CERTIFICATE = 3.0
 """Seconds between two looks at the certificate's files; see `Certificate.reload_if_changed`."""
 SWITCH = 0.001
 """Seconds after which a thread that computes gives Python's lock to the reactor, which wants it (Python's own: 5 ms)."""
+BREATH = 0.005
+"""Seconds between two modules that are brought after the start."""
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds between two tries to compare with a storage that is away."""
 
@@ -77,6 +82,7 @@ class Daemon(MultiService):
     _ports: list[IListeningPort] = field(factory=list, init=False)
     _turn: DeferredLock = field(factory=DeferredLock, init=False)
     _comparing: Deferred[None] | None = field(default=None, init=False)
+    _furnishing: Deferred[None] | None = field(default=None, init=False)
     _left: float = field(default=DRAIN, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -97,7 +103,7 @@ class Daemon(MultiService):
 
     def startService(self) -> None:
         answer_soon()
-        _settle()
+        _keep()
         for listening in self.listening:
             port = listening.listen()
             self._ports.append(port)
@@ -108,8 +114,15 @@ class Daemon(MultiService):
 
     def _run(self) -> None:
         self.notify(READY)
+        self._furnishing = start(self._furnish())
+        self._furnishing.addErrback(_trap_cancelled)
         self._comparing = start(self._compare())
         self._comparing.addErrback(_trap_cancelled)
+
+    async def _furnish(self) -> None:
+        """Open the rooms that the first page did without; requests come in between."""
+        for _ in furnish():
+            await deferLater(self.world.clock, BREATH)
 
     async def _compare(self) -> None:
         """Compare with the storage, until it worked once: only then is an absence proven."""
@@ -180,8 +193,9 @@ class Daemon(MultiService):
     def stopService(self) -> Deferred[None]:
         self.stopping = True
         self.notify(STOPPING)
-        if self._comparing is not None:
-            self._comparing.cancel()
+        for job in self._comparing, self._furnishing:
+            if job is not None:
+                job.cancel()
         return start(self._stop())
 
     def hurry(self) -> None:
@@ -221,6 +235,15 @@ class Daemon(MultiService):
 def answer_soon() -> None:
     """Have Python hold up the reactor for as short a time as can be, while other threads compute."""
     sys.setswitchinterval(SWITCH)
+
+
+def _keep() -> None:
+    """What a start has made stays, and to look for garbage in all of it would keep the first page waiting.
+
+    `pypid serve` collects garbage from here on; see `cli.starting`.
+    """
+    gc.freeze()
+    gc.enable()
 
 
 def _settle() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, evolve, field, frozen
 from twisted.application.service import MultiService
@@ -13,11 +13,9 @@ from twisted.internet.defer import DeferredSemaphore
 from twisted.logger import Logger
 
 from pypid.access import config as config_people
-from pypid.access import remote
 from pypid.access.chain import Chain, Source
 from pypid.access.firstrun import ADMIN, read_admin
 from pypid.access.keys import session_key
-from pypid.access.oidc import publishing
 from pypid.access.outdated import Outdated
 from pypid.access.passwords import Verifier, hash_password
 from pypid.access.sql.accounts import SqlAccounts
@@ -41,12 +39,15 @@ from pypid.core.policy import EVERY_NAME, Claims
 from pypid.core.rights import Right
 from pypid.flow import Periodic, World
 from pypid.ports import People
-from pypid.reaching.connecting import Connections
 from pypid.safekeeping.records import ACCOUNTS, JOURNAL
 from pypid.state import Where
 from pypid.web.epoch import FAR, LEASE
 from pypid.web.face import Face
 from pypid.web.registry import Configured, Registry
+
+if TYPE_CHECKING:  # imported where they are configured
+    from pypid.access.oidc.publishing import TrustedPublishing
+    from pypid.reaching.connecting import Connections
 
 _log = Logger()
 
@@ -106,11 +107,14 @@ class Identities(MultiService):
     chain: Chain
     people: config_people.ConfigPeople
     sql_people: SqlPeople
-    publishers: publishing.TrustedPublishing
-    connections: tuple[Connections, ...]
+    reactor: Any = field(repr=False)
+    connections: list[Connections]
+    """What is reached over the network, to be closed at the end."""
     outdated: Outdated
     access: Waiting
     claims: Claims
+    publishers: TrustedPublishing | None = field(default=None, init=False)
+    """Once an issuer is configured."""
     faces: tuple[Face, ...] = field(default=(), init=False)
     _in_force: InForce = field(factory=lambda: InForce(Rules(), frozenset()), init=False, repr=False)
     _made_of: tuple[object, object] = field(default=(None, None), init=False, repr=False)
@@ -148,7 +152,7 @@ class Identities(MultiService):
         self.chain.session_key = key
         registry = self._registry(key)
         for face in self.faces:
-            face.registry, face.publishers = registry, self.publishers
+            face.registry = registry
         await self.stores.accounts.open()
         await self.use(self.config)
         self._is_open = True
@@ -184,10 +188,27 @@ class Identities(MultiService):
         self._configured = evolve(configured_by(config, first), accounts_log_in=log_in)
         self.chain.admins = frozenset(config.access.admins)
         self.chain.forget_all()
-        self.publishers.trust(publishing.trusted_by(config.issuers))
+        self._trust(config)
         await self._make_rules()
         self._tell()
         await self.outdated.use({**config.users, **({first: record.hash} if first and record else {})})
+
+    def _trust(self, config: Config) -> None:
+        """Go on with the issuers of trusted publishing that are configured now."""
+        if self.publishers is None:
+            if not config.issuers:
+                return
+            from pypid.access.oidc import publishing
+
+            issuers = publishing.connected(self.reactor)
+            self.connections.append(issuers)
+            self.publishers = publishing.open(config.issuers, self.stores.accounts, self.stores.journal, self.world, issuers)
+        else:
+            from pypid.access.oidc import publishing
+
+            self.publishers.trust(publishing.trusted_by(config.issuers))
+        for face in self.faces:
+            face.publishers = self.publishers
 
     async def _changed(self, roll: Roll) -> None:
         """The accounts database says something else than before; once this has ended, it is in force."""
@@ -247,8 +268,7 @@ def identities(config: Config, places: Where, world: World, reactor: Any, claims
     verifier = Verifier(world)
     people = config_people.open(people_of(config, places), world, verifier)
     sql_people = SqlPeople(stores.accounts, verifier, world)
-    issuers = publishing.connected(reactor)
-    opened = [issuers]
+    opened: list[Connections] = []
     sources = [Source(people), *_sources(config, places, world, reactor, sql_people, opened)]
     if AccessStore.SQL not in config.access.backend:
         sources.append(Source(GroupsOnly(stores.accounts)))
@@ -261,8 +281,8 @@ def identities(config: Config, places: Where, world: World, reactor: Any, claims
         chain=chain,
         people=people,
         sql_people=sql_people,
-        publishers=publishing.open({}, stores.accounts, stores.journal, world, issuers),
-        connections=tuple(opened),
+        reactor=reactor,
+        connections=opened,
         outdated=Outdated(stores.accounts, places.state, world),
         access=Waiting(chain),
         claims=claims,
@@ -282,6 +302,8 @@ def _sources(
             case AccessStore.LDAP:
                 yield Source(_directory(config, places, world, reactor), local=False, believed=BELIEVED)
             case AccessStore.REMOTE:
+                from pypid.access import remote
+
                 said = config.remote
                 reached = remote.connected(reactor)
                 opened.append(reached)

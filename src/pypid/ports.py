@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pypid.core.model import Blob, Heard, Link, Presence, Project, Remembered, Span, Standing, Summary, Unfinished
 from pypid.core.names import ProjectName
 from pypid.core.people import Account, Deed, Download, Minted, Session, Token
 from pypid.core.permissions import Credential, Identity
 from pypid.core.rights import Right, Whom
-from pypid.core.targets import Target
+
+if TYPE_CHECKING:
+    from pypid.core.targets import Target
 
 
 class Body(Protocol):

@@ -34,10 +34,10 @@ from pypid.sdnotify import notify
 from pypid.state import Where, open_state, where
 from pypid.tls import Certificate
 from pypid.web.accesslog import AccessLog
-from pypid.web.app import resource
 from pypid.web.channel import Site
 from pypid.web.frontdoor.door import FrontDoor
 from pypid.web.proxies import TrustedProxies
+from pypid.web.routes import resource
 
 if TYPE_CHECKING:
     from pypid import control

@@ -8,6 +8,7 @@ from contextlib import suppress
 from errno import EDQUOT, ENOSPC
 from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
+from shutil import rmtree
 from tempfile import mkstemp
 from threading import Lock
 from types import TracebackType
@@ -22,6 +23,8 @@ from pypid.flow import BATCH, Blocking, Checksums, FileBody, Hashes
 T = TypeVar("T")
 
 PREFIX = "incoming-"
+COLLECTING = "collect-"
+"""Before the names of the folders of collections."""
 
 
 class Spool:
@@ -265,3 +268,9 @@ def sweep(folder: Path) -> int:
             path.unlink()
             removed += 1
     return removed
+
+
+def sweep_collections(folder: Path) -> None:
+    """Remove what a crash left of collections; blocks."""
+    for path in folder.glob(f"{COLLECTING}*"):
+        rmtree(path, ignore_errors=True)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import define, frozen
 
 from pypid.core.choices import Mode
 from pypid.core.config import Config
 from pypid.core.errors import CannotStart
+from pypid.core.model import Remembered, Span
+from pypid.core.names import ProjectName
 from pypid.core.settings import PUBLIC_INDEX
 from pypid.flow import World
-from pypid.ports import Upstream
-from pypid.reaching.trust import Trust, certificates
+from pypid.ports import Body, Upstream
 from pypid.state import Where
-from pypid.upstream import opening
 from pypid.upstream.nothing import Nothing
 
 
@@ -33,19 +33,64 @@ def reach(config: Config, places: Where, world: World, reactor: Any, identity: s
     wanted = config.upstream
     if wanted.mode is Mode.OFFLINE:
         return Reached(Nothing(), _nothing_to_close)
-    timeout = wanted.timeout.total_seconds()
-    reached = opening.connected(reactor, Trust(_authorities(places.authorities)), timeout)
-    settings = opening.Settings(wanted.url or (PUBLIC_INDEX,), timeout)
-    return Reached(opening.open(settings, world, identity, reached), reached.close)
+    authorities = _authorities(places.authorities)
+
+    def make() -> Reached:
+        from pypid.reaching.trust import Trust
+        from pypid.upstream import opening
+
+        timeout = wanted.timeout.total_seconds()
+        reached = opening.connected(reactor, Trust(authorities), timeout)
+        settings = opening.Settings(wanted.url or (PUBLIC_INDEX,), timeout)
+        return Reached(opening.open(settings, world, identity, reached), reached.close)
+
+    late = Late(make)
+    return Reached(late, late.close)
 
 
 def _authorities(file: Path | None) -> Any:
     if file is None:
         return ()
+    from pypid.reaching.trust import certificates
+    from pypid.upstream.opening import CERTIFICATES
+
     try:
-        return certificates(file.read_bytes(), opening.CERTIFICATES)
+        return certificates(file.read_bytes(), CERTIFICATES)
     except OSError as error:
         raise CannotStart(f"[upstream] ca_certificates cannot be read: {file}: {error.strerror}.") from None
+
+
+@define(eq=False)
+class Late:
+    """Other indexes that are opened for the first question: a start, and a page of ours, can do without."""
+
+    _make: Callable[[], Reached]
+    _made: Reached | None = None
+
+    def _opened(self) -> Reached:
+        if self._made is None:
+            self._made = self._make()
+        return self._made
+
+    async def project(self, name: ProjectName, known: Remembered | None, via: Sequence[str]) -> Remembered:
+        """As `Upstream.project`."""
+        return await self._opened().upstream.project(name, known, via)
+
+    async def names(self, via: Sequence[str]) -> Sequence[ProjectName]:
+        """As `Upstream.names`."""
+        return await self._opened().upstream.names(via)
+
+    async def fetch(self, url: str, span: Span | None, via: Sequence[str]) -> Body:
+        """As `Upstream.fetch`."""
+        return await self._opened().upstream.fetch(url, span, via)
+
+    async def close(self) -> None:
+        """End the connections, if there are any."""
+        if self._made is not None:
+            await self._made.close()
+
+
+_: type[Upstream] = Late
 
 
 async def _nothing_to_close() -> None:

@@ -10,9 +10,10 @@ from pypid.core.permissions import Credential, Identity
 from pypid.core.targets import target
 from pypid.flow import start
 from pypid.resolver import uv
-from pypid.resolver.loopback import PREFIX, OneTime, sweep
+from pypid.resolver.loopback import OneTime
 from pypid.resolver.process import Ended
 from pypid.resolver.uv import Place, Uv
+from pypid.spool import COLLECTING, sweep_collections
 
 SECRET = "5ecre7"
 NO = f"""error: No solution found when resolving dependencies
@@ -100,7 +101,7 @@ class LoopbackTests(SynchronousTestCase):
     def test_sweep(self) -> None:
         """What a crash left is removed, and nothing else."""
         folder = Path(self.mktemp())
-        (folder / f"{PREFIX}x/cache").mkdir(parents=True)
+        (folder / f"{COLLECTING}x/cache").mkdir(parents=True)
         (folder / "incoming-x").write_bytes(b"")
-        sweep(folder)
+        sweep_collections(folder)
         self.assertEqual([path.name for path in folder.iterdir()], ["incoming-x"])

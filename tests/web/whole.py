@@ -365,7 +365,7 @@ class WholeCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         """Make one; its own hashes of passwords cost nothing, too, so that it makes no better ones of those that stand here."""
-        self.patch(passwords, "_OURS", CHEAP)
+        self.patch(passwords, "_ours", lambda: CHEAP)
         self.patch(passwords, "_NOBODYS", CHEAP_NOBODYS)
         self.spool = Path(self.mktemp())
         self.pypid = Pypid(self.spool, rules=self.rules)

@@ -9,18 +9,19 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from enum import Enum
-from functools import partial
+from functools import cache, partial
 from hashlib import blake2b
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from argon2 import PasswordHasher
-from argon2.exceptions import Argon2Error, InvalidHashError, VerifyMismatchError
 from twisted.internet.defer import DeferredSemaphore
 from twisted.logger import Logger
 
 from pypid.core.errors import BadRequest, Busy
 from pypid.flow import Flights, World
+
+if TYPE_CHECKING:
+    from argon2 import PasswordHasher
 
 WRONG = "The user name or the password is wrong."
 """What every source says, whichever it is that is wrong, so that nobody learns which users exist."""
@@ -31,7 +32,6 @@ LANES = 1
 LONGEST_PASSWORD = 4096
 """Bytes of UTF-8; longer ones are refused before anything is computed."""
 
-_OURS = PasswordHasher(time_cost=PASSES, memory_cost=MEMORY, parallelism=LANES)
 _NOBODYS = f"$argon2id$v=19$m={MEMORY},t={PASSES},p={LANES}$" + "A" * 22 + "$" + "A" * 43
 """A hash of our parameters that no password is known for."""
 _BCRYPT_READS = 72
@@ -71,6 +71,13 @@ class Verdict(Enum):
     """Nobody here can tell: an unknown or damaged hash, or the library for its kind is not installed."""
 
 
+@cache
+def _ours() -> PasswordHasher:
+    from argon2 import PasswordHasher  # a start needs no hash, unless it is the first
+
+    return PasswordHasher(time_cost=PASSES, memory_cost=MEMORY, parallelism=LANES)
+
+
 def kind_of(stored: str) -> Kind | None:
     """The kind of hash, by its prefix; None for what pypid does not know."""
     return next((kind for prefix, kind in _PREFIXES.items() if stored.startswith(prefix)), None)
@@ -86,7 +93,7 @@ def hash_password(password: str) -> str:
         raise BadRequest(
             f"This cannot be a password: it is empty, longer than {LONGEST_PASSWORD} bytes, or holds a NUL character."
         )
-    return _OURS.hash(secret)
+    return _ours().hash(secret)
 
 
 def needs_upgrade(stored: str) -> bool:
@@ -94,8 +101,10 @@ def needs_upgrade(stored: str) -> bool:
 
     Stronger ones too: where all hashes cost the same, time tells nobody which user exists, and memory stays bounded.
     """
+    from argon2.exceptions import InvalidHashError
+
     try:
-        return _OURS.check_needs_rehash(stored)
+        return _ours().check_needs_rehash(stored)
     except (InvalidHashError, ValueError):
         return True
 
@@ -133,8 +142,10 @@ def _usable(password: str) -> bytes | None:
 
 
 def _verify_argon2(stored: str, secret: bytes) -> Verdict:
+    from argon2.exceptions import Argon2Error, InvalidHashError, VerifyMismatchError
+
     try:
-        _OURS.verify(stored, secret)
+        _ours().verify(stored, secret)
     except VerifyMismatchError:
         return Verdict.WRONG
     except (Argon2Error, InvalidHashError, ValueError):

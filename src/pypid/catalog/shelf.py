@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from hashlib import sha256
@@ -157,6 +156,8 @@ READERS = 2
 
 def read_shards(shelf: Shelf, shards: Mapping[int, StoredShard]) -> Iterator[tuple[int, list[tuple[Head, Part]]]]:
     """Each shard's number, and the projects in it, as `read_shard` gives them. Raises `OSError`, `Unreadable`."""
+    from concurrent.futures import ThreadPoolExecutor  # here, since without a snapshot nobody needs it
+
     with ThreadPoolExecutor(READERS) as pool:
         try:
             yield from zip(shards, pool.map(partial(read_shard, shelf), shards, shards.values()), strict=True)

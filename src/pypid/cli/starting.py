@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import secrets
 from pathlib import Path
@@ -36,6 +37,7 @@ def add(commands: Any) -> None:
 
 def _serve(options: argparse.Namespace) -> None:
     name_sockets(os.environ)
+    gc.disable()  # what is imported stays: to look for garbage among it again and again is a tenth of a start
     from pypid.service import serve
 
     serve(options.config)

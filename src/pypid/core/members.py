@@ -16,6 +16,8 @@ LARGEST_RATIO = 100
 """Unpacked to packed bytes. Code packs 3 to 10 times (PyPI refuses above 50); a bomb of zeros 1,000 times."""
 MOST_UNPACKED = 16 << 30
 """Bytes that an archive may unpack to, whatever its ratio."""
+LARGEST_PART = 16 << 20
+"""Bytes that are asked for of an archive elsewhere; also for its central directory (50,000 members of 280 characters)."""
 
 _MOST_PROBLEMS = 20
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")

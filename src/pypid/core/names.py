@@ -9,14 +9,15 @@ from __future__ import annotations
 import re
 from enum import Enum
 from functools import lru_cache
-from typing import Any, NewType
+from typing import TYPE_CHECKING, Any, NewType
 
 from attrs import frozen
-from packaging.tags import Tag
-from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sdist_filename, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
 from pypid.core.errors import BadFilename, BadName
+
+if TYPE_CHECKING:
+    from packaging.tags import Tag
 
 ProjectName = NewType("ProjectName", str)
 """A normalised project name; only `project_name` makes one."""
@@ -148,6 +149,8 @@ def parse_filename(filename: str) -> Distribution:
 
 
 def _wheel(filename: str) -> Distribution:
+    from packaging.utils import InvalidWheelFilename, parse_wheel_filename  # here, since no page needs it
+
     try:
         name, version, _build, tags = parse_wheel_filename(filename)
     except InvalidWheelFilename as error:
@@ -174,6 +177,8 @@ def _sdist(filename: str) -> Distribution:
         if not filename.endswith(SDIST_SUFFIXES):
             raise BadFilename(filename, "it ends neither in .whl nor in .tar.gz, .zip, .egg, .tar.bz2, .tgz or .tar.xz.")
         plain = filename
+    from packaging.utils import InvalidSdistFilename, parse_sdist_filename  # here, since no page needs it
+
     try:
         name, version = parse_sdist_filename(plain)
     except InvalidSdistFilename as error:

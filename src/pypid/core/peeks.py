@@ -13,7 +13,7 @@ from attrs import define, field
 
 from pypid.core.coremetadata import LONGEST_METADATA
 from pypid.core.errors import BadName
-from pypid.core.members import Findings, Unusable
+from pypid.core.members import LARGEST_PART, Findings, Unusable
 from pypid.core.model import Span
 from pypid.core.names import ProjectName, project_name
 from pypid.core.zips import Entry, list_zip, read_entry
@@ -23,8 +23,6 @@ TAIL = 22 + 0xFFFF
 AHEAD = 1 << 14
 """Bytes that are asked for at least: most METADATA is smaller when packed."""
 MOST_PARTS = 8
-LARGEST_PART = 16 << 20
-"""Bytes; also for the central directory: 50,000 members with names of 280 characters."""
 
 
 @define

@@ -11,11 +11,10 @@ from msgspec.structs import replace
 from twisted.logger import Logger
 
 from pypid.core.errors import Archived, Missing, NoSuchFile, NotThere, PypidError, UpstreamDown, WrongBytes
-from pypid.core.members import Unusable
+from pypid.core.members import LARGEST_PART, Unusable
 from pypid.core.model import File, Span
 from pypid.core.names import ProjectName
 from pypid.core.offering import with_metadata
-from pypid.core.peeks import LARGEST_PART, Parts, first_part, peek
 from pypid.flow import Blocking, Flights, whole
 from pypid.index import truth
 from pypid.index.envoy import Envoy
@@ -121,6 +120,8 @@ class Describer:
 
 async def read_metadata(read: Read, size: int, project: ProjectName, blocking: Blocking) -> bytes:
     """The METADATA of a wheel of `size` bytes, of which `read` gives parts: mostly one, at most 8. Raises `Unusable`."""
+    from pypid.core.peeks import Parts, first_part, peek  # here, since no page needs to look into archives
+
     parts = Parts(size)
     needed: bytes | Span = first_part(size)
     while isinstance(needed, Span):

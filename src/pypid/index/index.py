@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from attrs import define, evolve, field
 
@@ -28,10 +29,7 @@ from pypid.core.policy import (
 )
 from pypid.core.summaries import Summaries
 from pypid.flow import World
-from pypid.index.adopting import Adopted, Adopter
 from pypid.index.asking import DIRECTLY, Asked
-from pypid.index.auditing import Auditor
-from pypid.index.checking import Checked, Checker
 from pypid.index.envoy import Envoy, Outage
 from pypid.index.giving import Giver
 from pypid.index.keeping import Keeper
@@ -44,9 +42,12 @@ from pypid.index.publishing import BodyAnew, Outcome, Publisher
 from pypid.index.reconciling import Counted, Reconciled, Reconciler
 from pypid.index.thawing import Thawing
 from pypid.index.theirs import Correspondent
-from pypid.index.unfinished import Remnants
 from pypid.index.views import View, Views
 from pypid.ports import Blobs, Body, Bucket, Catalog, Upstream
+
+if TYPE_CHECKING:  # imported where they are needed, which is rare: they look into archives
+    from pypid.index.adopting import Adopted, Adopter
+    from pypid.index.checking import Checked
 
 
 @define
@@ -251,20 +252,29 @@ class Index:
             found = await self._compared(tell)
         else:
             found = await Reconciler(self.parts, tell).reconcile_project(project)
-        return found, await Adopter(self.parts, tell).adopt(found.strays, by)
+        return found, await self._adopter(tell).adopt(found.strays, by)
 
     async def adopt(self, prefix: str, by: str, *, tell: Tell | None = None) -> tuple[Reconciled, Sequence[Adopted]]:
         """Make the distributions without a record below `prefix` (empty, or ending in a slash) ours, where they lie."""
         found = await self._compared(tell)
         strays = [blob for blob in found.strays if blob.key.startswith(prefix)]
-        return found, await Adopter(self.parts, tell).adopt(strays, by)
+        return found, await self._adopter(tell).adopt(strays, by)
 
     async def take_in(self, strays: Sequence[Blob], by: str) -> Sequence[Adopted]:
         """Make these distributions without a record ours, where they lie."""
-        return await Adopter(self.parts).adopt(strays, by)
+        return await self._adopter(None).adopt(strays, by)
+
+    def _adopter(self, tell: Tell | None) -> Adopter:
+        from pypid.index.adopting import Adopter
+
+        return Adopter(self.parts, tell)
 
     async def check(self, *, sweep: bool = False, hashes: bool = False, tell: Tell | None = None) -> Checked:
         """Look for what is wrong in the storage; see `Checker.check`, and `Auditor.check` for what is kept of theirs."""
+        from pypid.index.auditing import Auditor
+        from pypid.index.checking import Checker
+        from pypid.index.unfinished import Remnants
+
         ours = await Checker(self.parts, tell).check(sweep=sweep, hashes=hashes)
         theirs = await Auditor(self.parts, self.keeper.kept, tell).check(sweep=sweep, hashes=hashes)
         remnants = () if self.bucket is None else await Remnants(self.parts, await self.bucket()).check(sweep=sweep)

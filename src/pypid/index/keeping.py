@@ -18,7 +18,6 @@ from pypid.core.listing import is_mutable
 from pypid.core.members import Unusable
 from pypid.core.model import Checksum, Digests, File, Span
 from pypid.core.names import ProjectName
-from pypid.core.peeks import metadata_of
 from pypid.core.verifying import claim_of, computed, hash_of
 from pypid.flow import World, start
 from pypid.index.describing import Describer
@@ -273,6 +272,8 @@ def _hash_of_spool(spool: Spool, algorithm: str) -> str:
 
 def _metadata_in(spool: Spool, file: File) -> bytes | None:
     """The METADATA of the wheel in the spool, or None if it has none that can be read."""
+    from pypid.core.peeks import metadata_of  # here, since no page needs to look into archives
+
     archive: BinaryIO
     with spool.open_for_inspection() as archive:
         try:

@@ -20,11 +20,12 @@ from pypid.core.errors import NeedsExtra, Unauthenticated
 from pypid.core.permissions import Credential, Identity
 from pypid.ports import Access, Resolver
 from pypid.resolver.uv import IN_ALL, Place, Uv, find_uv
-from pypid.web.app import Face, resource
+from pypid.spool import COLLECTING
 from pypid.web.channel import Site
+from pypid.web.face import Face
+from pypid.web.routes import resource
 
 USER = "collecting"
-PREFIX = "collect-"
 
 
 @frozen
@@ -58,7 +59,7 @@ class Loopback:
             raise NeedsExtra("Working out what requirements need", "collect")
         blocking = face.world.blocking
         password = face.world.random(24).hex()
-        folder = Path(await blocking(mkdtemp, None, PREFIX, face.settings.spool))
+        folder = Path(await blocking(mkdtemp, None, COLLECTING, face.settings.spool))
         try:
             site = Site(resource(_seen_by(face, OneTime(password, who))), reactor=self.reactor)
             port = self.reactor.listenTCP(0, site, interface="127.0.0.1")
@@ -81,9 +82,3 @@ def _seen_by(face: Face, access: Access) -> Face:
     twin = Face(face.index, access, face.rules, face.world, settings, registry=face.registry)
     twin.pages = face.pages
     return twin
-
-
-def sweep(folder: Path) -> None:
-    """Remove what a crash left of collections; blocks."""
-    for path in folder.glob(f"{PREFIX}*"):
-        rmtree(path, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Who was given which file: ``GET /api/downloads``, and what is remembered for it."""
+"""Who was given which file: ``GET /api/downloads``; what it tells is noted in `web.given`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import re
 from typing import TypedDict
 
 from pypid.core.errors import BadRequest, NotAvailable
-from pypid.core.model import File
 from pypid.core.people import Download
 from pypid.core.permissions import Action, Identity
 from pypid.core.simple import utc_text
 from pypid.web.describing import Described, Moment
 from pypid.web.documents import send_json
-from pypid.web.face import Face, app, user_of
+from pypid.web.face import Face, app
 from pypid.web.guard import guarded
 from pypid.web.query import Parameter, names, number, parameters
 from pypid.web.request import Request
@@ -43,33 +42,6 @@ class DownloadsOf(TypedDict):
 
     sha256: str
     downloads: list[DownloadDocument]
-
-
-def given(face: Face, request: Request, who: Identity, file: File) -> None:
-    """Remember that the file, or some part of it, is given to somebody now, or an address where they get it.
-
-    Also a part, and what breaks off: who has all bytes but one has the file. Not what HEAD asks, which gives nothing; not a
-    file of theirs of which nobody knows the digest.
-    """
-    if request.method == b"GET":
-        note_given(face, who, request.client_address(), file)
-
-
-def note_given(face: Face, who: Identity, client: str | None, file: File) -> None:
-    """As `given`, to somebody at this address."""
-    if face.registry is None or file.sha256 is None:
-        return
-    face.downloads.note(
-        Download(
-            when=face.world.now(),
-            sha256=file.sha256,
-            project=file.project,
-            filename=file.filename,
-            who=user_of(who),
-            where=client or "",
-            token=who.token,
-        )
-    )
 
 
 @guarded(app, "/api/downloads", may=Action.ADMIN)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from attrs import define, field, frozen
 from klein import Klein
@@ -24,6 +24,7 @@ from pypid.web.epoch import Epoch
 from pypid.web.pages import FEW_NAMES, Pages
 from pypid.web.registry import Registry
 from pypid.web.request import Request
+from pypid.web.rules import without_builders
 from pypid.web.sights import Lists, Sights
 from pypid.web.turnstile import Turnstile
 
@@ -37,20 +38,7 @@ app = Klein()
 """All routes. They are functions whose first argument is the `Face`; see `web.guard.guarded`."""
 app.url_map.strict_slashes = False  # each route says itself what it does without its slash
 app.url_map.merge_slashes = False
-
-
-def _without_builders(add: Callable[[Any], None]) -> Callable[[Any], None]:
-    """Have werkzeug compile the two functions that make a URL of a rule when somebody wants one: half of what a route costs."""
-
-    def add_rule(rule: Any) -> None:
-        compile = rule._compile_builder  # if werkzeug calls it something else some day: say no more here
-        rule._compile_builder = lambda unknown=True: lambda self, **values: compile(unknown)(self, **values)
-        add(rule)
-
-    return add_rule
-
-
-app.url_map.add = _without_builders(app.url_map.add)  # type: ignore[method-assign]
+without_builders(app.url_map)
 
 
 @frozen(kw_only=True)

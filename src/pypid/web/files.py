@@ -15,9 +15,9 @@ from pypid.core.simple import finished
 from pypid.index.asking import Asked
 from pypid.ports import Body
 from pypid.web.asking import asked_of
-from pypid.web.downloads import given
 from pypid.web.face import Face, app
 from pypid.web.finished import FinishedPage
+from pypid.web.given import given
 from pypid.web.guard import guarded
 from pypid.web.heads import TEXT, Download
 from pypid.web.keeping import About

@@ -14,13 +14,13 @@ from pypid.index.standing import stands
 from pypid.ports import Glance
 from pypid.web.accesslog import AccessLog, Asker, Said
 from pypid.web.conditional import names
-from pypid.web.downloads import note_given
 from pypid.web.face import Face
 from pypid.web.frontdoor.files import OpenFiles, pass_on
 from pypid.web.frontdoor.kept import Answer, Sent, Store, Variant
 from pypid.web.frontdoor.learning import learn
 from pypid.web.frontdoor.pouring import pour_on, sent_at_once
 from pypid.web.frontdoor.strict import LONGEST, cut, is_tags, read_line
+from pypid.web.given import note_given
 from pypid.web.guard import UNIX
 from pypid.web.request import Request
 

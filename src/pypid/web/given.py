@@ -1,0 +1,36 @@
+"""What is remembered of who was given which file; `web.downloads` tells it."""
+
+from __future__ import annotations
+
+from pypid.core.model import File
+from pypid.core.people import Download
+from pypid.core.permissions import Identity
+from pypid.web.face import Face, user_of
+from pypid.web.request import Request
+
+
+def given(face: Face, request: Request, who: Identity, file: File) -> None:
+    """Remember that the file, or some part of it, is given to somebody now, or an address where they get it.
+
+    Also a part, and what breaks off: who has all bytes but one has the file. Not what HEAD asks, which gives nothing; not a
+    file of theirs of which nobody knows the digest.
+    """
+    if request.method == b"GET":
+        note_given(face, who, request.client_address(), file)
+
+
+def note_given(face: Face, who: Identity, client: str | None, file: File) -> None:
+    """As `given`, to somebody at this address."""
+    if face.registry is None or file.sha256 is None:
+        return
+    face.downloads.note(
+        Download(
+            when=face.world.now(),
+            sha256=file.sha256,
+            project=file.project,
+            filename=file.filename,
+            who=user_of(who),
+            where=client or "",
+            token=who.token,
+        )
+    )
