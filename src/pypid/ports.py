@@ -16,6 +16,7 @@ from pypid.core.permissions import Credential, Identity
 from pypid.core.rights import Right, Whom
 
 if TYPE_CHECKING:
+    from pypid.core.acl import Dump, Merged
     from pypid.core.targets import Target
 
 
@@ -227,6 +228,12 @@ class Accounts(Protocol):
 
     async def withdraw(self, project: ProjectName, whom: Whom, name: str) -> None:
         """Take the right away; one that is not there is taken away already."""
+
+    async def merge(self, dump: Dump) -> Merged:
+        """Add the people of the dump who have no account yet, its groups, members and rights, as one step.
+
+        Whoever is there stays as he is, and no right becomes smaller. Raises `BadRequest`.
+        """
 
     async def tokens(self, user: str | None = None) -> Sequence[Token]:
         """A user's, or all; revoked and expired ones too, for a month. By the time they were made."""

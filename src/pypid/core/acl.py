@@ -84,6 +84,41 @@ class Taken:
     oddities: tuple[Oddity, ...] = ()
 
 
+@frozen(kw_only=True)
+class Merged:
+    """What became of a dump that was taken over: how much of it was new."""
+
+    users: tuple[str, ...] = ()
+    """Those who had no account here."""
+    there: int = 0
+    """How many had one, which stays as it is."""
+    groups: int = 0
+    members: int = 0
+    rights: int = 0
+    weaker: tuple[str, ...] = ()
+    """Users who are administrators or can log in by the dump, and not here."""
+    other: tuple[str, ...] = ()
+    """Users who are more here than in the dump."""
+    stronger: tuple[Right, ...] = ()
+    """Rights of the dump that here are greater."""
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was."""
+        return bool(self.users or self.groups or self.members or self.rights)
+
+    def oddities(self) -> Iterator[Oddity]:
+        """What stays otherwise than the dump has it."""
+        for name in self.weaker:
+            done = "the account that is here stays as it is: it waits, is disabled, or is no administrator's"
+            yield Oddity(f"the user {name!r} may do more by the dump than here", done, grave=True)
+        for name in self.other:
+            yield Oddity(f"the user {name!r} may do more here than by the dump", "the account that is here stays as it is")
+        for right in self.stronger:
+            said = f"{right.whom.value} {right.name}".strip()
+            yield Oddity(f"{said} may read {right.project} by the dump", "it may write it here, and that stays so")
+
+
 # --- the format -------------------------------------------------------------------------------------------------
 
 

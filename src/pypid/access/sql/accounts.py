@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from attrs import evolve
 
-from pypid.access.sql.current import Current
+from pypid.access.sql.current import NAME, Current
 from pypid.access.sql.database import Database
+from pypid.access.sql.faults import Away, Unusable
 from pypid.access.sql.roll import KEPT, Roll
 from pypid.access.sql.texts import LONGEST_NAME, new_name, sound, storable
-from pypid.core.errors import BadRequest, NoSuchGroup, NoSuchToken, NoSuchUser, PypidError
+from pypid.core.errors import BadRequest, NoSuchGroup, NoSuchToken, NoSuchUser, PeopleUnknown, PypidError
 from pypid.core.names import ProjectName
 from pypid.core.people import Account, Session, Token
 from pypid.core.rights import NAMED, Right, Whom
@@ -21,7 +22,10 @@ from pypid.flow import World, shielded
 from pypid.ports import Accounts
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from pypid.access.sql.writing import Writing
+    from pypid.core.acl import Dump, Merged
 
 T = TypeVar("T")
 
@@ -108,6 +112,24 @@ class SqlAccounts:
         if sound(name) if whom in NAMED else not name:
             await self._change(lambda writing: writing.withdraw(project, whom, name))
 
+    # --- people of elsewhere ---
+
+    async def merge(self, dump: Dump) -> Merged:
+        return await self._change(lambda writing: writing.merge(dump))
+
+    async def inherit(self, dump: Dump) -> Merged | None:
+        """As `merge`, where nobody is there and nobody was ever inherited; else None, and nothing is done."""
+        return await self._change(lambda writing: writing.inherit(dump, _INHERITED))
+
+    async def may_inherit(self) -> bool:
+        """Whether that is so. Raises `PeopleUnknown`."""
+        if not self.current.is_there():
+            return True
+        try:
+            return await self.current.database.read("accounts", _may_inherit)
+        except (Away, Unusable):
+            raise PeopleUnknown(NAME) from None
+
     # --- tokens ---
 
     async def tokens(self, user: str | None = None) -> Sequence[Token]:
@@ -152,8 +174,7 @@ class SqlAccounts:
             await self._change(lambda writing: writing.end_session(digest))
 
     async def once(self, kind: str, value: str, until: datetime) -> bool:
-        digest = blake2b(f"{kind}\0{value}".encode("utf-8", "surrogatepass"), digest_size=32).hexdigest()
-        return await self.current.say_once(digest, until)
+        return await self.current.say_once(_digest(kind, value), until)
 
     # --- from time to time ---
 
@@ -194,6 +215,20 @@ class SqlAccounts:
         """Write down what is only in memory. (The database is closed by whoever has made it.)"""
         if self._uses:
             await self.tend()
+
+
+def _digest(kind: str, value: str) -> str:
+    return blake2b(f"{kind}\0{value}".encode("utf-8", "surrogatepass"), digest_size=32).hexdigest()
+
+
+_INHERITED = _digest("inherited", "pypicloud")
+"""The mark in the database: it goes wherever the database goes."""
+
+
+def _may_inherit(connection: Connection) -> bool:
+    from pypid.access.sql.merging import is_empty, is_marked
+
+    return is_empty(connection) and not is_marked(connection, _INHERITED)
 
 
 def _has_ended(roll: Roll, now: datetime) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 from attrs import evolve
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, or_, select, update
 
+from pypid.access.sql import merging
 from pypid.access.sql.roll import KEPT, Roll
 from pypid.access.sql.rows import (
     AT_ONCE,
@@ -26,6 +27,7 @@ from pypid.access.sql.rows import (
 )
 from pypid.access.sql.schema import take
 from pypid.access.sql.tables import changes, groups, members, once, rights, sessions, tokens, users
+from pypid.core.acl import Dump, Merged
 from pypid.core.errors import NameTaken, NoSuchGroup, NoSuchToken, NoSuchUser
 from pypid.core.names import ProjectName
 from pypid.core.people import MOST_SESSIONS, Account, Session, Standing, Token
@@ -102,6 +104,22 @@ class Writing:
         self._end_sessions(sessions.c.user == name)
         self._connection.execute(delete(users).where(users.c.name == name))
         self._touch("user", name)
+
+    def merge(self, dump: Dump) -> Merged:
+        """Add what is not there yet. Raises as `merging.merge`."""
+        merged = merging.merge(self._connection, self._now, dump, self.touched.add)
+        tokened = {*self._connection.scalars(select(tokens.c.user)), *self._connection.scalars(select(sessions.c.user))}
+        for name in tokened.intersection(merged.users):  # as in `add_user`
+            self._revoke(name)
+            self._end_sessions(sessions.c.user == name)
+        return merged
+
+    def inherit(self, dump: Dump, digest: str) -> Merged | None:
+        """The same where nobody is there yet, and nobody was ever inherited; else None, and nothing is done."""
+        if not merging.is_empty(self._connection) or merging.is_marked(self._connection, digest):
+            return None
+        self._connection.execute(insert(once).values(digest=digest, until=merging.FOR_EVER))
+        return self.merge(dump)
 
     # --- groups and rights ---
 

@@ -1,0 +1,62 @@
+"""At the first start in place of a pypicloud: its people become those of our accounts database, which is empty till then."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from twisted.logger import Logger
+
+from pypid.access.sql.accounts import SqlAccounts
+from pypid.core.errors import CannotStart, PeopleUnknown
+from pypid.flow import World
+
+if TYPE_CHECKING:
+    from pypid.core.acl import Taken
+
+_log = Logger()
+
+
+async def inherit(accounts: SqlAccounts, url: str, folders: tuple[Path, ...], world: World) -> Mapping[str, str] | None:
+    """Read pypicloud's database at `url` and take its people over, if nobody is in ours and it was never done before.
+
+    What was taken over, for the audit log; None where nothing was read. The log says the same, and all that was odd. Raises
+    `CannotStart`, and then nobody was taken over.
+    """
+    try:
+        if not await accounts.may_inherit():
+            return None
+        found = await world.blocking(_read, url, folders)
+        if found is None:
+            _log.info("pypicloud's database of people (auth.db.url) was one in memory: there is nobody to take over.")
+            return None
+        merged = await accounts.inherit(found.dump)
+    except PeopleUnknown:
+        raise CannotStart(
+            "pypid's own accounts database cannot be asked, so pypicloud's people cannot be taken over into it. Start pypid "
+            "when it answers."
+        ) from None
+    if merged is None:
+        return None
+    for oddity in found.oddities:
+        (_log.warn if oddity.grave else _log.info)("of pypicloud's people: {text}", text=oddity.text)
+    counts = {
+        "users": str(len(merged.users)),
+        "administrators": str(sum(person.admin for person in found.dump.users)),
+        "waiting": str(sum(person.pending for person in found.dump.users)),
+        "groups": str(merged.groups),
+        "rights": str(merged.rights),
+    }
+    _log.info(
+        "pypicloud's people were taken over: {users} users ({administrators} administrators, {waiting} wait for approval), "
+        "{groups} groups, {rights} rights. From now on they are pypid's own: pypicloud's database is not read again.",
+        **counts,
+    )
+    return counts
+
+
+def _read(url: str, folders: tuple[Path, ...]) -> Taken | None:
+    from pypid.access.sql.inherited import read_people
+
+    return read_people(url, *folders)
