@@ -30,7 +30,7 @@ from pypid.ports import Glance, Resolver
 from pypid.safekeeping.marker import is_new
 from pypid.spool import sweep, sweep_collections
 from pypid.state import State, Where
-from pypid.stores import Opened, open_storage
+from pypid.stores import Opened, open_storage, plan_of
 from pypid.upkeep import Upkeep
 from pypid.upstreams import Reached, reach
 from pypid.web.face import Face, FaceSettings
@@ -90,6 +90,8 @@ def assemble(config: Config, places: Where, state: State, world: World, reactor:
         identity=identity,
         links=links,
         bucket=storage.bucket,
+        plan=plan_of(config.storage),
+        describing=storage.describing,
     )
     people = identities(config, places, world, reactor, index.policy.claims)
     settings = _face_settings(config, places, state)

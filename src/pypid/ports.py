@@ -79,6 +79,19 @@ class Blobs(Protocol):
         """
 
 
+class Describing(Protocol):
+    """What a `Blobs` may be able to do besides: to keep with a blob what is said of it, a few short ASCII texts by name.
+
+    pypicloud describes its files so in a bucket (`core.descriptions`). Everything raises `StorageDown`.
+    """
+
+    async def description(self, key: str) -> Mapping[str, str]:
+        """What whoever wrote the blob said of it; names are lower-case. Raises `Missing`."""
+
+    async def write_described(self, key: str, body: Body, description: Mapping[str, str], *, replace: bool = False) -> Blob:
+        """As `Blobs.write`, with the description."""
+
+
 class Bucket(Protocol):
     """What a store can do that is a bucket of S3, beside what every `Blobs` can. Everything raises `StorageDown`."""
 

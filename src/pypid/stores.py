@@ -5,23 +5,24 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 from twisted.logger import Logger
 
 from pypid.blobs import files, memory
-from pypid.blobs.awaited import Awaited
+from pypid.blobs.awaited import Awaited, AwaitedDescriptions
 from pypid.catalog.shelf import Manifest, Shelf
-from pypid.core.choices import Store
+from pypid.core.choices import Layout, Store
 from pypid.core.config import Config
 from pypid.core.errors import CannotStart, StorageDown, StorageFull, Unreadable
-from pypid.core.layout import STORAGE_IDENTITY
+from pypid.core.layout import DESCRIBED, STORAGE_IDENTITY, Plan, is_only_ours
 from pypid.core.records import FORMAT, StorageIdentity
 from pypid.core.settings import StorageSettings
 from pypid.flow import World
 from pypid.index import truth
-from pypid.ports import Blobs, Bucket
+from pypid.ports import Blobs, Bucket, Describing
 from pypid.state import Where
 
 if TYPE_CHECKING:
@@ -32,14 +33,21 @@ _log = Logger()
 
 @frozen
 class Opened:
-    """The storage, and its identity; `new` if it had none before. `bucket`: what it can do if it is one. `close` ends what it
-    has open."""
+    """The storage, and its identity; `new` if it had none before. `bucket` and `describing`: what it can do if it is a bucket.
+    `close` ends what it has open."""
 
     blobs: Blobs
     identity: str
     new: bool
     bucket: Callable[[], Awaitable[Bucket]] | None = None
+    describing: Describing | None = None
     close: Callable[[], Awaitable[object]] = field(default=lambda: _nothing_to_close(), repr=False)
+
+
+def plan_of(wanted: StorageSettings) -> Plan:
+    """Where new files go."""
+    is_bucket = wanted.backend is Store.S3
+    return Plan(wanted.layout is Layout.PYPICLOUD, folders=not is_bucket, hashed=is_bucket and wanted.prepend_hash)
 
 
 async def open_storage(config: Config, places: Where, world: World, reactor: Any) -> Opened:
@@ -51,7 +59,10 @@ async def open_storage(config: Config, places: Where, world: World, reactor: Any
     known = _manifest(places)
     # a folder that is gone although a snapshot knows it is a disk that is not mounted: a new one would hide what is ours
     create = known is None or _knows_nothing(known)
-    blobs = await files.open(files.FilesSettings(str(places.storage), create=create), world)
+    is_veiled = config.storage.layout is Layout.PYPICLOUD
+    await world.blocking(_must_be_laid_out, places.storage, is_veiled)
+    veiled = is_only_ours if is_veiled else None
+    blobs = await files.open(files.FilesSettings(str(places.storage), create=create, veiled=veiled), world)
     try:
         if not create and await _is_empty(blobs):
             raise CannotStart(
@@ -61,6 +72,21 @@ async def open_storage(config: Config, places: Where, world: World, reactor: Any
         return await _identified(blobs, world)
     except (StorageDown, StorageFull) as error:
         raise CannotStart(f"The storage folder {places.storage} cannot be used: {_cause(error)}") from None
+
+
+def _must_be_laid_out(folder: Path, is_veiled: bool) -> None:
+    """Raise `CannotStart` for a folder of ours that is laid out otherwise: what is ours in it would not be seen."""
+    plain, veiled = folder / STORAGE_IDENTITY, folder / (STORAGE_IDENTITY + DESCRIBED)
+    if is_veiled and plain.exists():
+        raise CannotStart(
+            f"The storage folder {folder} was begun with [storage] layout = pypid, and a pypicloud cannot read it. "
+            "Set layout = pypid, or take another folder, and publish the files there again (docs: migrate/storage)."
+        )
+    if not is_veiled and veiled.exists():
+        raise CannotStart(
+            f"The storage folder {folder} was begun with [storage] layout = pypicloud: what pypid knows of its files lies "
+            "there in files that end in .meta. Set layout = pypicloud, or rename them as docs: migrate/storage says."
+        )
 
 
 def _bucket(wanted: StorageSettings, places: Where, world: World, reactor: Any) -> Opened:
@@ -92,8 +118,9 @@ def _bucket(wanted: StorageSettings, places: Where, world: World, reactor: Any) 
     async def bucket() -> Bucket:
         return (await blobs.there()).classes
 
+    describing = AwaitedDescriptions(blobs.there)
     where = "\n".join((wanted.endpoint_url or "", wanted.region, settings.bucket, settings.prefix))
-    return Opened(blobs, sha256(where.encode()).hexdigest()[:32], new=False, bucket=bucket, close=close)
+    return Opened(blobs, sha256(where.encode()).hexdigest()[:32], new=False, bucket=bucket, describing=describing, close=close)
 
 
 def _settings(wanted: StorageSettings, places: Where) -> S3Settings:

@@ -64,6 +64,7 @@ CONTRACT: dict[str, dict[str, str]] = {
         "kms_key_id": "",
         "storage_class": "",
         "prepend_hash": "no",
+        "layout": "pypid",
         "cloudfront_domain": "",
         "cloudfront_key_id": "",
         "cloudfront_key_file": "",
@@ -91,6 +92,7 @@ CONTRACT: dict[str, dict[str, str]] = {
         "cache_update": "everyone",
         "overwrite": "nobody",
         "delete": "admins",
+        "delete_needs": "read",
         "admins": "",
         "registration": "closed",
         "captcha": "no",
@@ -118,7 +120,6 @@ CONTRACT: dict[str, dict[str, str]] = {
 """The contract's sections, keys and defaults, copied by hand: a change here is a change of what users rely on."""
 
 SAMPLES: dict[tuple[str, str], str] = {
-    ("storage", "prepend_hash"): "yes",
     ("cache", "url"): "postgresql://u:hunter2@h/db",
     ("publish", "files"): "copy",
     ("server", "workers"): "2",
@@ -529,8 +530,8 @@ class NotYet(SynchronousTestCase):
 
     def test_one_word_opens(self) -> None:
         """Deleting its word makes a capability available, and no other."""
-        text = "[storage]\nprepend_hash = yes\n[cache]\nbackend = sql\n"
-        [found] = problems(text, not_yet=NOT_YET - {"prepend_hash"})
+        text = "[server]\nworkers = 2\n[cache]\nbackend = sql\n"
+        [found] = problems(text, not_yet=NOT_YET - {"workers"})
         self.assertIn("[cache] backend: 'sql'", found)
 
 
@@ -658,7 +659,7 @@ class Describing(SynchronousTestCase):
     def test_only_what_there_is(self) -> None:
         """Keys that cannot be set are not shown."""
         shown = describe(Config())
-        self.assertNotIn("prepend_hash", shown)
+        self.assertNotIn("metrics", shown)
         self.assertNotIn("workers", shown)
 
     def test_page(self) -> None:

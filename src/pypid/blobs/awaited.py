@@ -5,20 +5,21 @@ What is known of a bucket from a snapshot is served while the bucket, or the net
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
-from attrs import define, field
+from attrs import define, field, frozen
 from twisted.logger import Logger
 
 from pypid.core.errors import CannotStart, StorageDown
 from pypid.core.model import Blob, Link, Span
 from pypid.flow import Flights, World
-from pypid.ports import Blobs, Body
+from pypid.ports import Blobs, Body, Describing
 
 B = TypeVar("B", bound=Blobs)
+D = TypeVar("D", bound=Describing)
 _log = Logger()
 
 PAUSE = timedelta(seconds=5)
@@ -75,8 +76,23 @@ class Awaited(Generic[B]):
         return await (await self.there()).link(key, lifetime, filename)
 
 
+@frozen
+class AwaitedDescriptions(Generic[D]):
+    """A `Describing`, once it is open."""
+
+    there: Callable[[], Awaitable[D]]
+
+    async def description(self, key: str) -> Mapping[str, str]:
+        return await (await self.there()).description(key)
+
+    async def write_described(self, key: str, body: Body, description: Mapping[str, str], *, replace: bool = False) -> Blob:
+        async with aclosing(body):
+            return await (await self.there()).write_described(key, body, description, replace=replace)
+
+
 def _away() -> StorageDown:
     return StorageDown("it could not be opened yet.", retry_after=10)
 
 
 _: type[Blobs] = Awaited[Blobs]
+_descriptions: type[Describing] = AwaitedDescriptions[Describing]

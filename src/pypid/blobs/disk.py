@@ -81,7 +81,7 @@ def hung_up(descriptor: int) -> Iterator[int]:
 
 @frozen
 class Disk:
-    """The storage folder. `links`: its file system has hard links. `veiled` says of a key whether others must not see its file."""
+    """The storage folder. `links`: its file system has hard links. `veiled`: whether others must not see a key's file."""
 
     root: bytes
     links: bool

@@ -20,6 +20,13 @@ class Store(Enum):
     MEMORY = "memory"
 
 
+class Layout(Enum):
+    """Where new files lie in the storage; see `core.layout.Plan`."""
+
+    PYPID = "pypid"
+    PYPICLOUD = "pypicloud"
+
+
 class Addressing(Enum):
     """How S3 URLs name the bucket."""
 
@@ -59,6 +66,13 @@ class AccessStore(Enum):
     SQL = "sql"
     LDAP = "ldap"
     REMOTE = "remote"
+
+
+class Needed(Enum):
+    """What somebody must be allowed to do to a project anyway."""
+
+    READ = "read"
+    WRITE = "write"
 
 
 class Registration(Enum):

@@ -19,19 +19,24 @@ No project's name begins with a dot, so ``.pypid`` cannot be one. Below ``.kept/
 the same way (bytes, metadata, record): whatever is lost, or breaks off, they can never be taken for ours::
 
     .kept/<project>/<filename>           the bytes; .metadata and .record.json beside them
+
+Only the artifacts may lie elsewhere: the record names their key. Where a pypicloud has to find them again they lie as its own
+do (`Plan`), and everything else is only ours (`is_only_ours`): no pypicloud takes it for a distribution.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from functools import lru_cache
+from hashlib import md5
 
 from attrs import frozen
 
 from pypid.core.errors import BadFilename, BadName
 from pypid.core.model import File
-from pypid.core.names import ProjectName, parse_filename, project_name
+from pypid.core.names import ProjectName, parse_filename, project_name, same_version
 
 OURS_AS_A_WHOLE = ".pypid/"
 STORAGE_IDENTITY = f"{OURS_AS_A_WHOLE}storage.json"
@@ -42,7 +47,11 @@ THEIR_SNAPSHOT = f"{OURS_AS_A_WHOLE}snapshot/theirs.jsonl.gz"
 """The same of what is kept of theirs."""
 OF_RECORD = f"{OURS_AS_A_WHOLE}of-record/"
 """Sealed copies of what is of record below `state` (`safekeeping`)."""
+LEFT = f"{OURS_AS_A_WHOLE}left.json"
+"""What lies in the storage and was not taken in, so that it is told once (`index.takeover`)."""
 KEPT = ".kept/"
+DESCRIBED = ".meta"
+"""What pypicloud's file store lays beside each file: JSON (`core.descriptions`). It looks at no file of such a name."""
 
 
 class Kind(Enum):
@@ -61,6 +70,8 @@ class Kind(Enum):
 
 _SUFFIXED = (Kind.RECORD, Kind.YANKED, Kind.DELETED, Kind.PROVENANCE, Kind.METADATA, Kind.SIGNATURE)
 _OVERWRITE = re.compile(r"(?P<filename>.+)\.at-[0-9a-f]{16}(?P<beside>\.metadata|\.asc|\.provenance\.json)?\Z")
+_AT = "at-"
+_OVERWRITE_FOLDER = re.compile(rf"{_AT}[0-9a-f]{{16}}\Z")
 
 
 @frozen
@@ -85,19 +96,20 @@ def overwrite_key(project: ProjectName, filename: str, sha256: str) -> str:
 
 
 def beside_key(file: File, kind: Kind) -> str:
-    """Where the metadata, signature or provenance of the file lies: beside the very bytes that it belongs to."""
-    beside = file.key if file.key is not None and _OVERWRITE.match(file.key) else key(file.project, file.filename)
+    """Where the metadata, signature or provenance of the file lies: beside the very bytes that it belongs to, or, where these
+    lie as pypicloud's do, where they would lie.
+    """
+    beside = key(file.project, file.filename)
+    if file.key is not None and _OVERWRITE.match(file.key):
+        beside = file.key
+    elif file.sha256 is not None and f"/{_AT}{file.sha256[:16]}/" in (file.key or ""):
+        beside = overwrite_key(file.project, file.filename, file.sha256)
     return beside + kind.value
 
 
 def metadata_key(file: File) -> str:
     """Where the file's core metadata lies; see `beside_key`."""
     return beside_key(file, Kind.METADATA)
-
-
-def aside_key(project: ProjectName, filename: str, sha256: str) -> str:
-    """Where bytes are kept that had no record and lay where a publish has to write."""
-    return f"{SET_ASIDE}{project}/{sha256[:16]}/{filename}"
 
 
 def folder(project: ProjectName) -> str:
@@ -158,3 +170,99 @@ def _split(rest: str) -> tuple[str, Kind]:
         if rest.endswith(kind.value):
             return rest.removesuffix(kind.value), kind
     return rest, Kind.ARTIFACT
+
+
+# --- where new artifacts go -------------------------------------------------------------------------------
+
+
+@frozen
+class Plan:
+    """Where new bytes go, by ``[storage] layout`` and ``prepend_hash``; what lies there already stays where it is.
+
+    `pypicloud`: a pypicloud that is started on the same storage finds them again, and what it left there is taken in by itself.
+    `folders`: as its file store has them, ``<project>/<version>/<filename>`` with ``.meta`` beside; else as in its buckets,
+    ``<project>/<filename>``, with the object's user metadata. `hashed`: behind four digits of the MD5 of the file name.
+    """
+
+    pypicloud: bool = False
+    folders: bool = False
+    hashed: bool = False
+
+    def artifact(self, project: ProjectName, version: str, filename: str) -> str:
+        """The key of a new file's bytes."""
+        if self.pypicloud and self.folders:
+            return f"{project}/{version}/{filename}"
+        return f"{_hash_of(filename)}/{project}/{filename}" if self.hashed else key(project, filename)
+
+    def overwrite(self, project: ProjectName, version: str, filename: str, sha256: str) -> str:
+        """The key of bytes that take an older file's place.
+
+        pypicloud takes the last part of a key for the file's name, so in a bucket the bytes get a folder of their own.
+        """
+        if self.pypicloud and not self.folders:
+            where = self.artifact(project, version, filename).removesuffix(filename)
+            return f"{where}{_AT}{sha256[:16]}/{filename}"
+        return overwrite_key(project, filename, sha256)
+
+    def home(self, file: File) -> str | None:
+        """Where bytes go at last that took an older file's place, if that is elsewhere: in folders the path says all."""
+        if not (self.pypicloud and self.folders):
+            return None
+        return self.artifact(file.project, file.version, file.filename)
+
+    def description(self, where: str) -> str | None:
+        """The key of the description beside bytes that lie there; None where it is kept with the bytes, or not at all."""
+        return where + DESCRIBED if self.pypicloud and self.folders and not is_only_ours(where) else None
+
+    def aside(self, project: ProjectName, filename: str, sha256: str) -> str:
+        """Where bytes are kept that had no record and lay where a publish has to write."""
+        return f"{SET_ASIDE}{project}/{sha256[:16]}/{filename}" + (".aside" if self.hides else "")
+
+    @property
+    def hides(self) -> bool:
+        """Whether bytes that are no distributions of ours must not have a distribution's name: pypicloud would list them."""
+        return self.pypicloud and not self.folders
+
+    def claims(self, keys: Iterable[str]) -> Sequence[str]:
+        """The keys that claim one file name, in the order in which they are believed: the one that pypicloud would serve first.
+
+        In a bucket that is the last of its listing; in a folder it serves what lies where it would have put it.
+        """
+        ordered = sorted(keys)
+        if not self.pypicloud:
+            return ordered
+        return sorted(ordered, key=lambda where: lies_at(where) is None) if self.folders else ordered[::-1]
+
+
+def _hash_of(filename: str) -> str:
+    return md5(filename.encode(), usedforsecurity=False).hexdigest()[:4]
+
+
+def lies_at(where: str) -> Place | None:
+    """The file whose bytes lie under this key, if that is where ours or a pypicloud's may lie; None for any other."""
+    *folders, filename = where.split("/")
+    if folders and _OVERWRITE_FOLDER.match(folders[-1]):
+        folders.pop()
+    try:
+        found = parse_filename(filename)
+    except BadFilename:
+        return None
+    match folders:
+        case [project] | [_, project] if project == found.project and (len(folders) == 1 or folders[0] == _hash_of(filename)):
+            pass
+        case [project, version] if project == found.project and same_version(version, found.version):
+            pass
+        case _:
+            return None
+    return Place(found.project, filename, Kind.ARTIFACT)
+
+
+def is_only_ours(where: str) -> bool:
+    """Whether what lies under the key is no distribution but pypid's own, by its name: a record, ``.pypid/``, and the like."""
+    name = where.rpartition("/")[2]
+    return (
+        where.startswith((OURS_AS_A_WHOLE, KEPT))
+        or name.endswith(tuple(kind.value for kind in _SUFFIXED))
+        or _OVERWRITE.match(name) is not None
+        or (name == Kind.PROJECT.value and where.count("/") == 1)
+    )

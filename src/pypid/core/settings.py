@@ -21,10 +21,12 @@ from pypid.core.choices import (
     Addressing,
     CatalogStore,
     Encryption,
+    Layout,
     Level,
     Linking,
     LogFormat,
     Mode,
+    Needed,
     Registration,
     Store,
     Tls,
@@ -36,7 +38,6 @@ from pypid.core.values import Cooldown, Kind, choice, count, duration, optional,
 NOT_YET = frozenset(
     {
         "metrics",
-        "prepend_hash",
         "publish",
         "redis",
         "shared_catalog",
@@ -156,7 +157,12 @@ class StorageSettings:
     kms_key_id: str | None = key(_TEXT, "", "The KMS key, with ``aws:kms``.")
     storage_class: str | None = key(_TEXT, "", "S3's storage class.")
     prepend_hash: bool = key(
-        values.BOOLEAN, "no", "pypicloud's layout: ``md5(filename)[:4]/`` before the project.", needs="prepend_hash"
+        values.BOOLEAN, "no", "S3: new files lie as pypicloud's do, with ``md5(filename)[:4]/`` before the project."
+    )
+    layout: Layout = key(
+        choice(Layout),
+        "pypid",
+        "pypicloud: new files lie where a pypicloud finds them again, and what it left there is taken in at the start.",
     )
     cloudfront_domain: str | None = key(_TEXT, "", "Signed CloudFront URLs in place of S3's.")
     cloudfront_key_id: str | None = key(_TEXT, "", "CloudFront's name of the key.")
@@ -228,6 +234,9 @@ class AccessSettings:
     cache_update: Principals = key(values.PRINCIPALS, "everyone", "Who may make pypid fetch from upstream.")
     overwrite: Principals = key(values.PRINCIPALS, "nobody", "Who may publish other bytes under a name that is taken.")
     delete: Principals = key(values.PRINCIPALS, "admins", "Who may delete files, releases and projects.")
+    delete_needs: Needed = key(
+        choice(Needed), "read", "What those in ``delete`` must be allowed to do to a project that has no rules of its own."
+    )
     admins: tuple[str, ...] = key(several(values.USER), "", "Users who administer the index.")
     registration: Registration = key(
         choice(Registration),

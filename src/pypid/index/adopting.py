@@ -1,51 +1,60 @@
 """Adopting: making files that already lie in the storage ours, in place, by writing their records beside them.
 
-For folders made by ``pip download`` or kept for another index, and for files that somebody dropped into the storage. The
-operator vouches for them: what is odd but can be served is taken in, and every oddity is told.
+For folders made by ``pip download`` or kept for another index, for what a pypicloud left, and for files that somebody dropped
+into the storage. The operator vouches for them: what is odd but can be served is taken in, and every oddity is told.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from enum import Enum
-from tempfile import TemporaryFile
-from typing import IO, BinaryIO, cast
+from functools import partial
 
-from attrs import frozen
-from twisted.logger import Logger
+from attrs import evolve, frozen
 
-from pypid.core.archive import Inside, inspect
 from pypid.core.coremetadata import CoreMetadata, read_metadata
-from pypid.core.errors import AlreadyExists, BadFilename, Exists, Missing, StorageDown, Unreadable
+from pypid.core.descriptions import Description
+from pypid.core.errors import AlreadyExists, Archived, BadFilename, BadName, Exists, Missing, StorageDown, Unreadable
 from pypid.core.layout import Kind, key
-from pypid.core.model import Blob, Digests, File, Project
-from pypid.core.names import Distribution, parse_filename
+from pypid.core.model import Blob, File, Project
+from pypid.core.names import Distribution, ProjectName, parse_filename, project_name, same_version
 from pypid.core.upload import contradictions, served_metadata
-from pypid.flow import BATCH, BytesBody, FileBody, Hashes, shielded
+from pypid.flow import BytesBody, shielded
 from pypid.index import truth
+from pypid.index.evidence import Evidence, described, digest, look
 from pypid.index.parts import Parts
 from pypid.index.progress import Progress, Tell
 from pypid.index.publishing import UNDER_WAY, Publisher
-from pypid.ports import Body
+from pypid.index.together import all_of
 
-_log = Logger()
+AT_ONCE = 16
+"""Files that are looked at, and taken in, at the same time: a bucket answers each question after a while."""
 
 
 class Result(Enum):
-    """What became of a file that had no record."""
+    """What became of a file that had no record. Of one that was `LEFT` nothing is lost: its bytes are served all the same, or
+    it was never an index's."""
 
     ADOPTED = "adopted"
     REFUSED = "refused"
+    LEFT = "left"
 
 
 @frozen
 class Adopted:
-    """One file: where it lies, what became of it, and all that is odd about it."""
+    """One file: where it lies, what became of it, and all that is odd about it.
+
+    `lasting`: it will be so the next time. `names`: the projects that it is, or was said to be, of; `uploader` is who published
+    it, if that is known.
+    """
 
     key: str
     outcome: Result
     problems: tuple[str, ...] = ()
+    lasting: bool = True
+    names: frozenset[ProjectName] = frozenset()
+    uploader: str | None = None
 
 
 @frozen
@@ -56,103 +65,124 @@ class Adopter:
     tell: Tell | None = None
     """Hears how far it is, as the log does."""
 
-    async def adopt(self, strays: Iterable[Blob], by: str) -> Sequence[Adopted]:
-        """Adopt each of `strays`, in order of their keys. Raises `StorageDown`, `StorageFull`; what was adopted till then
-        stays. Goes on to its end if whoever asked goes away.
+    async def adopt(self, strays: Iterable[Blob], by: str | None) -> Sequence[Adopted]:
+        """Adopt each of `strays`; what became of them, in order of their keys. `by` published what nobody is said to have.
+
+        Raises `StorageDown`, `StorageFull`; what was adopted till then stays. Goes on to its end if whoever asked goes away.
         """
-        return await shielded(self._adopt_all(sorted(strays, key=lambda blob: blob.key), by))
+        return await shielded(self._adopt_all(list(strays), by))
 
-    async def _adopt_all(self, strays: Sequence[Blob], by: str) -> Sequence[Adopted]:
+    async def _adopt_all(self, strays: Sequence[Blob], by: str | None) -> Sequence[Adopted]:
         progress = Progress(self.parts.world.clock, self.tell)
+        claims: dict[str, dict[str, Blob]] = {}
+        for blob in sorted(strays, key=lambda blob: blob.key):
+            claims.setdefault(blob.key.rpartition("/")[2], {})[blob.key] = blob
         adopted: list[Adopted] = []
-        for blob in strays:
-            came = await self._adopt(blob, by)
-            if came is not None:
-                adopted.append(came)
-            progress.at(lambda: f"taking in files: {len(adopted)} of {len(strays)}")
-        return adopted
 
-    async def _adopt(self, blob: Blob, by: str) -> Adopted | None:
+        async def settle(claimed: dict[str, Blob]) -> None:
+            for where in self.parts.plan.claims(claimed):
+                came = await self._adopt(claimed[where], by)
+                if came is not None:
+                    adopted.append(came)
+                progress.at(lambda: f"taking in files: {len(adopted)} of {len(strays)}")
+
+        await all_of([partial(settle, claimed) for claimed in claims.values()], AT_ONCE)
+        return sorted(adopted, key=lambda came: came.key)
+
+    async def _adopt(self, blob: Blob, by: str | None) -> Adopted | None:
         """What became of the file; None if it has been published since it was listed."""
         try:
             distribution = parse_filename(blob.key.rpartition("/")[2])
         except BadFilename as error:
             return Adopted(blob.key, Result.REFUSED, (str(error),))
+        names = frozenset({distribution.project})
         async with self.parts.places.hold(f"{distribution.project}/{distribution.filename}"):
             ours = await self.parts.ours(distribution.project)
             older = ours.file(distribution.filename) if isinstance(ours, Project) else None
             if older is not None and older.key == blob.key:
                 return None
-            refusal = await self._refusal(blob, distribution, older)
-            if refusal is not None:
-                return Adopted(blob.key, Result.REFUSED, (refusal,))
+            refused = await self._refused(blob, distribution, older)
+            if refused is not None:
+                return evolve(refused, names=names)
             try:
-                looked = await self._look_into(blob.key, distribution)
+                return evolve(await self._looked_at(blob, distribution, by), names=names)
             except Missing:
-                return Adopted(blob.key, Result.REFUSED, ("it is gone again.",))
+                return Adopted(blob.key, Result.REFUSED, ("it is gone again.",), lasting=False, names=names)
+            except Archived:
+                problem = "it lies in an archive: restore it, then adopt it."
+                return Adopted(blob.key, Result.REFUSED, (problem,), lasting=False, names=names)
             except StorageDown as error:  # of this one: a storage that is away refuses the writes as well
-                return Adopted(blob.key, Result.REFUSED, (f"it cannot be read. {error}",))
-            if looked is None:
-                return Adopted(blob.key, Result.REFUSED, ("it changed while it was read: adopt it again when it is complete.",))
-            return await self._take_in(looked, distribution, by)
+                problem = f"it cannot be read. {error}"
+                return Adopted(blob.key, Result.REFUSED, (problem,), lasting=False, names=names)
 
-    async def _refusal(self, blob: Blob, distribution: Distribution, older: File | None) -> str | None:
+    async def _refused(self, blob: Blob, distribution: Distribution, older: File | None) -> Adopted | None:
+        """Why the file is not looked at at all; None if it is."""
         project, filename = distribution.project, distribution.filename
         if self.parts.shared and self.parts.world.now() - blob.modified < UNDER_WAY:
-            return "it may belong to a publish under way on another node: adopt it when it is 15 minutes old."
+            problem = "it may belong to a publish under way on another node: adopt it when it is 15 minutes old."
+            return Adopted(blob.key, Result.REFUSED, (problem,), lasting=False)
         if older is not None:
-            return f"a file of this name is published already, from {older.key!r}; remove one of them."
+            return await self._second(blob, older)
         if await truth.tombstone(self.parts.blobs, project, filename) is not None:
-            return "a file of this name was published here and deleted; its name cannot come back this way."
+            problem = "a file of this name was published here and deleted; its name cannot come back this way."
+            return Adopted(blob.key, Result.REFUSED, (problem,))
         with suppress(Missing):
             await self.parts.blobs.stat(key(project, filename, Kind.RECORD))
-            return "a record of this name is there that does not fit any bytes; `pypid check` says what to do."
+            problem = "a record of this name is there that does not fit any bytes; `pypid check` says what to do."
+            return Adopted(blob.key, Result.REFUSED, (problem,), lasting=False)
         return None
 
-    async def _look_into(self, where: str, distribution: Distribution) -> _Looked | None:
-        """What is in the file; None if somebody wrote to it meanwhile."""
-        before = await self.parts.blobs.stat(where)
-        body = await self.parts.blobs.read(where)
-        try:
-            async with self._seekable(body) as file:
-                digests, inside = await self.parts.world.blocking(_digested, file, distribution)
-        except (EOFError, OSError) as error:
-            _log.error("Reading {key} failed: {error}", key=where, error=error)
-            raise StorageDown("a file in it cannot be read.") from error
-        finally:
-            await body.aclose()
-        after = await self.parts.blobs.stat(where)
-        return _Looked(after, digests, inside) if before == after and digests.size == after.size else None
+    async def _second(self, blob: Blob, older: File) -> Adopted:
+        """A file of a name that is published already."""
+        if blob.size == older.size and await digest(self.parts, blob) == older.sha256:
+            problem = f"the same bytes are served from {older.key!r}: this copy may be removed."
+            return Adopted(blob.key, Result.LEFT, (problem,))
+        problem = f"a file of this name is published already, from {older.key!r}; remove one of them."
+        return Adopted(blob.key, Result.REFUSED, (problem,))
 
-    @asynccontextmanager
-    async def _seekable(self, body: Body) -> AsyncIterator[BinaryIO]:
-        """The body as a file that can be looked into: itself, if it is one, else a temporary copy."""
-        if isinstance(body, FileBody):
-            yield body.file
-            return
-        copy: IO[bytes] = await self.parts.world.blocking(TemporaryFile)
-        try:
-            async for piece in body:
-                await self.parts.world.blocking(copy.write, piece)
-            yield cast(BinaryIO, copy)
-        finally:
-            copy.close()
+    async def _looked_at(self, blob: Blob, distribution: Distribution, by: str | None) -> Adopted:
+        """Raises `Missing`, `Archived`, `StorageDown`."""
+        said = await described(self.parts, blob)
+        other = _other_name(said, distribution)
+        if other is not None:
+            return Adopted(blob.key, Result.REFUSED, (other, *said.odd))
+        found = await look(self.parts, blob, distribution, said)
+        if found is None:
+            problem = "it changed while it was read: adopt it again when it is complete."
+            return Adopted(blob.key, Result.REFUSED, (problem,), lasting=False)
+        came = await self._take_in(found, distribution, said, by)
+        version = _other_version(said, distribution)
+        return evolve(came, problems=(*came.problems, *said.odd, *version), uploader=said.uploader)
 
-    async def _take_in(self, looked: _Looked, distribution: Distribution, by: str) -> Adopted:
-        where, inside = looked.blob.key, looked.inside
-        if inside.metadata is None:
-            return Adopted(where, Result.REFUSED, inside.problems or ("it has no metadata.",))
-        metadata = read_metadata(inside.metadata)
-        contrary = contradictions(distribution, metadata)
-        if contrary:
-            return Adopted(where, Result.REFUSED, (*contrary, *inside.problems))
-        served, oddity = await self._served(distribution, inside.metadata)
-        file = _file_of(looked, distribution, metadata, served, by)
+    async def _take_in(self, found: Evidence, distribution: Distribution, said: Description, by: str | None) -> Adopted:
+        where, inside = found.blob.key, found.inside
+        metadata = CoreMetadata() if inside.metadata is None else read_metadata(inside.metadata)
+        problems = (*inside.problems, *metadata.problems)
+        wrong = contradictions(distribution, metadata)
+        if found.is_read and inside.metadata is None:
+            wrong = inside.problems or ("it has no metadata.",)
+            problems = metadata.problems
+        served: bytes | None = None
+        oddity: tuple[str, ...] = ()
+        if wrong and not self._is_lenient(found, said):
+            return Adopted(where, Result.REFUSED, (*wrong, *problems))
+        if wrong:
+            problems = (*wrong, *problems, "It is served as pypicloud did it, without core metadata (PEP 658).")
+        elif inside.metadata is not None:
+            served, oddity = await self._served(distribution, inside.metadata)
+        file = _file_of(found, distribution, metadata, said, served, by)
         try:
             await Publisher(self.parts).commit(file)
         except AlreadyExists as error:
-            return Adopted(where, Result.REFUSED, (str(error),))
-        return Adopted(where, Result.ADOPTED, (*inside.problems, *metadata.problems, *oddity))
+            return Adopted(where, Result.REFUSED, (str(error),), lasting=False)
+        return Adopted(where, Result.ADOPTED, (*problems, *oddity))
+
+    def _is_lenient(self, found: Evidence, said: Description) -> bool:
+        """Whether what cannot be installed well is served all the same: a pypicloud did, and somebody may live with it.
+
+        Not what is not even what was uploaded.
+        """
+        return self.parts.plan.pypicloud and said.sha256 in (None, found.digests.sha256) and found.blob.size > 0
 
     async def _served(self, distribution: Distribution, metadata: bytes) -> tuple[bytes | None, tuple[str, ...]]:
         """The metadata that lies beside the file now, and what is odd about it. What somebody else put there stays."""
@@ -174,38 +204,50 @@ class Adopter:
         return served, ()
 
 
-@frozen
-class _Looked:
-    """A file that was read whole."""
-
-    blob: Blob
-    digests: Digests
-    inside: Inside
-
-
-def _file_of(looked: _Looked, distribution: Distribution, metadata: CoreMetadata, served: bytes | None, by: str) -> File:
-    """The file that the bytes become, where they lie, as old as they are."""
-    return File(
-        project=distribution.project,
-        filename=distribution.filename,
-        version=metadata.version or distribution.version,
-        sha256=looked.digests.sha256,
-        md5=looked.digests.md5,
-        blake2b_256=looked.digests.blake2b_256,
-        size=looked.digests.size,
-        uploaded=looked.blob.modified,
-        requires_python=metadata.requires_python,
-        metadata_sha256=truth.sha256_of(served),
-        key=looked.blob.key,
-        uploader=by,
-        summary=metadata.summary,
+def _other_name(said: Description, distribution: Distribution) -> str | None:
+    """What to say where a pypicloud listed the file under another project than its name tells."""
+    try:
+        name = None if said.name is None else project_name(said.name)
+    except BadName:
+        name = None
+    if name is None or name == distribution.project:
+        return None
+    return (
+        f"pypicloud listed it as a file of {name!r}, its name is of {distribution.project!r}, and installers go by the name: "
+        "publish it again under its right name."
     )
 
 
-def _digested(file: BinaryIO, distribution: Distribution) -> tuple[Digests, Inside]:
-    """Blocks: reads the file once for its hashes, then looks inside."""
-    hashes = Hashes()
-    file.seek(0)
-    while data := file.read(BATCH):
-        hashes.update(data)
-    return hashes.digests(), inspect(file, distribution)
+def _other_version(said: Description, distribution: Distribution) -> tuple[str, ...]:
+    """What to say where a pypicloud listed the file as another version than its name tells."""
+    if said.version is None or same_version(said.version, distribution.version):
+        return ()
+    return (f"pypicloud listed it as version {said.version!r}; its name says {distribution.version}.",)
+
+
+def _file_of(
+    found: Evidence,
+    distribution: Distribution,
+    metadata: CoreMetadata,
+    said: Description,
+    served: bytes | None,
+    by: str | None,
+) -> File:
+    """The file that the bytes become, where they lie, as old as they are. Where the file itself says something, that holds:
+    what a pypicloud wrote down may have lost letters."""
+    is_right = not contradictions(distribution, metadata)
+    return File(
+        project=distribution.project,
+        filename=distribution.filename,
+        version=(metadata.version if is_right else None) or distribution.version,
+        sha256=found.digests.sha256,
+        md5=found.digests.md5,
+        blake2b_256=found.digests.blake2b_256,
+        size=found.digests.size,
+        uploaded=found.blob.modified,
+        requires_python=metadata.requires_python or said.requires_python,
+        metadata_sha256=truth.sha256_of(served),
+        key=found.blob.key,
+        uploader=said.uploader or by,
+        summary=metadata.summary or said.summary,
+    )

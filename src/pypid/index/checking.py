@@ -14,7 +14,7 @@ from enum import Enum
 from attrs import define, evolve, field, frozen
 
 from pypid.core.errors import Missing, PypidError, Unreadable
-from pypid.core.layout import KEPT, SET_ASIDE, Kind, Place, beside_key, key, place
+from pypid.core.layout import KEPT, SET_ASIDE, Kind, Place, beside_key, key, lies_at, place
 from pypid.core.model import Blob, File
 from pypid.core.records import Deleted, ProjectStatus, Yanked
 from pypid.index import truth
@@ -121,7 +121,7 @@ class Checker:
             await self._group(seen, group, hashes)
         for where, blob in seen.loose.items():
             if where not in seen.claimed and self._is_old(blob):
-                await self._report(seen, _finding(where, Wrong.NO_RECORD))
+                await self._report(seen, await self._loose(where))
         found = sorted(seen.findings, key=lambda finding: finding.key)
         if sweep:
             found = [await self._swept(finding) for finding in found]
@@ -185,6 +185,19 @@ class Checker:
             return Wrong.LOST_BYTES
         return None
 
+    async def _loose(self, where: str) -> Finding:
+        """What to do with a distribution outside any project's place that no record names."""
+        found = lies_at(where)
+        if found is None:
+            return _finding(where, Wrong.NO_RECORD)
+        if await truth.tombstone(self.parts.blobs, found.project, found.filename) is not None:
+            return _finding(where, Wrong.LEFT_OVER, sweepable=True)
+        try:
+            other = await truth.read_record(self.parts.blobs, found.project, found.filename)
+        except Unreadable:
+            other = None
+        return _finding(where, Wrong.NO_RECORD if other is None else Wrong.LEFT_OVER)
+
     async def _documents_of(self, seen: _Seen, file: File, listed: Set[str], hashes: bool) -> None:
         for where in _promised(file):
             if where not in listed:
@@ -216,7 +229,7 @@ class Checker:
 
     async def _swept(self, finding: Finding) -> Finding:
         """The finding, removed if that can be; looked at once more, with nobody else at it."""
-        where = place(finding.key)
+        where = place(finding.key) or lies_at(finding.key)
         if not finding.sweepable or where is None:
             return finding
         async with (

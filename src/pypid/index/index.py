@@ -15,6 +15,7 @@ from pypid.core.errors import (
     NotYetKnown,
     PypidError,
 )
+from pypid.core.layout import Plan
 from pypid.core.model import Blob, File, Link, Presence, Project, Span, Status, Upload
 from pypid.core.names import ProjectName
 from pypid.core.policy import (
@@ -43,11 +44,12 @@ from pypid.index.reconciling import Counted, Reconciled, Reconciler
 from pypid.index.thawing import Thawing
 from pypid.index.theirs import Correspondent
 from pypid.index.views import View, Views
-from pypid.ports import Blobs, Body, Bucket, Catalog, Upstream
+from pypid.ports import Blobs, Body, Bucket, Catalog, Describing, Upstream
 
 if TYPE_CHECKING:  # imported where they are needed, which is rare: they look into archives
-    from pypid.index.adopting import Adopted, Adopter
+    from pypid.index.adopting import Adopted
     from pypid.index.checking import Checked
+    from pypid.index.takeover import TakeOver
 
 
 @define
@@ -73,6 +75,10 @@ class Index:
     """Signed URLs, if clients are sent there for what is stored."""
     bucket: Callable[[], Awaitable[Bucket]] | None = None
     """What the storage can do besides, if it is a bucket of S3."""
+    plan: Plan = Plan()
+    """Where new files go in the storage."""
+    describing: Describing | None = None
+    """What the storage can do besides, if it keeps descriptions with its blobs."""
     identity: str = "pypid"
     """Of this process, in the chain of pypids that a request comes through (`core.via.identity`)."""
     parts: Parts = field(init=False, repr=False)
@@ -86,9 +92,10 @@ class Index:
     _names: Names = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self.parts = Parts(self.blobs, self.catalog, self.policy, self.world, self.shared)
+        self.parts = Parts(self.blobs, self.catalog, self.policy, self.world, self.shared, self.plan, self.describing)
         self.envoy = Envoy(self.upstream, self.policy, self.identity, self.parts.ours_now, Outage(self.world.now))
         self.keeper = Keeper(self.blobs, self.catalog, self.envoy, self.world, self.spool)
+        self.keeper.kept.hides = self.plan.hides
         self.correspondent = Correspondent(self.envoy, self.keeper.kept, self.catalog, self.world, self.ttl)
         thawing = Thawing(self.bucket, self.world.now)
         self._giver = Giver(self.blobs, self.parts, self.envoy, self.keeper, self.links, thawing)
@@ -231,10 +238,28 @@ class Index:
     # --- keeping in step with the storage -----------------------------------------------------------------
 
     async def reconcile(self) -> Reconciled:
-        """Compare the catalog with the storage, also what is kept of theirs."""
+        """Compare the catalog with the storage, also what is kept of theirs. At first what a pypicloud left there is taken
+        in if it is laid out so.
+        """
         found = await self._compared()
+        if self.plan.pypicloud:
+            found = await self._taken_over(found)
         await self.keeper.kept.compare()
         return found
+
+    async def _taken_over(self, found: Reconciled) -> Reconciled:
+        """What of it is left to be taken in later; an absence is proven now."""
+        taking = self._takeover(None)
+        if await self.catalog.is_complete():
+            return evolve(found, strays=await taking.fresh(found.strays))
+        found = await taking.at_start(found)
+        await self.catalog.complete()
+        return found
+
+    def _takeover(self, tell: Tell | None) -> TakeOver:
+        from pypid.index.takeover import TakeOver
+
+        return TakeOver(self.parts, tell)
 
     async def _compared(self, tell: Tell | None = None) -> Reconciled:
         counted = self.comparing = Counted()
@@ -252,22 +277,25 @@ class Index:
             found = await self._compared(tell)
         else:
             found = await Reconciler(self.parts, tell).reconcile_project(project)
-        return found, await self._adopter(tell).adopt(found.strays, by)
+        return found, await self._take_in(found.strays, found.foreign, by, tell)
 
     async def adopt(self, prefix: str, by: str, *, tell: Tell | None = None) -> tuple[Reconciled, Sequence[Adopted]]:
         """Make the distributions without a record below `prefix` (empty, or ending in a slash) ours, where they lie."""
         found = await self._compared(tell)
         strays = [blob for blob in found.strays if blob.key.startswith(prefix)]
-        return found, await self._adopter(tell).adopt(strays, by)
+        foreign = [blob for blob in found.foreign if blob.key.startswith(prefix)]
+        return found, await self._take_in(strays, foreign, by, tell)
 
     async def take_in(self, strays: Sequence[Blob], by: str) -> Sequence[Adopted]:
         """Make these distributions without a record ours, where they lie."""
-        return await self._adopter(None).adopt(strays, by)
+        return await self._take_in(strays, (), by, None)
 
-    def _adopter(self, tell: Tell | None) -> Adopter:
+    async def _take_in(self, strays: Sequence[Blob], foreign: Sequence[Blob], by: str, tell: Tell | None) -> Sequence[Adopted]:
+        if self.plan.pypicloud:
+            return await self._takeover(tell).take(strays, foreign, by)
         from pypid.index.adopting import Adopter
 
-        return Adopter(self.parts, tell)
+        return await Adopter(self.parts, tell).adopt(strays, by)
 
     async def check(self, *, sweep: bool = False, hashes: bool = False, tell: Tell | None = None) -> Checked:
         """Look for what is wrong in the storage; see `Checker.check`, and `Auditor.check` for what is kept of theirs."""

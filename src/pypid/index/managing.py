@@ -97,6 +97,9 @@ class Manager:
         for kind in (Kind.SIGNATURE, Kind.PROVENANCE, Kind.METADATA):
             await self.parts.blobs.delete(beside_key(file, kind))
         if file.key is not None:
+            description = self.parts.plan.description(file.key)
+            if description is not None:
+                await self.parts.blobs.delete(description)
             await self.parts.blobs.delete(file.key)
 
     async def delete_project(self, name: ProjectName, by: str) -> Project:

@@ -9,12 +9,13 @@ from attrs import define, evolve, field, frozen
 from twisted.logger import Logger
 
 from pypid.core.errors import NoSuchProject, NotYetKnown, PypidError, StorageDown
+from pypid.core.layout import Plan
 from pypid.core.model import Digests, File, Presence, Project, in_order
 from pypid.core.names import ProjectName
 from pypid.core.policy import Policy
 from pypid.flow import Flights, Hashes, Locks, World
 from pypid.index import truth
-from pypid.ports import Blobs, Catalog
+from pypid.ports import Blobs, Catalog, Describing
 
 _log = Logger()
 
@@ -24,13 +25,16 @@ LONGEST_TURN = 0.005
 
 @frozen
 class Parts:
-    """The sockets and the locks. `shared` says that other processes may write to the same storage."""
+    """The sockets and the locks. `shared` says that other processes may write to the same storage; `plan` where new bytes go;
+    `describing` is what the storage can do besides, if it can."""
 
     blobs: Blobs
     catalog: Catalog
     policy: Policy
     world: World
     shared: bool = False
+    plan: Plan = Plan()
+    describing: Describing | None = None
     locks: Locks[str] = field(factory=Locks, init=False, repr=False)
     """Held by name of a project while its documents and its catalog entry change together."""
     places: Locks[str] = field(factory=Locks, init=False, repr=False)
@@ -48,7 +52,12 @@ class Parts:
         held = await self.catalog.ours(name)
         if held is not Presence.UNKNOWN:
             return held
-        return await self.flights.single(name, lambda: self.look(name))
+        found = await self.flights.single(name, lambda: self.look(name))
+        return Presence.UNKNOWN if found is Presence.ABSENT and await self.is_taking_over() else found
+
+    async def is_taking_over(self) -> bool:
+        """Whether there may be files of ours that no record names yet: what a pypicloud left is being taken in."""
+        return self.plan.pypicloud and not await self.catalog.is_complete()
 
     async def ours_now(self, name: ProjectName) -> Project | Presence:
         """As `ours`, but an absence is proven by the storage itself, now. Raises `StorageDown`.
@@ -61,6 +70,8 @@ class Parts:
 
     async def _prove(self, name: ProjectName) -> Project | Presence:
         held, strays = await self._look(name)
+        if held is None and await self.is_taking_over():
+            return Presence.UNKNOWN
         if held is None and strays:
             _log.warn(
                 "{name} is not asked upstream: files lie in the storage under this name that have no record. "

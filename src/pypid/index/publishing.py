@@ -14,8 +14,19 @@ from attrs import frozen
 from msgspec import structs
 from twisted.logger import Logger
 
-from pypid.core.errors import AlreadyExists, Busy, Exists, Missing, NameUsedUp, PypidError, StorageDown, Unreadable
-from pypid.core.layout import Kind, aside_key, beside_key, key, metadata_key, overwrite_key
+from pypid.core.descriptions import as_json, as_texts
+from pypid.core.errors import (
+    AlreadyExists,
+    Busy,
+    Exists,
+    Missing,
+    NameUsedUp,
+    NotYetKnown,
+    PypidError,
+    StorageDown,
+    Unreadable,
+)
+from pypid.core.layout import Kind, Plan, beside_key, key, metadata_key
 from pypid.core.model import Blob, File, Presence, Project, Upload
 from pypid.core.policy import admits
 from pypid.core.records import dump_record
@@ -53,7 +64,8 @@ class Publisher:
         """Store the upload durably and list it; `body` gives its bytes, anew with each call.
 
         Once begun it goes to its end even if the client goes away. Raises `AlreadyExists`, `NameUsedUp`, `ProjectClosed`,
-        `Busy`, `StorageFull`, `StorageDown`; then nothing of it is visible (after `StorageDown` it may become so later, whole).
+        `Busy`, `NotYetKnown` (it may be among what a pypicloud left and is being taken in), `StorageFull`, `StorageDown`; then
+        nothing of it is visible (after `StorageDown` it may become so later, whole).
         """
         return await shielded(self._publish(upload, body, by, overwrite))
 
@@ -61,6 +73,8 @@ class Publisher:
         name, filename = upload.distribution.project, upload.distribution.filename
         async with self.parts.places.hold(f"{name}/{filename}"):
             ours = await self.parts.ours(name)
+            if not (isinstance(ours, Project) and ours.file(filename)) and await self.parts.is_taking_over():
+                raise NotYetKnown(name)
             admits(self.parts.policy, upload, ours)
             older = await self._older(ours, upload)
             if older is None:
@@ -113,14 +127,17 @@ class Publisher:
         await self._write_artifact(file, body)
         if upload.metadata is not None and truth.sha256_of(upload.metadata) == file.metadata_sha256:
             await self.parts.blobs.write(metadata_key(file), BytesBody(upload.metadata), replace=True)
+        for where, data in _description(file, self.parts.plan):
+            await self.parts.blobs.write(where, BytesBody(data), replace=True)
         await self.parts.look(file.project)
         return Outcome.PUBLISHED
 
     # --- storing ---
 
     async def _store(self, upload: Upload, body: BodyAnew, by: str, older: File | None) -> Outcome:
-        file = file_of(upload, by, self.parts.world.now(), overwrites=older is not None)
-        beside = documents_of(file, upload)
+        plan = self.parts.plan
+        file = file_of(upload, by, self.parts.world.now(), plan, overwrites=older is not None)
+        beside = documents_of(file, upload, plan)
         written: list[str] = []
         try:
             artifact, is_new = await self._write_artifact(file, body)
@@ -137,9 +154,39 @@ class Publisher:
             await self._undo(file, written, replaces=older is not None)
             raise
         if older is not None:
-            await self._sweep(_left_by(older, keep={file.key, *(where for where, _ in beside)}))
+            file = await self._brought_home(file, upload, body)
+            beside = documents_of(file, upload, plan)
+            await self._sweep(_left_by(older, plan, keep={file.key, *(where for where, _ in beside)}))
             return Outcome.OVERWRITTEN
         return Outcome.PUBLISHED
+
+    async def _brought_home(self, file: File, upload: Upload, body: BodyAnew) -> File:
+        """An overwrite is done and listed. Where a pypicloud looks at one path only, its bytes go there as well, and are then
+        listed from there.
+        """
+        plan = self.parts.plan
+        home = plan.home(file)
+        if home is None:
+            return file
+        there = structs.replace(file, key=home)
+        try:
+            await self._write(there, body, replace=True)
+            for where, data in documents_of(there, upload, plan):
+                await self.parts.blobs.write(where, BytesBody(data), replace=True)
+            await self.commit(there, replace=True)
+        except PypidError as error:
+            text = "{filename} was overwritten, but a pypicloud on this storage would not find its new bytes: {error}"
+            _log.warn(text, filename=file.filename, error=error)
+            return file
+        await self._sweep([where for where, _ in documents_of(file, upload, plan)] + [file.key or ""])
+        return there
+
+    async def _write(self, file: File, body: BodyAnew, *, replace: bool = False) -> Blob:
+        """The bytes, where the file says, with what a pypicloud wants to know of them."""
+        describing = self.parts.describing if self.parts.plan.pypicloud else None
+        if describing is None:
+            return await self.parts.blobs.write(file.key or "", await body(), replace=replace)
+        return await describing.write_described(file.key or "", await body(), as_texts(file), replace=replace)
 
     async def _write_artifact(self, file: File, body: BodyAnew) -> tuple[Blob, bool]:
         """The bytes, only if absent; and whether nothing lay there before.
@@ -148,10 +195,10 @@ class Publisher:
         """
         where = file.key or ""
         try:
-            return await self.parts.blobs.write(where, await body()), True
+            return await self._write(file, body), True
         except Exists:
             await self._set_aside(where, file)
-            return await self.parts.blobs.write(where, await body(), replace=True), False
+            return await self._write(file, body, replace=True), False
 
     async def _set_aside(self, where: str, file: File) -> None:
         """Keep what lies under the key, unless it is the very file. Raises `Busy` if somebody may be writing it just now."""
@@ -162,7 +209,7 @@ class Publisher:
             sha256 = (await digests_of(self.parts, where)).sha256
             if sha256 == file.sha256:
                 return
-            aside = aside_key(file.project, file.filename, sha256)
+            aside = self.parts.plan.aside(file.project, file.filename, sha256)
             with suppress(Exists):
                 await self.parts.blobs.write(aside, await self.parts.blobs.read(where))
         except Missing:
@@ -236,10 +283,11 @@ class _Older:
     is_whole: bool
 
 
-def file_of(upload: Upload, by: str, now: datetime, *, overwrites: bool) -> File:
+def file_of(upload: Upload, by: str, now: datetime, plan: Plan, *, overwrites: bool) -> File:
     """The file that the upload becomes."""
     distribution, digests = upload.distribution, upload.digests
     project, filename = distribution.project, distribution.filename
+    where = plan.artifact(project, upload.version, filename)
     return File(
         project=project,
         filename=filename,
@@ -251,7 +299,7 @@ def file_of(upload: Upload, by: str, now: datetime, *, overwrites: bool) -> File
         uploaded=now,
         requires_python=upload.requires_python,
         metadata_sha256=truth.sha256_of(upload.metadata),
-        key=overwrite_key(project, filename, digests.sha256) if overwrites else key(project, filename),
+        key=plan.overwrite(project, upload.version, filename, digests.sha256) if overwrites else where,
         uploader=by,
         summary=upload.summary,
         signed=upload.signature is not None,
@@ -259,17 +307,24 @@ def file_of(upload: Upload, by: str, now: datetime, *, overwrites: bool) -> File
     )
 
 
-def documents_of(file: File, upload: Upload) -> list[tuple[str, bytes]]:
+def documents_of(file: File, upload: Upload, plan: Plan) -> list[tuple[str, bytes]]:
     """What is to be stored beside the bytes, by key."""
     beside = (
         (Kind.METADATA, upload.metadata),
         (Kind.SIGNATURE, upload.signature),
         (Kind.PROVENANCE, upload.provenance),
     )
-    return [(beside_key(file, kind), data) for kind, data in beside if data is not None]
+    return [*_description(file, plan), *((beside_key(file, kind), data) for kind, data in beside if data is not None)]
 
 
-def _left_by(older: File, keep: Set[str | None]) -> list[str]:
+def _description(file: File, plan: Plan) -> list[tuple[str, bytes]]:
+    """What a pypicloud wants to know of the file, where that lies beside it."""
+    where = plan.description(file.key or "")
+    return [] if where is None else [(where, as_json(file))]
+
+
+def _left_by(older: File, plan: Plan, keep: Set[str | None]) -> list[str]:
     """What an overwritten file leaves behind: the new bytes, and what belongs to them, lie under keys of their own."""
-    keys = [older.key, *(beside_key(older, kind) for kind in (Kind.METADATA, Kind.SIGNATURE, Kind.PROVENANCE))]
+    keys = [older.key, plan.description(older.key or "")]
+    keys += [beside_key(older, kind) for kind in (Kind.METADATA, Kind.SIGNATURE, Kind.PROVENANCE)]
     return [where for where in keys if where is not None and where not in keep]

@@ -10,7 +10,7 @@ from attrs import define, field, frozen
 from twisted.logger import Logger
 
 from pypid.core.errors import BadFilename, BadName, StorageDown
-from pypid.core.layout import KEPT, OURS_AS_A_WHOLE, Kind, folder, place
+from pypid.core.layout import DESCRIBED, KEPT, OURS_AS_A_WHOLE, Kind, folder, place
 from pypid.core.model import Blob, File, Project
 from pypid.core.names import OLD_SDIST_SUFFIXES, SDIST_SUFFIXES, Distribution, ProjectName, parse_filename, project_name
 from pypid.index import truth
@@ -25,6 +25,7 @@ _OVERWRITE = Kind.OVERWRITE.value
 _RECORD = Kind.RECORD.value
 PROJECTS_AT_ONCE = 8
 """Projects that are read at the same time."""
+MOST_FOREIGN = 10_000
 _DOCUMENTS = (_RECORD, Kind.DELETED.value, f"/{Kind.PROJECT.value}")
 """What makes a name ours."""
 
@@ -36,6 +37,8 @@ class Reconciled:
     projects: int
     changed: int
     strays: tuple[Blob, ...] = field(default=(), repr=False)
+    foreign: tuple[Blob, ...] = field(default=(), repr=False)
+    """What is neither a distribution nor pypid's, up to `MOST_FOREIGN`; looked for where a pypicloud may have listed it."""
 
 
 @define
@@ -61,6 +64,7 @@ class _Walk:
     """Projects that may have files whose bytes are not in the project's folder."""
     changed: set[ProjectName] = field(factory=set)
     foreign: int = 0
+    some_foreign: list[Blob] = field(factory=list)
     failure: StorageDown | None = None
     """What kept a project from being read; all others are compared all the same."""
 
@@ -101,12 +105,13 @@ class Reconciler:
         strays = await self._unclaimed(walk)
         if walk.failure is not None:
             raise walk.failure
-        await self.parts.catalog.complete()
+        if not self.parts.plan.pypicloud:  # else what was found has to be taken in before
+            await self.parts.catalog.complete()
         if walk.foreign:
             _log.info(
                 "{count} objects in the storage are neither distributions nor pypid's; they were skipped", count=walk.foreign
             )
-        return Reconciled(projects=len(walk.seen), changed=len(walk.changed), strays=strays)
+        return Reconciled(len(walk.seen), len(walk.changed), strays, tuple(walk.some_foreign))
 
     async def reconcile_project(self, name: ProjectName) -> Reconciled:
         """Read one project anew."""
@@ -133,11 +138,20 @@ class Reconciler:
             if distribution is not None:
                 walk.loose[blob.key] = blob
                 walk.elsewhere.add(distribution.project)
-            elif not is_ours and place(blob.key) is None:
+            elif self._is_foreign(blob.key, keys, is_ours):
                 walk.foreign += 1
+                if self.parts.plan.pypicloud and len(walk.some_foreign) < MOST_FOREIGN:
+                    walk.some_foreign.append(blob)
             await walk.pace.keep()
         if is_ours:
             await self._project(walk, ProjectName(top), group, keys)
+
+    def _is_foreign(self, where: str, keys: set[str], is_ours: bool) -> bool:
+        """Whether somebody else put it there. A pypicloud's descriptions belong to its files; what lies among ours is looked
+        for where a pypicloud may have listed it."""
+        if where.endswith(DESCRIBED) and where.removesuffix(DESCRIBED) in keys:
+            return False
+        return (self.parts.plan.pypicloud or not is_ours) and place(where) is None
 
     async def _project(self, walk: _Walk, name: ProjectName, group: list[Blob], keys: set[str]) -> None:
         walk.seen.add(name)

@@ -41,6 +41,8 @@ class KeptFiles:
     blocking: Blocking
     arrived: Callable[[int], object] = field(default=lambda size: None, init=False, repr=False)
     """Told of all that was stored: how many bytes it has."""
+    hides: bool = field(default=False, init=False)
+    """Whether no bytes lie under a distribution's own name (`layout.Plan.hides`)."""
     _places: Locks[str] = field(factory=Locks, init=False, repr=False)
     """Held by ``<project>/<filename>`` while bytes come or go; taken before the project's, never after."""
     _projects: Locks[ProjectName] = field(factory=Locks, init=False, repr=False)
@@ -114,9 +116,10 @@ class KeptFiles:
         What lies under a name is whole (`Blobs.write`), and is the same if a crash left it, or another process wrote it.
         """
         plain = kept_key(file.project, file.filename)
-        with suppress(Exists):
-            await self.blobs.write(plain, await body())
-            return plain, True
+        if not self.hides:
+            with suppress(Exists):
+                await self.blobs.write(plain, await body())
+                return plain, True
         if there is not None and there.sha256 == digests.sha256 and await self._is_whole(there.key or "", digests, None):
             return there.key or "", False
         if await self._is_whole(plain, digests, digests.sha256):

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from twisted.logger import Logger
 
 from pypid.core.errors import Missing, StorageDown, Unreadable
-from pypid.core.layout import Kind, Place, beside_key, folder, key, place
+from pypid.core.layout import Kind, Place, beside_key, folder, key, lies_at, place
 from pypid.core.model import Blob, File, Project, Status, in_order
 from pypid.core.names import ProjectName
 from pypid.core.records import Deleted, ProjectStatus, Yanked, dump, load, load_record
@@ -147,8 +147,14 @@ async def project_of(blobs: Blobs, name: ProjectName, listing: Sequence[Blob]) -
     known = any(where.kind in (Kind.RECORD, Kind.DELETED, Kind.PROJECT) for where in placed)
     project = Project(name=name, files=in_order(tuple(files)), status=status.status, status_reason=status.reason)
     keys = {file.key for file in files}
-    strays = tuple(blob for where, blob in placed.items() if where.kind is Kind.ARTIFACT and blob.key not in keys)
+    strays = tuple(blob for blob in listing if blob.key not in keys and _is_artifact(blob.key, name))
     return Found(project if known else None, mark_of(listing) if reading.understood else None, strays)
+
+
+def _is_artifact(where: str, name: ProjectName) -> bool:
+    """Whether the key is that of a distribution of the project."""
+    found = place(where) or lies_at(where)
+    return found is not None and (found.project, found.kind) == (name, Kind.ARTIFACT)
 
 
 @define

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from attrs import evolve, frozen
 
 from pypid.core.errors import PypidError
-from pypid.core.layout import place
+from pypid.core.layout import lies_at, place
 from pypid.core.model import Unfinished
 from pypid.index.checking import Finding, Wrong
 from pypid.index.parts import Parts
@@ -41,7 +41,7 @@ class Remnants:
 
     async def _swept(self, upload: Unfinished) -> bool:
         """Whether it has gone; a publish of ours of the same file, which may be it, ends before."""
-        where = place(upload.key)
+        where = place(upload.key) or lies_at(upload.key)
         try:
             if where is None:
                 await self.bucket.abandon(upload)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from attrs import frozen
+from attrs import field, frozen
 
 from pypid.blobs.s3.asking import Asker, Question
 from pypid.blobs.s3.refusals import Refusal, http_date
@@ -19,12 +19,16 @@ MARK = "x-amz-meta-pypid-write"
 """Kept with each object: which of our writes made it. So one that was repeated, because its answer got lost, is known again."""
 
 
+META = "x-amz-meta-"
+
+
 @frozen
 class Seen:
-    """An object. `mark` is "" where the store, or another program, set none."""
+    """An object. `mark` is "" where the store, or another program, set none. `said` is its user metadata, the mark left out."""
 
     blob: Blob
     mark: str
+    said: Mapping[str, str] = field(factory=dict)
 
 
 def seen(key: str, headers: Mapping[str, str]) -> Seen:
@@ -35,7 +39,8 @@ def seen(key: str, headers: Mapping[str, str]) -> Seen:
     if not length.isdigit() or modified is None or not etag:
         raise Fault("its answer lacks an object's length, date or ETag: this is no S3.")
     archived = headers.get(CLASS) in ARCHIVES
-    return Seen(Blob(key, int(length), modified, etag, archived), headers.get(MARK, ""))
+    said = {name.removeprefix(META): text for name, text in headers.items() if name.startswith(META) and name != MARK}
+    return Seen(Blob(key, int(length), modified, etag, archived), headers.get(MARK, ""), said)
 
 
 def plain_etag(text: str) -> str:

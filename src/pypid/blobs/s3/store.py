@@ -22,20 +22,20 @@ from pypid.blobs.s3.asking import Asker, Question
 from pypid.blobs.s3.classes import Classes
 from pypid.blobs.s3.credentials import Credentials
 from pypid.blobs.s3.listing import SCRATCH, Lister, unfinished
-from pypid.blobs.s3.looking import look
+from pypid.blobs.s3.looking import Seen, look
 from pypid.blobs.s3.naming import content_type, disposition, file_name
 from pypid.blobs.s3.probing import probe
 from pypid.blobs.s3.reading import read
 from pypid.blobs.s3.refusals import Refusal
 from pypid.blobs.s3.signing import CloudFront, cloudfront, presigned
 from pypid.blobs.s3.spreading import listed
-from pypid.blobs.s3.writing import Writer
+from pypid.blobs.s3.writing import NOTHING_SAID, Writer
 from pypid.core.choices import Addressing, Encryption
 from pypid.core.errors import CannotStart, Missing, StorageDown, StorageFull
 from pypid.core.model import Blob, Link, Span
 from pypid.core.tiering import ARCHIVES
 from pypid.flow import World, start
-from pypid.ports import Blobs, Body
+from pypid.ports import Blobs, Body, Describing
 from pypid.reaching.connecting import Connections, connections
 from pypid.reaching.faults import Fault
 from pypid.reaching.trust import Trust, certificates
@@ -124,11 +124,14 @@ class S3Blobs:
         return await read(self._asker, self._prefix, key, span)
 
     async def write(self, key: str, body: Body, *, replace: bool = False) -> Blob:
+        return await self.write_described(key, body, NOTHING_SAID, replace=replace)
+
+    async def write_described(self, key: str, body: Body, description: Mapping[str, str], *, replace: bool = False) -> Blob:
         async with aclosing(body):
             must_be_key(key)
             if not self._is_possible(key):
                 raise ValueError(f"{key[:80]!r} is longer than S3's keys can be, or where pypid tries what the store can do")
-            return await self._writer.write(key, body, replace=replace)
+            return await self._writer.write(key, body, replace=replace, said=description)
 
     async def delete(self, key: str) -> None:
         if not self._is_possible(key):
@@ -143,11 +146,17 @@ class S3Blobs:
             raise self._asker.failed(problem, question) from problem
 
     async def stat(self, key: str) -> Blob:
+        return (await self._seen(key)).blob
+
+    async def description(self, key: str) -> Mapping[str, str]:
+        return (await self._seen(key)).said
+
+    async def _seen(self, key: str) -> Seen:
         self._must_be_possible(key)
         found = await look(self._asker, self._prefix, key)
         if found is None:
             raise Missing(key)
-        return found.blob
+        return found
 
     async def list(self, prefix: str = "") -> AsyncGenerator[Blob]:
         if "\0" in prefix or not _is_text(prefix):
@@ -281,3 +290,4 @@ def _front(settings: S3Settings) -> CloudFront | None:
 
 
 _: type[Blobs] = S3Blobs
+_also: type[Describing] = S3Blobs

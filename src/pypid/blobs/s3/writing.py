@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from pypid.blobs.s3 import multipart
 from pypid.blobs.s3.asking import Asker, Question, Told
-from pypid.blobs.s3.looking import MARK, Seen, look, plain_etag
+from pypid.blobs.s3.looking import MARK, META, Seen, look, plain_etag
 from pypid.blobs.s3.multipart import ALGORITHM, CHECKSUM, checksum
 from pypid.blobs.s3.naming import content_type, disposition, file_name
 from pypid.blobs.s3.payloads import NOTHING, Held, digest, parts_of
@@ -27,6 +27,7 @@ from pypid.reaching.outgoing import Payload
 AT_ONCE_FROM_FILE, AT_ONCE_HELD = 4, 2
 """Parts under way at a time: those of a file need no memory."""
 ONLY_IF_ABSENT: Mapping[str, str] = {"If-None-Match": "*"}
+NOTHING_SAID: Mapping[str, str] = {}
 _log = Logger()
 
 
@@ -61,19 +62,19 @@ class Writer:
         self._locks: Locks[str] = Locks()
         self._aborting: set[Deferred[None]] = set()
 
-    async def write(self, key: str, body: Body, *, replace: bool) -> Blob:
-        """Store the body, which the caller closes."""
+    async def write(self, key: str, body: Body, *, replace: bool, said: Mapping[str, str] = NOTHING_SAID) -> Blob:
+        """Store the body, which the caller closes. `said` is kept with it, as user metadata."""
         async with aclosing(parts_of(body, self._world.blocking)) as parts:
             first = await anext(parts, NOTHING)
             second = await anext(parts, None)
             try:
                 if second is None:
-                    return await self._put(key, first, replace)
+                    return await self._put(key, first, replace, said)
                 at_once = AT_ONCE_HELD if isinstance(first, Held) else AT_ONCE_FROM_FILE
                 chained = _chained([first, second], parts)
                 del first, second
                 async with aclosing(chained):
-                    return await self._in_parts(key, chained, replace, at_once)
+                    return await self._in_parts(key, chained, replace, at_once, said)
             except (Refusal, Fault) as problem:
                 raise self._asker.failed(problem, Question("PutObject", "PUT", key)) from problem
 
@@ -83,10 +84,10 @@ class Writer:
 
     # --- in one go ---
 
-    async def _put(self, key: str, payload: Payload, replace: bool) -> Blob:
+    async def _put(self, key: str, payload: Payload, replace: bool, said: Mapping[str, str]) -> Blob:
         hashed = await digest(payload, self._world.blocking)
         mark = self._mark()
-        headers = self._headers(key, mark)
+        headers = self._headers(key, mark, said)
         if self.ability.checksums:
             headers[CHECKSUM] = checksum(hashed)
         if self.ability.once and not replace:
@@ -101,11 +102,13 @@ class Writer:
 
     # --- in parts ---
 
-    async def _in_parts(self, key: str, parts: AsyncIterator[Payload], replace: bool, at_once: int) -> Blob:
+    async def _in_parts(
+        self, key: str, parts: AsyncIterator[Payload], replace: bool, at_once: int, said: Mapping[str, str]
+    ) -> Blob:
         if not replace and await look(self._asker, self._prefix, key) is not None:
             raise Exists(key)  # early: it may be gigabytes
         mark = self._mark()
-        headers = self._headers(key, mark)
+        headers = self._headers(key, mark, said)
         if self.ability.checksums_of_parts:
             headers[ALGORITHM] = "SHA256"
         blocking = self._world.blocking
@@ -136,9 +139,9 @@ class Writer:
     def _mark(self) -> str:
         return self._world.random(16).hex()
 
-    def _headers(self, key: str, mark: str) -> dict[str, str]:
-        said = {"Content-Type": content_type(key), "Content-Disposition": disposition(file_name(key)), MARK: mark}
-        return {**said, **self._wishes}
+    def _headers(self, key: str, mark: str, said: Mapping[str, str]) -> dict[str, str]:
+        usual = {"Content-Type": content_type(key), "Content-Disposition": disposition(file_name(key)), MARK: mark}
+        return {**{META + name: text for name, text in said.items()}, **usual, **self._wishes}
 
     @asynccontextmanager
     async def _alone(self, key: str, replace: bool) -> AsyncIterator[None]:
