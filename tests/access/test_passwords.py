@@ -46,7 +46,8 @@ def has(module: str) -> bool:
 def passlib_hash(kind: Kind, password: str) -> str:
     from passlib import hash as kinds
 
-    return str(getattr(kinds, kind.value).using(rounds=4 if kind is Kind.BCRYPT else 1000).hash(password))
+    rounds = {} if kind is Kind.APR_MD5_CRYPT else {"rounds": 4 if kind is Kind.BCRYPT else 1000}
+    return str(getattr(kinds, kind.value).using(**rounds).hash(password))
 
 
 class HashTests(SynchronousTestCase):
@@ -136,10 +137,11 @@ class OthersTests(SynchronousTestCase):
         self.assertIs(verify(stored, SECRET), Verdict.UNVERIFIABLE)
 
     def test_made_by_others(self) -> None:
-        """Hashes verify that `openssl passwd -5` and `-6` made, and PBKDF2 as Python itself computes it."""
+        """Hashes verify that `openssl passwd -5`, `-6` and `-apr1` made, and PBKDF2 as Python itself computes it."""
         for stored in (
             "$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5",
             "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/O817G3uBnIFNjnQJuesI68u4OTLiBFdcbYEdFCoEOfaS35inz1",
+            "$apr1$saltstri$aGfuB7Lcvs2TUeFTqUVfN0",
         ):
             self.assertIs(verify(stored, "Hello world!"), Verdict.RIGHT, stored)
         for digest in ("sha256", "sha512"):

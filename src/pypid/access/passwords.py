@@ -46,6 +46,8 @@ class Kind(Enum):
     SHA256_CRYPT = "sha256_crypt"
     PBKDF2_SHA512 = "pbkdf2_sha512"
     PBKDF2_SHA256 = "pbkdf2_sha256"
+    APR_MD5_CRYPT = "apr_md5_crypt"
+    """What plain ``htpasswd`` makes (pypiserver's users): weak, and replaced at a login where there is a database."""
 
 
 _PREFIXES = {
@@ -59,6 +61,7 @@ _PREFIXES = {
     "$5$": Kind.SHA256_CRYPT,
     "$pbkdf2-sha512$": Kind.PBKDF2_SHA512,
     "$pbkdf2-sha256$": Kind.PBKDF2_SHA256,
+    "$apr1$": Kind.APR_MD5_CRYPT,
 }
 
 
