@@ -10,7 +10,8 @@ from pypid.access import config as config_people
 from pypid.core.config import Config
 from pypid.core.errors import BadName
 from pypid.core.names import ProjectName, project_name
-from pypid.core.permissions import Rules
+from pypid.core.people import Account, Standing
+from pypid.core.permissions import Action, Rules
 from pypid.core.registration import AccountSettings
 from pypid.core.rights import Right, Whom, claimed, grants_of
 from pypid.state import Where
@@ -31,6 +32,7 @@ def rules_of(config: Config, rights: Iterable[Right] = ()) -> Rules:
         write=access.write,
         overwrite=access.overwrite,
         delete=access.delete,
+        delete_needs=Action[access.delete_needs.name],
         fetch=access.cache_update,
         projects=grants_of([*config.projects.values(), *rights]),
     )
@@ -54,10 +56,19 @@ def configured_by(config: Config, first_admin: str | None) -> Configured:
     return Configured(
         users=users,
         groups=frozenset(config.groups),
+        members={name: frozenset(members) for name, members in config.groups.items()},
+        hashes=config.users,
         admins=frozenset(access.admins) | ({first_admin} if first_admin else frozenset()),
         rights=rights,
         mentioned=frozenset(mentioned),
     )
+
+
+def is_administered(config: Config, accounts: Iterable[Account]) -> bool:
+    """Whether somebody of the configuration or of these accounts may administer the index."""
+    able = [account for account in accounts if account.standing is Standing.ACTIVE]
+    there = {*config.users, *(account.name for account in able)}
+    return any(account.admin for account in able) or not there.isdisjoint(config.access.admins)
 
 
 @frozen

@@ -1,6 +1,7 @@
 """The configuration: INI text and environment -> `Config`, or all the problems at once.
 
-Nothing is read here: the text, the environment and a function that reads files come in as arguments.
+Nothing is read here: the text, the environment and a function that reads files come in as arguments. A config.ini of
+pypicloud's is translated first (`core.pypicloud`); what it says is then judged as if it stood in one of ours.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from pypid.core import environment, ini
 from pypid.core.choices import AccessStore, Store
@@ -21,6 +22,7 @@ from pypid.core.ini import Entry, printable
 from pypid.core.judging import is_open, nearest, value_of
 from pypid.core.permissions import Principals, account_name
 from pypid.core.publishers import issuer_problems
+from pypid.core.pypicloud import is_pypicloud
 from pypid.core.rights import Right, Whom, parse_right, repeated
 from pypid.core.settings import (
     FREE,
@@ -43,6 +45,13 @@ from pypid.core.settings import (
 from pypid.core.values import USER, parse_hash, several, without_userinfo
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
+
+
+@frozen
+class TakenOver:
+    """That the configuration is pypicloud's. `accounts`: the SQLAlchemy URL of its accounts database, if people are there."""
+
+    accounts: str | None = field(default=None, repr=False)
 
 
 @frozen(kw_only=True)
@@ -70,6 +79,15 @@ class Config:
     """The name of the file it came from."""
     origins: Mapping[tuple[str, str], str] = field(default=_NONE, repr=False, eq=False)
     """Where the value of (section, key) was found, if it was: ``file:line`` or the name of an environment variable."""
+    taken_over: TakenOver | None = None
+    """Set if it is a config.ini of pypicloud's."""
+    notes: tuple[str, ...] = field(default=(), repr=False, eq=False)
+    """What a config.ini of pypicloud's says that is not taken over, or not as it is: a line for each, with the reason."""
+
+    @property
+    def inherits(self) -> str | None:
+        """The URL of a pypicloud's database of people, to be read once, at the first start. It may hold a password."""
+        return None if self.taken_over is None else self.taken_over.accounts
 
     def path(self, text: str) -> str:
         """A path of the configuration as seen from where `source` is seen: relative ones begin at the file's folder."""
@@ -83,14 +101,22 @@ def parse(
     environ: Mapping[str, str] = MappingProxyType({}),
     read_file: Callable[[str], str] = environment.no_files,
     not_yet: AbstractSet[str] = NOT_YET,
+    cwd: str = "/",
 ) -> Config:
     """The configuration that the INI `text` and the ``PYPID_*`` variables of `environ` say together.
 
     `filename` is for messages, and where relative paths begin. `read_file` gives the text of the file that a ``PYPID_..._FILE``
-    variable names (it may raise `OSError` and `ValueError`). `not_yet` are the capabilities to refuse. Raises `BadConfig`
-    with all problems, nothing else.
+    variable names (it may raise `OSError` and `ValueError`). `not_yet` are the capabilities to refuse. `cwd` is the folder that
+    `filename` is seen from: in a config.ini of pypicloud's relative paths begin there, and ``PPC_*`` variables hold. Raises
+    `BadConfig` with all problems, nothing else.
     """
     document = ini.read(text, filename)
+    translation = None
+    if is_pypicloud(document.sections):
+        from pypid.core.pypicloud.translation import translate
+
+        translation = translate(text, filename=filename, environ=environ, cwd=cwd)
+        document = translation.document
     judge = _Judge(filename, not_yet, list(document.problems))
     judge.names(document)
     found = {name: dict(section.entries) for name, section in document.sections.items()}
@@ -102,7 +128,9 @@ def parse(
     if judge.problems:
         in_file = sorted((p for p in judge.problems if p.where == filename), key=lambda problem: problem.line or 0)
         raise BadConfig((*in_file, *(p for p in judge.problems if p.where != filename)))
-    return config
+    if translation is None:
+        return config
+    return evolve(config, taken_over=TakenOver(translation.accounts), notes=tuple(map(str, translation.notes)))
 
 
 @define

@@ -159,7 +159,8 @@ class Rules:
     """Who may do what: the defaults of `[access]`, and the rules of those projects that have any of their own.
 
     A project with a rule of its own takes no defaults for reading and writing. `overwrite` and `delete` are for people who may
-    write (overwrite) or read (delete) the project anyway; in a project with rules of its own both are for who may write it.
+    write (overwrite) or read (delete: what `delete_needs` says) the project anyway; in a project with rules of its own both are
+    for who may write it.
     """
 
     read: Principals = EVERYONE
@@ -169,6 +170,8 @@ class Rules:
     fetch: Principals = EVERYONE
     """Who may make pypid fetch from upstream (`cache_update`)."""
     projects: Mapping[ProjectName, Grants] = field(factory=dict)
+    delete_needs: Action = Action.READ
+    """What those in `delete` must be allowed to do to a project without rules of its own: `READ` or `WRITE`."""
     readers: Principals = field(init=False, eq=False, repr=False)
     """Whoever may read some project with rules of its own."""
     writers: Principals = field(init=False, eq=False, repr=False)
@@ -226,7 +229,7 @@ def _granted(rules: Rules, who: Identity, action: Action, project: ProjectName |
                 return own.write.include(who)
             return rules.write.include(who) or (project is None and rules.writers.include(who))
         case Action.DELETE:
-            least = Action.READ if own is None else Action.WRITE
+            least = rules.delete_needs if own is None else Action.WRITE
             return rules.delete.include(who) and _granted(rules, who, least, project)
         case Action.FETCH:
             return rules.fetch.include(who) and _granted(rules, who, Action.READ, project)

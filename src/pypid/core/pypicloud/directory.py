@@ -1,0 +1,106 @@
+"""``auth.ldap.*`` -> ``[ldap]``, as far as the two mean the same. pypicloud knows no groups of a directory."""
+
+from __future__ import annotations
+
+import re
+
+from pypid.core.ini import Entry
+from pypid.core.ldapfilters import name_attribute, user_filter
+from pypid.core.pypicloud.ledger import Ledger
+from pypid.core.pypicloud.people import may_be_called
+from pypid.core.pypicloud.settings import Settings, asbool
+from pypid.core.values import DN
+
+NO_GROUPS = "(&(objectClass=pypicloudKnowsNoGroups)(member={dn}))"
+"""Finds none: a group of the directory must not be taken for one of the file."""
+_L = "auth.ldap."
+
+
+def directory(settings: Settings, ledger: Ledger) -> None:
+    """Say where people are looked for, and which of them administer."""
+    _copied(settings, ledger, "url", "url")
+    _copied(settings, ledger, "bind_dn", "service_dn")
+    _copied(settings, ledger, "bind_password", "service_password")
+    _copied(settings, ledger, "base_dn", "base_dn")
+    form = settings.entry(f"{_L}user_dn_format")
+    if form is not None:
+        advice = (
+            "it names one entry, and pypid would search below it, where others may be: say auth.ldap.base_dn and"
+            " auth.ldap.user_search_filter"
+        )
+        ledger.refuse(advice, form[1], form[0])
+    found = _user_filter(settings, ledger)
+    admin_group = _admins(settings, ledger, found)
+    if not admin_group:
+        ledger.say("ldap", "group_filter", NO_GROUPS)
+    for key in ("ignore_cert", "ignore_multiple_results"):
+        if f"{_L}{key}" in settings.found and not asbool(settings.found[f"{_L}{key}"].text):
+            settings.entry(f"{_L}{key}")  # what it says is so
+
+
+def _copied(settings: Settings, ledger: Ledger, ours: str, theirs: str) -> None:
+    said = settings.entry(f"{_L}{theirs}")
+    if said is not None and said[1].text.strip():
+        ledger.say("ldap", ours, said[1].text.strip(), said[1], said[0])
+
+
+def _user_filter(settings: Settings, ledger: Ledger) -> str | None:
+    """The filter, ours; None if there is none."""
+    said = settings.entry(f"{_L}user_search_filter")
+    if said is not None and said[1].text.strip():
+        text = said[1].text.strip().replace("{username}", "{user}")
+        ledger.say("ldap", "user_filter", text, said[1], said[0])
+        return text
+    everybody, name = settings.entry(f"{_L}all_user_search"), settings.text(f"{_L}id_field")
+    if everybody is None or not everybody[1].text.strip():
+        return None
+    condition = everybody[1].text.strip()
+    condition = condition if condition.startswith("(") else f"({condition})"
+    text = f"(&{condition}({name or 'cn'}={{user}}))"
+    ledger.say("ldap", "user_filter", text, everybody[1], everybody[0])
+    return text
+
+
+def _admins(settings: Settings, ledger: Ledger, found: str | None) -> bool:
+    """Say who administers, where that can be said here; returns whether a group of the directory's does."""
+    field, value = settings.entry(f"{_L}admin_field"), settings.entry(f"{_L}admin_value")
+    if field is None or value is None:
+        return False
+    attribute = field[1].text.strip()
+    values = [line.strip() for line in value[1].text.splitlines() if line.strip()]
+    if found is not None and _is_name(attribute, found) and all(map(may_be_called, values)) and values:
+        ledger.say("access", "admins", " ".join(values), value[1], value[0])
+        return False
+    in_file = settings.text(f"{_L}fallback") == "config"
+    if attribute.lower() == "memberof" and len(values) == 1 and not in_file and _is_dn(values[0]):
+        ledger.say("ldap", "admin_group", values[0], value[1], value[0])
+        ledger.say("ldap", "group_base_dn", values[0], value[1], value[0])
+        return True
+    _leave(ledger, field[1], field[0], value[0])
+    return False
+
+
+def _leave(ledger: Ledger, entry: Entry, *keys: str) -> None:
+    reason = (
+        "an attribute makes nobody an administrator here: name them in [access] admins (PYPID_ACCESS_ADMINS), or their group in"
+        " [ldap] admin_group"
+    )
+    ledger.note(reason, entry, *keys)
+
+
+def _is_name(attribute: str, found: str) -> bool:
+    """Whether the attribute is the one that holds users' names."""
+    try:
+        return (
+            name_attribute(user_filter(found)).lower() == attribute.lower() and re.fullmatch(r"[\w-]+", attribute) is not None
+        )
+    except ValueError:
+        return False
+
+
+def _is_dn(text: str) -> bool:
+    try:
+        DN.parse(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,215 @@
+"""All keys that any pypicloud knew, from the first to 1.3.12, and what becomes of each.
+
+Sources: pypicloud's code and documentation in all its versions (a test holds their names as a list of its own). A key that is
+not here had no effect in any pypicloud, so that to leave it out cannot let anybody in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum
+
+from attrs import frozen
+
+
+class Fate(Enum):
+    """What becomes of a key."""
+
+    TRANSLATED = "translated"
+    IGNORED = "ignored"
+    REFUSED = "refused"
+
+
+@frozen
+class Known:
+    """One key, or all that begin with `name` if it ends in a dot. `text`: what it becomes in our configuration, or why not.
+
+    `since`: which pypicloud had it, where 1.3 has not.
+    """
+
+    name: str
+    fate: Fate
+    text: str
+    since: str = ""
+
+
+_PRE_1_0 = "before 1.0"
+_OLDEST = "0.1, the oldest"
+
+_FRAMEWORK = "it is of the framework that pypicloud is made with"
+_CACHE = "pypicloud's caches (SQL, Redis, DynamoDB) are not needed: the catalog is made from the storage"
+_SESSION = "pypid makes its own sessions, with its own keys"
+_TUNING = "pypid's connections to S3 need no such advice"
+_HASHING = "new hashes are argon2id; those that are there are understood"
+_INVITATIONS = "invitations of pypicloud's are no longer good; `pypid invite` makes new ones"
+_SECRETS = "people in AWS Secrets Manager are not read: take them along with ppc-export"
+_REMOTE = "the protocol of pypicloud's remote backend is not pypid's (docs/remote)"
+_GCS = "Google Cloud Storage is not had here: copy the bucket"
+_AZURE = "Azure Blob Storage is not had here: copy the container"
+
+
+def _all(fate: Fate, text: str, names: str, since: str = "") -> Iterator[Known]:
+    for name in names.split():
+        yield Known(name, fate, text, since)
+
+
+def _becomes(text: str, names: str, since: str = "") -> Iterator[Known]:
+    return _all(Fate.TRANSLATED, text, names, since)
+
+
+def _ignored(text: str, names: str, since: str = "") -> Iterator[Known]:
+    return _all(Fate.IGNORED, text, names, since)
+
+
+def _refused(text: str, names: str, since: str = "") -> Iterator[Known]:
+    return _all(Fate.REFUSED, text, names, since)
+
+
+_SHOW_UPSTREAM = (
+    "whoever registers a name of yours at the public index could put a newer version under it; list the names that may show"
+    " both in [upstream] blend"
+)
+_DOWNLOAD_URL = "it was a text on pypicloud's home page; pypid shows the address that was asked, or [server] public_url"
+
+UPSTREAM: tuple[Known, ...] = (
+    *_becomes("[upstream] mode", "pypi.fallback"),
+    *_becomes("[upstream] mode", "pypi.use_fallback", _OLDEST),
+    *_ignored(_SHOW_UPSTREAM, "pypi.always_show_upstream"),
+    *_becomes("[upstream] url", "pypi.fallback_base_url pypi.fallback_url"),
+    *_ignored("pypid reads whatever a Simple API gives", "pypi.use_json_scraper"),
+    *_becomes("[upstream] reserved", "pypi.disallow_fallback"),
+)
+ACCESS: tuple[Known, ...] = (
+    *_becomes("[access] backend", "pypi.auth"),
+    *_becomes("[access] backend", "pypi.access_backend", _PRE_1_0),
+    *_becomes("[access] read", "pypi.default_read"),
+    *_becomes("[access] write", "pypi.default_write"),
+    *_becomes("[access] cache_update", "pypi.cache_update"),
+    *_becomes("[access] overwrite", "pypi.allow_overwrite_groups pypi.allow_overwrite"),
+    *_becomes("[access] delete", "pypi.allow_delete_groups pypi.allow_delete"),
+    *_becomes("[access] admins", "auth.admins"),
+    *_becomes("[users]", "user."),
+    *_becomes("[groups]", "group."),
+    *_becomes("[projects]", "package."),
+    *_ignored(
+        "later pypiclouds ignored it, too; to open the index to all say pypi.default_read = everyone and pypi.default_write ="
+        " authenticated",
+        "auth.zero_security_mode",
+        _OLDEST,
+    ),
+    *_ignored(_HASHING, "auth.scheme auth.rounds"),
+    *_ignored(_INVITATIONS, "auth.signing_key auth.token_expire"),
+    *_becomes("read once, at the first start, into pypid's own accounts database", "auth.db.url"),
+    *_ignored("pypid has a database of its own ([access] url)", "auth.db."),
+)
+DIRECTORY: tuple[Known, ...] = (
+    *_becomes("[ldap] url", "auth.ldap.url"),
+    *_becomes("[ldap] bind_dn", "auth.ldap.service_dn"),
+    *_becomes("[ldap] bind_password", "auth.ldap.service_password"),
+    *_becomes("[ldap] base_dn", "auth.ldap.base_dn"),
+    *_becomes("[ldap] user_filter", "auth.ldap.user_search_filter"),
+    *_becomes("[ldap] user_filter", "auth.ldap.all_user_search auth.ldap.id_field", _PRE_1_0),
+    *_becomes("whether group.* and package.* are in force", "auth.ldap.fallback"),
+    *_becomes("[ldap] admin_group or [access] admins, where it is one of these", "auth.ldap.admin_field auth.ldap.admin_value"),
+    *_refused(
+        "it names one entry, and pypid would search below it, where others may be; say auth.ldap.base_dn and"
+        " auth.ldap.user_search_filter",
+        "auth.ldap.user_dn_format",
+    ),
+    *_ignored("name the administrators in [access] admins, or their group in [ldap] admin_group", "auth.ldap.admin_group_dn"),
+    *_ignored("name the administrators in [access] admins", "auth.ldap.admin_dns", _PRE_1_0),
+    *_ignored("the directory's service account is no administrator here", "auth.ldap.service_username"),
+    *_ignored("the directory's service account is no administrator here", "auth.ldap.service_account", _PRE_1_0),
+    *_ignored("certificates are always checked; name the authority in [ldap] ca_certificates", "auth.ldap.ignore_cert"),
+    *_ignored("a name that several entries have is nobody's", "auth.ldap.ignore_multiple_results"),
+    *_ignored("what the directory says is believed for a short while", "auth.ldap.cache_time auth.ldap.ignore_referrals"),
+)
+OTHER_PEOPLE: tuple[Known, ...] = (
+    *_refused(_REMOTE, "auth.backend_server auth.user auth.password auth.uri."),
+    *_refused(_SECRETS, "auth.secret_id auth.kms_key_id auth.region_name auth.profile_name"),
+    *_refused(_SECRETS, "auth.aws_access_key_id auth.aws_secret_access_key auth.aws_session_token"),
+)
+STORAGE: tuple[Known, ...] = (
+    *_becomes("[storage] backend", "pypi.storage"),
+    *_becomes("[storage] path", "storage.dir"),
+    *_becomes("[storage] bucket", "storage.bucket"),
+    *_becomes("[storage] region", "storage.region_name"),
+    *_becomes("[storage] region", "storage.region", _PRE_1_0),
+    *_becomes("[storage] prefix", "storage.prefix"),
+    *_becomes("[storage] prepend_hash", "storage.prepend_hash"),
+    *_becomes("[storage] prepend_hash", "pypi.prepend_hash", _OLDEST),
+    *_becomes("[storage] access_key", "storage.aws_access_key_id"),
+    *_becomes("[storage] access_key", "storage.access_key", _PRE_1_0),
+    *_becomes("[storage] secret_key", "storage.aws_secret_access_key"),
+    *_becomes("[storage] secret_key", "storage.secret_key", _PRE_1_0),
+    *_becomes("[storage] session_token", "storage.aws_session_token"),
+    *_becomes("[storage] expire_after", "storage.expire_after"),
+    *_becomes("[storage] buffer_time", "storage.buffer_time", _PRE_1_0),
+    *_becomes("[storage] redirect", "pypi.stream_files"),
+    *_ignored(
+        "links in pages always lead to pypid, which sends clients on (pypi.stream_files: or does not)", "storage.redirect_urls"
+    ),
+    *_becomes("[storage] endpoint_url", "storage.endpoint_url"),
+    *_becomes("[storage] endpoint_url", "storage.host storage.is_secure", _PRE_1_0),
+    *_becomes("[storage] addressing", "storage.addressing_style"),
+    *_becomes("[storage] addressing", "storage.calling_format", _PRE_1_0),
+    *_becomes("[storage] ca_certificates", "storage.verify"),
+    *_becomes("[storage] server_side_encryption", "storage.server_side_encryption"),
+    *_becomes("[storage] storage_class", "storage.storage_class"),
+    *_becomes("[storage] cloudfront_domain", "storage.cloud_front_domain"),
+    *_becomes("[storage] cloudfront_key_id", "storage.cloud_front_key_id"),
+    *_becomes("[storage] cloudfront_key_file", "storage.cloud_front_key_file"),
+    *_refused("write the key into a file and name it with storage.cloud_front_key_file", "storage.cloud_front_key_string"),
+    *_ignored("objects are the bucket owner's alone; rights of others belong into the bucket's policy", "storage.object_acl"),
+    *_ignored("URLs are signed, which is good for a public bucket, too", "storage.public_url"),
+    *_ignored("requests are signed by version 4", "storage.signature_version storage.payload_signing_enabled"),
+    *_ignored("the URL of S3 says it (storage.endpoint_url)", "storage.use_ssl"),
+    *_ignored(
+        "pypid speaks to S3 itself, through no proxy and no accelerator", "storage.proxies storage.use_accelerate_endpoint"
+    ),
+    *_ignored(_TUNING, "storage.api_version storage.user_agent storage.user_agent_extra storage.connect_timeout"),
+    *_ignored(_TUNING, "storage.read_timeout storage.parameter_validation storage.max_pool_connections"),
+    *_ignored("hashes are always there", "pypi.calculate_package_hashes"),
+    *_ignored("files never change, so clients keep them as long as they like", "pypi.package_max_age"),
+    *_becomes("as storage.*", "aws.access_key aws.secret_key aws.bucket aws.prefix aws.expire_after aws.buffer_time", _OLDEST),
+    *_becomes("as storage.*", "aws.prepend_hash aws.region aws.host aws.is_secure aws.server_side_encryption", _PRE_1_0),
+    *_becomes("as storage.*", "aws.cloud_front_domain aws.cloud_front_key_id aws.cloud_front_key_file", _PRE_1_0),
+    *_refused("as storage.cloud_front_key_string", "aws.cloud_front_key_string", _PRE_1_0),
+)
+OTHER_STORAGES: tuple[Known, ...] = (
+    *_refused(_GCS, "storage.gcp_service_account_json_filename storage.gcp_use_iam_signer storage.gcp_project_id"),
+    *_refused(_GCS, "storage.iam_signer_service_account_email storage.gcp_api_endpoint"),
+    *_refused(_AZURE, "storage.storage_account_name storage.storage_account_key"),
+    *_refused(_AZURE, "storage.storage_container_name storage.storage_account_url"),
+)
+NOT_NEEDED: tuple[Known, ...] = (
+    *_ignored(_CACHE, "pypi.db db."),
+    *_ignored(_CACHE, "pypi.db. sqlalchemy. redis.", _OLDEST),
+    *_ignored(_SESSION, "session. beaker."),
+    *_ignored('what browsers show when they ask for a password is "pypid"', "pypi.realm"),
+    *_ignored(_DOWNLOAD_URL, "pypi.download_url"),
+    *_ignored("pypicloud's documentation named it by mistake; no pypicloud read it", "pypi.s3"),
+    *_becomes("refused where it runs code that may have kept people out, else ignored", "pyramid.includes pyramid.tweens"),
+    *_ignored(_FRAMEWORK, "pyramid. jinja2. mako. debugtoolbar. tm. retry. exclog."),
+    *_ignored(_FRAMEWORK, "cache.", _OLDEST),
+)
+KEYS: tuple[Known, ...] = (*UPSTREAM, *ACCESS, *DIRECTORY, *OTHER_PEOPLE, *STORAGE, *OTHER_STORAGES, *NOT_NEEDED)
+"""All, in the order of the documentation. A whole name comes before the family that it is of."""
+
+_BY_NAME = {known.name: known for known in KEYS}
+_FAMILIES = tuple(sorted((known for known in KEYS if known.name.endswith(".")), key=lambda known: -len(known.name)))
+
+PEOPLE = ("user.", "group.", "package.")
+"""Families that come from the file only, as in pypicloud."""
+SWEPT = ("auth.db.", "session.", "db.")
+"""Families of which environment variables may say any key, as in pypicloud."""
+
+
+def known(name: str) -> Known | None:
+    """What becomes of the key of that name; None for a key that no pypicloud had."""
+    return _BY_NAME.get(name) or next((family for family in _FAMILIES if name.startswith(family.name)), None)
+
+
+def names() -> Iterator[str]:
+    """The whole names."""
+    return (known.name for known in KEYS if not known.name.endswith("."))

@@ -1,0 +1,277 @@
+"""PasteDeploy's files: which section is the app, what it inherits, what stands before it, and what its values are.
+
+As ``paste.deploy.loadwsgi`` reads them (PasteDeploy 3.1): names are case-sensitive; ``[DEFAULT]`` is for interpolation only,
+and a key that stands there, too, is no setting of the app's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from attrs import define, field, frozen
+
+from pypid.core.ini import Document, Entry, Section, printable
+from pypid.core.pypicloud import LEADING
+from pypid.core.pypicloud.ledger import Ledger
+
+_APP = ("app", "application")
+_COMPOSITE = ("composite", "composit")
+_OWN = ("pypi.", "storage.", "aws.", "auth.", "db.", "sqlalchemy.", "user.", "session.")
+"""What keys of pypicloud's begin with."""
+_SYNTAX = ("use", "filter-with", "require", "paste.app_factory")
+_REFERENCE = re.compile(r"%%|%\((?P<name>[^)]+)\)s|(?P<stray>%)")
+_DEEPEST = 10
+_HARMLESS = re.compile(
+    r"egg:(PasteDeploy#prefix|Paste#(translogger|gzip|evalerror|cgitb|printdebug|lint)|WebError.*|waitress.*)\Z"
+)
+"""Filters that keep nobody out."""
+_NO_PYPICLOUD = "this is a file for PasteDeploy, but no pypicloud is in it"
+PREFIX_FILTER = "egg:PasteDeploy#prefix"
+
+
+@frozen
+class App:
+    """What was found: settings with values filled in, why some could not be, and the sections that were looked at."""
+
+    found: Mapping[str, Entry]
+    broken: Mapping[str, str]
+    looked_at: frozenset[str]
+
+
+@define
+class Paste:
+    """A file of PasteDeploy's. `here`: the folder that it is in, absolute; `file`: its own path."""
+
+    document: Document
+    ledger: Ledger
+    here: str
+    file: str
+    _looked_at: set[str] = field(factory=lambda: {"DEFAULT"})
+    _found: dict[str, Entry] = field(factory=dict)
+    _broken: dict[str, str] = field(factory=dict)
+
+    def app(self) -> App | None:
+        """The pypicloud of the file; None, with a problem, if there is none, or one that nobody can tell."""
+        start = self._start()
+        if start is None or not self._follow(start):
+            return None
+        return App(self._found, self._broken, frozenset(self._looked_at))
+
+    def values(self, section: str) -> tuple[Mapping[str, Entry], Mapping[str, str]]:
+        """The keys of any section, with their values filled in as far as that can be, and why some cannot be."""
+        self._looked_at.add(section)
+        filled, broken = {}, {}
+        for key, entry in self.document.sections[section].entries.items():
+            text = self._filled(entry.text, section)
+            if isinstance(text, _Broken):
+                broken[key] = text.reason
+            filled[key] = entry if isinstance(text, _Broken) else Entry(text, entry.where, entry.line)
+        return filled, broken
+
+    # --- which section -----------------------------------------------------------------------------------------
+
+    def _start(self) -> str | None:
+        leading = [name for name in self.document.sections if _kind(name)[0] in LEADING]
+        main = [name for name in leading if _kind(name)[1] in ("main", "")]
+        likely = main or [name for name in leading if self._is_pypicloud(name)]
+        if len(likely) == 1:
+            return likely[0]
+        if likely:
+            shown = " ".join(f"[{printable(name)}]" for name in likely)
+            self._refuse(likely[0], f"nobody can tell which of these pypicloud is: {shown}; call one of them [app:main]")
+        else:
+            self._refuse(leading[0], _NO_PYPICLOUD)
+        return None
+
+    def _is_pypicloud(self, name: str) -> bool:
+        entries = self.document.sections[name].entries
+        return any(key.startswith(_OWN) for key in entries) or "pypicloud" in _text(entries, "use") + _text(
+            entries, "paste.app_factory"
+        )
+
+    def _follow(self, name: str) -> bool:
+        """Take over what the section says, and what it stands on. False, with a problem, where that leads to no pypicloud."""
+        if name in self._looked_at:
+            return self._refuse(name, "it leads back to itself")
+        self._looked_at.add(name)
+        entries, kind = self._local(name), _kind(name)[0]
+        if "filter-with" in entries:
+            self._filter(entries.pop("filter-with").text.strip(), name)
+        if kind == "pipeline":
+            *filters, last = _text(entries, "pipeline").split() or [""]
+            for each in filters:
+                self._filter(each, name)
+            return self._follow_name(last, name)
+        if kind == "filter-app":
+            self._judge_filter(_text(entries, "use"), name)
+            return self._follow_name(_text(entries, "next"), name)
+        if kind in _COMPOSITE:
+            return self._composite(entries, name)
+        return self._inherit(entries, name)
+
+    def _inherit(self, entries: dict[str, Entry], name: str) -> bool:
+        use = _text(entries, "use")
+        scheme, colon, _ = use.partition(":")
+        mine = {key: entry for key, entry in entries.items() if key not in _SYNTAX}
+        if not use or colon:
+            if scheme == "config":
+                return self._refuse(name, "use: what other files say is not read; put their keys into this one", "use")
+            if not self._is_pypicloud(name) or (use and "pypicloud" not in use.lower()):
+                return self._refuse(name, _NO_PYPICLOUD, "use")
+        elif not self._follow_name(use, name):
+            return False
+        self._found.update(mine)
+        return True
+
+    def _follow_name(self, wanted: str, name: str) -> bool:
+        scheme, colon, _ = wanted.partition(":")
+        if colon and scheme == "egg" and "pypicloud" in wanted:
+            return True  # an app without settings
+        found = [each for each in self.document.sections if _kind(each)[0] in LEADING and _kind(each)[1] == wanted]
+        if len(found) != 1:
+            return self._refuse(name, f"there is no app called {printable(wanted)!r} in this file")
+        return self._follow(found[0])
+
+    def _composite(self, entries: dict[str, Entry], name: str) -> bool:
+        paths = {path: entry.text.strip() for path, entry in entries.items() if path.startswith(("/", "http"))}
+        ours = [path for path, app in paths.items() if self._leads_to_pypicloud(app)]
+        if len(ours) != 1:
+            return self._refuse(name, "pypicloud has to stand at one of its paths, and at no other")
+        others = [path for path in paths if path not in ours]
+        if others:
+            self.ledger.note("other apps of this file are not served", entries[others[0]], *others)
+        if ours[0].rstrip("/"):
+            reason = "pypid answers at / alone: let the proxy in front of it take this path away, and say [server] public_url"
+            self.ledger.note(reason, entries[ours[0]], ours[0])
+        return self._follow_name(paths[ours[0]], name)
+
+    def _leads_to_pypicloud(self, app: str) -> bool:
+        if ":" in app:
+            return "pypicloud" in app
+        return any(
+            _kind(each) == (kind, app) and (kind not in _APP or self._is_pypicloud(each))
+            for each in self.document.sections
+            for kind in LEADING
+        )
+
+    # --- what stands before it ---------------------------------------------------------------------------------
+
+    def _filter(self, wanted: str, name: str) -> None:
+        section = f"filter:{wanted}"
+        if ":" in wanted or section not in self.document.sections:
+            self._judge_filter(wanted, name)
+            return
+        if section in self._looked_at:
+            return
+        self._looked_at.add(section)
+        entries = self._local(section)
+        self._judge_filter(
+            _text(entries, "use") or _text(entries, "paste.filter_factory") or _text(entries, "paste.filter_app_factory"),
+            section,
+        )
+        if "filter-with" in entries:
+            self._filter(entries["filter-with"].text.strip(), section)
+        if _text(entries, "use") == PREFIX_FILTER:
+            self._prefix(entries, section)
+
+    def _judge_filter(self, use: str, name: str) -> None:
+        if not _HARMLESS.match(use):
+            advice = "pypid cannot run it; if it keeps nobody out, take it out of the file"
+            self._refuse(name, f"before pypicloud stood the filter {printable(use)!r}: {advice}")
+
+    def _prefix(self, entries: Mapping[str, Entry], section: str) -> None:
+        here = Entry("", self.ledger.filename, self.document.sections[section].line)
+        self.ledger.note(
+            "pypicloud believed the X-Forwarded-* headers of everybody; name your proxies in [server] trusted_proxies"
+            " (PYPID_SERVER_TRUSTED_PROXIES), then theirs are believed",
+            here,
+            f"[{section}]",
+        )
+        if "scheme" in entries:
+            reason = "for URLs with another scheme say [server] public_url (PYPID_SERVER_PUBLIC_URL)"
+            self.ledger.note(reason, entries["scheme"], "scheme")
+        if _text(entries, "prefix").strip("/"):
+            reason = "pypid answers at / alone: let the proxy in front of it take this path away, and say [server] public_url"
+            self.ledger.note(reason, entries["prefix"], "prefix")
+
+    # --- values ------------------------------------------------------------------------------------------------
+
+    def _local(self, name: str) -> dict[str, Entry]:
+        """The settings of one section: without what is for all, and with what it gets from there."""
+        defaults = self._defaults()
+        local: dict[str, Entry] = {}
+        for key, entry in self.document.sections[name].entries.items():
+            wanted, word = key, "use"
+            if key.startswith(("set ", "get ")):
+                word, wanted = key[:3], key[4:].strip()
+            if word == "set":
+                self.ledger.note("it sets something for all apps of the file, which pypicloud does not look at", entry, key)
+                continue
+            if key in defaults:
+                self.ledger.note("pypicloud does not see it, since [DEFAULT] has it, too", entry, key)
+                continue
+            text = self._filled(entry.text, name)
+            if word == "get":
+                source = defaults.get(entry.text.strip(), "")
+                text = self._filled(source, "DEFAULT")
+            self._broken.pop(wanted, None)
+            if isinstance(text, _Broken):
+                self._broken[wanted] = text.reason
+            local[wanted] = entry if isinstance(text, _Broken) else Entry(text, entry.where, entry.line)
+        return local
+
+    def _defaults(self) -> Mapping[str, str]:
+        section = self.document.sections.get("DEFAULT", Section(0, {}))
+        return {"here": self.here, "__file__": self.file, **{key: entry.text for key, entry in section.entries.items()}}
+
+    def _filled(self, text: str, name: str, depth: int = 0) -> str | _Broken:
+        """The text with what ``%(name)s`` stands for, as configparser does it."""
+        own = self.document.sections[name].entries if name in self.document.sections else {}
+        values = {**self._defaults(), **{key: entry.text for key, entry in own.items()}}
+        if depth > _DEEPEST:
+            return _Broken("what it refers to refers back to it")
+        parts, end = [], 0
+        for match in _REFERENCE.finditer(text):
+            parts.append(text[end : match.start()])
+            end = match.end()
+            wanted = match["name"]
+            if match["stray"]:
+                return _Broken("a % that stands for itself is written %%")
+            if wanted is None:
+                parts.append("%")
+            elif wanted not in values:
+                shown = printable(wanted)
+                return _Broken(f"%({shown})s is not said in this file; add [DEFAULT] with {shown} = ...")
+            else:
+                inner = self._filled(values[wanted], name, depth + 1)
+                if isinstance(inner, _Broken):
+                    return inner
+                parts.append(inner)
+        return "".join([*parts, text[end:]])
+
+    def _refuse(self, name: str, message: str, key: str = "") -> bool:
+        section = self.document.sections[name]
+        self.ledger.refuse(message, section.entries.get(key, Entry("", self.ledger.filename, section.line)), key, name)
+        return False
+
+    def rest(self, looked_at: frozenset[str]) -> Iterator[tuple[str, Section]]:
+        """The sections that nobody has looked at."""
+        return ((name, section) for name, section in self.document.sections.items() if name not in looked_at | self._looked_at)
+
+
+@frozen
+class _Broken:
+    """Why a value cannot be had."""
+
+    reason: str
+
+
+def _kind(name: str) -> tuple[str, str]:
+    """The two parts of a section's name: ``app`` and ``main`` of ``app:main``; the second is empty in ``app``."""
+    kind, _, rest = name.partition(":")
+    return kind, rest.strip()
+
+
+def _text(entries: Mapping[str, Entry], key: str) -> str:
+    return entries[key].text.strip() if key in entries else ""

@@ -1,0 +1,118 @@
+"""Who there is: ``user.*``, ``group.*`` and ``auth.admins`` -> ``[users]``, ``[groups]`` and ``[access] admins``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from attrs import frozen
+
+from pypid.core.ini import printable
+from pypid.core.permissions import WORDS, account_name
+from pypid.core.pypicloud.ledger import Ledger
+from pypid.core.pypicloud.settings import Settings
+
+HASHES = ("$6$", "$5$", "$pbkdf2-sha512$", "$pbkdf2-sha256$", "$2a$", "$2b$", "$2y$", "$argon2id$", "$argon2i$", "$argon2d$")
+"""What the hashes begin with that pypicloud made, and that can be verified here (`access.passwords`; a test compares)."""
+_HASH = re.compile(r"[\x21-\x7e]+\Z")
+EVERYONE = frozenset({"everyone", "system.Everyone"})
+AUTHENTICATED = frozenset({"authenticated", "system.Authenticated"})
+_ALL_HAVE = EVERYONE | AUTHENTICATED
+"""Groups that pypicloud has by itself: what a file says of their members had no effect."""
+
+
+@frozen
+class Groups:
+    """The groups of the file: members by pypicloud's name, and our names. `others`: there may be more, in a database."""
+
+    members: Mapping[str, tuple[str, ...]]
+    names: Mapping[str, str]
+    others: bool = False
+
+    def name(self, group: str) -> str | None:
+        """What the group is called here; None if there is none that could be."""
+        if group in self.names:
+            return self.names[group]
+        return group if self.others and may_be_called(group) else None
+
+
+def may_be_called(name: str) -> bool:
+    """Whether an account or a group can have the name here."""
+    try:
+        account_name(name)
+    except ValueError:
+        return False
+    return True
+
+
+def users(settings: Settings, ledger: Ledger) -> frozenset[str]:
+    """Say who can log in; returns their names. Who could not log in before, or cannot be called so here, is left out."""
+    there = set()
+    for name, entry in settings.family("user."):
+        key, hashed = f"user.{name}", entry.text.strip()
+        if not may_be_called(name):
+            ledger.note(_uncalled("user"), entry, key)
+        elif not hashed.startswith(HASHES) or not _HASH.match(hashed):
+            reason = "this is no hash that can be verified, so nobody can log in with it: `pypid gen-password` makes one"
+            ledger.note(reason, entry, key)
+        else:
+            ledger.say("users", name, hashed, entry, key)
+            there.add(name)
+    return frozenset(there)
+
+
+def groups(settings: Settings, ledger: Ledger) -> Groups:
+    """Say who is in which group. A group with a name that none can have here gets another one."""
+    members: dict[str, tuple[str, ...]] = {}
+    names: dict[str, str] = {}
+    entries = dict(settings.family("group."))
+    for group, entry in entries.items():
+        key = f"group.{group}"
+        if group in _ALL_HAVE:
+            ledger.note("everybody is in it anyway; pypicloud did not look at its members either", entry, key)
+            continue
+        ours = group if may_be_called(group) else _another(group, {*entries, *names.values()})
+        if ours != group:
+            ledger.note(f"no group can be called so here; it is {ours}", entry, key)
+        words = entry.text.split()
+        odd = [word for word in words if not may_be_called(word)]
+        if odd:
+            ledger.note(f"left out, as nobody can be called so here: {_listed(odd)}", entry, key)
+        members[group] = tuple(dict.fromkeys(word for word in words if word not in odd))
+        names[group] = ours
+        ledger.say("groups", ours, " ".join(members[group]), entry, key)
+    return Groups(members, names)
+
+
+def admins(settings: Settings, ledger: Ledger, there: frozenset[str]) -> frozenset[str]:
+    """Say who administers, of those who can log in; returns them."""
+    said = settings.entry("auth.admins")
+    if said is None:
+        return frozenset()
+    key, entry = said
+    words = list(dict.fromkeys(entry.text.split()))
+    absent = [word for word in words if word not in there]
+    if absent:
+        reason = f"left out, as nobody can log in by these names: {_listed(absent)}; who gets one later is no administrator"
+        ledger.note(reason, entry, key)
+    present = [word for word in words if word in there]
+    if present:
+        ledger.say("access", "admins", " ".join(present), entry, key)
+    return frozenset(present)
+
+
+def _another(group: str, taken: set[str]) -> str:
+    cleaned = re.sub(r"[^A-Za-z0-9._-]", "-", group)
+    name = f"pypicloud-{cleaned}"
+    while name in taken:
+        name += "-"
+    return name
+
+
+def _uncalled(what: str) -> str:
+    return f"no {what} can be called so here (no : = ; , and no white space, nor {' '.join(sorted(WORDS))}): give another name"
+
+
+def _listed(words: list[str]) -> str:
+    shown = " ".join(printable(word) for word in words[:20])
+    return shown if len(words) <= 20 else f"{shown} ..."

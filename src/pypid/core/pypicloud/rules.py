@@ -1,0 +1,229 @@
+"""Who may do what: the defaults and ``package.*`` -> ``[access]`` and ``[projects]``. Never more than pypicloud allows.
+
+pypicloud's rule (1.3.12, ``access/base.py``): a package with any entry of its own takes no defaults, even if the entry allows
+nothing; otherwise the lists of groups hold. Names of packages are compared as they are spelled, with normalised ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from attrs import frozen
+
+from pypid.core.choices import Mode
+from pypid.core.errors import BadName
+from pypid.core.ini import Entry
+from pypid.core.names import ProjectName, project_name
+from pypid.core.pypicloud.ledger import Ledger
+from pypid.core.pypicloud.people import AUTHENTICATED, EVERYONE, Groups, may_be_called
+from pypid.core.pypicloud.settings import Settings, asbool
+
+SHUT = "pypicloud-nobody"
+"""A group without members: whom a project is for whose rules let in nobody."""
+
+
+@frozen
+class Listed:
+    """Groups in a list of pypicloud's, as it has them. `words`: specials and names of groups."""
+
+    words: tuple[str, ...]
+
+    def text(self, groups: Groups, *, admin: bool) -> str:
+        """As ``[access]`` spells it; what names nobody is left out. `admin`: that word means administrators, too."""
+        found: list[str] = []
+        for word in self.words:
+            if word in EVERYONE:
+                found.append("everyone")
+            elif word in AUTHENTICATED:
+                found.append("authenticated")
+            else:
+                found.extend(["admins"] if admin and word == "admin" else [])
+                group = groups.name(word if admin else word.removeprefix("group:"))
+                found.extend([f"group:{group}"] if group is not None else [])
+        return " ".join(dict.fromkeys(found)) or "nobody"
+
+    def unknown(self, groups: Groups, *, admin: bool) -> list[str]:
+        """What names nobody."""
+        return [word for word in self.words if Listed((word,)).text(groups, admin=admin) == "nobody"]
+
+
+def defaults(settings: Settings, ledger: Ledger, groups: Groups, mode: Mode | None) -> None:
+    """Say what holds for projects without rules."""
+    _list(settings, ledger, groups, "read", "pypi.default_read", "authenticated")
+    _list(settings, ledger, groups, "write", "pypi.default_write", "")
+    if mode is Mode.REDIRECT:  # whoever may read is sent on
+        settings.text("pypi.cache_update")
+        ledger.say("access", "cache_update", "everyone")
+    else:
+        _list(settings, ledger, groups, "cache_update", "pypi.cache_update", "authenticated")
+    _changes(settings, ledger, groups, "overwrite", "pypi.allow_overwrite", "")
+    _changes(settings, ledger, groups, "delete", "pypi.allow_delete", "authenticated")
+    ledger.say("access", "delete_needs", "write")
+
+
+def _list(settings: Settings, ledger: Ledger, groups: Groups, ours: str, key: str, default: str) -> None:
+    said = settings.entry(key)
+    listed = Listed(tuple((said[1].text if said else default).split()))
+    admin = ours not in ("read", "write")
+    unknown = listed.unknown(groups, admin=admin)
+    if said and unknown:
+        ledger.note(
+            f"left out, as there is no such group: {' '.join(unknown[:20])} (users cannot be listed there)", said[1], key
+        )
+    ledger.say("access", ours, listed.text(groups, admin=admin), *((said[1], key) if said else ()))
+
+
+def _changes(settings: Settings, ledger: Ledger, groups: Groups, ours: str, old: str, default: str) -> None:
+    """Overwriting and deleting: by a list of groups, or by the older yes or no."""
+    key = f"{old}_groups"
+    said = settings.entry(old) if old in settings.found and key not in settings.found else None
+    if said is None:
+        _list(settings, ledger, groups, ours, key, default)
+        if old in settings.found:
+            settings.entry(key, old)
+    else:
+        allowed = asbool(said[1].text)
+        ledger.say("access", ours, "authenticated" if allowed else "nobody", said[1], old)
+        if not allowed and said[1].text.strip():
+            ledger.note("no means no here; pypicloud 1.3 took any text for yes", said[1], old)
+    if ours == "delete" and ledger.said["access"]["delete"].entry.text == "nobody":
+        entry = ledger.said["access"]["delete"].entry
+        ledger.note("administrators may delete all the same", entry, old if said else key)
+
+
+# --- of projects --------------------------------------------------------------------------------------------------
+
+
+@frozen
+class _Rule:
+    """One entry of a package's. `whom`: ``user`` or ``group``, as pypicloud spells it."""
+
+    key: str
+    entry: Entry
+    package: str
+    whom: str
+    name: str
+
+    @property
+    def can(self) -> frozenset[str]:
+        """``read`` and ``write``, as ``access/config.py`` understands the value."""
+        text = self.entry.text.strip()
+        if len(text) > 2:
+            return frozenset(text.split()) & {"read", "write"}
+        return frozenset(word for letter, word in (("r", "read"), ("w", "write")) if letter in text)
+
+
+def projects(settings: Settings, ledger: Ledger, groups: Groups) -> None:
+    """Say the rules of projects."""
+    by_package: dict[str, list[_Rule]] = {}
+    for rest, entry in settings.family("package."):
+        rule = _rule(rest, entry, ledger)
+        if rule is not None:
+            by_package.setdefault(rule.package, []).append(rule)
+    by_project: dict[ProjectName, dict[str, list[_Rule]]] = {}
+    for package, rules in by_package.items():
+        try:
+            by_project.setdefault(project_name(package), {})[package] = rules
+        except BadName:
+            ledger.note("no project can be called so", rules[0].entry, *(rule.key for rule in rules))
+    for project, spellings in by_project.items():
+        if project in spellings:
+            others = [rule for package, rules in spellings.items() if package != project for rule in rules]
+            if others:
+                reason = "pypicloud compares normalised names (- for _ and ., in lower case), and there are rules for that one"
+                ledger.note(reason, others[0].entry, *(rule.key for rule in others))
+            _say(ledger, groups, project, ((rule, rule.can) for rule in spellings[project]))
+        else:
+            _odd(settings, ledger, groups, project, [rule for rules in spellings.values() for rule in rules])
+
+
+def _rule(rest: str, entry: Entry, ledger: Ledger) -> _Rule | None:
+    key, pieces = f"package.{rest}", rest.split(".")
+    if len(pieces) != 3 or pieces[1] not in ("user", "group"):
+        reason = (
+            "pypicloud ignored it, silently, so nobody has had this right (it takes exactly package.<name>.user.<name> and"
+            " package.<name>.group.<name>, without more dots): write it into [projects] if it is meant"
+        )
+        ledger.note(reason, entry, key)
+        return None
+    return _Rule(key, entry, *pieces)
+
+
+def _odd(settings: Settings, ledger: Ledger, groups: Groups, project: ProjectName, rules: list[_Rule]) -> None:
+    """Rules for a spelling that no name is normalised to: pypicloud heeded them before 0.4, and later the defaults held.
+
+    Nobody gets more than by both.
+    """
+    reason = (
+        f"pypicloud does not heed it since 0.4, where names are normalised: it is for {project} here, with no more than what"
+        " the defaults allow, too. Spell it so and it holds as it is"
+    )
+    ledger.note(reason, rules[0].entry, *(rule.key for rule in rules))
+    lists = {
+        "read": _words(settings, "pypi.default_read", "authenticated"),
+        "write": _words(settings, "pypi.default_write", ""),
+    }
+    _say(ledger, groups, project, _narrowed(rules, lists, groups))
+
+
+def _words(settings: Settings, key: str, default: str) -> frozenset[str]:
+    return frozenset((settings.found[key].text if key in settings.found else default).split())
+
+
+def _narrowed(
+    rules: Iterable[_Rule], lists: Mapping[str, frozenset[str]], groups: Groups
+) -> Iterator[tuple[_Rule, frozenset[str]]]:
+    for rule in rules:
+        yield rule, frozenset(word for word in rule.can if _within(rule, lists[word], groups))
+
+
+def _within(rule: _Rule, listed: frozenset[str], groups: Groups) -> bool:
+    """Whether all whom the rule names are in one of the groups of the list."""
+    if listed & EVERYONE:
+        return True
+    if rule.whom == "group" and rule.name in EVERYONE:
+        return False
+    if listed & AUTHENTICATED:
+        return True
+    if rule.whom == "group":
+        return rule.name in listed
+    return any(rule.name in groups.members.get(group.removeprefix("group:"), ()) for group in listed)
+
+
+def _say(ledger: Ledger, groups: Groups, project: ProjectName, rules: Iterable[tuple[_Rule, frozenset[str]]]) -> None:
+    said = False
+    entry, keys = Entry("", ledger.filename), []
+    for rule, can in rules:
+        entry = rule.entry
+        keys.append(rule.key)
+        whom = _whom(rule, groups)
+        if whom is None:
+            ledger.note(_nobody(rule), rule.entry, rule.key)
+        elif can == {"write"}:
+            reason = "nobody can write here what one cannot read: it is taken for no right at all; rw gives both"
+            ledger.note(reason, rule.entry, rule.key)
+        elif "read" in can:
+            ledger.say("projects", f"{project}.{whom}", "rw" if "write" in can else "r", rule.entry, rule.key)
+            said = True
+    if not said:
+        shut = SHUT
+        while shut in groups.names.values():
+            shut += "-"
+        ledger.say("groups", shut, "")
+        ledger.say("projects", f"{project}.group.{shut}", "r", entry, *keys)
+
+
+def _whom(rule: _Rule, groups: Groups) -> str | None:
+    if rule.whom == "user":
+        return f"user.{rule.name}" if may_be_called(rule.name) else None
+    if rule.name in EVERYONE:
+        return "everyone"
+    if rule.name in AUTHENTICATED:
+        return "authenticated"
+    group = groups.name(rule.name)
+    return None if group is None else f"group.{group}"
+
+
+def _nobody(rule: _Rule) -> str:
+    what = "no user can be called so here" if rule.whom == "user" else "there is no such group"
+    return f"{what}, so it lets in nobody; the defaults do not hold for the project all the same, as with pypicloud"

@@ -1,0 +1,204 @@
+"""Where the old server listened -> ``[server]``: waitress' and gunicorn's ``[server:main]``, or ``[uwsgi]``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from ipaddress import ip_address
+from posixpath import join, normpath
+
+from attrs import frozen
+
+from pypid.core.ini import Entry, printable
+from pypid.core.pypicloud.ledger import Ledger
+from pypid.core.pypicloud.paste import Paste
+from pypid.core.values import NETWORK
+
+_WAITRESS_PORT = "8080"
+_HOST_AND_PORT = re.compile(r"(?P<host>\[[^\]]*\]|[^:\s]*):(?P<port>[0-9]{1,5})\Z")
+_PORT = re.compile(r"[0-9]{1,5}\Z")
+_EVERYWHERE = frozenset({"", "*", "0.0.0.0"})
+_LOOPBACK = "127.0.0.0/8 ::1"
+_HANDLED = frozenset(
+    {
+        *("use", "host", "port", "listen", "bind", "unix_socket", "unix_socket_perms"),
+        *("trusted_proxy", "url_scheme", "url_prefix", "max_request_body_size", "certfile", "keyfile"),
+    }
+)
+_SAY_IT = "say [server] listen (PYPID_SERVER_LISTEN)"
+
+
+@frozen
+class _Server:
+    """The keys of the section, by name, and why some values cannot be had."""
+
+    name: str
+    found: Mapping[str, Entry]
+    broken: Mapping[str, str]
+
+    def text(self, key: str) -> str:
+        return self.found[key].text.strip() if key in self.found and key not in self.broken else ""
+
+
+def serve(paste: Paste, ledger: Ledger, cwd: str) -> frozenset[str]:
+    """Say where to listen; returns the sections that were looked at."""
+    sections = paste.document.sections
+    servers = [name for name in sections if name.partition(":")[0] == "server"]
+    chosen = next((name for name in servers if name.partition(":")[2].strip() in ("main", "")), None)
+    if chosen is not None:
+        _server(_Server(chosen, *paste.values(chosen)), ledger, cwd)
+        if "uwsgi" in sections:
+            where = Entry("", ledger.filename, sections["uwsgi"].line)
+            ledger.note(f"[{chosen}] says where to listen", where, "[uwsgi]")
+    elif "uwsgi" in sections:  # its % are its own
+        _uwsgi(_Server("uwsgi", sections["uwsgi"].entries, {}), ledger, cwd)
+    else:
+        ledger.note(
+            f"the file does not say where to listen, so it is tcp port 6543 of this machine; {_SAY_IT} for another", None
+        )
+    return frozenset({*servers, "uwsgi"})
+
+
+def _server(server: _Server, ledger: Ledger, cwd: str) -> None:
+    endpoints = [*_listed(server, ledger), *_unix(server, cwd)]
+    source = next((key for key in ("listen", "unix_socket", "bind", "port", "host") if key in server.found), "")
+    if not endpoints:
+        endpoints = [_tcp(_known_host(server, ledger), _known_port(server, ledger))]
+    ledger.say("server", "listen", " ".join(endpoints), server.found.get(source), f"[{server.name}] {source}")
+    _proxies(server, ledger, local=all(_is_local(text) for text in endpoints))
+    _certificate(server, ledger, cwd)
+    if size := server.text("max_request_body_size"):
+        entry = server.found["max_request_body_size"]
+        ledger.say("server", "max_upload", size, entry, "max_request_body_size")
+    tuning = [key for key in server.found if key not in _HANDLED]
+    if tuning:
+        ledger.note("it is of the old server", server.found[tuning[0]], *tuning)
+
+
+def _listed(server: _Server, ledger: Ledger) -> list[str]:
+    """waitress' ``listen`` and gunicorn's ``bind``: several, white space or commas between them."""
+    endpoints = []
+    for key in ("listen", "bind"):
+        if key in server.broken:
+            ledger.note(f"{server.broken[key]}; {_SAY_IT}", server.found[key], key)
+        for text in re.split(r"[\s,]+", server.text(key)):
+            if text.startswith("unix:"):
+                endpoints.append(_socket(text.removeprefix("unix:"), "600"))
+            elif match := _HOST_AND_PORT.match(text):
+                endpoints.append(_tcp(match["host"], match["port"]))
+            elif text:
+                ledger.refuse(f"{printable(text)!r} is no host:port; {_SAY_IT}", server.found[key], key, server.name)
+    return endpoints
+
+
+def _unix(server: _Server, cwd: str) -> list[str]:
+    path = server.text("unix_socket")
+    return [_socket(_absolute(path, cwd), server.text("unix_socket_perms") or "600")] if path else []
+
+
+def _known_host(server: _Server, ledger: Ledger) -> str:
+    if "host" in server.broken:
+        ledger.note(f"{server.broken['host']}; it is 127.0.0.1 until then", server.found["host"], "host")
+        return "127.0.0.1"
+    return server.text("host")
+
+
+def _known_port(server: _Server, ledger: Ledger) -> str:
+    port = server.text("port")
+    if "port" in server.broken:
+        reason = f"{server.broken['port']}, or {_SAY_IT}; it is {_WAITRESS_PORT} until then, as with waitress"
+        ledger.note(reason, server.found["port"], "port")
+    elif port and not _PORT.match(port):
+        ledger.refuse(f"{printable(port)!r} is no port; {_SAY_IT}", server.found["port"], "port", server.name)
+    return port if _PORT.match(port) else _WAITRESS_PORT
+
+
+def _proxies(server: _Server, ledger: Ledger, *, local: bool) -> None:
+    """Whose X-Forwarded-* headers were believed."""
+    trusted = server.text("trusted_proxy")
+    if trusted == "*" and local:
+        ledger.say("server", "trusted_proxies", _LOOPBACK, server.found["trusted_proxy"], "trusted_proxy")
+    elif trusted:
+        try:
+            ledger.say("server", "trusted_proxies", str(NETWORK.parse(trusted)), server.found["trusted_proxy"], "trusted_proxy")
+        except ValueError:
+            reason = "not everybody who can connect is believed: name your proxies in [server] trusted_proxies"
+            ledger.note(f"{reason} (PYPID_SERVER_TRUSTED_PROXIES)", server.found["trusted_proxy"], "trusted_proxy")
+    if server.text("url_scheme") == "https":
+        reason = (
+            "for URLs with https say [server] public_url (PYPID_SERVER_PUBLIC_URL), or name your proxies in trusted_proxies"
+        )
+        ledger.note(reason, server.found["url_scheme"], "url_scheme")
+    if server.text("url_prefix").strip("/"):
+        reason = "pypid answers at / alone: let the proxy in front of it take this path away, and say [server] public_url"
+        ledger.note(reason, server.found["url_prefix"], "url_prefix")
+
+
+def _certificate(server: _Server, ledger: Ledger, cwd: str) -> None:
+    """gunicorn's."""
+    for key, ours in (("certfile", "tls_certificate"), ("keyfile", "tls_key")):
+        if path := server.text(key):
+            ledger.say("server", ours, _absolute(path, cwd), server.found[key], key)
+
+
+def _uwsgi(server: _Server, ledger: Ledger, cwd: str) -> None:
+    endpoints, source = [], ""
+    for key in ("http", "http-socket", "https", "https-socket"):
+        address, *secure = server.text(key).split(",")
+        if not address:
+            continue
+        source = source or key
+        match = _HOST_AND_PORT.match(address)
+        if match is None and not _PORT.match(address.strip(":")):
+            ledger.refuse(f"{printable(address)!r} is no host:port; {_SAY_IT}", server.found[key], key, "uwsgi")
+            continue
+        endpoints.append(_tcp(match["host"], match["port"]) if match else _tcp("", address.strip(":")))
+        if len(secure) >= 2:
+            for ours, path in zip(("tls_certificate", "tls_key"), secure, strict=False):
+                ledger.say("server", ours, _absolute(path, cwd), server.found[key], f"[uwsgi] {key}")
+    if endpoints:
+        ledger.say("server", "listen", " ".join(endpoints), server.found[source], f"[uwsgi] {source}")
+    else:
+        protocol = next((key for key in ("socket", "uwsgi-socket") if key in server.found), "")
+        where = server.found.get(protocol)
+        reason = (
+            f"pypid speaks HTTP to its proxy, not uwsgi's protocol: on tcp port 6543 of this machine; {_SAY_IT} for another"
+        )
+        ledger.note(reason, where, *([protocol] if protocol else ["[uwsgi]"]))
+    rest = [
+        key for key in server.found if key not in ("http", "http-socket", "https", "https-socket", "socket", "uwsgi-socket")
+    ]
+    if rest:
+        ledger.note("it is of the old server", server.found[rest[0]], *rest)
+
+
+def _tcp(host: str, port: str) -> str:
+    host = host.strip("[]")
+    if host in _EVERYWHERE:
+        return f"tcp:{port}"
+    if ":" in host:
+        return f"tcp6:{port}" + ("" if host == "::" else f":interface={_quoted(host)}")
+    return f"tcp:{port}:interface={'127.0.0.1' if host == 'localhost' else _quoted(host)}"
+
+
+def _socket(path: str, mode: str) -> str:
+    return f"unix:{_quoted(path)}:mode={mode if mode.isdigit() else '600'}"
+
+
+def _quoted(text: str) -> str:
+    """For an endpoint string of Twisted's."""
+    return re.sub(r"([\\:=])", r"\\\1", text)
+
+
+def _is_local(endpoint: str) -> bool:
+    if endpoint.startswith("unix:"):
+        return True
+    host = endpoint.partition("interface=")[2].replace("\\", "")
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _absolute(path: str, cwd: str) -> str:
+    return normpath(join(cwd, path))

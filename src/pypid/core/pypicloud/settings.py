@@ -1,0 +1,102 @@
+"""The settings of the pypicloud in a file, with the environment's, read as pypicloud reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+
+from attrs import define, field
+
+from pypid.core.ini import Entry
+from pypid.core.pypicloud.keys import PEOPLE, SWEPT, Fate, known, names
+from pypid.core.pypicloud.ledger import Ledger
+
+PREFIX = "PPC_"
+_TRUE = frozenset({"t", "true", "y", "yes", "on", "1"})
+
+
+def variable(name: str) -> str:
+    """The environment variable that speaks for a key: ``PPC_PYPI_FALLBACK`` for ``pypi.fallback``."""
+    return PREFIX + name.upper().replace(".", "_")
+
+
+def asbool(text: str) -> bool:
+    """As Pyramid's settings are read: what is no word for yes is no."""
+    return text.strip().lower() in _TRUE
+
+
+@define
+class Settings:
+    """The keys of the app, by name. Whatever is asked for counts as accounted for."""
+
+    ledger: Ledger
+    found: Mapping[str, Entry]
+    broken: Mapping[str, str]
+    """Why the value of a key cannot be had, where it cannot (interpolation)."""
+    _used: set[str] = field(factory=set)
+
+    def entry(self, *spellings: str) -> tuple[str, Entry] | None:
+        """The value of the first of these keys that is there, and that key; one that cannot be had is refused."""
+        there = [name for name in spellings if name in self.found]
+        self._used.update(there)
+        if not there:
+            return None
+        first, *others = there
+        if others:
+            self.ledger.note(f"{first} says the same, and is what counts", self.found[others[0]], *others)
+        if first in self.broken:
+            self.ledger.refuse(self.broken[first], self.found[first], first)
+            return None
+        return first, self.found[first]
+
+    def text(self, *spellings: str) -> str:
+        """The text of the first of these keys that is there, or an empty one."""
+        said = self.entry(*spellings)
+        return said[1].text.strip() if said else ""
+
+    def family(self, prefix: str) -> Iterator[tuple[str, Entry]]:
+        """All keys that begin so, by what is left of their names; those that cannot be had are refused."""
+        for name in self.found:
+            if name.startswith(prefix) and (said := self.entry(name)):
+                yield name.removeprefix(prefix), said[1]
+
+    def ignore(self, reason: str, *prefixes: str) -> None:
+        """Leave out all keys that begin so."""
+        for name, entry in self.found.items():
+            if name.startswith(prefixes) and name not in self._used:
+                self._used.add(name)
+                self.ledger.note(reason, entry, name)
+
+    def leave_the_rest(self) -> None:
+        """Account for the keys that nobody asked for."""
+        for name, entry in self.found.items():
+            if name in self._used:
+                continue
+            fate = known(name)
+            if fate is None:
+                close = get_close_matches(name[:80], names(), 1, 0.8)
+                hint = f"; did you mean {close[0]}? pypicloud ignored it, too" if close else ", so it is ignored"
+                self.ledger.note(f"no pypicloud has such a key{hint}", entry, name)
+            elif fate.fate is Fate.IGNORED:
+                self.ledger.note(f"not taken over: {fate.text}", entry, name)
+            else:
+                self.ledger.note("not taken over: it is of a storage or of people that this file does not choose", entry, name)
+
+
+def of_environment(environ: Mapping[str, str], ledger: Ledger) -> dict[str, Entry]:
+    """What ``PPC_*`` variables say, by key. Users, groups and rights on packages come from the file only, as in pypicloud."""
+    meant = {variable(name): name for name in names()}
+    found: dict[str, Entry] = {}
+    for name, value in sorted(environ.items()):
+        if not name.startswith(PREFIX):
+            continue
+        entry = Entry(value, name)
+        if name in meant:
+            found[meant[name]] = entry
+        elif any(name.startswith(variable(family)) for family in PEOPLE):
+            ledger.note("users, groups and rights come from the file only, as in pypicloud", entry)
+        elif family := next((each for each in SWEPT if name.startswith(variable(each))), None):
+            found[family + name.removeprefix(variable(family)).lower()] = entry
+        else:
+            ledger.note("no pypicloud has a key of this name, so the variable is ignored", entry)
+    return found

@@ -1,0 +1,174 @@
+"""pypicloud's config.ini -> a document of ours, that our own judge then looks at. Pure, as all of this package."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from posixpath import dirname, join, normpath
+
+from attrs import field, frozen
+
+from pypid.core import ini
+from pypid.core.ini import Document, Entry, printable
+from pypid.core.pypicloud.directory import directory
+from pypid.core.pypicloud.ledger import Ledger, Note, Said
+from pypid.core.pypicloud.paste import App, Paste
+from pypid.core.pypicloud.people import Groups, admins, groups, users
+from pypid.core.pypicloud.rules import defaults, projects
+from pypid.core.pypicloud.serving import serve
+from pypid.core.pypicloud.settings import Settings, of_environment
+from pypid.core.pypicloud.storage import storage
+from pypid.core.pypicloud.upstream import upstream
+from pypid.core.settings import FREE, SECTIONS
+
+_BACKENDS = {
+    "ConfigAccessBackend": "config",
+    "SQLAccessBackend": "sql",
+    "LDAPAccessBackend": "ldap",
+    "RemoteAccessBackend": "remote",
+    "AWSSecretsManagerAccessBackend": "aws_secrets_manager",
+}
+_DOTTED = re.compile(r"pypicloud\.access(\.\w+)?\.(?P<name>\w+)\Z")
+_TAKE_ALONG = "take people along with `ppc-export` of pypicloud and `pypid acl import`, and say pypi.auth = sql or config"
+_HARMLESS = re.compile(
+    r"(pyramid_(jinja2|mako|debugtoolbar|tm|beaker|duh|rpc|exclog|retry|mailer)|pyramid\.tweens|ppc_logger)(\.\w+)*\Z"
+)
+"""Parts of the framework that keep nobody out."""
+_LOGGING = re.compile(r"(loggers|handlers|formatters|(logger|handler|formatter)_.*)\Z")
+
+
+@frozen
+class Translation:
+    """What a config.ini says in our words. `accounts`: the URL of pypicloud's accounts database, if people are there."""
+
+    document: Document
+    said: Mapping[str, Mapping[str, Said]] = field(repr=False)
+    notes: tuple[Note, ...]
+    accounts: str | None = field(default=None, repr=False)
+
+
+def translate(text: bytes | str, *, filename: str, environ: Mapping[str, str], cwd: str = "/") -> Translation:
+    """The translation of the file's text and of the ``PPC_*`` variables of `environ`, which win, as in pypicloud.
+
+    `filename` is for messages, and tells the folder of the file, seen from `cwd`: relative paths begin at that. What stops
+    the start are the document's problems. Never raises.
+    """
+    file = normpath(join(cwd, filename))
+    document = ini.read(text, filename, ini.PASTE)
+    ledger = Ledger(filename, problems=list(document.problems))
+    for twice in document.repeated:
+        reason = f"{twice.message.partition(';')[0]}; this one holds, as with the pypiclouds that started with it"
+        ledger.note(reason, Entry("", filename, twice.line), twice.key or f"[{twice.section}]")
+    paste = Paste(document, ledger, dirname(file), file)
+    app = paste.app()
+    accounts = None
+    if app is not None:
+        accounts = _translated(app, ledger, environ, cwd)
+        _other_sections(paste, app, ledger, cwd)
+    return Translation(Document(ledger.sections(), tuple(ledger.problems)), ledger.said, ledger.notes, accounts)
+
+
+def _translated(app: App, ledger: Ledger, environ: Mapping[str, str], cwd: str) -> str | None:
+    of_variables = of_environment(environ, ledger)
+    broken = {key: reason for key, reason in app.broken.items() if key not in of_variables}
+    settings = Settings(ledger, {**app.found, **of_variables}, broken)
+    storage(settings, ledger, environ, cwd)
+    mode = upstream(settings, ledger)
+    accounts, there = _people(settings, ledger)
+    defaults(settings, ledger, there, mode)
+    _plugins(settings, ledger)
+    settings.leave_the_rest()
+    return accounts
+
+
+def _people(settings: Settings, ledger: Ledger) -> tuple[str | None, Groups]:
+    """Say who there is, and the rights on projects; returns the accounts database, and the groups that there are."""
+    nobody = Groups({}, {})
+    said = settings.entry("pypi.auth", "pypi.access_backend")
+    if said is None and {"pypi.auth", "pypi.access_backend"} & set(settings.found):
+        return None, nobody  # refused already
+    key, entry = said or ("pypi.auth", None)
+    word = entry.text.strip() if entry else "config"
+    dotted = _DOTTED.match(word)
+    word = _BACKENDS.get(dotted["name"], word) if dotted else word
+    came = (entry, key) if entry else ()
+    match word:
+        case "config":
+            ledger.say("access", "backend", "config", *came)
+            there = groups(settings, ledger)
+            admins(settings, ledger, users(settings, ledger))
+            projects(settings, ledger, there)
+            return None, there
+        case "sql":
+            ledger.say("access", "backend", "config sql", *came)
+            settings.ignore("pypicloud does not look at it with pypi.auth = sql", "user.", "group.", "package.", "auth.admins")
+            return _accounts(settings, ledger, entry), Groups({}, {}, others=True)
+        case "ldap":
+            return None, _ldap(settings, ledger, came)
+        case "remote":
+            protocol = (
+                "the protocol of pypicloud's remote backend sends each password in a URL, and is not pypid's (docs/remote)"
+            )
+            reason = f"{protocol}: write a service for that, or {_TAKE_ALONG}"
+        case "aws_secrets_manager":
+            reason = f"people in AWS Secrets Manager are not read: {_TAKE_ALONG}"
+        case _:
+            reason = f"pypid cannot run {printable(word)!r}: {_TAKE_ALONG}"
+    assert entry is not None  # by itself it is config
+    ledger.refuse(reason, entry, key)
+    return None, nobody
+
+
+def _accounts(settings: Settings, ledger: Ledger, entry: Entry | None) -> str | None:
+    said = settings.entry("auth.db.url")
+    if said is None or not said[1].text.strip():
+        if "auth.db.url" not in settings.broken:
+            where = said[1] if said else entry or Entry("", ledger.filename)
+            ledger.refuse("pypi.auth = sql needs the URL of pypicloud's accounts database", where, "auth.db.url")
+        return None
+    reason = "pypicloud's accounts are read from there once, at the first start, and never written; pypid has its own database"
+    ledger.note(reason, said[1], said[0])
+    return said[1].text.strip()
+
+
+def _ldap(settings: Settings, ledger: Ledger, came: tuple[Entry, str] | tuple[()]) -> Groups:
+    ledger.say("access", "backend", "ldap", *came)
+    directory(settings, ledger)
+    settings.ignore("people are in the directory: pypicloud does not look at it with pypi.auth = ldap", "user.", "auth.admins")
+    if settings.text("auth.ldap.fallback") == "config":
+        there = groups(settings, ledger)
+        projects(settings, ledger, there)
+        return there
+    settings.ignore("pypicloud looks at it with auth.ldap.fallback = config only", "group.", "package.")
+    return Groups({}, {})
+
+
+def _plugins(settings: Settings, ledger: Ledger) -> None:
+    """Code that ran in pypicloud, and may have kept people out."""
+    for key in ("pyramid.includes", "pyramid.tweens"):
+        said = settings.entry(key)
+        if said is None:
+            continue
+        odd = [word for word in said[1].text.split() if not _HARMLESS.match(word)]
+        if odd:
+            advice = "pypid cannot run it; if it keeps nobody out, take it out of the file"
+            ledger.refuse(f"{printable(' '.join(odd))} ran in pypicloud: {advice}", said[1], key)
+        else:
+            ledger.note("not taken over: it is of the framework that pypicloud is made with", said[1], key)
+
+
+def _other_sections(paste: Paste, app: App, ledger: Ledger, cwd: str) -> None:
+    seen = app.looked_at | serve(paste, ledger, cwd)
+    ours = {*SECTIONS, *FREE}
+    for name, section in paste.rest(seen):
+        where = Entry("", ledger.filename, section.line)
+        if _LOGGING.match(name):
+            reason = "pypid writes its log to standard output; PYPID_LOG_LEVEL and PYPID_LOG_FORMAT say how"
+        elif name in ours:
+            reason = (
+                "not looked at, since this file is pypicloud's: `pypid convert-config` makes one of ours of it, and PYPID_*"
+                " variables hold for both"
+            )
+        else:
+            reason = "not looked at: it is not pypicloud's"
+        ledger.note(reason, where, f"[{name}]")

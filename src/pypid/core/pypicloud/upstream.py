@@ -1,0 +1,97 @@
+"""The fallback -> ``[upstream]``."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+from pypid.core.choices import Mode
+from pypid.core.ini import printable
+from pypid.core.names import LONGEST_NAME
+from pypid.core.pypicloud.ledger import Ledger
+from pypid.core.pypicloud.settings import Settings, asbool
+
+_MODES = {
+    "redirect": Mode.REDIRECT,
+    "cache": Mode.CACHE,
+    "none": Mode.OFFLINE,
+    "mirror": Mode.CACHE,  # 0.2.11 to 0.5.6
+    "cache redirect": Mode.CACHE,
+}
+_GONE = "pypi.python.org"
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\Z")
+
+
+def upstream(settings: Settings, ledger: Ledger) -> Mode | None:
+    """Say what is done about names that are not ours; returns that, or None where it cannot be known."""
+    mode = _mode(settings, ledger)
+    _url(settings, ledger)
+    _reserved(settings, ledger)
+    _always_show(settings, ledger)
+    return mode
+
+
+def _mode(settings: Settings, ledger: Ledger) -> Mode | None:
+    said = settings.entry("pypi.fallback")
+    old = settings.entry("pypi.use_fallback")
+    if said is None and "pypi.fallback" in settings.found:
+        return None  # refused already
+    if said is None:
+        mode = Mode.REDIRECT if old is None or asbool(old[1].text) else Mode.OFFLINE
+        ledger.say("upstream", "mode", mode.value, *((old[1], old[0]) if old else ()))
+        return mode
+    key, entry = said
+    text = entry.text.strip()
+    if text not in _MODES:
+        allowed = ", ".join(word for word in _MODES if " " not in word)
+        ledger.refuse(f"{printable(text)!r} was read; allowed: {allowed}", entry, key)
+        return None
+    if text == "mirror":
+        reason = "it is cache here: names of yours never show the public index's versions, unless [upstream] blend lists them"
+        ledger.note(reason, entry, key)
+    ledger.say("upstream", "mode", _MODES[text].value, entry, key)
+    return _MODES[text]
+
+
+def _url(settings: Settings, ledger: Ledger) -> None:
+    said = settings.entry("pypi.fallback_base_url", "pypi.fallback_url")
+    if said is None or not said[1].text.strip():
+        return
+    key, entry = said
+    url = entry.text.strip().rstrip("/")
+    try:
+        host = urlsplit(url).hostname
+    except ValueError:
+        host = None
+    if host == _GONE:
+        ledger.note("that address is gone; its index is the public Python Package Index, which is asked", entry, key)
+        return
+    ledger.say("upstream", "url", url if key == "pypi.fallback_url" else f"{url}/simple", entry, key)
+
+
+def _reserved(settings: Settings, ledger: Ledger) -> None:
+    said = settings.entry("pypi.disallow_fallback")
+    if said is None:
+        return
+    key, entry = said
+    words = [word.strip("()[]{},\"'") for word in entry.text.replace(",", " ").split()]
+    names = [word for word in words if _NAME.match(word) and len(word) <= LONGEST_NAME]
+    odd = [word for word in words if word and word not in names]
+    if odd:
+        reason = f"no project can be called {', '.join(printable(repr(word)) for word in odd[:5])}, so nobody asks for it"
+        ledger.note(reason, entry, key)
+    if names != entry.text.split() and names:
+        reason = "names have white space between them and nothing else; pypicloud did not understand this, and asked upstream"
+        ledger.note(reason, entry, key)
+    if names:
+        ledger.say("upstream", "reserved", " ".join(names), entry, key)
+
+
+def _always_show(settings: Settings, ledger: Ledger) -> None:
+    said = settings.entry("pypi.always_show_upstream")
+    if said is not None and asbool(said[1].text):
+        reason = (
+            "not taken over: whoever registers a name of yours at the public index could put a newer version under it. List the"
+            " names that may show both in [upstream] blend (PYPID_UPSTREAM_BLEND)"
+        )
+        ledger.note(reason, said[1], said[0])
