@@ -96,6 +96,23 @@ class KnowingTests(DoorCase):
             self.assertFalse(self.is_known(spelled("GET", "/simple/spam/?token=secret")))
         self.learned(spelled("GET", "/simple/spam/?format=text/html"))
 
+    def test_one_connection(self) -> None:
+        """Tags are read anew for each request, also where one of the same words was just answered."""
+        self.learned()
+        answer = self.pypid.get("/simple/spam/", J)
+        same, other = ([("If-None-Match", tag)] for tag in (answer["ETag"] or "", '"other"'))
+        connection = self.pypid.connect()
+        for headers, status in [(same, 304), (same, 304), (other, 200), (same, 304), ([], 200), (other, 200), (same, 304)] * 2:
+            connection.send(spelled("GET", "/simple/spam/", ("Accept", J), *headers))
+            told = connection.answer()
+            assert told is not None
+            self.assertEqual(told.status, status)
+        self.have_wheel("spam", "2.0")
+        connection.send(spelled("GET", "/simple/spam/", ("Accept", J), *same))
+        told = connection.answer()
+        assert told is not None
+        self.assertEqual(told.status, 200)
+
     def test_off(self) -> None:
         """Without a front door all is answered as before."""
         self.pypid.site.front_door = None
@@ -132,11 +149,34 @@ class PeopleTests(DoorCase):
             self.assertFalse(self.is_known(spelled("GET", "/simple/spam/", ("Accept", J), basic("alice", "wrong"))))
             self.assertFalse(self.is_known())
 
+    def test_one_connection(self) -> None:
+        """Whoever comes by the same connection is asked who they are; after another epoch they are learned anew there."""
+        alice, bob = (spelled("GET", "/simple/spam/", ("Accept", J), user=user) for user in ("alice", "bob"))
+        wrong = spelled("GET", "/simple/spam/", ("Accept", J), basic("alice", "wrong"))
+        connection, answered = self.pypid.connect(), []
+        for data, status in [(alice, 200), (bob, 200), (wrong, 401), (PAGE, 401), (alice, 200), (alice, 200)] * 3:
+            before = self.door.answered
+            connection.send(data)
+            answer = connection.answer()
+            assert answer is not None
+            self.assertEqual(answer.status, status)
+            answered.append(self.door.answered - before)
+        self.assertEqual(answered, [0, 0, 0, 0, 1, 1, *(1, 1, 0, 0, 1, 1) * 2])
+        self.pypid.face.epoch.turn()
+        for known in (0, 1, 1):
+            before = self.door.answered
+            connection.send(alice)
+            self.assertEqual(self.door.answered - before, known)
+
     def test_no_secrets(self) -> None:
         """No password, token or cookie is kept, nor the header that it came in."""
         self.learned(spelled("GET", "/simple/spam/", ("Accept", J), user="alice"))
         self.learned(spelled("GET", "/simple/spam/", ("Accept", J), basic("alice"), ("Cookie", "theme=sEcReT")))
         self.learned(spelled("GET", "/simple/spam/", ("Accept", J), basic("alice"), ("X-Api-Key", "sEcReT")))
+        connection = self.pypid.connect()
+        connection.send(spelled("GET", "/simple/spam/", ("Accept", J), user="alice"))
+        assert connection.channel.known is not None
+        self.assertIsInstance(connection.channel.known[0], int)
         gc.collect()
         secrets = (b64encode(f"alice:{PASSWORDS['alice']}".encode()), b"sEcReT")
         held = [each for each in self.door.store._held if isinstance(each, Variant)]

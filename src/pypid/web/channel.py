@@ -25,13 +25,14 @@ from twisted.web.resource import IResource
 
 from pypid.core.errors import BadRequest
 from pypid.web.frontdoor.sending import Send, goes_direct, way_of
+from pypid.web.frontdoor.turning import Turn, shortened
 from pypid.web.keeping import Question, SentHead
 from pypid.web.linger import LingeringChannel
 from pypid.web.proxies import HOST, TrustedProxies
 from pypid.web.request import Request, host_at
 
 if TYPE_CHECKING:
-    from pypid.web.frontdoor.door import Doorway, FrontDoor
+    from pypid.web.frontdoor.door import Doorway, FrontDoor, Known
     from pypid.web.frontdoor.files import Passing
 
 READ = 1 << 20
@@ -75,11 +76,15 @@ class Channel(LingeringChannel):
     """We have stopped reading, because too much of a body waits unread."""
     doorway: Doorway | None = None
     """Where requests go by that were answered before; None: all are read."""
-    _idle = False
+    idle = False
     """With a `doorway`: nothing has come of the next request, and nothing has to be done before it is answered."""
     _parsing = False
     _question: Question | None = None
     """What the request that is about to be read asks, if the answer may be kept."""
+    known: Known | None = None
+    """Whose words came last on this connection, where they had to be looked at more closely. (Never the words.)"""
+    _leave: Callable[[], object] | None = None
+    """Where the reactor's turn is shortened for this connection: to be called when it is lost."""
     client: str | None = None
     """The address of the peer."""
     direct = False
@@ -100,16 +105,20 @@ class Channel(LingeringChannel):
             self.doorway = self.site.front_door.doorway(secure, self.site.trusted_proxies.trust(self.client))
             self.direct = goes_direct(self.transport)
             self.send = way_of(self.transport)
-            self._idle = True
+            self.idle = True
+            if self.direct and self.site.turn is not None:
+                self._leave = self.site.turn.seat(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.site.channels.discard(self)
-        self._paused = self._continue_due = self._idle = False
+        if self._leave is not None:
+            self._leave()
+        self._paused = self._continue_due = self.idle = False
         super().connectionLost(reason)
 
     def drain(self) -> None:
         """Close the connection now, or, where a request is under way, after its answer."""
-        self._draining, self._idle = True, False
+        self._draining, self.idle = True, False
         if self.requests:
             self.persistent = False
         elif not self._lingering:
@@ -121,8 +130,12 @@ class Channel(LingeringChannel):
     # --- what comes in ---
 
     def dataReceived(self, data: bytes) -> None:
-        if self._idle and self.doorway is not None and self.doorway.answer(self, data):
+        if self.idle and self.doorway is not None and self.doorway.answer(self, data):
             return
+        self.read_on(data)
+
+    def read_on(self, data: bytes) -> None:
+        """Read what the doorway has no answer for."""
         if self.doorway is None:
             self._read(data)
         else:
@@ -130,14 +143,14 @@ class Channel(LingeringChannel):
 
     def _read_beside(self, doorway: Doorway, data: bytes) -> None:
         """Read what the doorway has no answer for, and be ready for the next one if this is answered already."""
-        if self._idle:
-            self._idle = False
+        if self.idle:
+            self.idle = False
             self._question = doorway.question(self, data)
         outermost, self._parsing = not self._parsing, True
         self._read(data)
         if outermost:
             self._parsing, self._question = False, None
-            self._idle = self._is_idle()
+            self.idle = self._is_idle()
 
     def _is_idle(self) -> bool:
         """Whether the next byte is the first one of a request that the doorway may answer."""
@@ -160,8 +173,8 @@ class Channel(LingeringChannel):
     def timeoutConnection(self) -> None:
         patience = self.timeOut
         rest = self.heard + (patience or 0) - self.site.seconds()
-        if patience is None or not self._idle or rest <= 0:
-            self._idle = False
+        if patience is None or not self.idle or rest <= 0:
+            self.idle = False
             super().timeoutConnection()
         else:
             self.setTimeout(rest)
@@ -298,7 +311,7 @@ class Channel(LingeringChannel):
     # --- what goes out ---
 
     def pauseProducing(self) -> None:
-        self._idle = False
+        self.idle = False
         if self._receiving is None:
             super().pauseProducing()
             return
@@ -319,7 +332,7 @@ class Channel(LingeringChannel):
 
     def occupy(self, passing: Passing) -> None:
         """The doorway's answer takes longer: until it is done what comes waits, as behind any request."""
-        self._idle = False
+        self.idle = False
         self._savedTimeOut = self.setTimeout(None)
         self._handlingRequest = True
         self.setRawMode()  # no line is read before `requestDone`
@@ -328,7 +341,7 @@ class Channel(LingeringChannel):
     def _settle(self) -> None:
         """Something has ended: perhaps the doorway may answer again."""
         if self.doorway is not None and not self._parsing:
-            self._idle = self._is_idle()
+            self.idle = self._is_idle()
 
     def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:
         if self._receiving is not None:
@@ -403,8 +416,20 @@ class Site(server.Site):
         self.seconds = reactor.seconds
         self._access_log = access_log
         self.front_door = front_door
+        self.turn: Turn | None = None
+        """The reactor's turn, as long as it is shortened for the front door."""
         self.channels: set[Channel] = set()
         """The connections that are open."""
+
+    def startFactory(self) -> None:
+        super().startFactory()
+        self.turn = None if self.front_door is None else shortened(self.reactor)
+
+    def stopFactory(self) -> None:
+        if self.turn is not None:
+            self.turn.release()
+            self.turn = None
+        super().stopFactory()
 
     def log(self, request: Request) -> None:  # type: ignore[override]  # ours are the only requests
         """Called for each answer that is complete, and for each that broke off."""

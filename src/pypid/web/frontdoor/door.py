@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING
@@ -32,8 +34,12 @@ LIMIT = 64 << 20
 LINES, LATER = 2000, 0.1
 """Lines of the access log that wait at most, and for how many seconds."""
 _VERSION = b" HTTP/1.1"
+KEYED = sys.hash_info.algorithm.startswith("siphash") and sys.hash_info.width >= 64 and sys.flags.hash_randomization > 0
+"""Whether Python's hash of bytes is one that nobody finds words for who does not know this process's key: SipHash."""
 
 Line = tuple[str, str | None, Asker, Said]
+Known = tuple[int, Variant, bytes | None]
+"""Python's hash of a block, who asks in it, and what they have already."""
 
 
 class FrontDoor:
@@ -55,7 +61,10 @@ class FrontDoor:
         self.epoch = face.epoch
         self.answered = 0
         """How many requests were answered here."""
-        self.date, self.moment, self.next_second = b"", "", 0.0
+        self.now, self.next_second = 0.0, 0.0
+        self.date, self.moment = b"", ""
+        self.quiet = False
+        """Whether nothing but giving short answers was done since `look_around`: for whoever gives several in one go."""
         self.seen = 0
         self.rights = 0
         """Grows with each change of the rules."""
@@ -82,6 +91,14 @@ class FrontDoor:
         if changes != self.changes or rules is not self.rules or claimed is not self.claimed:
             self.notice()
         return self.seen
+
+    def look_around(self) -> None:
+        """See what is so `now`: before each answer, unless it is still `quiet` and nobody else was at work either."""
+        now = self.now = self.seconds()
+        if now >= self.next_second:
+            self.tick(now)
+        self.look()
+        self.quiet = True
 
     def notice(self) -> None:
         """Something has changed."""
@@ -150,6 +167,7 @@ class FrontDoor:
         noted = (self.date, client)
         if variant.noted != noted and self.face.registry is not None and variant.token is not None:
             variant.noted = noted
+            self.quiet = False
             self.face.accounts.token_used(variant.token, client or UNIX)
 
     def note_given(self, answer: Answer, variant: Variant, client: str | None) -> None:
@@ -157,6 +175,7 @@ class FrontDoor:
         noted = (self.date, client, variant)
         if answer.noted != noted and answer.file is not None:
             answer.noted = noted
+            self.quiet = False
             note_given(self.face, variant.identity, client, answer.file)
             if answer.file.source is not None:
                 self.face.index.keeper.touched(answer.file)
@@ -174,35 +193,41 @@ class Doorway:
 
     def answer(self, channel: Channel, data: bytes) -> bool:
         """Answer what came, if it is exactly one request to which the answer is known. Else nothing has happened."""
+        self.door.look_around()
+        return self.give(channel, data)
+
+    def give(self, channel: Channel, data: bytes) -> bool:
+        """As `answer`, for whoever has looked around."""
         # long, since each call of a part of it would take a hundredth of the time that an answer takes
         line, _, block = data.partition(_VERSION)
         tag = None
         variant = self.public.get(block)
         if variant is None:
-            block, tag = cut(block)
-            variant = self.public.get(block) or self._secretly(block)
-            if variant is None:
-                return False
+            known = channel.known
+            if known is not None and known[0] == hash(block):
+                _, variant, tag = known
+            else:
+                variant, tag = self._recognised(channel, block)
+                if variant is None:
+                    return False
         answer = variant.shelf.get(line)
         if answer is None:
             return False
         door = self.door
-        now = door.seconds()
-        if now >= door.next_second:
-            door.tick(now)
-        face = door.face
-        if door.glance.changes != door.changes or face.rules is not door.rules or door.claims.names is not door.claimed:
-            door.notice()
+        now = door.now
         if (
             now >= answer.until
             or (answer.seen != door.seen and not door.still_holds(answer))
             or (variant.proven and (variant.epoch != door.epoch.changes or now >= variant.until))
             or (answer.asks and door.outage.error is not None)
-            or face.closed is not None
+            or door.face.closed is not None
         ):
+            channel.known = None
             self._let_go(answer, variant, now)
             return False
-        said = answer.full if tag is None else self._conditionally(answer, tag, data)
+        said = answer.full
+        if tag is not None and (etag := answer.etag) is not None:  # (a redirect heeds no condition)
+            said = answer.same if tag == etag else self._conditionally(answer, etag, tag, data)
         if said is None:
             return False
         file = said.file
@@ -220,13 +245,9 @@ class Doorway:
         if answer.file is not None and said.gives:
             door.note_given(answer, variant, client)
         door.answered += 1
-        if file is not None:
-            pass_on(channel, said.head, file, face.world.blocking, partial(door.note_line, client, variant.asker, said.said))
-            return True
-        if not said.body:
+        if file is None and not said.body:
             channel.send(channel.transport, said.head)
-        elif not sent_at_once(channel, said.head, said.body):
-            pour_on(channel, said.body, face.world.blocking, partial(door.note_line, client, variant.asker, said.said))
+        elif not self._begin(channel, said, partial(door.note_line, client, variant.asker, said.said)):
             return True
         log = door.log
         if log is not None:
@@ -234,6 +255,26 @@ class Doorway:
             if not door.due or len(log) >= LINES:
                 door.begin_lines(log)
         return True
+
+    def _begin(self, channel: Channel, said: Sent, told: Callable[[int], None]) -> bool:
+        """Send what is long; whether all of it went out at once, and nobody will be `told`."""
+        self.door.quiet = False
+        blocking = self.door.face.world.blocking
+        if said.file is not None:
+            pass_on(channel, said.head, said.file, blocking, told)
+            return False
+        if sent_at_once(channel, said.head, said.body):
+            return True
+        pour_on(channel, said.body, blocking, told)
+        return False
+
+    def _recognised(self, channel: Channel, block: bytes) -> tuple[Variant | None, bytes | None]:
+        """Who asks in these words, and what they have already; the connection remembers it."""
+        words, tag = cut(block)
+        variant = self.public.get(words) or self._secretly(words)
+        if variant is not None and KEYED:
+            channel.known = (hash(block), variant, tag)
+        return variant, tag
 
     def _secretly(self, block: bytes) -> Variant | None:
         return self.secret.get(self.hashed(block)) if self.secret else None
@@ -246,13 +287,11 @@ class Doorway:
         if variant.proven and (variant.epoch != door.epoch.changes or now >= variant.until):
             door.store.drop(variant)
 
-    def _conditionally(self, answer: Answer, tag: bytes, data: bytes) -> Sent | None:
-        """What is said to somebody who has something already. (A redirect heeds no condition.)"""
-        if answer.etag is None or tag == answer.etag:
-            return answer.full if answer.etag is None else answer.same
+    def _conditionally(self, answer: Answer, etag: bytes, tag: bytes, data: bytes) -> Sent | None:
+        """What is said to somebody who has something already, and perhaps not the same."""
         if len(data) > LONGEST or not is_tags(tag):
             return None
-        same = names(tag.decode("ascii"), answer.etag.decode("latin-1"), weakly=True)
+        same = names(tag.decode("ascii"), etag.decode("latin-1"), weakly=True)
         return answer.same if same else answer.full
 
     def hashed(self, block: bytes) -> bytes:
