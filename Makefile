@@ -9,7 +9,7 @@ NEEDS := setup.py pyproject.toml constraints.txt
 PATHS := src tests benchmarks setup.py etc/onefile.py pypid.tac
 UNIT := $(sort $(patsubst %/__init__.py,%,$(filter-out tests/live/%,$(wildcard tests/*/__init__.py))) $(wildcard tests/test_*.py))
 TRIAL = scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT INT TERM && \
-	$(BIN)/python -m twisted.trial -j$(JOBS) --temp-directory="$$scratch/trial"
+	$(BIN)/python -m tests.abreast -j$(JOBS) --temp-directory="$$scratch/trial"
 
 .PHONY: help run test check docs unit live bench binary clean
 .DEFAULT_GOAL := help

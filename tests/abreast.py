@@ -1,0 +1,159 @@
+"""Trial in several processes, each takes whole modules: ``python -m tests.abreast -j2 --temp-directory=DIR tests.core``.
+
+``trial -j`` hands out single tests. What a module's tests share (a pypid, a PostgreSQL, a directory) is then made in each of
+its processes, and each test costs a few messages: of the unit part a fourth of the time. Here the modules lie in a socket, and
+whoever is free takes the next one. Each process ends with trial's own summary; the exit status is 0 if all went well.
+
+The first modules are those of `FIRST`: who takes one of them last lets the others wait for him. Modules in one line of
+`TOGETHER` are taken by one process, since they share what takes long to start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import io
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from twisted.trial.itrial import IReporter
+from twisted.trial.reporter import Reporter
+from twisted.trial.runner import TestLoader, TestSuite, TrialRunner
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+FIRST: Final = (
+    *("live.test_container", "live.test_api_fuzz", "live.test_cache", "live.test_packaging", "live.test_commands"),
+    *("live.test_upstream_file_faults", "live.test_upstream_faults", "live.test_rights"),
+    *(
+        "web.test_safety",
+        "web.test_frontdoor_equality",
+        "web.test_frontdoor_freshness",
+        "web.test_matrix",
+        "blobs.test_s3_faults",
+    ),
+    *("web.test_hidden", "catalog.test_snapshot", "web.test_conformance_auth", "web.test_channel", "web.test_frontdoor"),
+)
+TOGETHER: Final = (
+    "live.test_s3 live.test_s3_contract live.test_stores",
+    "live.test_accounts_postgresql live.test_people_away",
+    "live.test_ldap live.test_directory",
+)
+
+
+class _Tests(Protocol):
+    def run(self, result: IReporter) -> object: ...
+
+
+def modules(names: Iterable[str]) -> list[str]:
+    """The modules with tests that are, or lie below, `names`. Raises `FileNotFoundError` for a name that means none."""
+    found: list[str] = []
+    for name in names:
+        place = ROOT.joinpath(*name.split("."))
+        files = sorted(place.rglob("test_*.py")) if place.is_dir() else [place.with_suffix(".py")]
+        if not files or not files[0].is_file():
+            raise FileNotFoundError(f"{name} is no module and no folder with tests")
+        found += [".".join(file.relative_to(ROOT).with_suffix("").parts) for file in files]
+    return list(dict.fromkeys(found))
+
+
+def portions(wanted: list[str]) -> list[str]:
+    """What is taken at once, in order; each one a line of names."""
+    left = dict.fromkeys(wanted)
+    lines = []
+    for line in (*FIRST, *TOGETHER):
+        together = [name for name in (f"tests.{short}" for short in line.split()) if name in left]
+        if together:
+            lines.append(" ".join(together))
+        for name in together:
+            del left[name]
+    return [*lines, *left]
+
+
+def run(jobs: int, folder: str, wanted: list[str]) -> int:
+    """Run them in so many processes, with their temporary folders below `folder`; the exit status."""
+    give, take = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with give:
+        with take:
+            command = [sys.executable, "-m", "tests.abreast", "--take", str(take.fileno())]
+            workers = [
+                subprocess.Popen([*command, "--temp-directory", f"{folder}-{number}"], pass_fds=[take.fileno()], cwd=ROOT)
+                for number in range(jobs)
+            ]
+        try:
+            for line in portions(wanted):
+                give.send(line.encode())
+        except BrokenPipeError:  # nobody is there any more who would take it
+            pass
+    try:
+        ends = [worker.wait() for worker in workers]
+    except KeyboardInterrupt:  # they were interrupted, too
+        ends = [worker.wait() for worker in workers]
+    for end in ends:
+        if end not in (0, 1):
+            print(f"FAILED (errors=1)\nA process with tests ended with {end}", flush=True)
+    return 1 if any(ends) else 0
+
+
+class Taking(TestSuite):
+    """Takes portions out of the socket, and runs them, until there are none."""
+
+    def __init__(self, source: socket.socket) -> None:
+        super().__init__()
+        self.source = source
+
+    def run(self, result: Any) -> Any:
+        """Say of each module, when it is through, how long it took."""
+        for name in self._names():
+            if result.shouldStop:
+                break
+            begun, before = time.monotonic(), result.testsRun
+            tests: _Tests = TestLoader().loadByName(name)
+            tests.run(result)
+            print(f"{time.monotonic() - begun:6.1f} s {result.testsRun - before:5}  {name}\n", end="", flush=True)
+        return result
+
+    def _names(self) -> Iterator[str]:
+        while line := self.source.recv(65_536).decode():
+            yield from line.split()
+
+
+def work(source: socket.socket, folder: str) -> int:
+    """Be one of the processes; the exit status."""
+    # Tests make much garbage and many things that stay: to look through all of them again and again was an eighth of the time.
+    gc.set_threshold(20_000, 20, 50)
+    said = io.StringIO()  # so that what two processes say at their ends does not mix
+    try:
+        with source:
+            result = TrialRunner(Reporter, stream=said, workingDirectory=folder).run(Taking(source))
+    finally:
+        print(said.getvalue(), end="", flush=True)
+    return 0 if result.wasSuccessful() else 1
+
+
+def main(arguments: list[str]) -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m tests.abreast", description=__doc__)
+    parser.add_argument("-j", type=int, default=os.cpu_count() or 1, metavar="JOBS")
+    parser.add_argument("--temp-directory", required=True, metavar="DIR", help="with a number behind it for each process")
+    parser.add_argument("--take", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("names", nargs="*", help="modules, or packages of them")
+    asked = parser.parse_args(arguments)
+    if asked.take is not None:
+        return work(socket.socket(fileno=asked.take), asked.temp_directory)
+    try:
+        return run(asked.j, asked.temp_directory, modules(asked.names))
+    except FileNotFoundError as error:
+        parser.error(str(error))
+
+
+if __name__ == "__main__":
+    # another name, so that what is imported is not what runs: `tests.abreast` is one module in a process
+    from tests.abreast import main as begin
+
+    sys.exit(begin(sys.argv[1:]))
