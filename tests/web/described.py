@@ -37,6 +37,8 @@ def _validator(path: str, method: str, status: str) -> Any:
         return None
     if "$ref" in answer:
         answer = _whole()["components"]["responses"][answer["$ref"].rpartition("/")[2]]
+    if "application/json" not in answer.get("content", {}):
+        return jsonschema_rs.Draft202012Validator({})  # a file, or nothing
     components = {"schemas": {name: _closed(schema) for name, schema in _whole()["components"]["schemas"].items()}}
     schema = {**answer["content"]["application/json"]["schema"], "components": components}
     return jsonschema_rs.Draft202012Validator(schema, validate_formats=True)

@@ -29,12 +29,11 @@ from tests.web.elsewhere import Elsewhere
 from tests.web.peopled import Peopled
 from tests.web.test_collecting import Scripted
 from tests.web.test_people import PeopleCase
-from tests.web.whole import PASSWORDS, Answer, Fragile, Pypid, WholeCase, spelled
+from tests.web.whole import PASSWORDS, Answer, Fragile, Pypid, WholeCase, content, spelled
 
 CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 NO_DEED = {
-    ("POST", "/pypi/"): "XML-RPC has no call that changes anything",
     ("POST", "/_/oidc/mint-token"): "written down by access.oidc, where tokens are minted",
     ("POST", "/_/oidc/github/mint-token"): "the same",
 }
@@ -107,9 +106,17 @@ class EveryChangeTests(WholeCase):
         self.assertEqual(routes - self.covered, set(NO_DEED))
 
     def uploads(self) -> None:
+        package = "/api/package/<project>/<filename>"
+        filename, data = wheel_filename("spam", "0.5"), wheel("spam", "0.5")
+        at = f"/api/package/spam/{filename}"
+        self.leaves("POST", package, "publish-file", self.send_form([content(filename, data)], target=at))
+        self.assertEqual(self.send_form([content(filename, data)], target=at).status, 409)
+        self.leaves("DELETE", package, "delete-file", self.pypid.ask("DELETE", at, user="ada"))
         for number, target in enumerate(("/", "/simple/", "/legacy/"), 1):
             filename, data = wheel_filename("spam", f"{number}.0"), wheel("spam", f"{number}.0")
             self.leaves("POST", target, "publish-file", self.publish(filename, data, target=target))
+        at_pypi = self.publish(wheel_filename("spam", "3.5"), wheel("spam", "3.5"), target="/pypi/")
+        self.leaves("POST", "/pypi/", "publish-file", at_pypi)
         again = self.publish(wheel_filename("spam", "1.0"), wheel("spam", "1.0"))
         self.assertEqual((again.status, len(self.people.deeds())), (200, self.seen))  # nothing has changed
         old = sdist_filename("spam", "4.0"), sdist("spam", "4.0")

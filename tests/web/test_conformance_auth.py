@@ -64,6 +64,16 @@ MATRIX = {
     ("/requirements.txt", "POST"): FETCH,  # and READ: the answer tells what is here
     ("/packages/<python>/<letter>/<project>/<filename>", GET): READ,
     ("/packages/<python>/<letter>/<project>/<filename>", "PUT"): WRITE,
+    # pypicloud's
+    ("/api/package/", GET): READ,
+    ("/api/package/<project>/", GET): READ,
+    ("/api/package/<project>/<filename>", GET): READ,
+    ("/api/package/<project>/<filename>", "POST"): WRITE,
+    ("/api/package/<project>/<filename>", "DELETE"): DELETE,  # and WRITE
+    ("/packages/", GET): READ,
+    ("/pypi/<project>/", GET): READ,
+    ("/simple/<project>/json", GET): READ,
+    ("/<project>/", GET): READ,
     # management
     ("/api/projects", GET): READ,
     (PROJECT, GET): READ,

@@ -170,7 +170,7 @@ class HostileTests(SynchronousTestCase):
     def test_pipelined(self) -> None:
         """Requests one behind the other are answered in order (C16)."""
         connection = self.pypid.connect()
-        asked = ["/simple/", "/nothing", "/simple/spam/", "/health"]
+        asked = ["/simple/", "/nothing/", "/simple/spam/", "/health"]
         connection.send(b"".join(spelled("GET", target) for target in asked))
         answers = [connection.answer() for _ in asked]
         self.assertEqual([answer.status for answer in answers if answer], [200, 404, 200, 200])

@@ -184,6 +184,11 @@ class AlreadyExists(PypidError):
 
 
 @define(slots=False, repr=False)
+class AlreadyThere(AlreadyExists):
+    """The same at ``/api/package/...``, where pypicloud's scripts look for it: HTTP 409."""
+
+
+@define(slots=False, repr=False)
 class NameUsedUp(PypidError):
     """A file of this name was published and deleted; the name is not free for other bytes (tombstone)."""
 

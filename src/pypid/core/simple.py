@@ -124,6 +124,20 @@ def render_names(names: Sequence[Summary], format: Format, *, serial: int | None
     return finished(b"".join((beginning, names_between(format).join(pieces), end)), format.value)
 
 
+def render_every_file(projects: Sequence[Project]) -> Page:
+    """One HTML page with the files of all these projects, as they come: for ``--find-links`` of pip, and for buildout.
+
+    It is served where files are, so that links are relative to it. Always HTML: no specification knows such a page.
+    """
+    blocks = (
+        "".join([_anchor(_entry(file, f"{project.name}/", None)) for file in block])
+        for project in projects
+        for block in _in_blocks(project.files)
+    )
+    serial = max((project.serial for project in projects), default=0)
+    return finished(_document("All files", "", blocks, serial), Format.TEXT_HTML.value)
+
+
 def finished(body: bytes, content_type: str) -> Page:
     """The page with its strong ETag: a digest of the Content-Type and the body."""
     digest = sha256(content_type.encode() + b"\n")

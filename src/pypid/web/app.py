@@ -29,6 +29,7 @@ from pypid.web import (
     why,
 )
 from pypid.web.face import Face, FaceSettings, app
+from pypid.web.pypicloud import listing, packages, posts
 from pypid.web.routes import resource
 
 ROOMS = (
@@ -56,6 +57,9 @@ ROOMS = (
     openapi,
     clientfiles,
     home,
+    packages,
+    posts,
+    listing,
 )
 """The modules whose routes make up the face; importing them is what registers the routes."""
 

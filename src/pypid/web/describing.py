@@ -22,6 +22,10 @@ Duration = Annotated[str, Meta(extra_json_schema={"pattern": "^[0-9]{1,15}[smhd]
 """As `core.values.parse_duration` reads it, which is what refuses others."""
 
 
+FILE_BYTES = "the bytes of a file"
+"""What a route gives that answers with a file, or a part of it, or where it is to be had."""
+
+
 class Removed(TypedDict):
     """What is there no more."""
 
@@ -37,10 +41,12 @@ class Described:
     """A decorator, which stands below `guarded`. Shapes are types that msgspec knows."""
 
     gives: Any
-    """The shape of the answer's document."""
+    """The shape of the answer's document; or `FILE_BYTES`."""
     status: int = field(default=200, kw_only=True)
     takes: Any = field(default=None, kw_only=True)
     """The shape of the request's document; None: there is none."""
+    form: Any = field(default=None, kw_only=True)
+    """The shape of the form (multipart/form-data) that the request is; None: it is none."""
     asks: tuple[Parameter, ...] = field(default=(), kw_only=True)
     """The parameters behind the question mark."""
     refuses: tuple[type[PypidError], ...] = field(default=(), kw_only=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from html import escape
 from http import HTTPStatus
 from json import dumps
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from attrs import field, frozen
 from twisted.internet.defer import CancelledError
@@ -63,6 +63,7 @@ STATUSES: dict[type[PypidError], int] = {
     errors.NoRiddles: 404,
     errors.NoSuchToken: 404,
     errors.NotAcceptable: 406,
+    errors.AlreadyThere: 409,  # as pypicloud
     errors.NameTaken: 409,
     errors.ChangedElsewhere: 409,
     errors.LastAdmin: 409,
@@ -93,6 +94,9 @@ STATUSES: dict[type[PypidError], int] = {
     errors.CannotStart: INTERNAL,
 }
 
+OF_PYPICLOUD = re.compile(rb"/(?:api/(?:package|user)|admin)(?:/|\Z)")
+"""What the addresses of pypicloud's API begin with: its scripts read JSON there, whatever they accept."""
+
 _NAMES_IN_THE_PATH = (errors.BadName, errors.BadFilename)
 _WITH_A_FORM = (b"POST", b"PUT", b"PATCH")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
@@ -108,11 +112,15 @@ _OF_ANOTHER_ANSWER = (
 
 
 class Refused(TypedDict):
-    """An error in JSON. `code`: the status and its phrase, on one line; `message`: what happened, and what to do about it."""
+    """An error in JSON. `code`: the status and its phrase, on one line; `message`: what happened, and what to do about it.
+
+    `error` is the title once more, at the addresses of pypicloud's API.
+    """
 
     code: str
     title: str
     message: str
+    error: NotRequired[str]
 
 
 @frozen
@@ -222,8 +230,9 @@ async def respond_error(request: Request, error: Failure | BaseException, *, ran
 
 def send_refusal(request: Request, refusal: Refusal) -> None:
     """Write the refusal, whole, in the format that the request accepts."""
-    chosen = choose_error_format(header_of(request, "accept"))
-    body = _body(refusal, chosen)
+    as_pypicloud = OF_PYPICLOUD.match(request.path) is not None
+    chosen = ErrorFormat.JSON if as_pypicloud else choose_error_format(header_of(request, "accept"))
+    body = _body(refusal, chosen, as_pypicloud=as_pypicloud)
     head: Head = (
         (b"Content-Type", chosen.value.encode("ascii")),
         (b"Content-Length", b"%d" % len(body)),
@@ -240,13 +249,15 @@ def send_refusal(request: Request, refusal: Refusal) -> None:
     write(request, body)
 
 
-def _body(refusal: Refusal, chosen: ErrorFormat) -> bytes:
+def _body(refusal: Refusal, chosen: ErrorFormat, *, as_pypicloud: bool = False) -> bytes:
     match chosen:
         case ErrorFormat.PLAIN:
             return f"{refusal.text}\n".encode("utf-8", "replace")
         case ErrorFormat.JSON:
             code = f"{refusal.status} {refusal.reason}"
             document: Refused = {"code": code, "title": refusal.title, "message": refusal.text}
+            if as_pypicloud:
+                document["error"] = refusal.title
             return dumps(document).encode("ascii")
         case ErrorFormat.HTML:
             return _html(refusal).encode("utf-8", "replace")

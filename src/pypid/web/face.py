@@ -26,6 +26,7 @@ from pypid.web.registry import Registry
 from pypid.web.request import Request
 from pypid.web.rules import without_builders
 from pypid.web.sights import Lists, Sights
+from pypid.web.stock import Stock
 from pypid.web.turnstile import Turnstile
 
 LOOKING = 2
@@ -86,6 +87,7 @@ class Face:
     """For whoever keeps what somebody may see."""
     pages: Pages = field(init=False)
     sights: Sights = field(init=False)
+    stock: Stock = field(init=False)
     looking: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(LOOKING), init=False)
     """Held while an archive is looked through."""
     collecting: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(COLLECTIONS), init=False)
@@ -98,6 +100,7 @@ class Face:
     def __attrs_post_init__(self) -> None:
         self.pages = Pages(self.index, self.world)
         self.sights = Sights(self.world)
+        self.stock = Stock(self.index, self.world)
 
     async def sight(self, who: Identity) -> Sight:
         """Which projects they see on a list."""

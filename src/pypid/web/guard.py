@@ -78,15 +78,17 @@ def guarded(
     may: Action | Open,
     methods: Sequence[str] = ("GET",),
     entrance: bool = False,
+    instead: tuple[Callable[[Request], bool], Action] | None = None,
     **options: Any,
 ) -> Callable[[Route[G, P, R]], Route[G, P, R]]:
     """Register ``async def route(self, request, who, **values)`` for `rule`, to be used by those who may do `may`.
 
     The value ``project`` of the rule, if any, is the project that is asked about; the method gets it as it was written.
     At an `entrance` people log in or register: the cookie of a session that may be going on is not looked at, and pages of
-    other sites lead nobody through. `options` go to Klein (``strict_slashes``, ``branch``, ...). The guard raises
-    `Unauthenticated`, `Forbidden`, `Busy`, `BadName` and, for what changes something, `OtherSite` and `NoCsrfToken`; it sets
-    ``request.identity`` and ``request.session``. Several may stand above one method, each with its own right.
+    other sites lead nobody through. `instead`: another right of requests of which this is so, where one address takes two
+    kinds of them. `options` go to Klein (``strict_slashes``, ``branch``, ...). The guard raises `Unauthenticated`,
+    `Forbidden`, `Busy`, `BadName` and, for what changes something, `OtherSite` and `NoCsrfToken`; it sets ``request.identity``
+    and ``request.session``. Several may stand above one method, each with its own right.
     """
     if not isinstance(may, (Action, Open)):
         raise TypeError(f"The route {rule!r} must say who may use it: may=Action.READ, for example, or may=ANYBODY.")
@@ -101,7 +103,8 @@ def guarded(
 
         @wraps(method)
         async def route(self: G, request: Request, *args: P.args, **values: P.kwargs) -> R:
-            who = await _admit(self, request, may, values.get("project"), entrance=entrance)
+            right = instead[1] if instead is not None and instead[0](request) else may
+            who = await _admit(self, request, right, values.get("project"), entrance=entrance)
             return await method(self, request, who, *args, **values)
 
         route.__pypid_may__ = may  # type: ignore[attr-defined]  # for guarded_routes; Klein's wrapper inherits it

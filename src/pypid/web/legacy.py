@@ -1,4 +1,4 @@
-"""The older APIs that clients still ask: legacy JSON, classifiers, and the three XML-RPC methods of mirrors."""
+"""The older APIs that clients still ask: legacy JSON, classifiers, and XML-RPC, for mirrors and for ``pip search``."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def project_json(face: Face, request: Request, who: Identity, project: str
     name = project_name(project)
     if project != name:
         return redirect(request, f"/pypi/{name}/json", permanent=True, restricted=face.restricted)
-    return await _describe(face, request, who, project, None)
+    return await describe(face, request, who, project, None)
 
 
 @guarded(app, "/pypi/<project>/<version>/json", may=Action.READ)
@@ -41,10 +41,11 @@ async def release_json(face: Face, request: Request, who: Identity, project: str
     name = project_name(project)
     if project != name:
         return redirect(request, f"/pypi/{name}/{version}/json", permanent=True, restricted=face.restricted)
-    return await _describe(face, request, who, project, version)
+    return await describe(face, request, who, project, version)
 
 
-async def _describe(face: Face, request: Request, who: Identity, project: str, version: str | None) -> None:
+async def describe(face: Face, request: Request, who: Identity, project: str, version: str | None) -> None:
+    """Answer with the project in legacy JSON, told by one release; by its newest without `version`."""
     base_url = face.base_url(request)
     if base_url is None:
         raise BadRequest(NO_HOST)
@@ -89,19 +90,19 @@ async def pypi(face: Face, request: Request, who: Identity) -> None:
     return redirect(request, "/simple/", permanent=False, restricted=face.restricted)
 
 
-@guarded(app, "/pypi/", may=Action.READ, methods=("POST",))
-async def xmlrpc(face: Face, request: Request, who: Identity) -> None:
-    """What bandersnatch asks of a master: the names with their serials, and what changed since one (C112)."""
-    from pypid.web.mirrors import answer, read_call  # here: few ask so
+async def answer_call(face: Face, request: Request, who: Identity) -> None:
+    """What bandersnatch asks of a master: the names with their serials, and what changed since one (C112); and searches."""
+    from pypid.web.mirrors import SEARCH, answer, read_call  # here: few ask so
 
     call = await read_small(request.body, 64 << 10)
     try:
         parameters, method = read_call(call)
     except Exception:  # expat's and xmlrpc's own errors have no common base
         raise BadRequest("This address takes XML-RPC calls: the body is none.") from None
-    serial, names = await face.index.catalog.serial(), await face.names(who)
-    if not (await face.sight(who)).sees_all:  # the whole list's would tell of changes of what they may not know of
+    serial, names, sight = await face.index.catalog.serial(), await face.names(who), await face.sight(who)
+    if not sight.sees_all:  # the whole list's would tell of changes of what they may not know of
         serial = max((summary.serial for summary in names), default=0)
+    projects = await face.stock.projects(sight) if method == SEARCH else ()
     # off the reactor thread: a second for 100,000 projects
-    body = await face.world.blocking(answer, method, parameters, names, serial)
+    body = await face.world.blocking(answer, method, parameters, names, serial, projects)
     return send(request, 200, "text/xml; charset=utf-8", body)

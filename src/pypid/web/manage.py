@@ -165,7 +165,7 @@ async def set_status(face: Face, request: Request, who: Identity, project: str) 
 @Described(ChangedProject, refuses=ABSENT)
 async def delete_file(face: Face, request: Request, who: Identity, project: str, filename: str) -> None:
     """Delete one file for good."""
-    await _delete(face, request, who, project_name(project), "delete-file", filename, frozenset({filename}))
+    await delete_files(face, request, who, project_name(project), "delete-file", filename, frozenset({filename}))
 
 
 @guarded(app, PROJECT + "/releases/<version>", may=Action.DELETE, methods=("DELETE",))
@@ -173,12 +173,13 @@ async def delete_file(face: Face, request: Request, who: Identity, project: str,
 async def delete_release(face: Face, request: Request, who: Identity, project: str, version: str) -> None:
     """Delete all files of a release for good."""
     name = project_name(project)
-    await _delete(face, request, who, name, "delete-release", version, await face.index.release(name, version))
+    await delete_files(face, request, who, name, "delete-release", version, await face.index.release(name, version))
 
 
-async def _delete(
+async def delete_files(
     face: Face, request: Request, who: Identity, name: ProjectName, what: str, subject: str, filenames: frozenset[str]
 ) -> None:
+    """Delete them and answer with the project as it is then; `what` and `subject` say it in the audit log."""
     said = {"files": listed(filenames)}
     deleting = face.index.delete(name, filenames, user_of(who))
     _changed(

@@ -1,4 +1,7 @@
-"""The three XML-RPC methods that mirrors ask: read, and answered out of the list of projects that somebody sees (C112)."""
+"""XML-RPC calls: read, and answered out of the projects that somebody sees.
+
+The methods that mirrors ask (C112), and the search of ``pip search``, as pypicloud had it.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,15 @@ from typing import Any, NoReturn
 from xml.parsers.expat import ParserCreate
 from xmlrpc.client import Fault, Unmarshaller, dumps
 
-from pypid.core.model import Summary
+from pypid.core.model import Project, Summary
+from pypid.core.searching import Query, search
+from pypid.core.simple import plain
 
-KNOWN = "changelog_last_serial(), changelog_since_serial(serial), list_packages(), list_packages_with_serial()"
+SEARCH = "search"
+KNOWN = (
+    "changelog_last_serial(), changelog_since_serial(serial), list_packages(), list_packages_with_serial(), "
+    "search({name: [words], summary: [words]}, 'or' or 'and')"
+)
 
 
 def read_call(call: bytes) -> tuple[tuple[Any, ...], str | None]:
@@ -27,9 +36,21 @@ def read_call(call: bytes) -> tuple[tuple[Any, ...], str | None]:
     return target.close(), target.getmethodname()
 
 
-def answer(method: str | None, parameters: tuple[object, ...], names: Sequence[Summary], serial: int) -> bytes:
-    """The answer, about the projects that whoever asks sees; `serial` is that of their list. Takes a second for 100,000."""
-    answered: Any = _answer(method, parameters, names, serial)
+def answer(
+    method: str | None,
+    parameters: tuple[object, ...],
+    names: Sequence[Summary],
+    serial: int,
+    projects: Sequence[Project] = (),
+) -> bytes:
+    """The answer, about the projects that whoever asks sees; `serial` is that of their list. Takes a second for 100,000.
+
+    `projects` are those with their files, for a search.
+    """
+    if method == SEARCH and len(parameters) == 2:
+        answered: Any = _search(projects, *parameters)
+    else:
+        answered = _answer(method, parameters, names, serial)
     if not isinstance(answered, Fault):
         answered = (answered,)
     return dumps(answered, methodresponse=True, allow_none=True).encode()
@@ -48,3 +69,15 @@ def _answer(method: str | None, parameters: tuple[object, ...], names: Sequence[
             return [(summary.name, None, 0, "change", summary.serial) for summary in changed]
         case _:
             return Fault(-32601, f"{method} with these arguments is not known here; there are {KNOWN}")
+
+
+def _search(projects: Sequence[Project], criteria: object, query_type: object) -> object:
+    try:
+        query = Query.read(criteria, query_type)
+    except ValueError as error:
+        return Fault(-32602, f"{error}; there are {KNOWN}")
+    # control characters would make the answer no XML
+    return [
+        {"name": found.name, "version": plain(found.version), "summary": plain(found.summary)}
+        for found in search(projects, query)
+    ]

@@ -23,7 +23,7 @@ from pypid.core.permissions import Action, Identity
 from pypid.core.rights import NAMED, Whom
 from pypid.core.sessions import cookie_name
 from pypid.web.cookies import HARMLESS
-from pypid.web.describing import Described
+from pypid.web.describing import FILE_BYTES, Described
 from pypid.web.documents import send_json
 from pypid.web.errors import Refused, status_of
 from pypid.web.events import EVENTS, LINES
@@ -34,6 +34,7 @@ from pypid.web.request import Request
 
 PREFIX = "/api/"
 JSON = ErrorFormat.JSON.value
+FORM = "multipart/form-data"
 
 PLACES: Mapping[str, Mapping[str, Any]] = {
     "project": {
@@ -102,7 +103,8 @@ def described_routes(routes: Klein) -> Iterator[tuple[GuardedRoute, Described]]:
 
 def _document(routes: Klein, *, secure: bool) -> Mapping[str, Any]:
     found = list(described_routes(routes))
-    kinds = [Refused, *(kind for _, said in found for kind in (said.takes, said.gives) if kind is not None)]
+    shaped = (kind for _, said in found for kind in (said.takes, said.form, said.gives) if kind is not None)
+    kinds = [Refused, *(kind for kind in shaped if kind is not FILE_BYTES)]
     schemas, components = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
     shapes = {id(kind): schema for kind, schema in zip(kinds, schemas, strict=True)}
     paths: dict[str, dict[str, Any]] = {}
@@ -146,6 +148,8 @@ def _operation(route: GuardedRoute, said: Described, method: str, shapes: Mappin
             "required": not _may_be_left_out(said.takes),
             "content": {JSON: {"schema": shapes[id(said.takes)]}},
         }
+    if said.form is not None:
+        operation["requestBody"] = {"required": True, "content": {FORM: {"schema": shapes[id(said.form)]}}}
     return operation
 
 
@@ -215,12 +219,25 @@ def _security(route: GuardedRoute, method: str) -> list[dict[str, list[str]]]:
 
 
 def _responses(route: GuardedRoute, said: Described, method: str, shapes: Mapping[int, Any]) -> dict[str, Any]:
-    content: dict[str, Any] = {JSON: {"schema": shapes[id(said.gives)]}}
-    if said.streams:
-        content |= {kind: {"schema": {"type": "string"}} for kind in (EVENTS, LINES)}
-    found: dict[str, Any] = {str(said.status): {"description": HTTPStatus(said.status).phrase, "content": content}}
+    if said.gives is FILE_BYTES:
+        found = _file_answers()
+    else:
+        content: dict[str, Any] = {JSON: {"schema": shapes[id(said.gives)]}}
+        if said.streams:
+            content |= {kind: {"schema": {"type": "string"}} for kind in (EVENTS, LINES)}
+        found = {str(said.status): {"description": HTTPStatus(said.status).phrase, "content": content}}
     for status, kinds in sorted(_refusals(route, said, method).items()):
         found[str(status)] = {"$ref": f"#/components/responses/{_name_of(status, kinds)}"}
+    return found
+
+
+def _file_answers() -> dict[str, Any]:
+    """Of a route that gives files: all of one, or a part; where it lies; and what conditions (RFC 9110, 13) come to."""
+    found: dict[str, Any] = {
+        str(status): {"description": HTTPStatus(status).phrase} for status in (200, 206, 302, 304, 412, 416)
+    }
+    for status in ("200", "206"):
+        found[status]["content"] = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
     return found
 
 
@@ -239,7 +256,7 @@ def _kinds(route: GuardedRoute, said: Described, method: str) -> Iterator[type[P
         yield errors.Forbidden
     if method.encode() not in HARMLESS:
         yield from WHOEVER_CHANGES
-    if said.takes is not None:
+    if said.takes is not None or said.form is not None:
         yield from WHATEVER_IS_SENT
     if said.asks:
         yield errors.BadRequest

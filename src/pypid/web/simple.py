@@ -31,20 +31,31 @@ async def project_page(face: Face, request: Request, who: Identity, project: str
     name = project_name(project)
     if project != name or not request.path.endswith(b"/"):
         return redirect(request, f"/simple/{name}/", permanent=True, restricted=face.restricted)
-    return await _send_project(face, request, who, project, format_of(request), "../../packages/")
+    return await send_project(face, request, who, project, format_of(request), "../../packages/")
+
+
+@guarded(app, "/simple/<project>/json", may=Action.READ)
+async def project_json(face: Face, request: Request, who: Identity, project: str) -> None:
+    """The legacy JSON of the project, which pypicloud had here, too."""
+    from pypid.web.legacy import describe  # here: nobody asks so while pypid starts
+
+    name = project_name(project)
+    if project != name:
+        return redirect(request, f"/simple/{name}/json", permanent=True, restricted=face.restricted)
+    return await describe(face, request, who, project, None)
 
 
 @guarded(app, "/+simple/<project>/", may=Action.READ)
 async def plus_simple(face: Face, request: Request, who: Identity, project: str) -> None:
     """What hatch asks before it publishes, below the upload URL (C115): always HTML, it reads it with a regular expression."""
-    return await _send_project(face, request, who, project, Format.TEXT_HTML, "../../packages/")
+    return await send_project(face, request, who, project, Format.TEXT_HTML, "../../packages/")
 
 
 @guarded(app, "/simple/+simple/<project>/", may=Action.READ)
 @guarded(app, "/legacy/+simple/<project>/", may=Action.READ)
 async def plus_simple_below(face: Face, request: Request, who: Identity, project: str) -> None:
     """The same below the other upload URLs."""
-    return await _send_project(face, request, who, project, Format.TEXT_HTML, "../../../packages/")
+    return await send_project(face, request, who, project, Format.TEXT_HTML, "../../../packages/")
 
 
 @guarded(app, "/legacy/<project>/", may=Action.READ)
@@ -66,7 +77,8 @@ async def options(
     preflight(request, restricted=face.restricted)
 
 
-async def _send_project(face: Face, request: Request, who: Identity, project: str, format: Format, files_url: str) -> None:
+async def send_project(face: Face, request: Request, who: Identity, project: str, format: Format, files_url: str) -> None:
+    """Answer with the project's page; `files_url` leads from it to where files are."""
     base, name, asked = face.base_url(request), project_name(project), asked_of(face, request, who, project)
     finished, serial = await face.pages.project(
         name,

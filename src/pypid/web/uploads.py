@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from pypid.core.archive import inspect
 from pypid.core.errors import BadRequest
@@ -25,25 +25,44 @@ from pypid.web.respond import header_of
 REGISTERED = "Projects need not be registered here: publish a file, and the project is there.\n"
 
 
-@guarded(app, "/", may=Action.WRITE, methods=("POST",))
-@guarded(app, "/simple/", may=Action.WRITE, methods=("POST",))
 @guarded(app, "/legacy/", may=Action.WRITE, methods=("POST",))
 async def upload(face: Face, request: Request, who: Identity) -> None:
     """Publish one distribution (200; the same bytes again: 200 and nothing changes)."""
+    taken = await take(face, request, who)
+    if isinstance(taken, Published):
+        send_plain(request, 200, f"{taken.upload.distribution.filename}: {taken.words}\n")
+    else:
+        say(request, taken)
+
+
+@frozen
+class Published:
+    """A file that was published, and what became of it, in words."""
+
+    upload: Upload
+    outcome: Outcome
+    words: str
+
+
+async def take(face: Face, request: Request, who: Identity, *, unsaid: str | None = None) -> Published | Refusal | str:
+    """What the upload form asks for, done; what was published, or what else is to be said (`say`). Raises as `publish`.
+
+    `unsaid` is what is done where neither the form nor the address says it.
+    """
     limits = Limits(content=face.settings.max_upload)
     refuse_early_form(request.body.size, limits)
     # what has begun goes to its end, and its spool with it, even if the client goes away (a body that breaks off is an end too)
-    _answer(request, await shielded(_taken(face, request, who, limits)))
+    return await shielded(_taken(face, request, who, limits, unsaid))
 
 
-async def _taken(face: Face, request: Request, who: Identity, limits: Limits) -> Refusal | str:
-    """The whole upload, to its end; what is to be answered."""
+async def _taken(face: Face, request: Request, who: Identity, limits: Limits, unsaid: str | None) -> Published | Refusal | str:
+    """The whole upload, to its end."""
     async with Spool(face.settings.spool, face.world.blocking) as spool:
         content_type = header_of(request, "content-type") or ""
         form = await read_form(request.body, content_type, limits=limits, spool=spool)
-        match action_of(form, _query_action(request)):
+        match action_of(form, _query_action(request) or unsaid):
             case FormAction.FILE_UPLOAD:
-                return f"{form.filename}: {await publish(face, request, form, spool, who)}\n"
+                return await publish(face, request, form, spool, who)
             case FormAction.SUBMIT:
                 return REGISTERED
             case FormAction.DOC_UPLOAD:
@@ -52,7 +71,8 @@ async def _taken(face: Face, request: Request, who: Identity, limits: Limits) ->
                 raise BadRequest("The form's :action is not known here: file_upload is.")
 
 
-def _answer(request: Request, answer: Refusal | str) -> None:
+def say(request: Request, answer: Refusal | str) -> None:
+    """Answer with what is no publication."""
     if isinstance(answer, Refusal):
         send_refusal(request, answer)
     else:
@@ -69,8 +89,10 @@ _WORDS = {
 UNVERIFIED = "its attestations were not kept, because nothing on this server can verify them (pypid[attestations])"
 
 
-async def publish(face: Face, request: Request, form: Form, spool: Spool, who: Identity, *, overwriting: bool = True) -> str:
-    """Check and publish the file in the `spool`, which is finished; what became of it, in words. To be `shielded`.
+async def publish(
+    face: Face, request: Request, form: Form, spool: Spool, who: Identity, *, overwriting: bool = True
+) -> Published:
+    """Check and publish the file in the `spool`, which is finished. To be `shielded`.
 
     `overwriting`: whoever may overwrite does so by this. Raises `UploadRejected`, `Forbidden`, and as `Index.publish`.
     """
@@ -85,7 +107,7 @@ async def publish(face: Face, request: Request, form: Form, spool: Spool, who: I
         face, request, who, "publish-file", subject, publishing, lambda outcome: _published(outcome, upload)
     )
     unverified = upload.attestations and upload.provenance is None and outcome is not Outcome.UNCHANGED
-    return f"{_WORDS[outcome]}; {UNVERIFIED}" if unverified else _WORDS[outcome]
+    return Published(upload, outcome, f"{_WORDS[outcome]}; {UNVERIFIED}" if unverified else _WORDS[outcome])
 
 
 def _published(outcome: Outcome, upload: Upload) -> Details | None:

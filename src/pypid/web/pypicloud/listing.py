@@ -1,0 +1,65 @@
+"""Where pypicloud had pages for installers beside ``/simple/``: all files at ``/packages/``, a project's at two more places."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from werkzeug.exceptions import MethodNotAllowed, NotFound
+
+from pypid.core.names import project_name
+from pypid.core.permissions import Action, Identity
+from pypid.core.simple import render_every_file
+from pypid.web.face import Face, app
+from pypid.web.guard import guarded
+from pypid.web.redirects import redirect
+from pypid.web.request import Request
+from pypid.web.respond import send_page
+from pypid.web.simple import format_of, send_project
+
+NOT_PROJECTS = frozenset({"favicon.ico", "robots.txt", "static"})
+"""What browsers and crawlers look for at the root, and where pypicloud had its style sheets: no other index hears of them."""
+
+
+@guarded(app, "/packages/", may=Action.READ)
+async def every_file(face: Face, request: Request, who: Identity) -> None:
+    """Every stored file of every project that they may read, on one page (``pip install --find-links``, buildout)."""
+    if not request.path.endswith(b"/"):
+        return redirect(request, "/packages/", permanent=True, restricted=face.restricted)
+    page = await face.stock.page("every file", await face.sight(who), render_every_file)
+    return await send_page(request, page, restricted=face.restricted)
+
+
+@guarded(app, "/pypi/<project>/", may=Action.READ)
+async def at_pypi(face: Face, request: Request, who: Identity, project: str) -> None:
+    """As ``/simple/<project>/``."""
+    await _page(face, request, who, project, "/pypi/", "../../packages/")
+
+
+@guarded(app, "/<project>/", may=Action.READ)
+async def at_the_root(face: Face, request: Request, who: Identity, project: str) -> None:
+    """The same, for whoever gave the index's own address to an installer; whatever else begins so comes first."""
+    if project in NOT_PROJECTS:
+        raise NotFound()
+    others = _addresses().get(project)
+    if others is not None:
+        raise MethodNotAllowed(sorted(others)) if others else NotFound()
+    await _page(face, request, who, project, "/", "../packages/")
+
+
+async def _page(face: Face, request: Request, who: Identity, project: str, below: str, files_url: str) -> None:
+    name = project_name(project)
+    if project != name or not request.path.endswith(b"/"):
+        return redirect(request, f"{below}{name}/", permanent=True, restricted=face.restricted)
+    return await send_project(face, request, who, project, format_of(request), files_url)
+
+
+@cache
+def _addresses() -> dict[str, frozenset[str]]:
+    """The first words of all other addresses; and the methods of those that are no longer than that."""
+    found: dict[str, frozenset[str]] = {}
+    for rule in app.url_map.iter_rules():
+        word, _, rest = rule.rule.removeprefix("/").partition("/")
+        if word and not word.startswith("<"):
+            methods = frozenset() if rest else frozenset(rule.methods or ())
+            found[word] = found.get(word, frozenset()) | methods
+    return found

@@ -1,0 +1,148 @@
+"""pypicloud's ``/api/package/``: what is stored, and files one by one: had, published and deleted."""
+
+from __future__ import annotations
+
+from pypid.core.errors import (
+    AlreadyExists,
+    AlreadyThere,
+    BadListing,
+    BadRequest,
+    Busy,
+    Loop,
+    NameUsedUp,
+    NoSuchFile,
+    NoSuchProject,
+    NotYetKnown,
+    ProjectClosed,
+    UploadRejected,
+    UpstreamDown,
+    WrongBytes,
+)
+from pypid.core.names import ProjectName, project_name
+from pypid.core.permissions import Action, Identity, demand, may
+from pypid.core.upload import distribution_of
+from pypid.flow import shielded
+from pypid.index.publishing import Outcome
+from pypid.spool import Spool
+from pypid.web.asking import asked_of
+from pypid.web.describing import FILE_BYTES, Described
+from pypid.web.describing_projects import ChangedProject
+from pypid.web.documents import send, send_json
+from pypid.web.face import Face, app
+from pypid.web.files import send_named
+from pypid.web.forms import Limits, read_form, refuse_early_form
+from pypid.web.guard import guarded
+from pypid.web.local import STORED
+from pypid.web.manage import delete_files
+from pypid.web.pypicloud.documents import (
+    PREFIX,
+    Listed,
+    Packages,
+    Uploaded,
+    UploadForm,
+    names_page,
+    overview_page,
+    package_of,
+)
+from pypid.web.pypicloud.posts import send_uploaded
+from pypid.web.query import Parameter, parameters
+from pypid.web.redirects import redirect
+from pypid.web.request import Request
+from pypid.web.respond import header_of
+from pypid.web.uploads import Published, publish
+
+FILE = PREFIX + "<project>/<filename>"
+VERBOSE = Parameter("verbose", "Whether to tell more than the names.", {"type": "boolean", "default": False})
+
+_YES = frozenset({"true", "t", "yes", "y", "on", "1"})
+_NO = frozenset({"false", "f", "no", "n", "off", "0", ""})
+
+
+# --- looking ----------------------------------------------------------------------------------------------------
+
+
+@guarded(app, PREFIX, may=Action.READ)
+@Described(Listed, asks=(VERBOSE,))
+async def listed(face: Face, request: Request, who: Identity) -> None:
+    """The projects of which files are stored."""
+    if not request.path.endswith(b"/"):
+        return redirect(request, PREFIX, permanent=True, restricted=face.restricted)
+    verbose = _asked(parameters(request, VERBOSE.name).get(VERBOSE.name, ""))
+    render = overview_page if verbose else names_page
+    made = await face.stock.page(render.__name__, await face.sight(who), render)
+    return send(request, 200, made.page.content_type, made.page.body)
+
+
+def _asked(text: str) -> bool:
+    """A word that means yes, or one that means no."""
+    word = text.strip().lower()
+    if word not in _YES | _NO:
+        raise BadRequest("verbose is true or false.")
+    return word in _YES
+
+
+@guarded(app, PREFIX + "<project>/", may=Action.READ)
+@Described(Packages, refuses=(NotYetKnown,))
+async def versions(face: Face, request: Request, who: Identity, project: str) -> None:
+    """The files of a project that are stored; none of a project that there is not."""
+    if not request.path.endswith(b"/"):
+        return redirect(request, f"{PREFIX}{project}/", permanent=True, restricted=face.restricted)
+    name = project_name(project)
+    try:
+        files = (await face.index.project(name, STORED)).files
+    except NoSuchProject:
+        files = ()
+    base = face.base_url(request) or ""
+    document: Packages = {
+        "packages": [package_of(file, base) for file in reversed(files)],
+        "write": may(face.rules, who, Action.WRITE, name),
+    }
+    return send_json(request, document)
+
+
+@guarded(app, FILE, may=Action.READ)
+@Described(FILE_BYTES, refuses=(NoSuchFile, NotYetKnown, UpstreamDown, BadListing, WrongBytes, Loop))
+async def download(face: Face, request: Request, who: Identity, project: str, filename: str) -> None:
+    """A file, as below ``/packages/``: its bytes, or where they are to be had; what is upstream's is fetched and kept."""
+    await send_named(face, request, who, project, filename, asked_of(face, request, who, project))
+
+
+# --- changing ---------------------------------------------------------------------------------------------------
+
+
+@guarded(app, FILE, may=Action.WRITE, methods=("POST",))
+@Described(Uploaded, form=UploadForm, refuses=(UploadRejected, AlreadyThere, NameUsedUp, ProjectClosed, Busy, NotYetKnown))
+async def upload(face: Face, request: Request, who: Identity, project: str, filename: str) -> None:
+    """Publish the file in the part ``content`` of the form. The file's own name counts, not the one in the address."""
+    limits = Limits(content=face.settings.max_upload)
+    refuse_early_form(request.body.size, limits)
+    published = await shielded(_taken(face, request, who, project_name(project), limits))
+    await send_uploaded(face, request, who, published)
+
+
+async def _taken(face: Face, request: Request, who: Identity, name: ProjectName, limits: Limits) -> Published:
+    """The whole upload, to its end."""
+    async with Spool(face.settings.spool, face.world.blocking) as spool:
+        form = await read_form(request.body, header_of(request, "content-type") or "", limits=limits, spool=spool)
+        distribution = distribution_of(form)
+        if distribution.project != name:
+            raise BadRequest(f"{distribution.filename!r} is a file of {distribution.project!r}, and not of {name!r}.")
+        try:
+            published = await publish(face, request, form, spool, who)
+        except AlreadyExists as error:
+            raise AlreadyThere(error.filename, error.blake2b_256) from None
+        if published.outcome is Outcome.UNCHANGED and not may(face.rules, who, Action.OVERWRITE, name):
+            raise AlreadyThere(distribution.filename)
+        return published
+
+
+@guarded(app, FILE, may=Action.DELETE, methods=("DELETE",))
+@Described(ChangedProject, refuses=(BadRequest, Busy, NotYetKnown))
+async def delete(face: Face, request: Request, who: Identity, project: str, filename: str) -> None:
+    """Delete one file for good. Takes the right to publish as well, as with pypicloud."""
+    name = project_name(project)
+    demand(face.rules, who, Action.WRITE, name)
+    try:
+        await delete_files(face, request, who, name, "delete-file", filename, frozenset({filename}))
+    except (NoSuchProject, NoSuchFile):
+        raise BadRequest(f"Could not find {filename} among the files that were published here.") from None

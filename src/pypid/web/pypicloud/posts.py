@@ -1,0 +1,94 @@
+"""What comes by POST to the index's own addresses, ``/``, ``/simple/`` and ``/pypi/``: an upload, or an XML-RPC call.
+
+An upload is answered as at ``/legacy/``, but in pypicloud's JSON where a file was published; a form that does not say what it
+is (``curl -F content=@file``) is an upload, as it was there.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from pypid.core.model import File, Upload
+from pypid.core.permissions import Action, Identity, may
+from pypid.web.documents import send_json
+from pypid.web.face import Face, app
+from pypid.web.guard import guarded
+from pypid.web.legacy import answer_call
+from pypid.web.pypicloud.documents import Uploaded, package_of
+from pypid.web.request import Request
+from pypid.web.respond import header_of
+from pypid.web.uploads import Published, say, take
+
+CALLS = ("text/xml", "application/xml")
+FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
+
+
+def is_call(request: Request) -> bool:
+    """Whether it says that it is an XML-RPC call."""
+    return _kind_of(request) in CALLS
+
+
+def is_form(request: Request) -> bool:
+    """Whether it says that it is a form."""
+    return _kind_of(request) in FORMS
+
+
+def _kind_of(request: Request) -> str:
+    return (header_of(request, "content-type") or "").partition(";")[0].strip().lower()
+
+
+@guarded(app, "/", may=Action.WRITE, methods=("POST",))
+async def at_the_root(face: Face, request: Request, who: Identity) -> None:
+    """Publish one distribution."""
+    await _upload(face, request, who)
+
+
+@guarded(app, "/simple/", may=Action.WRITE, methods=("POST",), instead=(is_call, Action.READ))
+async def at_simple(face: Face, request: Request, who: Identity) -> None:
+    """Publish one distribution; or search, as ``pip search --index`` with the index URL does."""
+    if is_call(request):
+        return await answer_call(face, request, who)
+    return await _upload(face, request, who)
+
+
+@guarded(app, "/pypi/", may=Action.READ, methods=("POST",), instead=(is_form, Action.WRITE))
+async def at_pypi(face: Face, request: Request, who: Identity) -> None:
+    """An XML-RPC call, whatever it says that it is; a form is an upload."""
+    if is_form(request):
+        return await _upload(face, request, who)
+    return await answer_call(face, request, who)
+
+
+async def _upload(face: Face, request: Request, who: Identity) -> None:
+    taken = await take(face, request, who, unsaid="file_upload")
+    if isinstance(taken, Published):
+        await send_uploaded(face, request, who, taken)
+    else:
+        say(request, taken)
+
+
+async def send_uploaded(face: Face, request: Request, who: Identity, published: Published) -> None:
+    """Answer with the document of the file that was published, as whoever published it may see it."""
+    file = await _published_file(face, who, published.upload)
+    package = package_of(file, face.base_url(request) or "")
+    document: Uploaded = {**package, "message": published.words}
+    send_json(request, document)
+
+
+async def _published_file(face: Face, who: Identity, upload: Upload) -> File:
+    """The file as it is listed; for whoever may not read (a token to publish) no more than they have sent."""
+    name, filename = upload.distribution.project, upload.distribution.filename
+    sent = File(
+        project=name,
+        filename=filename,
+        version=upload.version,
+        sha256=upload.digests.sha256,
+        size=upload.digests.size,
+        requires_python=upload.requires_python,
+        summary=upload.summary,
+        md5=upload.digests.md5,
+    )
+    if not may(face.rules, who, Action.READ, name):
+        return sent
+    listed = (await face.index.parts.known(name)).file(filename)
+    return sent if listed is None else replace(listed, md5=listed.md5 or sent.md5)

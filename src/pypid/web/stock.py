@@ -1,0 +1,113 @@
+"""Everything that is stored, as somebody sees it: all projects with their files, put together once for each change.
+
+For the answers that speak of every file at once (``/packages/``, a search), so that such a request costs no more than others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+
+from attrs import frozen
+
+from pypid.core.model import Page, Presence, Project
+from pypid.core.names import ProjectName
+from pypid.core.permissions import Sight
+from pypid.core.policy import may_show_theirs, view
+from pypid.core.recent import Recent
+from pypid.flow import Flights, World
+from pypid.index import Index
+from pypid.index.parts import Pace
+from pypid.web.finished import FinishedPage
+from pypid.web.sights import seen
+
+FEW = 256
+"""Projects that are made a page of in the reactor thread."""
+SEERS = 16
+"""So many who see different things have theirs kept; least recently used first out."""
+LIMIT = 64 << 20
+"""Bytes of pages that are kept, all together."""
+
+Render = Callable[[Sequence[Project]], Page]
+
+
+@frozen
+class _Kept:
+    edition: Hashable
+    projects: tuple[Project, ...]
+
+
+@frozen
+class _Made:
+    edition: Hashable
+    page: FinishedPage
+
+
+class Stock:
+    """What is stored in one index."""
+
+    def __init__(self, index: Index, world: World) -> None:
+        self._index = index
+        self._world = world
+        self._kept: Recent[Sight, _Kept] = Recent(SEERS, SEERS)
+        self._made: Recent[Hashable, _Made] = Recent(SEERS, LIMIT)
+        self._flights: Flights[Hashable, tuple[Project, ...]] = Flights()
+        self._pages: Flights[Hashable, FinishedPage] = Flights()
+
+    async def projects(self, by: Sight) -> tuple[Project, ...]:
+        """The projects that `by` sees, by name, each with its visible files that are stored; none without any.
+
+        Nobody else is asked for anything. Raises `StorageDown`.
+        """
+        edition = await self._edition()
+        kept = self._kept.get(by)
+        if kept is not None and kept.edition == edition:
+            return kept.projects
+
+        async def job() -> tuple[Project, ...]:
+            found = await self._gathered(by)
+            self._kept.put(by, _Kept(edition, found), 1)
+            return found
+
+        return await self._flights.single((edition, by), job)
+
+    async def page(self, what: Hashable, by: Sight, render: Render) -> FinishedPage:
+        """What `render` makes of them: kept by `what`, which tells it from other pages."""
+        edition = await self._edition()
+        made = self._made.get((what, by))
+        if made is not None and made.edition == edition:
+            return made.page
+
+        async def job() -> FinishedPage:
+            projects = await self.projects(by)
+            page = render(projects) if len(projects) <= FEW else await self._world.thinking(render, projects)
+            finished = FinishedPage(page, self._world.blocking)
+            self._made.put((what, by), _Made(edition, finished), len(page.body))
+            return finished
+
+        return await self._pages.single((edition, what, by), job)
+
+    async def _edition(self) -> Hashable:
+        """Another one, and what is seen may be another."""
+        catalog = self._index.catalog
+        return await catalog.serial(), await catalog.is_complete(), self._index.policy.claims.names
+
+    async def _gathered(self, by: Sight) -> tuple[Project, ...]:
+        names = seen(await self._index.stored_names(), by)
+        pace, found = Pace(self._world), []
+        for summary in names:
+            await pace.keep()
+            project = await self._stored(summary.name)
+            if project.files:
+                found.append(project)
+        return tuple(found)
+
+    async def _stored(self, name: ProjectName) -> Project:
+        """As `Index.project` with what is asked for ``/local/``; but who looks at all of them drives nobody's view out of
+        what is remembered.
+        """
+        index = self._index
+        ours = await index.catalog.ours(name)
+        if ours is Presence.UNKNOWN:
+            ours = await index.parts.ours(name)
+        theirs = await index.correspondent.known(name) if may_show_theirs(index.policy, name, ours) else None
+        return view(index.policy, ours, theirs, self._world.now(), name)
