@@ -102,7 +102,7 @@ def text_line(event: LogEvent) -> str:
     begin = f"{_moment(event)} {event.get('log_level', LogLevel.info).name:<8} {_source(event)}: "
     answers = event.get("answers")
     if isinstance(answers, Many):
-        return "".join([f"{begin}{_printable(text)}\n" for text in answers.texts()])
+        return "".join(answers.lines(begin, "\n"))
     text = eventAsText(event, includeTimestamp=False, includeSystem=False)
     return f"{begin}{_printable(text)}\n" if text else ""
 

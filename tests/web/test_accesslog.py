@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http import Request
 
 from pypid.core.permissions import Identity
-from pypid.web.accesslog import AccessLog, escaped, path_of
+from pypid.web.accesslog import AccessLog, Asker, Entry, Many, Said, escaped, path_of
 from pypid.web.pour import write
 from tests.web.answers import Talk
 
@@ -90,3 +90,14 @@ class AccessLogTests(SynchronousTestCase):
         self.assertTrue(shown.isascii() and (shown.isprintable() or not shown))
         self.assertNotIn('"', re.sub(r"\\.", "", shown))  # none that is not escaped
         self.assertFalse(set("?#") & set(path_of(target)))
+
+    @settings(max_examples=50, deadline=None, database=None)
+    @given(st.none() | st.text(max_size=20), st.text(max_size=20), st.text(max_size=20), st.integers(0, 9))
+    def test_many(self, user: str | None, agent: str, path: str, size: int) -> None:
+        """The lines of many answers are those of each of them, and nobody forges one."""
+        said, asker = Said("GET", path, "HTTP/1.1", 200, size), Asker(user, agent)
+        many = Many([("now", "192.0.2.7", asker, said), ("now", None, Asker(None, ""), said)])
+        texts = [entry.text() for entry in many.entries()]
+        self.assertEqual(many.texts(), texts)
+        self.assertEqual(many.lines("begin ", "\n"), [f"begin {text}\n" for text in texts])
+        self.assertTrue(all(text.isascii() and text.isprintable() for text in texts))

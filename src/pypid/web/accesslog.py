@@ -60,12 +60,14 @@ class Asker:
 
     user: str | None
     agent: str
-    _user: str = field(init=False, repr=False)
-    _agent: str = field(init=False, repr=False)
+    _before: str = field(init=False, repr=False)
+    """What stands between the client and the time."""
+    _behind: str = field(init=False, repr=False)
+    """What stands behind what was said."""
 
     def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "_user", _user_text(self.user))
-        object.__setattr__(self, "_agent", escaped(self.agent) or "-")
+        object.__setattr__(self, "_before", f" - {_user_text(self.user)} [")
+        object.__setattr__(self, "_behind", f' "{escaped(self.agent) or "-"}" 0.0')
 
 
 @frozen(eq=False)
@@ -80,7 +82,7 @@ class Said:
     _text: str = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "_text", _said_text(self.method, self.path, self.protocol, self.status, self.size))
+        object.__setattr__(self, "_text", f"] {_said_text(self.method, self.path, self.protocol, self.status, self.size)}")
 
 
 @frozen(eq=False, slots=False)
@@ -90,9 +92,14 @@ class Many:
     answers: Sequence[tuple[str, str | None, Asker, Said]]
 
     def texts(self) -> list[str]:
-        """Their lines, as `Entry.text`."""
+        """Their lines, as `Entry.text`: of what is printable, since all that is not was escaped or is an address."""
+        return self.lines("")
+
+    def lines(self, begin: str, end: str = "") -> list[str]:
+        """The same, each behind this beginning and with this end."""
+        # in one go: this is done for each answer that the front door gives
         return [
-            f'{client or "-"} - {asker._user} [{time}] {said._text} "{asker._agent}" 0.0'
+            f"{begin}{client or '-'}{asker._before}{time}{said._text}{asker._behind}{end}"
             for time, client, asker, said in self.answers
         ]
 
