@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http import Request
 
 from pypid.core.permissions import Identity
-from pypid.web.accesslog import AccessLog, Asker, Entry, Many, Said, escaped, path_of
+from pypid.web.accesslog import AccessLog, Asker, Many, Said, escaped, path_of
 from pypid.web.pour import write
 from tests.web.answers import Talk
 
