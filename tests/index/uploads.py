@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Mapping
+from datetime import datetime
 from hashlib import sha256
 from typing import Any, TypeVar
 
@@ -12,7 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.memory import MemoryCatalog
-from pypid.core.model import Digests, File, Project, Upload
+from pypid.core.layout import Plan
+from pypid.core.model import Blob, Digests, File, Project, Upload
 from pypid.core.names import parse_filename, project_name
 from pypid.core.policy import Policy
 from pypid.flow import BytesBody, Hashes, whole
@@ -60,9 +62,9 @@ def signed(data: bytes = b"spam", filename: str = WHEEL) -> Sent:
     return sent(data, filename, signature=b"signature of " + data, provenance=b'{"of": "%s"}' % data)
 
 
-def index_over(blobs: Blobs, clock: Clock | None = None, *, shared: bool = False) -> Index:
-    """An index that has just been started over the store, and has compared nothing yet."""
-    return Index(blobs, MemoryCatalog(), Nothing(), Policy(), world(clock), shared)
+def index_over(blobs: Blobs, clock: Clock | None = None, *, shared: bool = False, **more: Any) -> Index:
+    """An index that has just been started over the store, and has compared nothing yet; `more` as in `Index`."""
+    return Index(blobs, MemoryCatalog(), Nothing(), Policy(), world(clock), shared, **more)
 
 
 def publishing(index: Index, what: Sent, *, overwrite: bool = False, by: str = "alice") -> Coroutine[Any, Any, Outcome]:
@@ -90,8 +92,27 @@ async def everything(index: Index) -> dict[str, Project]:
     return held
 
 
+class Described(MemoryBlobs):
+    """A store in memory that keeps a description with each blob, as a bucket does."""
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        super().__init__(now)
+        self.said: dict[str, Mapping[str, str]] = {}
+
+    async def description(self, key: str) -> Mapping[str, str]:
+        await self.stat(key)
+        return self.said.get(key, {})
+
+    async def write_described(self, key: str, body: Body, description: Mapping[str, str], *, replace: bool = False) -> Blob:
+        written = await self.write(key, body, replace=replace)
+        self.said[key] = dict(description)
+        return written
+
+
 class IndexCase(Awaiting, SynchronousTestCase):
-    """Each test with an index over an empty store in memory."""
+    """Each test with an index over an empty store in memory, whose new files lie as `plan` says."""
+
+    plan = Plan()
 
     def setUp(self) -> None:
         super().setUp()
@@ -101,7 +122,8 @@ class IndexCase(Awaiting, SynchronousTestCase):
 
     def restarted(self, blobs: Blobs | None = None, *, shared: bool = False) -> Index:
         """An index as a process that starts now makes it."""
-        return index_over(blobs or self.store, self.clock, shared=shared)
+        describing = self.store if isinstance(self.store, Described) else None
+        return index_over(blobs or self.store, self.clock, shared=shared, plan=self.plan, describing=describing)
 
     def publish(self, what: Sent, *, overwrite: bool = False, index: Index | None = None) -> Outcome:
         """Publish, now."""

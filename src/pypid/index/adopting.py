@@ -105,7 +105,8 @@ class Adopter:
             if refused is not None:
                 return evolve(refused, names=names)
             try:
-                return evolve(await self._looked_at(blob, distribution, by), names=names)
+                came = await self._looked_at(blob, distribution, by)
+                return evolve(came, names=came.names | names)
             except Missing:
                 return Adopted(blob.key, Result.REFUSED, ("it is gone again.",), lasting=False, names=names)
             except Archived:
@@ -145,7 +146,11 @@ class Adopter:
         said = await described(self.parts, blob)
         other = _other_name(said, distribution)
         if other is not None:
-            return Adopted(blob.key, Result.REFUSED, (other, *said.odd))
+            problem = (
+                f"pypicloud listed it as a file of {other!r}, its name is of {distribution.project!r}, and installers go by "
+                "the name: publish it again under its right one."
+            )
+            return Adopted(blob.key, Result.REFUSED, (problem, *said.odd), names=frozenset({other}))
         found = await look(self.parts, blob, distribution, said)
         if found is None:
             problem = "it changed while it was read: adopt it again when it is complete."
@@ -204,18 +209,13 @@ class Adopter:
         return served, ()
 
 
-def _other_name(said: Description, distribution: Distribution) -> str | None:
-    """What to say where a pypicloud listed the file under another project than its name tells."""
+def _other_name(said: Description, distribution: Distribution) -> ProjectName | None:
+    """The project under which a pypicloud listed the file, where that is not the one that its name tells."""
     try:
         name = None if said.name is None else project_name(said.name)
     except BadName:
-        name = None
-    if name is None or name == distribution.project:
         return None
-    return (
-        f"pypicloud listed it as a file of {name!r}, its name is of {distribution.project!r}, and installers go by the name: "
-        "publish it again under its right name."
-    )
+    return None if name == distribution.project else name
 
 
 def _other_version(said: Description, distribution: Distribution) -> tuple[str, ...]:
