@@ -18,6 +18,7 @@ from pypid.core.config import Config
 from pypid.core.errors import CannotStart
 from pypid.state import State
 from pypid.tls import Certificate
+from pypid.web.frontdoor.tlswire import quicken
 
 Factory: TypeAlias = IProtocolFactory
 
@@ -52,6 +53,10 @@ class Listening:
             case [Failure(value=BaseException() as error)]:
                 raise _cannot(self.text or "its control socket", error) from None
             case [port]:
+                if self.secure:
+                    quicken(
+                        getattr(port, "factory", None)
+                    )  # of an ``ssl`` endpoint; what the certificate wrapped is so already
                 return port  # type: ignore[no-any-return]
             case _:
                 raise CannotStart(f"pypid cannot listen on {self.text}: nothing came of it.")

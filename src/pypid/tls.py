@@ -14,6 +14,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from zope.interface import implementer
 
 from pypid.core.errors import CannotStart
+from pypid.web.frontdoor.tlswire import quicken
 
 _MINIMUM = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
 
@@ -40,7 +41,9 @@ class Certificate:
 
     def wrap(self, factory: IProtocolFactory) -> TLSMemoryBIOFactory:
         """A factory that speaks TLS and, inside, what `factory` speaks."""
-        return TLSMemoryBIOFactory(self, False, factory)
+        wrapped = TLSMemoryBIOFactory(self, False, factory)
+        quicken(wrapped)
+        return wrapped
 
     def stamp(self) -> tuple[int, ...]:
         """Changes whenever one of the files does; empty while one of them is missing (in the middle of being replaced)."""

@@ -11,12 +11,8 @@ from typing import Any
 
 from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.tcp import Connection
-from twisted.protocols.tls import TLSMemoryBIOProtocol
 
 _OF_SOCKETS = ("_tempDataBuffer", "dataBuffer", "socket")
-_OF_TLS = ("_tlsConnection", "_appSendBuffer", "_handshakeDone")
-_RECORD = 1 << 14
-"""Bytes in one record of TLS."""
 
 Send = Callable[[Any, bytes], None]
 
@@ -30,10 +26,8 @@ def way_of(transport: Any) -> Send:
     """How to send something small by this transport."""
     if goes_direct(transport):
         return _send
-    if isinstance(transport, TLSMemoryBIOProtocol) and _has(transport, _OF_TLS) and goes_direct(transport.transport):
-        waiting = getattr(getattr(transport, "_aggregator", None), "_buffer", None)
-        return _send_by_tls if isinstance(waiting, list) else _write
-    return _write
+    at_once: Send | None = getattr(type(transport), "send_at_once", None)  # of `pypid.web.frontdoor.tlswire.Wire`
+    return _write if at_once is None else at_once
 
 
 def send_direct(transport: Any, head: bytes, body: bytes) -> int:
@@ -67,21 +61,5 @@ def _send(transport: Any, data: bytes) -> None:
         sent = transport.socket.send(data)
     except OSError:  # it is full; or the connection is lost, which the transport finds out
         sent = 0
-    if sent < len(data):
-        transport.write(data[sent:])
-
-
-def _send_by_tls(transport: Any, data: bytes) -> None:
-    """Encrypt at once, in place of at the next turn of the reactor."""
-    if transport._aggregator._buffer or transport._appSendBuffer or transport.disconnecting or len(data) > _RECORD:
-        transport.write(data)
-        return
-    try:
-        sent = transport._tlsConnection.send(data)
-        encrypted = transport._tlsConnection.bio_read(2 * _RECORD)
-    except Exception:  # the layer of TLS says the same again, and knows what to do
-        transport.write(data)
-        return
-    _send(transport.transport, encrypted)
     if sent < len(data):
         transport.write(data[sent:])
