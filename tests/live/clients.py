@@ -66,6 +66,10 @@ TABLE: Final[dict[str, Client]] = {
     "swift": Client("python", ("swift==2.38.3", "eventlet==0.41.3", "pyeclib==1.8.0", "setuptools==80.9.0")),
     "moto": Client("moto_server", ("moto[server]==5.2.1",)),
     "awscli": Client("aws", ("awscli==1.46.2",)),
+    # what pypid takes over, to compare its answers with; the last one, which runs on no newer Python
+    "pypicloud": Client(
+        "pserve", ("pypicloud==1.3.12", "SQLAlchemy==1.4.54", "setuptools==65.5.0", "waitress==3.0.2"), ("3.10",)
+    ),
     # another index, which pypid is put in front of
     "simple-repository-server": Client("simple-repository-server", ("simple-repository-server==0.10.0",), (OURS,)),
     # makes the environments of Pythons that have no venv, or one too old
