@@ -336,9 +336,9 @@ class FreshnessTests(WholeCase):
         """Publishes, yanks, deletions, rights, groups, passwords, tokens, sessions, reloads, news and outages of the other
         index, and time, in any order: what the front door answers is what would be answered without it.
         """
-        self.run_machine(Changing, 15)
+        self.run_machine(Changing, 10)
 
     def test_links(self) -> None:
         """The same of URLs that are signed for a while."""
-        self.run_machine(LinkedChanging, 6)
+        self.run_machine(LinkedChanging, 4)
         self.assertEqual(HOST, "index.example")
