@@ -256,7 +256,7 @@ class Bench:
 
     async def page(self, pages: Pages, name: ProjectName, format: Format) -> None:
         """As a client gets it."""
-        finished, _ = await pages.project(name, format, DIRECTLY, files_url="../../packages/", provenance_url=None)
+        finished, _ = await pages.project(name, format, DIRECTLY, files_url="../../packages/", provenance=lambda: None)
         await finished.gzipped()
 
     async def steps_of_storm(self) -> None:

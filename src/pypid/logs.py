@@ -103,6 +103,9 @@ def text_line(event: LogEvent) -> str:
     answers = event.get("answers")
     if isinstance(answers, Many):
         return "".join(answers.lines(begin, "\n"))
+    entry = event.get("access")
+    if isinstance(entry, Entry):
+        return f"{begin}{_printable(event['line'])}\n"
     text = eventAsText(event, includeTimestamp=False, includeSystem=False)
     return f"{begin}{_printable(text)}\n" if text else ""
 

@@ -55,7 +55,7 @@ class PagesTests(Awaiting, SynchronousTestCase):
 
     def ask(self, format: Format = Format.JSON) -> Deferred[tuple[FinishedPage, int]]:
         """Somebody wants the page."""
-        return start(self.pages.project(SPAM, format, DIRECTLY, files_url="f/", provenance_url=None))
+        return start(self.pages.project(SPAM, format, DIRECTLY, files_url="f/", provenance=lambda: None))
 
     def test_one_flight(self) -> None:
         """A large page is made once, elsewhere, for all who ask meanwhile; later ones have it at once."""

@@ -90,8 +90,10 @@ class Untold(PypidError):
 
 def silence(policy: Policy, name: ProjectName, ours: Project | Presence) -> Silence | None:
     """Why the name must not be told to the other index, or None if it may be."""
-    if policy.mode is Mode.OFFLINE:
-        return Silence.OFFLINE
+    return Silence.OFFLINE if policy.mode is Mode.OFFLINE else _silence_online(policy, name, ours)
+
+
+def _silence_online(policy: Policy, name: ProjectName, ours: Project | Presence) -> Silence | None:
     if ours is Presence.UNKNOWN:
         return Silence.UNKNOWN
     if matches(name, policy.reserved):
@@ -112,7 +114,7 @@ def asks_upstream(policy: Policy, name: ProjectName, ours: Project | Presence) -
 
 def may_show_theirs(policy: Policy, name: ProjectName, ours: Project | Presence) -> bool:
     """Whether files of theirs that are stored may be shown: as `asks_upstream`, but stored files are served offline too."""
-    return silence(evolve(policy, mode=Mode.CACHE), name, ours) is None
+    return _silence_online(policy, name, ours) is None
 
 
 # --- what is visible ------------------------------------------------------------------------------------------

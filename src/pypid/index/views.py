@@ -17,6 +17,8 @@ LIMIT = 256
 """Views that are kept, least recently used first out."""
 MOST_FILES = 150_000
 """How many files they may have together; most are those that the catalog holds as well."""
+MOST_OWN = 20_000
+"""Files in what is kept of ours alone, which is soon made again."""
 FEW = 1000
 """Files that are judged in the reactor thread: in some 3 milliseconds."""
 
@@ -47,12 +49,14 @@ class Views:
     policy: Policy
     thinking: Blocking
     _kept: Recent[tuple[ProjectName, bool], _Seen] = field(factory=lambda: Recent(LIMIT, MOST_FILES), init=False, repr=False)
+    _own: Recent[ProjectName, tuple[Project, View]] = field(factory=lambda: Recent(LIMIT, MOST_OWN), init=False, repr=False)
+    """What is ours alone changes only with the project, which is then another object."""
     _flights: Flights[Hashable, View] = field(factory=Flights, init=False, repr=False)
 
     async def of(self, name: ProjectName, ours: Project | Presence, theirs: Theirs | None, now: datetime) -> View:
         """The view of what is ours and theirs (`policy.view`)."""
         if theirs is None:
-            return _viewed(view(self.policy, ours, None, now, name), (_serial_of(ours),))
+            return self._of_ours(name, ours, now)
         key, basis = (name, theirs.reachable), (_serial_of(ours), theirs.serial)
         seen = self._kept.get(key)
         if seen is not None and seen.basis == basis and (seen.until is None or now < seen.until):
@@ -64,6 +68,15 @@ class Views:
             return self._keep(key, await self.thinking(_see, self.policy, ours, theirs, now, name))
 
         return await self._flights.single((key, basis, seen and seen.until), job)
+
+    def _of_ours(self, name: ProjectName, ours: Project | Presence, now: datetime) -> View:
+        known = self._own.get(name)
+        if known is not None and known[0] is ours:
+            return known[1]
+        made = _viewed(view(self.policy, ours, None, now, name), (_serial_of(ours),))
+        if isinstance(ours, Project):
+            self._own.put(name, (ours, made), 1 + len(ours.files))
+        return made
 
     def until(self, name: ProjectName, *, reachable: bool) -> tuple[datetime | None] | None:
         """When the view that was made last changes by itself, in a tuple; None where it is not kept any more."""

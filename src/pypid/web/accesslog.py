@@ -135,6 +135,9 @@ class AccessLog:
         self._now = now
         self._seconds = seconds
         self._json = json
+        self._second: datetime | None = None
+        self._time = ""
+        """As the last line had it."""
 
     def __call__(self, request: Request) -> None:
         entry = self.entry(request)
@@ -152,6 +155,11 @@ class AccessLog:
     def time(self) -> str:
         """The time of day, as `Entry.time` has it."""
         moment = self._now()
+        if (second := moment.replace(microsecond=0)) != self._second:
+            self._second, self._time = second, self._written(moment)
+        return self._time
+
+    def _written(self, moment: datetime) -> str:
         return moment.isoformat(timespec="seconds") if self._json else moment.strftime("%d/%b/%Y:%H:%M:%S %z")
 
     def entry(self, request: Request) -> Entry:

@@ -11,6 +11,12 @@ from pypid.web.face import Face
 from pypid.web.request import Request
 
 
+def provenance_below(face: Face, request: Request) -> str | None:
+    """The URL below which the provenance objects are, as the client reaches them."""
+    base = face.base_url(request)
+    return None if base is None else f"{base}/integrity/"
+
+
 def asked_of(face: Face, request: Request, who: Identity, project: str | None = None, *, local: bool = False) -> Asked:
     """On whose behalf the index looks for the project. Raises `BadName`."""
     refusal: PypidError | None = None
@@ -18,5 +24,6 @@ def asked_of(face: Face, request: Request, who: Identity, project: str | None = 
         demand(face.rules, who, Action.FETCH, None if project is None else project_name(project))
     except PypidError as error:
         refusal = error
-    via = read_via(value.decode("latin-1") for value in request.requestHeaders.getRawHeaders(b"via") or ())
+    hops = request.requestHeaders.getRawHeaders(b"via")
+    via = read_via(value.decode("latin-1") for value in hops) if hops else ()
     return Asked(via, refusal, local)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
 
 from attrs import frozen
 
@@ -84,6 +85,7 @@ def _asking(restricted: bool) -> bytes:
     return b"private, no-cache" if restricted else b"no-cache"
 
 
+@lru_cache(maxsize=512)
 def page_head(etag: str, *, serial: int | None, restricted: bool) -> Head:
     """Of a page, or of a 304 for it.
 

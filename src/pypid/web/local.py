@@ -6,9 +6,12 @@ below ``/local/`` too: a client that has this as its only index gets nothing but
 
 from __future__ import annotations
 
+from functools import partial
+
 from pypid.core.names import project_name
 from pypid.core.permissions import Action, Identity
 from pypid.index.asking import Asked
+from pypid.web.asking import provenance_below
 from pypid.web.face import Face, app
 from pypid.web.files import send_named
 from pypid.web.guard import guarded
@@ -38,11 +41,8 @@ async def project_page(face: Face, request: Request, who: Identity, project: str
     name = project_name(project)
     if project != name or not request.path.endswith(b"/"):
         return redirect(request, f"/local/{name}/", permanent=True, restricted=face.restricted)
-    base = face.base_url(request)
-    provenance_url = None if base is None else f"{base}/integrity/"
-    finished, serial = await face.pages.project(
-        name, format_of(request), STORED, files_url="../", provenance_url=provenance_url
-    )
+    provenance = partial(provenance_below, face, request)
+    finished, serial = await face.pages.project(name, format_of(request), STORED, files_url="../", provenance=provenance)
     request.about = About(name, STORED)
     return await send_page(request, finished, serial=serial, restricted=face.restricted)
 

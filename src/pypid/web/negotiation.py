@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 from enum import Enum
+from functools import lru_cache
 
+_LONGEST_REMEMBERED = 400
 _QUALITY = re.compile(r"(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)\Z")
 
 
@@ -57,11 +59,19 @@ def choose_encoding(accept_encoding: str | None) -> Encoding:
     """
     if accept_encoding is None:
         return Encoding.IDENTITY
+    # What is remembered must stay small, whatever headers strangers make up.
+    return _remembered(accept_encoding) if len(accept_encoding) <= _LONGEST_REMEMBERED else _chosen(accept_encoding)
+
+
+def _chosen(accept_encoding: str) -> Encoding:
     wishes = qualities(accept_encoding)
     anything = wishes.get("*", 0.0)
     gzip = max((wishes[name] for name in ("gzip", "x-gzip") if name in wishes), default=anything)
     identity = wishes.get("identity", 0.0)
     return Encoding.GZIP if gzip > 0 and gzip >= identity else Encoding.IDENTITY
+
+
+_remembered = lru_cache(maxsize=256)(_chosen)
 
 
 def choose_error_format(accept: str | None) -> ErrorFormat:

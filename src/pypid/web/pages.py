@@ -50,13 +50,12 @@ class Pages:
         self._lists = Lists()
 
     async def project(
-        self, name: ProjectName, format: Format, asked: Asked, *, files_url: str, provenance_url: str | None
+        self, name: ProjectName, format: Format, asked: Asked, *, files_url: str, provenance: Callable[[], str | None]
     ) -> tuple[FinishedPage, int]:
-        """The project's page and its serial. Raises as `Index.view`."""
+        """The project's page and its serial. `provenance`: below which URL provenance objects are. Raises as `Index.view`."""
         view = await self._index.view(name, asked)
         project = view.project
-        if not view.attested:
-            provenance_url = None  # the page is then the same for every host
+        provenance_url = provenance() if view.attested else None  # the page is then the same for every host
         key = (name, format, files_url, provenance_url)
 
         def make() -> _Kept:

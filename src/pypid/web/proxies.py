@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from attrs import frozen
@@ -30,10 +31,13 @@ class TrustedProxies:
         """Whether a peer of this address is one of them; None is a peer on a unix socket."""
         if peer is None:
             return self.unix
+        if not self.networks:
+            return False
         address = read_address(peer)
         return address is not None and any(address in network for network in self.networks)
 
 
+@lru_cache(maxsize=1024)
 def read_address(text: str) -> IPv4Address | IPv6Address | None:
     """The address in one entry of ``X-Forwarded-For``, with or without a port, or None.
 

@@ -47,6 +47,8 @@ class Request(server.Request):
     """The file that is the whole body, for an answer that may be kept."""
     head: SentHead | None = None
     """The head of the answer as it was sent; noted only where there is a `question`."""
+    over = False
+    """Whether the answer is complete, or the client has gone."""
     _streamed: RequestBody | None = None
     _begun = False
 
@@ -101,6 +103,7 @@ class Request(server.Request):
         if self.question is not None:
             self.question.answered(self)
         self.opened = None
+        self.over = True
         super().finish()  # type: ignore[no-untyped-call]
 
     @property
@@ -122,6 +125,7 @@ class Request(server.Request):
         if self.startedWriting and not self.finished:
             self.channel.site.log(self)  # twisted.web logs finished answers only; this one broke off
         self.opened = None
+        self.over = True
         # The order matters: who waits for notifyFinish (Klein) cancels the handler, so that it does not answer into the void.
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
         if self._streamed is not None:
@@ -132,19 +136,23 @@ class Request(server.Request):
 
     def client_address(self) -> str | None:
         """The IP address of the client; None for a client on a unix socket."""
+        if not self._by_proxy:
+            return self._peer
         return client_of(self._peer, self._said("x-forwarded-for"), self._trusted)
 
     @property
     def scheme(self) -> str:
         """``http`` or ``https``: how the client reached us, or the proxy before us."""
         secure = bool(super().isSecure())  # type: ignore[no-untyped-call]
-        return scheme_of(self._peer, secure, self._said("x-forwarded-proto"), self._trusted)
+        said = self._said("x-forwarded-proto") if self._by_proxy else ()
+        return scheme_of(self._peer, secure, said, self._trusted)
 
     @property
     def base_host(self) -> str:
         """The host, with its port if one was given, that the client asked for; "" where it named none."""
         named = self._said("host")
-        return host_of(self._peer, named[0] if named else "", self._said("x-forwarded-host"), self._trusted)
+        said = self._said("x-forwarded-host") if self._by_proxy else ()
+        return host_of(self._peer, named[0] if named else "", said, self._trusted)
 
     def isSecure(self) -> bool:
         """Whether the client came by https."""
@@ -155,6 +163,11 @@ class Request(server.Request):
         if self.requestHeaders.hasHeader(b"host") or host_at(self.host) is not None:
             return bytes(super().getRequestHostname())  # type: ignore[no-untyped-call]
         return b"localhost"
+
+    @property
+    def _by_proxy(self) -> bool:
+        """Whether what is forwarded is heeded at all."""
+        return self._trusted.trust(self._peer)
 
     @property
     def _peer(self) -> str | None:

@@ -5,11 +5,13 @@ Nothing here finishes the request: whoever renders it (Klein) does, once the cor
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
+from functools import lru_cache
 
 from twisted.internet.defer import CancelledError
 from twisted.web.http import Request
+from twisted.web.http_headers import Headers
 
 from pypid.core.errors import Missing, StorageDown
 from pypid.core.model import Span
@@ -31,7 +33,10 @@ BodyOf = Callable[[Span | None], Awaitable[Body]]
 SMALL = 1 << 16
 """Bytes that are gathered and written at once, with the head, in place of being poured."""
 
-_CONDITIONS = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range", "range")
+_CONDITIONS = {
+    name.encode("ascii"): name
+    for name in ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range", "range")
+}
 
 
 async def send_file(request: Request, what: Download, body_of: BodyOf, *, restricted: bool = False) -> None:
@@ -129,20 +134,39 @@ def preflight(request: Request, *, restricted: bool = False) -> None:
 def header_of(request: Request, name: str) -> str | None:
     """The values of a header of the request, joined as RFC 9110, 5.3 has it; None without one."""
     values = request.requestHeaders.getRawHeaders(name.encode("ascii"))
-    return None if values is None else b", ".join(values).decode("latin-1")
+    return None if values is None else _joined(values)
 
 
 def conditions_of(request: Request) -> dict[str, str]:
     """The conditions of the request, by lower-case name."""
-    found = ((name, header_of(request, name)) for name in _CONDITIONS)
-    return {name: value for name, value in found if value is not None}
+    found = ((_CONDITIONS.get(name.lower()), values) for name, values in request.requestHeaders.getAllRawHeaders())
+    return {name: _joined(values) for name, values in found if name is not None}
+
+
+def _joined(values: Sequence[bytes]) -> str:
+    return b", ".join(values).decode("latin-1")
 
 
 def set_head(request: Request, status: int, head: Head) -> None:
     """The status and header fields, in place of those of these names that were set before."""
     request.setResponseCode(status)
+    fields = request.responseHeaders
+    raw: dict[bytes, list[bytes]] | None = getattr(fields, "_rawHeaders", None)
+    if raw is None:  # Twisted's own name for it, so that it may have another one some day
+        for name, value in head:
+            fields.setRawHeaders(name, [value])
+    else:
+        for name, value in _as_twisted_keeps(head):
+            raw[name] = [value]
+
+
+@lru_cache(maxsize=512)
+def _as_twisted_keeps(head: Head) -> Head:
+    """The fields as `Headers` spells and cleans them, which takes longer than anything else about a page that is kept."""
+    fields = Headers()
     for name, value in head:
-        request.responseHeaders.setRawHeaders(name, [value])
+        fields.setRawHeaders(name, [value])
+    return tuple((name, values[0]) for name, values in fields.getAllRawHeaders())
 
 
 def _without_body(request: Request, status: int, head: Head) -> None:

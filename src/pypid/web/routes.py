@@ -7,13 +7,17 @@ something else before that.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Coroutine, Generator, Iterator, Mapping
+from contextvars import copy_context
+from functools import lru_cache
 from importlib import import_module
-from typing import cast
+from types import coroutine
+from typing import Any
 
-from klein import Klein
-from klein.resource import KleinResource
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 from werkzeug.exceptions import BadHost
 
@@ -25,6 +29,10 @@ from pypid.web.guard import guarded_routes
 from pypid.web.heads import origins
 from pypid.web.request import Request
 
+_log = Logger()
+
+MOST, LONGEST = 2048, 256
+"""Paths whose routes are remembered, and bytes of such a path; and so many Hosts."""
 HERE = b"/simple/"
 """No other room has routes for GET and HEAD below this."""
 ALL = "pypid.web.app"
@@ -54,7 +62,6 @@ def furnish() -> Iterator[str]:
         _Furniture.complete = True
 
 
-@app.handle_errors  # type: ignore[call-overload]  # Klein's types know methods of its own only
 async def error(face: Face, request: Request, failure: Failure) -> None:
     """Every error becomes an answer here, by the one table in `web.errors`."""
     for name, value in origins(restricted=face.restricted):  # micropip asks the next index after a 404 that it may read
@@ -62,23 +69,115 @@ async def error(face: Face, request: Request, failure: Failure) -> None:
     await respond_error(request, failure, random=face.world.random)
 
 
-class Routes(KleinResource):
-    """Klein's resource, for requests that its router fails at before any route or error handler has its turn."""
+class Routes(Resource):
+    """Finds the route of a request on Klein's map, and sees to its answer.
 
-    def render(self, request: Request) -> int:  # type: ignore[override]  # our site makes no other requests
+    `KleinResource` does the same for whatever an application may return (elements, resources, Deferreds, text), through eight
+    callbacks of a Deferred for each request. Ours write their answers themselves, and mostly wait for nothing.
+    """
+
+    isLeaf = True
+
+    def __init__(self, face: Face) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._face = face
+        self._hosts: set[bytes] = set()
+        """Host headers that werkzeug takes."""
+
+    def render(self, request: Request) -> int:
         """As every resource does."""
         if not _Furniture.complete and not (request.path.startswith(HERE) and request.method in (b"GET", b"HEAD")):
             for _ in furnish():
                 pass
-        refusal = _unroutable(request)
+        refusal = _unroutable(request) or self._unknowable(request)
         if refusal is None:
-            try:
-                return cast(int, super().render(request))
-            except BadHost:  # IDNA does not know it: an empty label, or a very long one
-                refusal = Refusal(400, ONE_HOST)
-        send_refusal(request, refusal)
-        request.finish()
+            run(self._answer(request), request)
+        else:
+            send_refusal(request, refusal)
+            request.finish()
         return NOT_DONE_YET
+
+    def _unknowable(self, request: Request) -> Refusal | None:
+        """What is wrong with the Host, or None."""
+        named = request.requestHeaders.getRawHeaders(b"host")
+        if not named or named[0] in self._hosts:
+            return None
+        try:
+            app.url_map.bind(request.getRequestHostname().decode("latin-1"))
+        except BadHost:  # IDNA does not know it: an empty label, or a very long one
+            return Refusal(400, ONE_HOST)
+        if len(self._hosts) < MOST and len(named[0]) <= LONGEST:
+            self._hosts.add(named[0])
+        return None
+
+    async def _answer(self, request: Request) -> None:
+        """Have the route answer; whatever it raises becomes an answer, too. To the end of the request."""
+        try:
+            await self._routed(request)
+        except Exception:
+            failure = Failure()  # type: ignore[no-untyped-call]
+            if not _is_told(request, failure):
+                try:
+                    await error(self._face, request, failure)
+                except Exception:
+                    failure = Failure()  # type: ignore[no-untyped-call]
+                    if not _is_told(request, failure):
+                        request.processingFailed(failure)  # type: ignore[no-untyped-call]
+                        return
+        if not request.over:
+            request.finish()
+
+    def _routed(self, request: Request) -> Coroutine[Any, Any, None]:
+        """The route, which is not begun yet. Raises what werkzeug says of a request that has none."""
+        path = b"/".join(request.postpath or ())
+        route, values = (_remembered if len(path) <= LONGEST else _matched)(path, request.method)
+        return route(self._face, request, **values)  # type: ignore[no-any-return]
+
+
+def _matched(path: bytes, method: bytes) -> tuple[Any, Mapping[str, Any]]:
+    """The function that `guarded` made, and the values in the path. Raises `HTTPException`, `RequestRedirect`."""
+    rule, values = app.url_map.bind("localhost").match(f"/{path.decode()}", method.decode(), return_rule=True)
+    found: Any = app.endpoints[rule.endpoint]
+    if not hasattr(found, "__pypid_may__"):
+        raise TypeError(f"The route {rule.rule!r} was registered without a guard: use guarded().")
+    return found.__original__, values
+
+
+_remembered = lru_cache(maxsize=MOST)(_matched)
+
+
+def _is_told(request: Request, failure: Failure) -> bool:
+    """Whether nobody can be told any more; then only the log is, unless it is because the client has gone."""
+    if request.over and not failure.check(CancelledError):  # type: ignore[no-untyped-call]
+        _log.failure("an error after the answer was complete", failure=failure)
+    return request.over
+
+
+def run(answering: Coroutine[Any, Any, None], request: Request) -> None:
+    """Run it until it waits for something; only then it becomes a Deferred, which is cancelled when the client goes away."""
+    context = copy_context()
+    try:
+        waited = context.run(answering.send, None)
+    except StopIteration:
+        return
+    rest = context.run(Deferred.fromCoroutine, _rest(answering, waited))
+    request.notifyFinish().addErrback(lambda _: rest.cancel())
+    rest.addErrback(lambda failure: _log.failure("a request could not be answered", failure))
+
+
+@coroutine
+def _rest(answering: Coroutine[Any, Any, None], waited: Any) -> Generator[Any, Any, None]:
+    """The rest of a coroutine that waits for this."""
+    try:
+        while True:
+            try:
+                value = yield waited
+            except BaseException as error:
+                waited = answering.throw(error)
+            else:
+                waited = answering.send(value)
+    except StopIteration:
+        return
 
 
 def _unroutable(request: Request) -> Refusal | None:
@@ -98,8 +197,7 @@ def _unroutable(request: Request) -> Refusal | None:
 def resource(face: Face) -> Routes:
     """The root resource. Raises `TypeError` if a route has no guard."""
     guarded_routes(app)
-    bound: Klein = face.app
-    return Routes(bound)
+    return Routes(face)
 
 
 __all__ = ["furnish", "resource", "simple"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from pypid.core.errors import NotAcceptable
 from pypid.core.names import project_name
 from pypid.core.negotiation import Format, negotiate
 from pypid.core.permissions import Action, Identity
-from pypid.web.asking import asked_of
+from pypid.web.asking import asked_of, provenance_below
 from pypid.web.face import Face, app
 from pypid.web.guard import guarded
 from pypid.web.keeping import OF_LISTS, About
@@ -79,13 +81,13 @@ async def options(
 
 async def send_project(face: Face, request: Request, who: Identity, project: str, format: Format, files_url: str) -> None:
     """Answer with the project's page; `files_url` leads from it to where files are."""
-    base, name, asked = face.base_url(request), project_name(project), asked_of(face, request, who, project)
+    name, asked = project_name(project), asked_of(face, request, who, project)
     finished, serial = await face.pages.project(
         name,
         format,
         asked,
         files_url=files_url,
-        provenance_url=None if base is None else f"{base}/integrity/",
+        provenance=partial(provenance_below, face, request),
     )
     request.about = About(name, asked)
     await send_page(request, finished, serial=serial, restricted=face.restricted)
