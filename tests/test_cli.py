@@ -125,6 +125,14 @@ class RequestTests(CliCase):
         self.assertEqual([q.url for q in self.asked], ["/api/rebuild/spam", "/api/adopt"])
         self.assertEqual(self.asked[1].document, {"folder": str(Path("folder").resolve())})
 
+    def test_adopts_a_bucket(self) -> None:
+        """adopt without a folder is for all of the storage; what is left alone loses nothing, and the status is 0."""
+        left = {"key": "x.txt", "outcome": "left", "problems": ["it stays where it is."]}
+        self.answer = {"projects": 0, "changed": 0, "adopted": [left]}
+        status, out, _ = self.run_command("adopt")
+        self.assertEqual((status, [(q.method, q.url) for q in self.asked]), (None, [("POST", "/api/rebuild")]))
+        self.assertIn("x.txt: left\n    it stays where it is.\n", out)
+
     def test_json(self) -> None:
         """--json prints the answer as it came."""
         _, out, _ = self.run_command("yank", "spam", "1.0", "--json")

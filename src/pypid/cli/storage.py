@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,10 +21,11 @@ def add(commands: Any) -> None:
     rebuild.add_argument("project", metavar="PROJECT", nargs="?", help="only this one")
     adopt = add_command(commands, "adopt", _adopt, "make a folder of wheels and sdists an index, in place", config=True)
     adopt.description = (
-        "Writes a record beside each distribution in FOLDER, which has to be the storage folder ([storage] path) or lie in it. "
-        "Nothing is moved, renamed or rewritten."
+        "Writes a record beside each distribution in FOLDER, which has to be the storage folder ([storage] path) or lie in it; "
+        "without FOLDER beside each in the storage, which may be a bucket. Nothing is moved, renamed or rewritten. Folders of "
+        "pypicloud, pypicache and pypiserver are read as they are. Exits with 1 where a file was refused."
     )
-    adopt.add_argument("folder", metavar="FOLDER", type=Path)
+    adopt.add_argument("folder", metavar="FOLDER", type=Path, nargs="?", help="only what lies there")
     check = add_command(
         commands, "check", _check, "look for what a crash, a disk or a hand left wrong in the storage", config=True
     )
@@ -33,12 +35,19 @@ def add(commands: Any) -> None:
 
 def _rebuild(options: argparse.Namespace) -> None:
     url = "/api/rebuild" + (f"/{quote(options.project, safe='')}" if options.project else "")
-    _report_adoption(options, ask(options, "POST", url))
+    _report_adoption(options, ask(options, "POST", url, tell=_tell))
 
 
 def _adopt(options: argparse.Namespace) -> None:
+    if options.folder is None:
+        return _report_adoption(options, ask(options, "POST", "/api/rebuild", tell=_tell))
     folder = str(options.folder.resolve())
-    _report_adoption(options, ask(options, "POST", "/api/adopt", {"folder": folder}))
+    return _report_adoption(options, ask(options, "POST", "/api/adopt", {"folder": folder}, tell=_tell))
+
+
+def _tell(event: Mapping[str, Any]) -> None:
+    """How far it is, every few seconds."""
+    print(event["said"], file=sys.stderr, flush=True)
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -14,7 +14,6 @@ from attrs import frozen
 from msgspec import structs
 from twisted.logger import Logger
 
-from pypid.core.descriptions import as_json, as_texts
 from pypid.core.errors import (
     AlreadyExists,
     Busy,
@@ -186,6 +185,8 @@ class Publisher:
         describing = self.parts.describing if self.parts.plan.pypicloud else None
         if describing is None:
             return await self.parts.blobs.write(file.key or "", await body(), replace=replace)
+        from pypid.core.descriptions import as_texts  # here, since no page needs it
+
         return await describing.write_described(file.key or "", await body(), as_texts(file), replace=replace)
 
     async def _write_artifact(self, file: File, body: BodyAnew) -> tuple[Blob, bool]:
@@ -320,7 +321,11 @@ def documents_of(file: File, upload: Upload, plan: Plan) -> list[tuple[str, byte
 def _description(file: File, plan: Plan) -> list[tuple[str, bytes]]:
     """What a pypicloud wants to know of the file, where that lies beside it."""
     where = plan.description(file.key or "")
-    return [] if where is None else [(where, as_json(file))]
+    if where is None:
+        return []
+    from pypid.core.descriptions import as_json  # here, since no page needs it
+
+    return [(where, as_json(file))]
 
 
 def _left_by(older: File, plan: Plan, keep: Set[str | None]) -> list[str]:

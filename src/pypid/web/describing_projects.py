@@ -60,7 +60,7 @@ class Released(TypedDict):
 
 
 class AdoptedDocument(TypedDict):
-    """A file in the storage that had no record. `problems`: why it was refused."""
+    """A file in the storage that had no record. `problems`: why it was refused, or left alone, or what is odd about it."""
 
     key: str
     outcome: Result

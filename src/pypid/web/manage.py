@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -15,6 +15,7 @@ from pypid.core.errors import (
     NoSuchFile,
     NoSuchProject,
     NotYetKnown,
+    PypidError,
     UpstreamDown,
 )
 from pypid.core.model import Project, Status
@@ -22,6 +23,7 @@ from pypid.core.names import ProjectName, project_name
 from pypid.core.permissions import Action, Identity, may
 from pypid.index.adopting import Adopted, Result
 from pypid.index.checking import Checked
+from pypid.index.progress import Tell
 from pypid.index.reconciling import Reconciled
 from pypid.web.asking import asked_of
 from pypid.web.deeds import Details, attempted, listed, recorded
@@ -37,11 +39,13 @@ from pypid.web.describing_projects import (
     project_document,
 )
 from pypid.web.documents import read_json, send_json
+from pypid.web.events import Stream, stream_of
 from pypid.web.face import Face, app, user_of
 from pypid.web.guard import guarded
 from pypid.web.request import Request
 
 PROJECT = "/api/projects/<project>"
+_Came = tuple[Reconciled, Sequence[Adopted]]
 ABSENT = (NoSuchProject, NoSuchFile, Busy, NotYetKnown)
 
 
@@ -215,29 +219,42 @@ async def release_name(face: Face, request: Request, who: Identity, project: str
 
 
 @guarded(app, "/api/rebuild", may=Action.ADMIN, methods=("POST",))
-@Described(Rebuilt, refuses=(Busy,))
+@Described(Rebuilt, refuses=(Busy,), streams=True)
 async def rebuild(face: Face, request: Request, who: Identity) -> None:
     """Compare with the storage, and take in files without a record."""
-    rebuilding = face.index.rebuild(user_of(who))
-    _rebuilt(request, *await attempted(face, request, who, "rebuild", "storage", rebuilding, _counts))
+
+    def rebuilding(tell: Tell | None) -> Awaitable[_Came]:
+        job = face.index.rebuild(user_of(who), tell=tell)
+        return attempted(face, request, who, "rebuild", "storage", job, _counts)
+
+    await _told(request, rebuilding)
 
 
 @guarded(app, "/api/rebuild/<project>", may=Action.ADMIN, methods=("POST",))
-@Described(Rebuilt, refuses=(Busy,))
+@Described(Rebuilt, refuses=(Busy,), streams=True)
 async def rebuild_project(face: Face, request: Request, who: Identity, project: str) -> None:
     """Compare one project with the storage, and take in its files without a record."""
     name = project_name(project)
-    rebuilding = face.index.rebuild(user_of(who), name)
-    _rebuilt(request, *await attempted(face, request, who, "rebuild", name, rebuilding, _counts))
+
+    def rebuilding(tell: Tell | None) -> Awaitable[_Came]:
+        job = face.index.rebuild(user_of(who), name, tell=tell)
+        return attempted(face, request, who, "rebuild", name, job, _counts)
+
+    await _told(request, rebuilding)
 
 
 @guarded(app, "/api/adopt", may=Action.ADMIN, methods=("POST",))
-@Described(Rebuilt, takes=Folder, refuses=(Busy,))
+@Described(Rebuilt, takes=Folder, refuses=(Busy,), streams=True)
 async def adopt(face: Face, request: Request, who: Identity) -> None:
     """Take in the files of a folder that lies in the storage."""
     wanted = await read_json(request, Folder)
-    adopting = face.index.adopt(_prefix_of(face, Path(wanted.folder)), user_of(who))
-    _rebuilt(request, *await attempted(face, request, who, "adopt", wanted.folder, adopting, _counts))
+    prefix = _prefix_of(face, Path(wanted.folder))
+
+    def adopting(tell: Tell | None) -> Awaitable[_Came]:
+        job = face.index.adopt(prefix, user_of(who), tell=tell)
+        return attempted(face, request, who, "adopt", wanted.folder, job, _counts)
+
+    await _told(request, adopting)
 
 
 @guarded(app, "/api/check", may=Action.ADMIN, methods=("POST",))
@@ -275,7 +292,21 @@ def _prefix_of(face: Face, folder: Path) -> str:
     return "" if below == "." else f"{below}/"
 
 
-def _counts(came: tuple[Reconciled, Sequence[Adopted]]) -> Details:
+async def _told(request: Request, run: Callable[[Tell | None], Awaitable[_Came]]) -> None:
+    """Answer with what came of it; whoever wants a stream hears meanwhile how far it is."""
+    kind = stream_of(request)
+    if kind is None:
+        return send_json(request, _rebuilt(*await run(None)))
+    stream = Stream(request, kind)
+    stream.begin()
+    try:
+        came = await run(lambda said: stream.say("progress", {"said": said}))
+    except PypidError as error:
+        return stream.say("error", {"error": True, "message": str(error)})
+    return stream.say("result", _rebuilt(*came))
+
+
+def _counts(came: _Came) -> Details:
     found, taken = came
     adopted = [line.key for line in taken if line.outcome is Result.ADOPTED]
     return {"changed": str(found.changed), "adopted": str(len(adopted)), "files": listed(adopted)}
@@ -286,13 +317,12 @@ def _swept(found: Checked) -> Details:
     return {"swept": str(len(swept)), "keys": listed(swept)}
 
 
-def _rebuilt(request: Request, found: Reconciled, adopted: Sequence[Adopted]) -> None:
-    document: Rebuilt = {
+def _rebuilt(found: Reconciled, adopted: Sequence[Adopted]) -> Rebuilt:
+    return {
         "projects": found.projects,
         "changed": found.changed,
         "adopted": [{"key": one.key, "outcome": one.outcome, "problems": list(one.problems)} for one in adopted],
     }
-    send_json(request, document)
 
 
 def _changed(face: Face, request: Request, who: Identity, project: Project, filenames: frozenset[str]) -> None:
