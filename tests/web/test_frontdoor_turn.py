@@ -16,7 +16,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.web.app import resource
 from pypid.web.channel import Site
 from pypid.web.frontdoor import turning
-from pypid.web.frontdoor.door import Doorway, FrontDoor
+from pypid.web.frontdoor.door import FrontDoor
+from pypid.web.frontdoor.doorway import Doorway
 from pypid.web.frontdoor.turning import Turn, shortened
 from tests.distributions import wheel, wheel_filename
 from tests.web.doors import Lines

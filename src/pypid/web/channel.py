@@ -32,7 +32,8 @@ from pypid.web.proxies import HOST, TrustedProxies
 from pypid.web.request import Request, host_at
 
 if TYPE_CHECKING:
-    from pypid.web.frontdoor.door import Doorway, FrontDoor, Known
+    from pypid.web.frontdoor.door import FrontDoor
+    from pypid.web.frontdoor.doorway import Doorway, Known
     from pypid.web.frontdoor.files import Passing
 
 READ = 1 << 20

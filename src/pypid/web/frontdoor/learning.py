@@ -13,7 +13,8 @@ from pypid.web.keeping import About
 from pypid.web.request import Request
 
 if TYPE_CHECKING:
-    from pypid.web.frontdoor.door import Asking, FrontDoor
+    from pypid.web.frontdoor.door import FrontDoor
+    from pypid.web.frontdoor.doorway import Asking
 
 
 def learn(asking: Asking, request: Request, about: About) -> None:

@@ -27,7 +27,7 @@ except ImportError:  # no Linux
 
 if TYPE_CHECKING:
     from pypid.web.channel import Channel
-    from pypid.web.frontdoor.door import Doorway
+    from pypid.web.frontdoor.doorway import Doorway
 
 _OF_REACTORS = ("_disconnectSelectable", "_doReadOrWrite", "_poller", "_selectables", "doIteration")
 _NOBODY: tuple[Any, None] = (None, None)
