@@ -125,6 +125,8 @@ def parse(
     for (section, key), entry in said.items():
         found.setdefault(section, {})[key] = entry  # the environment wins
     config = judge.config(found)
+    if translation is not None:
+        judge.problems = [translation.in_its_words(problem) for problem in judge.problems]
     if judge.problems:
         in_file = sorted((p for p in judge.problems if p.where == filename), key=lambda problem: problem.line or 0)
         raise BadConfig((*in_file, *(p for p in judge.problems if p.where != filename)))

@@ -16,8 +16,8 @@ NO_GROUPS = "(&(objectClass=pypicloudKnowsNoGroups)(member={dn}))"
 _L = "auth.ldap."
 
 
-def directory(settings: Settings, ledger: Ledger) -> None:
-    """Say where people are looked for, and which of them administer."""
+def directory(settings: Settings, ledger: Ledger, *, in_file: bool) -> None:
+    """Say where people are looked for, and which of them administer. `in_file`: groups and rights are those of the file."""
     _copied(settings, ledger, "url", "url")
     _copied(settings, ledger, "bind_dn", "service_dn")
     _copied(settings, ledger, "bind_password", "service_password")
@@ -30,7 +30,7 @@ def directory(settings: Settings, ledger: Ledger) -> None:
         )
         ledger.refuse(advice, form[1], form[0])
     found = _user_filter(settings, ledger)
-    admin_group = _admins(settings, ledger, found)
+    admin_group = _admins(settings, ledger, found, in_file=in_file)
     if not admin_group:
         ledger.say("ldap", "group_filter", NO_GROUPS)
     for key in ("ignore_cert", "ignore_multiple_results"):
@@ -57,11 +57,11 @@ def _user_filter(settings: Settings, ledger: Ledger) -> str | None:
     condition = everybody[1].text.strip()
     condition = condition if condition.startswith("(") else f"({condition})"
     text = f"(&{condition}({name or 'cn'}={{user}}))"
-    ledger.say("ldap", "user_filter", text, everybody[1], everybody[0])
+    ledger.say("ldap", "user_filter", text, everybody[1], everybody[0], f"{_L}id_field")
     return text
 
 
-def _admins(settings: Settings, ledger: Ledger, found: str | None) -> bool:
+def _admins(settings: Settings, ledger: Ledger, found: str | None, *, in_file: bool) -> bool:
     """Say who administers, where that can be said here; returns whether a group of the directory's does."""
     field, value = settings.entry(f"{_L}admin_field"), settings.entry(f"{_L}admin_value")
     if field is None or value is None:
@@ -69,12 +69,11 @@ def _admins(settings: Settings, ledger: Ledger, found: str | None) -> bool:
     attribute = field[1].text.strip()
     values = [line.strip() for line in value[1].text.splitlines() if line.strip()]
     if found is not None and _is_name(attribute, found) and all(map(may_be_called, values)) and values:
-        ledger.say("access", "admins", " ".join(values), value[1], value[0])
+        ledger.say("access", "admins", " ".join(values), value[1], value[0], field[0])
         return False
-    in_file = settings.text(f"{_L}fallback") == "config"
     if attribute.lower() == "memberof" and len(values) == 1 and not in_file and _is_dn(values[0]):
-        ledger.say("ldap", "admin_group", values[0], value[1], value[0])
-        ledger.say("ldap", "group_base_dn", values[0], value[1], value[0])
+        ledger.say("ldap", "admin_group", values[0], value[1], value[0], field[0])
+        ledger.say("ldap", "group_base_dn", values[0], value[1], value[0], field[0])
         return True
     _leave(ledger, field[1], field[0], value[0])
     return False

@@ -188,7 +188,7 @@ NOT_NEEDED: tuple[Known, ...] = (
     *_ignored(_SESSION, "session. beaker."),
     *_ignored('what browsers show when they ask for a password is "pypid"', "pypi.realm"),
     *_ignored(_DOWNLOAD_URL, "pypi.download_url"),
-    *_ignored("pypicloud's documentation named it by mistake; no pypicloud read it", "pypi.s3"),
+    *_ignored("pypicloud named it by mistake, and never read it", "pypi.s3 storage.sse"),
     *_becomes("refused where it runs code that may have kept people out, else ignored", "pyramid.includes pyramid.tweens"),
     *_ignored(_FRAMEWORK, "pyramid. jinja2. mako. debugtoolbar. tm. retry. exclog."),
     *_ignored(_FRAMEWORK, "cache.", _OLDEST),

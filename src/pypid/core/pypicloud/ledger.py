@@ -60,6 +60,12 @@ class Ledger:
         """That something stops the start."""
         self.problems.append(ConfigProblem(entry.where, entry.line, printable(section), printable(key), message))
 
+    def accounted(self) -> frozenset[str]:
+        """The keys of pypicloud's that something was said of."""
+        said = {key for section in self.said.values() for one in section.values() for key in one.keys}
+        noted = {key for keys, _ in self._notes.values() for key in keys}
+        return frozenset(said | noted | {problem.key or "" for problem in self.problems})
+
     @property
     def notes(self) -> tuple[Note, ...]:
         """By where they stand in the file."""

@@ -52,7 +52,9 @@ def defaults(settings: Settings, ledger: Ledger, groups: Groups, mode: Mode | No
     _list(settings, ledger, groups, "read", "pypi.default_read", "authenticated")
     _list(settings, ledger, groups, "write", "pypi.default_write", "")
     if mode is Mode.REDIRECT:  # whoever may read is sent on
-        settings.text("pypi.cache_update")
+        said = settings.entry("pypi.cache_update")
+        if said is not None:
+            ledger.note("pypicloud looks at it with pypi.fallback = cache only", said[1], said[0])
         ledger.say("access", "cache_update", "everyone")
     else:
         _list(settings, ledger, groups, "cache_update", "pypi.cache_update", "authenticated")

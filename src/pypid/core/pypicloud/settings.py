@@ -68,9 +68,12 @@ class Settings:
                 self.ledger.note(reason, entry, name)
 
     def leave_the_rest(self) -> None:
-        """Account for the keys that nobody asked for."""
+        """Account for the keys that nobody asked for, and for those that made no difference."""
+        accounted = self.ledger.accounted()
         for name, entry in self.found.items():
             if name in self._used:
+                if name not in accounted:
+                    self.ledger.note("it changes nothing beside what else holds", entry, name)
                 continue
             fate = known(name)
             if fate is None:

@@ -144,7 +144,8 @@ def _place(settings: Settings, ledger: Ledger, environ: Mapping[str, str]) -> No
         ledger.say("storage", "endpoint_url", endpoint[1].text.strip(), endpoint[1], endpoint[0])
     elif host is not None and amazon is None and host[1].text.strip():
         scheme = "http" if secure is not None and not asbool(secure[1].text) else "https"
-        ledger.say("storage", "endpoint_url", f"{scheme}://{host[1].text.strip()}", host[1], host[0])
+        keys = (host[0], *([secure[0]] if secure else []))
+        ledger.say("storage", "endpoint_url", f"{scheme}://{host[1].text.strip()}", host[1], *keys)
     style, form = settings.entry("storage.addressing_style"), settings.entry("storage.calling_format")
     if style is not None and style[1].text.strip():
         ledger.say("storage", "addressing", style[1].text.strip(), style[1], style[0])

@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping
 from posixpath import dirname, join, normpath
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from pypid.core import ini
+from pypid.core.errors import ConfigProblem
 from pypid.core.ini import Document, Entry, printable
 from pypid.core.pypicloud.directory import directory
 from pypid.core.pypicloud.ledger import Ledger, Note, Said
@@ -45,6 +46,13 @@ class Translation:
     said: Mapping[str, Mapping[str, Said]] = field(repr=False)
     notes: tuple[Note, ...]
     accounts: str | None = field(default=None, repr=False)
+
+    def in_its_words(self, problem: ConfigProblem) -> ConfigProblem:
+        """A problem of one of our keys, with the keys of pypicloud's that it comes from."""
+        said = self.said.get(problem.section, {}).get(problem.key or "")
+        if said is None or not said.keys or said.entry.line != problem.line:
+            return problem
+        return evolve(problem, message=f"from {', '.join(map(printable, said.keys))}: {problem.message}")
 
 
 def translate(text: bytes | str, *, filename: str, environ: Mapping[str, str], cwd: str = "/") -> Translation:
@@ -132,10 +140,12 @@ def _accounts(settings: Settings, ledger: Ledger, entry: Entry | None) -> str | 
 
 
 def _ldap(settings: Settings, ledger: Ledger, came: tuple[Entry, str] | tuple[()]) -> Groups:
-    ledger.say("access", "backend", "ldap", *came)
-    directory(settings, ledger)
+    in_file = settings.text("auth.ldap.fallback") == "config"
+    keys = ["auth.ldap.fallback"] if in_file else []
+    ledger.say("access", "backend", "ldap", came[0] if came else None, *came[1:], *keys)
+    directory(settings, ledger, in_file=in_file)
     settings.ignore("people are in the directory: pypicloud does not look at it with pypi.auth = ldap", "user.", "auth.admins")
-    if settings.text("auth.ldap.fallback") == "config":
+    if in_file:
         there = groups(settings, ledger)
         projects(settings, ledger, there)
         return there

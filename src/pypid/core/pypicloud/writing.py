@@ -1,0 +1,98 @@
+"""A translation as the text of an INI of ours, with comments that say where each value comes from: `pypid convert-config`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from posixpath import basename
+
+from pypid.core import ini
+from pypid.core.errors import BadConfig, ConfigProblem
+from pypid.core.ini import printable
+from pypid.core.pypicloud.ledger import Said
+from pypid.core.pypicloud.translation import Translation
+from pypid.core.settings import FREE, SECTIONS, keys
+
+_WIDTH = 124
+
+
+def written(translation: Translation, filename: str) -> str:
+    """The text. It holds whatever secrets the file holds. Raises `BadConfig` where a value cannot be written in an INI of ours.
+
+    `filename` is pypicloud's file, for the comments.
+    """
+    name = printable(basename(filename))
+    parts = [f"; Made of {name} by `pypid convert-config`. What is not taken over stands at the end.\n"]
+    for section in _order():
+        if section in translation.said:
+            lines = [line for key, said in translation.said[section].items() for line in _lines(key, said)]
+            parts.append("\n".join([f"[{section}]", *lines]) + "\n")
+    parts.append("\n".join(_left_out(translation)))
+    text = "\n".join(parts)
+    _check(translation, text, filename)
+    return text
+
+
+def _order() -> Iterator[str]:
+    for section in SECTIONS:
+        yield section
+        if section == "access":
+            yield from FREE
+
+
+def _lines(key: str, said: Said) -> Iterator[str]:
+    where = printable(basename(said.entry.origin))
+    named = ", ".join(printable(name) for name in said.keys if name not in where)
+    yield f"; {where}{': ' if named else ''}{named}"
+    yield f"{key} = {said.entry.text}"
+
+
+def _left_out(translation: Translation) -> Iterator[str]:
+    if translation.accounts is not None:
+        yield from _wrapped(
+            "People are in pypicloud's accounts database, which pypid reads at its first start with the old file. If it has not"
+            " started with that yet, take them along: ppc-export of pypicloud, then `pypid acl import`."
+        )
+        yield ""
+    if translation.notes:
+        yield "; Not taken over, or not as it was:"
+        for note in translation.notes:
+            yield ";"
+            yield from _wrapped(str(note))
+
+
+def _wrapped(text: str) -> Iterator[str]:
+    line = ";"
+    for word in text.split():
+        if len(line) + len(word) >= _WIDTH and line != ";":
+            yield line
+            line = ";"
+        line += f" {word}"
+    yield line
+
+
+def _check(translation: Translation, text: str, filename: str) -> None:
+    """Whether the text says the same when it is read again."""
+    read = ini.read(text, filename)
+    problems = [*read.problems]
+    for section, said in translation.said.items():
+        entries = read.sections[section].entries if section in read.sections else {}
+        for key, one in said.items():
+            if key not in entries or entries[key].text != one.entry.text.strip():
+                message = (
+                    "it cannot be written into an INI of pypid's, where ; behind white space begins a comment: change it first"
+                )
+                shown = printable(", ".join(one.keys) or key)
+                problems.append(ConfigProblem(one.entry.where, one.entry.line, "", shown, message))
+    if problems:
+        raise BadConfig(problems)
+
+
+def secrets_in(translation: Translation) -> tuple[str, ...]:
+    """The secrets that the text holds, by name: ``[storage] secret_key``."""
+    found = [
+        f"[{section}] {key}"
+        for section, declared in SECTIONS.items()
+        for key, one in keys(declared).items()
+        if one.secret and key in translation.said.get(section, {})
+    ]
+    return (*found, *(["[users]"] if translation.said.get("users") else []))
