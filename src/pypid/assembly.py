@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from hashlib import sha256
@@ -68,8 +68,15 @@ class Assembly:
     throwaway: Throwaway | None = None
 
 
-def assemble(config: Config, places: Where, state: State, world: World, reactor: Any) -> Assembly:
-    """Everything but the sockets. Raises `CannotStart`, `Unreadable`."""
+def assemble(
+    config: Config,
+    places: Where,
+    state: State,
+    world: World,
+    reactor: Any,
+    greet: Callable[[], object] | None = None,
+) -> Assembly:
+    """Everything but the sockets. `greet`: see `Identities`. Raises `CannotStart`, `Unreadable`."""
     _prepare_spool(state)
     storage = _now(open_storage(config, places, world, reactor))
     # serials never come again, even if the snapshot is lost: mirrors (bandersnatch) remember the last one that they saw
@@ -102,6 +109,7 @@ def assemble(config: Config, places: Where, state: State, world: World, reactor:
     resolvers = partial(_resolver, reactor)
     whose = (people.access, Operator())
     faces = tuple(Face(index, access, Rules(), world, settings, resolvers=resolvers) for access in whose)
+    people.greet = greet
     people.serve(*faces)
     if people.access.is_open:
         _now(people.open())

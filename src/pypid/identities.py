@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,10 +30,11 @@ from pypid.access.sql.roll import Roll
 from pypid.access.sql.threads import Threads
 from pypid.access.tokens import new_token
 from pypid.access.waiting import Waiting
-from pypid.configured import InForce, account_settings, configured_by, in_force, people_of
+from pypid.configured import InForce, account_settings, configured_by, in_force, is_administered, people_of
 from pypid.core.choices import AccessStore
 from pypid.core.config import Config
 from pypid.core.errors import Busy, PeopleUnknown, StorageDown
+from pypid.core.people import Deed
 from pypid.core.permissions import Rules
 from pypid.core.policy import EVERY_NAME, Claims
 from pypid.core.rights import Right
@@ -115,6 +116,8 @@ class Identities(MultiService):
     claims: Claims
     publishers: TrustedPublishing | None = field(default=None, init=False)
     """Once an issuer is configured."""
+    greet: Callable[[], object] | None = field(default=None, init=False, repr=False)
+    """Makes the first run's admin, where a pypicloud's people were to be taken over and nobody of them is one."""
     faces: tuple[Face, ...] = field(default=(), init=False)
     _in_force: InForce = field(factory=lambda: InForce(Rules(), frozenset()), init=False, repr=False)
     _made_of: tuple[object, object] = field(default=(None, None), init=False, repr=False)
@@ -154,9 +157,23 @@ class Identities(MultiService):
         for face in self.faces:
             face.registry = registry
         await self.stores.accounts.open()
+        if self.config.inherits is not None:
+            await self._inherit(self.config.inherits)
         await self.use(self.config)
         self._is_open = True
         self._tell()
+
+    async def _inherit(self, url: str) -> None:
+        """Take a pypicloud's people over, once; an admin is made only where they have none. Raises `CannotStart`."""
+        from pypid.access.sql.inheriting import inherit
+
+        folders = (self.places.ini.parent, Path().absolute())
+        taken = await inherit(self.stores.accounts, url, folders, self.world)
+        if taken is not None:
+            deed = Deed(when=self.world.now(), who="pypid", what="inherit-people", subject="pypicloud", details=taken)
+            await self.stores.journal.note(deed)
+        if self.greet is not None and not is_administered(self.config, self.stores.accounts.current.known.users):
+            await self.world.blocking(self.greet)
 
     def _registry(self, key: bytes) -> Registry:
         return Registry(
@@ -185,13 +202,14 @@ class Identities(MultiService):
         first = record.user if record is not None and ADMIN not in config.users else None
         self.config = config
         log_in = any(source.people is self.sql_people for source in self.chain.sources)  # as at the start, whatever it says now
-        self._configured = evolve(configured_by(config, first), accounts_log_in=log_in)
+        hashes = {**config.users, **({first: record.hash} if first and record else {})}
+        self._configured = evolve(configured_by(config, first), accounts_log_in=log_in, hashes=hashes)
         self.chain.admins = frozenset(config.access.admins)
         self.chain.forget_all()
         self._trust(config)
         await self._make_rules()
         self._tell()
-        await self.outdated.use({**config.users, **({first: record.hash} if first and record else {})})
+        await self.outdated.use(hashes)
 
     def _trust(self, config: Config) -> None:
         """Go on with the issuers of trusted publishing that are configured now."""

@@ -97,9 +97,10 @@ def make_daemon(config: Config, reactor: Any, environ: Mapping[str, str], *, onl
                 f"The state folder {places.state} is new, and what is of record is still in the bucket. Start pypid, which "
                 "fetches that, and run the command while it runs."
             )
-        if not only_control and not greets_later:
+        if not only_control and not greets_later and config.inherits is None:
             _greet(config, places, world)
-        assembly = assemble(config, places, state, world, reactor)
+        greet = None if only_control else partial(_greet, config, places, world)
+        assembly = assemble(config, places, state, world, reactor, greet)
         if assembly.throwaway is not None and only_control:
             assembly.throwaway.leave_alone()
         elif assembly.throwaway is not None and greets_later:
@@ -158,7 +159,8 @@ def _greet(config: Config, places: Where, world: World) -> None:
 async def _welcome(config: Config, places: Where, assembly: Assembly) -> None:
     """What is of record is there, if there was anything: go on as every start does."""
     world = assembly.index.world
-    await world.blocking(_greet, config, places, world)
+    if config.inherits is None:
+        await world.blocking(_greet, config, places, world)
     await assembly.people.open()
 
 

@@ -126,6 +126,37 @@ MATRIX = {
     ("/api/tokens", GET): SOMEBODY,  # their own; an admin all
     ("/api/tokens", "POST"): SOMEBODY,
     ("/api/tokens/<id>", "DELETE"): SOMEBODY,
+    # pypicloud's
+    ("/api/user/<name>", "PUT"): ANYBODY,
+    ("/api/user/password", "POST"): SOMEBODY,
+    ("/api/acl", GET): ADMIN,
+    ("/api/acl", "POST"): ADMIN,
+    ("/acct/login", GET): ANYBODY,
+    ("/acct/login", "POST"): ANYBODY,
+    ("/acct/login", "PUT"): ANYBODY,
+    ("/acct/tokenRegister", "PUT"): ANYBODY,
+    ("/acct/logout", "POST"): ANYBODY,
+    ("/admin/rebuild", "POST"): ADMIN,
+    ("/admin/acl.json.gz", GET): ADMIN,
+    ("/admin/register", "POST"): ADMIN,
+    ("/admin/pending_users", GET): ADMIN,
+    ("/admin/token/<name>", GET): ADMIN,
+    ("/admin/user", GET): ADMIN,
+    ("/admin/user/<name>", GET): ADMIN,
+    ("/admin/user/<name>", "PUT"): ADMIN,
+    ("/admin/user/<name>", "DELETE"): ADMIN,
+    ("/admin/user/<name>/permissions", GET): ADMIN,
+    ("/admin/user/<name>/approve", "POST"): ADMIN,
+    ("/admin/user/<name>/admin", "POST"): ADMIN,
+    ("/admin/user/<name>/group/<group>", "PUT"): ADMIN,
+    ("/admin/user/<name>/group/<group>", "DELETE"): ADMIN,
+    ("/admin/group", GET): ADMIN,
+    ("/admin/group/<name>", GET): ADMIN,
+    ("/admin/group/<name>", "PUT"): ADMIN,
+    ("/admin/group/<name>", "DELETE"): ADMIN,
+    ("/admin/package/<project>", GET): ADMIN,
+    ("/admin/package/<project>/<kind>/<name>/<permission>", "PUT"): ADMIN,
+    ("/admin/package/<project>/<kind>/<name>/<permission>", "DELETE"): ADMIN,
     # browsers and newcomers
     ("/api/session", GET): ANYBODY,
     ("/api/session", "POST"): ANYBODY,
@@ -144,6 +175,7 @@ MATRIX = {
 
 VALUES = {"project": "spam", "filename": wheel_filename(), "version": "1.0", "python": "py3", "letter": "s"}
 VALUES |= {"name": "bob", "user": "bob", "kind": "everyone", "id": "a" * 16}
+VALUES |= {"group": "devs", "permission": "read"}
 
 
 def each_request() -> Iterator[tuple[str, str, object]]:

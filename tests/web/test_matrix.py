@@ -206,8 +206,28 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("/api/invitations/<id>", "DELETE"),
         ("/api/audit", *GET),
         ("/api/downloads", *GET),
+        ("/api/acl", *GET, "POST"),
+        ("/admin/rebuild", "POST"),
+        ("/admin/acl.json.gz", *GET),
+        ("/admin/register", "POST"),
+        ("/admin/pending_users", *GET),
+        ("/admin/token/<name>", *GET),
+        ("/admin/user", *GET),
+        ("/admin/user/<name>", *GET, "PUT", "DELETE"),
+        ("/admin/user/<name>/permissions", *GET),
+        ("/admin/user/<name>/approve", "POST"),
+        ("/admin/user/<name>/admin", "POST"),
+        ("/admin/user/<name>/group/<group>", "PUT", "DELETE"),
+        ("/admin/group", *GET),
+        ("/admin/group/<name>", *GET, "PUT", "DELETE"),
+        ("/admin/package/<project>", *GET),
+        ("/admin/package/<project>/<kind>/<name>/<permission>", "PUT", "DELETE"),
     ),
     "anybody": (
+        ("/api/user/<name>", "PUT"),
+        ("/acct/login", *GET, "POST", "PUT"),
+        ("/acct/tokenRegister", "PUT"),
+        ("/acct/logout", "POST"),
         ("/health", *GET),
         ("/api/me", *GET),
         ("/api/session", *GET, "POST", "DELETE"),
@@ -222,6 +242,7 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("/.well-known/pytp", *GET),
     ),
     "somebody": (
+        ("/api/user/password", "POST"),
         ("/api/tokens", *GET, "POST"),
         ("/api/tokens/<id>", "DELETE"),
         ("/api/users/<name>/password", "PUT"),
@@ -271,6 +292,8 @@ OWN_ROWS: dict[tuple[str, str], dict[str, str]] = (
         ("/pypi/", "POST"): {"open": "**********", "closed": "13*******3"},
         # tokens make no tokens
         ("/api/tokens", "POST"): dict.fromkeys(("open", "closed"), "1******333"),
+        # nor do they change passwords
+        ("/api/user/password", "POST"): dict.fromkeys(("open", "closed"), "1******333"),
         # the password in the address is bob's
         ("/api/users/<name>/password", "PUT"): dict.fromkeys(("open", "closed"), "1*3333*333"),
     }
@@ -308,6 +331,8 @@ def target_of(rule: str, project: str) -> str:
         "name": "bob",
         "user": "bob",
         "kind": "everyone",
+        "group": "devs",
+        "permission": "read",
         "id": "a" * 16,
     }
     return re.sub(r"<(\w+)>", lambda match: values[match[1]], rule)

@@ -317,6 +317,28 @@ class ChangedElsewhere(PypidError):
 
 
 @define(slots=False, repr=False)
+class PeopleFixed(PypidError):
+    """People and rights stand in the configuration alone, so nothing of them is changed by pypicloud's API: HTTP 501."""
+
+    def text(self) -> str:
+        return (
+            "The people of this index, and their rights, stand in its configuration: change [users], [groups] and [projects] "
+            "there, and reload pypid (SIGHUP). To change them here write sql into [access] backend (backend = config sql), and "
+            "start pypid again."
+        )
+
+
+@define(slots=False, repr=False)
+class InseparableRight(PypidError):
+    """Somebody would write a project without reading it, which cannot be here: HTTP 409. `reason` says what to do."""
+
+    reason: str
+
+    def text(self) -> str:
+        return f"Here whoever may write a project may read it. {self.reason}"
+
+
+@define(slots=False, repr=False)
 class LastAdmin(PypidError):
     """Nobody would be left who may administer this index: HTTP 409."""
 

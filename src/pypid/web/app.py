@@ -29,7 +29,7 @@ from pypid.web import (
     why,
 )
 from pypid.web.face import Face, FaceSettings, app
-from pypid.web.pypicloud import listing, packages, posts
+from pypid.web.pypicloud import accounts, acl, admin, listing, packages, permissions, posts
 from pypid.web.routes import resource
 
 ROOMS = (
@@ -58,6 +58,10 @@ ROOMS = (
     clientfiles,
     home,
     packages,
+    accounts,
+    admin,
+    permissions,
+    acl,
     posts,
     listing,
 )

@@ -66,6 +66,7 @@ STATUSES: dict[type[PypidError], int] = {
     errors.AlreadyThere: 409,  # as pypicloud
     errors.NameTaken: 409,
     errors.ChangedElsewhere: 409,
+    errors.InseparableRight: 409,
     errors.LastAdmin: 409,
     errors.TooLarge: 413,
     errors.MintRefused: 422,
@@ -79,6 +80,7 @@ STATUSES: dict[type[PypidError], int] = {
     errors.Loop: 508,
     errors.NotAvailable: 501,
     errors.NeedsExtra: 501,
+    errors.PeopleFixed: 501,
     errors.NotYetKnown: 503,
     errors.Busy: 503,
     errors.PeopleUnknown: 503,

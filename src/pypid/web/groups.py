@@ -71,7 +71,7 @@ async def group(face: Face, request: Request, who: Identity, name: str) -> None:
 async def add(face: Face, request: Request, who: Identity) -> None:
     """A new group, empty. Rights that its name was given before are its own."""
     name = new_name((await read_json(request, NewGroup)).name)
-    _demand_changeable(face, name)
+    demand_changeable(face, name)
     await recorded(face, request, who, "add-group", name, face.accounts.add_group(name))
     send_json(request, _document(name, ()), 201)
 
@@ -117,12 +117,12 @@ async def leave(face: Face, request: Request, who: Identity, name: str, user: st
 async def _members(face: Face, name: str) -> frozenset[str]:
     found = (await face.accounts.memberships()).get(name)
     if found is None:
-        _demand_changeable(face, name)
+        demand_changeable(face, name)
         raise NoSuchGroup(name)
     return found
 
 
-def _demand_changeable(face: Face, name: str) -> None:
+def demand_changeable(face: Face, name: str) -> None:
     if name in face.known.configured().groups:
         raise ChangedElsewhere(f"the group {name!r}", IN_THE_FILE)
 

@@ -195,7 +195,7 @@ async def change(face: Face, request: Request, who: Identity, name: str) -> None
     wanted = await read_json(request, Change)
     if wanted.admin is msgspec.UNSET and wanted.standing is msgspec.UNSET:
         raise BadRequest("Say what to change: admin (true or false), standing (active or disabled), or both.")
-    account = await _account(face, name)
+    account = await changeable_account(face, name)
     if wanted.admin is False and name in face.known.configured().admins:
         raise ChangedElsewhere(f"that {name!r} is an administrator", "[access] admins of the configuration says so")
 
@@ -216,7 +216,7 @@ async def change(face: Face, request: Request, who: Identity, name: str) -> None
 @Described(Removed, refuses=(*NO_ACCOUNT, LastAdmin))
 async def remove(face: Face, request: Request, who: Identity, name: str) -> None:
     """Take an account away, with its tokens, sessions, rights and memberships."""
-    await _account(face, name)
+    await changeable_account(face, name)
     removing = keeping_an_admin(face, name, face.accounts.remove_user(name))
     await recorded(face, request, who, "remove-user", name, removing)
     document: Removed = {"name": name, "removed": True}
@@ -233,7 +233,7 @@ async def set_password(face: Face, request: Request, who: Identity, name: str) -
     if not is_admin and who.user != name:
         raise Forbidden(str(who.user), "set the password of somebody else")
     wanted = await read_json(request, NewPassword)
-    before = await _account(face, name)
+    before = await changeable_account(face, name)
     if not is_admin:
         await _demand_current(face, request, name, wanted.current)
     password = made_password(face) if wanted.password is None else wanted.password
@@ -254,6 +254,20 @@ async def set_password(face: Face, request: Request, who: Identity, name: str) -
     send_json(request, document)
 
 
+async def set_own_password(face: Face, request: Request, who: Identity, before: Account, password: str) -> None:
+    """The same for whoever has just shown the password that the account `before` has. Raises `BadRequest`."""
+    proper_password(password)
+    hashed = await face.known.hash_password(password)
+
+    def changed(account: Account) -> Account:
+        if account.changed != before.changed:
+            raise BadRequest(NOT_CURRENT)
+        return evolve(account, hash=hashed, changed=face.world.now())
+
+    editing = face.accounts.edit_user(before.name, changed)
+    await recorded(face, request, who, "set-password", before.name, editing)
+
+
 async def _demand_current(face: Face, request: Request, name: str, current: str | None) -> None:
     if current is None:
         raise BadRequest("Say your current password too, in the field 'current'.")
@@ -265,7 +279,7 @@ async def _demand_current(face: Face, request: Request, name: str, current: str 
         raise BadRequest(NOT_CURRENT)
 
 
-async def _account(face: Face, name: str) -> Account:
+async def changeable_account(face: Face, name: str) -> Account:
     """The account. Raises `ChangedElsewhere` for somebody who has none here, `NoSuchUser` for nobody."""
     try:
         return await face.accounts.user(name)

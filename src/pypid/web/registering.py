@@ -30,7 +30,7 @@ from pypid.web.newnames import demand_free
 from pypid.web.request import Request
 from pypid.web.riddles import Riddle, riddle, solved
 
-_WELCOME = {
+WELCOME = {
     Standing.ACTIVE: "The account can be used now.",
     Standing.PENDING: "The account can be used once an administrator has approved it.",
 }
@@ -66,25 +66,37 @@ async def captcha(face: Face, request: Request, who: Identity) -> None:
 @Described(Welcome, status=201, takes=Applicant, refuses=(RegistrationClosed, NameTaken, TooManyRegistrations, NotAvailable))
 async def register(face: Face, request: Request, who: Identity) -> None:
     """Make an account. The cheap checks come first, and nothing is used up by a typing error."""
-    known, mode = face.known, face.settings.people.registration
+    mode_of(face)
+    wanted = await read_json(request, Applicant)
+    account = await enrolled(face, request, who, wanted, invitation_of(face, wanted.token))
+    document: Welcome = {"user": account.name, "standing": account.standing, "message": WELCOME[account.standing]}
+    send_json(request, document, 201)
+
+
+def mode_of(face: Face) -> Registration:
+    """How people register. Raises `NotAvailable` where there are no accounts, `RegistrationClosed`."""
+    _, mode = face.known, face.settings.people.registration
     if mode is Registration.CLOSED:
         raise RegistrationClosed()
-    wanted = await read_json(request, Applicant)
+    return mode
+
+
+async def enrolled(face: Face, request: Request, who: Identity, wanted: Applicant, invitation: Invitation | None) -> Account:
+    """The account that was made for somebody who may register. Raises as `register`."""
     name, password = registrable(wanted.user), proper_password(wanted.password)
-    invitation = _invitation(face, wanted.token)
     face.turnstile.let_in(request.client_address() or UNIX, face.world.clock.seconds())
     await _use_up_riddle(face, wanted.captcha)
     await _demand_free(face, name)
-    hashed = await known.hash_password(password)
+    hashed = await face.known.hash_password(password)
     now = face.world.now()
+    mode = face.settings.people.registration
     account = Account(name=name, hash=hashed, standing=standing_of(mode), created=now, changed=now)
     said = {"registration": mode.value, "standing": account.standing.value}
     if invitation is not None:
         said["invitation"] = invitation.id
     adding = _add(face, account, invitation)
     await recorded(face, request, who, "register-user", name, adding, lambda _: said)
-    document: Welcome = {"user": name, "standing": account.standing, "message": _WELCOME[account.standing]}
-    send_json(request, document, 201)
+    return account
 
 
 async def _add(face: Face, account: Account, invitation: Invitation | None) -> None:
@@ -104,7 +116,8 @@ async def _demand_free(face: Face, name: str) -> None:
     refuse_taken(name, face.known.configured().mentioned | rights | members | owners)
 
 
-def _invitation(face: Face, token: str | None) -> Invitation | None:
+def invitation_of(face: Face, token: str | None) -> Invitation | None:
+    """The invitation by which somebody registers; None where none is needed. Raises `RegistrationClosed`, `BadRequest`."""
     if face.settings.people.registration is not Registration.TOKEN:
         return None
     if token is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Protocol
 
@@ -54,5 +54,9 @@ class Configured:
     rights: tuple[Right, ...] = ()
     mentioned: frozenset[str] = frozenset()
     """All names of users that stand anywhere: in users, groups, admins, rules and rights."""
+    members: Mapping[str, frozenset[str]] = field(factory=dict)
+    """Of `groups`."""
+    hashes: Mapping[str, str] = field(factory=dict, repr=False)
+    """Of the passwords of `users`."""
     accounts_log_in: bool = True
     """Whether ``sql`` is listed in ``[access] backend``: else the users of the accounts database cannot log in."""

@@ -63,8 +63,16 @@ async def session(face: Face, request: Request, who: Identity) -> None:
 @Described(SessionDocument, takes=Login, refuses=(LoginRefused, TooManyLogins, NotAvailable))
 async def log_in(face: Face, request: Request, who: Identity) -> None:
     """Begin a session: always a new one, whatever cookie came along (so that nobody is led into somebody else's)."""
+    user, secret, begun = await begin(face, request, await read_json(request, Login))
+    send_json(request, _document(user, secret, begun))
+
+
+async def begin(face: Face, request: Request, login: Login) -> tuple[Identity, str, Session]:
+    """Log in, and have the browser keep the cookie of a new session: who that is, the cookie's secret, the session.
+
+    Raises `LoginRefused`, `TooManyLogins`, and what `Access.identify` raises.
+    """
     key, lifetime = face.known.session_key, face.settings.people.session_lifetime
-    login = await read_json(request, Login)
     user = await _proven(face, request, login)
     request.identity = user
     face.turnstile.log_in(str(user.user), face.world.clock.seconds())
@@ -81,7 +89,7 @@ async def log_in(face: Face, request: Request, who: Identity) -> None:
     if before is not None:  # the browser forgets its secret now, so nobody could end it any more
         await face.accounts.end_session(digest_of(before.password, key))
     begin_session(request, secret, int(lifetime.total_seconds()))
-    send_json(request, _document(user, secret, begun))
+    return user, secret, begun
 
 
 @guarded(app, "/api/session", may=ANYBODY, methods=("DELETE",))

@@ -1,0 +1,240 @@
+"""pypicloud's ``/api/user/`` and ``/acct/``: registering, logging in and out, and one's own password."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+import msgspec
+
+from pypid.core.choices import Registration
+from pypid.core.errors import (
+    BadRequest,
+    ChangedElsewhere,
+    LoginRefused,
+    NameTaken,
+    NoSuchUser,
+    NotAvailable,
+    NotByToken,
+    PeopleFixed,
+    RegistrationClosed,
+    TooManyRegistrations,
+    Unauthenticated,
+)
+from pypid.core.permissions import Credential, Identity
+from pypid.core.registration import Invitation
+from pypid.core.sessions import csrf_token, digest_of
+from pypid.web.cookies import end_session
+from pypid.web.deeds import recorded
+from pypid.web.describing import Described
+from pypid.web.describing_people import NewSecret
+from pypid.web.documents import send, send_json
+from pypid.web.face import Face, app
+from pypid.web.guard import ANYBODY, SOMEBODY, UNIX, guarded
+from pypid.web.negotiation import ErrorFormat, choose_error_format
+from pypid.web.people import changeable_account, set_own_password
+from pypid.web.pour import write
+from pypid.web.pypicloud.arguments import arguments
+from pypid.web.pypicloud.inviting import read_token
+from pypid.web.registering import WELCOME, Applicant, Welcome, enrolled, invitation_of, mode_of
+from pypid.web.request import Request
+from pypid.web.respond import header_of, set_head
+from pypid.web.sessions import Login, begin
+
+LONGEST = 100
+"""Characters of a password by which somebody registers, as with pypicloud."""
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head><meta charset="utf-8"><title>Log in</title><meta name="viewport" content="width=device-width, initial-scale=1"></head>
+<body>
+<main>
+<h1>Log in</h1>
+<form method="post" action="login">
+<p><label>User name <input name="username" autocomplete="username" required autofocus></label></p>
+<p><label>Password <input name="password" type="password" autocomplete="current-password" required></label></p>
+<p><button>Log in</button></p>
+</form>
+</main>
+</body>
+</html>
+"""
+
+
+class NewAccount(msgspec.Struct, forbid_unknown_fields=True):
+    """The arguments of a registration. `captcha` and `token`: where this index asks for a riddle, or an invitation."""
+
+    password: str
+    captcha: str | None = None
+    token: str | None = None
+
+
+class NamedAccount(NewAccount, kw_only=True, forbid_unknown_fields=True):
+    """The same where the address does not say who."""
+
+    username: str
+
+
+class OwnPassword(msgspec.Struct, forbid_unknown_fields=True):
+    """The arguments of a new password."""
+
+    old_password: str
+    new_password: str
+
+
+class PypicloudLogin(msgspec.Struct, forbid_unknown_fields=True):
+    """The arguments of a login."""
+
+    username: str
+    password: str
+
+
+class TokenAccount(msgspec.Struct, forbid_unknown_fields=True):
+    """The arguments of a registration by a token."""
+
+    token: str
+    password: str
+
+
+class LoggedIn(TypedDict):
+    """Where to go next; and what is sent in ``X-CSRF-Token`` beside the cookie with all that changes something."""
+
+    next: str
+    csrf_token: str
+
+
+# --- registering ------------------------------------------------------------------------------------------------
+
+
+@guarded(app, "/api/user/<name>", may=ANYBODY, methods=("PUT",), entrance=True)
+@Described(Welcome, takes=NewAccount, refuses=(RegistrationClosed, TooManyRegistrations, NotAvailable))
+async def register(face: Face, request: Request, who: Identity, name: str) -> None:
+    """Make an account for oneself, if ``[access] registration`` lets people."""
+    mode_of(face)
+    wanted = await arguments(request, NewAccount)
+    await _register(face, request, who, name, wanted)
+
+
+@guarded(app, "/acct/login", may=ANYBODY, methods=("PUT",), entrance=True)
+async def register_by_form(face: Face, request: Request, who: Identity) -> None:
+    """The same, the name among the arguments."""
+    mode_of(face)
+    wanted = await arguments(request, NamedAccount)
+    await _register(face, request, who, wanted.username, wanted)
+
+
+async def _register(face: Face, request: Request, who: Identity, name: str, wanted: NewAccount) -> None:
+    applicant = Applicant(user=name.strip(), password=wanted.password, captcha=wanted.captcha, token=wanted.token)
+    invitation = invitation_of(face, wanted.token)
+    await _enrol(face, request, who, applicant, invitation)
+
+
+async def _enrol(face: Face, request: Request, who: Identity, wanted: Applicant, invitation: Invitation | None) -> None:
+    """As pypicloud, a name that is taken is 400."""
+    if len(wanted.password) > LONGEST:
+        raise BadRequest(f"Password cannot exceed {LONGEST} characters")
+    try:
+        account = await enrolled(face, request, who, wanted, invitation)
+    except NameTaken as error:
+        raise BadRequest(str(error)) from None
+    document: Welcome = {"user": account.name, "standing": account.standing, "message": WELCOME[account.standing]}
+    send_json(request, document)
+
+
+@guarded(app, "/acct/tokenRegister", may=ANYBODY, methods=("PUT",), entrance=True)
+async def register_by_token(face: Face, request: Request, who: Identity) -> None:
+    """Make an account by a token that an administrator has made for this name (``GET /admin/token/NAME``), and log in."""
+    known = face.known
+    if face.settings.people.registration is not Registration.TOKEN:
+        raise RegistrationClosed(
+            "Nobody registers by a token here. To have that, set [access] registration = token, and reload."
+        )
+    wanted = await arguments(request, TokenAccount)
+    name, invitation = read_token(wanted.token, known.session_key, face.world.now())
+    if len(wanted.password) > LONGEST:
+        raise BadRequest(f"Password cannot exceed {LONGEST} characters")
+    try:
+        await enrolled(face, request, who, Applicant(user=name, password=wanted.password), invitation)
+    except NameTaken as error:
+        raise BadRequest(str(error)) from None
+    await _log_in(face, request, name, wanted.password)
+
+
+# --- one's own password -----------------------------------------------------------------------------------------
+
+
+@guarded(app, "/api/user/password", may=SOMEBODY, methods=("POST",))
+@Described(
+    NewSecret,
+    takes=OwnPassword,
+    refuses=(LoginRefused, NotByToken, NoSuchUser, ChangedElsewhere, PeopleFixed, NotAvailable),
+)
+async def set_password(face: Face, request: Request, who: Identity) -> None:
+    """Change one's own password: the old one has to be said, too."""
+    if who.scope is not None or who.user is None:
+        raise NotByToken()
+    wanted = await arguments(request, OwnPassword)
+    try:
+        found = await face.access.identify(Credential(who.user, wanted.old_password, request.client_address() or UNIX))
+    except Unauthenticated:
+        found = None
+    if found is None or found.user != who.user:
+        raise LoginRefused("old_password is not your current password: nothing was changed.")
+    demand_changing(face)
+    await set_own_password(face, request, who, await changeable_account(face, who.user), wanted.new_password)
+    document: NewSecret = {"name": who.user}
+    send_json(request, document)
+
+
+def demand_changing(face: Face) -> None:
+    """Raise `PeopleFixed` where the people stand in the configuration alone: pypicloud failed then (500)."""
+    if not face.known.configured().accounts_log_in:
+        raise PeopleFixed()
+
+
+# --- logging in and out -----------------------------------------------------------------------------------------
+
+
+@guarded(app, "/acct/login", may=ANYBODY)
+async def login_page(face: Face, request: Request, who: Identity) -> None:
+    """A form for people; whoever is logged in is sent to the first page."""
+    if who.user is not None:
+        return _go_home(request)
+    if not request.path.endswith(b"/login"):
+        return _go(request, b"../login")
+    request.responseHeaders.setRawHeaders(b"Content-Security-Policy", [b"default-src 'none'; form-action 'self'"])
+    return send(request, 200, "text/html; charset=utf-8", _PAGE.encode())
+
+
+@guarded(app, "/acct/login", may=ANYBODY, methods=("POST",), entrance=True)
+async def log_in(face: Face, request: Request, who: Identity) -> None:
+    """Begin a session."""
+    wanted = await arguments(request, PypicloudLogin)
+    await _log_in(face, request, wanted.username, wanted.password)
+
+
+async def _log_in(face: Face, request: Request, name: str, password: str) -> None:
+    _, secret, _ = await begin(face, request, Login(user=name, password=password))
+    if choose_error_format(header_of(request, "accept")) is ErrorFormat.HTML:
+        return _go_home(request)
+    document: LoggedIn = {"next": f"{face.base_url(request) or ''}/", "csrf_token": csrf_token(secret)}
+    return send_json(request, document)
+
+
+@guarded(app, "/acct/logout", may=ANYBODY, methods=("POST",))
+async def log_out(face: Face, request: Request, who: Identity) -> None:
+    """End the session, at once and for good."""
+    if request.session is not None:
+        ending = face.accounts.end_session(digest_of(request.session, face.known.session_key))
+        await recorded(face, request, who, "end-session", str(who.user), ending)
+    end_session(request)
+    _go_home(request)
+
+
+def _go_home(request: Request) -> None:
+    _go(request, b"../../" if request.path.endswith(b"/") else b"../")
+
+
+def _go(request: Request, where: bytes) -> None:
+    """302, which browsers and scripts follow by GET, whatever they have sent."""
+    head = ((b"Location", where), (b"Cache-Control", b"no-store"), (b"Content-Length", b"0"))
+    set_head(request, 302, head)
+    write(request, b"")

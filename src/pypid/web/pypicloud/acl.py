@@ -1,0 +1,146 @@
+"""All people and rights as pypicloud dumps them: ``/admin/acl.json.gz``, and ``/api/acl``, which is what `pypid acl` asks."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+from attrs import evolve
+
+from pypid import __version__
+from pypid.core import acl
+from pypid.core.choices import Registration
+from pypid.core.errors import BadRequest, NotAvailable, NotByToken, PeopleFixed
+from pypid.core.people import Standing
+from pypid.core.permissions import Action, Identity
+from pypid.web.body import read_small
+from pypid.web.deeds import note, recorded
+from pypid.web.describing import Described
+from pypid.web.documents import send, send_json
+from pypid.web.face import Face, app
+from pypid.web.guard import guarded
+from pypid.web.pypicloud.accounts import demand_changing
+from pypid.web.pypicloud.permissions import in_force
+from pypid.web.request import Request
+
+FILENAME = "acl.json.gz"
+
+
+class OddityDocument(TypedDict):
+    """Something in a dump that could not be taken as it stands. `loss`: somebody loses a right by it."""
+
+    what: str
+    done: str
+    loss: bool
+
+
+class Import(TypedDict):
+    """How much of a dump was new here; and what was odd about it."""
+
+    users: int
+    users_there: int
+    groups: int
+    members: int
+    rights: int
+    oddities: list[OddityDocument]
+
+
+async def _dump(face: Face) -> acl.Dump:
+    """Everybody whom the configuration or the accounts database has. Who is disabled here waits for approval there."""
+    configured, known = face.known.configured(), await face.accounts.users()
+    users = {
+        account.name: acl.Person(
+            name=account.name,
+            hash=account.hash,
+            admin=account.standing is Standing.ACTIVE and (account.admin or account.name in configured.admins),
+            pending=account.standing is not Standing.ACTIVE,
+        )
+        for account in known
+    }
+    for name, hash in configured.hashes.items():  # asked first, so it is these who log in
+        users[name] = acl.Person(name=name, hash=hash, admin=name in configured.admins)
+    groups = {name: frozenset(members) for name, members in (await face.accounts.memberships()).items()}
+    for name, members in configured.members.items():
+        groups[name] = groups.get(name, frozenset()) | members
+    return acl.Dump(
+        users=tuple(users[name] for name in sorted(users)),
+        groups=dict(sorted(groups.items())),
+        rights=tuple(in_force(configured.rights, await face.accounts.rights()).values()),
+        allow_register=face.settings.people.registration in (Registration.APPROVAL, Registration.OPEN),
+    )
+
+
+async def _exported(face: Face, request: Request, who: Identity) -> Any:
+    """The document, with the hashes of all passwords: a token, which may be lying about somewhere, does not get them."""
+    if who.scope is not None:
+        raise NotByToken()
+    dump = await _dump(face)
+    await note(face, request, who, "export-people", "all", {"users": str(len(dump.users))})
+    return acl.document_of(dump, f"pypid {__version__}")
+
+
+@guarded(app, f"/admin/{FILENAME}", may=Action.ADMIN)
+async def download(face: Face, request: Request, who: Identity) -> None:
+    """The dump as ``ppc-import`` reads it."""
+    packed = await face.world.thinking(acl.write_dump, await _exported(face, request, who))
+    disposition = f'attachment; filename="{FILENAME}"'.encode()
+    request.responseHeaders.setRawHeaders(b"Content-Disposition", [disposition])
+    send(request, 200, "application/gzip", packed)
+
+
+@guarded(app, "/api/acl", may=Action.ADMIN)
+@Described(dict[str, Any], refuses=(NotByToken, NotAvailable))
+async def export(face: Face, request: Request, who: Identity) -> None:
+    """All people and rights as pypicloud dumps them, with the hashes of the passwords."""
+    send_json(request, await _exported(face, request, who))
+
+
+@guarded(app, "/api/acl", may=Action.ADMIN, methods=("POST",))
+@Described(Import, takes=acl.Document, refuses=(NotByToken, PeopleFixed, NotAvailable))
+async def take_in(face: Face, request: Request, who: Identity) -> None:
+    """Take over a dump of a pypicloud: what is missing here is added, and whoever is here stays as he is."""
+    if who.scope is not None:
+        raise NotByToken()
+    demand_changing(face)
+    data = await read_small(request.body, acl.LARGEST)
+    if not data:
+        raise BadRequest("Send a dump of ppc-export: JSON, gzipped or plain.")
+    taken = _beside_the_file(face, await face.world.thinking(acl.read_dump, data))
+
+    def told(merged: acl.Merged) -> dict[str, str] | None:
+        counts = {"users": len(merged.users), "groups": merged.groups, "members": merged.members, "rights": merged.rights}
+        return {name: str(count) for name, count in counts.items()} if merged.changed else None
+
+    merged = await recorded(face, request, who, "import-people", "pypicloud", face.accounts.merge(taken.dump), told)
+    document: Import = {
+        "users": len(merged.users),
+        "users_there": merged.there,
+        "groups": merged.groups,
+        "members": merged.members,
+        "rights": merged.rights,
+        "oddities": [
+            {"what": oddity.what, "done": oddity.done, "loss": oddity.grave} for oddity in (*taken.oddities, *merged.oddities())
+        ],
+    }
+    send_json(request, document)
+
+
+def _beside_the_file(face: Face, taken: acl.Taken) -> acl.Taken:
+    """Without the users and groups that the configuration has: it is asked first."""
+    configured, oddities, users = face.known.configured(), list(taken.oddities), []
+    for person in taken.dump.users:
+        if person.name not in configured.users:
+            users.append(person)
+            continue
+        loses = person.admin and person.name not in configured.admins
+        done = "no account is made; what the dump gives to the name holds"
+        if loses:
+            done += ", but for being an administrator: write the name into [access] admins"
+        oddities.append(acl.Oddity(f"the user {person.name!r} stands in the configuration", done, loses))
+    groups = dict(taken.dump.groups)
+    for name in sorted(groups.keys() & configured.groups):
+        missing = groups.pop(name) - configured.members.get(name, frozenset())
+        done = "its members are those that stand there"
+        if missing:
+            done += f"; not there: {' '.join(sorted(missing)[:20])}"
+        oddities.append(acl.Oddity(f"the group {name!r} stands in the configuration", done, bool(missing)))
+    return acl.Taken(evolve(taken.dump, users=tuple(users), groups=groups), tuple(oddities))

@@ -1,0 +1,276 @@
+"""pypicloud's ``/admin/``: users, groups, tokens to register by, and who may register. (Rights: `web.pypicloud.permissions`.)
+
+What is asked for and is so already is no error (200), as there. What cannot be done is refused with the reason, where pypicloud
+answered 200 and did nothing, or failed with 500.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any, TypedDict
+
+import msgspec
+from attrs import evolve
+
+from pypid.core.choices import Registration
+from pypid.core.errors import BadRequest, ChangedElsewhere, NoSuchGroup, NoSuchUser
+from pypid.core.people import Account, Standing
+from pypid.core.permissions import Action, Identity, account_name
+from pypid.core.simple import utc_text
+from pypid.web.admins import keeping_an_admin
+from pypid.web.deeds import note, recorded
+from pypid.web.documents import send_json
+from pypid.web.face import Face, app
+from pypid.web.groups import demand_changeable
+from pypid.web.guard import guarded
+from pypid.web.manage import rebuild
+from pypid.web.newnames import demand_free, new_name
+from pypid.web.people import changeable_account
+from pypid.web.pour import write
+from pypid.web.pypicloud.accounts import demand_changing
+from pypid.web.pypicloud.arguments import arguments, truth
+from pypid.web.pypicloud.inviting import token_for
+from pypid.web.request import Request
+from pypid.web.respond import set_head
+
+USERS = "/admin/user"
+USER = "/admin/user/<name>"
+GROUP = "/admin/group/<name>"
+MANY = frozenset({"everyone", "authenticated"})
+"""Groups that pypicloud has for everybody."""
+
+
+class Listed(TypedDict):
+    """A user in a list."""
+
+    username: str
+    admin: bool
+
+
+class Whole(Listed):
+    """A user."""
+
+    groups: list[str]
+
+
+class NewUser(msgspec.Struct, forbid_unknown_fields=True):
+    """The arguments of a new user."""
+
+    password: str
+
+
+class AdminFlag(msgspec.Struct, forbid_unknown_fields=True):
+    """Whether somebody is an administrator."""
+
+    admin: str | bool
+
+
+class Allow(msgspec.Struct, forbid_unknown_fields=True):
+    """Whether people may register."""
+
+    allow: str | bool
+
+
+class SignupToken(TypedDict):
+    """A token to register by: it holds for one name and one account. `token_url`: where pypicloud had its page for that."""
+
+    token: str
+    token_url: str
+
+
+def done(request: Request) -> None:
+    """Answer that it was done, with nothing more, as pypicloud does."""
+    set_head(request, 200, ((b"Content-Length", b"0"), (b"Cache-Control", b"no-store")))
+    request.responseHeaders.removeHeader(b"Content-Type")
+    write(request, b"")
+
+
+guarded(app, "/admin/rebuild", may=Action.ADMIN, methods=("POST",))(rebuild)
+
+# --- users ------------------------------------------------------------------------------------------------------
+
+
+async def people(face: Face) -> dict[str, bool]:
+    """Everybody who can log in and can be listed, and whether they are administrators; sorted."""
+    configured = face.known.configured()
+    found = {name: name in configured.admins for name in configured.users}
+    for account in await face.accounts.users() if configured.accounts_log_in else ():
+        if account.standing is Standing.ACTIVE:
+            found.setdefault(account.name, account.admin or account.name in configured.admins)
+    return dict(sorted(found.items()))
+
+
+@guarded(app, USERS, may=Action.ADMIN)
+async def users(face: Face, request: Request, who: Identity) -> None:
+    """Those who can log in, but for those of a directory."""
+    document: list[Listed] = [{"username": name, "admin": admin} for name, admin in (await people(face)).items()]
+    send_json(request, document)
+
+
+@guarded(app, USER, may=Action.ADMIN)
+async def user(face: Face, request: Request, who: Identity, name: str) -> None:
+    """One; null for nobody, and for somebody who cannot log in (yet)."""
+    found = await face.known.find(name)
+    document: Whole | None = None
+    if found is not None:
+        document = {"username": name, "admin": found.admin, "groups": sorted(found.groups)}
+    send_json(request, document)
+
+
+@guarded(app, "/admin/pending_users", may=Action.ADMIN)
+async def pending_users(face: Face, request: Request, who: Identity) -> None:
+    """Who has registered and waits for approval."""
+    send_json(request, [account.name for account in await face.accounts.users() if account.standing is Standing.PENDING])
+
+
+@guarded(app, USER, may=Action.ADMIN, methods=("PUT",))
+async def add_user(face: Face, request: Request, who: Identity, name: str) -> None:
+    """A new account, which can be used at once."""
+    demand_changing(face)
+    password = (await arguments(request, NewUser)).password
+    await demand_free(face, name)
+    now, hashed = face.world.now(), await face.known.hash_password(password)
+    adding = face.accounts.add_user(Account(name=name, hash=hashed, created=now, changed=now))
+    await recorded(face, request, who, "add-user", name, adding, lambda _: {"admin": "no"})
+    done(request)
+
+
+@guarded(app, USER, may=Action.ADMIN, methods=("DELETE",))
+async def remove_user(face: Face, request: Request, who: Identity, name: str) -> None:
+    """Take an account away, with its tokens, sessions, rights and memberships."""
+    demand_changing(face)
+    with suppress(NoSuchUser):
+        await changeable_account(face, name)
+        removing = keeping_an_admin(face, name, face.accounts.remove_user(name))
+        await recorded(face, request, who, "remove-user", name, removing)
+    done(request)
+
+
+@guarded(app, USER + "/approve", may=Action.ADMIN, methods=("POST",))
+async def approve(face: Face, request: Request, who: Identity, name: str) -> None:
+    """Let somebody in who has registered."""
+    demand_changing(face)
+    account = await changeable_account(face, name)
+    if account.standing is Standing.DISABLED:
+        raise BadRequest(f"The account {name!r} was disabled, and does not wait: open it with `pypid user enable`.")
+
+    def approved(account: Account) -> Account:
+        if account.standing is not Standing.PENDING:
+            return account
+        return evolve(account, standing=Standing.ACTIVE, changed=face.world.now())
+
+    if account.standing is Standing.PENDING:
+        said = {"admin": "yes" if account.admin else "no", "standing": "active"}
+        await recorded(face, request, who, "change-user", name, face.accounts.edit_user(name, approved), lambda _: said)
+    done(request)
+
+
+@guarded(app, USER + "/admin", may=Action.ADMIN, methods=("POST",))
+async def set_admin(face: Face, request: Request, who: Identity, name: str) -> None:
+    """Make somebody an administrator, or no longer."""
+    demand_changing(face)
+    admin = truth("admin", (await arguments(request, AdminFlag)).admin)
+    account = await changeable_account(face, name)
+    if not admin and name in face.known.configured().admins:
+        raise ChangedElsewhere(f"that {name!r} is an administrator", "[access] admins of the configuration says so")
+
+    def changed(account: Account) -> Account:
+        return account if account.admin is admin else evolve(account, admin=admin, changed=face.world.now())
+
+    editing = keeping_an_admin(face, None if admin else name, face.accounts.edit_user(name, changed))
+    said = {"admin": "yes" if admin else "no", "standing": account.standing.value}
+    await recorded(face, request, who, "change-user", name, editing, lambda _: None if account.admin is admin else said)
+    done(request)
+
+
+# --- registering ------------------------------------------------------------------------------------------------
+
+
+@guarded(app, "/admin/register", may=Action.ADMIN, methods=("POST",))
+async def allow_register(face: Face, request: Request, who: Identity) -> None:
+    """Whether people may register, says the configuration: this can only confirm it."""
+    demand_changing(face)
+    allow = truth("allow", (await arguments(request, Allow)).allow)
+    mode = face.settings.people.registration
+    if allow != (mode in (Registration.APPROVAL, Registration.OPEN)):
+        wanted = "approval" if allow else "closed"
+        where = f"write [access] registration = {wanted} into the configuration, and reload pypid (SIGHUP)"
+        raise ChangedElsewhere("whether people may register", where)
+    done(request)
+
+
+@guarded(app, "/admin/token/<name>", may=Action.ADMIN)
+async def token(face: Face, request: Request, who: Identity, name: str) -> None:
+    """A token by which one account of this name can be made. Nothing is stored before it is used; the audit log tells of it."""
+    demand_changing(face)
+    if face.settings.people.registration is not Registration.TOKEN:
+        raise BadRequest("Nobody registers by a token here. To have that, set [access] registration = token, and reload.")
+    secret, made = token_for(face, name)
+    await note(face, request, who, "make-invitation", made.id, {"expires": utc_text(made.expires), "user": name})
+    document: SignupToken = {"token": secret, "token_url": f"{face.base_url(request) or ''}/acct/login#/?token={secret}"}
+    send_json(request, document)
+
+
+# --- groups -----------------------------------------------------------------------------------------------------
+
+
+@guarded(app, "/admin/group", may=Action.ADMIN)
+async def groups(face: Face, request: Request, who: Identity) -> None:
+    """Their names, but for those of a directory."""
+    send_json(request, sorted({*await face.accounts.memberships(), *face.known.configured().groups}))
+
+
+@guarded(app, GROUP, may=Action.ADMIN, methods=("PUT",))
+async def add_group(face: Face, request: Request, who: Identity, name: str) -> None:
+    """A new group, empty."""
+    demand_changing(face)
+    if name in MANY:
+        raise BadRequest(f"'{name}' is a reserved name")
+    demand_changeable(face, new_name(name))
+    await recorded(face, request, who, "add-group", name, face.accounts.add_group(name))
+    done(request)
+
+
+@guarded(app, GROUP, may=Action.ADMIN, methods=("DELETE",))
+async def remove_group(face: Face, request: Request, who: Identity, name: str) -> None:
+    """Take a group away, with its rights."""
+    demand_changing(face)
+    members = (await face.accounts.memberships()).get(name)
+    if members is None:
+        demand_changeable(face, name)
+        return done(request)
+    said = {"members": str(len(members))}
+    with suppress(NoSuchGroup):
+        await recorded(face, request, who, "remove-group", name, face.accounts.remove_group(name), lambda _: said)
+    return done(request)
+
+
+@guarded(app, USER + "/group/<group>", may=Action.ADMIN, methods=("PUT",))
+async def join(face: Face, request: Request, who: Identity, name: str, group: str) -> None:
+    """Make somebody a member of a group."""
+    demand_changing(face)
+    try:
+        account_name(name)
+    except ValueError as error:
+        raise BadRequest(f"This cannot be a user: {error}.") from None
+    await _member(face, request, who, group, name, joins=True)
+
+
+@guarded(app, USER + "/group/<group>", may=Action.ADMIN, methods=("DELETE",))
+async def leave(face: Face, request: Request, who: Identity, name: str, group: str) -> None:
+    """Make somebody no member of a group any more."""
+    demand_changing(face)
+    await _member(face, request, who, group, name, joins=False)
+
+
+async def _member(face: Face, request: Request, who: Identity, group: str, user: str, *, joins: bool) -> None:
+    members = (await face.accounts.memberships()).get(group)
+    if members is None:
+        demand_changeable(face, group)
+        if joins:
+            raise NoSuchGroup(group)
+        return done(request)
+    changing: Any = face.accounts.join(group, user) if joins else face.accounts.leave(group, user)
+    what, changes = ("join-group" if joins else "leave-group"), (user in members) is not joins
+    await recorded(face, request, who, what, f"{group}/{user}", changing, lambda _: {} if changes else None)
+    return done(request)

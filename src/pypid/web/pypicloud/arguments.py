@@ -1,0 +1,77 @@
+"""The arguments of pypicloud's API: the fields of a form, or the keys of a JSON object, whichever a request carries.
+
+What pypicloud also took out of the query is not: passwords in a URL end up in logs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec.structs import fields
+
+from pypid.core.errors import BadRequest, shortened
+from pypid.core.model import Checksum, Digests
+from pypid.web.body import read_small
+from pypid.web.documents import LARGEST
+from pypid.web.forms import Limits, read_form
+from pypid.web.request import Request
+from pypid.web.respond import header_of
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+LIMITS = Limits(content=0, text=LARGEST, total=LARGEST, parts=50, urlencoded=LARGEST)
+_FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
+_YES = frozenset({"true", "t", "yes", "y", "on", "1"})
+_NO = frozenset({"false", "f", "no", "n", "off", "0"})
+
+
+class _Nowhere:
+    """Where a form's file would go: none of these forms has one."""
+
+    def want(self, checksums: Iterable[Checksum]) -> None:
+        """Nothing comes."""
+
+    async def write(self, data: bytes) -> None:
+        raise BadRequest("This form has a part without a name.")
+
+    async def finish(self) -> Digests:
+        return Digests("", None, None, 0)
+
+
+async def arguments(request: Request, kind: type[S]) -> S:
+    """The arguments. Raises `TooLarge`, and `BadRequest` with the name of one that is missing, or that nobody asks for."""
+    content_type = header_of(request, "content-type") or ""
+    if content_type.partition(";")[0].strip().lower() in _FORMS:
+        form = await read_form(request.body, content_type, limits=LIMITS, spool=_Nowhere(), part="")
+        given: Any = {name: values[-1] for name, values in form.fields.items()}
+    else:
+        given = _object(await read_small(request.body, LARGEST))
+    known = {field.encode_name for field in fields(kind)}
+    if unknown := sorted(given.keys() - known):
+        raise BadRequest(f"Unknown argument {shortened(unknown[0])!r}; known: {', '.join(sorted(known))}")
+    for field in fields(kind):
+        if field.required and given.get(field.encode_name) is None:
+            raise BadRequest(f"Missing argument {field.encode_name!r}")
+    try:
+        return msgspec.convert(given, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise BadRequest(f"The arguments are not what is expected here: {error}") from None
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(data or b"{}", type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise BadRequest("Send the arguments as a form (application/x-www-form-urlencoded), or as a JSON object.") from None
+
+
+def truth(name: str, said: str | bool) -> bool:
+    """Yes or no, in JSON or in the words of a form. Raises `BadRequest`."""
+    if isinstance(said, bool):
+        return said
+    word = said.strip().lower()
+    if word not in _YES | _NO:
+        raise BadRequest(f"{name} is true or false.")
+    return word in _YES

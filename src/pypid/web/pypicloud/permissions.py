@@ -1,0 +1,195 @@
+"""pypicloud's ``/admin/`` for rights on packages: ``read`` and ``write`` of users and groups, one at a time.
+
+There somebody may write what he may not read. Here whoever may write may read, so `grant` asks for the right to read first; and
+to take that away takes both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypedDict
+
+from pypid.core.acl import sorted_rights, words_of
+from pypid.core.aclrights import group_or_word
+from pypid.core.errors import BadRequest, ChangedElsewhere, InseparableRight
+from pypid.core.names import ProjectName, project_name
+from pypid.core.permissions import Action, Identity, account_name
+from pypid.core.rights import Right, Whom
+from pypid.web.deeds import recorded
+from pypid.web.documents import send_json
+from pypid.web.face import Face, app
+from pypid.web.guard import guarded
+from pypid.web.pypicloud.accounts import demand_changing
+from pypid.web.pypicloud.admin import GROUP, USER, done
+from pypid.web.request import Request
+
+PACKAGE = "/admin/package/<project>"
+PERMISSION = PACKAGE + "/<kind>/<name>/<permission>"
+IN_THE_FILE = "[projects] of the configuration gives it; take it out there, and reload pypid (SIGHUP)"
+
+
+class OfPackage(TypedDict):
+    """What a user or a group may do with a package."""
+
+    package: str
+    permissions: list[str]
+
+
+class OfUser(TypedDict):
+    """What a user may do."""
+
+    username: str
+    permissions: list[str]
+
+
+class OfGroup(TypedDict):
+    """What a group may do, everyone and authenticated among them."""
+
+    group: str
+    permissions: list[str]
+
+
+class Permissions(TypedDict):
+    """The rights on a package."""
+
+    user: list[OfUser]
+    group: list[OfGroup]
+
+
+class WholeGroup(TypedDict):
+    """A group; of one that there is not, both are empty."""
+
+    members: list[str]
+    packages: list[OfPackage]
+
+
+Key = tuple[ProjectName, Whom, str]
+
+
+def _key(right: Right) -> Key:
+    return right.project, right.whom, right.name
+
+
+def in_force(*all_rights: Iterable[Right]) -> dict[Key, Right]:
+    """Of rights that stand in several places the greatest; sorted."""
+    found: dict[Key, Right] = {}
+    for rights in all_rights:
+        for right in rights:
+            before = found.get(_key(right))
+            found[_key(right)] = right if before is None or right.write else before
+    return {_key(right): right for right in sorted_rights(found.values())}
+
+
+async def _rights(face: Face) -> dict[Key, Right]:
+    return in_force(face.known.configured().rights, await face.accounts.rights())
+
+
+# --- looking ----------------------------------------------------------------------------------------------------
+
+
+@guarded(app, USER + "/permissions", may=Action.ADMIN)
+async def of_user(face: Face, request: Request, who: Identity, name: str) -> None:
+    """What somebody may do by rights of their own."""
+    send_json(request, _packages(await _rights(face), Whom.USER, name))
+
+
+def _packages(rights: dict[Key, Right], whom: Whom, name: str) -> list[OfPackage]:
+    wanted = name if whom in (Whom.USER, Whom.GROUP) else ""
+    these = (right for right in rights.values() if right.whom is whom and right.name == wanted)
+    return [{"package": right.project, "permissions": words_of(write=right.write)} for right in these]
+
+
+@guarded(app, GROUP, may=Action.ADMIN)
+async def of_group(face: Face, request: Request, who: Identity, name: str) -> None:
+    """A group: its members, and what they may do by it."""
+    nobody = frozenset[str]()
+    members = (await face.accounts.memberships()).get(name, nobody) | face.known.configured().members.get(name, nobody)
+    packages = _packages(await _rights(face), group_or_word(name), name)
+    document: WholeGroup = {"members": sorted(members), "packages": packages}
+    send_json(request, document)
+
+
+@guarded(app, PACKAGE, may=Action.ADMIN)
+async def of_package(face: Face, request: Request, who: Identity, project: str) -> None:
+    """Who may do what with a package by rights of its own."""
+    rights = [right for right in (await _rights(face)).values() if right.project == project_name(project)]
+    document: Permissions = {
+        "user": [
+            {"username": right.name, "permissions": words_of(write=right.write)} for right in rights if right.whom is Whom.USER
+        ],
+        "group": [
+            {"group": right.name or right.whom.value, "permissions": words_of(write=right.write)}
+            for right in rights
+            if right.whom is not Whom.USER
+        ],
+    }
+    send_json(request, document)
+
+
+# --- changing ---------------------------------------------------------------------------------------------------
+
+
+def _asked(project: str, kind: str, name: str, permission: str) -> tuple[Key, bool]:
+    """Which right is meant, and whether it is the one to write."""
+    if kind not in ("user", "group") or permission not in ("read", "write"):
+        raise BadRequest("A right is of a user or a group, and it is read or write: /admin/package/NAME/user/NAME/read.")
+    whom = Whom.USER if kind == "user" else group_or_word(name)
+    if whom in (Whom.USER, Whom.GROUP):
+        try:
+            account_name(name)
+        except ValueError as error:
+            raise BadRequest(f"This cannot be a name: {error}.") from None
+    else:
+        name = ""
+    return (project_name(project), whom, name), permission == "write"
+
+
+@guarded(app, PERMISSION, may=Action.ADMIN, methods=("PUT",))
+async def grant(face: Face, request: Request, who: Identity, project: str, kind: str, name: str, permission: str) -> None:
+    """Give a right, beside the one that is there."""
+    demand_changing(face)
+    key, write = _asked(project, kind, name, permission)
+    rights = await _rights(face)
+    before = rights.get(key)
+    if before is None and write and not _all_read(rights, key):
+        address = f"/admin/package/{key[0]}/{kind}/{name}"
+        raise InseparableRight(f"Give the right to read first (PUT {address}/read), and then this one.")
+    right = Right(*key, write)
+    if before is None or (write and not before.write):
+        said = {"whom": f"{right.whom.value} {right.name}".strip(), "right": right.text}
+        await recorded(face, request, who, "set-right", right.project, face.accounts.grant(right), lambda _: said)
+    done(request)
+
+
+def _all_read(rights: dict[Key, Right], key: Key) -> bool:
+    """Whether all may read the project anyway who would read it by this right."""
+    project, whom, _ = key
+    words = (Whom.EVERYONE,) if whom is Whom.EVERYONE else (Whom.EVERYONE, Whom.AUTHENTICATED)
+    return whom is not Whom.EVERYONE and any((project, word, "") in rights for word in words)
+
+
+@guarded(app, PERMISSION, may=Action.ADMIN, methods=("DELETE",))
+async def withdraw(face: Face, request: Request, who: Identity, project: str, kind: str, name: str, permission: str) -> None:
+    """Take a right away: the one to read takes the one to write with it."""
+    demand_changing(face)
+    key, write = _asked(project, kind, name, permission)
+    kept = in_force(await face.accounts.rights()).get(key)
+    fixed = in_force(face.known.configured().rights).get(key)
+    if fixed is not None and (fixed.write or not write):
+        raise ChangedElsewhere(f"this right of {key[0]}", IN_THE_FILE)
+    if kept is None or (write and not kept.write):
+        return done(request)
+    if kept.write and not write and len([each for each in await _rights(face) if each[0] == key[0]]) == 1:
+        address = f"/admin/package/{key[0]}/{kind}/{name}"
+        raise InseparableRight(
+            f"This is the last right of {key[0]}, and without any the defaults would hold for it. If you mean that, take the "
+            f"right to write away first (DELETE {address}/write), and then this one; if not, give somebody else a right before."
+        )
+    subject, said = key[0], {"whom": f"{kept.whom.value} {kept.name}".strip(), "right": kept.text}
+    if write:
+        left = Right(*key, False)
+        lowered = {**said, "right": left.text}
+        await recorded(face, request, who, "set-right", subject, face.accounts.grant(left), lambda _: lowered)
+    else:
+        await recorded(face, request, who, "remove-right", subject, face.accounts.withdraw(*key), lambda _: said)
+    return done(request)
