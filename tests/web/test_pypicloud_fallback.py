@@ -6,12 +6,15 @@ The columns and pypicloud's answers are those of its ``doc/topics/fallback.rst``
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from pypid.core.choices import Mode
+from pypid.configured import rules_of
+from pypid.core.config import parse
 from pypid.core.errors import StorageDown
 from pypid.core.permissions import EVERYONE, NOBODY, Principals, Rules
 from pypid.core.policy import Policy
@@ -39,17 +42,23 @@ such a project the answer does not tell: it is the same for every name that they
 """
 
 SETTINGS = {
-    "none": (Mode.OFFLINE, None),
-    # pypicloud never looked at cache_update where it redirected
-    "redirect": (Mode.REDIRECT, EVERYONE),
-    "redirect, always_show_upstream": (Mode.REDIRECT, EVERYONE),
-    "cache": (Mode.CACHE, None),
-    "mirror": (Mode.CACHE, None),
+    "none": "pypi.fallback = none",
+    "redirect": "pypi.fallback = redirect",
+    "redirect, always_show_upstream": "pypi.fallback = redirect\npypi.always_show_upstream = true",
+    "cache": "pypi.fallback = cache",
+    "cache, always_show_upstream": "pypi.fallback = cache\npypi.always_show_upstream = true",
+    "mirror": "pypi.fallback = mirror",
 }
-"""What pypicloud's settings become: the mode, and who may have something fetched (None: who might with pypicloud).
+"""The lines of a config.ini; what becomes of them is `core.pypicloud`'s."""
 
-``mirror`` is ``cache`` with ``always_show_upstream``, which becomes nothing: whoever wants public files under a name of theirs
-lists the name in ``[upstream] blend``.
+CONFIG = """
+[app:main]
+use = egg:pypicloud
+pypi.storage = file
+storage.dir = /srv/packages
+{lines}
+pypi.cache_update = {update}
+pypi.disallow_fallback = {reserved}
 """
 
 MATRIX = {
@@ -125,6 +134,7 @@ MATRIX = {
         1 1 1 1   ours+cached ours    b
     """,
 }
+MATRIX["cache, always_show_upstream"] = MATRIX["mirror"]
 """``links``: a page of what is upstream's, whose files are redirects there; ``cached``: whose files are fetched, and kept."""
 
 ADDRESSES = ("/simple/{}/", "/pypi/{}/", "/{}/")
@@ -168,15 +178,16 @@ class FallbackCase(WholeCase):
         self.elsewhere.has(NAME, THEIRS, wheel(NAME, "99.0"))
 
     def index(
-        self, fallback: str, *, read: bool = True, update: bool = True, stored: bool = False, **policy: tuple[str, ...]
+        self, fallback: str, *, read: bool = True, update: bool = True, stored: bool = False, reserved: str = "", **policy: Any
     ) -> Pypid:
-        """A pypid with these settings; nobody has asked it anything yet."""
-        mode, fetch = SETTINGS[fallback]
-        rules = Rules(
-            read=EVERYONE if read else ALICE, write=ALICE, fetch=fetch or (EVERYONE if update else NOBODY), delete=ALICE
-        )
-        self.elsewhere.heard.clear()
-        pypid = Pypid(Path(self.mktemp()), rules=rules, policy=Policy(mode=mode, **policy), upstream=self.elsewhere)
+        """A pypid with these settings of pypicloud's; nobody has asked it anything yet."""
+        text = CONFIG.format(lines=SETTINGS[fallback], update="everyone" if update else "", reserved=reserved)
+        config = parse(text, filename="config.ini")
+        rules = evolve(rules_of(config), read=EVERYONE if read else ALICE, write=ALICE, delete=ALICE)
+        of_config = {
+            name: getattr(config.upstream, name) for name in ("mode", "reserved", "allow", "deny", "blend", "cooldown")
+        }
+        pypid = Pypid(Path(self.mktemp()), rules=rules, policy=Policy(**{**of_config, **policy}), upstream=self.elsewhere)
         if stored:
             self.published(self.publish(OURS, wheel(NAME, "1.0"), pypid=pypid))
         else:
@@ -211,8 +222,8 @@ class MatrixTests(FallbackCase):
             self.assertEqual(row.theirs == row.ours, row.why == SAME, row)
             self.assertIn(row.why, (SAME, A, B, C, KNOWN), row)
             user = "bob" if row.known else None
+            pypid = self.index(row.fallback, read=row.read, update=row.update, stored=row.stored)
             for address in (*ADDRESSES, *DOCUMENTS):
-                pypid = self.index(row.fallback, read=row.read, update=row.update, stored=row.stored)
                 answer = pypid.get(address.format(NAME), J, user=user)
                 heard = list(self.elsewhere.heard)
                 if address in ADDRESSES:
@@ -224,7 +235,7 @@ class MatrixTests(FallbackCase):
                 if answer.status == 401:
                     self.assertIn("Basic", answer["www-authenticate"] or "")
             count += 1
-        self.assertEqual(count, 5 * 12)
+        self.assertEqual(count, 6 * 12)
 
     def test_known_lacks(self) -> None:
         """Where somebody known is refused, names that are stored, upstream's, and nobody's are answered alike to the byte."""
@@ -294,7 +305,7 @@ class HoleTests(FallbackCase):
         """
         for fallback in SETTINGS:
             for name in (NAME, "SPAM"):
-                pypid = self.index(fallback, reserved=(NAME,))
+                pypid = self.index(fallback, reserved=NAME)
                 addresses = (*ADDRESSES, *DOCUMENTS, "/api/package/{}/" + THEIRS, "/packages/{}/" + THEIRS)
                 for address in addresses:
                     for user in (None, "bob", "ada"):
@@ -319,11 +330,26 @@ class HoleTests(FallbackCase):
         self.assertEqual(pypid.get("/local/wrong/").status, 404)
 
     def test_e(self) -> None:
-        """e. No address rebuilds anything by GET, whoever asks, with a password or a browser's cookie."""
+        """e. No address rebuilds anything by GET, whoever asks: it says which method to use."""
         pypid = self.index("cache", stored=True)
         for path in ("/admin/rebuild", "/admin/rebuild/"):
-            for user in ("ada", "bob", None):
-                self.assertIn(pypid.get(path, user=user).status, (401, 403, 404, 405), (path, user))
+            for user in ("bob", None):
+                self.assertIn(pypid.get(path, user=user).status, (401, 403, 405), (path, user))
+            answer = pypid.get(path, user="ada")
+            self.assertEqual(answer.status, 405, path)
+            self.assertIn("POST", answer["allow"] or "")
+
+    def test_f(self) -> None:
+        """f. ``fallback = mirror`` starts, and means what it said: upstream's files are kept. So does every older spelling."""
+        for lines, kind in (
+            ("pypi.fallback = mirror", "cached"),
+            ("pypi.use_fallback = true", "links"),
+            ("pypi.use_fallback = false", "404"),
+            ("", "links"),
+        ):
+            self.patch(sys.modules[__name__], "SETTINGS", {"older": lines})
+            pypid = self.index("older")
+            self.assertEqual(self.kind_of(pypid, pypid.get(f"/simple/{NAME}/", J), None), kind, lines)
 
     def test_g(self) -> None:
         """g. ``/health`` tells nothing of what is behind pypid, whatever is away: it answers as long as pypid does."""
