@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from pypid import __version__
 from pypid.cli import (
+    acl,
     audit,
     cache,
     clients,
@@ -32,7 +33,7 @@ from pypid.core.errors import PypidError
 
 _GROUPS = (
     *(starting, clients, projects, why, storage, copying, collect, cache, tier),
-    *(people, rights, tokens, invitations, audit),
+    *(people, rights, tokens, invitations, acl, audit),
 )
 """In the order of the help."""
 

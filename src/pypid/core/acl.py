@@ -29,7 +29,7 @@ LONGEST_NAME = 200
 LONGEST_HASH = 1000
 KNOWN_HASHES = (
     *("$argon2id$", "$argon2i$", "$argon2d$", "$2a$", "$2b$", "$2y$"),
-    *("$6$", "$5$", "$pbkdf2-sha512$", "$pbkdf2-sha256$"),
+    *("$6$", "$5$", "$pbkdf2-sha512$", "$pbkdf2-sha256$", "$apr1$"),
 )
 """How the hashes begin that somebody can log in by here (`access.passwords` verifies them)."""
 TAKEN = frozenset({"anonymous", "operator"})
@@ -153,16 +153,21 @@ def read_dump(data: bytes) -> Taken:
 
     What it does not say is said in a plain text without a value of the dump: there are hashes in it.
     """
-    text = _unpacked(data) if data.startswith(_GZIP) else data
-    if len(text) > LARGEST:
-        raise _too_large()
     try:
-        document = msgspec.json.decode(text, type=Document)
+        document = msgspec.json.decode(unpacked(data), type=Document)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadRequest(f"This is no dump of pypicloud's people, as ppc-export writes it: {error}.") from None
     except RecursionError:
         raise BadRequest("This is no dump of pypicloud's people, as ppc-export writes it: it is nested too deeply.") from None
     return taken(document)
+
+
+def unpacked(data: bytes) -> bytes:
+    """The JSON in `data`, gzipped or plain. Raises `BadRequest` for a damaged file, and for one larger than `LARGEST`."""
+    text = _unpacked(data) if data.startswith(_GZIP) else data
+    if len(text) > LARGEST:
+        raise _too_large()
+    return text
 
 
 def _unpacked(data: bytes) -> bytes:

@@ -1,0 +1,106 @@
+"""All people and rights in pypicloud's dump, out of this pypid and into it: acl."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from pypid.cli.asking import ask, print_json
+from pypid.cli.command import add_command
+from pypid.cli.table import counted, printable
+from pypid.cli.verbs import add_verbs, explain
+
+ABOUT = """\
+  pypid acl import -i acl.json.gz    take over what ppc-export has written
+  pypid acl export -o acl.json.gz    write the same of this pypid, for ppc-import
+
+Users with the hashes of their passwords, who waits for approval, groups, and
+rights on projects: what pypicloud dumps by ppc-export and /admin/acl.json.gz.
+"""
+IMPORT = """\
+  ppc-export -o acl.json.gz config.ini     where pypicloud is
+  pypid acl import -i acl.json.gz          here
+  pypid acl import < acl.json
+
+What is missing here is added, all at once or not at all. Whoever has an account
+here keeps it as it is, and no right becomes smaller; a second time changes
+nothing. Whatever cannot be taken as it stands is listed with what was done.
+Exits with 1 where somebody has lost a right by that; nobody ever gets more.
+"""
+EXPORT = """\
+  pypid acl export -o acl.json.gz          gzipped, readable by nobody else
+  pypid acl export | jq .groups            as JSON
+
+It holds the hashes of all passwords: keep it as carefully as the accounts.
+"""
+
+
+def add(commands: Any) -> None:
+    """acl."""
+    verbs = add_verbs(commands, "acl", "have people and rights out of a pypicloud, or for one", ABOUT, "export|import")
+    exporting = explain(add_command(verbs, "export", _export, "write all people and rights", config=True), EXPORT)
+    exporting.add_argument("-o", metavar="FILE", dest="file", help="the file to write (default: standard output, not gzipped)")
+    importing = explain(add_command(verbs, "import", _import, "take over people and rights", config=True), IMPORT)
+    importing.add_argument("-i", metavar="FILE", dest="file", help="the file to read (default: standard input)")
+
+
+def _export(options: argparse.Namespace) -> None:
+    document = ask(options, "GET", "/api/acl")
+    if options.file is None:
+        print_json(document)
+        return
+    from pypid.core.acl import write_dump
+
+    data = write_dump(document)
+    try:
+        with open(os.open(options.file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            os.fchmod(file.fileno(), 0o600)  # it may have been there
+            file.write(data)
+    except OSError as error:
+        sys.exit(f"pypid: {options.file} cannot be written: {error.strerror}")
+    users = len(document["users"]) + len(document["pending_users"])
+    print(f"{options.file}: {counted(users, 'user')}, {counted(len(document['groups']), 'group')}")
+
+
+def _import(options: argparse.Namespace) -> int | None:
+    answer = ask(options, "POST", "/api/acl", _read(options.file))
+    oddities: list[Mapping[str, Any]] = answer["oddities"]
+    losses = sum(oddity["loss"] for oddity in oddities)
+    if options.json:
+        print_json(answer)
+    else:
+        for oddity in oddities:
+            print(printable(f"{'LOST: ' if oddity['loss'] else ''}{oddity['what']}: {oddity['done']}"))
+        added = [counted(answer[what], what.removesuffix("s")) for what in ("users", "groups", "members", "rights")]
+        there = f" ({counted(answer['users_there'], 'user')} had an account here, which stays)" if answer["users_there"] else ""
+        print(f"added: {', '.join(added)}{there}")
+    if losses:
+        print(f"pypid: by {counted(losses, 'thing')} of the above somebody has lost a right: see LOST", file=sys.stderr)
+        return 1
+    return None
+
+
+def _read(name: str | None) -> Any:
+    """The document that the dump holds; what it means is judged by the daemon."""
+    from pypid.core.acl import LARGEST, unpacked
+    from pypid.core.errors import BadRequest
+
+    try:
+        if name is None:
+            data = sys.stdin.buffer.read(LARGEST + 1)
+        else:
+            with open(name, "rb") as file:
+                data = file.read(LARGEST + 1)
+    except OSError as error:
+        sys.exit(f"pypid: {name or 'standard input'} cannot be read: {error.strerror}")
+    try:
+        found = json.loads(unpacked(data))
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise BadRequest("This is no dump of pypicloud's people, as ppc-export writes it: it is no JSON object.")
+    return found
