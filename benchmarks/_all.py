@@ -50,11 +50,12 @@ class Job:
 
 
 JOBS = (
-    Job("frontdoor.py", "--seconds 2 --runs 3", 290),
+    Job("frontdoor.py", "--seconds 2 --runs 3", 280),
     Job("access.py", "--seconds 2 --runs 3", 50),
     Job("pages.py", "--seconds 1 --runs 3", 40),
     Job("startup.py", "--runs 3", 30),
-    Job("render.py", "", 25),
+    Job("render.py", "", 20),
+    Job("cold.py", "--runs 20", 10),
     Job("upload.py", "--size 256 --runs 3", 40),
     Job("download.py", "--size 100 --runs 3", 40),
     Job("one_wheel.py", "--size 20 --runs 3", 40),
