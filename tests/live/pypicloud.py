@@ -77,13 +77,13 @@ def configuration(folder: Path, port: int, settings: Mapping[str, str]) -> str:
 
 
 @contextmanager
-def pypicloud(folder: Path, settings: Mapping[str, str]) -> Iterator[Pypicloud]:
-    """A pypicloud with its state in `folder`, which may hold that of an earlier one, or of a pypid."""
+def pypicloud(folder: Path, settings: Mapping[str, str], **more: str) -> Iterator[Pypicloud]:
+    """A pypicloud with its state in `folder`, which may hold that of an earlier one, or of a pypid; `more` is environment."""
     command, port = client("pypicloud"), free_port()
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "config.ini"
     config.write_text(configuration(folder, port, settings))
-    environ = clean_environ(all_proxy="http://127.0.0.1:9", no_proxy="127.0.0.1")  # nobody else is asked for anything
+    environ = clean_environ(all_proxy="http://127.0.0.1:9", no_proxy="127.0.0.1", **more)  # nobody else is asked for anything
     with running([command, config], folder / "log", cwd=folder, environ=environ) as process:
         found = Pypicloud(folder, port, process)
         process.until_answers(found.url("/health"))
