@@ -6,6 +6,7 @@ The columns and pypicloud's answers are those of its ``doc/topics/fallback.rst``
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -134,6 +135,7 @@ MATRIX = {
         1 1 1 1   ours+cached ours    b
     """,
 }
+TOLD = tuple(MATRIX)
 MATRIX["cache, always_show_upstream"] = MATRIX["mirror"]
 """``links``: a page of what is upstream's, whose files are redirects there; ``cached``: whose files are fetched, and kept."""
 
@@ -236,6 +238,13 @@ class MatrixTests(FallbackCase):
                     self.assertIn("Basic", answer["www-authenticate"] or "")
             count += 1
         self.assertEqual(count, 6 * 12)
+
+    def test_documented(self) -> None:
+        """The guide has these very tables."""
+        lines = (Path(__file__).parents[2] / "docs/migrate/pypicloud-api.rst").read_text().splitlines()
+        documented = [line.split() for line in lines if re.match("    [01] +[01] ", line)]
+        said = [line.split() for name in TOLD for line in MATRIX[name].splitlines() if line.strip()]
+        self.assertEqual(documented, said)
 
     def test_known_lacks(self) -> None:
         """Where somebody known is refused, names that are stored, upstream's, and nobody's are answered alike to the byte."""
