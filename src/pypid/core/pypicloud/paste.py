@@ -48,6 +48,8 @@ class Paste:
     here: str
     file: str
     _looked_at: set[str] = field(factory=lambda: {"DEFAULT"})
+    _set: dict[str, tuple[str, str]] = field(factory=dict)
+    """What is set for all, and in which section."""
     _found: dict[str, Entry] = field(factory=dict)
     _broken: dict[str, str] = field(factory=dict)
 
@@ -201,25 +203,35 @@ class Paste:
         """The settings of one section: without what is for all, and with what it gets from there."""
         defaults = self._defaults()
         local: dict[str, Entry] = {}
-        for key, entry in self.document.sections[name].entries.items():
-            wanted, word = key, "use"
-            if key.startswith(("set ", "get ")):
-                word, wanted = key[:3], key[4:].strip()
-            if word == "set":
-                self.ledger.note("it sets something for all apps of the file, which pypicloud does not look at", entry, key)
-                continue
-            if key in defaults:
+        got: dict[str, Entry] = {}
+        for_all = self.document.sections.get("DEFAULT", Section(0, {})).entries
+        entries = self.document.sections[name].entries
+        for key, entry in {**{k: e for k, e in for_all.items() if k.startswith(("get ", "set "))}, **entries}.items():
+            word, _, rest = key.partition(" ")
+            if word == "set" and rest:
+                self._set[rest.strip()] = (entry.text, name)
+                self.ledger.note("it is for all apps of the file, and no setting of pypicloud's", entry, key)
+            elif word == "get" and rest:
+                got[rest.strip()] = entry
+            elif key in defaults:
                 self.ledger.note("pypicloud does not see it, since [DEFAULT] has it, too", entry, key)
-                continue
-            text = self._filled(entry.text, name)
-            if word == "get":
-                source = defaults.get(entry.text.strip(), "")
-                text = self._filled(source, "DEFAULT")
-            self._broken.pop(wanted, None)
-            if isinstance(text, _Broken):
-                self._broken[wanted] = text.reason
-            local[wanted] = entry if isinstance(text, _Broken) else Entry(text, entry.where, entry.line)
+            else:
+                local[key] = self._made(key, entry, entry.text, name)
+        for key, entry in got.items():
+            source = self._filled(entry.text, name)
+            wanted = source.strip() if isinstance(source, str) else ""
+            text, where = self._set.get(wanted) or (defaults.get(wanted), "DEFAULT")
+            local[key] = self._made(key, entry, f"%({wanted})s" if text is None else text, where)
         return local
+
+    def _made(self, key: str, entry: Entry, text: str, name: str) -> Entry:
+        """The entry with its value filled in; what cannot be is `broken`."""
+        filled = self._filled(text, name)
+        self._broken.pop(key, None)
+        if isinstance(filled, _Broken):
+            self._broken[key] = filled.reason
+            return entry
+        return Entry(filled, entry.where, entry.line)
 
     def _defaults(self) -> Mapping[str, str]:
         section = self.document.sections.get("DEFAULT", Section(0, {}))
