@@ -117,7 +117,7 @@ class Values(SynchronousTestCase):
     def test_interpolation(self) -> None:
         """%(here)s, %(__file__)s, keys of the section and of [DEFAULT], and %% are filled in, as deep as configparser does."""
         text = f"[DEFAULT]\nroot = %(here)s/data\n[app:main]\n{APP}pypi.a = %(root)s/x\n"
-            "pypi.b = %(pypi.a)s/%%\npypi.c = %(__file__)s\n"
+        text += "pypi.b = %(pypi.a)s/%%\npypi.c = %(__file__)s\n"
         found = app(text)
         self.assertEqual(found["pypi.a"], "/srv/pc/data/x")
         self.assertEqual(found["pypi.b"], "/srv/pc/data/x/%")
