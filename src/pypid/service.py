@@ -53,13 +53,33 @@ THREADS = 16
 
 
 def load_config(file: Path) -> Config:
-    """The configuration in force: the file's, with the environment's. Raises `BadConfig` with all the problems; blocks."""
+    """The configuration in force: the file's, with the environment's. The file may be a pypicloud's config.ini.
+
+    Raises `BadConfig` with all the problems; blocks.
+    """
     try:
         data = file.read_bytes()
     except OSError as error:
         hint = "Give another one with --config FILE; the source has a commented one, etc/pypid.ini."
         raise BadConfig([ConfigProblem(str(file), None, "", None, f"cannot be read: {error.strerror}. {hint}")]) from None
-    return parse(data, filename=str(file), environ=os.environ, read_file=lambda name: Path(name).read_text())
+    return parse(
+        data, filename=str(file), environ=os.environ, read_file=lambda name: Path(name).read_text(), cwd=str(Path.cwd())
+    )
+
+
+def converted_config(file: Path) -> tuple[str, tuple[str, ...]]:
+    """pypicloud's config.ini as the text of an ini of pypid's, and the names of the secrets that it holds.
+
+    Raises `BadConfig` as `load_config` does, and for a file that is pypid's already; blocks.
+    """
+    from pypid.core.pypicloud.translation import translate
+    from pypid.core.pypicloud.writing import secrets_in, written
+
+    if load_config(file).taken_over is None:
+        message = "this is an ini of pypid's already: start pypid with it; `pypid check-config` explains it"
+        raise BadConfig([ConfigProblem(str(file), None, "", None, message)])
+    translation = translate(file.read_bytes(), filename=str(file), environ=os.environ, cwd=str(Path.cwd()))
+    return written(translation, str(file)), secrets_in(translation)
 
 
 # --- the parts --------------------------------------------------------------------------------------------------
@@ -117,6 +137,8 @@ def make_daemon(config: Config, reactor: Any, environ: Mapping[str, str], *, onl
         state.release()
         raise
     if not only_control:
+        for note in config.notes:
+            _log.warn("{note}", note=note)
         _log.info("state: {state}; files: {files}", state=str(places.state), files=str(places.storage or "in memory"))
     return Daemon(
         index=assembly.index,
@@ -192,7 +214,7 @@ async def _reload(config: Config, places: Where, assembly: Assembly) -> None:
 def _differing(old: Config, new: Config) -> list[str]:
     """The sections that differ."""
     before, after = (attrs.asdict(each, recurse=False) for each in (old, new))
-    return [name for name in before if name not in ("source", "origins") and before[name] != after[name]]
+    return [name for name in before if name not in ("source", "origins", "notes") and before[name] != after[name]]
 
 
 _RELOADED = ("users", "groups", "projects", "access", "issuers")

@@ -6,6 +6,7 @@ import argparse
 import gc
 import os
 import secrets
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,21 @@ SECRET = 32
 
 
 def add(commands: Any) -> None:
-    """serve, check-config, gen-password, gen-secret."""
+    """serve, check-config, convert-config, gen-password, gen-secret."""
     serve = add_command(commands, "serve", _serve, "start the index and stay in the foreground (the same as `twistd -n pypid`)")
     add_config(serve)
     check = add_command(
         commands, "check-config", _check_config, "read a configuration and print what is in force, without secrets"
     )
     check.add_argument("file", metavar="FILE", nargs="?", default=DEFAULT_CONFIG, help=f"default: {DEFAULT_CONFIG}")
+    convert = add_command(
+        commands, "convert-config", _convert_config, "print pypicloud's config.ini as a pypid.ini, with comments"
+    )
+    convert.description = (
+        "Prints pypicloud's config.ini as a pypid.ini. Above each key stands where it comes from, at the end what was not "
+        "taken over. The output holds the secrets and password hashes of the file. pypid starts with the old file, too."
+    )
+    convert.add_argument("file", metavar="FILE", help="pypicloud's config.ini")
     password = add_command(commands, "gen-password", _gen_password, "ask for a password and print its hash for [users]")
     password.add_argument("user", metavar="USER", nargs="?", help="print the whole line, `USER = hash`")
     password.add_argument("--stdin", action="store_true", help="read the password from standard input, one line (for scripts)")
@@ -51,7 +60,20 @@ def _check_config(options: argparse.Namespace) -> None:
     from pypid.core.config import describe
     from pypid.service import load_config
 
-    print(describe(load_config(Path(options.file))), end="")
+    config = load_config(Path(options.file))
+    for note in config.notes:
+        print(note, file=sys.stderr)
+    print(describe(config), end="")
+
+
+def _convert_config(options: argparse.Namespace) -> None:
+    from pypid.service import converted_config
+
+    text, held = converted_config(Path(options.file))
+    print(text)
+    if held:
+        advice = "this is a configuration, so it holds what the old one did: keep it as safe (chmod 600)"
+        print(f"pypid: {advice}: {', '.join(held)}", file=sys.stderr)
 
 
 def _gen_password(options: argparse.Namespace) -> None:
