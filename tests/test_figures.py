@@ -98,7 +98,7 @@ class PageTests(SynchronousTestCase):
         self.assertEqual(rows[1:], [["what", "measured", "goal"], *map(list, ROWS)])
 
     @given(CELLS, CELLS, CELLS)
-    @settings(max_examples=40, deadline=None, database=None)
+    @settings(max_examples=25, deadline=None, database=None)
     def test_valid(self, title: str, cell: str, line: str) -> None:
         """Whatever the benchmarks print, docutils reads the page without a word."""
         document(

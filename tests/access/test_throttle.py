@@ -353,7 +353,7 @@ class MachineTests(SynchronousTestCase):
         stateful.run_state_machine_as_test(
             Machine,
             settings=settings(
-                max_examples=60,
+                max_examples=30,
                 stateful_step_count=40,
                 deadline=None,
                 database=None,

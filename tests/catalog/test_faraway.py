@@ -153,7 +153,7 @@ class MergeTests(FarawayCase):
         self.assertEqual(len(self.other.moment(moment.versions).lines), 256)
         self.assertGreater(self.have(self.other.serial()), serial)
 
-    @settings(max_examples=50, deadline=None, database=None)
+    @settings(max_examples=30, deadline=None, database=None)
     @given(st.sets(st.sampled_from("abcdefgh")), st.dictionaries(st.sampled_from("abcdefghijkl"), st.booleans()))
     def test_any(self, packed: set[str], meanwhile: dict[str, bool]) -> None:
         """Whatever was packed, and whatever happened meanwhile: it is as if it had happened afterwards."""

@@ -52,7 +52,7 @@ def mutated(data: bytes, changes: list[tuple[int, int, str]]) -> bytes:
 
 
 class HostileTests(SynchronousTestCase):
-    @settings(max_examples=120, deadline=None, database=None)
+    @settings(max_examples=60, deadline=None, database=None)
     @given(st.sampled_from(BASES), CHANGES)
     def test_mutated(self, base: tuple[str, bytes], changes: list[tuple[int, int, str]]) -> None:
         """No change to an archive makes `inspect` raise; what it returns is metadata without problems, or problems."""

@@ -123,7 +123,7 @@ class GarbageTests(SynchronousTestCase):
         came = read_attestations(texts, ABOUT)
         self.assertFalse(came.objects and came.problems)
 
-    @settings(max_examples=100, deadline=None, database=None)
+    @settings(max_examples=50, deadline=None, database=None)
     @given(st.data())
     def test_any_value(self, data: st.DataObject) -> None:
         """Whatever stands in the place of a value of a right attestation, nothing is raised, and what is taken fits."""

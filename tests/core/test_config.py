@@ -25,7 +25,7 @@ from pypid.core.errors import BadConfig
 from pypid.core.permissions import Principals
 from pypid.core.settings import FREE, ISSUER, NOT_YET, SECTIONS, IssuerSettings, keys
 
-quick = settings(max_examples=50, deadline=None, database=None)
+quick = settings(max_examples=30, deadline=None, database=None)
 
 HASH = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2g"
 
@@ -760,7 +760,7 @@ class Robustness(SynchronousTestCase):
             self.assertTrue(all(len(line) < 1500 for line in str(error).splitlines()))
             return None
 
-    @settings(quick, max_examples=100)
+    @settings(quick, max_examples=50)
     @given(st.one_of(st.text(), st.binary(), st.lists(LINES, max_size=12).map("\n".join)))
     @example("[issuer:]\n[issuer:a b]\n[]\n[[]]\n")
     @example("\ud800[log]\n\udcff = \udcff")

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core.globs import first_match, matches
 from pypid.core.names import project_name
 
-modest = settings(max_examples=60, deadline=None, database=None)
+modest = settings(max_examples=30, deadline=None, database=None)
 NAMES = st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,12}[A-Za-z0-9])?", fullmatch=True)
 
 

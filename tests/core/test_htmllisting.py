@@ -28,7 +28,7 @@ DEMO = project_name("demo")
 BASE = "https://index.example/simple/demo/"
 SHA = "ab" * 32
 NAME = "demo-1.0.tar.gz"
-modest = settings(max_examples=50, deadline=None, database=None)
+modest = settings(max_examples=30, deadline=None, database=None)
 
 
 def read(html: str, content_type: str = "") -> Listing:
@@ -296,7 +296,7 @@ class PageTests(SynchronousTestCase):
         for said in ("count", "base", "version", "status", "tags"):
             self.assertEqual(getattr(page, said), getattr(parser, said), said)
 
-    @settings(modest, max_examples=100)
+    @settings(modest, max_examples=50)
     @given(st.lists(LINKS, min_size=1, max_size=3))
     def test_same_with_care(self, links: list[str]) -> None:
         """What is understood of links at once is what is understood of them with care, attribute by attribute."""

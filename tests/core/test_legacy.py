@@ -167,7 +167,7 @@ class LegacyTests(SynchronousTestCase):
             legacy(a_project(a_file()), None, b"Metadata-Version: 2.1\nName: other\nVersion: 1\n")["info"]["name"], "demo"
         )
 
-    @settings(max_examples=50, deadline=None, database=None)
+    @settings(max_examples=30, deadline=None, database=None)
     @given(
         projects, st.binary() | st.binary(max_size=40).map(lambda odd: METADATA.replace(b"things", odd).replace(b"Docs", odd))
     )
@@ -245,7 +245,7 @@ class ReleaseTests(SynchronousTestCase):
             self.assertEqual(describing_file(a_project(*held), "1.0"), file)
         self.assertIsNone(describing_file(a_project(wheel), "2.0"))
 
-    @settings(max_examples=50, deadline=None, database=None)
+    @settings(max_examples=30, deadline=None, database=None)
     @given(projects)
     def test_every_file_is_in_one_release(self, project: Project) -> None:
         """Releases divide the files, in order, and each is found under the version of each of its files."""

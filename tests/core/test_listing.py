@@ -25,7 +25,7 @@ DEMO = project_name("demo")
 BASE = "https://index.example/simple/demo/"
 WHEEL = "demo-1.0-py3-none-any.whl"
 SHA = "ab" * 32
-modest = settings(max_examples=50, deadline=None, database=None)
+modest = settings(max_examples=30, deadline=None, database=None)
 
 
 TRICKY = st.recursive(
@@ -385,7 +385,7 @@ class ElementTests(SynchronousTestCase):
                 del rest[""]
                 return found, {**rest, "files": found}
 
-    @settings(modest, max_examples=50)
+    @settings(modest, max_examples=30)
     @given(
         st.lists(st.dictionaries(st.text(max_size=8), TRICKY, max_size=4), max_size=9),
         st.dictionaries(st.text(min_size=1, max_size=4).filter(lambda key: key != "files"), TRICKY, max_size=4),

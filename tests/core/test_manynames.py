@@ -20,7 +20,7 @@ class ManyNamesTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.patch(manynames, "RUN", 3)
 
-    @settings(max_examples=60, deadline=None, database=None)
+    @settings(max_examples=30, deadline=None, database=None)
     @given(st.lists(names, max_size=4), st.slices(12), st.text("ab0-\n", max_size=4))
     def test_is_a_tuple(self, parts: list[set[ProjectName]], part: slice, other: str) -> None:
         """It is all names of all parts in order, each once, and does what a tuple of them does."""

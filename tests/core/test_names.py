@@ -141,7 +141,7 @@ class FilenameTests(SynchronousTestCase):
 class ProjectAndVersionTests(SynchronousTestCase):
     """`project_and_version`."""
 
-    @settings(max_examples=120, deadline=None, database=None)
+    @settings(max_examples=60, deadline=None, database=None)
     @given(
         st.text(max_size=40)
         | st.text(alphabet="a1A-._+! ", max_size=30).map("{}.whl".format)

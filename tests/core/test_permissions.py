@@ -275,7 +275,7 @@ class MayTests(SynchronousTestCase):
 class SightTests(SynchronousTestCase):
     """`sight`."""
 
-    @settings(modest, max_examples=50)
+    @settings(modest, max_examples=30)
     @given(rules, anybody)
     def test_sees(self, these: Rules, who: Identity) -> None:
         """A list shows exactly the projects that may be read one by one."""

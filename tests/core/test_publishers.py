@@ -24,7 +24,7 @@ from pypid.core.publishers import (
 )
 from tests.issuers import github
 
-quick = settings(max_examples=50, deadline=None, database=None)
+quick = settings(max_examples=30, deadline=None, database=None)
 
 HUB = "https://token.actions.githubusercontent.com"
 PLAIN = st.text(st.characters(codec="utf-8", exclude_characters="*?[", categories=["L", "N", "P"]), min_size=1, max_size=20)

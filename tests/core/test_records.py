@@ -63,7 +63,7 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 class RecordTests(SynchronousTestCase):
     """The record beside a file."""
 
-    @settings(max_examples=50, deadline=None, database=None)
+    @settings(max_examples=30, deadline=None, database=None)
     @given(FILES)
     def test_round_trip(self, file: File) -> None:
         """A record holds all of a file but what changes: its yank."""
@@ -126,7 +126,7 @@ class DocumentTests(SynchronousTestCase):
 class ProjectTests(SynchronousTestCase):
     """A project as a line of a snapshot."""
 
-    @settings(max_examples=40, deadline=None, database=None)
+    @settings(max_examples=25, deadline=None, database=None)
     @given(PROJECTS, TEXT)
     def test_round_trip(self, project: Project, mark: str | None) -> None:
         """A line holds the whole project, and its head can be read without the files."""
@@ -136,7 +136,7 @@ class ProjectTests(SynchronousTestCase):
         head = load_head(line)
         self.assertEqual((head.name, head.serial, head.status, head.mark), (SPAM, project.serial, project.status.value, mark))
 
-    @settings(max_examples=40, deadline=None, database=None)
+    @settings(max_examples=25, deadline=None, database=None)
     @given(
         st.binary(max_size=60)
         | PROJECTS.map(dump_project).flatmap(lambda line: st.integers(0, len(line)).map(lambda n: line[:n]))

@@ -11,7 +11,7 @@ from pypid.core.names import project_name
 from pypid.core.permissions import ANONYMOUS, NOBODY, WORDS, Action, Identity, Principals, Rules, may
 from pypid.core.rights import NAMED, Right, Whom, claimed, grants_of, parse_right
 
-modest = settings(max_examples=60, deadline=None, database=None)
+modest = settings(max_examples=30, deadline=None, database=None)
 
 PROJECTS = tuple(map(project_name, ("acme", "a-user-b", "spam")))
 NAMES = ("alice", "team", "bob.user.x", "a.everyone")

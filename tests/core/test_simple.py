@@ -190,7 +190,7 @@ projects = st.builds(
 class AnyProjectTests(SynchronousTestCase):
     """What holds for every project."""
 
-    @settings(max_examples=50, deadline=None, database=None)
+    @settings(max_examples=30, deadline=None, database=None)
     @given(projects, st.sampled_from([None, PROVENANCE, "http://host/integrity/"]))
     def test_html_and_json_agree(self, project: Project, provenance_url: str | None) -> None:
         """The JSON page is strictly right, and the HTML pages say the same (C22 to C27, C29, C32)."""
@@ -207,14 +207,14 @@ class AnyProjectTests(SynchronousTestCase):
             self.assertEqual(reader.comments, [f"SERIAL {project.serial}"])
             self.assertNotIn("base", reader.tags)
 
-    @settings(max_examples=50, deadline=None, database=None)
+    @settings(max_examples=30, deadline=None, database=None)
     @given(projects)
     def test_hatch_can_read_it(self, project: Project) -> None:
         """hatch's regular expression finds exactly the file names."""
         html = render_project(project, Format.TEXT_HTML).body.decode()
         self.assertEqual(re.findall(r"<a [^>]+>([^<]+)</a>", html), [file.filename for file in project.files])
 
-    @settings(max_examples=50, deadline=None, database=None)
+    @settings(max_examples=30, deadline=None, database=None)
     @given(projects, projects)
     def test_etag(self, one: Project, other: Project) -> None:
         """Equal projects give equal pages; pages have one ETag exactly if they are the same bytes of the same type (C100)."""

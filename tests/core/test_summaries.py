@@ -16,7 +16,7 @@ from pypid.core.model import Summary
 from pypid.core.names import ProjectName
 from pypid.core.summaries import Blend, Roll, Run, Sieve, Summaries, ends_run, in_runs, name_of, only
 
-modest = settings(max_examples=50, deadline=None, database=None)
+modest = settings(max_examples=30, deadline=None, database=None)
 NAMES = [ProjectName(f"p{number:02}") for number in range(40)]
 numbers = st.sampled_from(NAMES)
 changes = st.lists(st.tuples(numbers, st.one_of(st.none(), st.integers(0, 9))), max_size=60)

@@ -11,7 +11,7 @@ from pypid.core.model import File
 from pypid.core.names import project_name
 from pypid.core.targets import MOST, PLATFORMS, Target, best, needs_build, target, targets
 
-CHECKED = settings(max_examples=60, deadline=None, database=None)
+CHECKED = settings(max_examples=30, deadline=None, database=None)
 WHEELS = st.sampled_from(
     [
         "spam-1.0-py3-none-any.whl",

@@ -20,7 +20,7 @@ from pypid.core.tiering import Rule, due
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 SPAM = project_name("spam")
-quick = settings(max_examples=60, deadline=None, database=None)
+quick = settings(max_examples=30, deadline=None, database=None)
 VERSIONS = ("0.9", "1.0", "1.0.0", "1.0+cpu", "1.0+cu118", "1.1", "2.0a1", "2.0b2", "2.0", "2.0.post1", "1!0.1", "dog", "cat")
 
 

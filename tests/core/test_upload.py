@@ -206,7 +206,7 @@ class UploadTests(SynchronousTestCase):
         ]
     )
 
-    @settings(max_examples=100, deadline=None, database=None)
+    @settings(max_examples=50, deadline=None, database=None)
     @given(st.dictionaries(names, st.lists(st.text(st.characters()), max_size=3).map(tuple)), st.binary(), st.binary())
     def test_only_rejections(self, fields: dict[str, tuple[str, ...]], text: bytes, signature: bytes) -> None:
         """Whatever is in the form, and whatever is found inside, nothing but `UploadRejected` is raised."""

@@ -14,7 +14,7 @@ from pypid.core.choices import Mode
 from pypid.core.permissions import ADMINS, AUTHENTICATED, EVERYONE, NOBODY, Principals, account_name
 from pypid.core.settings import SECTIONS, IssuerSettings, keys
 
-quick = settings(max_examples=50, deadline=None, database=None)
+quick = settings(max_examples=30, deadline=None, database=None)
 
 KINDS = {(name, key): declared.kind for name, section in SECTIONS.items() for key, declared in keys(section).items()}
 KINDS |= {("issuer:x", key): declared.kind for key, declared in keys(IssuerSettings).items()}

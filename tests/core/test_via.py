@@ -34,7 +34,7 @@ class ViaTests(SynchronousTestCase):
             with self.assertRaises(Loop):
                 refuse_loop(via, own)
 
-    @settings(max_examples=80, deadline=None, database=None)
+    @settings(max_examples=40, deadline=None, database=None)
     @given(st.lists(st.from_regex(r"[a-z0-9:.-]{1,30}", fullmatch=True), max_size=10), st.text(max_size=80))
     def test_round_trip(self, via: list[str], noise: str) -> None:
         """What is written is read again, with us at its end; noise raises nothing."""

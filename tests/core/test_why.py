@@ -17,7 +17,7 @@ from pypid.core.why import Absent, FileWhy, Standing, explain
 from tests.core.test_policy import NOW, OUR_FILE, OURS, POLICIES, SPAM, THEIRS, their_file
 
 CACHE = Policy(mode=Mode.CACHE)
-many = settings(max_examples=60, deadline=None, database=None)
+many = settings(max_examples=30, deadline=None, database=None)
 OURSELVES = Project(name=SPAM, files=(OUR_FILE,))
 
 

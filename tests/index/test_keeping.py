@@ -515,7 +515,7 @@ class SpanTests(KeeperCase):
         st.lists(st.tuples(st.integers(0, 8), st.integers(0, 400), st.integers(1, 400)), max_size=6),
         st.booleans(),
     )
-    @settings(max_examples=60, deadline=None, database=None)
+    @settings(max_examples=30, deadline=None, database=None)
     def test_any(self, size: int, pieces: list[int], spans: list[tuple[int, int, int]], announced: bool) -> None:
         """Whatever comes in whatever pieces, each span that is asked for at whatever time has the file's bytes."""
         self.patch(growing_module, "HELD_BACK", 64)

@@ -58,7 +58,7 @@ class NamesTests(Awaiting, SynchronousTestCase):
         ).map(lambda found: tuple(sorted(found, key=lambda summary: summary.name)))
         globs = st.lists(st.sampled_from(["a", "b*", "[cd]", "h"])).map(tuple)
 
-        @settings(max_examples=50, deadline=None, database=None)
+        @settings(max_examples=30, deadline=None, database=None)
         @given(summaries, summaries, globs, globs, globs, st.booleans(), st.sampled_from(Mode))
         def check(
             ours: tuple[Summary, ...],

@@ -80,7 +80,7 @@ class RaceTests(IndexCase):
                 self.assertIsInstance(outcome, _refusals)
         return outcomes
 
-    @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=30, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(
         st.sampled_from(("nothing", "published", "yanked", "deleted", "dropped")),
         st.lists(st.sampled_from(sorted(_jobs)), min_size=2, max_size=4),
@@ -103,7 +103,7 @@ class RaceTests(IndexCase):
         self.assertEqual(self.files(index), found)
         self.compared(index)
 
-    @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=30, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(
         st.sampled_from(("nothing", "published", "yanked", "deleted")),
         st.lists(st.sampled_from([name for name in sorted(_jobs) if name not in ("rebuild", "sweep")]), min_size=2, max_size=4),

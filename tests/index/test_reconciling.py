@@ -203,7 +203,7 @@ class BehindTests(IndexCase):
     def test_anything_behind_its_back(self) -> None:
         """After any sequence of changes by others, the catalog compared is the catalog made from nothing."""
         modest = settings(
-            max_examples=40, stateful_step_count=25, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+            max_examples=25, stateful_step_count=25, deadline=None, database=None, suppress_health_check=list(HealthCheck)
         )
         stateful.run_state_machine_as_test(lambda: _Behind(self), settings=modest)  # type: ignore[arg-type]
 

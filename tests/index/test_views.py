@@ -47,7 +47,7 @@ class ViewsTests(SynchronousTestCase):
         return found
 
     @given(POLICIES, STEPS)
-    @settings(max_examples=60, deadline=None, database=None)
+    @settings(max_examples=30, deadline=None, database=None)
     def test_as_if_made_now(
         self,
         policy: Policy,

@@ -351,7 +351,7 @@ VALUES = st.sampled_from(['"x"', "text/html", "", " ", "a\r\n b", "a\rb", "a\nb"
 class StrictTests(SynchronousTestCase):
     """Only what nobody can take for anything else is remembered."""
 
-    @settings(max_examples=300, deadline=None, database=None)
+    @settings(max_examples=200, deadline=None, database=None)
     @given(st.lists(st.tuples(NAMES, VALUES), max_size=5), st.booleans())
     def test_fields(self, fields: list[tuple[str, str]], has_host: bool) -> None:
         """A block that is read has one Host, no name twice, no folding, no control characters, no body and no condition."""
@@ -367,7 +367,7 @@ class StrictTests(SynchronousTestCase):
         self.assertEqual(block.count(b"\n"), len(lines) + 2)
         self.assertFalse(any(byte < 32 and byte not in b"\r\n" for byte in block))
 
-    @settings(max_examples=300, deadline=None, database=None)
+    @settings(max_examples=200, deadline=None, database=None)
     @given(st.lists(st.tuples(NAMES, VALUES), max_size=5), st.integers(0, 300))
     def test_cut(self, fields: list[tuple[str, str]], end: int) -> None:
         """What is left without its If-None-Match is a good block only if it was one with it."""

@@ -57,7 +57,7 @@ BODIES = st.one_of(
 )
 STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
 
-fast = settings(max_examples=50, deadline=None, database=None)
+fast = settings(max_examples=30, deadline=None, database=None)
 
 
 class HostileTests(SynchronousTestCase):
@@ -150,7 +150,7 @@ class HostileTests(SynchronousTestCase):
         self.still_alive()
 
     @given(st.data())
-    @settings(max_examples=40, deadline=None, database=None)
+    @settings(max_examples=25, deadline=None, database=None)
     def test_mangled_uploads(self, data: st.DataObject) -> None:
         """An upload whose form was cut, doubled or changed is taken or refused, never a 500, and leaves nothing (C76)."""
         sent = twine_7(Dist(wheel_filename("eggs"), wheel("eggs"), "eggs"))

@@ -68,7 +68,7 @@ class PatchedTests(Awaiting, SynchronousTestCase):
     def test_any(self) -> None:
         """After each change everybody has what a rendering anew of what they see would be, plain and gzipped."""
 
-        @settings(max_examples=40, deadline=None, database=None)
+        @settings(max_examples=25, deadline=None, database=None)
         @given(deeds)
         def check(some: list[tuple[str, ProjectName]]) -> None:
             outside, catalog = world(), MemoryCatalog()

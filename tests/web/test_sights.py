@@ -35,7 +35,7 @@ from pypid.web import sights as sights_module
 from pypid.web.sights import Sights, seen
 from tests.core.test_permissions import PROJECTS, anybody, rules
 
-modest = settings(max_examples=50, deadline=None, database=None)
+modest = settings(max_examples=30, deadline=None, database=None)
 SUMMARIES = tuple(Summary(name, serial) for serial, name in enumerate(PROJECTS, 5))
 
 

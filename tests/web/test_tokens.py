@@ -305,7 +305,7 @@ class RuleTests(SynchronousTestCase):
         self.assertGreater(moment, NOW)
 
     @given(st.datetimes(min_value=datetime(2026, 1, 3), timezones=st.timezones()))
-    @settings(max_examples=50, deadline=None, database=None)
+    @settings(max_examples=30, deadline=None, database=None)
     def test_moments(self, moment: datetime) -> None:
         """A moment with its offset is that moment, wherever it was written."""
         try:

@@ -42,7 +42,7 @@ class RollTests(SynchronousTestCase):
     """`Roll.patched`."""
 
     @given(st.lists(PATCHES, max_size=6))
-    @settings(max_examples=60, deadline=None, database=None)
+    @settings(max_examples=30, deadline=None, database=None)
     def test_patched(self, patches: list[Patch]) -> None:
         """Patch after patch, a roll is the one that is made of all that is there; what was not touched is the same object."""
         roll = Roll()
