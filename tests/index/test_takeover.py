@@ -15,7 +15,7 @@ from pypid.blobs.memory import MemoryBlobs
 from pypid.core.choices import Mode
 from pypid.core.errors import Archived, NotYetKnown, PypidError, StorageDown
 from pypid.core.layout import Plan
-from pypid.core.model import File, Presence, Remembered, Span
+from pypid.core.model import File, Presence, Project, Remembered, Span
 from pypid.core.names import ProjectName, project_name
 from pypid.core.policy import Policy
 from pypid.flow import start
@@ -140,6 +140,24 @@ class PrivateTests(TakeOverCase):
         gated.all()
         self.successResultOf(public)
         self.assertEqual(upstream.names_asked, ["public"])
+
+    def test_never_half(self) -> None:
+        """A project comes into view with all its files: an older release is never the newest for a moment."""
+        filenames = [f"spam-{number}.0.tar.gz" for number in range(1, 9)]
+        for filename in filenames:
+            self.left(f"{hashed(filename)}/spam/{filename}", sdist(version=filename[5:8]))
+        gated = Gated(self.store)
+        index = self.restarted(gated)
+        starting = start(index.reconcile())
+        seen: set[int] = set()
+        while gated.waiting:
+            gated.go()
+            found = start(index.parts.ours(SPAM))
+            if found.called:
+                held = self.successResultOf(found)
+                seen.add(len(held.files) if isinstance(held, Project) else 0)
+        self.successResultOf(starting)
+        self.assertEqual(seen, {0, 8})
 
     def test_unknown_meanwhile(self) -> None:
         """Until then a name that is not known is not known yet: to be asked for again, and not to be published."""

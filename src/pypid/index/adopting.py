@@ -6,6 +6,7 @@ into the storage. The operator vouches for them: what is odd but can be served i
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from enum import Enum
@@ -64,6 +65,10 @@ class Adopter:
     parts: Parts
     tell: Tell | None = None
     """Hears how far it is, as the log does."""
+    bare: frozenset[ProjectName] = frozenset()
+    """Projects of which, but for these strays, nothing is in the storage: a listing has shown it, and nobody publishes yet. Half
+    of all questions to a bucket would be after what is not there. They come into view with their last file (`Parts.pending`).
+    """
 
     async def adopt(self, strays: Iterable[Blob], by: str | None) -> Sequence[Adopted]:
         """Adopt each of `strays`; what became of them, in order of their keys. `by` published what nobody is said to have.
@@ -78,6 +83,7 @@ class Adopter:
         for blob in sorted(strays, key=lambda blob: blob.key):
             claims.setdefault(blob.key.rpartition("/")[2], {})[blob.key] = blob
         adopted: list[Adopted] = []
+        awaited = Counter(map(_project_of, claims))
 
         async def settle(claimed: dict[str, Blob]) -> None:
             for where in self.parts.plan.claims(claimed):
@@ -85,6 +91,10 @@ class Adopter:
                 if came is not None:
                     adopted.append(came)
                 progress.at(lambda: f"taking in files: {len(adopted)} of {len(strays)}")
+            project = _project_of(next(iter(claimed)).rpartition("/")[2])
+            awaited[project] -= 1
+            if project is not None and not awaited[project]:
+                self.parts.pending.discard(project)
 
         await all_of([partial(settle, claimed) for claimed in claims.values()], AT_ONCE)
         return sorted(adopted, key=lambda came: came.key)
@@ -97,7 +107,8 @@ class Adopter:
             return Adopted(blob.key, Result.REFUSED, (str(error),))
         names = frozenset({distribution.project})
         async with self.parts.places.hold(f"{distribution.project}/{distribution.filename}"):
-            ours = await self.parts.ours(distribution.project)
+            known = self.parts.catalog if distribution.project in self.bare else self.parts
+            ours = await known.ours(distribution.project)
             older = ours.file(distribution.filename) if isinstance(ours, Project) else None
             if older is not None and older.key == blob.key:
                 return None
@@ -124,6 +135,8 @@ class Adopter:
             return Adopted(blob.key, Result.REFUSED, (problem,), lasting=False)
         if older is not None:
             return await self._second(blob, older)
+        if project in self.bare:
+            return None
         if await truth.tombstone(self.parts.blobs, project, filename) is not None:
             problem = "a file of this name was published here and deleted; its name cannot come back this way."
             return Adopted(blob.key, Result.REFUSED, (problem,))
@@ -177,7 +190,7 @@ class Adopter:
             served, oddity = await self._served(distribution, inside.metadata)
         file = _file_of(found, distribution, metadata, said, served, by)
         try:
-            await Publisher(self.parts).commit(file)
+            await Publisher(self.parts).commit(file, is_new=distribution.project in self.bare)
         except AlreadyExists as error:
             return Adopted(where, Result.REFUSED, (str(error),), lasting=False)
         return Adopted(where, Result.ADOPTED, (*problems, *oddity))
@@ -207,6 +220,13 @@ class Adopter:
                     f"{where} is there and is not the metadata in the file, so none is served (installers then open the file).",
                 )
         return served, ()
+
+
+def _project_of(filename: str) -> ProjectName | None:
+    try:
+        return parse_filename(filename).project
+    except BadFilename:
+        return None
 
 
 def _other_name(said: Description, distribution: Distribution) -> ProjectName | None:

@@ -39,6 +39,8 @@ class Parts:
     """Held by name of a project while its documents and its catalog entry change together."""
     places: Locks[str] = field(factory=Locks, init=False, repr=False)
     """Held by ``<project>/<filename>`` while the bytes of a file come or go; taken before the project's lock, never after."""
+    pending: set[ProjectName] = field(factory=set, init=False, repr=False, eq=False)
+    """Projects of which not all is taken in yet that a pypicloud left: who asked now might get an older release."""
     flights: Flights[ProjectName, Project | Presence] = field(factory=Flights, init=False, repr=False)
     proofs: Flights[ProjectName, Project | Presence] = field(factory=Flights, init=False, repr=False)
     """Those of `ours_now`."""
@@ -49,6 +51,8 @@ class Parts:
         Unknown is not absent: what the catalog does not hold is looked for in the storage itself until the catalog has
         been compared with it.
         """
+        if name in self.pending:
+            return Presence.UNKNOWN
         held = await self.catalog.ours(name)
         if held is not Presence.UNKNOWN:
             return held

@@ -224,12 +224,14 @@ class Publisher:
         except Missing:
             return False
 
-    async def commit(self, file: File, *, replace: bool = False) -> None:
-        """Write the record and list the file. Raises `AlreadyExists` if somebody else's record was first."""
+    async def commit(self, file: File, *, replace: bool = False, is_new: bool = False) -> None:
+        """Write the record and list the file; `is_new`: nothing of this name was ever ours. Raises `AlreadyExists` if somebody
+        else's record was first.
+        """
         where = key(file.project, file.filename, Kind.RECORD)
         async with self.parts.locks.hold(file.project):
             # the mark stays when the bytes are overwritten: only an un-yank takes it off
-            yanked = await truth.yanked(self.parts.blobs, file.project, file.filename)
+            yanked = None if is_new else await truth.yanked(self.parts.blobs, file.project, file.filename)
             try:
                 await self.parts.blobs.write(where, BytesBody(dump_record(file)), replace=replace)
             except Exists:

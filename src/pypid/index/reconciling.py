@@ -39,6 +39,8 @@ class Reconciled:
     strays: tuple[Blob, ...] = field(default=(), repr=False)
     foreign: tuple[Blob, ...] = field(default=(), repr=False)
     """What is neither a distribution nor pypid's, up to `MOST_FOREIGN`; looked for where a pypicloud may have listed it."""
+    ours: frozenset[ProjectName] = field(default=frozenset(), repr=False)
+    """The projects of which something of ours was listed: records and the like."""
 
 
 @define
@@ -111,7 +113,7 @@ class Reconciler:
             _log.info(
                 "{count} objects in the storage are neither distributions nor pypid's; they were skipped", count=walk.foreign
             )
-        return Reconciled(len(walk.seen), len(walk.changed), strays, tuple(walk.some_foreign))
+        return Reconciled(len(walk.seen), len(walk.changed), strays, tuple(walk.some_foreign), frozenset(walk.seen))
 
     async def reconcile_project(self, name: ProjectName) -> Reconciled:
         """Read one project anew."""

@@ -24,7 +24,7 @@ from pypid.index.adopting import AT_ONCE, Adopted, Adopter, Result
 from pypid.index.evidence import described
 from pypid.index.parts import Parts
 from pypid.index.progress import Tell
-from pypid.index.reconciling import Reconciled
+from pypid.index.reconciling import Reconciled, distribution_at
 from pypid.index.together import all_of
 
 _log = Logger()
@@ -56,23 +56,36 @@ class TakeOver:
     tell: Tell | None = None
     """Hears how far it is, as the log does."""
 
-    async def at_start(self, found: Reconciled) -> Reconciled:
+    async def at_start(self, compared: Reconciled) -> Reconciled:
         """Take in what a comparison found and was not told before; the log says what came of it. Raises `StorageDown`,
         `StorageFull`; what was taken in till then stays, and the next time goes on.
         """
-        strays, foreign = await self.fresh(found.strays), await self.fresh(found.foreign)
+        strays, foreign = await self.fresh(compared.strays), await self.fresh(compared.foreign)
         if strays or foreign:
-            came = await self.take(strays, foreign, None)
+            names = frozenset(found.project for blob in strays if (found := distribution_at(blob.key)) is not None)
+            bare = names - compared.ours
+            self.parts.pending.update(bare)
+            try:
+                came = await self.take(strays, foreign, None, bare=bare)
+            finally:
+                self.parts.pending.clear()
             _say(came)
             await self._say_who(came)
-        elsewhere = len(found.strays) + len(found.foreign) - len(strays) - len(foreign)
+        elsewhere = len(compared.strays) + len(compared.foreign) - len(strays) - len(foreign)
         if elsewhere:
             _log.info("{count} files lie there that are not served; `pypid rebuild` tells of them again", count=elsewhere)
-        return evolve(found, strays=(), foreign=())
+        return evolve(compared, strays=(), foreign=())
 
-    async def take(self, strays: Sequence[Blob], foreign: Sequence[Blob], by: str | None) -> Sequence[Adopted]:
-        """What became of each, by key; remembered, so that `fresh` leaves out what was left."""
-        came = list(await Adopter(self.parts, self.tell).adopt(strays, by))
+    async def take(
+        self,
+        strays: Sequence[Blob],
+        foreign: Sequence[Blob],
+        by: str | None,
+        *,
+        bare: frozenset[ProjectName] = frozenset(),
+    ) -> Sequence[Adopted]:
+        """What became of each, by key; remembered, so that `fresh` leaves out what was left. `bare` as in `Adopter`."""
+        came = list(await Adopter(self.parts, self.tell, bare).adopt(strays, by))
         came += await all_of([partial(self._judged, blob) for blob in foreign], AT_ONCE)
         for name in sorted({name for each in came if each.outcome is Result.REFUSED for name in each.names}):
             await self._claim(name)
