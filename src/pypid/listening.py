@@ -53,10 +53,8 @@ class Listening:
             case [Failure(value=BaseException() as error)]:
                 raise _cannot(self.text or "its control socket", error) from None
             case [port]:
-                if self.secure:
-                    quicken(
-                        getattr(port, "factory", None)
-                    )  # of an ``ssl`` endpoint; what the certificate wrapped is so already
+                if self.secure:  # the factory of an ``ssl`` endpoint is Twisted's
+                    quicken(getattr(port, "factory", None))
                 return port  # type: ignore[no-any-return]
             case _:
                 raise CannotStart(f"pypid cannot listen on {self.text}: nothing came of it.")

@@ -14,22 +14,10 @@ from twisted.internet.task import Clock
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.flow import PIECE
 from pypid.tls import Certificate
 from pypid.web.frontdoor import tlswire
 from pypid.web.frontdoor.tlswire import Wire, quicken
-from tests.live.certificates import Authority
-from tests.web.test_frontdoor import PAGE, DoorCase
-from tests.web.turning import Ends
-
-VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
-
-
-def certificate(folder: Path) -> Certificate:
-    """A certificate of 127.0.0.1."""
-    folder.mkdir()
-    Authority().issue(folder / "chain.pem", folder / "key.pem")
-    return Certificate(folder / "chain.pem", folder / "key.pem")
+from tests.web.turning import VERSIONS, Ends, certificate
 
 
 class Talk(Protocol):
@@ -266,99 +254,3 @@ class EndTests(WireCase):
             with self.assertRaises(ssl.SSLError) as caught:
                 ends.receive()
             self.assertIn("bad record mac", str(caught.exception).lower().replace("_", " "))
-
-
-class PageTests(DoorCase):
-    """Pages over TLS."""
-
-    def connect(self, version: ssl.TLSVersion = VERSIONS[1], room: int | None = None) -> Ends:
-        """A connection to the site."""
-        factory = TLSMemoryBIOFactory(self.certificate, False, self.pypid.site, self.pypid.clock)
-        quicken(factory)
-        ends = Ends(factory, version, room)
-        self.addCleanup(ends.close)
-        return ends
-
-    def setUp(self) -> None:
-        """A page that is known."""
-        super().setUp()
-        self.certificate = certificate(Path(self.mktemp()))
-
-    def grow(self, files: int) -> bytes:
-        """The page of so many files, as TLS brings it; the door knows it."""
-        for count in range(1, files):
-            self.have_wheel("spam", f"1.{count}")
-        for _ in range(2):
-            ends = self.connect()
-            ends.send(PAGE)
-            self.pypid.clock.advance(0)
-            ends.turn(10)
-            ends.receive()
-            self.pypid.clock.advance(0)
-        return ends.got.partition(b"\r\n\r\n")[2]
-
-    def test_small(self) -> None:
-        """A page is out before the reactor turns again."""
-        page = self.grow(1)
-        for version in VERSIONS:
-            ends = self.connect(version)
-            before = self.door.answered
-            for _ in range(3):
-                ends.send(PAGE)
-                self.assertEqual(ends.receive().partition(b"\r\n\r\n")[2], page)
-            self.assertEqual(self.door.answered - before, 3)
-
-    def test_large(self) -> None:
-        """A page that the kernel does not take at once is given whole, and what is asked meanwhile is answered behind it."""
-        page = self.grow(200)
-        self.assertGreater(len(page), 60_000)
-        ends = self.connect(room=1 << 12)
-        ends.send(PAGE)
-        ends.send(PAGE)
-        for _ in range(1000):
-            ends.receive()
-            ends.turn()
-            self.pypid.clock.advance(0)
-        self.assertEqual(ends.got.count(page), 2)
-        self.assertTrue(ends.got.endswith(page))
-
-    def test_no_reader(self) -> None:
-        """Who asks and asks and does not read is held up: no more is kept for them than one piece; then they are cut off."""
-        page = self.grow(200)
-        ends = self.connect(room=1 << 12)
-        before = self.door.answered
-        for _ in range(50):
-            if ends.transport not in ends.reactor.getReaders():
-                break
-            ends.send(PAGE)
-            self.pypid.clock.advance(0)
-        self.assertLessEqual(self.door.answered - before, 1)
-        self.assertLess(ends.held, min(len(page), PIECE) + (1 << 15))
-        self.assertFalse(ends.transport.disconnecting)
-        self.pypid.clock.pump([60] * 5)
-        ends.reactor.advance(0)
-        self.assertFalse(ends.transport.connected)
-
-    def test_gone(self) -> None:
-        """A client that goes away in the middle of a page leaves nothing behind."""
-        self.grow(200)
-        ends = self.connect(room=1 << 12)
-        ends.send(PAGE)
-        self.pypid.clock.advance(0)
-        ends.close()
-        ends.turn(3)
-        self.pypid.clock.advance(0)
-        self.assertFalse(ends.transport.connected)
-        self.assertNotIn(ends.protocol.wrappedProtocol, self.pypid.site.channels)
-        self.assertEqual(self.flushLoggedErrors(), [])
-
-    def test_drained(self) -> None:
-        """A site that stops says good-bye to an idle client."""
-        page = self.grow(1)
-        ends = self.connect()
-        ends.send(PAGE)
-        self.pypid.site.drain()
-        ends.turn(2)
-        ends.receive()
-        self.assertTrue(ends.got.endswith(page))
-        self.assertTrue(ends.ended)

@@ -5,12 +5,25 @@ from __future__ import annotations
 import socket
 import ssl
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, cast
 
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.tcp import Server
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
+
+from pypid.tls import Certificate
+from tests.live.certificates import Authority
+
+VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
+
+
+def certificate(folder: Path) -> Certificate:
+    """A certificate of 127.0.0.1."""
+    folder.mkdir()
+    Authority().issue(folder / "chain.pem", folder / "key.pem")
+    return Certificate(folder / "chain.pem", folder / "key.pem")
 
 
 class Ends:

@@ -34,7 +34,7 @@ def write(request: Request, data: bytes) -> None:
     request.write(data)  # type: ignore[no-untyped-call]  # Twisted's Request is not annotated
 
 
-def _let_pieces_through(request: Request) -> None:
+def let_pieces_through(request: Request) -> None:
     """Let the transport send a whole piece in one go; its own limit, 128 KiB, costs a turn of the reactor and a copy of the
     rest.
     """
@@ -64,7 +64,7 @@ async def pour(request: Request, first: bytes, rest: AsyncIterator[bytes], size:
     In memory are the piece being sent and the next one. A body that fails, or is not of `size` bytes, closes the connection at
     once and raises what happened (`WrongLength`); a client that goes away raises `CancelledError`.
     """
-    _let_pieces_through(request)
+    let_pieces_through(request)
     async with producing(request) as producer:
         await _write_all(producer, first, rest, size)
 

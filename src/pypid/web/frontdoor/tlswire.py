@@ -117,7 +117,18 @@ class Wire(_Layer):  # type: ignore[misc]
         else:
             self._write(data)
 
-    def _write(self, data: bytes) -> None:
+    def send_both(self, head: bytes, body: bytes, most: int) -> int:
+        """Send the head, and behind it `most` bytes of the body at most; how many these were."""
+        if not self.connected or self.disconnecting or self._aggregator._buffer or self._appSendBuffer:
+            self.write(head)
+            return 0
+        begin = min(most, max(0, _RECORD - len(head)))
+        self._write(head + body[:begin])
+        if begin < min(most, len(body)):
+            self._write(memoryview(body)[begin:most])
+        return min(most, len(body))
+
+    def _write(self, data: bytes | memoryview) -> None:
         if self._lostTLSConnection:
             return
         if not self._usual or not self._handshakeDone:
