@@ -33,7 +33,7 @@ class AclTests(CommandCase):
 
     def dumped(self, **said: object) -> str:
         """A file as ppc-export writes it."""
-        document = {"version": "1.3.12", "allow_register": False, "users": [], "groups": {}, "pending_users": []}
+        document = {"version": "pypid 1", "allow_register": False, "users": [], "groups": {}, "pending_users": []}
         path = self.folder / "acl.json.gz"
         path.write_bytes(gzip.compress(json.dumps({**document, "packages": {"users": {}, "groups": {}}, **said}).encode()))
         return str(path)

@@ -15,16 +15,17 @@ from pypid.cli.table import counted, printable
 from pypid.cli.verbs import add_verbs, explain
 
 ABOUT = """\
-  pypid acl import -i acl.json.gz    take over what ppc-export has written
+  pypid acl import -i acl.json       take over what ppc-export has printed
   pypid acl export -o acl.json.gz    write the same of this pypid, for ppc-import
 
 Users with the hashes of their passwords, who waits for approval, groups, and
 rights on projects: what pypicloud dumps by ppc-export and /admin/acl.json.gz.
 """
 IMPORT = """\
-  ppc-export -o acl.json.gz config.ini     where pypicloud is
-  pypid acl import -i acl.json.gz          here
-  pypid acl import < acl.json
+  ppc-export config.ini > acl.json         where pypicloud is
+  pypid acl import -i acl.json             here
+
+or what its /admin/acl.json.gz gives. (ppc-export's own -o fails on Python 3.)
 
 What is missing here is added, all at once or not at all. Whoever has an account
 here keeps it as it is, and no right becomes smaller; a second time changes

@@ -32,6 +32,9 @@ KNOWN_HASHES = (
     *("$6$", "$5$", "$pbkdf2-sha512$", "$pbkdf2-sha256$", "$apr1$"),
 )
 """How the hashes begin that somebody can log in by here (`access.passwords` verifies them)."""
+OURS = "pypid "
+"""What the version begins with in dumps of pypid's own."""
+MANY = frozenset({Whom.EVERYONE, Whom.AUTHENTICATED})
 TAKEN = frozenset({"anonymous", "operator"})
 """What the audit log calls others by."""
 _GZIP = b"\x1f\x8b"
@@ -197,6 +200,9 @@ def taken(document: Document) -> Taken:
     judge.found(found)
     if found.closed is not None:
         groups[found.closed] = frozenset()
+    if not document.version.startswith(OURS) and not any(right.whom in MANY for right in found.rights):
+        done = "look at /admin/group/everyone and /admin/group/authenticated there, and give those rights (pypid right grant)"
+        judge.odd("pypicloud leaves out of its dump what it gave to everyone and to authenticated", done)
     if document.allow_register:
         judge.odd("allow_register is on", "whether people may register, [access] registration of the configuration says")
     dump = Dump(
@@ -298,13 +304,16 @@ class _Judge:
 
 
 def document_of(dump: Dump, version: str) -> Mapping[str, Any]:
-    """The document that says it, for ``ppc-import`` and for `read_dump`. Whoever waits for approval has no admin's flag."""
+    """The document that says it, for ``ppc-import`` and for `read_dump`; `version` is pypid's.
+
+    Whoever waits for approval has no admin's flag there.
+    """
     packages: dict[str, dict[str, dict[str, list[str]]]] = {"users": {}, "groups": {}}
     for right in dump.rights:
         kind, name = ("users", right.name) if right.whom is Whom.USER else ("groups", right.name or right.whom.value)
         packages[kind].setdefault(right.project, {})[name] = words_of(write=right.write)
     return {
-        "version": version,
+        "version": OURS + version,
         "allow_register": dump.allow_register,
         "users": [
             {"username": person.name, "admin": person.admin, "password": person.hash}

@@ -30,14 +30,14 @@ from sqlalchemy import (
 from pypid.access.sql.engine import Engines, errors, fault
 from pypid.access.sql.faults import Unusable
 from pypid.access.sql.place import Server, SqliteFile, place_of
-from pypid.core.acl import MOST, Document, DumpedPackages, DumpedUser, Taken, taken
+from pypid.core.acl import MOST, OURS, Document, DumpedPackages, DumpedUser, Taken, taken
 from pypid.core.errors import BadRequest, CannotStart, StorageFull
 
 LOCKED = 5.0
 """Seconds that somebody else may keep the file."""
 _EXPORT = (
-    "Or have its people in another way: run `ppc-export -o acl.json.gz CONFIG` where pypicloud runs, take auth.db.url out "
-    "of the configuration, start pypid, and run `pypid acl import -i acl.json.gz`."
+    "Or have its people in another way: run `ppc-export CONFIG > acl.json` where pypicloud runs, take auth.db.url out of the "
+    "configuration, start pypid, and run `pypid acl import -i acl.json`."
 )
 _DRIVER = re.compile(r"(postgres|postgresql)(\+\w+)?\Z")
 
@@ -168,6 +168,7 @@ def _document(connection: Connection) -> Document:
         groups=groups,
         packages=DumpedPackages(users=of_users, groups=of_groups),
         allow_register=allows,
+        version=OURS,
     )
 
 

@@ -75,7 +75,7 @@ async def _exported(face: Face, request: Request, who: Identity) -> Any:
         raise NotByToken()
     dump = await _dump(face)
     await note(face, request, who, "export-people", "all", {"users": str(len(dump.users))})
-    return acl.document_of(dump, f"pypid {__version__}")
+    return acl.document_of(dump, __version__)
 
 
 @guarded(app, f"/admin/{FILENAME}", may=Action.ADMIN)
