@@ -16,7 +16,7 @@ from pypid.core.permissions import ANONYMOUS, Action, Identity, Rules, may
 from pypid.core.pypicloud.keys import KEYS
 from tests.core.pypicloud.oracle import HASH, Oracle, normalized
 
-modest = settings(max_examples=40, deadline=None, database=None)
+modest = settings(max_examples=25, deadline=None, database=None)
 
 USERS = ("alice", "bob", "carol", "x.y", "everyone", "john doe", "__token__")
 GROUPS = ("team", "ops", "admins", "admin", "nope", "everyone", "authenticated", "a.b", "pypicloud-nobody")

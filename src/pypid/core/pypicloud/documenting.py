@@ -77,6 +77,8 @@ effect there, so they are listed and left out.
 
 All keys
 --------
+
+*Refused* means: where the file chooses that storage or those people; otherwise the key has no effect, and is left out.
 """
 _TITLES: tuple[tuple[str, tuple[Known, ...]], ...] = (
     ("What is not ours", UPSTREAM),

@@ -1,0 +1,333 @@
+"""A real twistd that is started with pypicloud's config.ini as people have them, and pip and twine with its users.
+
+The files are those that ``ppc-make-config`` of a real pypicloud writes, and what stands in its documentation, in its docker
+image, in charts of others and in its first versions.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.core import ini
+from pypid.core.pypicloud.ledger import Ledger
+from pypid.core.pypicloud.paste import Paste
+from tests.live.clients import client
+from tests.live.daemon import IndexTestCase, LiveIndex, check_log, for_each, stop, until_ready
+from tests.live.isolation import fails, pip, works
+from tests.live.processes import BIN, clean_environ, done, free_port, running, scratch
+from tests.live.projects import wheel
+from tests.live.pypicloud import hash_of, pypicloud
+
+NEWEST: Final = "pip-on-3.11"
+PASSWORD: Final = "gunface-secret"
+
+DOCUMENTED: Final = """
+[app:main]
+use = egg:pypicloud
+pypi.storage = file
+storage.dir = %(here)s/packages
+db.url = sqlite:///%(here)s/db.sqlite
+pypi.fallback = none
+pypi.default_read = nobody-at-all
+# USERS
+user.root = HASH
+user.dsa = HASH
+user.donlan = HASH
+auth.admins = root
+# GROUPS
+group.brotatos =
+    donlan
+    dsa
+# PACKAGES
+package.polite-requests.user.dsa = rw
+package.polite-requests.group.brotatos = r
+package.pyramid-head.group.brotatos = rw
+package.pyramid-head.group.everyone = r
+[server:main]
+use = egg:waitress#main
+host = 0.0.0.0
+port = PORT
+"""
+CHART: Final = """
+[app:main]
+use = egg:pypicloud
+pyramid.reload_templates = False
+
+pypi.fallback: none
+pypi.default_read: authenticated
+pypi.default_write: authenticated
+storage.dir: %(here)s/packages
+db.url = redis://:secret@redis:6379/0
+auth.scheme: sha512_crypt
+user.root = HASH
+session.secure = True
+
+[uwsgi]
+paste = config:%p
+paste-logger = %p
+master = true
+http = 0.0.0.0:PORT
+uid = pypicloud
+
+[loggers]
+keys = root, botocore, pypicloud
+[formatter_generic]
+format = %(levelname)s %(asctime)s [%(name)s] %(message)s
+"""
+BEHIND_A_PROXY: Final = """
+[DEFAULT]
+http_port = PORT
+[pipeline:main]
+pipeline = proxy-prefix pypi
+[filter:proxy-prefix]
+use = egg:PasteDeploy#prefix
+scheme = https
+[app:pypi]
+use = egg:pypicloud#main
+pypi.storage = pypicloud.storage.FileStorage
+storage.dir = %(here)s/packages
+pypi.access_backend = config
+pypi.use_fallback = false
+pypi.allow_overwrite = false
+pypi.default_write = authenticated
+user.root = HASH
+auth.zero_security_mode = true
+sqlalchemy.url = sqlite:///%(here)s/package.sqlite
+[server:main]
+use = egg:waitress#main
+listen = 127.0.0.1:%(http_port)s [::1]:%(http_port)s
+trusted_proxy = *
+threads = 4
+"""
+
+
+@contextmanager
+def started(folder: Path, config: Path, port: int, **environ: str) -> Iterator[LiveIndex]:
+    """``twistd pypid --config`` with that file."""
+    command = [BIN / "twistd", "--nodaemon", "--pidfile=", "pypid", "--config", config]
+    with running(command, folder / "log", cwd=folder, environ=clean_environ(**environ)) as process:
+        index = LiveIndex(folder, port, secure=False, running=process)
+        until_ready(index)
+        yield index
+        stop(index)
+
+
+class Taken(IndexTestCase):
+    """A config.ini as it is."""
+
+    def setUp(self) -> None:
+        self.folder = self.entered(scratch())
+
+    def made(self, text: str) -> tuple[Path, int]:
+        """The file, and the port that it names."""
+        port, config = free_port(), self.folder / "config.ini"
+        config.write_text(text.replace("HASH", hash_of(PASSWORD)).replace("PORT", str(port)))
+        return config, port
+
+    def simple(self, index: LiveIndex, user: str | None = None) -> str:
+        credential = f"{user}:{PASSWORD}@" if user else ""
+        return f"http://{credential}127.0.0.1:{index.port}/simple/"
+
+    def publish(self, index: LiveIndex, name: str, user: str, *, refused: bool = False) -> str:
+        """twine, with pypicloud's address for it."""
+        path = wheel(name).into(self.folder)
+        command = [client("twine"), "upload", "--non-interactive", "--disable-progress-bar", "-u", user, "-p", PASSWORD]
+        url = f"http://127.0.0.1:{index.port}/simple/"
+        return (fails if refused else works)([*command, "--repository-url", url, path], self.folder)
+
+    def install(self, index: LiveIndex, name: str, user: str | None, *, refused: bool = False) -> None:
+        command = pip(NEWEST, "install", self.simple(index, user), "--target", self.folder / f"{name}-{user}", name)
+        (fails if refused else works)(command, self.folder)
+
+    @for_each("-d", "-t", "-p", "-r")
+    def made_by_pypicloud(self, flag: str) -> None:
+        """What ppc-make-config writes is started with, listened to, and its administrator publishes and installs."""
+        config, port = self.folder / "config.ini", free_port()
+        command = [client("pypicloud").with_name("ppc-make-config"), flag, config]
+        subprocess.run(
+            command,
+            input=f"3\nroot\n{PASSWORD}\n{PASSWORD}\n",
+            text=True,
+            check=True,
+            capture_output=True,
+            start_new_session=True,
+            env=clean_environ(PATH=os.environ["PATH"]),
+            timeout=60,
+        )
+        text = config.read_text().replace("/var/lib/pypicloud", str(self.folder))
+        self.assertTrue("port = 6543" in text or "http = 0.0.0.0:8080" in text)
+        config.write_text(text.replace("port = 6543", f"port = {port}").replace(":8080", f":{port}"))
+        with started(self.folder, config, port) as index:
+            self.publish(index, "ini-made", "root")
+            self.install(index, "ini-made", "root")
+            self.install(index, "ini-made", None, refused=flag == "-p")  # the others let everybody read
+            log = index.log()
+        for words in ("db.url: not taken over", "session.encrypt_key, session.validate_key", "[loggers]", "pyramid.reload_templates"):
+            self.assertEqual(log.count(words), 1, words)
+        self.assertTrue(list((self.folder / "packages/ini-made/1.0").glob("ini_made-1.0-*.whl")))
+
+    def test_documented_rights(self) -> None:
+        """The example of pypicloud's documentation gives what its table says."""
+        config, port = self.made(DOCUMENTED)
+        with started(self.folder, config, port) as index:
+            for name in ("polite-requests", "pyramid-head", "others"):
+                self.publish(index, name, "root")
+            self.install(index, "pyramid-head", None)
+            for name, user, refused in (
+                ("polite-requests", "dsa", False),
+                ("polite-requests", "donlan", False),
+                ("polite-requests", None, True),
+                ("others", "dsa", True),
+            ):
+                self.install(index, name, user, refused=refused)
+            self.publish(index, "polite-requests", "donlan", refused=True)
+            self.publish(index, "others", "dsa", refused=True)
+
+    @for_each("chart", "proxy")
+    def found_in_the_field(self, name: str) -> None:
+        """Files of others: with colons, uWSGI, a pipeline, a variable for the port, old names."""
+        config, port = self.made({"chart": CHART, "proxy": BEHIND_A_PROXY}[name])
+        with started(self.folder, config, port) as index:
+            self.publish(index, "ini-field", "root")
+            self.install(index, "ini-field", "root")
+            self.install(index, "ini-field", None, refused=True)
+            self.assertNotIn("secret@redis", index.log())
+
+    def test_environment(self) -> None:
+        """PPC_* wins over the file and PYPID_* over both; of an unknown one that is said."""
+        config, port = self.made(CHART)
+        said = {"PPC_PYPI_DEFAULT_READ": "everyone", "PPC_PYPI_DEFAULT_WRITE": "", "PPC_NONSENSE": "1"}
+        with started(self.folder, config, port, PYPID_ACCESS_ADMINS="root", **said) as index:
+            self.publish(index, "ini-env", "root")
+            self.install(index, "ini-env", None)
+            self.assertIn("PPC_NONSENSE: no pypicloud has a key of this name", index.log())
+
+    def test_converted(self) -> None:
+        """check-config explains the file without secrets; convert-config writes one that does the same, with the same files."""
+        config, port = self.made(DOCUMENTED)
+        with started(self.folder, config, port) as index:
+            self.publish(index, "polite-requests", "dsa")
+        pypid = BIN / "pypid"
+        said = done([pypid, "check-config", config], cwd=self.folder)
+        self.assertIn("read = nobody ", said)
+        self.assertNotIn("$pbkdf2", said)
+        ours = self.folder / "pypid.ini"
+        ended = subprocess.run([pypid, "convert-config", config], cwd=self.folder, capture_output=True, text=True, check=True)
+        self.assertIn("[users]", ended.stderr)
+        self.assertNotIn("$pbkdf2", ended.stderr)
+        ours.write_text(ended.stdout)
+        (self.folder / "log").rename(self.folder / "first-log")
+        with started(self.folder, ours, port) as index:
+            self.install(index, "polite-requests", "donlan")
+            self.publish(index, "polite-requests-2", "donlan", refused=True)
+            check_log(index.log())
+
+    def test_refused(self) -> None:
+        """What could let somebody in stops the start, with all of it at once and with the user's own lines."""
+        config, _ = self.made("[app:main]\nuse = egg:pypicloud\npypi.auth = remote\npypi.storage = gcs\npypi.fallback = all\n")
+        said = done([BIN / "twistd", "-n", "--pidfile=", "pypid", "--config", config], cwd=self.folder, status=1)
+        for words in (
+            "3 problems",
+            "config.ini:3: pypi.auth: ",
+            "config.ini:4: pypi.storage: ",
+            "config.ini:5: pypi.fallback: ",
+        ):
+            self.assertIn(words, said)
+        self.assertNotIn("Traceback", said)
+
+    def test_there_and_back(self) -> None:
+        """One and the same file: pypicloud, pypid, and pypicloud again, each with what the other published."""
+        hashed = hash_of(PASSWORD)
+        settings = {"user.root": hashed, "auth.admins": "root admin", "pypi.fallback": "none", "pypi.default_read": "everyone"}
+        with pypicloud(self.folder, settings) as theirs:
+            self.publish(LiveIndex(self.folder, theirs.port, False, theirs.running), "ini-first", "root")
+        with started(self.folder, self.folder / "config.ini", theirs.port) as index:
+            self.install(index, "ini-first", None)
+            self.publish(index, "ini-second", "root")
+        (self.folder / "cache.db").unlink()  # pypicloud lists its storage where its cache is new
+        with pypicloud(self.folder, settings) as theirs:
+            again = LiveIndex(self.folder, theirs.port, False, theirs.running)
+            for name in ("ini-first", "ini-second"):
+                command = pip(NEWEST, "install", self.simple(again), "--target", self.folder / f"again-{name}", name)
+                works(command, self.folder)
+
+
+READ: Final = """
+import json, sys
+from paste.deploy import loadwsgi
+found = []
+for path in json.load(sys.stdin):
+    try:
+        context = loadwsgi.loadcontext(loadwsgi.APP, "config:" + path)
+        while context.object_type in (loadwsgi.FILTER_WITH, loadwsgi.PIPELINE):
+            context = context.next_context if context.object_type is loadwsgi.FILTER_WITH else context.app_context
+        found.append(dict(context.local_conf))
+    except Exception:
+        found.append(None)
+json.dump(found, sys.stdout)
+"""
+KEYS: Final = ("pypi.a", "pypi.b", "user.x", "storage.dir", "x", "y")
+VALUES: Final = (
+    *("1", "%(here)s/p", "%(x)s", "%(y)s z", "%%", "a%%b", "%(gone)s", "a ; b", "# no", "a\n   b\n   c"),
+    *("a\n\n  b", "", "x=y", "x:y", "%(pypi.a)s", "100%"),
+)
+
+
+class PasteDeploy(SynchronousTestCase):
+    """Our reading against PasteDeploy's own."""
+
+    def section(self, name: str, *first: str) -> str:
+        lines = [f"[{name}]", *first]
+        for key in self.chance.sample(KEYS, self.chance.randint(0, 5)):
+            word = self.chance.choice(["", "", "", "", "set ", "get "])
+            value = self.chance.choice((*KEYS, "here")) if word == "get " else self.chance.choice(VALUES)
+            lines.append(f"{word}{key}{self.chance.choice([' = ', '=', ': ', ' : '])}{value}")
+            lines.extend(self.chance.choice([[], [], ["# c"], ["   ; c"], [""]]))
+        return "\n".join(lines) + "\n"
+
+    def file(self) -> str:
+        filtered = "[filter:p]\nuse = egg:PasteDeploy#prefix\n"
+        ways = [
+            [self.section("app:main", "use = egg:pypicloud")],
+            [self.section("app:main", "use = base"), self.section("app:base", "use = egg:pypicloud")],
+            ["[pipeline:main]\npipeline = p one\n", filtered, self.section("app:one", "use = egg:pypicloud")],
+            [self.section("application:main", "use = egg:pypicloud#main", "filter-with = p"), filtered],
+        ]
+        parts = [*self.chance.choice(ways), *([self.section("DEFAULT")] if self.chance.random() < 0.4 else [])]
+        self.chance.shuffle(parts)
+        return "\n".join(parts)
+
+    def test_the_same(self) -> None:
+        """Where PasteDeploy finds an app, ours has the same settings with the same values, in files made at random."""
+        self.chance = random.Random(20221229)
+        with scratch() as folder:
+            paths = [folder / f"{number}.ini" for number in range(300)]
+            for path in paths:
+                path.write_text(self.file())
+            python = client("pypicloud").with_name("python")
+            ended = subprocess.run(
+                [python, "-c", READ],
+                input=json.dumps([str(path) for path in paths]),
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            theirs = json.loads(ended.stdout)
+            self.assertGreater(sum(each is not None for each in theirs), 60)
+            for path, expected in zip(paths, theirs, strict=True):
+                if expected is None:
+                    continue
+                document, ledger = ini.read(path.read_text(), str(path), ini.PASTE), Ledger(str(path))
+                app = Paste(document, ledger, str(folder), str(path)).app()
+                assert app is not None, (path.read_text(), ledger.problems)
+                self.assertEqual({key: entry.text for key, entry in app.found.items()}, expected, path.read_text())
+                self.assertEqual(dict(app.broken), {})
