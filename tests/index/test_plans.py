@@ -10,12 +10,13 @@ import os
 from collections.abc import Callable
 from hashlib import md5, sha256
 from pathlib import Path
+from subprocess import run
 
 from attrs import evolve
 
 from pypid.blobs import files
 from pypid.catalog.memory import MemoryCatalog
-from pypid.core.errors import Missing, NoSuchFile, StorageDown
+from pypid.core.errors import Missing, NameUsedUp, NoSuchFile, StorageDown
 from pypid.core.layout import Plan, is_only_ours, lies_at
 from pypid.core.names import project_name
 from pypid.flow import start, whole
@@ -27,7 +28,7 @@ from pypid.testing import contents, world
 from tests.distributions import sdist, wheel
 from tests.index.fetching import KeeperCase, listed
 from tests.index.storms import Storm
-from tests.index.uploads import SPAM, WHEEL, Described, IndexCase, publishing, sent, signed
+from tests.index.uploads import SPAM, WHEEL, Described, IndexCase, publishing, sent, signed, unnumbered
 
 SDIST = "spam-2.0.tar.gz"
 SUFFIXES = (".tar.gz", ".tar.bz2", ".tar", ".zip", ".tgz", ".tbz", ".egg", ".exe", ".whl")
@@ -159,6 +160,25 @@ class LifeTests(PlanCase):
                 self.publish(signed(b"again"), overwrite=True)
                 self.have(self.index.delete(SPAM, [SDIST], "carol"))
                 self.assertEqual(self.files(self.compared()), {WHEEL: b"again"})
+
+    def test_layout_is_left(self) -> None:
+        """The command that docs/migrate/storage tells makes a folder of pypid's layout out of it, and nothing is lost."""
+        self.begin(FOLDER)
+        self.publish(signed())
+        self.publish(signed(b"over"), overwrite=True)
+        self.publish(sent(b"sdist", SDIST))
+        self.have(self.index.yank(SPAM, [WHEEL], "bad"))
+        self.have(self.index.delete(SPAM, [SDIST], "carol"))
+        before = self.have(self.index.project(SPAM))
+        page = (Path(__file__).parents[2] / "docs/migrate/storage.rst").read_text()
+        command = page[page.index("    find . -type f") : page.index("and say ``layout = pypid``")]
+        run(["sh", "-ec", command], cwd=self.root, check=True)
+        self.store = self.have(files.open(files.FilesSettings(str(self.root)), evolve(world(self.clock), random=os.urandom)))
+        self.plan = Plan()
+        self.index = self.compared(self.restarted())
+        self.assertEqual(unnumbered(self.have(self.index.project(SPAM))), unnumbered(before))
+        self.assertEqual(self.files(), {WHEEL: b"over"})
+        self.refused(publishing(self.index, sent(b"another", SDIST)), NameUsedUp)
 
     def test_nested_strays(self) -> None:
         """A file without a record makes its name unknown, not absent, also where it lies in the folder of its version."""

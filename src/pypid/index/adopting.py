@@ -66,9 +66,8 @@ class Adopter:
     tell: Tell | None = None
     """Hears how far it is, as the log does."""
     bare: frozenset[ProjectName] = frozenset()
-    """Projects of which, but for these strays, nothing is in the storage: a listing has shown it, and nobody publishes yet. Half
-    of all questions to a bucket would be after what is not there. They come into view with their last file (`Parts.pending`).
-    """
+    """Projects of which, but for these strays, nothing is in the storage: a listing has shown it, and nobody publishes yet. So
+    nobody asks for what is not there. They come into view with their last file (`Parts.pending`)."""
 
     async def adopt(self, strays: Iterable[Blob], by: str | None) -> Sequence[Adopted]:
         """Adopt each of `strays`; what became of them, in order of their keys. `by` published what nobody is said to have.
