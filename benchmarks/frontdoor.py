@@ -10,9 +10,11 @@ from __future__ import annotations
 import argparse
 import re
 import shutil
+import socket
 import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from hashlib import sha256
 from pathlib import Path
 
@@ -54,6 +56,7 @@ CASES = (
     Case("the list of all projects", "/simple/", JSON, 1.2),
     Case("a small file", "/packages/ten/ten-1.0-py3-none-any.whl", "*/*", 0.9),
     Case("10 files, TLS", TEN, JSON, 0.47, tls=True),
+    Case("... against Twisted's TLS, which parses nothing", TEN, JSON, 0.95, tls=True, against="nothing"),
     Case("10 files, no front door", TEN, JSON, 0.08, server="plain"),
 )
 
@@ -79,6 +82,42 @@ class Nginx(rig.Nginx):
         config = folder / "nginx" / "nginx.conf"
         secure = f"listen 127.0.0.1:{self.secure_port} ssl; ssl_certificate {certificate}; ssl_certificate_key {certificate};"
         config.write_text(config.read_text().replace("server { ", f"server {{ {secure} "))
+
+
+class Nothing:
+    """Twisted's TLS and a protocol that parses nothing, pinned to pypid's core: it gives `answer` to whatever comes."""
+
+    def __init__(self, folder: Path, certificate: Path, answer: bytes) -> None:
+        self.secure_port = rig.free_port()
+        self._answer, self._log = folder / "answer", folder / "nothing.log"
+        self._answer.write_bytes(answer)
+        self._certificate = certificate
+
+    @contextmanager
+    def running(self) -> Iterator[Nothing]:
+        """Started until it listens, stopped at the end."""
+        script = Path(__file__).with_name("_nothing.py")
+        command = [*rig.PINNED, sys.executable, str(script), str(self.secure_port), str(self._certificate), str(self._answer)]
+        with self._log.open("wb") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            rig.wait_for(self.secure_port, self._log)
+            yield self
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+def whole(server: Server, path: str, accept: str) -> bytes:
+    """An answer as it comes, with its head."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: {accept}\r\n\r\n".encode())
+        answer = b""
+        while (found := re.search(rb"(?i)\r\ncontent-length: *(\d+).*?\r\n\r\n", answer, re.DOTALL)) is None or (
+            len(answer) < found.end() + int(found[1])
+        ):
+            answer += connection.recv(1 << 20)
+        return answer
 
 
 def requests_a_second(case: Case, port: int, path: str, headers: dict[str, str], seconds: int) -> float:
@@ -123,7 +162,12 @@ def once(case: Case, ours: Server, port: int, path: str, seconds: int, *, login:
 
 
 def measured(
-    case: Case, servers: dict[str, Server], nginx: Nginx, names: dict[tuple[str, str], str], options: argparse.Namespace
+    case: Case,
+    servers: dict[str, Server],
+    nginx: Nginx,
+    names: dict[tuple[str, str], str],
+    nothing: Nothing | None,
+    options: argparse.Namespace,
 ) -> tuple[float, float, float]:
     """The ratio, our rate and theirs."""
     ours: list[float] = []
@@ -133,6 +177,9 @@ def measured(
         if case.against == "nginx":
             port = nginx.secure_port if case.tls else nginx.port
             theirs.append(once(case, server, port, names[case.path, case.accept], options.seconds, login=False))
+        elif nothing is not None and case.against == "nothing":
+            headers = {"Accept": case.accept}
+            theirs.append(requests_a_second(case, nothing.secure_port, case.path, headers, options.seconds))
         else:
             theirs.append(once(case, server, server.port, case.path, options.seconds, login=False))
         port = server.secure_port if case.tls else server.port
@@ -186,8 +233,12 @@ def main() -> None:
         static.mkdir()
         names = static_files(servers["pypid"], static, iter(cases))
         nginx = stack.enter_context(Nginx(folder, static, certificate, f"{HTML} html; {JSON} json;").running())
+        nothing = None
+        if any(case.against == "nothing" for case in cases):
+            answer = whole(servers["pypid"], TEN, JSON)
+            nothing = stack.enter_context(Nothing(folder, certificate, answer).running())
         for case in cases:
-            ratio, ours, theirs = measured(case, servers, nginx, names, options)
+            ratio, ours, theirs = measured(case, servers, nginx, names, nothing, options)
             goal = "" if case.goal is None else f">= {case.goal}"
             rows.append((case.title, f"{ratio:.2f} x {case.against} ({ours:,.0f} : {theirs:,.0f} a second)", goal))
             figures[case.title] = {"ratio": ratio, "pypid": ours, case.against: theirs}

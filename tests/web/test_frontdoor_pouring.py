@@ -11,6 +11,7 @@ from pypid.flow import PIECE
 from pypid.web.frontdoor.tlswire import quicken
 from tests.web.test_frontdoor import PAGE, DoorCase
 from tests.web.turning import VERSIONS, Ends, certificate
+from tests.web.whole import Answer, spelled
 
 FEW = 1 << 12
 """Bytes that a slow client's kernel keeps for it, about."""
@@ -163,3 +164,46 @@ class LargeTests(PageCase):
             self.assertIn("GET /simple/spam/", line)
             if way is None:
                 self.assertNotIn(f" {len(self.page)} ", line)
+
+
+class RangeTests(DoorCase):
+    """Parts of a small file, the whole of which the front door knows."""
+
+    def test_parts(self) -> None:
+        """A part, and a part on a condition, is what it would be without the door, which gives the whole again afterwards."""
+        filename, data = self.have_wheel("eggs")
+        path = f"/packages/eggs/{filename}"
+        whole = spelled("GET", path)
+        self.learned(whole)
+        etag = self.asked(path)["etag"]
+        assert etag is not None
+        for fields, status, part in (
+            ((("Range", "bytes=5-9"),), 206, data[5:10]),
+            ((("Range", "bytes=-7"),), 206, data[-7:]),
+            ((("Range", f"bytes={len(data) - 1}-"),), 206, data[-1:]),
+            ((("Range", "bytes=5-9"), ("If-Range", etag)), 206, data[5:10]),
+            ((("Range", "bytes=5-9"), ("If-Range", '"another"')), 200, data),
+            ((("Range", "bytes=5-9"), ("If-None-Match", '"another"')), 206, data[5:10]),
+            ((("Range", "bytes=5-9"), ("If-None-Match", etag)), 304, b""),
+            ((("Range", "lines=1-2"),), 200, data),
+        ):
+            for _ in range(2):
+                before = self.door.answered
+                answer = self.asked(path, *fields)
+                self.assertEqual((answer.status, answer.body), (status, part), fields)
+                self.assertEqual(self.door.answered, before, fields)
+                if status == 206:
+                    first = data.index(part) if len(part) > 1 else len(data) - 1
+                    self.assertEqual(answer["content-range"], f"bytes {first}-{first + len(part) - 1}/{len(data)}")
+                self.assertTrue(self.is_known(whole))
+        answer = self.asked(path, ("Range", f"bytes={len(data)}-"))
+        self.assertEqual((answer.status, answer["content-range"]), (416, f"bytes */{len(data)}"))
+        self.assertEqual(self.asked(path).body, data)
+
+    def asked(self, path: str, *fields: tuple[str, str]) -> Answer:
+        """The answer to GET."""
+        connection = self.pypid.connect()
+        connection.send(spelled("GET", path, *fields))
+        answer = connection.answer()
+        assert answer is not None
+        return answer
