@@ -16,6 +16,7 @@ from pypid.blobs.memory import MemoryBlobs
 from pypid.core.choices import Mode, Registration
 from pypid.core.errors import StorageDown
 from pypid.core.model import Link
+from pypid.core.people import Account, Standing
 from pypid.core.policy import Policy
 from pypid.core.registration import AccountSettings
 from pypid.index.links import Links
@@ -26,16 +27,17 @@ from pypid.web.guard import guarded_routes
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.index.test_tiering import Shelves
 from tests.web.elsewhere import Elsewhere
-from tests.web.peopled import Peopled
+from tests.web.peopled import Peopled, have
 from tests.web.test_collecting import Scripted
 from tests.web.test_people import PeopleCase
-from tests.web.whole import PASSWORDS, Answer, Fragile, Pypid, WholeCase, content, spelled
+from tests.web.whole import PASSWORDS, Answer, Fragile, Pypid, WholeCase, basic, content, spelled
 
 CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 NO_DEED = {
     ("POST", "/_/oidc/mint-token"): "written down by access.oidc, where tokens are minted",
     ("POST", "/_/oidc/github/mint-token"): "the same",
+    ("POST", "/admin/register"): "it confirms what the configuration says, and changes nothing",
 }
 """Routes of changing methods that leave no line of their own, and why."""
 
@@ -102,6 +104,7 @@ class EveryChangeTests(WholeCase):
         self.cache()
         self.storage()
         self.accounts()
+        self.pypiclouds()
         routes = {(method, route.rule) for route in guarded_routes(app) for method in route.methods & CHANGING}
         self.assertEqual(routes - self.covered, set(NO_DEED))
 
@@ -194,6 +197,45 @@ class EveryChangeTests(WholeCase):
         cookie = ("Cookie", (answer["set-cookie"] or "").split(";")[0])
         ended = self.pypid.ask("DELETE", "/api/session", cookie, ("X-CSRF-Token", session["csrf_token"]))
         self.leaves("DELETE", "/api/session", "end-session", ended)
+
+    def pypiclouds(self) -> None:
+        user, group, right = "/admin/user/<name>", "/admin/group/<name>", "/admin/package/<project>/<kind>/<name>/<permission>"
+        self.api("rebuild", "POST", "/admin/rebuild")
+        self.api("add-user", "PUT", user, {"password": "long enough"}, name="gina")
+        self.api("change-user", "POST", f"{user}/admin", {"admin": True}, name="gina")
+        waiting = Account(name="hans", hash="", standing=Standing.PENDING, created=BEGINNING, changed=BEGINNING)
+        have(self.people.accounts.add_user(waiting))
+        self.api("change-user", "POST", f"{user}/approve", None, name="hans")
+        self.api("add-group", "PUT", group, None, name="ops")
+        self.api("join-group", "PUT", f"{user}/group/<group>", None, name="gina", group="ops")
+        self.api("leave-group", "DELETE", f"{user}/group/<group>", None, name="gina", group="ops")
+        self.api("remove-group", "DELETE", group, None, name="ops")
+        one = {"project": "ham", "kind": "user", "name": "bob", "permission": "read"}
+        self.api("set-right", "PUT", right, None, **one)
+        self.api("remove-right", "DELETE", right, None, **one)
+        self.api("remove-user", "DELETE", user, None, name="gina")
+        self.api("import-people", "POST", "/api/acl", {"users": [{"username": "ivy", "password": "$6$x"}]})
+        for method, rule, said in (("PUT", "/api/user/<name>", {}), ("PUT", "/acct/login", {"username": "kim"})):
+            invitation = self.api("make-invitation", "POST", "/api/invitations", {})["secret"]
+            body = json.dumps({**said, "password": "long enough", "token": invitation}).encode()
+            self.leaves(method, rule, "register-user", self.pypid.ask(method, rule.replace("<name>", "jim"), body=body))
+        token = self.leaves("GET", "/admin/token/<name>", "make-invitation", self.pypid.api("GET", "/admin/token/lea"))["token"]
+        body = json.dumps({"token": token, "password": "long enough"}).encode()
+        answer = self.pypid.ask("PUT", "/acct/tokenRegister", body=body)
+        self.assertEqual([deed.what for deed in self.people.deeds()[self.seen :]], ["register-user", "begin-session"])
+        self.seen += 2
+        self.covered.add(("PUT", "/acct/tokenRegister"))
+        by_lea = basic("lea", "long enough")
+        body = json.dumps({"old_password": "long enough", "new_password": "longer than that"}).encode()
+        changed = self.pypid.ask("POST", "/api/user/password", by_lea, body=body)
+        self.leaves("POST", "/api/user/password", "set-password", changed)
+        body = json.dumps({"username": "lea", "password": "longer than that"}).encode()
+        answer = self.pypid.ask("POST", "/acct/login", body=body)
+        token = self.leaves("POST", "/acct/login", "begin-session", answer)["csrf_token"]
+        cookie = ("Cookie", (answer["set-cookie"] or "").split(";")[0])
+        self.assertEqual(self.pypid.ask("POST", "/acct/logout", cookie, ("X-CSRF-Token", token)).status, 302)
+        self.assertEqual([deed.what for deed in self.people.deeds()[self.seen :]], ["end-session"])
+        self.covered.add(("POST", "/acct/logout"))
 
 
 class LogTests(PeopleCase):
