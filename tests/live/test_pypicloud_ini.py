@@ -12,6 +12,7 @@ import random
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import md5
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,7 @@ from tests.live.isolation import fails, pip, works
 from tests.live.processes import BIN, clean_environ, done, free_port, running, scratch
 from tests.live.projects import wheel
 from tests.live.pypicloud import hash_of, pypicloud
+from tests.live.stores import store
 
 NEWEST: Final = "pip-on-3.11"
 PASSWORD: Final = "gunface-secret"
@@ -171,7 +173,12 @@ class Taken(IndexTestCase):
             self.install(index, "ini-made", "root")
             self.install(index, "ini-made", None, refused=flag == "-p")  # the others let everybody read
             log = index.log()
-        for words in ("db.url: not taken over", "session.encrypt_key, session.validate_key", "[loggers]", "pyramid.reload_templates"):
+        for words in (
+            "db.url: not taken over",
+            "session.encrypt_key, session.validate_key",
+            "[loggers]",
+            "pyramid.reload_templates",
+        ):
             self.assertEqual(log.count(words), 1, words)
         self.assertTrue(list((self.folder / "packages/ini-made/1.0").glob("ini_made-1.0-*.whl")))
 
@@ -243,6 +250,37 @@ class Taken(IndexTestCase):
         ):
             self.assertIn(words, said)
         self.assertNotIn("Traceback", said)
+
+    @for_each("1.3", "0.5", "0.1")
+    def three_generations_of_a_bucket(self, version: str) -> None:
+        """The names of each time lead to the bucket; what pypicloud put there is installed, and new files lie as its do."""
+        with store("radosgw") as s3:
+            bucket = s3.bucket()
+            old, host = wheel("ini-before"), s3.endpoint.removeprefix("http://")
+            key = f"p/{md5(old.filename.encode()).hexdigest()[:4]}/ini-before/{old.filename}"
+            named = {"x-amz-meta-name": "ini-before", "x-amz-meta-version": "1.0"}
+            self.assertEqual(s3.ask("PUT", f"/{bucket}/{key}", old.data, headers=named).status, 200)
+            common = f"bucket = {bucket}\nPREFIX.prefix = p/\nPREFIX.expire_after = 600\n"
+            lines = {
+                "1.3": f"pypi.storage = s3\nPREFIX.{common}PREFIX.aws_access_key_id = ACCESS\n"
+                f"PREFIX.aws_secret_access_key = SECRET\nPREFIX.endpoint_url = {s3.endpoint}\nPREFIX.region_name = us-east-1\n",
+                "0.5": f"pypi.storage = s3\nPREFIX.{common}PREFIX.access_key = ACCESS\nPREFIX.secret_key = SECRET\n"
+                f"PREFIX.host = {host}\nPREFIX.is_secure = false\nPREFIX.calling_format = OrdinaryCallingFormat\n",
+                "0.1": f"PREFIX.{common}PREFIX.access_key = ACCESS\nPREFIX.secret_key = SECRET\nPREFIX.buffer_time = 60\n"
+                "pypi.prepend_hash = true\n",
+            }[version].replace("PREFIX", "aws" if version == "0.1" else "storage")
+            app = f"pypi.use_fallback = no\npypi.default_read = everyone\nauth.admins = root\nuser.root = HASH\n{lines}"
+            text = f"[app:main]\nuse = egg:pypicloud\n{app}[server:main]\nhost = 127.0.0.1\nport = PORT\n"
+            config, port = self.made(text.replace("ACCESS", s3.access_key).replace("SECRET", s3.secret_key))
+            more = {"PYPID_STORAGE_ENDPOINT_URL": s3.endpoint} if version == "0.1" else {}  # boto then knew Amazon's alone
+            with started(self.folder, config, port, **more) as index:
+                self.publish(index, "ini-after", "root")
+                for name in ("ini-before", "ini-after"):
+                    self.install(index, name, None)
+                self.assertNotIn(s3.secret_key, index.log())
+            new = wheel("ini-after").filename
+            path = f"p/{md5(new.encode()).hexdigest()[:4]}/ini-after/{new}"
+            self.assertEqual(s3.ask("HEAD", f"/{bucket}/{path}").status, 200)
 
     def test_there_and_back(self) -> None:
         """One and the same file: pypicloud, pypid, and pypicloud again, each with what the other published."""
