@@ -48,6 +48,7 @@ OUT_OF_REACH: Final = {
     "POST /api/adopt": "no folder in the storage is guessed",
     "GET /api/captcha": "nobody has to solve a riddle here",
     "POST /api/invitations": "nobody registers by invitation here",
+    "POST /api/package/{project}/{filename}": "no distribution is made up",
     "POST /api/tier": "the storage is no bucket",
 }
 """What nobody can be answered with a 2xx by this pypid."""

@@ -116,7 +116,6 @@ class DownloadTests(FileCase):
             f"foo/{self.filename.upper()}",
             "foo/",
             "foo",
-            "",
             "%c0%ae%c0%ae/%c0%ae%c0%ae/etc/passwd",
             "....//....//etc/passwd",
             "foo/" + "a" * 5000,

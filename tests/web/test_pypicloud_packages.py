@@ -381,6 +381,8 @@ class PageTests(PackagesCase):
             ("/uploadpackage/", 405),
             ("/api/", 404),
             ("/api", 404),
+            ("/API/", 404),
+            ("/Simple/", 404),
             ("/integrity/", 404),
             ("/favicon.ico", 404),
             ("/robots.txt", 404),

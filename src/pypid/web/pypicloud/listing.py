@@ -38,11 +38,11 @@ async def at_pypi(face: Face, request: Request, who: Identity, project: str) -> 
 @guarded(app, "/<project>/", may=Action.READ)
 async def at_the_root(face: Face, request: Request, who: Identity, project: str) -> None:
     """The same, for whoever gave the index's own address to an installer; whatever else begins so comes first."""
-    if project in NOT_PROJECTS:
-        raise NotFound()
     others = _addresses().get(project)
-    if others is not None:
-        raise MethodNotAllowed(sorted(others)) if others else NotFound()
+    if others:
+        raise MethodNotAllowed(sorted(others))
+    if project in NOT_PROJECTS or project_name(project) in _addresses():  # /SIMPLE/ is a slip, and no project
+        raise NotFound()
     await _page(face, request, who, project, "/", "../packages/")
 
 
