@@ -210,6 +210,8 @@ class Environment(SynchronousTestCase):
         ):
             self.assertIn(words, notes)
         self.assertNotIn("hunter2", notes)
+        [both] = [note for note in read(f"[app:main]\n{APP}", PPC_A="1", PPC_B="2").notes if "PPC_A" in note]
+        self.assertIn("PPC_A, PPC_B: no pypicloud has a key of this name", both)
         accounts = read(f"[app:main]\n{APP}pypi.auth = sql\n", PPC_AUTH_DB_URL="sqlite:////x")
         self.assertEqual(accounts.inherits, "sqlite:////x")
 

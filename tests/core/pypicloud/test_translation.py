@@ -248,6 +248,8 @@ class People(SynchronousTestCase):
         self.assertEqual(ldap.user_filter, "(&(a=b)(uid={user}))")
         self.assertIn("auth.ldap.service_username: not taken over", notes(config))
         self.assertEqual(config.access.admins, ())
+        self.assertNotIn("StartTLS", notes(config))
+        self.assertIn("StartTLS", notes(read(search.replace("ldaps:", "ldap:"))))
         older = read(f"{base}auth.ldap.base_dn = dc=x\nauth.ldap.all_user_search = (a=b)\nauth.ldap.id_field = name").ldap
         self.assertEqual(older.user_filter, "(&(a=b)(name={user}))")
         self.assertIn("it names one entry", refused(f"{base}auth.ldap.user_dn_format = cn={{username}},dc=x"))

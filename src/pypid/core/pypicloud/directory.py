@@ -9,7 +9,7 @@ from pypid.core.ldapfilters import name_attribute, user_filter
 from pypid.core.pypicloud.ledger import Ledger
 from pypid.core.pypicloud.people import may_be_called
 from pypid.core.pypicloud.settings import Settings, asbool
-from pypid.core.values import DN
+from pypid.core.values import DN, is_readable_on_the_way
 
 NO_GROUPS = "(&(objectClass=pypicloudKnowsNoGroups)(member={dn}))"
 """Finds none: a group of the directory must not be taken for one of the file."""
@@ -19,6 +19,10 @@ _L = "auth.ldap."
 def directory(settings: Settings, ledger: Ledger, *, in_file: bool) -> None:
     """Say where people are looked for, and which of them administer. `in_file`: groups and rights are those of the file."""
     _copied(settings, ledger, "url", "url")
+    url = settings.found.get(f"{_L}url")
+    if url is not None and url.text.strip().startswith("ldap:") and is_readable_on_the_way(url.text.strip()):
+        reason = "passwords never go over the network in clear: pypid begins with StartTLS, which the directory has to know"
+        ledger.note(reason, url, f"{_L}url")
     _copied(settings, ledger, "bind_dn", "service_dn")
     _copied(settings, ledger, "bind_password", "service_password")
     _copied(settings, ledger, "base_dn", "base_dn")

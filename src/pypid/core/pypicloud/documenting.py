@@ -42,8 +42,8 @@ How it is read
 * The names of all versions are understood, the oldest ones, too. Where two say the same, the newest name counts.
 * What the file does not say is as pypicloud has it, not as pypid has it: ``read = authenticated``, ``write = nobody``,
   ``mode = redirect``.
-* Relative paths begin at the folder that pypid is started in, as with pypicloud. State lies in ``pypid-state`` beside the file
-  (``PYPID_SERVER_STATE``).
+* Relative paths begin at the folder that pypid is started in, as with pypicloud. State lies in ``pypid-state`` beside the
+  file, or in ``/var/lib/pypid`` for a file below ``/etc`` (``PYPID_SERVER_STATE``).
 * ``[server:main]`` of waitress or gunicorn says where to listen (``host``, ``port``, ``listen``, ``unix_socket``, ``bind``), or
   else ``[uwsgi]`` (``http``, ``https``). ``trusted_proxy`` becomes ``trusted_proxies`` if it is an address. All else of these
   sections, and those for logging, are of other programs.

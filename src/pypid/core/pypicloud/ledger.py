@@ -69,7 +69,10 @@ class Ledger:
     @property
     def notes(self) -> tuple[Note, ...]:
         """By where they stand in the file."""
-        made = [(entry, Note(entry.origin, tuple(keys), reason)) for reason, (keys, entry) in self._notes.items()]
+        made = [
+            (entry, Note("" if entry.origin in keys else entry.origin, tuple(keys), reason))
+            for reason, (keys, entry) in self._notes.items()
+        ]
         return tuple(note for _, note in sorted(made, key=lambda pair: (pair[0].line is None, pair[0].line or 0)))
 
     def sections(self) -> Mapping[str, Section]:

@@ -97,9 +97,9 @@ def of_environment(environ: Mapping[str, str], ledger: Ledger) -> dict[str, Entr
         if name in meant:
             found[meant[name]] = entry
         elif any(name.startswith(variable(family)) for family in PEOPLE):
-            ledger.note("users, groups and rights come from the file only, as in pypicloud", entry)
+            ledger.note("users, groups and rights come from the file only, as in pypicloud", entry, name)
         elif family := next((each for each in SWEPT if name.startswith(variable(each))), None):
             found[family + name.removeprefix(variable(family)).lower()] = entry
         else:
-            ledger.note("no pypicloud has a key of this name, so the variable is ignored", entry)
+            ledger.note("no pypicloud has a key of this name, so it is ignored", entry, name)
     return found
