@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core import ini
@@ -10,6 +12,8 @@ from pypid.core.errors import BadConfig
 from pypid.core.pypicloud import is_pypicloud
 from pypid.core.pypicloud.ledger import Ledger
 from pypid.core.pypicloud.paste import Paste
+from pypid.core.pypicloud.translation import translate
+from pypid.core.pypicloud.writing import written
 
 
 def app(text: str) -> dict[str, str]:
@@ -218,3 +222,77 @@ class Environment(SynchronousTestCase):
     def test_not_ours(self) -> None:
         """They mean nothing to a file of ours."""
         self.assertEqual(parse("", filename="x.ini", environ={"PPC_PYPI_FALLBACK": "none"}).upstream.mode.value, "cache")
+
+
+FRAGMENTS = st.lists(
+    st.one_of(
+        st.sampled_from(
+            [
+                *(
+                    "[app:main]",
+                    "[app:x]",
+                    "[pipeline:main]",
+                    "[composite:main]",
+                    "[filter:f]",
+                    "[DEFAULT]",
+                    "[server:main]",
+                    "[uwsgi]",
+                ),
+                *(
+                    "use = egg:pypicloud",
+                    "use = x",
+                    "use = egg:Paste#urlmap",
+                    "pipeline = f x",
+                    "/ = x",
+                    "filter-with = f",
+                    "next = x",
+                ),
+                *(
+                    "storage.dir = %(here)s/p",
+                    "pypi.storage = s3",
+                    "storage.bucket = b",
+                    "pypi.auth = sql",
+                    "auth.db.url = sqlite://",
+                ),
+                *(
+                    "user.a = $5$x",
+                    "group.g = a b",
+                    "package.p.user.a = rw",
+                    "auth.admins = a",
+                    "pypi.default_read = g everyone",
+                ),
+                *(
+                    "port = %(x)s",
+                    "listen = [::]:80 *:1",
+                    "http = :80",
+                    "trusted_proxy = *",
+                    "get y = x",
+                    "set x = %(y)s",
+                    "x = %(x)s",
+                ),
+                *("    more", "# c", "", "=", "%", "\x00", "\ufeff[app:main]", "pypi.auth = ldap", "auth.ldap.url = ldap://h"),
+            ]
+        ),
+        st.text(max_size=12),
+    ),
+    max_size=14,
+)
+
+
+class Robustness(SynchronousTestCase):
+    """Whatever the file is."""
+
+    @settings(max_examples=150, deadline=None, database=None)
+    @given(
+        FRAGMENTS,
+        st.dictionaries(st.sampled_from(["PPC_PYPI_AUTH", "PPC_X", "PPC_STORAGE_DIR", "PPC_USER_"]), st.text(max_size=5)),
+    )
+    def test_any_file(self, lines: list[str], environ: dict[str, str]) -> None:
+        """It gives a configuration that can be written down, or is refused in words, and nothing else."""
+        text = "[app:main]\n" + "\n".join(lines)
+        try:
+            read(text, **environ)
+            translation = translate(text, filename="/srv/pc/config.ini", environ=environ)
+            written(translation, "/srv/pc/config.ini")
+        except BadConfig as error:
+            self.assertTrue(str(error).isprintable() or "\n" in str(error))
