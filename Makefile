@@ -39,6 +39,7 @@ live: .venv/test.stamp  ## a real daemon with real clients; what the machine lac
 	@$(TRIAL) tests.live
 
 bench: .venv/run.stamp  ## what we claim about speed and memory: docs/figures.rst, in less than 15 minutes
+	@$(BIN)/python benchmarks/peers.py --install
 	@$(BIN)/python benchmarks/_all.py
 
 binary: dist/pypid  ## one file, dist/pypid, for a bare Python of the version that builds it

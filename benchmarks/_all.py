@@ -50,14 +50,15 @@ class Job:
 
 
 JOBS = (
-    Job("frontdoor.py", "--seconds 2 --runs 3", 280),
-    Job("access.py", "--seconds 2 --runs 3", 50),
-    Job("pages.py", "--seconds 1 --runs 3", 40),
-    Job("startup.py", "--runs 3", 30),
+    Job("frontdoor.py", "--seconds 2 --runs 3", 270),
+    Job("access.py", "--seconds 2 --runs 3", 35),
+    Job("pages.py", "--seconds 1 --runs 3", 35),
+    Job("startup.py", "--runs 3", 25),
     Job("render.py", "", 20),
     Job("cold.py", "--runs 20", 10),
-    Job("upload.py", "--size 256 --runs 3", 40),
-    Job("download.py", "--size 100 --runs 3", 40),
+    Job("upload.py", "--size 256 --runs 3", 30),
+    Job("download.py", "--size 100 --runs 3", 25),
+    Job("peers.py", "--seconds 1 --runs 3", 55),
     Job("one_wheel.py", "--size 20 --runs 3", 40),
     Job("snapshot.py", "--files 50000 --projects 5000", 30),
     Job("stalls.py", "--names 100000 --times 3", 70),

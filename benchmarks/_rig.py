@@ -44,9 +44,9 @@ def scratch() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def wait_for(port: int, log: Path) -> None:
-    """Until somebody listens there; `log` is what to show if nobody does."""
-    for _ in range(1000):
+def wait_for(port: int, log: Path, within: int = 10) -> None:
+    """Until somebody listens there; `log` is what to show if nobody does in so many seconds."""
+    for _ in range(within * 100):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return

@@ -7,6 +7,7 @@ import socket
 import time
 import zipfile
 from pathlib import Path
+from typing import Protocol
 
 import _rig as rig
 
@@ -27,7 +28,13 @@ def build(path: Path, name: str, version: str, size: int) -> None:
         archive.writestr(f"{info}/RECORD", record)
 
 
-def upload(server: rig.Server, path: Path, digest: str) -> float:
+class Listens(Protocol):
+    """What can be uploaded to."""
+
+    port: int
+
+
+def upload(server: Listens, path: Path, digest: str, *, to: str = "/legacy/") -> float:
     """Seconds from connecting to the answer."""
     name, version = path.name.split("-")[:2]
     fields = {":action": "file_upload", "protocol_version": "1", "name": name, "version": version, "sha256_digest": digest}
@@ -36,7 +43,7 @@ def upload(server: rig.Server, path: Path, digest: str) -> float:
     tail = f"\r\n--{BOUNDARY}--\r\n"
     length = len(head) + path.stat().st_size + len(tail)
     request = (
-        f"POST /legacy/ HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {rig.LOGIN}\r\nConnection: close\r\n"
+        f"POST {to} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {rig.LOGIN}\r\nConnection: close\r\n"
         f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\nContent-Length: {length}\r\n\r\n"
     )
     begun = time.perf_counter()
