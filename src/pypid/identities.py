@@ -168,7 +168,9 @@ class Identities(MultiService):
         from pypid.access.sql.inheriting import inherit
 
         folders = (self.places.ini.parent, Path().absolute())
-        taken = await inherit(self.stores.accounts, url, folders, self.world)
+        first = await self.world.blocking(read_admin, self.places.state)
+        asked_first = {*self.config.users, *((first.user,) if first is not None else ())}
+        taken = await inherit(self.stores.accounts, url, folders, self.world, asked_first)
         if taken is not None:
             deed = Deed(when=self.world.now(), who="pypid", what="inherit-people", subject="pypicloud", details=taken)
             await self.stores.journal.note(deed)

@@ -16,11 +16,17 @@ from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
+import psycopg
 from attrs import frozen
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.access.passwords import Verdict, verify
+from pypid.access.sql.inherited import read_people
+from pypid.core.errors import CannotStart
+from tests.access.sql.test_inherited import PEOPLE, RIGHTS, TABLES
 from tests.live.clients import client
+from tests.live.postgresql import PASSWORD as DATABASE_PASSWORD
+from tests.live.postgresql import shared
 from tests.live.processes import BIN, Running, clean_environ, done, free_port, running, scratch
 from tests.live.pypicloud import configuration, pypicloud
 
@@ -311,3 +317,35 @@ def done_with(stdin: Any, command: list[Any]) -> str:
     ended = subprocess.run(command, stdin=stdin, capture_output=True, text=True, env=clean_environ(), timeout=120, check=False)
     assert ended.returncode == 1, ended
     return ended.stdout
+
+
+class PostgresqlTests(SynchronousTestCase):
+    """Of a pypicloud whose people lie in a PostgreSQL."""
+
+    def test_read(self) -> None:
+        """They are read as those of a file are, by pypicloud's own URL, and nothing is written."""
+        server = shared()
+        url = server.database()
+        script = (TABLES + PEOPLE).replace("1, 0", "true, false").replace("0, 0", "false, false").replace("0, 1", "false, true")
+        script = script.replace("1, 1", "true, true").replace("1, NULL", "true, NULL")
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(script.encode())
+            before = connection.execute("SELECT xmin, username FROM pypicloud_users ORDER BY username").fetchall()
+        with psycopg.connect(url) as connection:
+            connection.execute("DELETE FROM pypicloud_users")
+            for driver in ("postgresql", "postgresql+psycopg2", "postgres"):
+                found = read_people(driver + url[len("postgresql") :], Path())
+                assert found is not None
+                self.assertEqual([user.name for user in found.dump.users], ["ada", "bob", "carol"])
+                self.assertEqual(found.dump.rights, RIGHTS)
+            connection.rollback()
+            after = connection.execute("SELECT xmin, username FROM pypicloud_users ORDER BY username").fetchall()
+        self.assertEqual(after, before)
+
+    def test_away(self) -> None:
+        """One that does not answer, or is no pypicloud's, stops the start; its password is not told."""
+        server = shared()
+        for url in (server.database(), server.url().replace(str(server.port), str(free_port()))):
+            error = self.assertRaises(CannotStart, read_people, url, Path())
+            self.assertNotIn(DATABASE_PASSWORD, str(error))
+            self.assertIn("ppc-export", str(error))

@@ -538,7 +538,10 @@ class SessionTests(PypicloudCase):
         """A wrong name or password is 403, as there, and gives no cookie; a missing one is 400."""
         for said in ({"username": "ada", "password": "wrong"}, {"username": "zoe", "password": "x"}):
             answer = self.sent("POST", "/acct/login", user=None, **said)
-            self.assertEqual((answer.status, answer["set-cookie"]), (403, None))
+            self.refused_as(answer, 403)
+            self.assertIsNone(answer["set-cookie"])
+        in_browser = self.sent("POST", "/acct/login", ("Accept", "text/html"), user=None, username="ada", password="wrong")
+        self.assertEqual((in_browser.status, in_browser["content-type"]), (403, "text/html; charset=utf-8"))
         self.assertEqual(self.sent("POST", "/acct/login", user=None, username="ada").status, 400)
 
     def test_page(self) -> None:

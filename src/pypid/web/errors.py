@@ -99,6 +99,8 @@ STATUSES: dict[type[PypidError], int] = {
 OF_PYPICLOUD = re.compile(rb"/(?:api/(?:package|user)|admin)(?:/|\Z)")
 """What the addresses of pypicloud's API begin with: its scripts read JSON there, whatever they accept."""
 
+FORMS_OF_PYPICLOUD = b"/acct/"
+"""Where people come by a form in a browser, too."""
 _NAMES_IN_THE_PATH = (errors.BadName, errors.BadFilename)
 _WITH_A_FORM = (b"POST", b"PUT", b"PATCH")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
@@ -232,8 +234,11 @@ async def respond_error(request: Request, error: Failure | BaseException, *, ran
 
 def send_refusal(request: Request, refusal: Refusal) -> None:
     """Write the refusal, whole, in the format that the request accepts."""
-    as_pypicloud = OF_PYPICLOUD.match(request.path) is not None
-    chosen = ErrorFormat.JSON if as_pypicloud else choose_error_format(header_of(request, "accept"))
+    chosen = choose_error_format(header_of(request, "accept"))
+    as_pypicloud = OF_PYPICLOUD.match(request.path) is not None or (
+        request.path.startswith(FORMS_OF_PYPICLOUD) and chosen is ErrorFormat.PLAIN
+    )
+    chosen = ErrorFormat.JSON if as_pypicloud else chosen
     body = _body(refusal, chosen, as_pypicloud=as_pypicloud)
     head: Head = (
         (b"Content-Type", chosen.value.encode("ascii")),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +18,12 @@ if TYPE_CHECKING:
 _log = Logger()
 
 
-async def inherit(accounts: SqlAccounts, url: str, folders: tuple[Path, ...], world: World) -> Mapping[str, str] | None:
+async def inherit(
+    accounts: SqlAccounts, url: str, folders: tuple[Path, ...], world: World, asked_first: Container[str] = ()
+) -> Mapping[str, str] | None:
     """Read pypicloud's database at `url` and take its people over, if nobody is in ours and it was never done before.
+
+    `asked_first` are users of the configuration: nobody else logs in by such a name.
 
     What was taken over, for the audit log; None where nothing was read. The log says the same, and all that was odd. Raises
     `CannotStart`, and then nobody was taken over.
@@ -41,6 +45,9 @@ async def inherit(accounts: SqlAccounts, url: str, folders: tuple[Path, ...], wo
         return None
     for oddity in found.oddities:
         (_log.warn if oddity.grave else _log.info)("of pypicloud's people: {text}", text=oddity.text)
+    for name in (name for name in merged.users if name in asked_first):
+        said = "the user {name!r} of pypicloud's cannot log in: somebody of the configuration is called so, and is asked first"
+        _log.warn(said, name=name)
     counts = {
         "users": str(len(merged.users)),
         "administrators": str(sum(person.admin for person in found.dump.users)),
