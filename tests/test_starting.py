@@ -45,11 +45,6 @@ from pypid.service import load_config, make_daemon
 
 daemon = make_daemon(load_config(Path("pypid.ini")), reactor, dict(os.environ))
 
-async def later():
-    "What comes after the first page, and may come before this script has looked."
-
-daemon._furnish = later
-
 def ask(port):
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         connection.sendall(b"GET /simple/ HTTP/1.1\\r\\nHost: x\\r\\nAccept-Encoding: gzip\\r\\nConnection: close\\r\\n\\r\\n")
@@ -90,12 +85,15 @@ class StartTests(SynchronousTestCase):
             self.assertEqual(found, set())
             self.assertIn("pypid.web.simple", modules)
 
-    def test_first_room(self) -> None:
-        """What is asked below the path of the room that is open from the start has its route there; all others come later."""
-        here = {
-            route.does
-            for route in guarded_routes(app.app)
-            if route.rule.startswith(routes.HERE.decode()) and "GET" in route.methods
-        }
-        self.assertEqual({does.__module__ for does in here if does is not None}, {simple.__name__})
+    def test_first_rooms(self) -> None:
+        """What is got below the paths of the first rooms has its route in them: none is missed while the others are closed."""
+        got = [route for route in guarded_routes(app.app) if "GET" in route.methods and route.does is not None]
+        pages = {route.does.__module__ for route in got if route.rule.startswith(f"/{routes.PAGES.decode()}")}
+        self.assertEqual(pages, {simple.__name__})
+        files = [route for route in got if route.rule.startswith(f"/{routes.FILES.decode()}")]
+        of_files = {route.does.__module__ for route in files if route.rule.count("/") == routes.DEPTH + 1}
+        health = {route.does.__module__ for route in got if route.rule == f"/{routes.HEALTH.decode()}"}
+        self.assertEqual(of_files | health, set(routes.SOON))
+        variable = {route.rule for route in got if route.rule.startswith("/<") and route.rule.count("/") > 2}
+        self.assertEqual(variable, set())
         self.assertEqual(routes.LATER[-1], app.__name__)

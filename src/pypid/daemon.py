@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import linecache
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -29,7 +30,7 @@ from pypid.state import State
 from pypid.tls import Certificate
 from pypid.upkeep import Upkeep
 from pypid.web.channel import Site
-from pypid.web.routes import furnish
+from pypid.web.routes import SOON, furnish
 
 if TYPE_CHECKING:
     from pypid.throwaway import Throwaway  # for buckets only
@@ -44,8 +45,6 @@ LOOK_AT_CERTIFICATE = 3.0
 """Seconds between two looks at the certificate's files; see `Certificate.reload_if_changed`."""
 SWITCH = 0.001
 """Seconds after which a thread that computes gives Python's lock to the reactor, which wants it (Python's own: 5 ms)."""
-BREATH = 0.005
-"""Seconds between two modules that are brought after the start."""
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds between two tries to compare with a storage that is away."""
 
@@ -114,15 +113,10 @@ class Daemon(MultiService):
 
     def _run(self) -> None:
         self.notify(READY)
-        self._furnishing = start(self._furnish())
+        self._furnishing = start(furnish(self.world, SOON))
         self._furnishing.addErrback(_trap_cancelled)
         self._comparing = start(self._compare())
         self._comparing.addErrback(_trap_cancelled)
-
-    async def _furnish(self) -> None:
-        """Open the rooms that the first page did without; requests come in between."""
-        for _ in furnish():
-            await deferLater(self.world.clock, BREATH)
 
     async def _compare(self) -> None:
         """Compare with the storage, until it worked once: only then is an absence proven."""
@@ -242,6 +236,7 @@ def _keep() -> None:
 
     `pypid serve` collects garbage from here on; see `cli.starting`.
     """
+    linecache.clearcache()  # the source of what attrs made: a megabyte
     gc.freeze()
     gc.enable()
 

@@ -1,13 +1,14 @@
-"""The root resource: Klein's, with the rooms that a first page does without opened after it.
+"""The root resource: Klein's routes, with the rooms that a first page does without opened when somebody asks for them.
 
-A start waits for its first page, and that is a page of the Simple API. The modules of the other routes cost more than all that
-needs; so they are imported one in a turn of the reactor once pypid runs (`furnish`), or all together when somebody asks for
-something else before that.
+A start waits for its first page, and that is a page of the Simple API; and what comes next is a file. The modules of all other
+routes cost more than all that these need, in time and in memory. They are imported one in a turn of the reactor (`furnish`):
+whoever asks first waits for a quarter of a second, and nobody else does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Generator, Iterator, Mapping
+import sys
+from collections.abc import Coroutine, Generator, Mapping, Sequence
 from contextvars import copy_context
 from functools import lru_cache
 from importlib import import_module
@@ -15,12 +16,14 @@ from types import coroutine
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 from werkzeug.exceptions import BadHost
 
+from pypid.flow import World
 from pypid.web import simple  # the room that is open from the start
 from pypid.web.channel import ONE_HOST
 from pypid.web.errors import Refusal, refusal_of, respond_error, send_refusal
@@ -33,12 +36,17 @@ _log = Logger()
 
 MOST, LONGEST = 2048, 256
 """Paths whose routes are remembered, and bytes of such a path; and so many Hosts."""
-HERE = b"/simple/"
-"""No other room has routes for GET and HEAD below this."""
+PAGES = b"simple/"
+"""No other room than the one that is open from the start has routes for GET and HEAD below this."""
+FILES, DEPTH = b"packages/", 2
+"""Nor has one that is not opened `SOON` any below this, with so many slashes in all."""
+HEALTH = b"health"
+SOON = ("pypid.web.home", "pypid.web.files")
+"""What a running pypid brings by itself."""
 ALL = "pypid.web.app"
 LATER = (
     *("pypid.core.requirements", "pypid.core.collection", "pypid.core.locks", "pypid.index.collecting", "pypid.web.forms"),
-    *("pypid.web.collecting", "pypid.web.files", "pypid.web.local", "pypid.core.archive", "pypid.web.uploads"),
+    *("pypid.web.collecting", "pypid.web.local", "pypid.core.archive", "pypid.web.uploads"),
     *("pypid.web.legacy", "pypid.index.checking", "pypid.web.manage", "pypid.core.idtokens", "pypid.web.people"),
     *("pypid.web.groups", "pypid.web.rights", "pypid.web.tokens", "pypid.web.oidc", "pypid.core.tiering"),
     ALL,
@@ -46,20 +54,26 @@ LATER = (
 """Modules in the order in which they are brought, so that none holds up the reactor for long; the last one brings the rest."""
 
 
-class _Furniture:
-    """Whether all rooms are open. The routes are the same for all faces."""
-
-    complete = False
-
-
-def furnish() -> Iterator[str]:
-    """Bring what is not there yet, a module for each step. Raises `TypeError` as `guarded_routes`."""
-    if not _Furniture.complete:
-        for name in LATER:
+async def furnish(world: World, modules: Sequence[str] = (*SOON, *LATER)) -> None:
+    """Bring what is not there yet, a module in a turn of the reactor."""
+    for name in modules:
+        if name not in sys.modules:
             import_module(name)
-            yield name
-        guarded_routes(app)
-        _Furniture.complete = True
+            await deferLater(world.clock, 0)
+    guarded_routes(app)
+
+
+def _needs(request: Request) -> Sequence[str]:
+    """The modules without which it may not be known what is to be done."""
+    if ALL in sys.modules:
+        return ()
+    if request.method in (b"GET", b"HEAD"):
+        path = b"/".join(request.postpath or ())
+        if path.startswith(PAGES):
+            return ()
+        if path == HEALTH or (path.startswith(FILES) and path.count(b"/") == DEPTH):
+            return () if SOON[-1] in sys.modules else SOON
+    return *SOON, *LATER
 
 
 async def error(face: Face, request: Request, failure: Failure) -> None:
@@ -86,9 +100,6 @@ class Routes(Resource):
 
     def render(self, request: Request) -> int:
         """As every resource does."""
-        if not _Furniture.complete and not (request.path.startswith(HERE) and request.method in (b"GET", b"HEAD")):
-            for _ in furnish():
-                pass
         refusal = _unroutable(request) or self._unknowable(request)
         if refusal is None:
             run(self._answer(request), request)
@@ -113,6 +124,8 @@ class Routes(Resource):
     async def _answer(self, request: Request) -> None:
         """Have the route answer; whatever it raises becomes an answer, too. To the end of the request."""
         try:
+            if needed := _needs(request):
+                await furnish(self._face.world, needed)
             await self._routed(request)
         except Exception:
             failure = Failure()  # type: ignore[no-untyped-call]
