@@ -68,6 +68,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     arguments.add_argument("--runs", type=int, default=5)
     options = arguments.parse_args()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed is compiled; the first start of all here does it
     rig.pin_client()
     with rig.scratch() as folder:
         server, daemon = Served(folder / "serve"), rig.Server(folder / "twistd")
