@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import ssl
 from pathlib import Path
 
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from pypid.flow import PIECE
+from pypid.web.frontdoor import kept, sending
+from pypid.web.frontdoor.sending import Pages
 from pypid.web.frontdoor.tlswire import quicken
 from tests.web.test_frontdoor import PAGE, DoorCase
 from tests.web.turning import VERSIONS, Ends, certificate
@@ -90,6 +94,35 @@ class LargeTests(PageCase):
             ends.send(PAGE)
             ends.receive()
             self.assertTrue(ends.got.endswith(self.page), way)
+
+    def test_pages(self) -> None:
+        """It lies in a file in memory for as long as it is kept; without such files it is given as well."""
+        ends = self.connect(None)
+        ends.send(PAGE)
+        gc.collect()
+        before = Pages.there - 1
+        answers = [held.full for held in self.door.store._held if isinstance(held, kept.Answer)]
+        [descriptor] = [said.pages.descriptor for said in answers if said is not None and said.pages is not None]
+        del answers
+        self.assertEqual(os.pread(descriptor, 1 << 20, 0), self.page)
+        self.have_wheel("spam", "3.0")
+        ends.send(PAGE)
+        gc.collect()
+        self.assertEqual(Pages.there, before)
+        with self.assertRaises(OSError):
+            os.fstat(descriptor)
+        self.patch(sending, "MOST_PAGES", 0)
+        for way in (None, VERSIONS[1]):
+            ends = self.connect(way)
+            known = self.door.answered
+            for _ in range(3):
+                ends.send(PAGE)
+                for _ in range(10):
+                    self.turn(ends)
+                    ends.receive()
+            self.assertGreater(self.door.answered, known)
+            self.assertEqual(ends.got.count(b"/spam-3.0-py3-none-any.whl"), 3)
+        self.assertEqual(Pages.there, before)
 
     def test_slow(self) -> None:
         """It is given whole, and what is asked meanwhile is answered behind it."""

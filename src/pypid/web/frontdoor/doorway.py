@@ -115,7 +115,7 @@ class Doorway:
         if said.file is not None:
             pass_on(channel, said.head, said.file, blocking, told)
             return False
-        if sent_at_once(channel, said.head, said.body):
+        if sent_at_once(channel, said):
             return True
         pour_on(channel, said.body, blocking, told)
         return False

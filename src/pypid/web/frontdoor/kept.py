@@ -12,6 +12,7 @@ from pypid.core.model import File
 from pypid.core.permissions import Identity
 from pypid.index.standing import Standing
 from pypid.web.accesslog import Asker, Said
+from pypid.web.frontdoor.sending import Pages
 from pypid.web.keeping import SentHead
 from pypid.web.openfile import OpenFile
 
@@ -38,6 +39,8 @@ class Sent:
     date: bytes = b""
     head: bytes = field(default=b"", repr=False)
     """All but `body`, with this date."""
+    pages: Pages | None = field(default=None, repr=False)
+    """`body` again, for the kernel."""
 
     def renew(self, date: bytes) -> None:
         """It is another second."""
@@ -179,7 +182,7 @@ class Store:
 
 def weight_of(answers: Iterable[Sent | None]) -> int:
     """Bytes."""
-    return sum(len(each.before) + 2 * len(each.after) + len(each.body) for each in answers if each is not None)
+    return sum(len(each.before) + 2 * len(each.after) + 2 * len(each.body) for each in answers if each is not None)
 
 
 def seconds_until(moment: datetime | None, now: datetime, seconds: Callable[[], float]) -> float:

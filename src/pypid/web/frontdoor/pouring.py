@@ -10,19 +10,23 @@ from twisted.python.failure import Failure
 
 from pypid.flow import PIECE, Blocking
 from pypid.web.frontdoor.files import Passing
-from pypid.web.frontdoor.sending import send_direct
+from pypid.web.frontdoor.sending import LARGE, pages_of, send_direct, send_pages
 from pypid.web.pour import Producer, abort, let_pieces_through
 from pypid.web.sendfile import WINDOW
 
 if TYPE_CHECKING:
     from pypid.web.channel import Channel
+    from pypid.web.frontdoor.kept import Sent
 
 
-def sent_at_once(channel: Channel, head: bytes, body: bytes) -> bool:
+def sent_at_once(channel: Channel, said: Sent) -> bool:
     """Send both as far as possible without waiting; whether that was all. Else `pour_on` has to follow."""
     transport: Any = channel.transport
+    head, body = said.head, said.body
     if channel.direct:
-        channel.out = send_direct(transport, head, body)
+        if said.pages is None and len(body) >= LARGE:
+            said.pages = pages_of(body)
+        channel.out = send_direct(transport, head, body) if said.pages is None else send_pages(transport, head, said.pages)
         return channel.out == len(body)
     at_once: Callable[[Any, bytes, bytes, int], int] | None = getattr(type(transport), "send_both", None)
     if at_once is None:

@@ -6,8 +6,10 @@ that a finished answer takes. Where a private name of Twisted's is missing `tran
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.tcp import Connection
@@ -15,6 +17,54 @@ from twisted.internet.tcp import Connection
 _OF_SOCKETS = ("_tempDataBuffer", "dataBuffer", "socket")
 
 Send = Callable[[Any, bytes], None]
+
+LARGE = 1 << 16
+"""Bytes of a body from which on it is sent quicker from a file than from memory: nothing is copied into the kernel."""
+MOST_PAGES = 64
+
+
+class Pages:
+    """A body as a file that is nowhere but in memory."""
+
+    there: ClassVar[int] = 0
+    """How many there are."""
+
+    def __init__(self, descriptor: int, size: int) -> None:
+        self.descriptor, self.size = descriptor, size
+        Pages.there += 1
+
+    def __del__(self) -> None:
+        Pages.there -= 1
+        os.close(self.descriptor)
+
+
+def pages_of(body: bytes) -> Pages | None:
+    """The body as a file; None where such files are not to be had, or are too many already."""
+    if Pages.there >= MOST_PAGES or not hasattr(os, "memfd_create") or not hasattr(os, "sendfile"):
+        return None
+    try:
+        pages = Pages(os.memfd_create("page"), len(body))
+        return pages if os.pwrite(pages.descriptor, body, 0) == len(body) else None
+    except OSError:
+        return None
+
+
+def send_pages(transport: Any, head: bytes, pages: Pages) -> int:
+    """As `send_direct`, of a body that lies in a file."""
+    if transport._tempDataBuffer or transport.dataBuffer:
+        transport.write(head)
+        return 0
+    try:
+        taken = transport.socket.send(head, socket.MSG_MORE)
+    except OSError:  # it is full; or the connection is lost, which the transport finds out
+        taken = 0
+    if taken < len(head):
+        transport.write(head[taken:])
+        return 0
+    try:
+        return os.sendfile(transport.fileno(), pages.descriptor, 0, pages.size)
+    except OSError:  # whoever sends the rest finds it out
+        return 0
 
 
 def goes_direct(transport: Any) -> bool:
