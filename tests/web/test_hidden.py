@@ -545,7 +545,8 @@ class LinksTests(HiddenCase):
         links = Links(cast(Blobs, Signer(self.pypid)), self.pypid.world.now, timedelta(hours=1), timedelta(minutes=5))
         index._giver = evolve(index._giver, links=links)
         filename = file_of(OWN)[0]
-        for target in (f"/packages/{OWN}/{filename}", f"/local/{OWN}/{filename}", f"/packages/py3/a/{OWN}/{filename}"):
+        for below in ("packages", "local", "packages/py3/a", "api/package"):
+            target = f"/{below}/{OWN}/{filename}"
             for who in ("wendy", "rita", "carol", "token to read"):
                 answer = self.ask(who, target)
                 self.assertEqual((answer.status, answer["cache-control"]), (302, "private, no-store"))

@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import Any
 from xmlrpc.client import Fault, dumps, loads
 
+from attrs import evolve
+
+from pypid.configured import rules_of
 from pypid.core.choices import Mode
+from pypid.core.config import parse
 from pypid.core.permissions import ANONYMOUS, AUTHENTICATED, EVERYONE, NOBODY, Grants, Principals, Rules
 from pypid.core.policy import Policy
 from pypid.testing.worlds import BEGINNING
@@ -486,6 +490,52 @@ class SearchTests(PackagesCase):
             self.assertIn("search", caught.exception.faultString)
         for body in (b"", b"<", b"x"):
             self.assertEqual(self.pypid.ask("POST", "/simple/", ("Content-Type", "text/xml"), body=body).status, 400)
+
+
+SECURITY = """
+[app:main]
+use = egg:pypicloud
+pypi.storage = file
+storage.dir = /srv/packages
+package.spam.group.authenticated = r
+package.spam.group.brotatos = rw
+group.brotatos = alice
+"""
+
+
+class SecurityTests(PackagesCase):
+    """What pypicloud's own functional tests (its ``tests/test_security.py``) ask over HTTP, with the same configuration."""
+
+    def setUp(self) -> None:
+        """Its ``user`` is bob, its ``user2`` alice."""
+        super().setUp()
+        rules = rules_of(parse(SECURITY, filename="config.ini"))
+        self.assertEqual(rules.projects["spam"].write, Principals(groups=frozenset({"brotatos"})))
+        self.assertTrue(rules.projects["spam"].read.authenticated)
+        # in this pypid nobody is in a group
+        own = Grants(read=AUTHENTICATED, write=Principals(users=frozenset({"alice"})))
+        self.pypid.face.rules = evolve(rules, projects={"spam": own})
+        self.filename, _ = self.have_wheel()
+
+    def test_simple(self) -> None:
+        """A page is for those who may read: who is unknown is asked for a password, also where there is nothing."""
+        for below in ("pypi", "simple"):
+            for name in ("spam", "pkg2"):
+                self.assertEqual(self.pypid.get(f"/{below}/{name}/").status, 401)
+            self.assertEqual(self.pypid.get(f"/{below}/spam/", user="bob").status, 200)
+            # and not sent to the public index, which would hear the name: there is none behind this pypid
+            self.assertEqual(self.pypid.get(f"/{below}/pkg2/", user="bob").status, 404)
+
+    def test_api(self) -> None:
+        """Reading takes the right to read, uploading and deleting the right to write."""
+        self.assertEqual(self.pypid.get("/api/package/spam/").status, 401)
+        self.assertEqual(self.pypid.get("/api/package/spam/", user="bob").status, 200)
+        at = f"/api/package/spam/{self.filename}"
+        self.assertEqual(self.send_form([content("filename.txt", b"datadatadata")], target=f"{at}/", user="bob").status, 403)
+        self.assertEqual(self.send("spam", wheel_filename("spam", "1.5"), wheel("spam", "1.5")).status, 200)
+        self.assertEqual(self.pypid.ask("DELETE", at, user="bob").status, 403)
+        self.assertEqual(self.pypid.ask("DELETE", at, user="alice").status, 200)
+        self.assertNotIn(self.pypid.get("/api/rebuild/", user="alice").status, (200, 302))
 
 
 class HiddenTests(PackagesCase):
