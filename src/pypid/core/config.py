@@ -291,7 +291,7 @@ class _Judge:
     def _groups(
         self, name: str, key: str, said: AbstractSet[str], known: Mapping[str, Any], found: Mapping[str, Mapping[str, Entry]]
     ) -> None:
-        unknown = sorted(said - known.keys())
+        unknown = sorted(group for group in said if group not in known)
         if unknown:
             listed = ", ".join(f"group:{group}" for group in unknown)
             advice = nearest(unknown[0], known) or " (for groups of the accounts database list sql in [access] backend)"

@@ -43,7 +43,7 @@ class Ledger:
     problems: list[ConfigProblem] = field(factory=list)
     accounts: Entry | None = None
     """The URL of pypicloud's accounts database."""
-    _notes: dict[str, tuple[list[str], Entry]] = field(factory=dict)
+    _notes: dict[str, tuple[dict[str, None], Entry]] = field(factory=dict)
     """Keys by reason, and where the first of them stands."""
 
     def say(self, section: str, key: str, text: str, entry: Entry | None = None, *keys: str) -> None:
@@ -53,8 +53,8 @@ class Ledger:
 
     def note(self, reason: str, entry: Entry | None, *keys: str) -> None:
         """That keys are not taken over, or not as they are; those with the same reason become one note."""
-        found, _ = self._notes.setdefault(reason, ([], entry or Entry("", self.filename)))
-        found.extend(key for key in keys if key not in found)
+        found, _ = self._notes.setdefault(reason, ({}, entry or Entry("", self.filename)))
+        found.update(dict.fromkeys(keys))
 
     def refuse(self, message: str, entry: Entry, key: str, section: str = "") -> None:
         """That something stops the start."""

@@ -239,6 +239,8 @@ class Paste:
 
     def _filled(self, text: str, name: str, depth: int = 0) -> str | _Broken:
         """The text with what ``%(name)s`` stands for, as configparser does it."""
+        if "%" not in text:  # as almost all: a file may have ten thousand rights
+            return text
         own = self.document.sections[name].entries if name in self.document.sections else {}
         values = {**self._defaults(), **{key: entry.text for key, entry in own.items()}}
         if depth > _DEEPEST:
