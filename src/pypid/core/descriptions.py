@@ -36,11 +36,6 @@ class Description:
     uploader: str | None = None
     odd: tuple[str, ...] = ()
 
-    @property
-    def says_something(self) -> bool:
-        """Whether a pypicloud has described it at all."""
-        return self != Description()
-
 
 def of_texts(texts: Mapping[str, object]) -> Description:
     """Out of the names and texts of user metadata, or of the JSON, whose names have underscores. Anything may stand there."""

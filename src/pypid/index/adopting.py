@@ -7,7 +7,7 @@ into the storage. The operator vouches for them: what is odd but can be served i
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
 from functools import partial
@@ -19,7 +19,14 @@ from pypid.core.descriptions import Description
 from pypid.core.errors import AlreadyExists, Archived, BadFilename, BadName, Exists, Missing, StorageDown, Unreadable
 from pypid.core.layout import Kind, key
 from pypid.core.model import Blob, File, Project
-from pypid.core.names import Distribution, ProjectName, parse_filename, project_name, same_version
+from pypid.core.names import (
+    Distribution,
+    ProjectName,
+    parse_filename,
+    project_and_version,
+    project_name,
+    same_version,
+)
 from pypid.core.upload import contradictions, served_metadata
 from pypid.flow import BytesBody, shielded
 from pypid.index import truth
@@ -78,24 +85,21 @@ class Adopter:
 
     async def _adopt_all(self, strays: Sequence[Blob], by: str | None) -> Sequence[Adopted]:
         progress = Progress(self.parts.world.clock, self.tell)
-        claims: dict[str, dict[str, Blob]] = {}
-        for blob in sorted(strays, key=lambda blob: blob.key):
-            claims.setdefault(blob.key.rpartition("/")[2], {})[blob.key] = blob
+        claims, awaited = await self.parts.world.thinking(_claims, strays)  # many thousands of names
         adopted: list[Adopted] = []
-        awaited = Counter(map(_project_of, claims))
 
-        async def settle(claimed: dict[str, Blob]) -> None:
+        async def settle(filename: str, claimed: Mapping[str, Blob]) -> None:
             for where in self.parts.plan.claims(claimed):
                 came = await self._adopt(claimed[where], by)
                 if came is not None:
                     adopted.append(came)
                 progress.at(lambda: f"taking in files: {len(adopted)} of {len(strays)}")
-            project = _project_of(next(iter(claimed)).rpartition("/")[2])
+            project = project_of(filename)
             awaited[project] -= 1
             if project is not None and not awaited[project]:
                 self.parts.pending.discard(project)
 
-        await all_of([partial(settle, claimed) for claimed in claims.values()], AT_ONCE)
+        await all_of([partial(settle, filename, claimed) for filename, claimed in claims.items()], AT_ONCE)
         return sorted(adopted, key=lambda came: came.key)
 
     async def _adopt(self, blob: Blob, by: str | None) -> Adopted | None:
@@ -221,9 +225,18 @@ class Adopter:
         return served, ()
 
 
-def _project_of(filename: str) -> ProjectName | None:
+def _claims(strays: Sequence[Blob]) -> tuple[dict[str, dict[str, Blob]], Counter[ProjectName | None]]:
+    """The strays by file name and key, in order of their keys; and how many names of each project there are."""
+    claims: dict[str, dict[str, Blob]] = {}
+    for blob in sorted(strays, key=lambda blob: blob.key):
+        claims.setdefault(blob.key.rpartition("/")[2], {})[blob.key] = blob
+    return claims, Counter(map(project_of, claims))
+
+
+def project_of(filename: str) -> ProjectName | None:
+    """The project of a distribution of this name; None where the name tells none."""
     try:
-        return parse_filename(filename).project
+        return project_and_version(filename)[0]
     except BadFilename:
         return None
 

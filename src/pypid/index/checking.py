@@ -21,7 +21,7 @@ from pypid.index import truth
 from pypid.index.parts import Pace, Parts, digests_of
 from pypid.index.progress import Progress, Tell
 from pypid.index.publishing import UNDER_WAY
-from pypid.index.reconciling import distribution_at
+from pypid.index.reconciling import project_at
 
 _NEVER_ALONE = (Kind.METADATA, Kind.YANKED, Kind.SIGNATURE, Kind.PROVENANCE)
 _Document = Yanked | Deleted | ProjectStatus
@@ -140,7 +140,7 @@ class Checker:
                 placed.append((where, blob))
             elif blob.key.startswith(KEPT):
                 continue  # theirs: `index.auditing` looks at them
-            elif distribution_at(blob.key) is not None:
+            elif project_at(blob.key) is not None:
                 seen.loose[blob.key] = blob
             await seen.pace.keep()
         files = {}

@@ -10,9 +10,9 @@ from attrs import define, field, frozen
 from twisted.logger import Logger
 
 from pypid.core.errors import BadFilename, BadName, StorageDown
-from pypid.core.layout import DESCRIBED, KEPT, OURS_AS_A_WHOLE, Kind, folder, place
+from pypid.core.layout import DESCRIBED, KEPT, OURS_AS_A_WHOLE, Kind, folder, is_only_ours, place
 from pypid.core.model import Blob, File, Project
-from pypid.core.names import OLD_SDIST_SUFFIXES, SDIST_SUFFIXES, Distribution, ProjectName, parse_filename, project_name
+from pypid.core.names import OLD_SDIST_SUFFIXES, SDIST_SUFFIXES, ProjectName, project_and_version, project_name
 from pypid.index import truth
 from pypid.index.parts import Pace, Parts
 from pypid.index.progress import Progress, Tell
@@ -136,10 +136,10 @@ class Reconciler:
         for blob in group:
             if blob.key + _RECORD in keys:
                 continue
-            distribution = distribution_at(blob.key)
-            if distribution is not None:
+            project = project_at(blob.key)
+            if project is not None:
                 walk.loose[blob.key] = blob
-                walk.elsewhere.add(distribution.project)
+                walk.elsewhere.add(project)
             elif self._is_foreign(blob.key, keys, is_ours):
                 walk.foreign += 1
                 if self.parts.plan.pypicloud and len(walk.some_foreign) < MOST_FOREIGN:
@@ -153,7 +153,9 @@ class Reconciler:
         for where a pypicloud may have listed it."""
         if where.endswith(DESCRIBED) and where.removesuffix(DESCRIBED) in keys:
             return False
-        return (self.parts.plan.pypicloud or not is_ours) and place(where) is None
+        if self.parts.plan.pypicloud:
+            return not is_only_ours(where) and place(where) is None
+        return not is_ours and place(where) is None
 
     async def _project(self, walk: _Walk, name: ProjectName, group: list[Blob], keys: set[str]) -> None:
         walk.seen.add(name)
@@ -220,12 +222,12 @@ def _is_project(top: str) -> bool:
         return False
 
 
-def distribution_at(where: str) -> Distribution | None:
-    """What the key says of a distribution, wherever it lies; None for what is none."""
+def project_at(where: str) -> ProjectName | None:
+    """The project of a distribution, wherever it lies, as its file name tells; None for what is none."""
     filename = where.rpartition("/")[2]
     if not filename.endswith(_SUFFIXES):
         return None
     try:
-        return parse_filename(filename)
+        return project_and_version(filename)[0]
     except BadFilename:
         return None

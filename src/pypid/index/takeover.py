@@ -20,11 +20,11 @@ from pypid.core.model import Blob, Project
 from pypid.core.names import ProjectName, parse_filename, project_name
 from pypid.core.records import FORMAT, ProjectStatus
 from pypid.index import truth
-from pypid.index.adopting import AT_ONCE, Adopted, Adopter, Result
+from pypid.index.adopting import AT_ONCE, Adopted, Adopter, Result, project_of
 from pypid.index.evidence import described
-from pypid.index.parts import Parts
+from pypid.index.parts import Pace, Parts
 from pypid.index.progress import Tell
-from pypid.index.reconciling import Reconciled, distribution_at
+from pypid.index.reconciling import Reconciled
 from pypid.index.together import all_of
 
 _log = Logger()
@@ -62,8 +62,7 @@ class TakeOver:
         """
         strays, foreign = await self.fresh(compared.strays), await self.fresh(compared.foreign)
         if strays or foreign:
-            names = frozenset(found.project for blob in strays if (found := distribution_at(blob.key)) is not None)
-            bare = names - compared.ours
+            bare = await self.parts.world.thinking(_names_of, strays) - compared.ours
             self.parts.pending.update(bare)
             try:
                 came = await self.take(strays, foreign, None, bare=bare)
@@ -143,10 +142,12 @@ class TakeOver:
     async def _say_who(self, came: Sequence[Adopted]) -> None:
         """Name the projects that seem to be the public index's."""
         names = []
+        pace = Pace(self.parts.world)
         for name in sorted({name for each in came if each.outcome is Result.ADOPTED for name in each.names}):
             ours = await self.parts.catalog.ours(name)
             if isinstance(ours, Project) and all(file.uploader is None for file in ours.files):
                 names.append(name)
+            await pace.keep()
         if names:
             more = [f"and {len(names) - MOST_NAMES} more"] * (len(names) > MOST_NAMES)
             _log.warn(_UNKNOWN, count=len(names), names=" ".join([*names[:MOST_NAMES], *more]))
@@ -167,6 +168,12 @@ class TakeOver:
         marks = known | {_mark(blob) for blob in looked_at if blob.key in left}
         if marks != known:
             await truth.write_document(self.parts.blobs, LEFT, _Left(tuple(sorted(marks)[:MOST_REMEMBERED])))
+
+
+def _names_of(strays: Sequence[Blob]) -> frozenset[ProjectName]:
+    """The projects that the file names tell."""
+    found = (project_of(blob.key.rpartition("/")[2]) for blob in strays)
+    return frozenset(name for name in found if name is not None)
 
 
 def _mark(blob: Blob) -> str:
