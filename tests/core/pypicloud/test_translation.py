@@ -299,6 +299,14 @@ class Listening(SynchronousTestCase):
         ):
             self.assertEqual(self.listen(f"[server:main]\nuse = egg:waitress#main\n{section}"), expected, section)
 
+    def test_several_servers(self) -> None:
+        """[server:main] is meant, or the only one that there is; of others that is said."""
+        self.assertEqual(self.listen("[server:a]\nport = 1"), ("tcp:1",))
+        self.assertEqual(self.listen("[server:a]\nport = 1\n[server:main]\nport = 2"), ("tcp:2",))
+        self.assertIn("[server:a]: pserve listens where [server:main] says", self.notes)
+        self.assertEqual(self.listen("[server:a]\nport = 1\n[server:b]\nport = 2"), ("tcp:6543:interface=127.0.0.1",))
+        self.assertIn("[server:a], [server:b]: pserve", self.notes)
+
     def test_variables_of_a_command_line(self) -> None:
         """A port that pserve was told is not known here: waitress' own is used, and that is said; [DEFAULT] can say it."""
         section = "[server:main]\nuse = egg:waitress#main\nhost = 0.0.0.0\nport = %(http_port)s\n"

@@ -23,7 +23,7 @@ _SYNTAX = ("use", "filter-with", "require", "paste.app_factory")
 _REFERENCE = re.compile(r"%%|%\((?P<name>[^)]+)\)s|(?P<stray>%)")
 _DEEPEST = 10
 _HARMLESS = re.compile(
-    r"egg:(PasteDeploy#prefix|Paste#(translogger|gzip|evalerror|cgitb|printdebug|lint)|WebError.*|waitress.*)\Z"
+    r"egg:(PasteDeploy#prefix|Paste#(translogger|gzip|evalerror|cgitb|printdebug|lint)|WebError.*)\Z", re.IGNORECASE
 )
 """Filters that keep nobody out."""
 _NO_PYPICLOUD = "this is a file for PasteDeploy, but no pypicloud is in it"
@@ -174,7 +174,7 @@ class Paste:
         )
         if "filter-with" in entries:
             self._filter(entries["filter-with"].text.strip(), section)
-        if _text(entries, "use") == PREFIX_FILTER:
+        if _text(entries, "use").lower() == PREFIX_FILTER.lower():
             self._prefix(entries, section)
 
     def _judge_filter(self, use: str, name: str) -> None:

@@ -44,7 +44,12 @@ def serve(paste: Paste, ledger: Ledger, cwd: str) -> frozenset[str]:
     """Say where to listen; returns the sections that were looked at."""
     sections = paste.document.sections
     servers = [name for name in sections if name.partition(":")[0] == "server"]
-    chosen = next((name for name in servers if name.partition(":")[2].strip() in ("main", "")), None)
+    named = [name for name in servers if name.partition(":")[2].strip() in ("main", "")]
+    chosen = next(iter(named or (servers if len(servers) == 1 else [])), None)
+    for name in servers:
+        if name != chosen:
+            where = Entry("", ledger.filename, sections[name].line)
+            ledger.note("pserve listens where [server:main] says, if it is not told otherwise", where, f"[{name}]")
     if chosen is not None:
         _server(_Server(chosen, *paste.values(chosen)), ledger, cwd)
         if "uwsgi" in sections:
