@@ -10,38 +10,24 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 from pypid import __version__
-from pypid.cli import (
-    acl,
-    audit,
-    cache,
-    clients,
-    collect,
-    copying,
-    invitations,
-    people,
-    projects,
-    rights,
-    starting,
-    storage,
-    tier,
-    tokens,
-    why,
-)
 from pypid.core.errors import PypidError
 
+_STARTING = ("starting",)
 _GROUPS = (
-    *(starting, clients, projects, why, storage, copying, collect, cache, tier),
-    *(people, rights, tokens, invitations, acl, audit),
+    *(*_STARTING, "clients", "projects", "why", "storage", "copying", "collect", "cache", "tier"),
+    *("people", "rights", "tokens", "invitations", "acl", "audit"),
 )
-"""In the order of the help."""
+"""The modules, in the order of the help."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; exits with 0, with 1 when pypid says no (the text says why), with 2 when the command line is wrong."""
-    line = parser()
-    options = line.parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    line = parser(_STARTING if words[:1] == ["serve"] else _GROUPS)  # a start need not know the other commands
+    options = line.parse_args(words)
     if options.run is None:
         line.print_help()
         sys.exit(0)
@@ -56,8 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(128 + signal.SIGINT)
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line, with its help."""
+def parser(groups: Sequence[str] = _GROUPS) -> argparse.ArgumentParser:
+    """The command line of these groups of commands, with its help."""
     top = argparse.ArgumentParser(
         prog="pypid",
         description="A team's Python package index. `pypid serve` starts it; the other commands manage it, running or stopped.",
@@ -66,6 +52,6 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"pypid {__version__}")
     top.set_defaults(run=None)
     commands = top.add_subparsers(title="commands", metavar="COMMAND")
-    for group in _GROUPS:
-        group.add(commands)
+    for group in groups:
+        import_module(f"{__name__}.{group}").add(commands)
     return top
