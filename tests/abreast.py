@@ -28,19 +28,15 @@ from twisted.trial.runner import TestLoader, TestSuite, TrialRunner
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 FIRST: Final = (
-    *("live.test_container", "live.test_api_fuzz", "live.test_cache", "live.test_packaging", "live.test_commands"),
-    *("live.test_upstream_file_faults", "live.test_upstream_faults", "live.test_rights"),
-    *(
-        "web.test_safety",
-        "web.test_frontdoor_equality",
-        "web.test_frontdoor_freshness",
-        "web.test_matrix",
-        "blobs.test_s3_faults",
-    ),
-    *("web.test_hidden", "catalog.test_snapshot", "web.test_conformance_auth", "web.test_channel", "web.test_frontdoor"),
+    *("live.test_container", "live.test_packaging", "live.test_throwaway", "live.test_cache", "live.test_upload"),
+    *("live.test_api_fuzz", "live.test_commands", "live.test_starting", "live.test_collect", "live.test_upstream_away"),
+    *("live.test_install", "live.test_tokens", "live.test_tls", "live.test_rights", "live.test_trusted_publishing"),
+    *("web.test_safety", "web.test_frontdoor_equality", "web.test_frontdoor_freshness", "web.test_matrix"),
+    *("blobs.test_s3_faults", "web.test_hidden", "catalog.test_snapshot", "web.test_conformance_auth", "web.test_channel"),
+    *("web.test_sendfile", "web.test_frontdoor_files", "web.test_frontdoor", "access.test_oidc", "index.test_publishing"),
 )
 TOGETHER: Final = (
-    "live.test_s3 live.test_s3_contract live.test_stores",
+    "live.test_s3 live.test_s3_contract live.test_stores live.test_s3_tiering",
     "live.test_accounts_postgresql live.test_people_away",
     "live.test_ldap live.test_directory",
 )
@@ -66,7 +62,7 @@ def portions(wanted: list[str]) -> list[str]:
     """What is taken at once, in order; each one a line of names."""
     left = dict.fromkeys(wanted)
     lines = []
-    for line in (*FIRST, *TOGETHER):
+    for line in (*FIRST[:2], *TOGETHER, *FIRST[2:]):
         together = [name for name in (f"tests.{short}" for short in line.split()) if name in left]
         if together:
             lines.append(" ".join(together))
