@@ -27,6 +27,7 @@ from tests.live.isolation import fails, pip, works
 from tests.live.processes import BIN, clean_environ, done, free_port, running, scratch
 from tests.live.projects import wheel
 from tests.live.pypicloud import hash_of, pypicloud
+from tests.live.slapd import BASE, dn_of, group, person, slapd
 from tests.live.stores import store
 
 NEWEST: Final = "pip-on-3.11"
@@ -250,6 +251,29 @@ class Taken(IndexTestCase):
         ):
             self.assertIn(words, said)
         self.assertNotIn("Traceback", said)
+
+    def test_directory(self) -> None:
+        """With a directory people log in by it, and groups and rights are the file's: a group of the directory's with the same
+        name lets in nobody, as with pypicloud, which knows none.
+        """
+        with slapd() as server, server.runs():
+            people = [person(name, PASSWORD) for name in ("root", "donlan", "eve")]
+            server.fill([*people, group("brotatos", dn_of("eve"))])
+            app = (
+                "pypi.auth = ldap\npypi.fallback = none\nstorage.dir = %(here)s/packages\nauth.ldap.fallback = config\n"
+                f"auth.ldap.url = {server.url}\nauth.ldap.base_dn = {BASE}\n"
+                "auth.ldap.user_search_filter = (uid={username})\nauth.ldap.admin_field = uid\nauth.ldap.admin_value = root\n"
+                "user.eve = HASH\nauth.admins = eve\ngroup.brotatos = donlan\npackage.ini-led.group.brotatos = rw\n"
+            )
+            config, port = self.made(f"[app:main]\nuse = egg:pypicloud\n{app}[server:main]\nhost = 127.0.0.1\nport = PORT\n")
+            more = {"PYPID_LDAP_CA_CERTIFICATES": str(server.certificates)}
+            with started(self.folder, config, port, **more) as index:
+                self.publish(index, "ini-led", "donlan")
+                self.publish(index, "ini-other", "root")
+                self.publish(index, "ini-led", "eve", refused=True)
+                self.install(index, "ini-led", "donlan")
+                self.install(index, "ini-led", "eve", refused=True)
+                self.install(index, "ini-other", "eve")
 
     @for_each("1.3", "0.5", "0.1")
     def three_generations_of_a_bucket(self, version: str) -> None:
