@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 from hypothesis import given, settings
@@ -17,6 +18,7 @@ from pypid.flow import BytesBody, whole
 from pypid.index.copying import Copied, Copier
 from pypid.ports import Body
 from pypid.testing.worlds import Awaiting, world
+from tests.index.uploads import Described
 
 FILE, RECORD = "spam/spam-1.0.tar.gz", "spam/spam-1.0.tar.gz.record.json"
 
@@ -50,6 +52,23 @@ class CopyCase(Awaiting, SynchronousTestCase):
             return {blob.key: await whole(await blobs.read(blob.key), 100) async for blob in blobs.list()}
 
         return self.have(read())
+
+
+class DescribedTests(CopyCase):
+    """Files that a pypicloud described in a bucket."""
+
+    def test_goes_along(self) -> None:
+        """What is said of a file is said in the next bucket, too; in a folder it lies beside, as with pypicloud."""
+        source, bucket, folder = Described(self.world.now), Described(self.world.now), MemoryBlobs(self.world.now)
+        said = {"name": "spam", "version": "1.0", "requires-python": ">=3.8", "uploader": "alice"}
+        self.have(source.write_described(FILE, BytesBody(b"x"), said))
+        self.put(source, RECORD, b"{}")
+        self.have(Copier(source, bucket, self.world, None, (source, bucket)).copy())
+        self.assertEqual(bucket.said, {FILE: said})
+        self.have(Copier(source, folder, self.world, None, (source, None)).copy())
+        found = self.all_in(folder)
+        self.assertEqual(json.loads(found[f"{FILE}.meta"]), {"requires_python": ">=3.8", "uploader": "alice"})
+        self.assertEqual(set(found), {FILE, f"{FILE}.meta", RECORD})
 
 
 class CopyTests(CopyCase):

@@ -221,7 +221,9 @@ class TakeOverTests(TakeOverCase):
                 return await self._blobs.read(key, span)
 
         self.started(self.restarted(Counting(self.store)))
-        self.assertEqual([key for key, span in reads if span is None and not key.endswith(".metadata")], ["spam-0.9.tar.gz"])
+        self.assertEqual(
+            [key for key, span in reads if span is None and not key.endswith((".metadata", ".meta"))], ["spam-0.9.tar.gz"]
+        )
         self.assertLess(sum(span.stop - span.start for _, span in reads if span is not None), 1 << 17)
         self.started()
         self.assertEqual(self.file("spam", SDIST).requires_python, ">=3")
@@ -328,6 +330,14 @@ class TakeOverTests(TakeOverCase):
         (line,) = self.told(f"{WHEEL} is adopted")
         for word in ("hash that is written down", "'three'", "version '1.0-1'"):
             self.assertIn(word, line)
+
+    def test_folder_in_a_bucket(self) -> None:
+        """What lies beside a file is read in a bucket, too, if nothing else is said: somebody has copied a folder there."""
+        self.put(f"spam/1.0/{WHEEL}", wheel())
+        self.put(f"spam/1.0/{WHEEL}.meta", b'{"uploader": "alice"}')
+        self.started()
+        self.assertEqual(self.file("spam", WHEEL).uploader, "alice")
+        self.assertEqual((self.told("left alone: 1"), self.told(".meta is")), ([], []))
 
     def test_archived(self) -> None:
         """What lies in an archive is served if it is described, and else refused until it is restored."""

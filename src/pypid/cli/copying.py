@@ -67,7 +67,8 @@ def _copied(source: Path, target: Path) -> Copied:
         if opened[0].identity == opened[1].identity:
             sys.exit("pypid: both configurations name the same storage; nothing was copied")
         try:
-            return await Copier(opened[0].blobs, opened[1].blobs, world, _say).copy()
+            said = (opened[0].describing, opened[1].describing)
+            return await Copier(opened[0].blobs, opened[1].blobs, world, _say, said).copy()
         finally:
             for one in opened:
                 await one.close()

@@ -9,15 +9,16 @@ from collections.abc import Callable
 from contextlib import aclosing, suppress
 from functools import partial
 
+import msgspec
 from attrs import define, field, frozen
 
 from pypid.core.errors import Exists, Missing
-from pypid.core.layout import OF_RECORD, SNAPSHOT, STORAGE_IDENTITY, THEIR_SNAPSHOT, Kind
+from pypid.core.layout import DESCRIBED, OF_RECORD, SNAPSHOT, STORAGE_IDENTITY, THEIR_SNAPSHOT, Kind, is_only_ours
 from pypid.core.model import Blob
-from pypid.flow import World
+from pypid.flow import BytesBody, World
 from pypid.index.progress import Progress, Tell
 from pypid.index.together import Together
-from pypid.ports import Blobs
+from pypid.ports import Blobs, Describing
 
 AT_ONCE = 8
 """Objects that are copied at the same time."""
@@ -44,6 +45,8 @@ class Copier:
     target: Blobs
     world: World
     tell: Tell | None = None
+    said: tuple[Describing | None, Describing | None] = (None, None)
+    """What source and target can do besides: what a pypicloud said of a file in a bucket goes with it, also into a folder."""
     _copied: int = field(default=0, init=False)
     _there: int = field(default=0, init=False)
     _size: int = field(default=0, init=False)
@@ -77,7 +80,7 @@ class Copier:
                 self._there += 1
             return
         try:
-            written = await self.target.write(blob.key, await self.source.read(blob.key))
+            written = await self._write(blob.key)
         except Missing:  # deleted since the listing
             return
         except Exists:
@@ -85,3 +88,17 @@ class Copier:
             return
         self._copied += 1
         self._size += written.size
+
+    async def _write(self, key: str) -> Blob:
+        source, target = self.said
+        described = {} if source is None or is_only_ours(key) else await source.description(key)
+        body = await self.source.read(key)
+        if not described:
+            return await self.target.write(key, body)
+        if target is not None:
+            return await target.write_described(key, body, described)
+        written = await self.target.write(key, body)
+        texts = {name.replace("-", "_"): text for name, text in described.items() if name not in ("name", "version")}
+        with suppress(Exists):
+            await self.target.write(key + DESCRIBED, BytesBody(msgspec.json.encode(texts)))
+        return written

@@ -41,9 +41,14 @@ class Evidence:
 
 
 async def described(parts: Parts, blob: Blob) -> Description:
-    """What a pypicloud said of the file, in the bucket or beside it. Raises `Missing`, `StorageDown`."""
+    """What a pypicloud said of the file: in the bucket, or beside it (also in a bucket into which somebody copied a folder).
+
+    Raises `Missing`, `StorageDown`.
+    """
     if parts.describing is not None:
-        return of_texts(await parts.describing.description(blob.key))
+        said = await parts.describing.description(blob.key)
+        if said:
+            return of_texts(said)
     where = blob.key + DESCRIBED
     try:
         data = await truth.read_bytes(parts.blobs, where, truth.LARGEST_DOCUMENT)
