@@ -167,6 +167,11 @@ class PrivateTests(TakeOverCase):
         self.refused(publishing(self.index, sent()), NotYetKnown)
         self.started()
         self.publish(sent())
+        self.left(f"spam/{SDIST}", sdist())
+        later = self.restarted()
+        self.have(later.parts.look(SPAM))  # as a snapshot has it
+        self.refused(publishing(later, sent(b"other", SDIST)), NotYetKnown)
+        self.have(publishing(later, sent(b"new", "spam-2.0.tar.gz")))
         self.assertIs(self.have(self.index.parts.ours(PRIVATE)), Presence.ABSENT)
 
     def test_refused_stay_ours(self) -> None:
@@ -401,7 +406,8 @@ class FolderTests(TakeOverCase):
         self.put("spam/1.0/spam.exe", b"MZ")
         self.put("README", b"x")
         self.put("a/b/c/d.txt", b"x")
+        self.put("spam/1.0/.spam-1.0.tar.gz.0123abcd", b"half")
         self.started()
         self.assertEqual(len(self.told("spam/1.0/spam.exe is refused")), 1)
-        self.assertEqual(len(self.told(" is left")), 2)
+        self.assertEqual(len(self.told(" is left")), 3)
         self.assertEqual(self.have(self.index.project(SPAM)).files, ())

@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from enum import Enum
 
-from attrs import frozen
+from attrs import evolve, frozen
 from msgspec import structs
 from twisted.logger import Logger
 
@@ -72,7 +72,7 @@ class Publisher:
         name, filename = upload.distribution.project, upload.distribution.filename
         async with self.parts.places.hold(f"{name}/{filename}"):
             ours = await self.parts.ours(name)
-            if not (isinstance(ours, Project) and ours.file(filename)) and await self.parts.is_taking_over():
+            if await self.parts.is_taking_over() and await self._may_be_there(upload, ours):
                 raise NotYetKnown(name)
             admits(self.parts.policy, upload, ours)
             older = await self._older(ours, upload)
@@ -85,6 +85,19 @@ class Publisher:
             return await self._store(upload, body, by, None if older is None else older.file)
 
     # --- what is there already ---
+
+    async def _may_be_there(self, upload: Upload, ours: Project | Presence) -> bool:
+        """Whether a pypicloud may have left a file of this name, and it is not taken in yet."""
+        name, filename = upload.distribution.project, upload.distribution.filename
+        if not isinstance(ours, Project):
+            return True
+        if ours.file(filename) is not None:
+            return False
+        for hashed in (False, True):  # it may have been told either
+            with suppress(Missing):
+                await self.parts.blobs.stat(evolve(self.parts.plan, hashed=hashed).artifact(name, upload.version, filename))
+                return True
+        return False
 
     async def _older(self, ours: Project | Presence, upload: Upload) -> _Older | None:
         """The file that is published under this name, by the catalog or (another node's, a moment ago) by its record."""

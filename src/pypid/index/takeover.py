@@ -121,7 +121,7 @@ class TakeOver:
     def _folder_of(self, where: str) -> ProjectName | None:
         """The project of which pypicloud's file store takes this for a file, whatever its name is."""
         folders = where.split("/")
-        if not self.parts.plan.folders or len(folders) != 3:
+        if not self.parts.plan.folders or len(folders) != 3 or folders[2].startswith("."):  # with a dot: it broke off a write
             return None
         try:
             return project_name(folders[0])
