@@ -36,7 +36,7 @@ FIRST: Final = (
     *("web.test_sendfile", "web.test_frontdoor_files", "web.test_frontdoor", "access.test_oidc", "index.test_publishing"),
 )
 TOGETHER: Final = (
-    "live.test_s3 live.test_s3_contract live.test_stores live.test_s3_tiering",
+    "live.test_s3 live.test_s3_contract live.test_stores",
     "live.test_accounts_postgresql live.test_people_away",
     "live.test_ldap live.test_directory",
 )

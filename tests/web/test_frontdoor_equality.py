@@ -210,7 +210,8 @@ def odd(draw: st.DrawFn, tags: Tags) -> Asked:
 def plain(tags: Tags) -> list[Asked]:
     """All requests as installers make them, each as often as it is wanted."""
     found = []
-    paths = [*PATHS, *("/simple/", "/simple/large/", "/pypi/spam/json"), *[f"/packages/spam/{FILE}"] * 2]
+    file = f"/packages/spam/{FILE}"
+    paths = [*PATHS, "/simple/", "/simple/large/", "/pypi/spam/json", file, file, file, f"{file}.metadata"]
     for method, path, who, accept, encoding in product(("GET", "GET", "HEAD"), paths, CREDENTIALS, (HTML, J), (None, "gzip")):
         encoded = [] if encoding is None else [("Accept-Encoding", encoding)]
         headers = [("Host", HOST), ("Accept", accept), *encoded, *CREDENTIALS[who]]
