@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 from base64 import b64encode
 from contextlib import AbstractContextManager, closing
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 from urllib.error import HTTPError
@@ -28,7 +29,7 @@ from tests.live.clients import client
 from tests.live.postgresql import PASSWORD as DATABASE_PASSWORD
 from tests.live.postgresql import shared
 from tests.live.processes import BIN, Running, clean_environ, done, free_port, running, scratch
-from tests.live.pypicloud import configuration, pypicloud
+from tests.live.pypicloud import Pypicloud, configuration, pypicloud
 
 PASSWORD: Final = "a password of some length"
 SQL: Final = {
@@ -152,6 +153,42 @@ def _sorted(document: Any) -> Any:
     return sorted(map(_sorted, document), key=json.dumps) if isinstance(document, list) else document
 
 
+def begun(found: Pypicloud) -> None:
+    """The first who registers is the administrator ``root``, who lets people register."""
+    for step in (
+        Step("PUT", "/api/user/root", {"password": PASSWORD}, by=None),
+        Step("POST", "/admin/register", {"allow": "true"}),
+    ):
+        assert asked(found.url(""), step)[0] == 200, step
+
+
+@cache
+def made_by_pypicloud() -> tuple[bytes, bytes]:
+    """Its database: as it made it, and with people and rights."""
+    with scratch() as folder:
+        path = folder / "auth.db"
+        with pypicloud(folder, {**SQL, "auth.db.url": f"sqlite:///{path}"}) as found:
+            empty = path.read_bytes()
+            begun(found)
+            for step in FILLING:
+                assert asked(found.url(""), step)[0] == 200, step
+        return empty, path.read_bytes()
+
+
+FILLING: Final = (
+    Step("PUT", "/admin/user/ann", {"password": PASSWORD}),
+    Step("PUT", "/api/user/dan", {"password": PASSWORD}, by=None),
+    Step("PUT", "/admin/group/devs"),
+    Step("PUT", "/admin/user/ann/group/devs"),
+    Step("PUT", "/admin/package/Foo/group/devs/read"),
+    Step("PUT", "/admin/package/foo/group/devs/read"),
+    Step("PUT", "/admin/package/foo/group/devs/write"),
+    Step("PUT", "/admin/package/bar/user/ann/write"),
+    Step("PUT", "/admin/package/bar/group/everyone/read"),
+    Step("PUT", "/admin/package/closed/user/ann/write"),
+)
+
+
 class TakenOverTests(SynchronousTestCase):
     """A pypicloud whose people lie in a database."""
 
@@ -164,13 +201,6 @@ class TakenOverTests(SynchronousTestCase):
     def settings(self, name: str = "auth.db") -> dict[str, str]:
         """With a database of this name."""
         return {**SQL, "auth.db.url": f"sqlite:///{self.folder}/{name}"}
-
-    def theirs(self, *steps: Step) -> list[tuple[int, Any]]:
-        """What a pypicloud answers, which starts with an administrator ``root`` and lets people register."""
-        with pypicloud(self.folder, self.settings()) as found:
-            self.assertEqual(asked(found.url(""), Step("PUT", "/api/user/root", {"password": PASSWORD}, by=None))[0], 200)
-            self.assertEqual(asked(found.url(""), Step("POST", "/admin/register", {"allow": "true"}))[0], 200)
-            return [asked(found.url(""), step) for step in steps]
 
     def pypid(self, **more: str) -> AbstractContextManager[Running]:
         """pypid, in the place of the pypicloud, with its own ini."""
@@ -190,11 +220,11 @@ class TakenOverTests(SynchronousTestCase):
 
     def test_same_answers(self) -> None:
         """The script of an administrator's life is answered alike, with the exceptions that its steps name."""
-        self.theirs()
-        theirs_db = (self.folder / "auth.db").read_bytes()
         with pypicloud(self.folder, self.settings()) as found:
+            begun(found)
+            before = (self.folder / "auth.db").read_bytes()
             theirs = [asked(found.url(""), step) for step in STEPS]
-        (self.folder / "auth.db").write_bytes(theirs_db)
+        (self.folder / "auth.db").write_bytes(before)
         with self.pypid(PYPID_ACCESS_REGISTRATION="approval") as process:
             self.up(process)
             ours = self.ours(*STEPS)
@@ -211,19 +241,7 @@ class TakenOverTests(SynchronousTestCase):
 
     def fill(self) -> None:
         """People with rights, in a pypicloud's database."""
-        done_there = self.theirs(
-            Step("PUT", "/admin/user/ann", {"password": PASSWORD}),
-            Step("PUT", "/api/user/dan", {"password": PASSWORD}, by=None),
-            Step("PUT", "/admin/group/devs"),
-            Step("PUT", "/admin/user/ann/group/devs"),
-            Step("PUT", "/admin/package/Foo/group/devs/read"),
-            Step("PUT", "/admin/package/foo/group/devs/read"),
-            Step("PUT", "/admin/package/foo/group/devs/write"),
-            Step("PUT", "/admin/package/bar/user/ann/write"),
-            Step("PUT", "/admin/package/bar/group/everyone/read"),
-            Step("PUT", "/admin/package/closed/user/ann/write"),
-        )
-        self.assertEqual({status for status, _ in done_there}, {200})
+        (self.folder / "auth.db").write_bytes(made_by_pypicloud()[1])
 
     def test_first_start(self) -> None:
         """pypid started on the ini of a pypicloud has its people, with passwords, groups and rights; the log says what it took
@@ -277,8 +295,7 @@ class TakenOverTests(SynchronousTestCase):
 
     def test_first_admin(self) -> None:
         """Where pypicloud had nobody who administers it the first run makes its admin, and greets."""
-        with pypicloud(self.folder, self.settings()):
-            pass
+        (self.folder / "auth.db").write_bytes(made_by_pypicloud()[0])
         with self.pypid() as process:
             self.up(process)
             process.stop()
@@ -288,6 +305,7 @@ class TakenOverTests(SynchronousTestCase):
         """What ppc-export prints is taken over by `pypid acl import`, and what `pypid acl export` writes by ppc-import."""
         self.fill()
         there = client("pypicloud").parent
+        (self.folder / "config.ini").write_text(configuration(self.folder, self.port, self.settings()))
         with (self.folder / "acl.json").open("wb") as dump:  # its -o writes nothing on Python 3
             subprocess.run([there / "ppc-export", "config.ini"], stdout=dump, cwd=self.folder, check=True, timeout=120)
         ini = self.folder / "pypid.ini"

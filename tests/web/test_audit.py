@@ -215,7 +215,8 @@ class EveryChangeTests(WholeCase):
         self.api("remove-right", "DELETE", right, None, **one)
         self.api("remove-user", "DELETE", user, None, name="gina")
         self.api("import-people", "POST", "/api/acl", {"users": [{"username": "ivy", "password": "$6$x"}]})
-        for method, rule, said in (("PUT", "/api/user/<name>", {}), ("PUT", "/acct/login", {"username": "kim"})):
+        by_address = (("PUT", "/api/user/<name>", {}), ("PUT", "/api/user/password", {}))
+        for method, rule, said in (*by_address, ("PUT", "/acct/login", {"username": "kim"})):
             invitation = self.api("make-invitation", "POST", "/api/invitations", {})["secret"]
             body = json.dumps({**said, "password": "long enough", "token": invitation}).encode()
             self.leaves(method, rule, "register-user", self.pypid.ask(method, rule.replace("<name>", "jim"), body=body))

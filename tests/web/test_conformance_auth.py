@@ -128,6 +128,7 @@ MATRIX = {
     ("/api/tokens/<id>", "DELETE"): SOMEBODY,
     # pypicloud's
     ("/api/user/<name>", "PUT"): ANYBODY,
+    ("/api/user/password", "PUT"): ANYBODY,
     ("/api/user/password", "POST"): SOMEBODY,
     ("/api/acl", GET): ADMIN,
     ("/api/acl", "POST"): ADMIN,

@@ -225,6 +225,7 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "anybody": (
         ("/api/user/<name>", "PUT"),
+        ("/api/user/password", "PUT"),
         ("/acct/login", *GET, "POST", "PUT"),
         ("/acct/tokenRegister", "PUT"),
         ("/acct/logout", "POST"),

@@ -112,7 +112,9 @@ class DocumentTests(SynchronousTestCase):
             self.assertIn({"password": []}, ways)
             if method in ("put", "post", "patch", "delete"):
                 self.assertNotIn({"session": []}, ways, (method, path))
-                entrance = (method, path) in (("post", "/api/session"), ("post", "/api/register"), ("put", "/api/user/{name}"))
+                entrance = (method, path) in (("post", "/api/session"), ("post", "/api/register")) or (
+                    method == "put" and path in ("/api/user/{name}", "/api/user/password")
+                )
                 self.assertEqual({"session": [], "csrf": []} in ways, not entrance, (method, path))
             needs = operation["description"].rpartition("\n")[2]
             self.assertEqual({} in ways, needs in ("For anybody.", "Needs the right to read."), (method, path))
@@ -177,7 +179,11 @@ class BodyTests(WholeCase):
         """A field that the description does not have is refused by name."""
         values = {"project": "spam", "filename": "spam-1.0-py3-none-any.whl", "version": "1.0", "name": "ann", "kind": "user"}
         early = {("post", "/api/register"), ("post", "/api/invitations")}  # this pypid has neither, whatever is sent
-        early |= {("put", "/api/user/{name}"), ("post", "/api/acl")}  # and what others have dumped may say more
+        early |= {
+            ("put", "/api/user/{name}"),
+            ("put", "/api/user/password"),
+            ("post", "/api/acl"),
+        }  # and what others have dumped may say more
         for method, path, operation in OPERATIONS:
             if "requestBody" in operation and (method, path) not in early:
                 [(kind, content)] = operation["requestBody"]["content"].items()

@@ -105,8 +105,9 @@ class LoggedIn(TypedDict):
 
 
 @guarded(app, "/api/user/<name>", may=ANYBODY, methods=("PUT",), entrance=True)
+@guarded(app, "/api/user/password", may=ANYBODY, methods=("PUT",), entrance=True)  # somebody may be called so
 @Described(Welcome, takes=NewAccount, refuses=(RegistrationClosed, TooManyRegistrations, NotAvailable))
-async def register(face: Face, request: Request, who: Identity, name: str) -> None:
+async def register(face: Face, request: Request, who: Identity, name: str = "password") -> None:
     """Make an account for oneself, if ``[access] registration`` lets people."""
     mode_of(face)
     wanted = await arguments(request, NewAccount)
