@@ -12,8 +12,8 @@ from typing import Final
 from attrs import frozen
 
 from tests.live.clients import client
-from tests.live.daemon import PASSWORDS
-from tests.live.processes import Running, clean_environ, free_port, running
+from tests.live.daemon import PASSWORDS, LiveIndex, stop, until_ready
+from tests.live.processes import BIN, Running, clean_environ, free_port, running
 
 LOGGING: Final = """
 [loggers]
@@ -74,6 +74,21 @@ def configuration(folder: Path, port: int, settings: Mapping[str, str]) -> str:
     text = "".join(f"{key} = {value}\n" for key, value in lines.items())
     server = f"[server:main]\nuse = egg:waitress#main\nhost = 127.0.0.1\nport = {port}\n"
     return f"[app:main]\n{text}{server}{LOGGING}"
+
+
+@contextmanager
+def pypid_in_its_place(folder: Path, settings: Mapping[str, str]) -> Iterator[LiveIndex]:
+    """A pypid that is started with such a ``config.ini``, as it is; ended by SIGTERM, and cleanly."""
+    port = free_port()
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / "config.ini"
+    config.write_text(configuration(folder, port, settings))
+    command = [BIN / "twistd", "--nodaemon", "--pidfile=", "pypid", "--config", config]
+    with running(command, folder / "log", cwd=folder, environ=clean_environ()) as process:
+        index = LiveIndex(folder, port, False, process)
+        until_ready(index)
+        yield index
+        stop(index)
 
 
 @contextmanager

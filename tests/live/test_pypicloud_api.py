@@ -1,4 +1,5 @@
-"""The same requests to a real pypicloud and to pypid: their answers are alike, but for what is named here and in docs/migrate.
+"""The same requests to a real pypicloud and to pypid, both started with the same ``config.ini``: their answers are alike, but
+for what is named here and in docs/migrate.
 
 The script is a life of a few projects: published, listed, searched, had, deleted; by everybody, at every address, in the
 spellings that clients use. Where we answer otherwise the step says how, and why; it fails when that is so no longer.
@@ -19,9 +20,9 @@ from xmlrpc.client import dumps, loads
 from attrs import field, frozen
 
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
-from tests.live.daemon import PASSWORDS, IndexTestCase, LiveIndex, Settings, pypid
+from tests.live.daemon import PASSWORDS, IndexTestCase, LiveIndex
 from tests.live.processes import scratch
-from tests.live.pypicloud import pypicloud
+from tests.live.pypicloud import pypicloud, pypid_in_its_place
 
 WRITERS: Final = "alice carol admin"
 PYPICLOUD: Final = {
@@ -32,7 +33,7 @@ PYPICLOUD: Final = {
     "group.writers": WRITERS,
     "package.secret.user.alice": "rw",
 }
-PYPID: Final = Settings(access=f"delete = {WRITERS}", sections="[projects]\nsecret.user.alice = rw\n")
+"""What is not said is pypicloud's default; both read these very lines."""
 
 BOUNDARY: Final = "0123456789abcdef"
 XML: Final = ("Content-Type", "text/xml")
@@ -243,7 +244,18 @@ DELETING: Final = (
 )
 
 
-def ask(port: int, step: Step) -> Said:
+@frozen
+class Raw:
+    """An answer as it came."""
+
+    status: int
+    location: str | None
+    kind: str
+    challenge: bool
+    body: bytes = field(repr=False)
+
+
+def raw(port: int, step: Step) -> Raw:
     """What is answered at this port of this machine."""
     connection = HTTPConnection("127.0.0.1", port, timeout=60)
     headers = dict(step.headers)
@@ -252,14 +264,19 @@ def ask(port: int, step: Step) -> Said:
     try:
         connection.request(step.method, step.path, body=step.body, headers=headers)
         answer = connection.getresponse()
-        body, status = answer.read(), answer.status
+        body, head = answer.read(), answer.headers
     finally:
         connection.close()
-    if status in (301, 302):
+    return Raw(answer.status, head["Location"], head.get_content_type(), "WWW-Authenticate" in head, body)
+
+
+def ask(port: int, step: Step) -> Said:
+    """What it says."""
+    answer = raw(port, step)
+    if answer.status in (301, 302):
         here = f"http://127.0.0.1:{port}{step.path}"
-        return Said(302, _path(urljoin(here, answer.headers["Location"])), False)
-    kind = answer.headers.get_content_type()
-    return Said(status, _what(step, status, kind, body), "WWW-Authenticate" in answer.headers)
+        return Said(302, _path(urljoin(here, answer.location or "")), False)
+    return Said(answer.status, _what(step, answer.status, answer.kind, answer.body), answer.challenge)
 
 
 def _path(url: str) -> str:
@@ -326,12 +343,11 @@ def _legacy(document: Any) -> Any:
 class DifferenceTests(IndexTestCase):
     """Two servers, one script."""
 
-    settings = PYPID
-
     def start(self) -> LiveIndex:
-        """One of its own."""
-        self.theirs = self.entered(pypicloud(self.entered(scratch()) / "pypicloud", PYPICLOUD))
-        return self.entered(pypid(self.entered(scratch()), self.settings))
+        """One of its own, started with pypicloud's configuration."""
+        folder = self.entered(scratch())
+        self.theirs = self.entered(pypicloud(folder / "theirs", PYPICLOUD))
+        return self.entered(pypid_in_its_place(folder / "ours", PYPICLOUD))
 
     def test_same(self) -> None:
         """Each step is answered alike, or as it says; and what it says is needed."""
