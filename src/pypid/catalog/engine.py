@@ -157,8 +157,9 @@ class Full(Away):
 
 @define
 class Unusable(Exception):
-    """It answers, and will not do until somebody has done something; `reason` says what. (Another version of pypid has it, it is
-    damaged, its driver is missing.)
+    """It will not do until somebody has done something; `reason` says what.
+
+    (Another version of pypid has it, it is damaged, its driver is missing.)
     """
 
     reason: str
