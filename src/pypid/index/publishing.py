@@ -5,9 +5,9 @@ A crash between any two steps leaves at worst blobs that no record names, which 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Set
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import Enum
 
 from attrs import evolve, frozen
@@ -25,12 +25,13 @@ from pypid.core.errors import (
     StorageDown,
     Unreadable,
 )
-from pypid.core.layout import Kind, Plan, beside_key, key, metadata_key
+from pypid.core.layout import Kind, key, metadata_key
 from pypid.core.model import Blob, File, Presence, Project, Upload
 from pypid.core.policy import admits
 from pypid.core.records import dump_record
 from pypid.flow import BytesBody, shielded
 from pypid.index import truth
+from pypid.index.beside import description_of, documents_of, file_of, left_by
 from pypid.index.parts import Parts, digests_of, with_files
 from pypid.ports import Body
 
@@ -139,7 +140,7 @@ class Publisher:
         await self._write_artifact(file, body)
         if upload.metadata is not None and truth.sha256_of(upload.metadata) == file.metadata_sha256:
             await self.parts.blobs.write(metadata_key(file), BytesBody(upload.metadata), replace=True)
-        for where, data in _description(file, self.parts.plan):
+        for where, data in description_of(file, self.parts.plan):
             await self.parts.blobs.write(where, BytesBody(data), replace=True)
         await self.parts.look(file.project)
         return Outcome.PUBLISHED
@@ -168,7 +169,7 @@ class Publisher:
         if older is not None:
             file = await self._brought_home(file, upload, body)
             beside = documents_of(file, upload, plan)
-            await self._sweep(_left_by(older, plan, keep={file.key, *(where for where, _ in beside)}))
+            await self._sweep(left_by(older, plan, keep={file.key, *(where for where, _ in beside)}))
             return Outcome.OVERWRITTEN
         return Outcome.PUBLISHED
 
@@ -297,54 +298,3 @@ class _Older:
 
     file: File
     is_whole: bool
-
-
-def file_of(upload: Upload, by: str, now: datetime, plan: Plan, *, overwrites: bool) -> File:
-    """The file that the upload becomes."""
-    distribution, digests = upload.distribution, upload.digests
-    project, filename = distribution.project, distribution.filename
-    where = plan.artifact(project, upload.version, filename)
-    return File(
-        project=project,
-        filename=filename,
-        version=upload.version,
-        sha256=digests.sha256,
-        md5=digests.md5,
-        blake2b_256=digests.blake2b_256,
-        size=digests.size,
-        uploaded=now,
-        requires_python=upload.requires_python,
-        metadata_sha256=truth.sha256_of(upload.metadata),
-        key=plan.overwrite(project, upload.version, filename, digests.sha256) if overwrites else where,
-        uploader=by,
-        summary=upload.summary,
-        signed=upload.signature is not None,
-        attested=upload.provenance is not None,
-    )
-
-
-def documents_of(file: File, upload: Upload, plan: Plan) -> list[tuple[str, bytes]]:
-    """What is to be stored beside the bytes, by key."""
-    beside = (
-        (Kind.METADATA, upload.metadata),
-        (Kind.SIGNATURE, upload.signature),
-        (Kind.PROVENANCE, upload.provenance),
-    )
-    return [*_description(file, plan), *((beside_key(file, kind), data) for kind, data in beside if data is not None)]
-
-
-def _description(file: File, plan: Plan) -> list[tuple[str, bytes]]:
-    """What a pypicloud wants to know of the file, where that lies beside it."""
-    where = plan.description(file.key or "")
-    if where is None:
-        return []
-    from pypid.core.descriptions import as_json  # here, since no page needs it
-
-    return [(where, as_json(file))]
-
-
-def _left_by(older: File, plan: Plan, keep: Set[str | None]) -> list[str]:
-    """What an overwritten file leaves behind: the new bytes, and what belongs to them, lie under keys of their own."""
-    keys = [older.key, plan.description(older.key or "")]
-    keys += [beside_key(older, kind) for kind in (Kind.METADATA, Kind.SIGNATURE, Kind.PROVENANCE)]
-    return [where for where in keys if where is not None and where not in keep]
