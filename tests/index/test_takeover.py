@@ -239,7 +239,7 @@ class TakeOverTests(TakeOverCase):
         self.left(f"spam/{WHEEL}", wheel())
         self.left("logs/today.txt", b"x")
         self.left(f"aaaa/spam/{WHEEL}", b"other")
-        self.started()
+        self.assertEqual(self.have(self.index.reconcile()).projects, 1)
         self.assertEqual(len(self.told("is refused")), 1)
         self.assertEqual(len(self.told("logs/today.txt is left")), 1)
         self.left(f"spam/{SDIST}", sdist())

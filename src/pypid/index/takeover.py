@@ -73,7 +73,8 @@ class TakeOver:
         elsewhere = len(compared.strays) + len(compared.foreign) - len(strays) - len(foreign)
         if elsewhere:
             _log.info("{count} files lie there that are not served; `pypid rebuild` tells of them again", count=elsewhere)
-        return evolve(compared, strays=(), foreign=())
+        projects = len(await self.parts.catalog.names())
+        return evolve(compared, projects=projects, strays=(), foreign=())
 
     async def take(
         self,
@@ -115,7 +116,7 @@ class TakeOver:
             parse_filename(blob.key.rpartition("/")[2])
         except BadFilename as error:
             why = str(error)
-        problem = f"pypicloud listed it as a file of {name!r}, and installers cannot tell what it is: {why}"
+        problem = f"pypicloud listed it as a file of {name!r}, and no installer of today can take it. {why}".rstrip()
         return Adopted(blob.key, Result.REFUSED, (problem,), names=frozenset({name}))
 
     def _folder_of(self, where: str) -> ProjectName | None:
