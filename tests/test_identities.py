@@ -19,7 +19,7 @@ from pypid.identities import Identities, identities
 from pypid.service import load_config
 from pypid.state import where
 from pypid.testing.worlds import world
-from pypid.web.epoch import LEASE, Epoch
+from pypid.web.epoch import FAR, LEASE, Epoch
 from pypid.web.face import Face, FaceSettings
 
 
@@ -46,18 +46,23 @@ class ReloadTests(TestCase):
         await made.stores.accounts.add_session(Session(digest="d", user="carol", created=now, expires=now + timedelta(hours=1)))
         return made
 
+    def face(self) -> Face:
+        """As much of one as is told."""
+        face = Face.__new__(Face)
+        face.epoch, face.rules, face.settings, face.closed = (
+            Epoch(),
+            Rules(),
+            FaceSettings(spool=self.folder, max_upload=1),
+            None,
+        )
+        return face
+
     def test_nobody_is_believed(self) -> Deferred[None]:
         """After a reload, and after each change of the accounts, nobody is believed only because they were before."""
 
         async def work() -> None:
             people = await self.made()
-            face = Face.__new__(Face)
-            face.epoch, face.rules, face.settings, face.closed = (
-                Epoch(),
-                Rules(),
-                FaceSettings(spool=self.folder, max_upload=1),
-                None,
-            )
+            face = self.face()
             try:
                 people.faces = (face,)
                 await people.use(load_config(ini(self.folder, "another one")))
@@ -69,6 +74,28 @@ class ReloadTests(TestCase):
                 await people.stores.accounts.add_session(session)
                 self.assertGreater(face.epoch.changes, turned)
                 self.assertEqual(face.epoch.lease, LEASE)
+            finally:
+                await people.end()
+
+        return start(work())
+
+    def test_elsewhere(self) -> Deferred[None]:
+        """Where a service elsewhere knows people, nobody is believed for longer than it may be silent about a change."""
+
+        async def work() -> None:
+            written = ini(self.folder, "the first")
+            written.write_text(
+                f"{written.read_text()}[access]\nbackend = config remote\n[remote]\nurl = https://127.0.0.1:1/\n"
+            )
+            config = load_config(written)
+            people = identities(config, where(config, {}), world(), reactor, Claims())
+            await people.open()
+            face = self.face()
+            try:
+                people.faces = (face,)
+                await people.use(config)
+                self.assertEqual(face.epoch.lease, FAR)
+                self.assertLess(FAR, LEASE)
             finally:
                 await people.end()
 
