@@ -50,6 +50,9 @@ OUT_OF_REACH: Final = {
     "POST /api/invitations": "nobody registers by invitation here",
     "POST /api/package/{project}/{filename}": "no distribution is made up",
     "POST /api/tier": "the storage is no bucket",
+    "POST /api/user/password": "nobody's password is guessed",
+    "PUT /api/user/{name}": "no password that is long enough is made up",
+    "PUT /api/user/password": "the same",
 }
 """What nobody can be answered with a 2xx by this pypid."""
 
