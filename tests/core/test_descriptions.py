@@ -81,6 +81,17 @@ class DescriptionTests(SynchronousTestCase):
         said = as_texts(file_of("L\u00f6vely\n  sp\u00e4m \u2713", "b\u00f6b"))
         self.assertEqual((said["summary"], said["uploader"]), ("Lovely spam", "bob"))
 
+    def test_encoded_words(self) -> None:
+        """What S3 gives as an encoded word is read; what only looks like one is left as it is."""
+        for text, summary in (
+            ("=?UTF-8?B?TMO2dmVseQ==?=", "L\u00f6vely"),
+            ("=?UTF-8?Q?L=C3=B6vely?=", "L\u00f6vely"),
+            ("=?what?B?TMO2dmVseQ==?=", "=?what?B?TMO2dmVseQ==?="),
+            ("=?UTF-8?B?/w==?=", "=?UTF-8?B?/w==?="),
+            ("=??=", "=??="),
+        ):
+            self.assertEqual(of_texts({"summary": text}).summary, summary)
+
     def test_odd(self) -> None:
         """What is no use is told, and nothing is taken over of it; upper-case hashes are hashes."""
         found = of_texts({"requires-python": "three", "hash-sha256": "A" * 64, "hash-md5": "?", "uploader": "x" * 201})

@@ -39,7 +39,7 @@ class Description:
 
 def of_texts(texts: Mapping[str, object]) -> Description:
     """Out of the names and texts of user metadata, or of the JSON, whose names have underscores. Anything may stand there."""
-    said = {name.replace("_", "-"): text.strip() for name, text in texts.items() if isinstance(text, str)}
+    said = {name.replace("_", "-"): _decoded(text).strip() for name, text in texts.items() if isinstance(text, str)}
     odd: list[str] = []
     return Description(
         name=_short(said.get("name")),
@@ -85,6 +85,19 @@ def _said(file: File) -> Mapping[str, str]:
         "uploader": file.uploader,
     }
     return {name: text for name, text in said.items() if text}
+
+
+def _decoded(text: str) -> str:
+    """S3 gives what is not ASCII as encoded words (RFC 2047); the oldest pypiclouds wrote such."""
+    if not (text.startswith("=?") and text.endswith("?=")):
+        return text
+    from email.errors import MessageError
+    from email.header import decode_header, make_header
+
+    try:
+        return str(make_header(decode_header(text)))
+    except (MessageError, LookupError, ValueError):
+        return text
 
 
 def _ascii(text: str) -> str:
