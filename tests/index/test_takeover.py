@@ -278,6 +278,24 @@ class TakeOverTests(TakeOverCase):
             else:
                 self.fail("more than 79 operations")
 
+    def test_overwritten_meanwhile(self) -> None:
+        """What a pypicloud has overwritten while it had the storage is served as it is now, and told; damage is not."""
+        other = wheel(extra=[("License", "x")])
+        self.started()
+        self.publish(sent(wheel()))
+        where = self.have(self.index.file(SPAM, WHEEL)).key or ""
+        self.have(self.index.yank(SPAM, [WHEEL], "bad"))
+        assert isinstance(self.store, Described)
+        self.left(where, other[:-1], **self.store.said[where])
+        self.started(self.restarted())
+        self.assertEqual(len(self.told("a record of this name is there")), 1)
+        self.left(where, other, name="spam", version="1.0", hash_sha256=sha256(other).hexdigest(), uploader="bob")
+        self.index = self.started(self.restarted())
+        self.assertEqual(len(self.told("a pypicloud has overwritten it")), 1)
+        self.assertEqual(self.files(), {WHEEL: other})
+        self.assertEqual((self.file("spam", WHEEL).uploader, self.file("spam", WHEEL).yanked), ("bob", "bad"))
+        self.compared()
+
     def test_claims(self) -> None:
         """Two keys for one name: of the same bytes one is taken and the other left; of others that one which pypicloud would
         have served, the last of the listing, and the other is refused."""

@@ -115,11 +115,10 @@ class Adopter:
             older = ours.file(distribution.filename) if isinstance(ours, Project) else None
             if older is not None and older.key == blob.key:
                 return None
-            refused = await self._refused(blob, distribution, older)
-            if refused is not None:
-                return evolve(refused, names=names)
             try:
-                came = await self._looked_at(blob, distribution, by)
+                is_newer = older is None and await self._is_newer(blob, distribution)
+                refused = None if is_newer else await self._refused(blob, distribution, older)
+                came = refused or await self._looked_at(blob, distribution, by, replaces=is_newer)
                 return evolve(came, names=came.names | names)
             except Missing:
                 return Adopted(blob.key, Result.REFUSED, ("it is gone again.",), lasting=False, names=names)
@@ -129,6 +128,20 @@ class Adopter:
             except StorageDown as error:  # of this one: a storage that is away refuses the writes as well
                 problem = f"it cannot be read. {error}"
                 return Adopted(blob.key, Result.REFUSED, (problem,), lasting=False, names=names)
+
+    async def _is_newer(self, blob: Blob, distribution: Distribution) -> bool:
+        """Whether a pypicloud has overwritten the very file that is published here, while it had the storage to itself: by what
+        it wrote down then, so that damage is never taken for it.
+        """
+        if not self.parts.plan.pypicloud or distribution.project in self.bare:
+            return False
+        try:
+            record = await truth.read_record(self.parts.blobs, distribution.project, distribution.filename)
+        except Unreadable:
+            return False
+        if record is None or record.key != blob.key:
+            return False
+        return (await described(self.parts, blob)).sha256 not in (None, record.sha256)
 
     async def _refused(self, blob: Blob, distribution: Distribution, older: File | None) -> Adopted | None:
         """Why the file is not looked at at all; None if it is."""
@@ -157,7 +170,7 @@ class Adopter:
         problem = f"a file of this name is published already, from {older.key!r}; remove one of them."
         return Adopted(blob.key, Result.REFUSED, (problem,))
 
-    async def _looked_at(self, blob: Blob, distribution: Distribution, by: str | None) -> Adopted:
+    async def _looked_at(self, blob: Blob, distribution: Distribution, by: str | None, *, replaces: bool) -> Adopted:
         """Raises `Missing`, `Archived`, `StorageDown`."""
         said = await described(self.parts, blob)
         other = _other_name(said, distribution)
@@ -171,11 +184,13 @@ class Adopter:
         if found is None:
             problem = "it changed while it was read: adopt it again when it is complete."
             return Adopted(blob.key, Result.REFUSED, (problem,), lasting=False)
-        came = await self._take_in(found, distribution, said, by)
+        came = await self._take_in(found, distribution, said, by, replaces=replaces)
         version = _other_version(said, distribution)
         return evolve(came, problems=(*came.problems, *said.odd, *version), uploader=said.uploader)
 
-    async def _take_in(self, found: Evidence, distribution: Distribution, said: Description, by: str | None) -> Adopted:
+    async def _take_in(
+        self, found: Evidence, distribution: Distribution, said: Description, by: str | None, *, replaces: bool
+    ) -> Adopted:
         where, inside = found.blob.key, found.inside
         metadata = CoreMetadata() if inside.metadata is None else read_metadata(inside.metadata)
         problems = (*inside.problems, *metadata.problems)
@@ -190,12 +205,14 @@ class Adopter:
         if wrong:
             problems = (*wrong, *problems, "It is served as pypicloud did it, without core metadata (PEP 658).")
         elif inside.metadata is not None:
-            served, oddity = await self._served(distribution, inside.metadata)
+            served, oddity = await self._served(distribution, inside.metadata, replaces=replaces)
         file = _file_of(found, distribution, metadata, said, served, by)
         try:
-            await Publisher(self.parts).commit(file, is_new=distribution.project in self.bare)
+            await Publisher(self.parts).commit(file, replace=replaces, is_new=distribution.project in self.bare)
         except AlreadyExists as error:
             return Adopted(where, Result.REFUSED, (str(error),), lasting=False)
+        if replaces:
+            oddity = (*oddity, "a pypicloud has overwritten it; these bytes are served from now on.")
         return Adopted(where, Result.ADOPTED, (*problems, *oddity))
 
     def _is_lenient(self, found: Evidence, said: Description) -> bool:
@@ -205,14 +222,16 @@ class Adopter:
         """
         return self.parts.plan.pypicloud and said.sha256 in (None, found.digests.sha256) and found.blob.size > 0
 
-    async def _served(self, distribution: Distribution, metadata: bytes) -> tuple[bytes | None, tuple[str, ...]]:
+    async def _served(
+        self, distribution: Distribution, metadata: bytes, *, replaces: bool
+    ) -> tuple[bytes | None, tuple[str, ...]]:
         """The metadata that lies beside the file now, and what is odd about it. What somebody else put there stays."""
         served = served_metadata(distribution, metadata)
         if served is None:
             return None, ()
         where = key(distribution.project, distribution.filename, Kind.METADATA)
         try:
-            await self.parts.blobs.write(where, BytesBody(served))
+            await self.parts.blobs.write(where, BytesBody(served), replace=replaces)
         except Exists:
             try:
                 there = await truth.read_bytes(self.parts.blobs, where)
