@@ -49,6 +49,8 @@ LATER = (
     *("pypid.web.collecting", "pypid.web.local", "pypid.core.archive", "pypid.web.uploads"),
     *("pypid.web.legacy", "pypid.index.checking", "pypid.web.manage", "pypid.core.idtokens", "pypid.web.people"),
     *("pypid.web.groups", "pypid.web.rights", "pypid.web.tokens", "pypid.web.oidc", "pypid.core.tiering"),
+    *("pypid.core.acl", "pypid.web.pypicloud.permissions", "pypid.web.pypicloud.accounts", "pypid.web.pypicloud.packages"),
+    *("pypid.core.why", "pypid.core.clientfiles"),
     ALL,
 )
 """Modules in the order in which they are brought, so that none holds up the reactor for long; the last one brings the rest."""
