@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import jsonschema_rs
@@ -29,6 +29,12 @@ def _patterns() -> Mapping[re.Pattern[str], str]:
     return {re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(path)) + r"/?\Z"): path for path in paths}
 
 
+@lru_cache(4096)
+def _path_of(target: str) -> str | None:
+    """Of all that is described; tests ask the same over and over."""
+    return next((path for pattern, path in _patterns().items() if pattern.match(target)), None)
+
+
 @cache
 def _validator(path: str, method: str, status: str) -> Any:
     """Of the answer's document: as described, and nothing else in it. None where no such answer is described."""
@@ -50,7 +56,7 @@ def _closed(schema: dict[str, Any]) -> dict[str, Any]:
 
 def hold(method: str, target: str, status: int, content_type: str | None, body: bytes) -> None:
     """Raise `AssertionError` where the answer is not as the document says."""
-    path = next((path for pattern, path in _patterns().items() if pattern.match(target.partition("?")[0])), None)
+    path = _path_of(target.partition("?")[0])
     verb = "get" if method == "HEAD" else method.lower()
     if path is None or verb not in _whole()["paths"][path]:
         return
