@@ -16,7 +16,7 @@ from pypid.core.model import Link
 from pypid.core.people import Session
 from pypid.core.sessions import COOKIE, digest_of
 from pypid.index.links import Links
-from pypid.web.accesslog import AccessLog, Many
+from pypid.web.accesslog import AccessLog, Entry, Many
 from pypid.web.app import Face, resource
 from pypid.web.channel import Site
 from pypid.web.frontdoor.door import FrontDoor
@@ -55,8 +55,8 @@ class Lines(AccessLog):
         super().__init__(pypid.world.now, pypid.clock.seconds)
         self.texts: list[str] = []
 
-    def __call__(self, request: Any) -> None:
-        self.texts.append(self.entry(request).text())
+    def write(self, entry: Entry) -> None:
+        self.texts.append(entry.text())
 
     def many(self, answers: Any) -> None:
         self.texts += Many(answers).texts()

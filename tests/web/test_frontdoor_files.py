@@ -16,7 +16,7 @@ from pypid.core.model import Project
 from pypid.flow import FileBody
 from pypid.testing import BEGINNING
 from pypid.web import openfile, pour
-from pypid.web.accesslog import AccessLog
+from pypid.web.accesslog import AccessLog, Entry
 from pypid.web.app import resource
 from pypid.web.channel import Site
 from pypid.web.frontdoor import door, files
@@ -34,8 +34,9 @@ class Lines(AccessLog):
         super().__init__(lambda: BEGINNING, cast(IReactorTime, reactor).seconds)
         self.texts = texts
 
-    def __call__(self, request: Any) -> None:
-        self.texts.append(self.entry(request).text())
+    def write(self, entry: Entry) -> None:
+        """As `AccessLog.write`."""
+        self.texts.append(entry.text())
 
     def many(self, lines: Any) -> None:
         """As `AccessLog.many`."""
@@ -218,6 +219,18 @@ class BrokenTests(DoorCase):
         client.close()
         await self.when(lambda: not self.site.busy, "it waits for ever")
         self.assertEqual(open_files(self.root), 0)
+
+    async def test_cut_off(self) -> None:
+        """A download that is cut off by a pypid that stops is in the log at once, with what was sent and for how long."""
+        self.patch(door, "LINES", 2000)
+        client = await self.begun()
+        self.site.drain()
+        self.site.abort()
+        await self.all_closed()
+        client.close()
+        [line] = self.log
+        self.assertIn(f'" 200 {sum(self.sent)} ', line)
+        self.assertGreaterEqual(float(line.rpartition(" ")[2]), 100.0)
 
     async def test_closed_by_itself(self) -> None:
         """A file that nobody asks for again is closed after a while, so that a deleted one takes no room."""

@@ -106,18 +106,7 @@ class Many:
     def entries(self) -> Iterator[Entry]:
         """As `AccessLog` makes them of requests."""
         for time, client, asker, said in self.answers:
-            yield Entry(
-                time=time,
-                client=client,
-                user=asker.user,
-                method=said.method,
-                path=said.path,
-                protocol=said.protocol,
-                status=said.status,
-                size=said.size,
-                milliseconds=0.0,
-                agent=asker.agent,
-            )
+            yield entry_of(time, client, asker, said, said.size, 0.0)
 
     def __str__(self) -> str:
         return "\n".join(self.texts())
@@ -140,7 +129,10 @@ class AccessLog:
         """As the last line had it."""
 
     def __call__(self, request: Request) -> None:
-        entry = self.entry(request)
+        self.write(self.entry(request))
+
+    def write(self, entry: Entry) -> None:
+        """Write this entry."""
         self._log.info("{line}", line=entry.json() if self._json else entry.text(), access=entry)
 
     def many(self, answers: Sequence[tuple[str, str | None, Asker, Said]]) -> None:
@@ -178,6 +170,22 @@ class AccessLog:
             milliseconds=None if begun is None else round((self._seconds() - begun) * 1000, 1),
             agent=_shortened(request.requestHeaders.getRawHeaders(b"user-agent", [b""])[0]),
         )
+
+
+def entry_of(time: str, client: str | None, asker: Asker, said: Said, size: int, milliseconds: float) -> Entry:
+    """An answer that was given to one of many in this time, or `size` bytes of it."""
+    return Entry(
+        time=time,
+        client=client,
+        user=asker.user,
+        method=said.method,
+        path=said.path,
+        protocol=said.protocol,
+        status=said.status,
+        size=size,
+        milliseconds=milliseconds,
+        agent=asker.agent,
+    )
 
 
 def _user_text(user: str | None) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from attrs import evolve
 from twisted.internet.interfaces import IDelayedCall
 from twisted.web.http import datetimeToString
 
 from pypid.index.standing import stands
 from pypid.ports import Glance
-from pypid.web.accesslog import AccessLog, Asker, Said
+from pypid.web.accesslog import AccessLog, Asker, Said, entry_of
 from pypid.web.face import Face
 from pypid.web.frontdoor.doorway import LINES, Doorway
 from pypid.web.frontdoor.files import OpenFiles
@@ -129,12 +128,12 @@ class FrontDoor:
         self.due = False
         self.flush()
 
-    def note_line(self, client: str | None, asker: Asker, said: Said, size: int) -> None:
-        """A file was sent, or this much of it."""
-        if self.log is not None and self._access_log is not None:
-            moment = self.moment if self.seconds() < self.next_second else self._access_log.time()
-            self.log.append((moment, client, asker, said if size == said.size else evolve(said, size=size)))
-            self.begin_lines(self.log)
+    def note_line(self, begun: float, client: str | None, asker: Asker, said: Said, size: int) -> None:
+        """A long answer has gone out, or this much of it. Its line does not wait: pypid may be about to stop."""
+        if self._access_log is not None:
+            self.flush()  # the lines come in the order of the answers
+            took = round((self.seconds() - begun) * 1000, 1)
+            self._access_log.write(entry_of(self._access_log.time(), client, asker, said, size, took))
 
     def close(self) -> None:
         """Write the lines that wait, and close the files."""

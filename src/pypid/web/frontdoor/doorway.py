@@ -99,7 +99,7 @@ class Doorway:
         door.answered += 1
         if file is None and not said.body:
             channel.send(channel.transport, said.head)
-        elif not self._begin(channel, said, partial(door.note_line, client, variant.asker, said.said)):
+        elif not self._begin(channel, said, partial(door.note_line, now, client, variant.asker, said.said)):
             return True
         log = door.log
         if log is not None:
@@ -113,8 +113,7 @@ class Doorway:
         self.door.quiet = False
         blocking = self.door.face.world.blocking
         if said.file is not None:
-            pass_on(channel, said.head, said.file, blocking, told)
-            return False
+            return pass_on(channel, said.head, said.file, blocking, told)
         if sent_at_once(channel, said):
             return True
         pour_on(channel, said.body, blocking, told)

@@ -28,18 +28,18 @@ MOST_OPEN = 64
 _log = Logger()
 
 
-def pass_on(channel: Channel, head: bytes, file: OpenFile, blocking: Blocking, told: Callable[[int], None]) -> None:
-    """Send the head and the file behind it. `told`, once: how many bytes of the file went out.
+def pass_on(channel: Channel, head: bytes, file: OpenFile, blocking: Blocking, told: Callable[[int], None]) -> bool:
+    """Send the head and the file behind it; whether all went out at once. Else `told`, once: how many bytes of the file did.
 
     What the kernel takes at once goes at once; for the rest the channel is busy, as with any request.
     """
     sent = _begin(channel.transport, head, file)
     if sent == file.size:
-        told(sent)
-        return
+        return True
     passing = Passing(channel, file, told, sent)
     channel.occupy(passing)
     passing.go_on(blocking)
+    return False
 
 
 def _begin(transport: Any, head: bytes, file: OpenFile) -> int:
