@@ -1,0 +1,469 @@
+"""What every `Engine` of a shared catalog keeps, as tests."""
+
+# trial's assertions are not annotated
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from itertools import pairwise
+
+from attrs import evolve
+from hypothesis import HealthCheck, settings, stateful
+from hypothesis import strategies as st
+
+from pypid.catalog import engine as engines
+from pypid.catalog.engine import Anew, Beat, Change, Conflict, Engine, Kind, Position, Row, State, slices
+from pypid.core.errors import CannotStart
+from pypid.core.model import Link
+from pypid.core.names import ProjectName, project_name
+from pypid.testing.worlds import BEGINNING, Timed
+
+SPAM = project_name("spam")
+HAM = project_name("ham")
+IDENTITY = "the storage of these tests"
+OTHER = "another storage"
+HOUR = timedelta(hours=1)
+HOSTILE = (b"", b"\0", b"\xff\xfe", b"'; DROP TABLE pypid_catalog; --", b"%s%(a)s\\n\n\r\t", "\u8de8\u202e".encode())
+"""Lines that an engine gives back as they came."""
+
+
+def to_be(
+    line: bytes | None, expected: int = 0, *, name: ProjectName = SPAM, kind: Kind = Kind.OURS, seen: bool = True
+) -> Change:
+    """That the row is to have this line."""
+    return Change(kind, name, line, expected, seen)
+
+
+class EngineContract(Timed):
+    """Mix into a `SynchronousTestCase` whose `make` gives an engine on a new place, in `self.world`.
+
+    An engine whose time, or feed, is not that of `self.clock` overrides `pass_time` and `until`.
+    """
+
+    async def make(self) -> Engine:
+        """An engine that nobody has opened, where nobody has been."""
+        raise NotImplementedError
+
+    async def again(self) -> Engine:
+        """Another engine, not opened, on the place of the last one that was made: as on another node, or after a restart."""
+        raise NotImplementedError
+
+    def pass_time(self, seconds: float) -> None:
+        """Have that much time go by, for the engine, too."""
+        raise NotImplementedError
+
+    def until(self, condition: Callable[[], bool], within: float = 2.0) -> bool:
+        """Let feeds go on until that is so, for so many seconds; whether it is."""
+        for _ in range(int(within / 0.05)):
+            if condition():
+                return True
+            self.clock.advance(0.05)
+        return condition()
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.engine = self.have(self.make())
+        self.addCleanup(lambda: self.have(self.engine.close()))
+        self.epoch = self.have(self.engine.open(IDENTITY)).epoch
+
+    def another(self) -> Engine:
+        """Another node, opened."""
+        made = self.have(self.again())
+        self.addCleanup(lambda: self.have(made.close()))
+        self.have(made.open(IDENTITY))
+        return made
+
+    def state(self) -> State:
+        """The engine's."""
+        return self.have(self.engine.state())
+
+    def put(self, line: bytes | None, expected: int = 0, **more: object) -> Row:
+        """Change a row, as has to be possible."""
+        row = self.have(self.engine.swap(self.epoch, to_be(line, expected, **more)))  # type: ignore[arg-type]
+        assert isinstance(row, Row), row
+        return row
+
+    def all_rows(self, engine: Engine | None = None, since: Position | None = None, most: int = 1000) -> list[Row]:
+        """Those that changed since, in slices."""
+        asked = engine or self.engine
+        position = since or self.have(asked.state()).beginning
+
+        async def gathered() -> list[Row]:
+            found: list[Row] = []
+            listing = slices(asked, position, most)
+            async for some in listing:
+                found.extend(some.rows)
+            return found
+
+        return self.have(gathered())
+
+    # --- opening ---
+
+    def test_begins_empty(self) -> None:
+        """A new engine has no rows, is not complete, and goes on from the serial that it was given."""
+        engine = self.have(self.make())
+        self.addCleanup(lambda: self.have(engine.close()))
+        state = self.have(engine.open(IDENTITY, 1000))
+        self.assertEqual((state.serial, state.version, state.complete), (1000, 0, False))
+        self.assertEqual(self.all_rows(engine), [])
+
+    def test_opened_again(self) -> None:
+        """Whoever opens it later, on whichever node, finds what is there."""
+        row = self.put(b"line")
+        before = self.state()
+        other = self.have(self.again())
+        self.addCleanup(lambda: self.have(other.close()))
+        self.assertEqual(self.have(other.open(IDENTITY, 10**9)), before)
+        self.assertEqual(self.have(self.engine.open(IDENTITY)), before)
+        self.assertEqual(self.have(other.row(Kind.OURS, SPAM)), row)
+
+    def test_another_storage(self) -> None:
+        """Rows of another storage are refused, and stay as they are."""
+        self.put(b"line")
+        other = self.have(self.again())
+        self.addCleanup(lambda: self.have(other.close()))
+        self.refused(other.open(OTHER), CannotStart)
+        self.assertEqual(len(self.all_rows()), 1)
+
+    def test_closed_and_asked(self) -> None:
+        """One that was closed opens itself when it is asked."""
+        row = self.put(b"line")
+        self.have(self.engine.close())
+        self.have(self.engine.close())
+        self.assertEqual(self.have(self.engine.row(Kind.OURS, SPAM)), row)
+
+    # --- rows ---
+
+    def test_holds_what_was_put(self) -> None:
+        """A row has its line, whatever is in it, and the version and serial of its change; ours and theirs are apart."""
+        before = self.state()
+        for number, line in enumerate(HOSTILE, 1):
+            name = project_name(f"p{number}")
+            row = self.put(line, name=name)
+            expected = Row(Kind.OURS, name, before.version + number, before.serial + number, line)
+            self.assertEqual((row, self.have(self.engine.row(Kind.OURS, name))), (expected, expected))
+            self.assertIsNone(self.have(self.engine.row(Kind.THEIRS, name)))
+        theirs = self.put(b"theirs", kind=Kind.THEIRS, name=project_name("p1"))
+        self.assertEqual(self.have(self.engine.row(Kind.THEIRS, project_name("p1"))), theirs)
+
+    def test_long_lines(self) -> None:
+        """Lines may have megabytes; a slice has one such, or many short ones."""
+        long = b"\xf0\x9f\0'" * (5 << 18)
+        rows = [
+            self.put(line, name=project_name(f"p{number}"))
+            for number, line in enumerate([b"short", long, b"short", b"short", long])
+        ]
+        self.assertEqual(self.all_rows(), rows)
+        first = self.have(self.engine.changes(self.state().beginning))
+        self.assertEqual((len(first.rows), first.more), (4, True))
+
+    def test_one_wins(self) -> None:
+        """A row that is not what was expected stays, and who wanted another one is told what it is."""
+        self.assertEqual(self.have(self.engine.swap(self.epoch, to_be(b"x", 1))), Conflict(None))
+        first = self.put(b"first")
+        self.assertEqual(self.have(self.another().swap(self.epoch, to_be(b"new"))), Conflict(first))
+        second = self.put(b"second", first.version)
+        for change in (to_be(b"x", first.version), to_be(None, first.version), to_be(b"x"), to_be(b"x", 10**12)):
+            before = self.state()
+            self.assertEqual(self.have(self.engine.swap(self.epoch, change)), Conflict(second))
+            self.assertEqual(self.state(), before)
+
+    def test_done_again(self) -> None:
+        """A change that was done already changes nothing, whoever did it: so one may be repeated whose end nobody heard."""
+        first = self.put(b"first")
+        self.assertEqual(self.put(b"first"), first)
+        second = self.put(b"second", first.version)
+        other = self.another()
+        for expected in (0, first.version, second.version):
+            self.assertEqual(self.have(other.swap(self.epoch, to_be(b"second", expected))), second)
+        gone = self.put(None, second.version)
+        self.assertEqual(self.put(None, second.version), gone)
+        self.assertEqual(self.state().version, gone.version)
+
+    def test_unseen(self) -> None:
+        """A change that nobody can see takes a version, and no serial; the row keeps the one that it had."""
+        self.put(b"other", name=HAM)
+        first = self.put(b"first")
+        second = self.put(b"second", first.version, seen=False)
+        self.assertEqual((second.version, second.serial), (first.version + 1, first.serial))
+        self.assertEqual(self.have(self.engine.row(Kind.OURS, SPAM)), second)
+        new = self.put(b"new", kind=Kind.THEIRS, seen=False)
+        self.assertEqual(new.serial, 0)
+        self.assertEqual(self.state().serial, first.serial)
+
+    def test_taken_out(self) -> None:
+        """A row that was taken out is not there, those who follow hear of it, and another one may come in its place."""
+        first = self.put(b"first")
+        before = self.state()
+        gone = self.put(None, first.version)
+        self.assertEqual(gone, Row(Kind.OURS, SPAM, first.version + 1, first.serial + 1, None))
+        self.assertIsNone(self.have(self.engine.row(Kind.OURS, SPAM)))
+        self.assertEqual(self.all_rows(since=before.position), [gone])
+        self.assertEqual(self.have(self.engine.swap(self.epoch, to_be(b"x", first.version))), Conflict(None))
+        back = self.put(b"first")
+        self.assertGreater(back.version, gone.version)
+        self.assertEqual(self.have(self.engine.swap(self.epoch, to_be(b"x", first.version))), Conflict(back))
+
+    def test_taken_out_of_nothing(self) -> None:
+        """What is not expected to be there cannot be taken out."""
+        self.refused(self.engine.swap(self.epoch, to_be(None)), ValueError)
+
+    # --- following ---
+
+    def test_slices(self) -> None:
+        """What changed comes in slices, each row once, as it is now, in the order of the changes."""
+        rows = [self.put(b"%d" % number, name=project_name(f"p{number}")) for number in range(10)]
+        middle = self.have(self.engine.changes(self.state().beginning, 4))
+        self.assertEqual((list(middle.rows), middle.more), (rows[:4], True))
+        self.assertEqual(middle.position, Position(self.epoch, rows[3].version))
+        changed = self.put(b"new", rows[1].version, name=rows[1].name)
+        seen = self.put(b"new", rows[6].version, name=rows[6].name)
+        rest = [*rows[4:6], *rows[7:], changed, seen]
+        for most in (1, 3, 8, 100):
+            self.assertEqual(self.all_rows(since=middle.position, most=most), rest)
+        end = self.state().position
+        self.assertEqual(end.version, seen.version)
+        nothing = self.have(self.engine.changes(end))
+        self.assertEqual((nothing.rows, nothing.position, nothing.more), ((), end, False))
+
+    def test_positions(self) -> None:
+        """A position of another epoch, or one that the engine has not reached, is refused."""
+        row = self.put(b"line")
+        self.refused(self.engine.changes(Position("other", row.version)), Anew)
+        self.refused(self.engine.changes(Position(self.epoch, row.version + 1)), Anew)
+        self.refused(self.engine.swap("other", to_be(b"x", row.version)), Anew)
+        self.refused(self.engine.say_complete("other"), Anew)
+        self.assertEqual(self.all_rows(), [row])
+
+    def test_tidy(self) -> None:
+        """Of rows that were taken out the last are remembered; who had not heard of the others has to read all again."""
+        self.put(b"stays", name=HAM)
+        begun = self.state()
+        rows = [self.put(b"line", name=project_name(f"p{number}")) for number in range(4)]
+        before = self.state()
+        gone = [self.put(None, row.version, name=row.name) for row in rows]
+        self.have(self.engine.tidy(2))
+        self.refused(self.engine.changes(begun.position), Anew)
+        self.refused(self.engine.changes(before.position), Anew)
+        self.assertEqual(self.all_rows(since=Position(self.epoch, gone[1].version)), gone[2:])
+        self.assertEqual([row.name for row in self.all_rows() if row.line is not None], [HAM])
+        self.assertEqual(self.state().epoch, self.epoch)
+        self.have(self.another().tidy(0))
+        self.assertEqual(self.all_rows(since=self.state().position), [])
+        self.put(b"again", name=rows[0].name)
+
+    def test_complete(self) -> None:
+        """What one node has said to be complete is so for all, and for those that come later, until all begins anew."""
+        other = self.another()
+        self.assertTrue(self.have(self.engine.say_complete(self.epoch)).complete)
+        self.assertTrue(self.have(other.state()).complete)
+        self.put(b"line")
+        self.assertTrue(self.have(self.another().state()).complete)
+
+    def test_begun_anew(self) -> None:
+        """Begun anew, it has no rows and is not complete; serials go on, and who followed has to read from the beginning."""
+        row = self.put(b"line")
+        self.have(self.engine.say_complete(self.epoch))
+        before = self.state()
+        state = self.have(self.another().clear())
+        self.assertEqual((state.complete, state.serial), (False, before.serial))
+        self.assertNotEqual(state.epoch, self.epoch)
+        self.assertEqual(self.state(), state)
+        self.refused(self.engine.changes(before.position), Anew)
+        self.refused(self.engine.swap(self.epoch, to_be(b"x", row.version)), Anew)
+        self.assertEqual(self.all_rows(), [])
+        self.epoch = self.have(self.engine.open(IDENTITY)).epoch
+        self.assertEqual(self.epoch, state.epoch)
+        self.assertEqual(self.put(b"line").serial, before.serial + 1)
+
+    # --- what else is shared ---
+
+    def test_rights(self) -> None:
+        """That people or rights changed is a number that grows, and nothing else."""
+        before = self.state()
+        after = self.have(self.another().note_rights())
+        self.assertEqual(after, evolve(before, rights=after.rights))
+        self.assertGreater(after.rights, before.rights)
+        self.assertEqual(self.state(), after)
+
+    def test_leases(self) -> None:
+        """A lease is one holder's, who may keep it; it ends when it is given back by its holder."""
+        other = self.another()
+        self.assertTrue(self.have(self.engine.lease("tidy", "a", 60)))
+        self.assertTrue(self.have(self.engine.lease("tidy", "a", 60)))
+        self.assertFalse(self.have(other.lease("tidy", "b", 60)))
+        self.assertTrue(self.have(other.lease("mirror", "b", 60)))
+        self.have(other.release("tidy", "b"))
+        self.assertFalse(self.have(other.lease("tidy", "b", 60)))
+        self.have(self.engine.release("tidy", "a"))
+        self.assertTrue(self.have(other.lease("tidy", "b", 60)))
+        self.assertFalse(self.have(self.engine.lease("tidy", "a", 60)))
+
+    def test_leases_end(self) -> None:
+        """A lease whose holder is gone ends by itself, and one that is kept does not."""
+        other = self.another()
+        self.assertTrue(self.have(self.engine.lease("tidy", "a", 0.4)))
+        self.assertFalse(self.have(other.lease("tidy", "b", 60)))
+        self.pass_time(0.25)
+        self.assertTrue(self.have(self.engine.lease("tidy", "a", 0.4)))
+        self.pass_time(0.25)
+        self.assertFalse(self.have(other.lease("tidy", "b", 60)))
+        self.pass_time(0.25)
+        self.assertTrue(self.have(other.lease("tidy", "b", 60)))
+
+    def test_links(self) -> None:
+        """All nodes give the URL that the first one has kept, until it is not good for long enough."""
+        other = self.another()
+        first, second = (Link(f"https://bucket.example/{n}?sig=%2F&x={n}", BEGINNING + n * HOUR) for n in (1, 2))
+        exact = Link("https://bucket.example/\u00fc", BEGINNING + timedelta(days=9, microseconds=123457))
+        self.assertIsNone(self.have(self.engine.link("spam/spam-1.zip", BEGINNING)))
+        self.assertEqual(self.have(self.engine.keep_link("spam/spam-1.zip", first, BEGINNING)), first)
+        self.assertEqual(self.have(other.keep_link("spam/spam-1.zip", second, BEGINNING)), first)
+        self.assertEqual(self.have(other.link("spam/spam-1.zip", BEGINNING)), first)
+        self.assertIsNone(self.have(other.link("spam/spam-1.zip", BEGINNING + HOUR)))
+        self.assertEqual(self.have(other.keep_link("spam/spam-1.zip", second, BEGINNING + HOUR)), second)
+        self.assertEqual(self.have(self.engine.link("spam/spam-1.zip", BEGINNING)), second)
+        self.assertEqual(self.have(self.engine.keep_link("\u8de8 '\"%s/x", exact, BEGINNING)), exact)
+        self.assertEqual(self.have(other.link("\u8de8 '\"%s/x", BEGINNING)), exact)
+
+    # --- the feed ---
+
+    def follow(self, engine: Engine) -> tuple[engines.Feed, list[Beat]]:
+        """What is heard from now on."""
+        beats: list[Beat] = []
+        feed = engine.follow(beats.append)
+        self.addCleanup(lambda: self.have(feed.stop()))
+        self.assertTrue(self.until(lambda: bool(beats)))
+        return feed, beats
+
+    def test_feed_beats(self) -> None:
+        """The feed tells of the state again and again, also where nothing changes, and until it is stopped."""
+        feed, beats = self.follow(self.engine)
+        self.assertTrue(self.until(lambda: len(beats) > 4))
+        self.assertEqual({beat.state for beat in beats}, {self.state()})
+        asked = [beat.asked for beat in beats]
+        self.assertEqual(asked, sorted(asked))
+        self.assertLess(max(later - earlier for earlier, later in pairwise(asked)), 0.7)
+        self.have(feed.stop())
+        self.have(feed.stop())
+        beats.clear()
+        self.put(b"line")
+        self.assertFalse(self.until(lambda: bool(beats), 0.5))
+
+    def test_feed_tells(self) -> None:
+        """Each change, of whichever kind and by whichever node, is heard of soon."""
+        other = self.another()
+        _, beats = self.follow(other)
+        self.put(b"line")
+        self.heard(beats)
+        self.put(b"other", self.state().version, seen=False)
+        self.heard(beats)
+        self.have(self.engine.say_complete(self.epoch))
+        self.heard(beats)
+        self.have(self.engine.note_rights())
+        self.heard(beats)
+        self.have(other.note_rights())
+        self.heard(beats)
+        self.have(self.engine.clear())
+        self.heard(beats)
+        self.assertEqual([beat.state.version for beat in beats if beat.state.epoch == self.epoch][-1], 2)
+
+    def heard(self, beats: list[Beat]) -> None:
+        """The state that there is now is heard of within a second."""
+        state = self.state()
+        self.assertTrue(self.until(lambda: beats[-1].state == state, 1.0), state)
+
+    def test_feed_survives_who_hears(self) -> None:
+        """Who hears, and fails at it, hears of the next change all the same."""
+        heard: list[State] = []
+
+        def fails(beat: Beat) -> None:
+            heard.append(beat.state)
+            raise ZeroDivisionError
+
+        feed = self.engine.follow(fails)
+        self.addCleanup(lambda: self.have(feed.stop()))
+        self.put(b"line")
+        self.assertTrue(self.until(lambda: bool(heard) and heard[-1] == self.state()))
+        self.have(feed.stop())
+        self.assertGreater(len(self.flushLoggedErrors(ZeroDivisionError)), 0)
+
+    # --- all of it ---
+
+    def test_is_a_dict(self) -> None:
+        """Whatever is changed in whatever order by several nodes, the rows are those of a dict, and of a follower."""
+        modest = settings(
+            max_examples=15, stateful_step_count=25, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+        )
+        stateful.run_state_machine_as_test(lambda: EngineModel(self), settings=modest)  # type: ignore[arg-type]
+
+
+_names = st.sampled_from([project_name(text) for text in ("spam", "ham", "eggs")])
+_lines = st.sampled_from((b"one", b"two", b"\0three"))
+
+
+class EngineModel(stateful.RuleBasedStateMachine):
+    """Two engines on one place beside a dict, and somebody who follows."""
+
+    def __init__(self, contract: EngineContract) -> None:
+        super().__init__()
+        self.contract = contract
+        engine = contract.engine
+        self.nodes = (engine, contract.have(contract.again()))
+        self.state = contract.have(engine.clear())
+        self.held: dict[tuple[Kind, ProjectName], Row] = {}
+        self.copy: dict[tuple[Kind, ProjectName], Row] = {}
+        self.position = self.state.beginning
+
+    def teardown(self) -> None:
+        self.contract.have(self.nodes[1].close())
+
+    @stateful.rule(
+        node=st.integers(0, 1),
+        kind=st.sampled_from(Kind),
+        name=_names,
+        line=_lines | st.none(),
+        seen=st.booleans(),
+        stale=st.integers(0, 3),
+    )
+    def swap(self, node: int, kind: Kind, name: ProjectName, line: bytes | None, seen: bool, stale: int) -> None:
+        held = self.held.get((kind, name))
+        there = held is not None and held.line is not None
+        expected = max(0, held.version - stale) if held is not None and there else stale
+        if line is None and not expected:
+            return
+        found = self.contract.have(self.nodes[node].swap(self.state.epoch, Change(kind, name, line, expected, seen)))
+        if held is not None and held.line == line:
+            assert found == held
+        elif expected != (held.version if held is not None and there else 0):
+            assert found == Conflict(held if there else None)
+        else:
+            version, serial = self.state.version + 1, self.state.serial + seen
+            row = Row(kind, name, version, serial if seen else held.serial if held is not None else 0, line)
+            assert found == row
+            self.held[kind, name] = row
+            self.state = evolve(self.state, version=version, serial=serial)
+
+    @stateful.rule(node=st.integers(0, 1))
+    def follow(self, node: int) -> None:
+        for row in self.contract.all_rows(self.nodes[node], self.position, 2):
+            assert row.version > self.position.version
+            self.position = evolve(self.position, version=row.version)
+            self.copy[row.kind, row.name] = row
+
+    @stateful.rule()
+    def read_all(self) -> None:
+        assert self.contract.all_rows(self.nodes[1]) == sorted(self.held.values(), key=lambda row: row.version)
+
+    @stateful.invariant()
+    def same(self) -> None:
+        assert self.contract.have(self.nodes[1].state()) == self.state
+        for (kind, name), row in self.held.items():
+            assert self.contract.have(self.nodes[0].row(kind, name)) == (None if row.line is None else row)
+
+    @stateful.rule()
+    def caught_up(self) -> None:
+        self.follow(0)
+        assert self.copy == self.held
