@@ -193,7 +193,8 @@ class Engine(Protocol):
         """The state, now that the engine can be used: rows are begun anew where there are none, or of another schema.
 
         `identity` is that of the storage (`records.StorageIdentity`): raises `core.errors.CannotStart` where the rows are of
-        another one. Serials go on from the one that is known, and from `serial` at least. May be called again, on `Anew`.
+        another one. Serials of a new epoch go on from the last that is known, and from `serial` at least. May be called again,
+        on `Anew`.
         """
 
     async def state(self) -> State:

@@ -1,0 +1,1 @@
+"""The shared catalog in a database: SQLite for the processes of one machine, PostgreSQL for several machines."""

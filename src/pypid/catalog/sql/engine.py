@@ -1,0 +1,233 @@
+"""An `Engine` that is a database: each question is one transaction, in one of a few threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from threading import Lock
+from typing import TYPE_CHECKING, TypeVar
+
+from attrs import frozen
+from twisted.internet.task import deferLater
+
+from pypid.catalog.engine import (
+    MOST_ROWS,
+    Anew,
+    Away,
+    Beat,
+    Change,
+    Conflict,
+    Engine,
+    Feed,
+    Full,
+    Kind,
+    Position,
+    Row,
+    Slice,
+    State,
+)
+from pypid.catalog.sql.place import Place, Server, SqliteFile
+from pypid.core.model import Link
+from pypid.core.names import ProjectName
+from pypid.flow import Blocking, World, shielded
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from pypid.catalog.sql.postgresql import Postgresql
+    from pypid.catalog.sql.sqlite import Sqlite
+
+T = TypeVar("T")
+
+LONGEST = 6.0
+"""Seconds after which a server that has not answered gets no more time (its connections are cut)."""
+ONCE_MORE = 0.5
+"""Seconds after which a change of which nobody knows whether it happened is tried again: a server that restarts may be back."""
+
+
+@frozen
+class SqlSettings:
+    """`feeding` is a thread that the feed has for itself; all else runs in `World.blocking`."""
+
+    place: Place
+    feeding: Blocking
+
+
+class SqlEngine:
+    """An `Engine`. Cheap to make: nothing is imported and nothing opened before it is used."""
+
+    def __init__(self, settings: SqlSettings, world: World) -> None:
+        self._place = settings.place
+        self._feeding = settings.feeding
+        self._world = world
+        self._opening = Lock()
+        self._driver: Sqlite | Postgresql | None = None
+
+    async def open(self, identity: str, serial: int = 0) -> State:
+        from pypid.catalog.sql.schema import prepare
+
+        epoch = self._epoch()
+        return await self._write(lambda connection: prepare(connection, identity, serial, epoch), making=True)
+
+    async def state(self) -> State:
+        from pypid.catalog.sql import rows
+
+        return await self._read(rows.read)
+
+    async def row(self, kind: Kind, name: ProjectName) -> Row | None:
+        from pypid.catalog.sql import rows
+
+        return await self._read(lambda connection: rows.row(connection, kind, name))
+
+    async def changes(self, since: Position, most: int = MOST_ROWS) -> Slice:
+        from pypid.catalog.sql import rows
+
+        return await self._read(lambda connection: rows.changes(connection, since, most))
+
+    async def swap(self, epoch: str, change: Change) -> Row | Conflict:
+        from pypid.catalog.sql import rows
+
+        if change.line is None and not change.expected:
+            raise ValueError(f"{change.name} is taken out of where it is not")
+        return await self._repeated(lambda connection: rows.swap(connection, epoch, change))
+
+    async def say_complete(self, epoch: str) -> State:
+        from pypid.catalog.sql import rows
+
+        return await self._repeated(lambda connection: rows.say_complete(connection, epoch))
+
+    async def note_rights(self) -> State:
+        from pypid.catalog.sql import rows
+
+        return await self._repeated(rows.note_rights)
+
+    async def clear(self) -> State:
+        from pypid.catalog.sql import rows
+
+        epoch = self._epoch()
+        return await self._write(lambda connection: rows.clear(connection, epoch))
+
+    async def tidy(self, tombstones: int = 10_000) -> None:
+        from pypid.catalog.sql import rows
+
+        now = self._world.now()
+        await self._write(lambda connection: rows.tidy(connection, tombstones, now))
+
+    async def lease(self, name: str, holder: str, seconds: float) -> bool:
+        from pypid.catalog.sql import rows
+
+        return await self._write(lambda connection: rows.lease(connection, name, holder, seconds))
+
+    async def release(self, name: str, holder: str) -> None:
+        from pypid.catalog.sql import rows
+
+        await self._write(lambda connection: rows.release(connection, name, holder))
+
+    async def link(self, key: str, good_after: datetime) -> Link | None:
+        from pypid.catalog.sql import rows
+
+        return await self._read(lambda connection: rows.link(connection, key, good_after))
+
+    async def keep_link(self, key: str, link: Link, good_after: datetime) -> Link:
+        from pypid.catalog.sql import rows
+
+        return await self._write(lambda connection: rows.keep_link(connection, key, link, good_after))
+
+    def follow(self, heard: Callable[[Beat], None]) -> Feed:
+        from pypid.catalog.sql.feed import LookingFeed
+
+        looking = self._opened().looking(self._world.clock)
+        return LookingFeed(looking, self._feeding, self._world.clock, heard)
+
+    async def close(self) -> None:
+        await self._world.blocking(self._dispose)
+
+    # --- transactions ---
+
+    async def _read(self, work: Callable[[Connection], T]) -> T:
+        return await self._run(work, writing=False)
+
+    async def _write(self, work: Callable[[Connection], T], *, making: bool = False) -> T:
+        """Goes on if whoever waits goes away."""
+        return await shielded(self._run(work, writing=True, making=making))
+
+    async def _repeated(self, work: Callable[[Connection], T]) -> T:
+        """The same, for work that may be done twice: it is done again where the first time was cut short."""
+        return await shielded(self._twice(work))
+
+    async def _twice(self, work: Callable[[Connection], T]) -> T:
+        try:
+            return await self._run(work, writing=True)
+        except Full:
+            raise
+        except Away:
+            await deferLater(self._world.clock, ONCE_MORE)
+            return await self._run(work, writing=True)
+
+    async def _run(self, work: Callable[[Connection], T], *, writing: bool, making: bool = False) -> T:
+        late = self._world.clock.callLater(LONGEST, self._cut) if isinstance(self._place, Server) else None
+        try:
+            return await self._world.blocking(self._perform, work, writing, making)
+        finally:
+            if late is not None and late.active():
+                late.cancel()
+
+    def _cut(self) -> None:
+        if self._driver is not None:
+            self._driver.cut()
+
+    def _epoch(self) -> str:
+        return self._world.random(12).hex()
+
+    # --- in a thread ---
+
+    def _perform(self, work: Callable[[Connection], T], writing: bool, making: bool) -> T:
+        from pypid.catalog.sql.faults import errors, fault
+
+        try:
+            driver = self._opened()
+            if making:
+                driver.make()
+            before = driver.which()
+            with driver.engine.connect() as connection:
+                done = _transact(connection, work, writing)
+            if driver.which() != before:  # what was written lies in a file that has no name any more
+                raise Anew
+        except errors() as error:
+            raise fault(self._place, error) from None
+        return done
+
+    def _opened(self) -> Sqlite | Postgresql:
+        with self._opening:
+            if self._driver is None:
+                self._driver = _driver(self._place)
+            return self._driver
+
+    def _dispose(self) -> None:
+        with self._opening:
+            driver, self._driver = self._driver, None
+        if driver is not None:
+            driver.engine.dispose()
+
+
+def _driver(place: Place) -> Sqlite | Postgresql:
+    match place:
+        case SqliteFile():
+            from pypid.catalog.sql.sqlite import Sqlite
+
+            return Sqlite(place)
+        case Server():
+            from pypid.catalog.sql.postgresql import Postgresql
+
+            return Postgresql(place)
+
+
+def _transact(connection: Connection, work: Callable[[Connection], T], writing: bool) -> T:
+    connection = connection.execution_options(writing=writing)
+    if connection.dialect.name == "postgresql":  # a writer waits for its turn, and then sees what those before it did
+        connection = connection.execution_options(isolation_level="READ COMMITTED" if writing else "REPEATABLE READ")
+    with connection.begin():
+        return work(connection)
+
+
+_: type[Engine] = SqlEngine

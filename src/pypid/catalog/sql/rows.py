@@ -1,0 +1,201 @@
+"""What is asked of the tables, each in a transaction of its own that is under way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Double, Insert, and_, cast, delete, func, or_, select, text, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from pypid.catalog.engine import MOST_BYTES, Anew, Change, Conflict, Kind, Position, Row, Slice, State
+from pypid.catalog.sql.schema import begin_anew, leases, links, rows, standing, standing_of
+from pypid.core.model import Link
+from pypid.core.names import ProjectName
+
+CHANNEL = "pypid_catalog"
+"""Of PostgreSQL's notifications: "look". All catalogs of one database share it."""
+_NOTIFY = text(f"SELECT pg_notify('{CHANNEL}', '')")
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+_TICK = timedelta(microseconds=1)
+
+
+def read(connection: Connection) -> State:
+    """As `Engine.state`."""
+    return standing_of(connection).state
+
+
+def row(connection: Connection, kind: Kind, name: ProjectName) -> Row | None:
+    """As `Engine.row`."""
+    standing_of(connection)
+    found = _row(connection, kind, name)
+    return None if found is None or found.line is None else found
+
+
+def _row(connection: Connection, kind: Kind, name: ProjectName) -> Row | None:
+    found = connection.execute(select(rows).where(_is(kind, name))).one_or_none()
+    return None if found is None else _made(found)
+
+
+def changes(connection: Connection, since: Position, most: int) -> Slice:
+    """As `Engine.changes`."""
+    now = standing_of(connection, since.epoch)
+    if since.version > now.state.version or 0 < since.version < now.lost:
+        raise Anew
+    later = rows.c.version > since.version
+    size = func.coalesce(func.length(rows.c.line), 0)
+    found = connection.execute(select(rows.c.version, size).where(later).order_by(rows.c.version).limit(most + 1)).all()
+    count = _that_fit([size for _, size in found[:most]])
+    if not count:
+        return Slice((), since, False)
+    last = found[count - 1][0]
+    taken = connection.execute(select(rows).where(later, rows.c.version <= last).order_by(rows.c.version))
+    return Slice(tuple(map(_made, taken)), Position(since.epoch, last), count < len(found))
+
+
+def _that_fit(sizes: Sequence[int]) -> int:
+    """How many of the lines make a slice: one at least."""
+    total = 0
+    for count, size in enumerate(sizes):
+        total += size
+        if count and total > MOST_BYTES:
+            return count
+    return len(sizes)
+
+
+def swap(connection: Connection, epoch: str, change: Change) -> Row | Conflict:
+    """As `Engine.swap`."""
+    now = standing_of(connection, epoch, take=True).state
+    new = Row(change.kind, change.name, now.version + 1, now.serial + change.seen, change.line)
+    if not change.seen:
+        new = _unseen(connection, new)
+    written = _replace(connection, new, change.expected) if change.expected else _add(connection, new)
+    if not written:
+        held = _row(connection, change.kind, change.name)
+        if held is not None and held.line == change.line:
+            return held
+        return Conflict(None if held is None or held.line is None else held)
+    connection.execute(update(standing).values(version=new.version, serial=now.serial + change.seen))
+    _tell(connection)
+    return new
+
+
+def _unseen(connection: Connection, new: Row) -> Row:
+    """The row with the serial that it had."""
+    serial = connection.execute(select(rows.c.serial).where(_is(new.kind, new.name))).scalar_one_or_none() or 0
+    return Row(new.kind, new.name, new.version, serial, new.line)
+
+
+def _replace(connection: Connection, new: Row, expected: int) -> bool:
+    """Write it in place of the one that is expected; not where nothing would change."""
+    other = rows.c.line.is_not(None) if new.line is None else or_(rows.c.line.is_(None), rows.c.line != new.line)
+    there = and_(_is(new.kind, new.name), rows.c.version == expected, other)
+    values = {"version": new.version, "serial": new.serial, "line": new.line}
+    return connection.execute(update(rows).where(there).values(**values)).rowcount > 0
+
+
+def _add(connection: Connection, new: Row) -> bool:
+    """Write it where there is none, or one that was taken out."""
+    values = {"version": new.version, "serial": new.serial, "line": new.line}
+    added = _upsert(connection, rows, {"kind": new.kind.value, "name": new.name, **values}, values, rows.c.line.is_(None))
+    return connection.execute(added).rowcount > 0
+
+
+def say_complete(connection: Connection, epoch: str) -> State:
+    """As `Engine.say_complete`."""
+    standing_of(connection, epoch, take=True)
+    connection.execute(update(standing).values(complete=True))
+    _tell(connection)
+    return read(connection)
+
+
+def note_rights(connection: Connection) -> State:
+    """As `Engine.note_rights`."""
+    standing_of(connection, take=True)
+    connection.execute(update(standing).values(rights=standing.c.rights + 1))
+    _tell(connection)
+    return read(connection)
+
+
+def clear(connection: Connection, epoch: str) -> State:
+    """As `Engine.clear`; `epoch` is the new one."""
+    now = standing_of(connection, take=True).state
+    connection.execute(delete(rows))
+    begin_anew(connection, epoch, now.serial)
+    _tell(connection)
+    return read(connection)
+
+
+def tidy(connection: Connection, tombstones: int, now: datetime) -> None:
+    """As `Engine.tidy`."""
+    standing_of(connection, take=True)
+    connection.execute(delete(leases).where(leases.c.ends <= _clock(connection)))
+    connection.execute(delete(links).where(links.c.ends <= _ticks(now)))
+    gone = rows.c.line.is_(None)
+    last = select(rows.c.version).where(gone).order_by(rows.c.version.desc()).offset(tombstones).limit(1)
+    lost = connection.execute(last).scalar_one_or_none()
+    if lost is not None:
+        connection.execute(delete(rows).where(gone, rows.c.version <= lost))
+        connection.execute(update(standing).values(lost=lost))
+
+
+def lease(connection: Connection, name: str, holder: str, seconds: float) -> bool:
+    """As `Engine.lease`."""
+    now = _clock(connection)
+    free = or_(leases.c.holder == holder, leases.c.ends <= now)
+    values = {"holder": holder, "ends": now + seconds}
+    return connection.execute(_upsert(connection, leases, {"name": name, **values}, values, free)).rowcount > 0
+
+
+def release(connection: Connection, name: str, holder: str) -> None:
+    """As `Engine.release`."""
+    connection.execute(delete(leases).where(leases.c.name == name, leases.c.holder == holder))
+
+
+def link(connection: Connection, key: str, good_after: datetime) -> Link | None:
+    """As `Engine.link`."""
+    asked = select(links.c.url, links.c.ends).where(links.c.key == key, links.c.ends > _ticks(good_after))
+    found = connection.execute(asked).one_or_none()
+    return None if found is None else Link(found.url, _BEGINNING + found.ends * _TICK)
+
+
+def keep_link(connection: Connection, key: str, new: Link, good_after: datetime) -> Link:
+    """As `Engine.keep_link`."""
+    values = {"url": new.url, "ends": _ticks(new.expires)}
+    ended = links.c.ends <= _ticks(good_after)
+    kept = connection.execute(_upsert(connection, links, {"key": key, **values}, values, ended)).rowcount > 0
+    return new if kept else link(connection, key, good_after) or new
+
+
+def _upsert(connection: Connection, table: Any, values: dict[str, Any], others: dict[str, Any], where: Any) -> Insert:
+    """Insert, or update what is there, if `where` holds of it."""
+    make: Any = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    keys = list(table.primary_key.columns)
+    made: Insert = make(table).values(**values).on_conflict_do_update(index_elements=keys, set_=others, where=where)
+    return made
+
+
+def _is(kind: Kind, name: ProjectName) -> ColumnElement[bool]:
+    return and_(rows.c.kind == kind.value, rows.c.name == name)
+
+
+def _made(found: Any) -> Row:
+    line = None if found.line is None else bytes(found.line)
+    return Row(Kind(found.kind), ProjectName(found.name), found.version, found.serial, line)
+
+
+def _clock(connection: Connection) -> ColumnElement[float]:
+    """The engine's own time, in seconds."""
+    if connection.dialect.name == "postgresql":
+        return cast(func.extract("epoch", func.clock_timestamp()), Double)
+    return (func.julianday("now") - 2440587.5) * 86400.0
+
+
+def _ticks(moment: datetime) -> int:
+    return (moment - _BEGINNING) // _TICK
+
+
+def _tell(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(_NOTIFY)

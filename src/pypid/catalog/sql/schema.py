@@ -1,0 +1,145 @@
+"""The tables, and which version of them a database has: they are made, or made anew; another version is never read.
+
+The table `pypid_catalog` has one row and has looked like this in every version, so that each can tell the version, whose
+storage it is and which serial was the last. Whoever changes anything takes that row first (SQLite: the whole file): so changes
+become visible in the order of the versions that they get.
+"""
+
+from __future__ import annotations
+
+from attrs import define
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Double,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Row,
+    Table,
+    Text,
+    insert,
+    inspect,
+    select,
+    text,
+    update,
+)
+
+from pypid.catalog.engine import Anew, State, Unusable
+from pypid.core.errors import CannotStart
+
+SCHEMA = 1
+_LOCK = 0x70797069_65
+"""PostgreSQL's number for "somebody makes the tables of pypid's shared catalog"."""
+
+_standing = MetaData()
+standing = Table(
+    "pypid_catalog",
+    _standing,
+    Column("only", Integer, primary_key=True, autoincrement=False),
+    Column("schema", Integer, nullable=False),
+    Column("identity", Text, nullable=False),
+    Column("epoch", Text, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("serial", BigInteger, nullable=False),
+    Column("lost", BigInteger, nullable=False),
+    Column("complete", Boolean, nullable=False),
+    Column("rights", BigInteger, nullable=False),
+)
+"""`lost` is the last version of which it may be forgotten that a row was taken out."""
+
+_tables = MetaData()
+rows = Table(
+    "pypid_catalog_rows",
+    _tables,
+    Column("kind", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("version", BigInteger, nullable=False, unique=True),
+    Column("serial", BigInteger, nullable=False),
+    Column("line", LargeBinary),
+)
+leases = Table(
+    "pypid_catalog_leases",
+    _tables,
+    Column("name", Text, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("ends", Double, nullable=False),
+)
+links = Table(
+    "pypid_catalog_links",
+    _tables,
+    Column("key", Text, primary_key=True),
+    Column("url", Text, nullable=False),
+    Column("ends", BigInteger, nullable=False),
+)
+"""`ends` of a link: microseconds since 1970, in UTC."""
+
+_READ = select(standing).where(standing.c.only == 1)
+_TAKE = _READ.with_for_update()
+
+
+@define
+class Standing:
+    """What the one row says, beside the state."""
+
+    state: State
+    lost: int
+
+
+def standing_of(connection: Connection, epoch: str | None = None, *, take: bool = False) -> Standing:
+    """What the row says; `take`: and nobody else changes anything before the end of this transaction.
+
+    Raises `Anew` where it is of another epoch, and `Unusable` where it is of another version.
+    """
+    found = connection.execute(_TAKE if take else _READ).one_or_none()
+    if found is None:
+        raise Anew
+    if found.schema != SCHEMA:
+        raise Unusable(
+            f"it was begun anew by another version of pypid, with tables of version {found.schema} (this one: {SCHEMA}). Run "
+            "the same version everywhere, and start this one again."
+        )
+    if epoch is not None and epoch != found.epoch:
+        raise Anew
+    return Standing(_state(found), found.lost)
+
+
+def prepare(connection: Connection, identity: str, serial: int, epoch: str) -> State:
+    """Make the tables where they are not there, or of another version, in the transaction that is under way.
+
+    `epoch` is one that was never used. Raises `CannotStart` where they are of another storage.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+    _standing.create_all(connection)
+    found = connection.execute(_TAKE).one_or_none()
+    if found is None:
+        _begin(connection)
+        first = {"schema": SCHEMA, "identity": identity, "epoch": epoch, "version": 0, "serial": serial, "lost": 0}
+        connection.execute(insert(standing).values(only=1, complete=False, rights=0, **first))
+    elif found.identity != identity:
+        raise CannotStart(
+            "The shared catalog ([cache] url) is that of another storage. Give each storage a catalog of its own; where this "
+            "is a copy of the storage that the catalog was made of, begin with an empty database or file."
+        )
+    elif found.schema != SCHEMA or not all(map(inspect(connection).has_table, _tables.tables)):
+        _begin(connection)
+        begin_anew(connection, epoch, max(found.serial, serial))
+    return standing_of(connection).state
+
+
+def begin_anew(connection: Connection, epoch: str, serial: int) -> None:
+    """All that the row says of rows that are not there any more."""
+    new = {"schema": SCHEMA, "epoch": epoch, "version": 0, "serial": serial, "lost": 0}
+    connection.execute(update(standing).values(complete=False, **new))
+
+
+def _begin(connection: Connection) -> None:
+    _tables.drop_all(connection)
+    _tables.create_all(connection)
+
+
+def _state(found: Row) -> State:  # type: ignore[type-arg]
+    return State(found.epoch, found.version, found.serial, found.complete, found.rights)
