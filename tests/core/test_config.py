@@ -18,10 +18,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core import ini
 from pypid.core.choices import LogFormat, Mode, Store, Tls
-from pypid.core.config import Config, describe, parse
+from pypid.core.config import Config, parse
 from pypid.core.documenting import configuration_rst, table
 from pypid.core.environment import variable
 from pypid.core.errors import BadConfig
+from pypid.core.inforce import describe
 from pypid.core.permissions import Principals
 from pypid.core.settings import FREE, ISSUER, NOT_YET, SECTIONS, IssuerSettings, keys
 

@@ -19,7 +19,7 @@ from pypid.core.choices import AccessStore, Store
 from pypid.core.errors import BadConfig, BadName, ConfigProblem, shortened
 from pypid.core.fitting import misfits_of_ldap, misfits_of_registration, misfits_of_remote
 from pypid.core.ini import Entry, printable
-from pypid.core.judging import is_open, nearest, value_of
+from pypid.core.judging import nearest, value_of
 from pypid.core.permissions import Principals, account_name
 from pypid.core.publishers import issuer_problems
 from pypid.core.pypicloud import is_pypicloud
@@ -42,7 +42,7 @@ from pypid.core.settings import (
     UpstreamSettings,
     keys,
 )
-from pypid.core.values import USER, parse_hash, several, without_userinfo
+from pypid.core.values import USER, parse_hash, several
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
@@ -307,50 +307,3 @@ def _account(read: Callable[[str], Any]) -> Callable[[str, str], Any]:
         return read(text)
 
     return entry
-
-
-# --- in words -------------------------------------------------------------------------------------------------
-
-SET = "(set)"
-"""What stands for a secret that is set."""
-_ORIGIN_COLUMN = 48
-
-
-def describe(config: Config, *, not_yet: AbstractSet[str] = NOT_YET) -> str:
-    """The configuration in force, as INI text: each value with where it came from, secrets and hashes as ``(set)``.
-
-    Keys of capabilities that this version does not have are left out.
-    """
-    parts = []
-    for name in SECTIONS:
-        parts.append(_lines(config, name, getattr(config, name), not_yet))
-        if name == "access":
-            parts.extend(_free_lines(config, free) for free in FREE)
-    parts.extend(_lines(config, ISSUER + name, issuer, not_yet) for name, issuer in config.issuers.items())
-    return "\n".join("\n".join(part) + "\n" for part in parts if len(part) > 1)
-
-
-def _lines(config: Config, name: str, section: Any, not_yet: AbstractSet[str]) -> list[str]:
-    opened = {key: declared for key, declared in keys(type(section)).items() if is_open(declared, not_yet)}
-    return [f"[{name}]", *(_line(config, name, key, _text(it, getattr(section, key))) for key, it in opened.items())]
-
-
-def _free_lines(config: Config, name: str) -> list[str]:
-    given: Mapping[str, Any] = getattr(config, name)
-    return [f"[{name}]", *(_line(config, name, printable(key), _free_text(name, value)) for key, value in given.items())]
-
-
-def _free_text(name: str, value: Any) -> str:
-    if name == "users":
-        return SET
-    return value.text if isinstance(value, Right) else " ".join(value)
-
-
-def _line(config: Config, section: str, key: str, text: str) -> str:
-    return f"{f'{key} = {text}':<{_ORIGIN_COLUMN}} ; {printable(config.origins.get((section, key), 'default'))}"
-
-
-def _text(key: Key, value: Any) -> str:
-    if value == key.kind.parse(key.default):
-        return key.default
-    return SET if key.secret else without_userinfo(str(key.kind.show(value)))
