@@ -47,7 +47,14 @@ ALL = "pypid.web.app"
 LATER = (
     *("pypid.core.requirements", "pypid.core.collection", "pypid.core.locks", "pypid.index.collecting", "pypid.web.forms"),
     *("pypid.web.collecting", "pypid.web.local", "pypid.core.archive", "pypid.web.uploads"),
-    *("pypid.web.legacy", "pypid.index.checking", "pypid.web.manage", "pypid.core.idtokens", "pypid.web.people"),
+    *(
+        "pypid.web.legacy",
+        "pypid.web.manage",
+        "pypid.index.checking",
+        "pypid.web.storage",
+        "pypid.core.idtokens",
+        "pypid.web.people",
+    ),
     *("pypid.web.groups", "pypid.web.rights", "pypid.web.tokens", "pypid.web.oidc", "pypid.core.tiering"),
     *("pypid.core.acl", "pypid.web.pypicloud.permissions", "pypid.web.pypicloud.accounts", "pypid.web.pypicloud.packages"),
     *("pypid.core.why", "pypid.core.clientfiles"),

@@ -23,7 +23,6 @@ from pypid.web.documents import send_json
 from pypid.web.face import Face, app
 from pypid.web.groups import demand_changeable
 from pypid.web.guard import guarded
-from pypid.web.manage import rebuild
 from pypid.web.newnames import demand_free, new_name
 from pypid.web.people import changeable_account
 from pypid.web.pour import write
@@ -32,6 +31,7 @@ from pypid.web.pypicloud.arguments import arguments, truth
 from pypid.web.pypicloud.inviting import token_for
 from pypid.web.request import Request
 from pypid.web.respond import set_head
+from pypid.web.storage import rebuild
 
 USERS = "/admin/user"
 USER = "/admin/user/<name>"

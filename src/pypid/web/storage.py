@@ -1,0 +1,146 @@
+"""The JSON API for the storage as a whole: compare with it, take in what lies in it, look what is wrong in it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from pypid.core.errors import BadRequest, Busy, PypidError
+from pypid.core.names import project_name
+from pypid.core.permissions import Action, Identity
+from pypid.index.adopting import Adopted, Result
+from pypid.index.checking import Checked
+from pypid.index.progress import Tell
+from pypid.index.reconciling import Reconciled
+from pypid.web.deeds import Details, attempted, listed
+from pypid.web.describing import Described
+from pypid.web.describing_projects import CheckedStorage, FindingDocument, Rebuilt
+from pypid.web.documents import read_json, send_json
+from pypid.web.events import Stream, stream_of
+from pypid.web.face import Face, app, user_of
+from pypid.web.guard import guarded
+from pypid.web.request import Request
+
+_Came = tuple[Reconciled, Sequence[Adopted]]
+
+
+class Folder(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of an adoption: a folder on the server."""
+
+    folder: str
+
+
+class Checkup(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a check: whether to remove what nothing refers to, and whether to read all the bytes."""
+
+    sweep: bool = False
+    hashes: bool = False
+
+
+@guarded(app, "/api/rebuild", may=Action.ADMIN, methods=("POST",))
+@Described(Rebuilt, refuses=(Busy,), streams=True)
+async def rebuild(face: Face, request: Request, who: Identity) -> None:
+    """Compare with the storage, and take in files without a record."""
+
+    def rebuilding(tell: Tell | None) -> Awaitable[_Came]:
+        job = face.index.rebuild(user_of(who), tell=tell)
+        return attempted(face, request, who, "rebuild", "storage", job, _counts)
+
+    await _told(request, rebuilding)
+
+
+@guarded(app, "/api/rebuild/<project>", may=Action.ADMIN, methods=("POST",))
+@Described(Rebuilt, refuses=(Busy,), streams=True)
+async def rebuild_project(face: Face, request: Request, who: Identity, project: str) -> None:
+    """Compare one project with the storage, and take in its files without a record."""
+    name = project_name(project)
+
+    def rebuilding(tell: Tell | None) -> Awaitable[_Came]:
+        job = face.index.rebuild(user_of(who), name, tell=tell)
+        return attempted(face, request, who, "rebuild", name, job, _counts)
+
+    await _told(request, rebuilding)
+
+
+@guarded(app, "/api/adopt", may=Action.ADMIN, methods=("POST",))
+@Described(Rebuilt, takes=Folder, refuses=(Busy,), streams=True)
+async def adopt(face: Face, request: Request, who: Identity) -> None:
+    """Take in the files of a folder that lies in the storage."""
+    wanted = await read_json(request, Folder)
+    prefix = _prefix_of(face, Path(wanted.folder))
+
+    def adopting(tell: Tell | None) -> Awaitable[_Came]:
+        job = face.index.adopt(prefix, user_of(who), tell=tell)
+        return attempted(face, request, who, "adopt", wanted.folder, job, _counts)
+
+    await _told(request, adopting)
+
+
+@guarded(app, "/api/check", may=Action.ADMIN, methods=("POST",))
+@Described(CheckedStorage, takes=Checkup, refuses=(Busy,))
+async def check(face: Face, request: Request, who: Identity) -> None:
+    """Look for what is wrong in the storage."""
+    wanted = await read_json(request, Checkup)
+    checking = face.index.check(sweep=wanted.sweep, hashes=wanted.hashes)
+    found = await (attempted(face, request, who, "sweep", "storage", checking, _swept) if wanted.sweep else checking)
+    findings: list[FindingDocument] = [
+        {"key": finding.key, "wrong": finding.wrong, "advice": finding.advice, "swept": finding.swept}
+        for finding in found.findings
+    ]
+    document: CheckedStorage = {
+        "objects": found.objects,
+        "files": found.files,
+        "kept": found.kept,
+        "findings": findings,
+    }
+    send_json(request, document)
+
+
+def _prefix_of(face: Face, folder: Path) -> str:
+    """What the keys of the folder's files begin with. Raises `BadRequest`, with advice, for a folder outside the storage."""
+    storage = face.settings.storage_folder
+    if storage is None:
+        raise BadRequest("Only a storage that is a folder ([storage] backend = files) can adopt one.")
+    try:
+        below = folder.resolve().relative_to(storage.resolve()).as_posix()
+    except ValueError:
+        raise BadRequest(
+            f"{folder} is not in the storage folder, {storage}. To adopt it in place, make it the storage: set path = {folder} "
+            "in [storage], start pypid, and adopt it again. Or move the files into the storage folder, and run `pypid rebuild`."
+        ) from None
+    return "" if below == "." else f"{below}/"
+
+
+async def _told(request: Request, run: Callable[[Tell | None], Awaitable[_Came]]) -> None:
+    """Answer with what came of it; whoever wants a stream hears meanwhile how far it is."""
+    kind = stream_of(request)
+    if kind is None:
+        return send_json(request, _rebuilt(*await run(None)))
+    stream = Stream(request, kind)
+    stream.begin()
+    try:
+        came = await run(lambda said: stream.say("progress", {"said": said}))
+    except PypidError as error:
+        return stream.say("error", {"error": True, "message": str(error)})
+    return stream.say("result", _rebuilt(*came))
+
+
+def _counts(came: _Came) -> Details:
+    found, taken = came
+    adopted = [line.key for line in taken if line.outcome is Result.ADOPTED]
+    return {"changed": str(found.changed), "adopted": str(len(adopted)), "files": listed(adopted)}
+
+
+def _swept(found: Checked) -> Details:
+    swept = [finding.key for finding in found.findings if finding.swept]
+    return {"swept": str(len(swept)), "keys": listed(swept)}
+
+
+def _rebuilt(found: Reconciled, adopted: Sequence[Adopted]) -> Rebuilt:
+    return {
+        "projects": found.projects,
+        "changed": found.changed,
+        "adopted": [{"key": one.key, "outcome": one.outcome, "problems": list(one.problems)} for one in adopted],
+    }
