@@ -15,8 +15,9 @@ from pypid.core.people import Session
 from pypid.core.permissions import Rules
 from pypid.core.policy import Claims
 from pypid.flow import start
-from pypid.identities import Identities, identities
+from pypid.identities import Identities
 from pypid.service import load_config
+from pypid.sources import identities
 from pypid.state import where
 from pypid.testing.worlds import world
 from pypid.web.epoch import FAR, LEASE, Epoch

@@ -24,10 +24,11 @@ from pypid.core.permissions import Identity, Rules
 from pypid.core.policy import Policy
 from pypid.daemon import Written
 from pypid.flow import World, start
-from pypid.identities import Identities, identities
+from pypid.identities import Identities
 from pypid.index import Index
 from pypid.ports import Glance, Resolver
 from pypid.safekeeping.marker import is_new
+from pypid.sources import identities
 from pypid.spool import sweep, sweep_collections
 from pypid.state import State, Where
 from pypid.stores import Opened, open_storage, plan_of

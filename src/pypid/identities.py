@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,16 +13,15 @@ from twisted.internet.defer import DeferredSemaphore
 from twisted.logger import Logger
 
 from pypid.access import config as config_people
-from pypid.access.chain import Chain, Source
+from pypid.access.chain import Chain
 from pypid.access.firstrun import ADMIN, read_admin
 from pypid.access.keys import session_key
 from pypid.access.outdated import Outdated
-from pypid.access.passwords import Verifier, hash_password
+from pypid.access.passwords import hash_password
 from pypid.access.sql.accounts import SqlAccounts
 from pypid.access.sql.current import POLL
 from pypid.access.sql.database import Database
 from pypid.access.sql.downloads import SqlDownloads
-from pypid.access.sql.groups import GroupsOnly
 from pypid.access.sql.journal import SqlJournal
 from pypid.access.sql.people import SqlPeople
 from pypid.access.sql.place import Server, place_of
@@ -31,7 +30,6 @@ from pypid.access.sql.threads import Threads
 from pypid.access.tokens import new_token
 from pypid.access.waiting import Waiting
 from pypid.configured import InForce, account_settings, configured_by, in_force, is_administered, people_of
-from pypid.core.choices import AccessStore
 from pypid.core.config import Config
 from pypid.core.errors import Busy, PeopleUnknown, StorageDown
 from pypid.core.people import Deed
@@ -39,7 +37,6 @@ from pypid.core.permissions import Rules
 from pypid.core.policy import EVERY_NAME, Claims
 from pypid.core.rights import Right
 from pypid.flow import Periodic, World
-from pypid.ports import People
 from pypid.safekeeping.records import ACCOUNTS, JOURNAL
 from pypid.state import Where
 from pypid.web.epoch import FAR, LEASE
@@ -62,9 +59,6 @@ MANY = 500
 HASHING = 2
 """New passwords that are hashed at once."""
 MOST_HASHING = 64
-BELIEVED = 60.0
-"""Seconds that a directory is not asked again about a password that was right: a page of pip's is fifty requests."""
-
 
 # --- all together -----------------------------------------------------------------------------------------------
 
@@ -280,73 +274,3 @@ class Identities(MultiService):
             for database in self.stores.databases:
                 await database.close()
             self.stores.threads.stop()
-
-
-def identities(config: Config, places: Where, world: World, reactor: Any, claims: Claims) -> Identities:
-    """All of it, as the configuration wants it; nothing is read yet but certificates. Raises `CannotStart`, `Unreadable`."""
-    stores = open_stores(config, places, world, reactor)
-    verifier = Verifier(world)
-    people = config_people.open(people_of(config, places), world, verifier)
-    sql_people = SqlPeople(stores.accounts, verifier, world)
-    opened: list[Connections] = []
-    sources = [Source(people), *_sources(config, places, world, reactor, sql_people, opened)]
-    if AccessStore.SQL not in config.access.backend:
-        sources.append(Source(GroupsOnly(stores.accounts)))
-    chain = Chain(sources, stores.accounts, world, verifier, admins=config.access.admins)
-    return Identities(
-        config=config,
-        places=places,
-        world=world,
-        stores=stores,
-        chain=chain,
-        people=people,
-        sql_people=sql_people,
-        reactor=reactor,
-        connections=opened,
-        outdated=Outdated(stores.accounts, places.state, world),
-        access=Waiting(chain),
-        claims=claims,
-    )
-
-
-def _sources(
-    config: Config, places: Where, world: World, reactor: Any, sql_people: People, opened: list[Connections]
-) -> Iterable[Source]:
-    """Those of ``[access] backend``, but the configuration itself: it is always asked first, so that nobody is locked out."""
-    for backend in config.access.backend:
-        match backend:
-            case AccessStore.CONFIG:
-                pass
-            case AccessStore.SQL:
-                yield Source(sql_people)
-            case AccessStore.LDAP:
-                yield Source(_directory(config, places, world, reactor), local=False, believed=BELIEVED)
-            case AccessStore.REMOTE:
-                from pypid.access import remote
-
-                said = config.remote
-                reached = remote.connected(reactor)
-                opened.append(reached)
-                settings = remote.Settings(
-                    url=said.url or "", user=said.user, password=said.password, cache=said.cache.total_seconds()
-                )
-                yield Source(remote.open(settings, world, reached.agent), local=False)
-
-
-def _directory(config: Config, places: Where, world: World, reactor: Any) -> People:
-    from pypid.access import ldap
-
-    said = config.ldap
-    authorities = places.beside_ini(said.ca_certificates)
-    settings = ldap.Settings(
-        url=said.url or "",
-        base_dn=said.base_dn or "",
-        bind_dn=said.bind_dn,
-        bind_password=said.bind_password,
-        user_filter=said.user_filter,
-        group_base_dn=said.group_base_dn,
-        group_filter=said.group_filter,
-        admin_group=said.admin_group,
-        ca_certificates=None if authorities is None else Path(authorities),
-    )
-    return ldap.open(settings, world, reactor)
