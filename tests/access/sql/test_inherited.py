@@ -203,11 +203,24 @@ class InheritTests(AccountsCase):
         self.assertEqual((self.names(again), have(again.rights())), ([], ()))
 
     def test_people_of_ours(self) -> None:
-        """Where somebody is in our database already nobody is taken over."""
+        """Where somebody is in our database already nobody is taken over; and pypid does not start as long as a project has rules
+        in pypicloud's only, since the defaults would hold for it."""
         pypiclouds(self.folder / "auth.db")
         have(self.accounts.add_group("ours"))
+        error = self.assertRaises(CannotStart, self.inherit)
+        for project in {right.project for right in RIGHTS}:
+            self.assertIn(project, str(error))
+        self.assertEqual(self.names(), [])
+        for right in RIGHTS:
+            have(self.accounts.grant(right))
         self.assertIsNone(self.inherit())
         self.assertEqual(self.names(), [])
+
+    def test_people_of_ours_alone(self) -> None:
+        """Where somebody is in our database, and pypicloud's is gone, or was one in memory, pypid starts."""
+        have(self.accounts.add_group("ours"))
+        self.assertIsNone(self.inherit())
+        self.assertIsNone(have(inherit(self.accounts, "sqlite://", (self.folder,), self.world)))
 
     def test_cannot_be_read(self) -> None:
         """Where it cannot be read the start breaks off with nobody taken over, and the next one tries again."""

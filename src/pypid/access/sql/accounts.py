@@ -130,6 +130,15 @@ class SqlAccounts:
         except (Away, Unusable):
             raise PeopleUnknown(NAME) from None
 
+    async def has_inherited(self) -> bool:
+        """Whether it was done, once. Raises `PeopleUnknown`."""
+        if not self.current.is_there():
+            return False
+        try:
+            return await self.current.database.read("accounts", _has_inherited)
+        except (Away, Unusable):
+            raise PeopleUnknown(NAME) from None
+
     # --- tokens ---
 
     async def tokens(self, user: str | None = None) -> Sequence[Token]:
@@ -229,6 +238,12 @@ def _may_inherit(connection: Connection) -> bool:
     from pypid.access.sql.merging import is_empty, is_marked
 
     return is_empty(connection) and not is_marked(connection, _INHERITED)
+
+
+def _has_inherited(connection: Connection) -> bool:
+    from pypid.access.sql.merging import is_marked
+
+    return is_marked(connection, _INHERITED)
 
 
 def _has_ended(roll: Roll, now: datetime) -> bool:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 _log = Logger()
 
+MOST_NAMED = 20
+"""Projects in a message."""
+
 
 async def inherit(
     accounts: SqlAccounts, url: str, folders: tuple[Path, ...], world: World, asked_first: Container[str] = ()
@@ -26,10 +29,13 @@ async def inherit(
     `asked_first` are users of the configuration: nobody else logs in by such a name.
 
     What was taken over, for the audit log; None where nothing was read. The log says the same, and all that was odd. Raises
-    `CannotStart`, and then nobody was taken over.
+    `CannotStart`, and then nobody was taken over: also where others are in our database, and pypicloud's rules of some projects
+    are not, for the defaults would hold for these.
     """
     try:
         if not await accounts.may_inherit():
+            if not await accounts.has_inherited():
+                await _refuse_without_rules(accounts, url, folders, world)
             return None
         found = await world.blocking(_read, url, folders)
         if found is None:
@@ -61,6 +67,25 @@ async def inherit(
         **counts,
     )
     return counts
+
+
+async def _refuse_without_rules(accounts: SqlAccounts, url: str, folders: tuple[Path, ...], world: World) -> None:
+    """Raise `CannotStart` where a project has rules in pypicloud's database and none in ours."""
+    try:
+        found = await world.blocking(_read, url, folders)
+    except CannotStart as error:
+        _log.warn("people are in pypid's accounts database, and nobody was taken over of pypicloud's: {error}", error=error)
+        return
+    if found is None:
+        return
+    missing = sorted({right.project for right in found.dump.rights} - {right.project for right in await accounts.rights()})
+    if missing:
+        named = " ".join(missing[:MOST_NAMED]) + (f" and {len(missing) - MOST_NAMED} more" if missing[MOST_NAMED:] else "")
+        raise CannotStart(
+            "Somebody is in pypid's accounts database already, so pypicloud's people (auth.db.url) are not taken over, and the "
+            f"defaults would hold for projects that have rules there: {named}. Start with a new [server] state; or with what "
+            "`pypid convert-config` makes of this file, bring them by `ppc-export` and `pypid acl import`, and go on with it."
+        )
 
 
 def _read(url: str, folders: tuple[Path, ...]) -> Taken | None:
