@@ -18,7 +18,8 @@ from pypid import process as processes
 from pypid import service
 from pypid.access.passwords import hash_password
 from pypid.core.errors import CannotStart, Unauthenticated
-from pypid.core.permissions import AUTHENTICATED, Credential
+from pypid.core.names import project_name
+from pypid.core.permissions import ANONYMOUS, AUTHENTICATED, Action, Credential, may
 from pypid.daemon import Daemon
 from pypid.flow import start
 from pypid.process import Ended, Process
@@ -173,6 +174,24 @@ class ReloadTests(ServiceCase):
         self.reload(daemon)
         self.assertIn("unknown section", str(self.events[-1]["error"]))
         self.assertEqual([face.rules.read for face in assembly.faces], [AUTHENTICATED] * 2)
+
+    def test_people_go_into_a_database(self) -> None:
+        """Where pypicloud's people come from its database now, the rules of its file hold until a start takes them over."""
+        said = "[app:main]\nuse = egg:pypicloud\nstorage.dir = %(here)s/packages\n"
+        rule = "pypi.default_read = everyone\npackage.secret.user.ann = rw\n"
+        self.configure(f"{said}{rule}user.ann = {HASH}\n")
+        assembled: list[service.Assembly] = []
+        assemble = service.assemble
+        self.patch(service, "assemble", lambda *args: assembled.append(assemble(*args)) or assembled[-1])
+        daemon, _ = self.make()
+        [assembly] = assembled
+        secret = project_name("secret")
+        self.reload(daemon)
+        self.configure(f"{said}{rule}pypi.auth = sql\nauth.db.url = sqlite:///%(here)s/auth.db\n")
+        self.reload(daemon)
+        self.assertIn("Restart pypid", str(self.events[-1]["error"]))
+        for face in assembly.faces:
+            self.assertFalse(may(face.rules, ANONYMOUS, Action.READ, secret))
 
     def test_elsewhere(self) -> None:
         """The file is found again after twistd has changed the working directory."""

@@ -191,6 +191,8 @@ async def _reload(config: Config, places: Where, assembly: Assembly) -> None:
     people = assembly.people
     try:
         fresh = await assembly.index.world.blocking(load_config, places.ini)
+        if fresh.inherits is not None and config.inherits is None:
+            raise CannotStart(_RESTART)
         changed = _differing(people.config, fresh)
         await people.use(fresh)
     except PypidError as error:
@@ -217,6 +219,10 @@ def _differing(old: Config, new: Config) -> list[str]:
     return [name for name in before if name not in ("source", "origins", "notes") and before[name] != after[name]]
 
 
+_RESTART = (
+    "pypicloud's people are in its database now (pypi.auth = sql), and a start takes them over: the rules of projects stand "
+    "no longer in the file, and the defaults would hold till then. Restart pypid."
+)
 _RELOADED = ("users", "groups", "projects", "access", "issuers")
 
 

@@ -203,7 +203,7 @@ class InheritTests(AccountsCase):
         self.assertEqual((self.names(again), have(again.rights())), ([], ()))
 
     def test_people_of_ours(self) -> None:
-        """Where somebody is in our database already nobody is taken over; and pypid does not start as long as a project has rules
+        """Where somebody is in our database already nobody is taken over; and pypid does not start while a project has rules
         in pypicloud's only, since the defaults would hold for it."""
         pypiclouds(self.folder / "auth.db")
         have(self.accounts.add_group("ours"))
