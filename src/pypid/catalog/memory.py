@@ -13,11 +13,12 @@ from operator import attrgetter
 
 from attrs import evolve, frozen
 
+from pypid.catalog.entries import files_of, files_said, our_head, same, seen, their_head
 from pypid.catalog.forgetting import MOST, Forgettable
 from pypid.catalog.lines import Later, Lines, Loaded, Moment, Part, head_of, written
 from pypid.catalog.table import Table
 from pypid.core.heard import dump_heard, load_heard
-from pypid.core.model import File, Heard, Presence, Project, Status, Summary
+from pypid.core.model import Heard, Presence, Project, Summary
 from pypid.core.names import ProjectName
 from pypid.core.records import dump_project, load_project
 from pypid.core.summaries import Sieve, Summaries, only
@@ -39,7 +40,7 @@ class MemoryCatalog:
     def __init__(self, serial: int = 0, thinking: Blocking = at_once, forgettable: int = MOST) -> None:
         self._serial = serial
         self._ours: Table[Project] = Table(load_project, lambda project: len(project.files), thinking)
-        self._theirs: Table[Heard] = Table(load_heard, _files_of, thinking)
+        self._theirs: Table[Heard] = Table(load_heard, files_of, thinking)
         self._forgettable = Forgettable(forgettable)
         self._complete = False
         self._kept = Sieve(lambda run: only(run, attrgetter("kept")))
@@ -63,7 +64,7 @@ class MemoryCatalog:
         new = change(old)
         if new is not None and new.name != name:
             raise ValueError(f"an edit of {name} made {new.name} of it")
-        if _same(old, new):
+        if same(old, new):
             if old is None:
                 self._ours.lines.found_absent(name)
             if old is None or mark is None or mark == self._mark(name):
@@ -76,7 +77,7 @@ class MemoryCatalog:
                 return None
             new = evolve(new, serial=self._serial)
         assert new is not None
-        self._ours.put(_head(new), new, partial(dump_project, mark=mark), mark)
+        self._ours.put(our_head(new), new, partial(dump_project, mark=mark), mark)
         self._ours.write_down(name)
         return new
 
@@ -100,7 +101,7 @@ class MemoryCatalog:
             raise ValueError(f"an edit of {name} made {new.name} of it")
         if new == old:
             return old
-        if _seen(new) != _seen(old):
+        if seen(new) != seen(old):
             self._serial += 1
             new = evolve(new, serial=self._serial)
         if new.said is None and not new.kept:
@@ -108,10 +109,10 @@ class MemoryCatalog:
             self._forgettable.drop(name)
             return new
         line = self._theirs.lines.get(name)
-        if isinstance(line, bytes | Part) and _files_said(new) is _files_said(old):
-            self._theirs.put(_their_head(new), new, dump_heard(new, written(line)))
+        if isinstance(line, bytes | Part) and files_said(new) is files_said(old):
+            self._theirs.put(their_head(new), new, dump_heard(new, written(line)))
         else:
-            self._theirs.put(_their_head(new), new, dump_heard)
+            self._theirs.put(their_head(new), new, dump_heard)
             self._theirs.write_down(name)
         self._forget_others(name)
         return new
@@ -211,38 +212,6 @@ class TheirLines:
     moment: Callable[[Sequence[int] | None], Moment]
     fill: Callable[[Loaded], None]
     merge: Callable[[Loaded], None]
-
-
-def _files_said(heard: Heard) -> tuple[File, ...] | None:
-    return None if heard.said is None else heard.said.files
-
-
-def _files_of(heard: Heard) -> int:
-    return len(_files_said(heard) or ()) + len(heard.kept)
-
-
-def _head(project: Project) -> Summary:
-    return Summary(project.name, project.serial, project.status)
-
-
-def _their_head(heard: Heard) -> Summary:
-    said = heard.said
-    status = Status.ACTIVE if said is None else said.status
-    gone = said is not None and said.files is None
-    return Summary(heard.name, heard.serial, status, kept=bool(heard.kept), gone=gone)
-
-
-def _same(old: Project | None, new: Project | None) -> bool:
-    """Whether nothing changes; the serial is ours to set, so it does not count."""
-    if old is None or new is None:
-        return old is new
-    return evolve(new, serial=old.serial) == old
-
-
-def _seen(heard: Heard) -> object:
-    """What of it can be seen: not when it was asked, and not what it is revalidated with."""
-    said = heard.said
-    return heard.kept, said and (said.files, said.status, said.status_reason)
 
 
 async def open(settings: MemorySettings, world: World) -> MemoryCatalog:
