@@ -64,6 +64,7 @@ class Doorway:
                     return False
         answer = variant.shelf.get(line)
         if answer is None:
+            channel.known = None  # they may be somebody else by now
             return False
         door = self.door
         now = door.now
