@@ -10,8 +10,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.catalog.sql.engine import SqlEngine, SqlSettings
 from pypid.catalog.sql.place import SqliteFile
-from pypid.flow import at_once
+from pypid.flow import at_once, start
 from pypid.testing.engine import EngineContract
+from tests.catalog.swapping import Follower, Storm, engine_at
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class InSqlite(EngineContract):
@@ -32,3 +35,19 @@ class InSqlite(EngineContract):
 
 class SqliteContractTests(InSqlite, SynchronousTestCase):
     """SQLite keeps the contract."""
+
+
+class ProcessesTests(SynchronousTestCase):
+    """Several processes with one file. (Thousands of changes: `tests.live.test_catalog_postgresql`.)"""
+
+    def test_nothing_is_lost(self) -> None:
+        """Of changes that two processes make to the same rows none is lost, and who follows sees them in their order."""
+        path = Path(self.mktemp()).absolute() / "catalog.db"
+        url = f"sqlite:///{path}"
+        engine = engine_at(url)
+        state = self.successResultOf(start(engine.open("storage")))
+        follower = Follower(engine, state.beginning)
+        storm = Storm(url, writers=2, count=30)
+        storm.run(follower, ROOT)
+        storm.prove(self, follower)
+        self.successResultOf(start(engine.close()))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Double, Insert, and_, cast, delete, func, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, Double, and_, cast, delete, func, or_, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from pypid.catalog.engine import MOST_BYTES, Anew, Change, Conflict, Kind, Position, Row, Slice, State
@@ -98,8 +98,7 @@ def _replace(connection: Connection, new: Row, expected: int) -> bool:
 def _add(connection: Connection, new: Row) -> bool:
     """Write it where there is none, or one that was taken out."""
     values = {"version": new.version, "serial": new.serial, "line": new.line}
-    added = _upsert(connection, rows, {"kind": new.kind.value, "name": new.name, **values}, values, rows.c.line.is_(None))
-    return connection.execute(added).rowcount > 0
+    return _upsert(connection, rows, {"kind": new.kind.value, "name": new.name, **values}, values, rows.c.line.is_(None))
 
 
 def say_complete(connection: Connection, epoch: str) -> State:
@@ -145,7 +144,7 @@ def lease(connection: Connection, name: str, holder: str, seconds: float) -> boo
     now = _clock(connection)
     free = or_(leases.c.holder == holder, leases.c.ends <= now)
     values = {"holder": holder, "ends": now + seconds}
-    return connection.execute(_upsert(connection, leases, {"name": name, **values}, values, free)).rowcount > 0
+    return _upsert(connection, leases, {"name": name, **values}, values, free)
 
 
 def release(connection: Connection, name: str, holder: str) -> None:
@@ -164,16 +163,17 @@ def keep_link(connection: Connection, key: str, new: Link, good_after: datetime)
     """As `Engine.keep_link`."""
     values = {"url": new.url, "ends": _ticks(new.expires)}
     ended = links.c.ends <= _ticks(good_after)
-    kept = connection.execute(_upsert(connection, links, {"key": key, **values}, values, ended)).rowcount > 0
+    kept = _upsert(connection, links, {"key": key, **values}, values, ended)
     return new if kept else link(connection, key, good_after) or new
 
 
-def _upsert(connection: Connection, table: Any, values: dict[str, Any], others: dict[str, Any], where: Any) -> Insert:
-    """Insert, or update what is there, if `where` holds of it."""
+def _upsert(connection: Connection, table: Any, values: dict[str, Any], others: dict[str, Any], where: Any) -> bool:
+    """Insert, or update what is there, if `where` holds of it; whether one of both was done."""
     make: Any = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     keys = list(table.primary_key.columns)
-    made: Insert = make(table).values(**values).on_conflict_do_update(index_elements=keys, set_=others, where=where)
-    return made
+    made = make(table).values(**values).on_conflict_do_update(index_elements=keys, set_=others, where=where)
+    done = connection.execute(made, execution_options={"preserve_rowcount": True})
+    return done.rowcount > 0
 
 
 def _is(kind: Kind, name: ProjectName) -> ColumnElement[bool]:

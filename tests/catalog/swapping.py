@@ -1,0 +1,200 @@
+"""A node that does nothing but change rows: several such processes at once have to lose nothing. And who follows them.
+
+Each row counts what each writer has done to it, so that whatever happened to an attempt can be told from the row.
+"""
+
+# trial's assertions are not annotated
+# mypy: allow-untyped-calls
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from pypid.catalog.engine import Away, Change, Conflict, Engine, Kind, Position, Row, slices
+from pypid.catalog.sql.engine import SqlEngine, SqlSettings
+from pypid.catalog.sql.place import place_of
+from pypid.core.names import ProjectName, project_name
+from pypid.flow import World, at_once, start
+
+NAMES = tuple(project_name(f"p{number}") for number in range(3))
+UNSEEN = 5
+"""Each so-many-th change is one that nobody can see."""
+PATIENCE = 200
+
+
+class Hasty(Clock):
+    """A clock that rings at once: what waits before it tries again need not wait."""
+
+    def callLater(self, *args: Any, **kwargs: Any) -> Any:
+        call = super().callLater(*args, **kwargs)
+        if args[0] < 1:
+            self.advance(args[0])
+        return call
+
+
+def engine_at(url: str, folder: Path = Path("/")) -> SqlEngine:
+    """One that works in this thread."""
+    aloof = World(clock=Hasty(), now=lambda: datetime.now(UTC), blocking=at_once, random=os.urandom)  # noqa: TID251
+    return SqlEngine(SqlSettings(place_of(url, folder), at_once), aloof)
+
+
+def now(coroutine: Any) -> Any:
+    """What the coroutine returns, or raises; it waits for nothing."""
+    done: list[Any] = []
+    waiting: Deferred[Any] = start(coroutine)
+    waiting.addBoth(done.append)
+    (result,) = done
+    if hasattr(result, "raiseException"):
+        result.raiseException()
+    return result
+
+
+@define
+class Writer:
+    """Adds 1 to its number in a row, again and again; `took` are the versions and serials that it got."""
+
+    engine: Engine
+    name: str
+    took: list[tuple[int, int | None]] = field(factory=list)
+    unsure: int = 0
+    """How often an answer was lost, and the row told later that it had been done."""
+    away: int = 0
+
+    def add(self, name: ProjectName, number: int) -> None:
+        """Have the row say `number` for this writer, which says one less."""
+        epoch = self._patiently(self.engine.state).epoch
+        seen = number % UNSEEN != 0
+        row = self._patiently(lambda: self.engine.row(Kind.OURS, name))
+        while True:
+            counts = {} if row is None else json.loads(row.line)
+            if counts.get(self.name) == number:
+                self.unsure += 1
+                return
+            line = json.dumps({**counts, self.name: number}, sort_keys=True).encode()
+            change = Change(Kind.OURS, name, line, 0 if row is None else row.version, seen)
+            found = self._patiently(lambda change=change: self.engine.swap(epoch, change))  # type: ignore[misc]
+            if isinstance(found, Row):
+                self.took.append((found.version, found.serial if seen else None))
+                return
+            assert isinstance(found, Conflict)
+            row = found.row
+
+    def _patiently(self, ask: Any) -> Any:
+        """What is answered, when it is."""
+        for _ in range(PATIENCE):
+            try:
+                return now(ask())
+            except Away:
+                self.away += 1
+        raise AssertionError("the engine was away for too long")
+
+
+def main(url: str, name: str, count: int) -> None:
+    """Change each row so many times, and tell what came of it."""
+    writer = Writer(engine_at(url), name)
+    sys.stdin.readline()  # all begin at once
+    for number in range(1, count + 1):
+        for row in NAMES:
+            writer.add(row, number)
+    print(json.dumps({"took": writer.took, "unsure": writer.unsure, "away": writer.away}))
+
+
+@define
+class Follower:
+    """A copy of the rows that is kept up to date."""
+
+    engine: Engine
+    position: Position
+    rows: dict[ProjectName, Row] = field(factory=dict)
+
+    async def catch_up(self) -> None:
+        """Read what changed. Each row is later than all that was read before."""
+        async for some in slices(self.engine, self.position, 2):
+            for row in some.rows:
+                assert row.version > self.position.version, (row, self.position)
+                self._take(row)
+                self.position = Position(self.position.epoch, row.version)
+
+    def _take(self, row: Row) -> None:
+        held = self.rows.get(row.name)
+        assert row.line is not None
+        if held is not None and held.line is not None:
+            before, after = json.loads(held.line), json.loads(row.line)
+            assert all(after[name] >= count for name, count in before.items()), (before, after)
+        self.rows[row.name] = row
+
+
+@define
+class Storm:
+    """Several processes that change the same rows."""
+
+    url: str
+    writers: int
+    count: int
+    told: list[dict[str, Any]] = field(factory=list)
+
+    def run(self, follower: Follower, root: Path, meanwhile: Any = lambda: None) -> None:
+        """Start them, follow them, and have all that they tell."""
+        with ExitStack() as stack:
+            names = [f"w{number}" for number in range(self.writers)]
+            running = [stack.enter_context(self._started(name, root)) for name in names]
+            for process in running:
+                assert process.stdin is not None
+                process.stdin.write(b"go\n")
+                process.stdin.close()
+            while any(process.poll() is None for process in running):
+                meanwhile()
+                self._follow(follower)
+                time.sleep(0.01)
+            self._follow(follower)
+            for process in running:
+                assert process.stdout is not None
+                said = process.stdout.read()
+                assert process.returncode == 0, said
+                self.told.append(json.loads(said))
+
+    def _follow(self, follower: Follower) -> None:
+        try:
+            now(follower.catch_up())
+        except Away:
+            return
+
+    def _started(self, name: str, root: Path) -> "subprocess.Popen[bytes]":
+        command: Sequence[str] = (sys.executable, "-m", "tests.catalog.swapping", self.url, name, str(self.count))
+        return subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def prove(self, case: Any, follower: Follower) -> None:
+        """Nothing was lost and nothing was done twice; each version and serial was given once; who followed missed nothing."""
+        total = self.writers * self.count * len(NAMES)
+        state = now(follower.engine.state())
+        case.assertEqual(state.version, total)
+        sure = sum(not told["unsure"] for told in self.told) == len(self.told)
+        versions = [version for told in self.told for version, _ in told["took"]]
+        serials = [serial for told in self.told for _, serial in told["took"] if serial is not None]
+        case.assertEqual(len(set(versions)), len(versions))
+        case.assertEqual(len(set(serials)), len(serials))
+        case.assertEqual(len(versions) + sum(told["unsure"] for told in self.told), total)
+        if sure:
+            case.assertEqual(sorted(versions), list(range(1, total + 1)))
+            case.assertEqual(sorted(serials), list(range(1, state.serial + 1)))
+        for row in follower.rows.values():
+            case.assertEqual(json.loads(row.line or b""), {f"w{number}": self.count for number in range(self.writers)})
+        case.assertEqual(set(follower.rows), set(NAMES))
+        fresh = Follower(follower.engine, state.beginning)
+        now(fresh.catch_up())
+        case.assertEqual(fresh.rows, follower.rows)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
