@@ -74,6 +74,16 @@ class AclTests(CommandCase):
         status, out, _ = self.run_command(f"acl import --json -i {file}")
         self.assertEqual((status, json.loads(out)["users_there"]), (1, 1))
 
+    def test_gain(self) -> None:
+        """Where somebody gets a right because two groups of one name become one the command ends with 1 and says whose."""
+        have(self.people.accounts.add_group("devs"))
+        have(self.people.accounts.join("devs", "bob"))
+        packages = {"users": {}, "groups": {"spam": {"devs": ["read"]}}}
+        status, out, err = self.run_command(f"acl import -i {self.dumped(users=[], groups={'devs': []}, packages=packages)}")
+        self.assertEqual(status, 1)
+        self.assertIn("GAINED: bob is in the group 'devs' here", out)
+        self.assertIn("1 thing of the above", err)
+
     def test_odd(self) -> None:
         """What is odd and takes nothing from anybody is listed, and the command goes well."""
         users = [{"username": "carol", "password": "$1$salt$md5"}]

@@ -350,6 +350,14 @@ class FixedTests(PypicloudCase):
             self.refused_as(self.sent(method, path, **said), 501, "[access] backend")
         self.assertEqual(self.people.done(), [])
 
+    def test_dump(self) -> None:
+        """Who has an account that nobody can log in by (sql is not listed) waits for approval where the dump goes."""
+        self.have_user("carol", admin=True)
+        self.assertEqual(self.me("carol"), 401)
+        taken = read_dump(self.sent("GET", "/admin/acl.json.gz").body)
+        carol = next(person for person in taken.dump.users if person.name == "carol")
+        self.assertEqual((carol.admin, carol.pending), (False, True))
+
     def test_looking(self) -> None:
         """What is only looked at is answered as there."""
         self.assertEqual([user["username"] for user in self.get("/admin/user")], ["ada", "alice", "bob"])  # type: ignore[attr-defined]
@@ -634,6 +642,25 @@ class AclTests(PypicloudCase):
         again = self.pypid.api("POST", "/api/acl", document).json
         self.assertEqual({again[key] for key in ("users", "groups", "members", "rights")}, {0})
         self.assertEqual(self.people.done(), [("ada", "import-people", "pypicloud")])
+
+    def test_names_that_are_one(self) -> None:
+        """Where a group of the dump is one of the file with other members, they are told to get its rights; one that shall be
+        empty and is not is refused."""
+        self.people.configured = evolve(
+            self.people.configured, groups=frozenset({"devs"}), members={"devs": frozenset({"bob"})}
+        )
+        packages = {"users": {}, "groups": {"spam": {"devs": ["read"]}}}
+        document = {"users": [], "groups": {"devs": ["carol"]}, "packages": packages}
+        said = self.pypid.api("POST", "/api/acl", document).json
+        gains = [oddity["what"] for oddity in said["oddities"] if oddity["gain"]]
+        self.assertEqual(gains, ["bob is in the group 'devs' here, and not by the dump"])
+        held = {"kept-closed": frozenset({"bob"})}
+        self.people.configured = evolve(self.people.configured, groups=frozenset(held), members=held)
+        packages = {"users": {}, "groups": {"eggs": {"kept-closed": ["read"]}}}
+        answer = self.pypid.api("POST", "/api/acl", {"users": [], "groups": {"kept-closed": []}, "packages": packages})
+        self.assertEqual(answer.status, 400)
+        self.assertIn("kept-closed", answer.text)
+        self.assertEqual({right.project for right in have(self.people.accounts.rights())}, {"spam"})
 
     def test_packed(self) -> None:
         """The file that ppc-export wrote may be sent as it is; what is no dump is 400, and nothing is done."""

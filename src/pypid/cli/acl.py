@@ -30,7 +30,8 @@ or what its /admin/acl.json.gz gives. (ppc-export's own -o fails on Python 3.)
 What is missing here is added, all at once or not at all. Whoever has an account
 here keeps it as it is, and no right becomes smaller; a second time changes
 nothing. Whatever cannot be taken as it stands is listed with what was done.
-Exits with 1 where somebody has lost a right by that; nobody ever gets more.
+Exits with 1 where somebody has lost a right by that (LOST), or got one that he
+had neither there nor here, since groups or users of one name are one (GAINED).
 """
 EXPORT = """\
   pypid acl export -o acl.json.gz          gzipped, readable by nobody else
@@ -70,19 +71,21 @@ def _export(options: argparse.Namespace) -> None:
 def _import(options: argparse.Namespace) -> int | None:
     answer = ask(options, "POST", "/api/acl", _read(options.file))
     oddities: list[Mapping[str, Any]] = answer["oddities"]
-    losses = sum(oddity["loss"] for oddity in oddities)
+    losses, gains = (sum(oddity[kind] for oddity in oddities) for kind in ("loss", "gain"))
     if options.json:
         print_json(answer)
     else:
         for oddity in oddities:
-            print(printable(f"{'LOST: ' if oddity['loss'] else ''}{oddity['what']}: {oddity['done']}"))
+            kind = "LOST: " if oddity["loss"] else "GAINED: " if oddity["gain"] else ""
+            print(printable(f"{kind}{oddity['what']}: {oddity['done']}"))
         added = [counted(answer[what], what.removesuffix("s")) for what in ("users", "groups", "members", "rights")]
         there = f" ({counted(answer['users_there'], 'user')} had an account here, which stays)" if answer["users_there"] else ""
         print(f"added: {', '.join(added)}{there}")
     if losses:
         print(f"pypid: by {counted(losses, 'thing')} of the above somebody has lost a right: see LOST", file=sys.stderr)
-        return 1
-    return None
+    if gains:
+        print(f"pypid: by {counted(gains, 'thing')} of the above somebody has got a right: see GAINED", file=sys.stderr)
+    return 1 if losses or gains else None
 
 
 def _read(name: str | None) -> Any:

@@ -24,6 +24,8 @@ LARGEST = 64 << 20
 """Bytes of JSON, packed or not: that of some hundred thousand rights."""
 MOST = 200_000
 """Users, groups, members and rights, all together."""
+MOST_NAMED = 20
+"""Members in one line."""
 LONGEST_NAME = 200
 """Characters of a user's or group's name, as the accounts database has them."""
 LONGEST_HASH = 1000
@@ -67,11 +69,13 @@ class Dump:
 
 @frozen
 class Oddity:
-    """Something in the dump that is not taken as it stands. `grave`: somebody loses a right by it."""
+    """Something in the dump that is not taken as it stands. `grave`: somebody loses a right by it; `wider`: somebody gets one
+    that he had neither there nor here."""
 
     what: str
     done: str
     grave: bool = False
+    wider: bool = False
 
     @property
     def text(self) -> str:
@@ -104,6 +108,8 @@ class Merged:
     """Users who are more here than in the dump."""
     stronger: tuple[Right, ...] = ()
     """Rights of the dump that here are greater."""
+    wider: tuple[Oddity, ...] = ()
+    """Who gets something because a name here and a name there are one now."""
 
     @property
     def changed(self) -> bool:
@@ -120,6 +126,31 @@ class Merged:
         for right in self.stronger:
             said = f"{right.whom.value} {right.name}".strip()
             yield Oddity(f"{said} may read {right.project} by the dump", "it may write it here, and that stays so")
+        yield from self.wider
+
+
+def grown(group: str, members: Iterable[str]) -> Oddity:
+    """That these are in the group here, and not by the dump, which gives something to it."""
+    done = "they may do here what the dump gives to the group; take them out of it if that is not meant"
+    return Oddity(f"{_some(members)} in the group {group!r} here, and not by the dump", done, wider=True)
+
+
+def entered(group: str, members: Iterable[str]) -> Oddity:
+    """That these come into the group, which has been given something here that the dump does not give to it."""
+    done = "they may do now what is given to the group here; take them out of it if that is not meant"
+    return Oddity(f"{_some(members)} in the group {group!r} by the dump, and not here", done, wider=True)
+
+
+def taken_up(name: str) -> Oddity:
+    """That an account was made under a name to which something was given here before."""
+    done = "the account has that now, too; take it away if it was meant for somebody else"
+    return Oddity(f"the name {name!r} was given something here before it had an account", done, wider=True)
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = sorted(names)
+    more = f" and {len(listed) - MOST_NAMED} more" if listed[MOST_NAMED:] else ""
+    return f"{' '.join(listed[:MOST_NAMED])}{more} are" if listed[1:] else f"{listed[0]} is"
 
 
 # --- the format -------------------------------------------------------------------------------------------------

@@ -282,6 +282,43 @@ class MergeTests(AccountsCase):
         self.assertEqual((merged.rights, merged.stronger), (1, (Right(SPAM, Whom.USER, "ada"),)))
         self.assertTrue(all(right.write for right in have(self.accounts.rights())))
 
+    def test_names_that_are_one(self) -> None:
+        """Who gets something because a group or a user of the dump and one that is here have one name is told, once."""
+        have(self.accounts.add_group("devs"))
+        have(self.accounts.join("devs", "eve"))
+        have(self.accounts.grant(Right(project_name("vault"), Whom.GROUP, "devs", True)))
+        have(self.accounts.grant(Right(project_name("vault"), Whom.USER, "zed")))
+        said = {
+            "users": (person("ann"), person("eve"), person("zed")),
+            "groups": {"devs": frozenset({"ann"}), "ops": frozenset({"ann"})},
+            "rights": (Right(SPAM, Whom.GROUP, "devs"), Right(SPAM, Whom.GROUP, "ops")),
+        }
+        wider = self.merge(**said).wider
+        self.assertEqual(
+            [oddity.what for oddity in wider],
+            [
+                "eve is in the group 'devs' here, and not by the dump",
+                "ann is in the group 'devs' by the dump, and not here",
+                "the name 'eve' was given something here before it had an account",
+                "the name 'zed' was given something here before it had an account",
+            ],
+        )
+        self.assertTrue(all(oddity.wider for oddity in wider))
+        self.assertEqual(self.merge(**said).wider, ())
+
+    def test_the_same_names(self) -> None:
+        """Where what is here has the same members, or gives no more, there is nothing to tell."""
+        said = {
+            "users": (person("ann"),),
+            "groups": {"devs": frozenset({"ann"})},
+            "rights": (Right(SPAM, Whom.GROUP, "devs", True), Right(SPAM, Whom.USER, "ann", True)),
+        }
+        have(self.accounts.add_group("devs"))
+        have(self.accounts.join("devs", "ann"))
+        have(self.accounts.grant(Right(SPAM, Whom.GROUP, "devs")))
+        have(self.accounts.grant(Right(SPAM, Whom.USER, "ann")))
+        self.assertEqual(self.merge(**said).wider, ())
+
     def test_tokens(self) -> None:
         """Of a name that gets an account, tokens and sessions end: they are another person's."""
         have(self.accounts.add_token(a_token("t", "ada")))

@@ -5,19 +5,20 @@ Whoever and whatever is there already stays as it is: what is added is only what
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from datetime import UTC, datetime
 from typing import Any
 
+from attrs import frozen
 from sqlalchemy import Connection, Table, and_, insert, select, update
 
 from pypid.access.sql.rows import AT_ONCE, Touch, account_row
 from pypid.access.sql.tables import groups, members, once, rights, users
-from pypid.core.acl import Dump, Merged, Person
+from pypid.core.acl import Dump, Merged, Oddity, Person, entered, grown, taken_up
 from pypid.core.aclrights import KEPT_CLOSED
 from pypid.core.errors import BadRequest
 from pypid.core.people import Account, Standing
-from pypid.core.rights import Right
+from pypid.core.rights import Right, Whom
 
 FOR_EVER = datetime(9999, 1, 1, tzinfo=UTC)
 """Until when it is known that a pypicloud's people were taken over."""
@@ -26,6 +27,7 @@ FOR_EVER = datetime(9999, 1, 1, tzinfo=UTC)
 def merge(connection: Connection, now: datetime, dump: Dump, touch: Callable[[Touch], None]) -> Merged:
     """Add what is not there. Raises `BadRequest` where a group that shall be empty has members here."""
     before = {row.name: row for row in connection.execute(select(users))}
+    here = _Here.of(connection)
     added = [account_of(person, now) for person in dump.users if person.name not in before]
     _insert(connection, users, [account_row(account) for account in added])
     for account in added:
@@ -50,7 +52,52 @@ def merge(connection: Connection, now: datetime, dump: Dump, touch: Callable[[To
         weaker=tuple(weaker),
         other=tuple(other),
         stronger=tuple(stronger),
+        wider=tuple(here.wider(dump, {account.name for account in added})),
     )
+
+
+@frozen
+class _Here:
+    """What was there before: groups with their members, and rights, by name of the group or user that they are given to."""
+
+    members: Mapping[str, frozenset[str]]
+    given: Mapping[tuple[str, str], frozenset[tuple[str, bool]]]
+
+    @classmethod
+    def of(cls, connection: Connection) -> _Here:
+        in_groups: dict[str, set[str]] = {name: set() for name in connection.scalars(select(groups.c.name))}
+        for row in connection.execute(select(members)):
+            in_groups.setdefault(row.group, set()).add(row.user)
+        given: dict[tuple[str, str], set[tuple[str, bool]]] = {}
+        for row in connection.execute(select(rights)):
+            given.setdefault((row.whom, row.name), set()).add((row.project, row.write))
+        return cls(
+            {name: frozenset(those) for name, those in in_groups.items()},
+            {whose: frozenset(those) for whose, those in given.items()},
+        )
+
+    def wider(self, dump: Dump, added: Set[str]) -> Iterator[Oddity]:
+        """Who gets what he had neither there nor here, because a name there and one here are the same."""
+        by_dump: dict[tuple[str, str], set[tuple[str, bool]]] = {}
+        for right in dump.rights:
+            by_dump.setdefault((right.whom.value, right.name), set()).add((right.project, right.write))
+        for name in sorted(self.members.keys() | dump.groups.keys()):
+            theirs, ours = dump.groups.get(name, frozenset()), self.members.get(name, frozenset())
+            there, here = by_dump.get((Whom.GROUP.value, name), set()), self.given.get((Whom.GROUP.value, name), frozenset())
+            if ours - theirs and _more(there, here):
+                yield grown(name, ours - theirs)
+            if theirs - ours and _more(here, there):
+                yield entered(name, theirs - ours)
+        in_some = frozenset[str]().union(*(those - dump.groups.get(name, frozenset()) for name, those in self.members.items()))
+        for name in sorted(added):
+            whose = (Whom.USER.value, name)
+            if name in in_some or _more(self.given.get(whose, frozenset()), by_dump.get(whose, set())):
+                yield taken_up(name)
+
+
+def _more(these: Set[tuple[str, bool]], those: Set[tuple[str, bool]]) -> bool:
+    """Whether the first, projects and whether they may be written, give more than the second in some project."""
+    return any((project, write) not in those and (project, True) not in those for project, write in these)
 
 
 def account_of(person: Person, now: datetime) -> Account:

@@ -8,10 +8,12 @@ from attrs import evolve
 
 from pypid import __version__
 from pypid.core import acl
+from pypid.core.aclrights import KEPT_CLOSED
 from pypid.core.choices import Registration
 from pypid.core.errors import BadRequest, NotAvailable, NotByToken, PeopleFixed
-from pypid.core.people import Standing
+from pypid.core.people import Account, Standing
 from pypid.core.permissions import Action, Identity
+from pypid.core.rights import Whom
 from pypid.web.body import read_small
 from pypid.web.deeds import note, recorded
 from pypid.web.describing import Described
@@ -26,11 +28,13 @@ FILENAME = "acl.json.gz"
 
 
 class OddityDocument(TypedDict):
-    """Something in a dump that could not be taken as it stands. `loss`: somebody loses a right by it."""
+    """Something in a dump that could not be taken as it stands. `loss`: somebody loses a right by it; `gain`: somebody gets one
+    that he had neither there nor here."""
 
     what: str
     done: str
     loss: bool
+    gain: bool
 
 
 class Import(TypedDict):
@@ -45,14 +49,18 @@ class Import(TypedDict):
 
 
 async def _dump(face: Face) -> acl.Dump:
-    """Everybody whom the configuration or the accounts database has. Who is disabled here waits for approval there."""
+    """Everybody whom the configuration or the accounts database has. Who cannot log in here waits for approval there."""
     configured, known = face.known.configured(), await face.accounts.users()
+
+    def is_active(account: Account) -> bool:
+        return configured.accounts_log_in and account.standing is Standing.ACTIVE
+
     users = {
         account.name: acl.Person(
             name=account.name,
             hash=account.hash,
-            admin=account.standing is Standing.ACTIVE and (account.admin or account.name in configured.admins),
-            pending=account.standing is not Standing.ACTIVE,
+            admin=is_active(account) and (account.admin or account.name in configured.admins),
+            pending=not is_active(account),
         )
         for account in known
     }
@@ -118,14 +126,16 @@ async def take_in(face: Face, request: Request, who: Identity) -> None:
         "members": merged.members,
         "rights": merged.rights,
         "oddities": [
-            {"what": oddity.what, "done": oddity.done, "loss": oddity.grave} for oddity in (*taken.oddities, *merged.oddities())
+            {"what": oddity.what, "done": oddity.done, "loss": oddity.grave, "gain": oddity.wider}
+            for oddity in (*taken.oddities, *merged.oddities())
         ],
     }
     send_json(request, document)
 
 
 def _beside_the_file(face: Face, taken: acl.Taken) -> acl.Taken:
-    """Without the users and groups that the configuration has: it is asked first."""
+    """Without the users and groups that the configuration has: it is asked first. Raises `BadRequest` where a group that shall
+    be empty has members there."""
     configured, oddities, users = face.known.configured(), list(taken.oddities), []
     for person in taken.dump.users:
         if person.name not in configured.users:
@@ -137,8 +147,19 @@ def _beside_the_file(face: Face, taken: acl.Taken) -> acl.Taken:
             done += ", but for being an administrator: write the name into [access] admins"
         oddities.append(acl.Oddity(f"the user {person.name!r} stands in the configuration", done, loses))
     groups = dict(taken.dump.groups)
-    for name in sorted(groups.keys() & configured.groups):
-        missing = groups.pop(name) - configured.members.get(name, frozenset())
+    given = {right.name for right in taken.dump.rights if right.whom is Whom.GROUP}
+    for name in sorted((groups.keys() | given) & configured.groups):
+        theirs, ours = groups.pop(name, frozenset()), configured.members.get(name, frozenset())
+        if name.startswith(KEPT_CLOSED) and ours and not theirs:
+            raise BadRequest(
+                f"The group {name!r} of the configuration has members, and has to be empty: it keeps projects closed. Rename "
+                "it there, reload, and try again. Nothing was done."
+            )
+        if ours - theirs and name in given:
+            oddities.append(acl.grown(name, ours - theirs))
+        if name not in taken.dump.groups:
+            continue
+        missing = theirs - ours
         done = "its members are those that stand there"
         if missing:
             done += f"; not there: {' '.join(sorted(missing)[:20])}"
