@@ -557,7 +557,8 @@ class SessionTests(PypicloudCase):
         page = self.sent("GET", "/acct/login", user=None)
         self.assertEqual((page.status, page["content-type"]), (200, "text/html; charset=utf-8"))
         self.assertIn('<form method="post" action="login">', page.text)
-        self.assertIn("form-action 'self'", page["content-security-policy"] or "")
+        for words in ("form-action 'self'", "frame-ancestors 'none'"):
+            self.assertIn(words, page["content-security-policy"] or "")
         self.assertEqual(self.sent("GET", "/acct/login/", user=None)["location"], "../login")
         self.assertEqual(self.sent("GET", "/acct/login")["location"], "../")
         html = ("Accept", "text/html,application/xhtml+xml,*/*;q=0.8")
@@ -566,8 +567,15 @@ class SessionTests(PypicloudCase):
         self.assertIsNotNone(answer["set-cookie"])
 
     def test_out_twice(self) -> None:
-        """Whoever is logged out is logged out."""
+        """Whoever is logged out is logged out; the cookie of a session that has ended is forgotten."""
         self.assertEqual(self.sent("POST", "/acct/logout", user=None).status, 302)
+        answer = self.sent("POST", "/acct/logout", ("Cookie", f"pypid_session={'x' * 43}"), user=None)
+        self.assertIn("Max-Age=0", answer["set-cookie"] or "")
+
+    def test_out_by_another_site(self) -> None:
+        """A form on another site, with which no cookie comes (SameSite), logs nobody out."""
+        answer = self.sent("POST", "/acct/logout", ("Origin", "https://elsewhere.example"), user=None)
+        self.assertIsNone(answer["set-cookie"])
 
 
 class AclTests(PypicloudCase):

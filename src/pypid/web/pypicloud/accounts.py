@@ -23,7 +23,7 @@ from pypid.core.errors import (
 from pypid.core.permissions import Credential, Identity
 from pypid.core.registration import Invitation
 from pypid.core.sessions import csrf_token, digest_of
-from pypid.web.cookies import end_session
+from pypid.web.cookies import credential_of_cookie, end_session
 from pypid.web.deeds import recorded
 from pypid.web.describing import Described
 from pypid.web.describing_people import NewSecret
@@ -42,6 +42,7 @@ from pypid.web.sessions import Login, begin
 
 LONGEST = 100
 """Characters of a password by which somebody registers, as with pypicloud."""
+_NOTHING_ELSE = b"default-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head><meta charset="utf-8"><title>Log in</title><meta name="viewport" content="width=device-width, initial-scale=1"></head>
@@ -201,7 +202,7 @@ async def login_page(face: Face, request: Request, who: Identity) -> None:
         return _go_home(request)
     if not request.path.endswith(b"/login"):
         return _go(request, b"../login")
-    request.responseHeaders.setRawHeaders(b"Content-Security-Policy", [b"default-src 'none'; form-action 'self'"])
+    request.responseHeaders.setRawHeaders(b"Content-Security-Policy", [_NOTHING_ELSE])
     return send(request, 200, "text/html; charset=utf-8", _PAGE.encode())
 
 
@@ -222,11 +223,12 @@ async def _log_in(face: Face, request: Request, name: str, password: str) -> Non
 
 @guarded(app, "/acct/logout", may=ANYBODY, methods=("POST",))
 async def log_out(face: Face, request: Request, who: Identity) -> None:
-    """End the session, at once and for good."""
+    """End the session, at once and for good. A form of another site's comes without the cookie, and takes none away."""
     if request.session is not None:
         ending = face.accounts.end_session(digest_of(request.session, face.known.session_key))
         await recorded(face, request, who, "end-session", str(who.user), ending)
-    end_session(request)
+    if credential_of_cookie(request) is not None:
+        end_session(request)
     _go_home(request)
 
 
