@@ -46,6 +46,23 @@ class FilesTests(WholeCase):
         self.pypid.face.settings = attrs.evolve(self.pypid.face.settings, allowed_hosts=("index.example.org",))
         self.assertEqual(self.pypid.get("/config/pip.conf").status, 400)
 
+    def test_odd_host(self) -> None:
+        """A Host that is no name and no address goes into no file, though HTTP allows it; nor does one that nobody named."""
+        for name in ("pip.conf", ".pypirc", "uv.toml"):
+            for host in ("[1]", "[192.0.2.1]", "[.]", "a%b", "a'b", "$(x)", "a;b", "a,b", "a:999999", "", ":80", None):
+                said = b"HTTP/1.0\r\n" if host is None else b"HTTP/1.1\r\nHost: %s\r\n" % host.encode()
+                connection = self.pypid.connect()
+                connection.send(b"GET /config/%s %s\r\n" % (name.encode(), said))
+                answer = connection.answer()
+                assert answer is not None
+                self.assertEqual(answer.status, 400, (name, host))
+            for host in ("[::1]:8080", "index.example:8080", "192.0.2.1", "my_host"):
+                connection = self.pypid.connect()
+                connection.send(f"GET /config/{name} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+                answer = connection.answer()
+                assert answer is not None
+                self.assertIn(f"http://{host}/", answer.text)
+
     def test_unknown(self) -> None:
         """Another name is 404, with the names that there are."""
         answer = self.pypid.get("/config/passwd")

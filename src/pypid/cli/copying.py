@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pypid.cli.asking import print_json
 from pypid.cli.cache import in_words
 from pypid.cli.command import add_command
+from pypid.cli.table import printable
 
 if TYPE_CHECKING:
     from pypid.index.copying import Copied
@@ -44,7 +45,7 @@ def copy_storage(options: argparse.Namespace) -> None:
         print_json({"copied": copied.copied, "there": copied.there, "size": copied.size, "differ": copied.differ})
     else:
         for key in copied.differ:
-            print(f"{key}: the target has something else under this name; it was left as it is", file=sys.stderr)
+            print(printable(f"{key}: the target has something else under this name; it was left as it is"), file=sys.stderr)
         print(f"{copied.copied} objects copied ({in_words(copied.size)}), {copied.there} were there.")
     if copied.differ:
         sys.exit(1)

@@ -22,6 +22,7 @@ from pypid.index import Index
 from pypid.ports import Access, Accounts, Downloads, Journal, Publishers, Resolver
 from pypid.web.epoch import Epoch
 from pypid.web.pages import FEW_NAMES, Pages
+from pypid.web.proxies import is_plain
 from pypid.web.registry import Registry
 from pypid.web.request import Request
 from pypid.web.rules import without_builders
@@ -154,6 +155,8 @@ class Face:
         if self.settings.public_url is not None:
             return self.settings.public_url.rstrip("/")
         host = request.base_host
+        if not is_plain(host):
+            return None
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
         if any(fnmatchcase(candidate, allowed) for allowed in self.settings.allowed_hosts for candidate in (host, name)):
             return f"{request.scheme}://{host}"

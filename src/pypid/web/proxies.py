@@ -17,6 +17,24 @@ HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]
 """What a Host header may hold (RFC 9110, 7.2: uri-host [":" port]; RFC 3986, 3.2.2)."""
 
 
+_PLAIN = re.compile(r"(?:\[(?P<address>[0-9A-Fa-f:.]+)\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
+
+
+def is_plain(host: str) -> bool:
+    """Whether it is a host that addresses can be made of: a name or an address, and perhaps a port. More may come in a Host
+    header, and be part of no name that anybody has."""
+    match = _PLAIN.fullmatch(host)
+    return match is not None and (match["address"] is None or _is_six(match["address"]))
+
+
+def _is_six(text: str) -> bool:
+    try:
+        IPv6Address(text)
+    except ValueError:
+        return False
+    return True
+
+
 @frozen
 class TrustedProxies:
     """Whose forwarding headers are believed.
