@@ -167,7 +167,7 @@ def refusal_of(error: BaseException | None, method: bytes = b"GET") -> Refusal |
         case MethodNotAllowed():
             allowed = ", ".join(sorted(error.valid_methods or ("GET", "HEAD")))
             head = ((b"Allow", allowed.encode("ascii", "replace")),)
-            return Refusal(405, f"This address takes {allowed} only. (Is it the upload URL that is wanted here?)", head)
+            return Refusal(405, f"This address takes {allowed} only.", head)
         case NotFound():
             return Refusal(404, "There is nothing at this address.")
         case HTTPException(code=int() as code):
