@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.config import parse
 from pypid.core.errors import CannotStart
-from pypid.state import LONGEST_SOCKET_PATH, control_socket, default_state, open_state, owner_of, where
+from pypid.state import LONGEST_SOCKET_PATH, control_socket, default_state, files_of, open_state, owner_of, where
 
 
 class PlaceTests(SynchronousTestCase):
@@ -35,6 +35,17 @@ class PlaceTests(SynchronousTestCase):
         self.assertEqual((places.certificate, places.key), (Path("/srv/x/c.pem"), Path("/k.pem")))
         self.assertTrue(where(parse("", filename="pypid.ini"), {}).ini.is_absolute())
         self.assertIsNone(where(parse("[storage]\nbackend = memory\n", filename="/x.ini"), {}).storage)
+
+    def test_files(self) -> None:
+        """The log says where the files lie: in which folder, in which bucket, or nowhere for long."""
+        for text, said in (
+            ("path = /files\n", "/files"),
+            ("backend = memory\n", "in memory"),
+            ("backend = s3\nbucket = b\nprefix = p/\n", "s3://b/p/"),
+            ("backend = s3\nbucket = b\n", "s3://b/"),
+        ):
+            config = parse("[storage]\n" + text, filename="/x.ini")
+            self.assertEqual(files_of(config, where(config, {})), said)
 
 
 class LockTests(SynchronousTestCase):

@@ -31,7 +31,7 @@ from pypid.flow import World, at_once
 from pypid.process import Process
 from pypid.safekeeping.marker import is_new
 from pypid.sdnotify import notify
-from pypid.state import Where, open_state, where
+from pypid.state import Where, files_of, open_state, where
 from pypid.tls import Certificate
 from pypid.web.accesslog import AccessLog
 from pypid.web.channel import Site
@@ -139,7 +139,7 @@ def make_daemon(config: Config, reactor: Any, environ: Mapping[str, str], *, onl
     if not only_control:
         for note in config.notes:
             _log.warn("{note}", note=note)
-        _log.info("state: {state}; files: {files}", state=str(places.state), files=str(places.storage or "in memory"))
+        _log.info("state: {state}; files: {files}", state=str(places.state), files=files_of(config, places))
     return Daemon(
         index=assembly.index,
         snapshots=assembly.snapshots,

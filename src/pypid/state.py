@@ -78,6 +78,13 @@ def where(config: Config, environ: Mapping[str, str]) -> Where:
     )
 
 
+def files_of(config: Config, places: Where) -> str:
+    """Where the files lie, for people: a folder, ``s3://bucket/prefix``, or ``in memory``."""
+    if config.storage.backend is Store.S3:
+        return f"s3://{config.storage.bucket}/{config.storage.prefix or ''}"
+    return str(places.storage or "in memory")
+
+
 @frozen
 class State:
     """The state folder, locked for this process until it ends."""
