@@ -116,7 +116,7 @@ class RequestTests(CliCase):
         self.answer = {"projects": 2, "changed": 1, "adopted": [adopted]}
         status, out, _ = self.run_command("rebuild", "spam")
         self.assertEqual(
-            (status, out), (None, "a-1.zip: adopted\n1 files adopted; 2 projects were known, 1 of them read anew.\n")
+            (status, out), (None, "a-1.zip: adopted\n1 file adopted; 2 projects known before, 1 of them read anew.\n")
         )
         self.answer["adopted"].append(refused)
         status, out, _ = self.run_command("adopt", "folder")

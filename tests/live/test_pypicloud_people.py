@@ -265,7 +265,7 @@ class TakenOverTests(SynchronousTestCase):
             process.stop()
         log = process.output()
         for said in (
-            "3 users (1 administrators, 1 wait for approval)",
+            "Users: 3 (administrators: 1, waiting for approval: 1)",
             "user ann may write closed and not read it",
             "'Foo', 'foo'",
         ):

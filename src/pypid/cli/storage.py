@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from pypid.cli.asking import ask, print_json
 from pypid.cli.command import add_command
+from pypid.cli.table import counted
 
 
 def add(commands: Any) -> None:
@@ -74,6 +75,7 @@ def _report_adoption(options: argparse.Namespace, answer: Any) -> None:
             print(f"{line['key']}: {line['outcome']}" + "".join(f"\n    {problem}" for problem in line["problems"]))
         taken = sum(line["outcome"] == "adopted" for line in answer["adopted"])
         # the counts of projects are from before the files were taken in
-        print(f"{taken} files adopted; {answer['projects']} projects were known, {answer['changed']} of them read anew.")
+        known = f"{counted(answer['projects'], 'project')} known before, {answer['changed']} of them read anew"
+        print(f"{counted(taken, 'file')} adopted; {known}.")
     if any(line["outcome"] == "refused" for line in answer["adopted"]):
         sys.exit(1)

@@ -62,8 +62,8 @@ async def inherit(
         "rights": str(merged.rights),
     }
     _log.info(
-        "pypicloud's people were taken over: {users} users ({administrators} administrators, {waiting} wait for approval), "
-        "{groups} groups, {rights} rights. From now on they are pypid's own: pypicloud's database is not read again.",
+        "pypicloud's people were taken over. Users: {users} (administrators: {administrators}, waiting for approval: "
+        "{waiting}), groups: {groups}, rights: {rights}. From now on they are pypid's own: pypicloud's database is not read again.",
         **counts,
     )
     return counts
