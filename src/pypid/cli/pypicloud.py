@@ -47,7 +47,7 @@ def make_config() -> None:
 
 def export() -> None:
     """``ppc-export CONFIG [-o FILE]``: `pypid acl export`."""
-    options = _of_dump("Print users, groups and rights (gzip, JSON): `pypid acl export`.", "-o", "the file to write")
+    options = _of_dump("Print users, groups and rights as JSON: `pypid acl export`.", "-o", "the file to write, gzipped")
     cli.main(["acl", "export", "--config", options.config, *(["-o", options.file] if options.file else [])])
 
 

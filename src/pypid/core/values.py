@@ -315,7 +315,10 @@ _HASH = re.compile(r"\$[A-Za-z0-9._-]+\$[\x21-\x7e]+\Z")
 def parse_hash(text: str) -> str:
     """A password hash as crypt and passlib write them, ``$kind$...``; the `ValueError` does not show what was read."""
     if not _HASH.match(text):
-        raise ValueError("this is no password hash; never write a password here: `pypid gen-password` makes the hash of one")
+        raise ValueError(
+            "this is no hash that passwords can be checked by (those begin with a `$`; `{SHA}` and the old crypt are not "
+            "taken), and a password never belongs here: `pypid gen-password` makes the hash of one"
+        )
     return text
 
 
