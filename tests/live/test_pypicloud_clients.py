@@ -25,7 +25,7 @@ class SearchTests(IndexTestCase):
     @for_each(*SEARCHERS)
     def searches(self, name: str) -> None:
         """This pip finds projects by words of names and summaries, at ``/pypi/`` and with the index URL; what may not be read
-        is found by those only who may.
+        is found by those only who may (C113).
         """
         publish(
             self.index, wheel("pc-spam", "1.0"), wheel("pc-spam", "1.2"), wheel("pc-eggs", "3.0"), wheel("pc-secret", "0.1")
