@@ -63,7 +63,8 @@ async def inherit(
     }
     _log.info(
         "pypicloud's people were taken over. Users: {users} (administrators: {administrators}, waiting for approval: "
-        "{waiting}), groups: {groups}, rights: {rights}. From now on they are pypid's own: pypicloud's database is not read again.",
+        "{waiting}), groups: {groups}, rights: {rights}. From now on they are pypid's own: pypicloud's database is not read "
+        "again.",
         **counts,
     )
     return counts
