@@ -13,7 +13,7 @@ from pypid.access.passwords import hash_password
 from pypid.core.errors import PeopleUnknown
 from pypid.core.people import Session
 from pypid.core.permissions import Rules
-from pypid.core.policy import Claims
+from pypid.core.policy import EVERY_NAME, Claims
 from pypid.flow import start
 from pypid.identities import Identities
 from pypid.service import load_config
@@ -97,6 +97,30 @@ class ReloadTests(TestCase):
                 await people.use(config)
                 self.assertEqual(face.epoch.lease, FAR)
                 self.assertLess(FAR, LEASE)
+            finally:
+                await people.end()
+
+        return start(work())
+
+    def test_server_away(self) -> Deferred[None]:
+        """As long as a database server has never answered nobody is let in, any name may be ours, nobody is believed long."""
+
+        async def work() -> None:
+            written = ini(self.folder, "the first")
+            written.write_text(f"{written.read_text()}[access]\nbackend = config sql\nurl = postgresql://127.0.0.1:1/pypid\n")
+            config = load_config(written)
+            claims = Claims()
+            people = identities(config, where(config, {}), world(), reactor, claims)
+            face = self.face()
+            try:
+                people.faces = (face,)
+                await people.open()
+                self.assertIsInstance(face.closed, PeopleUnknown)
+                self.assertEqual(claims.names, EVERY_NAME)
+                self.assertEqual(face.epoch.lease, FAR)
+                face.closed = None
+                await people.use(config)
+                self.assertIsInstance(face.closed, PeopleUnknown)
             finally:
                 await people.end()
 
