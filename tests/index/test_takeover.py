@@ -19,7 +19,7 @@ from pypid.core.model import File, Presence, Project, Remembered, Span
 from pypid.core.names import ProjectName, project_name
 from pypid.core.policy import Policy
 from pypid.flow import start
-from pypid.index import Index
+from pypid.index import Index, reconciling
 from pypid.index.adopting import Result
 from pypid.ports import Body
 from pypid.testing import world
@@ -184,6 +184,20 @@ class PrivateTests(TakeOverCase):
             self.assertEqual(self.have(self.index.project(project_name(name))).files, (), name)
         restarted = self.started(self.restarted())
         self.assertEqual(self.have(restarted.project(project_name("our-tools"))).files, ())
+
+    def test_listed_by_name(self) -> None:
+        """What no installer of today takes, and of which nothing is said, a pypicloud listed by its name: it stays ours,
+        however much else lies in the bucket."""
+        self.patch(reconciling, "MOST_FOREIGN", 1)
+        self.put("assets/a.png", b"x")
+        self.put("assets/notes-1.txt", b"x")
+        self.put("aaaa/tools/tools-1.0.win32.exe", b"MZ")
+        self.put("Old_Name/Old_Name-1.0.tbz", b"x")
+        self.put("more-tools-2.0.tar", b"x")
+        self.started()
+        for name in ("tools", "old-name", "more-tools"):
+            self.assertEqual(self.have(self.index.project(project_name(name))).files, (), name)
+        self.assertEqual({summary.name for summary in self.have(self.index.names())}, {"tools", "old-name", "more-tools"})
 
 
 class TakeOverTests(TakeOverCase):

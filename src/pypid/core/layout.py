@@ -70,6 +70,9 @@ class Kind(Enum):
 
 _SUFFIXED = (Kind.RECORD, Kind.YANKED, Kind.DELETED, Kind.PROVENANCE, Kind.METADATA, Kind.SIGNATURE)
 _OVERWRITE = re.compile(r"(?P<filename>.+)\.at-[0-9a-f]{16}(?P<beside>\.metadata|\.asc|\.provenance\.json)?\Z")
+_LISTED = re.compile(
+    r"(?P<name>[A-Za-z0-9_]+(?:[.-][A-Za-z_][A-Za-z0-9_]*)*)-[A-Za-z0-9_.+-]+\.(?:tar\.gz|tar\.bz2|tar|tgz|tbz|zip|egg|exe|whl)\Z"
+)
 _AT = "at-"
 _OVERWRITE_FOLDER = re.compile(rf"{_AT}[0-9a-f]{{16}}\Z")
 
@@ -255,6 +258,18 @@ def lies_at(where: str) -> Place | None:
         case _:
             return None
     return Place(found.project, filename, Kind.ARTIFACT)
+
+
+def listed_as(where: str) -> ProjectName | None:
+    """The project of which a pypicloud lists an object under this key by its name alone; None where it passes it over.
+
+    It took more kinds of files than installers do today (``util.parse_filename`` of 1.3.12).
+    """
+    match = _LISTED.match(where.rpartition("/")[2])
+    try:
+        return None if match is None else project_name(match["name"])
+    except BadName:
+        return None
 
 
 def is_only_ours(where: str) -> bool:

@@ -10,7 +10,7 @@ from attrs import define, field, frozen
 from twisted.logger import Logger
 
 from pypid.core.errors import BadFilename, BadName, StorageDown
-from pypid.core.layout import DESCRIBED, KEPT, OURS_AS_A_WHOLE, Kind, folder, is_only_ours, place
+from pypid.core.layout import DESCRIBED, KEPT, OURS_AS_A_WHOLE, Kind, folder, is_only_ours, listed_as, place
 from pypid.core.model import Blob, File, Project
 from pypid.core.names import OLD_SDIST_SUFFIXES, SDIST_SUFFIXES, ProjectName, project_and_version, project_name
 from pypid.index import truth
@@ -38,7 +38,8 @@ class Reconciled:
     changed: int
     strays: tuple[Blob, ...] = field(default=(), repr=False)
     foreign: tuple[Blob, ...] = field(default=(), repr=False)
-    """What is neither a distribution nor pypid's, up to `MOST_FOREIGN`; looked for where a pypicloud may have listed it."""
+    """What is neither a distribution nor pypid's, up to `MOST_FOREIGN`, and all that a pypicloud lists by its
+    name; looked for where a pypicloud may have listed it."""
     ours: frozenset[ProjectName] = field(default=frozenset(), repr=False)
     """The projects of which something of ours was listed: records and the like."""
 
@@ -142,7 +143,7 @@ class Reconciler:
                 walk.elsewhere.add(project)
             elif self._is_foreign(blob.key, keys, is_ours):
                 walk.foreign += 1
-                if self.parts.plan.pypicloud and len(walk.some_foreign) < MOST_FOREIGN:
+                if self.parts.plan.pypicloud and (len(walk.some_foreign) < MOST_FOREIGN or listed_as(blob.key) is not None):
                     walk.some_foreign.append(blob)
             await walk.pace.keep()
         if is_ours:

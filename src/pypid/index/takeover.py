@@ -15,7 +15,7 @@ from attrs import evolve, frozen
 from twisted.logger import Logger
 
 from pypid.core.errors import BadFilename, BadName, Missing, StorageDown, Unreadable
-from pypid.core.layout import LEFT, Kind, key
+from pypid.core.layout import LEFT, Kind, key, listed_as
 from pypid.core.model import Blob, Project
 from pypid.core.names import ProjectName, parse_filename, project_name
 from pypid.core.records import FORMAT, ProjectStatus
@@ -101,7 +101,7 @@ class TakeOver:
 
     async def _judged(self, blob: Blob) -> Adopted:
         """What to say of something that is no distribution by its name: a pypicloud took any name."""
-        name = self._folder_of(blob.key)
+        name = self._listed_as(blob.key)
         try:
             said = await described(self.parts, blob)
             name = name if said.name is None else project_name(said.name)
@@ -119,10 +119,12 @@ class TakeOver:
         problem = f"pypicloud listed it as a file of {name!r}, and no installer of today can take it. {why}".rstrip()
         return Adopted(blob.key, Result.REFUSED, (problem,), names=frozenset({name}))
 
-    def _folder_of(self, where: str) -> ProjectName | None:
-        """The project of which pypicloud's file store takes this for a file, whatever its name is."""
+    def _listed_as(self, where: str) -> ProjectName | None:
+        """The project of which a pypicloud takes this for a file, of which nothing is said: its file store takes any name."""
+        if not self.parts.plan.folders:
+            return listed_as(where)
         folders = where.split("/")
-        if not self.parts.plan.folders or len(folders) != 3 or folders[2].startswith("."):  # with a dot: it broke off a write
+        if len(folders) != 3 or folders[2].startswith("."):  # with a dot: it broke off a write
             return None
         try:
             return project_name(folders[0])
