@@ -30,7 +30,7 @@ from pypid.flow import World, at_once, start
 NAMES = tuple(project_name(f"p{number}") for number in range(3))
 UNSEEN = 5
 """Each so-many-th change is one that nobody can see."""
-PATIENCE = 200
+PATIENCE = 600
 
 
 class Hasty(Clock):
@@ -97,6 +97,7 @@ class Writer:
                 return now(ask())
             except Away:
                 self.away += 1
+                time.sleep(0.05)
         raise AssertionError("the engine was away for too long")
 
 

@@ -1,0 +1,328 @@
+"""The shared catalog in a real PostgreSQL: the contract, several processes, and a server that goes away in the middle."""
+
+# trial's assertions are not annotated
+# mypy: allow-untyped-calls
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from twisted.internet import reactor as installed
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from pypid.access.sql.threads import Threads
+from pypid.catalog.engine import Anew, Away, Beat, Change, Conflict, Kind, Row, Unusable
+from pypid.catalog.sql.engine import SqlEngine, SqlSettings
+from pypid.catalog.sql.place import place_of
+from pypid.core.errors import CannotStart
+from pypid.core.names import project_name
+from pypid.flow import World, at_once, start
+from pypid.testing.engine import IDENTITY, EngineContract
+from tests.catalog.swapping import Follower, Storm, engine_at
+from tests.live.clients import ROOT
+from tests.live.postgresql import PASSWORD, Postgresql, postgresql, shared
+
+NO_FOLDER = Path("/")
+SPAM = project_name("spam")
+reactor: Any = installed
+
+
+class PostgresqlContractTests(EngineContract, SynchronousTestCase):
+    """PostgreSQL keeps the contract."""
+
+    url: str
+
+    async def make(self) -> SqlEngine:
+        self.url = shared().database()
+        return await self.again()
+
+    async def again(self) -> SqlEngine:
+        return SqlEngine(SqlSettings(place_of(self.url, NO_FOLDER), at_once), self.world)
+
+    def pass_time(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    def test_other_tables(self) -> None:
+        """Tables of the same name that are not ours are left alone."""
+        url = shared().database()
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("CREATE TABLE pypid_catalog (precious text)")
+            connection.execute("INSERT INTO pypid_catalog VALUES ('x')")
+            engine = SqlEngine(SqlSettings(place_of(url, NO_FOLDER), at_once), self.world)
+            self.addCleanup(lambda: self.have(engine.close()))
+            self.refused(engine.open(IDENTITY), Unusable)
+            self.assertEqual(connection.execute("SELECT * FROM pypid_catalog").fetchall(), [("x",)])
+
+    def test_tables_that_went(self) -> None:
+        """Where the tables were taken away while nodes run they are begun anew, and nobody takes old rows for new ones."""
+        row = self.put(b"line")
+        before = self.state()
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            for table in ("", "_rows", "_leases", "_links"):
+                connection.execute(f"DROP TABLE pypid_catalog{table}".encode())
+        self.refused(self.engine.changes(before.position), Anew)
+        self.refused(self.engine.swap(self.epoch, Change(Kind.OURS, SPAM, b"x", row.version)), Anew)
+        state = self.have(self.engine.open(IDENTITY, before.serial))
+        self.assertEqual((state.complete, state.serial), (False, before.serial))
+        self.assertNotEqual(state.epoch, before.epoch)
+
+    def test_only_the_rows_went(self) -> None:
+        """Where only some tables are gone, or of a backup, all are begun anew; serials go on."""
+        self.put(b"line")
+        self.have(self.engine.say_complete(self.epoch))
+        before = self.state()
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute("DROP TABLE pypid_catalog_rows")
+        self.refused(self.engine.changes(before.position), Anew)
+        state = self.have(self.engine.open(IDENTITY))
+        self.assertEqual((state.complete, state.serial, state.version), (False, before.serial, 0))
+
+    def test_another_version(self) -> None:
+        """A catalog of another version is begun anew at a start; nodes that run then say so, and misread nothing."""
+        self.put(b"line")
+        before = self.state()
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute("UPDATE pypid_catalog SET schema = 99")
+            connection.execute("ALTER TABLE pypid_catalog_rows RENAME COLUMN line TO other")
+        for asked in (self.engine.changes(before.position), self.engine.state(), self.engine.row(Kind.OURS, SPAM)):
+            self.assertIn("another version", str(self.refused(asked, Unusable)))
+        other = self.have(self.again())
+        self.addCleanup(lambda: self.have(other.close()))
+        self.refused(other.open("another storage"), CannotStart)
+        state = self.have(other.open(IDENTITY))
+        self.assertEqual((state.complete, state.serial), (False, before.serial))
+        self.assertEqual(self.all_rows(other), [])
+        self.refused(self.engine.changes(before.position), Anew)
+
+    def test_opened_at_the_same_time(self) -> None:
+        """Several nodes that start at once on an empty database make one catalog."""
+        url = shared().database()
+        found = at_the_same_time(*[lambda: self._opened(url)] * 4)
+        self.assertEqual(len(found), 4)
+        self.assertEqual(len(set(found)), 1)
+
+    def _opened(self, url: str) -> object:
+        engine = engine_at(url)
+        done: list[object] = []
+        start(engine.open(IDENTITY)).addBoth(done.append)
+        start(engine.close())
+        return done[0]
+
+
+def at_the_same_time(*jobs: Callable[[], object]) -> list[object]:
+    """What they return, each in a thread of its own."""
+    found: list[object] = []
+    threads = [threading.Thread(target=lambda job=job: found.append(job())) for job in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    return found
+
+
+class ProcessesTests(SynchronousTestCase):
+    """Several processes that change the same rows."""
+
+    def storm(self, url: str, meanwhile: Callable[[], None] = lambda: None, *, writers: int = 4, count: int = 250) -> Storm:
+        """Let them, and prove that nothing is wrong."""
+        engine = engine_at(url)
+        state = self.successResultOf(start(engine.open("storage")))
+        follower = Follower(engine, state.beginning)
+        storm = Storm(url, writers, count)
+        storm.run(follower, ROOT, meanwhile)
+        storm.prove(self, follower)
+        self.successResultOf(start(engine.close()))
+        return storm
+
+    def test_postgresql(self) -> None:
+        """Of 3,000 changes by four processes none is lost; versions and serials are given once, in the order one sees."""
+        self.storm(shared().database())
+
+    def test_sqlite(self) -> None:
+        """The same with a file."""
+        self.storm(f"sqlite:///{Path(self.mktemp()).absolute()}")
+
+    def test_restarts(self) -> None:
+        """A server that crashes again and again in the middle of changes costs time, and nothing else."""
+        with postgresql() as server:
+            storming = threading.Event()
+            restarts = 0
+
+            def restart() -> None:
+                nonlocal restarts
+                while not storming.wait(0.7):
+                    server.stop()
+                    time.sleep(0.2)
+                    server.start()
+                    restarts += 1
+
+            url = server.database()
+            crashing = threading.Thread(target=restart)
+            crashing.start()
+
+            try:
+                storm = self.patient(url)
+            finally:
+                storming.set()
+                crashing.join()
+            self.assertGreater(restarts, 1)
+            self.assertGreater(sum(told["away"] for told in storm.told), 0)
+
+    def patient(self, url: str) -> Storm:
+        """As `storm`, with a server that is away most of the time."""
+        engine = engine_at(url)
+        state = None
+        while state is None:
+            with contextlib.suppress(Away):
+                state = self.got(engine.open("storage"))
+        follower = Follower(engine, state.beginning)
+        storm = Storm(url, 3, 60)
+        storm.run(follower, ROOT)
+        while True:
+            try:
+                storm.prove(self, follower)
+                break
+            except Away:
+                continue
+        return storm
+
+    def got(self, coroutine: Any) -> Any:
+        """What it returns, or raises."""
+        done: list[Any] = []
+        start(coroutine).addBoth(done.append)
+        if hasattr(done[0], "raiseException"):
+            done[0].raiseException()
+        return done[0]
+
+
+class Node:
+    """An engine with a reactor and threads, as in a pypid."""
+
+    def __init__(self, url: str) -> None:
+        self.threads = Threads(reactor, "catalog")
+        self.feeding = Threads(reactor, "feed", 1)
+        place = place_of(url, NO_FOLDER)
+        self.world = World(clock=reactor, now=lambda: datetime.now(UTC), blocking=self.threads, random=os.urandom)
+        self.engine = SqlEngine(SqlSettings(place, self.feeding), self.world)
+        self.beats: list[tuple[Beat, float]] = []
+        self.feed: Any = None
+
+    async def begin(self) -> None:
+        """Open it and follow."""
+        self.epoch = (await self.engine.open(IDENTITY)).epoch
+        self.feed = self.engine.follow(lambda beat: self.beats.append((beat, reactor.seconds())))
+        await self.until(lambda: bool(self.beats))
+
+    async def until(self, condition: Callable[[], bool], within: float = 10.0) -> float:
+        """Wait for it; the seconds that took."""
+        begun = reactor.seconds()
+        while not condition():
+            assert reactor.seconds() - begun < within, "it did not come"
+            await deferLater(reactor, 0.005)
+        return float(reactor.seconds() - begun)
+
+    async def put(self, line: bytes) -> Row:
+        """Make the row this line."""
+        held = await self.engine.row(Kind.OURS, SPAM)
+        found = await self.engine.swap(self.epoch, Change(Kind.OURS, SPAM, line, 0 if held is None else held.version))
+        assert not isinstance(found, Conflict)
+        return found
+
+    async def end(self) -> None:
+        """Let go of everything."""
+        if self.feed is not None:
+            await self.feed.stop()
+        await self.engine.close()
+        self.threads.stop()
+        self.feeding.stop()
+
+
+class NodesTests(TestCase):
+    """Two nodes with a reactor, and a server of their own."""
+
+    timeout = 120
+
+    async def with_nodes(self, test: Callable[[Postgresql, Node, Node], Any]) -> None:
+        """Run the test with them."""
+        with postgresql() as server:
+            url = server.database()
+            here, there = Node(url), Node(url)
+            try:
+                await here.begin()
+                await there.begin()
+                await test(server, here, there)
+            finally:
+                await here.end()
+                await there.end()
+
+    async def test_heard_soon(self) -> None:
+        """A change is heard of on another node in a fraction of the second that it may take, also where no message comes."""
+
+        async def test(server: Postgresql, here: Node, there: Node) -> None:
+            took = []
+            for number in range(50):
+                row = await here.put(b"%d" % number)
+                took.append(await there.until(lambda row=row: there.beats[-1][0].state.version >= row.version))  # type: ignore[misc]
+            took.sort()
+            self.assertLess(took[-1], 1.0)
+            self.assertLess(took[len(took) // 2], 0.2)
+            for beat, heard in there.beats:
+                self.assertLess(beat.asked, heard)
+            with server.connect() as connection:
+                path = there.engine._place.url.partition("search_path%3D")[2]  # type: ignore[union-attr]
+                connection.execute(f"UPDATE {path}.pypid_catalog SET rights = rights + 1".encode())
+            before = there.beats[0][0].state.rights
+            self.assertLess(await there.until(lambda: there.beats[-1][0].state.rights > before), 1.0)
+
+        await self.with_nodes(test)
+
+    async def test_frozen(self) -> None:
+        """A server that keeps its connections and does not answer is silence, and questions end; then all goes on."""
+
+        async def test(server: Postgresql, here: Node, there: Node) -> None:
+            await here.put(b"before")
+            with server.frozen():
+                await deferLater(reactor, 0.5)
+                count = len(there.beats)
+                begun = reactor.seconds()
+                with self.assertRaises(Away) as caught:
+                    await there.engine.state()
+                self.assertLess(reactor.seconds() - begun, 15)
+                self.assertNotIn(PASSWORD, str(caught.exception))
+                self.assertEqual(len(there.beats), count)
+                begun = reactor.seconds()
+                await here.feed.stop()
+                self.assertLess(reactor.seconds() - begun, 5)
+            count = len(there.beats)
+            await there.until(lambda: len(there.beats) > count)
+            row = await here.put(b"after")
+            await there.until(lambda: there.beats[-1][0].state.version == row.version)
+
+        await self.with_nodes(test)
+
+    async def test_restarted(self) -> None:
+        """A server that was restarted is found again by the feed and by questions; what changed meanwhile is heard of."""
+
+        async def test(server: Postgresql, here: Node, there: Node) -> None:
+            for mode in ("immediate", "fast"):
+                row = await here.put(f"before {mode}".encode())
+                server.stop(mode)
+                with self.assertRaises(Away):
+                    await there.engine.state()
+                with self.assertRaises(Away):
+                    await here.put(b"x")
+                count = len(there.beats)
+                server.start()
+                await there.until(lambda count=count: len(there.beats) > count)  # type: ignore[misc]
+                self.assertEqual(there.beats[-1][0].state.version, row.version)
+                row = await here.put(f"after {mode}".encode())
+                await there.until(lambda row=row: there.beats[-1][0].state.version == row.version)  # type: ignore[misc]
+
+        await self.with_nodes(test)
