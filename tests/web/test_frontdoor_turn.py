@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.error import ConnectionDone
@@ -168,6 +168,29 @@ class LosingTests(TurnCase):
         client = self.client()
         client.sendall(PAGE)
         self.assertIn(b"200 OK", self.received(client))
+
+    def test_number_again(self) -> None:
+        """What epoll said of a connection that was closed meanwhile does not harm who has got its number in the same turn."""
+        for asks in (False, True):
+            gone = self.client()
+            turn: Turn = self.reactor.doIteration
+            [channel] = [each for each in self.site.channels if each.transport.getPeer().port == gone.getsockname()[1]]
+            number = channel.transport.fileno()
+            gone.close()
+            client = socket.create_connection(("127.0.0.1", self.port.getHost().port))
+            self.addCleanup(client.close)
+            client.setblocking(False)
+            if asks:
+                client.sendall(PAGE)
+            before = self.door.answered
+            events = [(number, turning.EPOLLIN), (cast("Any", self.port).fileno(), turning.EPOLLIN), (number, turning.EPOLLIN)]
+            turn._serve([*events, (number, turning.EPOLLIN)])
+            self.assertEqual(self.door.answered - before, asks)
+            [newer] = [each for each in self.site.channels if each.transport.getPeer().port == client.getsockname()[1]]
+            self.assertEqual(newer.transport.fileno(), number)
+            if not asks:
+                client.sendall(PAGE)
+            self.assertIn(b"200 OK", self.received(client))
 
     def test_half_closed(self) -> None:
         """A client that has nothing more to ask gets the answers that it asked for."""
