@@ -81,6 +81,11 @@ class Table(Generic[V]):
         self.lines.put(head, line)
         self._keep(head.name, value)
 
+    def put_line(self, head: Summary, line: Line) -> None:
+        """Hold the line in place of an older one; it is decoded when somebody asks."""
+        self.lines.put(head, line)
+        self._recent.forget(head.name)
+
     def write_down(self, name: ProjectName) -> None:
         """Have the line written down, so that the value need not be held. Nobody waits for it, and one is written at a time:
         whatever else computes meanwhile has somebody who does.
