@@ -480,6 +480,17 @@ class Archived(StorageDown):
 
 
 @define(slots=False, repr=False)
+class CatalogDown(StorageDown):
+    """The catalog that several nodes share cannot be asked now: HTTP 503. `reason` is for clients: no path, no secret."""
+
+    reason: str = "nothing is known for certain until it can."
+    retry_after: int = 10
+
+    def text(self) -> str:
+        return f"The catalog of this index cannot be asked now: {self.reason} An administrator finds the cause in the log."
+
+
+@define(slots=False, repr=False)
 class StorageFull(PypidError):
     """No space left: HTTP 507. Nothing was stored."""
 
