@@ -1,0 +1,269 @@
+"""Keeping a node's copy in step with the engine, and knowing of which moment it is.
+
+What counts is `known`: all that was acknowledged to anybody before that moment of our clock is held. A beat of the feed moves
+it on, and so does each question that the engine answers. When it lies `FRESH` seconds back whoever reads asks the engine first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import aclosing
+from datetime import timedelta
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from pypid.catalog.engine import Anew, Away, Beat, Engine, Row, State, Unusable, slices
+from pypid.catalog.forgetting import MOST, Forgettable
+from pypid.catalog.replica import Replica
+from pypid.core.errors import CannotStart, CatalogDown
+from pypid.flow import Flights, World, start
+
+_log = Logger()
+
+FRESH = 1.0
+"""Seconds that the copy may lag behind what was acknowledged elsewhere."""
+PATIENCE = 1.0
+"""Seconds without any answer of the engine after which nobody waits for it any longer: then it is away."""
+PAUSE = 0.3
+"""Seconds after a failure in which it is not asked again for a read: clients do not each wait for the same refusal.
+
+Where it is back within them, what is shown may be as old as when it was away; a beat ends that sooner."""
+MOST_EPOCHS = 5
+"""How often the catalog may be begun anew while we read it."""
+
+
+@define(eq=False)
+class Following:
+    """The copy, and how it goes on. `begin` before anything else, `stop` at the end."""
+
+    engine: Engine
+    identity: str
+    world: World
+    stale_for: timedelta
+    first_serial: int = 0
+    rights_changed: Callable[[], None] = field(default=lambda: None, repr=False)
+    """Called when people or rights were changed by anybody, perhaps by ourselves."""
+    begun_anew: Callable[[], None] = field(default=lambda: None, repr=False)
+    """Called when the copy is one of another epoch: what was compared before counts for nothing."""
+    forgettable: int = MOST
+    replica: Replica = field(init=False)
+    first_epoch: str = field(default="", init=False)
+    """Of the first copy; "" as long as there is none."""
+    away: Away | Unusable | None = field(default=None, init=False)
+    """Why the engine could not be asked the last time; None if it could."""
+    _known: float = field(default=float("-inf"), init=False)
+    _answered: float = field(default=0.0, init=False)
+    """When the engine answered last, or a question to it began."""
+    _failed: float = field(default=float("-inf"), init=False)
+    _asking: bool = field(default=False, init=False)
+    _rights: int | None = field(default=None, init=False)
+    _beat: Beat | None = field(default=None, init=False)
+    _pursuing: bool = field(default=False, init=False)
+    _flights: Flights[None, None] = field(factory=Flights, init=False, repr=False)
+    _stop: Callable[[], Deferred[None]] | None = field(default=None, init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.replica = Replica("", self.world.thinking, Forgettable(self.forgettable))
+
+    # --- what is so now ---
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the copy may be believed without asking: nothing is missing that was acknowledged `FRESH` seconds ago."""
+        return self.world.clock.seconds() - self._known < FRESH
+
+    async def current(self) -> bool:
+        """See to it that the copy may be believed; False where the engine cannot be asked, and what is held may be shown still.
+
+        Raises `CatalogDown` where that is longer ago than `stale_for`.
+        """
+        now = self.world.clock.seconds()
+        while self._known <= now - FRESH:
+            if not await self._ask():
+                if self.world.clock.seconds() - self._known > self.stale_for.total_seconds():
+                    raise CatalogDown from self.away
+                return False
+        return True
+
+    async def _ask(self) -> bool:
+        """Catch up; whether the engine answered. No longer than it takes to see that it does not."""
+        now = self.world.clock.seconds()
+        if now - self._failed < PAUSE:
+            return False
+        if not self._asking:
+            self._answered = now
+        while True:
+            answered = self._answered
+            left = answered + PATIENCE - self.world.clock.seconds()
+            if left <= 0:
+                return False
+            try:
+                await start(self.catch_up()).addTimeout(left, self.world.clock)
+                return True
+            except TimeoutError:
+                if self._answered == answered:
+                    self._is_away(Away("it does not answer"))
+                    return False
+            except (Away, Unusable):
+                return False
+
+    # --- going on ---
+
+    async def begin(self) -> None:
+        """Read everything, and follow from then on. Where the engine is away that is done as soon as it is back.
+
+        Raises `CannotStart` where it is not ours, or will not do.
+        """
+        try:
+            await self._read_anew()
+            self._is_back()
+        except Unusable as error:
+            raise CannotStart(f"The shared catalog cannot be used: {error}") from None
+        except Away as error:
+            self._is_away(error)
+        feed = self.engine.follow(self.heard)
+        self._stop = lambda: start(feed.stop())
+
+    async def stop(self) -> None:
+        """Follow no more."""
+        if self._stop is not None:
+            await self._stop()
+
+    def heard(self, beat: Beat) -> None:
+        """The feed tells of a state."""
+        if self._confirm(beat.state, beat.asked):
+            if self.is_current:  # and not one that comes late
+                self._is_back()
+            return
+        self._beat = beat
+        if not self._pursuing:
+            self._pursuing = True
+            start(self._pursue()).addErrback(_say_failed)
+
+    async def _pursue(self) -> None:
+        try:
+            while self._beat is not None:
+                beat, self._beat = self._beat, None
+                if not self._confirm(beat.state, beat.asked):
+                    await self.catch_up()
+        except (Away, Unusable):
+            self._beat = None  # there will be another
+        finally:
+            self._pursuing = False
+
+    async def catch_up(self) -> None:
+        """Have the copy hold all that was acknowledged before somebody began to ask. Raises `Away`, `Unusable`."""
+        await self._flights.single(None, self._catch_up)
+
+    async def _catch_up(self) -> None:
+        self._asking, self._answered = True, self.world.clock.seconds()
+        try:
+            await self._go_on()
+        except CannotStart as error:  # the database was replaced by another index's
+            unusable = Unusable(str(error))
+            self._is_away(unusable)
+            raise unusable from None
+        except (Away, Unusable) as error:
+            self._is_away(error)
+            raise
+        else:
+            self._is_back()
+        finally:
+            self._asking = False
+
+    async def _go_on(self) -> None:
+        asked = self.world.clock.seconds()
+        state = await self.engine.state()
+        self._answered = self.world.clock.seconds()
+        replica = self.replica
+        try:
+            if state.epoch != replica.epoch:
+                raise Anew
+            if state.version > replica.version:
+                serial = 0
+                async with aclosing(slices(self.engine, replica.position)) as found:
+                    async for each in found:
+                        self._answered = self.world.clock.seconds()
+                        for row in each.rows:
+                            replica.take(row)
+                            serial = max(serial, row.serial)
+                        replica.reach(each.position.version)
+                replica.reach(state.version, serial)
+        except Anew:
+            await self._read_anew()
+        else:
+            self._confirm(state, asked)
+
+    async def _read_anew(self) -> None:
+        """Read another epoch from its beginning, beside what is held: that is shown until the new copy is whole."""
+        for _ in range(MOST_EPOCHS):
+            asked = self.world.clock.seconds()
+            state = await self.engine.open(self.identity, max(self.first_serial, self.replica.serial))
+            self._answered = self.world.clock.seconds()
+            try:
+                replica = await self._whole(state)
+            except Anew:
+                continue
+            was = self.replica
+            if was.epoch == replica.epoch and was.version > replica.version:
+                continue  # something was changed here meanwhile
+            self.replica = replica
+            self.first_epoch = self.first_epoch or replica.epoch
+            self._confirm(state, asked)
+            if was.epoch and was.epoch != replica.epoch:
+                _log.info("The shared catalog was begun anew, and has been read.")
+                self.begun_anew()
+            return
+        raise Away("it is begun anew again and again")
+
+    async def _whole(self, state: State) -> Replica:
+        replica = Replica(state.epoch, self.world.thinking, Forgettable(self.forgettable))
+        rows: list[Row] = []
+        version = state.version
+        async with aclosing(slices(self.engine, state.beginning)) as found:
+            async for each in found:
+                self._answered = self.world.clock.seconds()
+                rows.extend(each.rows)
+                version = max(version, each.position.version)
+        await replica.fill(rows, version, max((row.serial for row in rows), default=0))
+        # beyond what any copy of before said: whoever kept something asks again
+        replica.changes += self.replica.changes + 1
+        return replica
+
+    def _confirm(self, state: State, asked: float) -> bool:
+        """The engine was in this state, at that moment or later; whether all of that is held."""
+        replica = self.replica
+        if state.epoch != replica.epoch or state.version > replica.version:
+            return False
+        self._known = max(self._known, asked)
+        replica.reach(state.version, state.serial)
+        if state.complete:  # only now: what was compared is held
+            replica.now_complete()
+        if state.rights != self._rights:
+            was, self._rights = self._rights, state.rights
+            if was is not None:
+                self.rights_changed()
+        return True
+
+    def _is_away(self, error: Away | Unusable) -> None:
+        self._failed = self.world.clock.seconds()
+        if self.away is None:
+            _log.warn(
+                "The shared catalog cannot be asked: {reason}. What is known is shown for {stale_for} s, nothing is published.",
+                reason=error.reason,
+                stale_for=round(self.stale_for.total_seconds()),
+            )
+        self.away = error
+
+    def _is_back(self) -> None:
+        self._failed = float("-inf")
+        if self.away is not None:
+            self.away = None
+            _log.info("The shared catalog can be asked again.")
+
+
+def _say_failed(failure: Failure) -> None:
+    _log.failure("what the shared catalog told of was not taken in", failure=failure)

@@ -1,0 +1,227 @@
+"""A node's copy of what an engine holds: lines, as in the catalog in memory, which know the versions of their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from operator import attrgetter
+from typing import Generic, TypeVar
+
+from attrs import define, field, frozen
+from twisted.logger import Logger
+
+from pypid.catalog.engine import Kind, Position, Row
+from pypid.catalog.entries import files_of
+from pypid.catalog.forgetting import MOST, Forgettable
+from pypid.catalog.lines import Line, Loaded, no_shards, shard_of, written
+from pypid.catalog.table import SHORT, Table
+from pypid.core.errors import Unreadable
+from pypid.core.heard import load_heard
+from pypid.core.model import Heard, Project, Status, Summary
+from pypid.core.names import ProjectName
+from pypid.core.records import load_head, load_project
+from pypid.core.summaries import Roll, Sieve, Summaries, only
+from pypid.flow import Blocking
+
+_log = Logger()
+V = TypeVar("V")
+
+
+@frozen
+class Held(Generic[V]):
+    """A project as it was read, and the version of its row; 0: it has none. With one, and no `value`, it is damaged."""
+
+    value: V | None
+    version: int = 0
+    line: bytes | None = field(default=None, repr=False)
+
+
+class Half(Generic[V]):
+    """The rows of one kind."""
+
+    def __init__(self, load: Callable[[bytes], V], files: Callable[[V], int], thinking: Blocking) -> None:
+        self.table: Table[V] = Table(load, files, thinking)
+        self.table.lines.settled()
+        self._load = load
+        self._thinking = thinking
+        self._versions: dict[ProjectName, int] = {}
+        """Of all rows there are, also of those that are damaged and have no line here."""
+        self._gone: dict[ProjectName, int] = {}
+        """Of rows that were taken out by ourselves, and of which the engine has not told us yet."""
+
+    def has_row(self, name: ProjectName) -> bool:
+        """Whether there is a row; perhaps nobody can read it."""
+        return name in self._versions
+
+    def knows(self, row: Row) -> bool:
+        """Whether it is held already, or a later one."""
+        return row.version <= self._versions.get(row.name, self._gone.get(row.name, 0))
+
+    def take(self, row: Row, value: V | None = None) -> None:
+        """Hold the row, which is later than the one that is held. `value` is what its line says, where that is known."""
+        read = None if row.line is None else _read(row)
+        if row.line is None:
+            self._versions.pop(row.name, None)
+            self._gone[row.name] = row.version
+        else:
+            self._versions[row.name] = row.version
+        if read is None:
+            self.table.take_out(row.name)
+        elif value is None:
+            self.table.put_line(*read)
+        else:
+            head, line = read
+            self.table.put(head, value, line)
+
+    def passed(self, version: int) -> None:
+        """The engine has told of everything up to here."""
+        if self._gone:
+            self._gone = {name: gone for name, gone in self._gone.items() if gone > version}
+
+    async def fill(self, rows: dict[ProjectName, Row], serial: int) -> None:
+        """Begin with these rows."""
+        shards, heads = no_shards(), {}
+        for name, row in rows.items():
+            self._versions[name] = row.version
+            read = _read(row)
+            if read is not None:
+                heads[name], shards[shard_of(name)][name] = read
+        self.table.lines.fill(Loaded(serial, shards, await self._thinking(Roll, heads)))
+
+    async def value(self, name: ProjectName) -> V | None:
+        """What is held of the project; None where there is nothing that can be read."""
+        try:
+            return await self.table.at_hand(name)
+        except Unreadable as error:
+            _say_damaged(name, error)
+            return None
+
+    async def held(self, name: ProjectName) -> Held[V]:
+        """The same, with what whoever changes it has to know: all of one moment."""
+        await self.value(name)
+        try:
+            value = self.table.get(name)
+        except Unreadable:
+            value = None
+        line = self.table.lines.get(name)
+        return Held(value, self._versions.get(name, 0), None if line is None else written(line))
+
+    async def read(self, row: Row | None) -> Held[V]:
+        """What a row says that is not held here."""
+        if row is None or row.line is None:
+            return Held(None)
+        try:
+            line = row.numbered()
+            value = self._load(line) if len(line) <= SHORT else await self._thinking(self._load, line)
+        except (Unreadable, ValueError) as error:
+            _say_damaged(row.name, error)
+            return Held(None, row.version)
+        return Held(value, row.version, line)
+
+
+def _read(row: Row) -> tuple[Summary, Line] | None:
+    """The head of a row that was not taken out, and its line; None where it is damaged: then nothing is known of it."""
+    try:
+        line = row.numbered()
+        head = load_head(line)
+        return Summary(row.name, head.serial, Status(head.status), head.keeps, head.gone), line
+    except (Unreadable, ValueError) as error:
+        _say_damaged(row.name, error)
+        return None
+
+
+def _say_damaged(name: ProjectName, error: Exception) -> None:
+    _log.error("What the shared catalog holds of {name} cannot be read: {error}", name=name, error=error)
+
+
+@define(eq=False)
+class Replica:
+    """All that the engine holds in one epoch, up to `version`; and what we have changed ourselves since."""
+
+    epoch: str
+    thinking: Blocking
+    forgettable: Forgettable = field(factory=lambda: Forgettable(MOST))
+    version: int = 0
+    """Everything up to here is held."""
+    serial: int = 0
+    """All changes up to here are held."""
+    complete: bool = False
+    changes: int = 0
+    """Grows with everything that can be seen."""
+    ours: Half[Project] = field(init=False)
+    theirs: Half[Heard] = field(init=False)
+    _kept: Sieve = field(factory=lambda: Sieve(lambda run: only(run, attrgetter("kept"))), init=False)
+    _keeping: tuple[Summaries, Summaries] = field(factory=lambda: (Summaries(), Summaries()), init=False)
+    """The heads of theirs, and those of them of which files are kept."""
+
+    def __attrs_post_init__(self) -> None:
+        self.ours = Half(load_project, lambda project: len(project.files), self.thinking)
+        self.theirs = Half(load_heard, files_of, self.thinking)
+
+    @property
+    def position(self) -> Position:
+        """How far it has read."""
+        return Position(self.epoch, self.version)
+
+    def take(self, row: Row, value: Project | Heard | None = None) -> None:
+        """Hold the row, unless it is known. `value` is what it says, where somebody knows that."""
+        half = self.ours if row.kind is Kind.OURS else self.theirs
+        if row.version <= self.version or half.knows(row):
+            return
+        half.take(row, value)  # type: ignore[arg-type]  # the value is of the row's kind
+        self.changes += 1
+        if row.kind is Kind.THEIRS:
+            self._note(row.name, 0 if row.line is None else len(row.line))
+
+    def take_own(self, row: Row, value: Project | Heard | None) -> bool:
+        """Hold a row that we wrote ourselves; whether everything up to it is held then."""
+        following = row.version == self.version + 1
+        if following:
+            self.take(row, value)
+            self.reach(row.version, row.serial)
+        return row.version <= self.version
+
+    def reach(self, version: int, serial: int = 0) -> None:
+        """Everything up to here is held."""
+        if version > self.version:
+            self.version = version
+            self.ours.passed(version)
+            self.theirs.passed(version)
+        if serial > self.serial:
+            self.serial = serial
+            self.changes += 1
+
+    def now_complete(self) -> None:
+        """All that storage holds has been compared."""
+        if not self.complete:
+            self.complete = True
+            self.changes += 1
+
+    async def fill(self, rows: Iterable[Row], version: int, serial: int) -> None:
+        """Begin with these rows: of each name the last counts."""
+        ours: dict[ProjectName, Row] = {}
+        theirs: dict[ProjectName, Row] = {}
+        for row in rows:
+            among = ours if row.kind is Kind.OURS else theirs
+            if row.line is None:
+                among.pop(row.name, None)
+            else:
+                among[row.name] = row
+        await self.ours.fill(ours, serial)
+        await self.theirs.fill(theirs, serial)
+        for name, row in theirs.items():
+            self._note(name, len(row.line or b""))
+        self.reach(version, serial)
+
+    def _note(self, name: ProjectName, size: int) -> None:
+        head = self.theirs.table.lines.head(name)
+        if head is None or head.kept:
+            self.forgettable.drop(name)
+        else:
+            self.forgettable.note(name, size)
+
+    def their_summaries(self) -> Summaries:
+        """Those of theirs of which files are kept, by name; the same object until something changes."""
+        heads = self.theirs.table.lines.summaries()
+        if heads is not self._keeping[0]:
+            self._keeping = (heads, self._kept.of(heads))
+        return self._keeping[1]

@@ -1,0 +1,292 @@
+"""The catalog that several nodes share: a copy of what an engine holds (`catalog.engine`), which answers as fast as memory.
+
+* What this node changed it shows at once; what another node changed, at most `FRESH` seconds after that was acknowledged. A
+  node that has not heard from the engine for so long asks it before it answers.
+* Where the engine cannot be asked, what is held is shown for `stale_for`, counted from the last moment that the copy is known
+  to be of; then, and for all changes at once, there is `CatalogDown`. Meanwhile no absence is claimed, so that no name is newly
+  asked upstream: whoever asks looks into the storage.
+* Nothing is ever the truth here: that is the storage. An engine that lost everything is filled again from there, and each copy
+  follows it; until that is complete what is not held is unknown, and looked for in the storage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+
+from attrs import evolve, frozen
+from twisted.logger import Logger
+
+from pypid.catalog.engine import Anew, Away, Change, Conflict, Engine, Kind, Unusable
+from pypid.catalog.entries import files_of, files_said, same, seen
+from pypid.catalog.following import Following
+from pypid.catalog.forgetting import MOST
+from pypid.catalog.replica import Half, Held, Replica
+from pypid.catalog.swapping import Draft, swapped
+from pypid.catalog.table import FEW
+from pypid.core.errors import CatalogDown, Unreadable
+from pypid.core.heard import dump_heard
+from pypid.core.model import Heard, Presence, Project, Summary
+from pypid.core.names import ProjectName
+from pypid.core.records import dump_project, load_head
+from pypid.flow import World, start
+from pypid.ports import Catalog, Glance
+
+_log = Logger()
+
+
+@frozen
+class SharedSettings:
+    """`identity`: of the storage. `serial`: to go on from, where nothing is shared yet.
+
+    `forgettable`: bytes (`catalog.forgetting`).
+    """
+
+    identity: str
+    stale_for: timedelta = timedelta(minutes=10)
+    serial: int = 0
+    forgettable: int = MOST
+
+
+class SharedCatalog:
+    """A `Catalog`, and a `Glance`. `open` makes one; `close` it.
+
+    The function that an edit is given may be called several times: with what another node made of the project meanwhile.
+    """
+
+    def __init__(self, following: Following) -> None:
+        self.following = following
+        self._compared = ""
+        """The epoch in which the comparison with the storage began that may be said to be complete."""
+        self._looks = 0
+        self._forgetting = False
+
+    @property
+    def _replica(self) -> Replica:
+        return self.following.replica
+
+    def _our_half(self) -> Half[Project]:
+        return self._replica.ours
+
+    def _their_half(self) -> Half[Heard]:
+        return self._replica.theirs
+
+    # --- ours ---
+
+    async def ours(self, name: ProjectName) -> Project | Presence:
+        certain = await self.following.current()
+        replica = self._replica
+        held = await replica.ours.value(name)
+        if held is not None:
+            return held
+        absent = certain and replica.complete and not replica.ours.has_row(name)
+        return Presence.ABSENT if absent else Presence.UNKNOWN
+
+    async def names(self) -> Sequence[Summary]:
+        await self.following.current()
+        return self._replica.ours.table.lines.summaries()
+
+    async def edit(
+        self, name: ProjectName, change: Callable[[Project | None], Project | None], *, mark: str | None = None
+    ) -> Project | None:
+        def draft(held: Held[Project]) -> Draft[Project | None] | None:
+            old = held.value
+            new = change(old)
+            if new is not None and new.name != name:
+                raise ValueError(f"an edit of {name} made {new.name} of it")
+            is_damaged = old is None and held.version
+            if same(old, new) and not is_damaged:
+                if old is None or mark is None or mark == _mark(held.line):
+                    return None
+                return _our_draft(old, mark, seen=False)
+            return Draft(None, seen=True, line=None) if new is None else _our_draft(new, mark, seen=True)
+
+        done = await swapped(self.following, Kind.OURS, name, self._our_half, draft)
+        if done.draft is None or done.row is None:
+            return done.held.value
+        made: Project | None = done.draft.value
+        return None if made is None else evolve(made, serial=done.row.serial)
+
+    async def mark(self, name: ProjectName) -> str | None:
+        await self.following.current()
+        return _mark((await self._replica.ours.held(name)).line)
+
+    # --- theirs ---
+
+    async def theirs(self, name: ProjectName) -> Heard:
+        await self.following.current()
+        return await self._replica.theirs.value(name) or Heard(name=name)
+
+    async def edit_theirs(self, name: ProjectName, change: Callable[[Heard], Heard]) -> Heard:
+        def draft(held: Held[Heard]) -> Draft[Heard] | None:
+            old = held.value or Heard(name=name)
+            new = change(old)
+            if new.name != name:
+                raise ValueError(f"an edit of {name} made {new.name} of it")
+            return None if new == old and held.value is not None else _their_draft(held, old, new)
+
+        done = await swapped(self.following, Kind.THEIRS, name, self._their_half, draft)
+        if done.draft is None:
+            return done.held.value or Heard(name=name)
+        if done.row is not None and done.draft.line is not None:
+            self._forget_others()
+        return done.draft.value if done.row is None else evolve(done.draft.value, serial=done.row.serial)
+
+    async def their_names(self) -> Sequence[ProjectName]:
+        return [summary.name for summary in await self.their_summaries()]
+
+    async def their_summaries(self) -> Sequence[Summary]:
+        await self.following.current()
+        return self._replica.their_summaries()
+
+    def _forget_others(self) -> None:
+        """Now that something was heard, nothing may be left of another project: for all nodes, and nobody waits for it."""
+        if not self._forgetting:
+            self._forgetting = True
+            start(self._forget())
+
+    async def _forget(self) -> None:
+        replica, engine = self._replica, self.following.engine
+        try:
+            for name in replica.forgettable.surplus():
+                held = await replica.theirs.held(name)
+                try:
+                    if held.version:
+                        done = await engine.swap(replica.epoch, Change(Kind.THEIRS, name, None, held.version, seen=False))
+                        if not isinstance(done, Conflict):
+                            replica.take_own(done, None)
+                except (Away, Unusable, Anew):
+                    replica.forgettable.note(name, len(held.line or b""))  # it is tried again
+                    return
+        except Exception:
+            _log.failure("what nobody asked for long was not taken out of the shared catalog")
+        finally:
+            self._forgetting = False
+
+    # --- all of it ---
+
+    async def serial(self) -> int:
+        await self.following.current()
+        return self._replica.serial
+
+    def begin_comparison(self) -> None:
+        """A comparison with the storage begins: `complete` says that this one is done.
+
+        Where the catalog is begun anew in the middle of one, what it had put in before is lost, and it proves nothing.
+        """
+        self._compared = self._replica.epoch
+
+    async def complete(self) -> None:
+        """Say it to all nodes; not where the catalog was begun anew since `begin_comparison` (at first: since the start)."""
+        following = self.following
+        try:
+            await following.engine.say_complete(self._compared or following.first_epoch)
+            await following.catch_up()
+        except Anew:
+            _log.warn("The shared catalog was begun anew while it was compared with the storage: that has to be done again.")
+        except (Away, Unusable) as error:
+            raise CatalogDown("it cannot be said that all was compared.") from error
+
+    async def is_complete(self) -> bool:
+        """Whether any node has called `complete`; not as long as that cannot be asked."""
+        try:
+            return await self.following.current() and self._replica.complete
+        except CatalogDown:
+            return False
+
+    async def note_rights(self) -> None:
+        """Let all nodes know that people or rights changed. Raises `CatalogDown`."""
+        try:
+            await self.following.engine.note_rights()
+        except (Away, Unusable) as error:
+            raise CatalogDown("other nodes were not told of the change.") from error
+
+    async def close(self) -> None:
+        """Follow no more, and let go of the engine."""
+        await self.following.stop()
+        await self.following.engine.close()
+
+    # --- at once ---
+
+    @property
+    def changes(self) -> int:
+        """As `Glance.changes`. Another number at each look while the feed has no beat: then nothing finished is used."""
+        if not self.following.is_current:
+            self._looks += 1
+        return self._replica.changes + self._looks
+
+    @property
+    def knows_all(self) -> bool:
+        """As `Glance.knows_all`; not while the feed has no beat."""
+        return self._replica.complete and self.following.is_current
+
+    def heads(self, name: ProjectName) -> tuple[Summary | None, Summary | None]:
+        """As `Glance.heads`. While the feed has no beat ours is one that no project ever has, and another each time.
+
+        So whoever compares heads, and not `changes` (the front door does that for a project's pages), finds that they changed.
+        """
+        if not self.following.is_current:
+            self._looks += 1
+            return Summary(name, -self._looks), None
+        replica = self._replica
+        return replica.ours.table.lines.head(name), replica.theirs.table.lines.head(name)
+
+    def asked(self, name: ProjectName) -> datetime | None:
+        """As `Glance.asked`."""
+        try:
+            heard = self._replica.theirs.table.get(name)
+        except Unreadable:
+            return None
+        return None if heard is None or heard.said is None else heard.said.asked
+
+
+def _mark(line: bytes | None) -> str | None:
+    return None if line is None else load_head(line).mark
+
+
+def _our_draft(project: Project, mark: str | None, *, seen: bool) -> Draft[Project | None]:
+    written = partial(dump_project, evolve(project, serial=0), mark)
+    return Draft(project, seen=seen, line=written, short=len(project.files) <= FEW)
+
+
+def _their_draft(held: Held[Heard], old: Heard, new: Heard) -> Draft[Heard]:
+    is_seen = seen(new) != seen(old)
+    if new.said is None and not new.kept:
+        return Draft(new, seen=is_seen, line=None)
+    earlier = held.line if files_said(new) is files_said(old) else None
+    written = partial(dump_heard, evolve(new, serial=0), earlier)
+    return Draft(new, seen=is_seen, line=written, short=earlier is not None or files_of(new) <= FEW)
+
+
+async def open(
+    settings: SharedSettings,
+    engine: Engine,
+    world: World,
+    *,
+    rights_changed: Callable[[], None] = lambda: None,
+    begun_anew: Callable[[], None] = lambda: None,
+) -> SharedCatalog:
+    """A catalog that follows the engine; both are its own to close. `rights_changed`, `begun_anew`: see `Following`.
+
+    Raises `CannotStart` where the engine's rows are another storage's, or it will not do; where it is away it is waited for,
+    and all raises `CatalogDown` until it is back.
+    """
+    following = Following(
+        engine,
+        settings.identity,
+        world,
+        settings.stale_for,
+        first_serial=settings.serial,
+        rights_changed=rights_changed,
+        begun_anew=begun_anew,
+        forgettable=settings.forgettable,
+    )
+    catalog = SharedCatalog(following)
+    await following.begin()
+    catalog.begin_comparison()
+    return catalog
+
+
+_: type[Catalog] = SharedCatalog
+__: type[Glance] = SharedCatalog

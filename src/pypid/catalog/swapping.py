@@ -1,0 +1,107 @@
+"""Changing a row of the engine by a function: read, compute, swap, and again with the row of whoever was faster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from attrs import evolve, field, frozen
+
+from pypid.catalog.engine import Anew, Away, Change, Conflict, Kind, Row, Unusable
+from pypid.catalog.following import Following
+from pypid.catalog.replica import Half, Held
+from pypid.core.errors import CatalogDown
+from pypid.core.names import ProjectName
+
+V = TypeVar("V")
+W = TypeVar("W")
+
+MOST_TRIES = 100
+"""Each that fails is somebody else's that went well: more than so many in a row there are not."""
+
+
+@frozen
+class Draft(Generic[V]):
+    """What a row is to become. `line` writes it down; None takes it out."""
+
+    value: V
+    seen: bool
+    line: Callable[[], bytes] | None = field(repr=False)
+    short: bool = True
+    """Whether it is written down in a few milliseconds."""
+
+
+@frozen
+class Swapped(Generic[V, W]):
+    """What came of it: what was held where `draft` is None, since nothing was to change, and else the draft, in the row."""
+
+    held: Held[V]
+    draft: Draft[W] | None
+    row: Row | None
+
+
+async def swapped(
+    following: Following,
+    kind: Kind,
+    name: ProjectName,
+    half: Callable[[], Half[V]],
+    draft: Callable[[Held[V]], Draft[W] | None],
+) -> Swapped[V, W]:
+    """Make of the row what `draft` says, as one step; this node's copy shows it when that is done.
+
+    `draft` is asked again for each row that another node was faster with; None: nothing changes, which is made sure of, too.
+    `half` is that of the copy of now. Raises `CatalogDown`, with nothing changed in the copy (and perhaps in the engine), and
+    what `draft` raises.
+    """
+    if not await following.current():
+        raise CatalogDown("nothing was changed. Try again soon.") from following.away
+    try:
+        held = await half().held(name)
+        for _ in range(MOST_TRIES):
+            wanted = draft(held)
+            try:
+                done = await _tried(following, kind, name, held, wanted)
+            except Anew:
+                await following.catch_up()
+                held = await half().held(name)
+                continue
+            if not isinstance(done, Conflict):
+                value = (
+                    None if wanted is None or wanted.line is None or done is None else evolve(wanted.value, serial=done.serial)
+                )
+                await _shown(following, done, value)
+                return Swapped(held, wanted, done)
+            held = await half().read(done.row)
+    except (Away, Unusable) as error:
+        raise CatalogDown("nothing was changed for certain. Try again soon.") from error
+    raise CatalogDown("too much changes at once.")
+
+
+async def _tried(
+    following: Following, kind: Kind, name: ProjectName, held: Held[Any], wanted: Draft[Any] | None
+) -> Row | Conflict | None:
+    """The row as it is now."""
+    engine, epoch = following.engine, following.replica.epoch
+    if not epoch:
+        raise Anew
+    if wanted is None or (wanted.line is None and not held.version):
+        row = await engine.row(kind, name)
+        if (0 if row is None else row.version) != held.version:
+            return Conflict(row)
+        return row
+    line = wanted.line
+    written = None if line is None else line() if wanted.short else await following.world.thinking(line)
+    return await engine.swap(epoch, Change(kind, name, written, held.version, wanted.seen))
+
+
+async def _shown(following: Following, row: Row | None, value: Any) -> None:
+    """Have the copy hold the row, and all that was changed before it: what is read from now on shows it."""
+    if row is None or following.replica.take_own(row, value):
+        return
+    epoch = following.replica.epoch
+    try:
+        while following.replica.epoch == epoch and following.replica.version < row.version:
+            await following.catch_up()  # again, where that had been begun before the row was written
+    except (Away, Unusable):  # it is changed, though: this much is known
+        if following.replica.epoch == epoch:
+            following.replica.take(row)

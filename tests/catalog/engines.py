@@ -1,0 +1,273 @@
+"""An engine of a shared catalog in memory, whose failures a test writes down beforehand; and feeds that it delays or loses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from itertools import count
+
+from attrs import define, evolve, field
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from pypid.catalog.engine import (
+    HEARTBEAT,
+    MOST_BYTES,
+    MOST_ROWS,
+    Anew,
+    Away,
+    Beat,
+    Change,
+    Conflict,
+    Engine,
+    Kind,
+    Position,
+    Row,
+    Slice,
+    State,
+)
+from pypid.core.errors import CannotStart
+from pypid.core.model import Link
+from pypid.core.names import ProjectName
+
+_log = Logger()
+
+
+@define(eq=False)
+class Place:
+    """What several engines share: the database."""
+
+    identity: str | None = None
+    state: State = State("", 0, 0, False, 0)
+    rows: dict[tuple[Kind, ProjectName], Row] = field(factory=dict)
+    lost: int = 0
+    leases: dict[str, tuple[str, float]] = field(factory=dict)
+    links: dict[str, Link] = field(factory=dict)
+    is_down: bool = False
+    """Whether nobody can ask it."""
+    _epochs: count[int] = field(factory=lambda: count(1))
+
+    def begin(self, serial: int) -> State:
+        """Another epoch."""
+        self.rows.clear()
+        self.lost = 0
+        self.state = State(f"epoch {next(self._epochs)}", 0, max(serial, self.state.serial), False, self.state.rights)
+        return self.state
+
+    def lose(self) -> None:
+        """Somebody dropped the tables; only their serial is known yet, of whoever comes."""
+        self.rows.clear()
+        self.state = evolve(self.state, epoch="", serial=0, version=0, complete=False)
+        self.identity = None
+
+    def write(self, change: Change) -> Row | Conflict:
+        """As `Engine.swap`."""
+        key = change.kind, change.name
+        held = self.rows.get(key)
+        there = held if held is not None and held.line is not None else None
+        if change.line is None and not change.expected:
+            raise ValueError("nothing is taken out of nothing")
+        if held is not None and held.line == change.line:
+            return held
+        if change.expected != (0 if there is None else there.version):
+            return Conflict(there)
+        version, serial = self.state.version + 1, self.state.serial + change.seen
+        own = serial if change.seen else 0 if held is None else held.serial
+        row = self.rows[key] = Row(change.kind, change.name, version, own, change.line)
+        self.state = evolve(self.state, version=version, serial=serial)
+        return row
+
+
+@define(eq=False)
+class PlacedFeed:
+    """Tells of the state each `HEARTBEAT`, unless the engine does not let it."""
+
+    engine: PlacedEngine
+    heard: Callable[[Beat], None]
+    _loop: LoopingCall = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._loop = LoopingCall(self.beat)
+        self._loop.clock = self.engine.clock
+        self.engine.feeds.append(self)
+        self._loop.start(HEARTBEAT, now=True)
+
+    def beat(self) -> None:
+        """One beat, now; or later; or none."""
+        engine = self.engine
+        if engine.is_mute or not engine.is_there:
+            return
+        beat = Beat(engine.place.state, engine.clock.seconds())
+        if engine.late:
+            engine.clock.callLater(engine.late, self.tell, beat)
+        else:
+            self.tell(beat)
+
+    def tell(self, beat: Beat) -> None:
+        """Have it heard, unless nobody hears any more."""
+        if self in self.engine.feeds:
+            try:
+                self.heard(beat)
+            except Exception:
+                _log.failure("who hears failed")
+
+    async def stop(self) -> None:
+        """Tell no more."""
+        if self in self.engine.feeds:
+            self.engine.feeds.remove(self)
+            self._loop.stop()
+
+
+@define(eq=False)
+class PlacedEngine:
+    """One node's."""
+
+    clock: IReactorTime
+    place: Place = field(factory=Place)
+    is_down: bool = False
+    """Whether this node cannot ask, though others may."""
+    is_mute: bool = False
+    """Whether its feed tells nothing."""
+    late: float = 0.0
+    """Seconds that each beat is on its way."""
+    delay: float = 0.0
+    """Seconds that each question takes; it is answered at the end of them."""
+    deaf: int = 0
+    """Of how many changes to come this node does not hear that they were made."""
+    hangs: bool = False
+    """Whether questions are not answered at all."""
+    before_swap: list[Callable[[], object]] = field(factory=list)
+    """What happens right before the next changes, one each: another writer was faster."""
+    between_slices: list[Callable[[], object]] = field(factory=list)
+    feeds: list[PlacedFeed] = field(factory=list)
+    asked: int = 0
+    """How many questions there were."""
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it can be asked."""
+        return not (self.is_down or self.place.is_down)
+
+    async def _question(self) -> None:
+        self.asked += 1
+        if self.hangs:
+            await Deferred()
+        if self.delay:
+            waiting: Deferred[None] = Deferred()
+            self.clock.callLater(self.delay, waiting.callback, None)
+            await waiting
+        if not self.is_there:
+            raise Away("it is switched off")
+
+    def _epoch(self, epoch: str) -> None:
+        if epoch != self.place.state.epoch:
+            raise Anew
+
+    async def open(self, identity: str, serial: int = 0) -> State:
+        await self._question()
+        place = self.place
+        if place.identity is None:
+            place.identity = identity
+            place.begin(serial)
+        if place.identity != identity:
+            raise CannotStart("the shared catalog is another storage's")
+        return place.state
+
+    async def state(self) -> State:
+        await self._question()
+        return self.place.state
+
+    async def row(self, kind: Kind, name: ProjectName) -> Row | None:
+        await self._question()
+        row = self.place.rows.get((kind, name))
+        return None if row is None or row.line is None else row
+
+    async def changes(self, since: Position, most: int = MOST_ROWS) -> Slice:
+        if since.version and self.between_slices:
+            self.between_slices.pop(0)()
+        await self._question()
+        place = self.place
+        self._epoch(since.epoch)
+        if since.version > place.state.version or 0 < since.version < place.lost:
+            raise Anew
+        later = sorted((row for row in place.rows.values() if row.version > since.version), key=lambda row: row.version)
+        rows: list[Row] = []
+        size = 0
+        for row in later[:most]:
+            size += len(row.line or b"")
+            if rows and size > MOST_BYTES:
+                break
+            rows.append(row)
+        position = Position(since.epoch, rows[-1].version) if rows else since
+        return Slice(tuple(rows), position, len(rows) < len(later))
+
+    async def swap(self, epoch: str, change: Change) -> Row | Conflict:
+        if self.before_swap:
+            self.before_swap.pop(0)()
+        await self._question()
+        self._epoch(epoch)
+        row = self.place.write(change)
+        if self.deaf:
+            self.deaf -= 1
+            raise Away("the connection was cut")
+        return row
+
+    async def say_complete(self, epoch: str) -> State:
+        await self._question()
+        self._epoch(epoch)
+        self.place.state = evolve(self.place.state, complete=True)
+        return self.place.state
+
+    async def note_rights(self) -> State:
+        await self._question()
+        self.place.state = evolve(self.place.state, rights=self.place.state.rights + 1)
+        return self.place.state
+
+    async def clear(self) -> State:
+        await self._question()
+        return self.place.begin(0)
+
+    async def tidy(self, tombstones: int = 10_000) -> None:
+        await self._question()
+        place = self.place
+        gone = sorted((row for row in place.rows.values() if row.line is None), key=lambda row: -row.version)[tombstones:]
+        for row in gone:
+            del place.rows[row.kind, row.name]
+        place.lost = max([place.lost, *(row.version for row in gone)])
+
+    async def lease(self, name: str, holder: str, seconds: float) -> bool:
+        await self._question()
+        now = self.clock.seconds()
+        held = self.place.leases.get(name)
+        if held is not None and held[0] != holder and held[1] > now:
+            return False
+        self.place.leases[name] = holder, now + seconds
+        return True
+
+    async def release(self, name: str, holder: str) -> None:
+        await self._question()
+        if self.place.leases.get(name, ("", 0))[0] == holder:
+            del self.place.leases[name]
+
+    async def link(self, key: str, good_after: datetime) -> Link | None:
+        await self._question()
+        link = self.place.links.get(key)
+        return None if link is None or link.expires <= good_after else link
+
+    async def keep_link(self, key: str, link: Link, good_after: datetime) -> Link:
+        return self.place.links.setdefault(key, await self.link(key, good_after) or self._instead(key, link))
+
+    def _instead(self, key: str, link: Link) -> Link:
+        self.place.links.pop(key, None)
+        return link
+
+    def follow(self, heard: Callable[[Beat], None]) -> PlacedFeed:
+        return PlacedFeed(self, heard)
+
+    async def close(self) -> None:
+        """There is nothing to close."""
+
+
+_: type[Engine] = PlacedEngine
