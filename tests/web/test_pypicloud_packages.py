@@ -373,8 +373,8 @@ class PageTests(PackagesCase):
             self.assertEqual(self.pypid.get(address).status, 404, address)
 
     def test_other_addresses_first(self) -> None:
-        """Whatever else has an address at the root keeps it, by other methods, too; what browsers look for there is no project;
-        and no other index is asked for any of this.
+        """Whatever else has an address at the root keeps it, by other methods, too; what browsers and monitors look for there
+        is no project; and no other index is asked for any of this.
         """
         upstream = Elsewhere()
         pypid = Pypid(Path(self.mktemp()), policy=Policy(mode=Mode.CACHE), upstream=upstream)
@@ -390,6 +390,13 @@ class PageTests(PackagesCase):
             ("/integrity/", 404),
             ("/favicon.ico", 404),
             ("/robots.txt", 404),
+            ("/metrics", 404),
+            ("/Metrics/", 404),
+            ("/ready", 404),
+            ("/healthz", 404),
+            ("/at/", 404),
+            ("/snapshots/", 404),
+            ("/rss/", 404),
             ("/static/", 404),
             ("/static/1.3.12/css/base.css", 404),
         ):

@@ -16,8 +16,15 @@ from pypid.web.request import Request
 from pypid.web.respond import send_page
 from pypid.web.simple import format_of, send_project
 
-NOT_PROJECTS = frozenset({"favicon.ico", "robots.txt", "static"})
-"""What browsers and crawlers look for at the root, and where pypicloud had its style sheets: no other index hears of them."""
+NOT_PROJECTS = frozenset(
+    {
+        *("favicon.ico", "robots.txt", "static"),
+        *("metrics", "ready", "readyz", "healthz", "livez"),
+        *("at", "rss", "snapshots"),
+    }
+)
+"""What browsers, crawlers and monitors look for at the root, where pypicloud had its style sheets, and what pages of pypid's
+may be called: no other index hears of them, and no monitor takes a project's page for the answer that all is well."""
 
 
 @guarded(app, "/packages/", may=Action.READ)
@@ -41,7 +48,8 @@ async def at_the_root(face: Face, request: Request, who: Identity, project: str)
     others = _addresses().get(project)
     if others:
         raise MethodNotAllowed(sorted(others))
-    if project in NOT_PROJECTS or project_name(project) in _addresses():  # /SIMPLE/ is a slip, and no project
+    name = project_name(project)
+    if {project.lower(), name} & NOT_PROJECTS or name in _addresses():  # /SIMPLE/ is a slip, and no project
         raise NotFound()
     await _page(face, request, who, project, "/", "../packages/")
 
