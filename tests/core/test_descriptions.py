@@ -81,6 +81,17 @@ class DescriptionTests(SynchronousTestCase):
         said = as_texts(file_of("L\u00f6vely\n  sp\u00e4m \u2713", "b\u00f6b"))
         self.assertEqual((said["summary"], said["uploader"]), ("Lovely spam", "bob"))
 
+    def test_two_kilobytes(self) -> None:
+        """A bucket takes 2 KB of it: letters that become several words do not make more of it."""
+        said = as_texts(file_of("\u247d" * 512, "\u247d" * 200, ">=3.8"))
+        self.assertEqual(said["summary"], "(10)" * 128)
+        self.assertLess(sum(len(name) + len(text) for name, text in said.items()), 2048)
+
+    def test_endless_words(self) -> None:
+        """What looks like encoded words without end is left as it is: decoding a megabyte of them takes a second."""
+        text = f"=?utf-8?q?{'a' * 9000}?="
+        self.assertEqual(of_texts({"summary": text}).summary, text[:512])
+
     def test_encoded_words(self) -> None:
         """What S3 gives as an encoded word is read; what only looks like one is left as it is."""
         for text, summary in (

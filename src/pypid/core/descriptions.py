@@ -19,6 +19,10 @@ from pypid.core.model import File
 
 _LONGEST = 200
 """Characters of a name, a version or an uploader."""
+_LONGEST_TEXT = 512
+"""Characters of what goes into a bucket. One letter may become several (\u3374 is "bar"), and S3 takes 2 KB in all."""
+_LONGEST_WORDS = 8192
+"""Characters of what is decoded: user metadata has 2 KB in all."""
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _MD5 = re.compile(r"[0-9a-f]{32}\Z")
 
@@ -89,7 +93,7 @@ def _said(file: File) -> Mapping[str, str]:
 
 def _decoded(text: str) -> str:
     """S3 gives what is not ASCII as encoded words (RFC 2047); the oldest pypiclouds wrote such."""
-    if not (text.startswith("=?") and text.endswith("?=")):
+    if len(text) > _LONGEST_WORDS or not (text.startswith("=?") and text.endswith("?=")):
         return text
     from email.errors import MessageError
     from email.header import decode_header, make_header
@@ -102,7 +106,7 @@ def _decoded(text: str) -> str:
 
 def _ascii(text: str) -> str:
     letters = (letter for letter in unicodedata.normalize("NFKD", text) if letter.isascii())
-    return " ".join("".join(letter if letter.isprintable() else " " for letter in letters).split())
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in letters).split())[:_LONGEST_TEXT].rstrip()
 
 
 def _short(text: str | None) -> str | None:
