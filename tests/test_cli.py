@@ -119,9 +119,10 @@ class RequestTests(CliCase):
             (status, out), (None, "a-1.zip: adopted\n1 file adopted; 2 projects known before, 1 of them read anew.\n")
         )
         self.answer["adopted"].append(refused)
-        status, out, _ = self.run_command("adopt", "folder")
+        status, out, said = self.run_command("adopt", "folder")
         self.assertEqual(status, 1)
-        self.assertIn("b-1.zip: refused\n    no PKG-INFO\n", out)
+        self.assertIn("b-1.zip: refused\n    no PKG-INFO\n1 file adopted, 1 refused; ", out)
+        self.assertIn("[upstream] reserved", said)
         self.assertEqual([q.url for q in self.asked], ["/api/rebuild/spam", "/api/adopt"])
         self.assertEqual(self.asked[1].document, {"folder": str(Path("folder").resolve())})
 

@@ -67,7 +67,14 @@ def _check(options: argparse.Namespace) -> None:
         sys.exit(1)
 
 
+_REFUSED = (
+    "pypid: what was refused is not served. Where all files of a project were, its name may be asked upstream (but not with "
+    "[storage] layout = pypicloud): put a private one into [upstream] reserved."
+)
+
+
 def _report_adoption(options: argparse.Namespace, answer: Any) -> None:
+    refused = sum(line["outcome"] == "refused" for line in answer["adopted"])
     if options.json:
         print_json(answer)
     else:
@@ -76,6 +83,7 @@ def _report_adoption(options: argparse.Namespace, answer: Any) -> None:
         taken = sum(line["outcome"] == "adopted" for line in answer["adopted"])
         # the counts of projects are from before the files were taken in
         known = f"{counted(answer['projects'], 'project')} known before, {answer['changed']} of them read anew"
-        print(f"{counted(taken, 'file')} adopted; {known}.")
-    if any(line["outcome"] == "refused" for line in answer["adopted"]):
+        print(f"{counted(taken, 'file')} adopted{f', {refused} refused' if refused else ''}; {known}.")
+    if refused:
+        print(_REFUSED, file=sys.stderr)
         sys.exit(1)
