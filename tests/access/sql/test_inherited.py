@@ -97,6 +97,20 @@ class ReadTests(SynchronousTestCase):
         self.assertEqual((self.path.read_bytes(), self.path.stat().st_mtime_ns), before)
         self.assertEqual([path.name for path in self.folder.iterdir()], ["auth.db"])
 
+    def test_odd_values(self) -> None:
+        """What is no text, or not UTF-8, where sqlite lets it stand breaks the start off in plain words, and shows no hash."""
+        for row in (
+            "pypicloud_user_permissions VALUES (NULL, 1, 0, 'ada')",
+            "pypicloud_users VALUES (x'6162', '$6$x', 0, 0)",
+            "pypicloud_users VALUES ('zoe', CAST(x'2436247365637265742dff' AS TEXT), 0, 0)",
+        ):
+            self.path.unlink(missing_ok=True)
+            with closing(sqlite3.connect(self.path)) as made:
+                made.executescript(f"{TABLES.replace('NOT NULL', '')} INSERT INTO {row};")
+            error = self.assertRaises(CannotStart, self.read, f"sqlite:///{self.path}")
+            self.assertIn("text", str(error))
+            self.assertNotIn("secret", str(error))
+
     def test_relative(self) -> None:
         """A relative path is looked for where the ini is and where pypid runs; one that may be two files is refused."""
         pypiclouds(self.path)

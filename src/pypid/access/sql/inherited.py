@@ -124,10 +124,20 @@ def _from_file(place: SqliteFile) -> Document:
             raise Unusable(f"{place.path} is no database of sqlite.")
 
     def connect() -> sqlite3.Connection:
-        return sqlite3.connect(f"{place.path.as_uri()}?mode=ro", uri=True, timeout=LOCKED, isolation_level=None)
+        opened = sqlite3.connect(f"{place.path.as_uri()}?mode=ro", uri=True, timeout=LOCKED, isolation_level=None)
+        opened.text_factory = _decoded
+        return opened
 
     engine = create_engine("sqlite://", creator=connect, poolclass=NullPool, hide_parameters=True)
     return _read(engine)
+
+
+def _decoded(data: bytes) -> str:
+    """Sqlite's own error would show the text, which may be the hash of a password."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise Unusable("there is text in it that is not UTF-8.") from None
 
 
 def _from_server(place: Server) -> Document:
@@ -155,10 +165,11 @@ def _document(connection: Connection) -> Document:
     users: list[DumpedUser] = []
     pending: list[DumpedUser] = []
     for name, hash, admin, waits in connection.execute(select(_USERS).order_by("username")):
-        (pending if waits else users).append(DumpedUser(username=name, password=hash, admin=bool(admin)))
-    groups: dict[str, list[str]] = {name: [] for name in connection.scalars(select(_GROUPS).order_by("name"))}
+        user = DumpedUser(username=_text(name), password=None if hash is None else _text(hash), admin=bool(admin))
+        (pending if waits else users).append(user)
+    groups: dict[str, list[str]] = {_text(name): [] for name in connection.scalars(select(_GROUPS).order_by("name"))}
     for name, group in connection.execute(select(_MEMBERS).order_by("group", "username")):
-        groups.setdefault(group, []).append(name)
+        groups.setdefault(_text(group), []).append(_text(name))
     of_users, of_groups = (_rights(connection, each) for each in (_RIGHTS_OF_USERS, _RIGHTS_OF_GROUPS))
     said = select(_KEYVALS.c.value).where(_KEYVALS.c.key == "allow_register")
     allows = _KEYVALS.name in there and connection.scalar(said) == "true"
@@ -176,5 +187,14 @@ def _rights(connection: Connection, of: TableClause) -> dict[str, dict[str, list
     found: dict[str, dict[str, list[str]]] = {}
     asked: Select[Any] = select(of).order_by("package")
     for package, name, read, write in connection.execute(asked):
-        found.setdefault(package, {})[name] = [word for word, given in (("read", read), ("write", write)) if given]
+        found.setdefault(_text(package), {})[_text(name)] = [
+            word for word, given in (("read", read), ("write", write)) if given
+        ]
     return found
+
+
+def _text(value: object) -> str:
+    """Sqlite lets anything be in any column."""
+    if not isinstance(value, str):
+        raise Unusable("there is something in it that is no text where a name has to be.")
+    return value
