@@ -134,6 +134,14 @@ class RequestTests(CliCase):
         self.assertEqual((status, [(q.method, q.url) for q in self.asked]), (None, [("POST", "/api/rebuild")]))
         self.assertIn("x.txt: left\n    it stays where it is.\n", out)
 
+    def test_odd_keys(self) -> None:
+        """What somebody has named a file by moves no cursor."""
+        odd = {"key": "a\x1b[2J\nb-1.zip: adopted", "outcome": "left", "problems": ["not \x1b[31m."]}
+        self.answer = {"projects": 0, "changed": 0, "adopted": [odd]}
+        _, out, _ = self.run_command("adopt")
+        self.assertNotIn("\x1b", out)
+        self.assertIn("a\\x1b[2J\\nb-1.zip: adopted: left\n", out)
+
     def test_json(self) -> None:
         """--json prints the answer as it came."""
         _, out, _ = self.run_command("yank", "spam", "1.0", "--json")

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from pypid.cli.asking import ask, print_json
 from pypid.cli.command import add_command
-from pypid.cli.table import counted
+from pypid.cli.table import counted, printable
 
 
 def add(commands: Any) -> None:
@@ -59,7 +59,7 @@ def _check(options: argparse.Namespace) -> None:
     else:
         for finding in answer["findings"]:
             said = "removed" if finding["swept"] else f"{finding['wrong']}\n    {finding['advice']}"
-            print(f"{finding['key']}: {said}")
+            print(f"{printable(finding['key'])}: {said}")
         swept = len(answer["findings"]) - len(left)
         sums = f"{answer['objects']} objects, {answer['files']} files of ours, {answer['kept']} kept of upstream's"
         print(f"{sums}; {len(left)} things are wrong, {swept} removed.")
@@ -79,7 +79,8 @@ def _report_adoption(options: argparse.Namespace, answer: Any) -> None:
         print_json(answer)
     else:
         for line in answer["adopted"]:
-            print(f"{line['key']}: {line['outcome']}" + "".join(f"\n    {problem}" for problem in line["problems"]))
+            told = "".join(f"\n    {printable(problem)}" for problem in line["problems"])
+            print(f"{printable(line['key'])}: {line['outcome']}{told}")
         taken = sum(line["outcome"] == "adopted" for line in answer["adopted"])
         # the counts of projects are from before the files were taken in
         known = f"{counted(answer['projects'], 'project')} known before, {answer['changed']} of them read anew"
