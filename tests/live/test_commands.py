@@ -107,7 +107,7 @@ class RebuildTests(CommandCase):
         self.index.running.stop()
         dropped = wheel("dropped")
         dropped.into(self.index.storage / "dropped")
-        self.assertIn("1 files adopted; ", self.pypid("rebuild", "dropped"))
+        self.assertIn("1 file adopted; ", self.pypid("rebuild", "dropped"))
         with pypid(self.place, self.settings) as again:
             self.assertEqual(listed(again, "dropped"), [dropped.filename])
 

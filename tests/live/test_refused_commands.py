@@ -51,7 +51,7 @@ class StoppedTests(CommandCase):
     def test_greets_nobody(self) -> None:
         """A command on a pypid that never ran works and makes no admin: the first start does, and prints the password."""
         said = self.command("rebuild")
-        self.assertIn("1 files adopted", said)
+        self.assertIn("1 file adopted", said)
         self.assertIn("yanked", self.command("yank", "spam", "1.0"))
         self.assertFalse((self.state / "admin.json").exists())
         with running([BIN / "pypid", "serve", "-c", self.ini], self.folder / "log") as daemon:
