@@ -4,6 +4,7 @@
 # mypy: allow-untyped-calls
 
 import contextlib
+import gc
 import os
 import threading
 import time
@@ -130,7 +131,7 @@ def at_the_same_time(*jobs: Callable[[], object]) -> list[object]:
 class ProcessesTests(SynchronousTestCase):
     """Several processes that change the same rows."""
 
-    def storm(self, url: str, meanwhile: Callable[[], None] = lambda: None, *, writers: int = 4, count: int = 250) -> Storm:
+    def storm(self, url: str, meanwhile: Callable[[], None] = lambda: None, *, writers: int = 4, count: int = 170) -> Storm:
         """Let them, and prove that nothing is wrong."""
         engine = engine_at(url)
         state = self.successResultOf(start(engine.open("storage")))
@@ -142,7 +143,7 @@ class ProcessesTests(SynchronousTestCase):
         return storm
 
     def test_postgresql(self) -> None:
-        """Of 3,000 changes by four processes none is lost; versions and serials are given once, in the order one sees."""
+        """Of 2,000 changes by four processes none is lost; versions and serials are given once, in the order one sees."""
         self.storm(shared().database())
 
     def test_sqlite(self) -> None:
@@ -242,6 +243,7 @@ class Node:
         await self.engine.close()
         self.threads.stop()
         self.feeding.stop()
+        gc.collect()  # psycopg leaves the socket of an attempt that took too long to the collector, and the server waits for it
 
 
 class NodesTests(TestCase):

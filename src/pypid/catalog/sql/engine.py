@@ -193,9 +193,10 @@ class SqlEngine:
                 done = _transact(connection, work, writing)
             if driver.which() != before:  # what was written lies in a file that has no name any more
                 raise Anew
+            return done
         except errors() as error:
-            raise fault(self._place, error) from None
-        return done
+            found = fault(self._place, error)
+        raise found  # out here, where it holds no frame of the driver, with a socket in it, until the garbage is collected
 
     def _opened(self) -> Sqlite | Postgresql:
         with self._opening:

@@ -88,7 +88,8 @@ class Listening:
             asked = self._clock.seconds()
             return Beat(read(self._connection), asked)
         except errors() as error:
-            raise fault(self._place, error) from None
+            found = fault(self._place, error)
+        raise found
 
     def _open(self) -> Connection:
         engine = _engine(self._place, poolclass=NullPool)

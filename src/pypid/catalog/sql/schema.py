@@ -31,6 +31,8 @@ from pypid.catalog.engine import Anew, State, Unusable
 from pypid.core.errors import CannotStart
 
 SCHEMA = 1
+PLACE = "place"
+"""What a connection's info calls the file that it has opened."""
 _LOCK = 0x70797069_65
 """PostgreSQL's number for "somebody makes the tables of pypid's shared catalog"."""
 
@@ -41,6 +43,7 @@ standing = Table(
     Column("only", Integer, primary_key=True, autoincrement=False),
     Column("schema", Integer, nullable=False),
     Column("identity", Text, nullable=False),
+    Column("place", Text, nullable=False),
     Column("epoch", Text, nullable=False),
     Column("version", BigInteger, nullable=False),
     Column("serial", BigInteger, nullable=False),
@@ -48,7 +51,11 @@ standing = Table(
     Column("complete", Boolean, nullable=False),
     Column("rights", BigInteger, nullable=False),
 )
-"""`lost` is the last version of which it may be forgotten that a row was taken out."""
+"""`lost` is the last version of which it may be forgotten that a row was taken out.
+
+`place` is the file that the rows were written into (of a server: nothing). A copy that is put in its place is not believed:
+it may be from last week, and SQLite would read the log of changes to the one before into it.
+"""
 
 _tables = MetaData()
 rows = Table(
@@ -101,7 +108,7 @@ def standing_of(connection: Connection, epoch: str | None = None, *, take: bool 
             f"it was begun anew by another version of pypid, with tables of version {found.schema} (this one: {SCHEMA}). Run "
             "the same version everywhere, and start this one again."
         )
-    if epoch is not None and epoch != found.epoch:
+    if found.place != _place(connection) or epoch not in (None, found.epoch):
         raise Anew
     return Standing(_state(found), found.lost)
 
@@ -118,13 +125,15 @@ def prepare(connection: Connection, identity: str, serial: int, epoch: str) -> S
     if found is None:
         _begin(connection)
         first = {"schema": SCHEMA, "identity": identity, "epoch": epoch, "version": 0, "serial": serial, "lost": 0}
-        connection.execute(insert(standing).values(only=1, complete=False, rights=0, **first))
+        connection.execute(insert(standing).values(only=1, place=_place(connection), complete=False, rights=0, **first))
     elif found.identity != identity:
         raise CannotStart(
             "The shared catalog ([cache] url) is that of another storage. Give each storage a catalog of its own; where this "
             "is a copy of the storage that the catalog was made of, begin with an empty database or file."
         )
-    elif found.schema != SCHEMA or not all(map(inspect(connection).has_table, _tables.tables)):
+    elif found.schema != SCHEMA or found.place != _place(connection) or not _all_there(connection):
+        if found.place != _place(connection):
+            _check(connection)
         _begin(connection)
         begin_anew(connection, epoch, max(found.serial, serial))
     return standing_of(connection).state
@@ -132,13 +141,28 @@ def prepare(connection: Connection, identity: str, serial: int, epoch: str) -> S
 
 def begin_anew(connection: Connection, epoch: str, serial: int) -> None:
     """All that the row says of rows that are not there any more."""
-    new = {"schema": SCHEMA, "epoch": epoch, "version": 0, "serial": serial, "lost": 0}
+    new = {"schema": SCHEMA, "place": _place(connection), "epoch": epoch, "version": 0, "serial": serial, "lost": 0}
     connection.execute(update(standing).values(complete=False, **new))
 
 
 def _begin(connection: Connection) -> None:
     _tables.drop_all(connection)
     _tables.create_all(connection)
+
+
+def _all_there(connection: Connection) -> bool:
+    return all(map(inspect(connection).has_table, _tables.tables))
+
+
+def _place(connection: Connection) -> str:
+    return str(connection.info.get(PLACE, ""))
+
+
+def _check(connection: Connection) -> None:
+    """Raise `Unusable` where SQLite has made one of two files."""
+    found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
+    if found != "ok":
+        raise Unusable("its file was replaced while it was in use. Stop pypid, delete it with its -wal and -shm, and start.")
 
 
 def _state(found: Row) -> State:  # type: ignore[type-arg]

@@ -18,6 +18,7 @@ from pypid.catalog.sql.faults import NO_DATABASE, errors, fault
 from pypid.catalog.sql.feed import Looking
 from pypid.catalog.sql.place import SqliteFile
 from pypid.catalog.sql.rows import read
+from pypid.catalog.sql.schema import PLACE
 
 CONNECTIONS = 4
 BUSY = 5.0
@@ -30,9 +31,9 @@ _BEGINNING = b"SQLite format 3\0"
 class Sqlite:
     """The file's connections."""
 
-    def __init__(self, place: SqliteFile, busy: float = BUSY) -> None:
+    def __init__(self, place: SqliteFile, busy: float | None = None) -> None:
         self.place = place
-        self._busy = busy
+        self._busy = BUSY if busy is None else busy
         self.engine = self._engine()
 
     def make(self) -> None:
@@ -85,23 +86,23 @@ def _follow_the_name(pool: Pool, path: Path) -> None:
     """Have connections to a file that has lost its name thrown away."""
 
     def connected(driver: Any, record: Any) -> None:
-        record.info["identity"] = identity(path)
+        record.info[PLACE] = identity(path)
 
     def taken(driver: Any, record: Any, proxy: Any) -> None:
-        if record.info["identity"] != identity(path):
+        if record.info[PLACE] != identity(path):
             raise DisconnectionError
 
     event.listen(pool, "connect", connected)
     event.listen(pool, "checkout", taken)
 
 
-def identity(path: Path) -> tuple[int, int] | None:
-    """Which file has the name: device and inode."""
+def identity(path: Path) -> str | None:
+    """Which file has the name: its inode."""
     try:
         found = path.stat()
     except FileNotFoundError:
         return None
-    return found.st_dev, found.st_ino
+    return str(found.st_ino)
 
 
 def _is_database(path: Path) -> bool:
@@ -136,7 +137,7 @@ class Polling:
         self._clock = clock
         self._engine: Engine | None = None
         self._connection: Connection | None = None
-        self._identity: tuple[int, int] | None = None
+        self._identity: str | None = None
         self._seen: tuple[int, State] | None = None
 
     def look(self) -> Beat:
@@ -150,7 +151,8 @@ class Polling:
             with self._connection.begin():
                 return Beat(self._state(self._connection), asked)
         except errors() as error:
-            raise fault(self._place, error) from None
+            found = fault(self._place, error)
+        raise found
 
     def _state(self, connection: Connection) -> State:
         version: int = connection.exec_driver_sql("PRAGMA data_version").scalar_one()

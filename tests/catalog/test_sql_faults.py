@@ -1,0 +1,400 @@
+"""A shared catalog in a file of SQLite with which something is wrong."""
+
+# trial's assertions are not annotated
+# mypy: allow-untyped-calls
+
+import contextlib
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import event
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.catalog.engine import Anew, Away, Beat, Change, Full, Kind, Row, Unusable
+from pypid.catalog.sql import engine as engines
+from pypid.catalog.sql import sqlite
+from pypid.catalog.sql.engine import SqlEngine, SqlSettings
+from pypid.catalog.sql.feed import SILENCE, LookingFeed
+from pypid.catalog.sql.place import Server, SqliteFile, place_of
+from pypid.core.errors import CannotStart
+from pypid.core.names import project_name
+from pypid.flow import at_once, start
+from pypid.testing.engine import IDENTITY, OTHER, SPAM, to_be
+from pypid.testing.worlds import Timed, Turns
+
+HAM = project_name("ham")
+
+
+class Faulty(Timed):
+    """An engine on a file, opened, with a row in it."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(sqlite, "BUSY", 0.05)
+        self.path = Path(self.mktemp()) / "catalog.db"
+        self.engine = self.another()
+        self.before = self.have(self.engine.open(IDENTITY))
+        self.row = self.put(b"line")
+        self.state = self.have(self.engine.state())
+
+    def another(self) -> SqlEngine:
+        """Another one on the file, not opened."""
+        made = SqlEngine(SqlSettings(SqliteFile(self.path), at_once), self.world)
+        self.addCleanup(lambda: self.have(made.close()))
+        return made
+
+    def put(self, line: bytes, expected: int = 0) -> Row:
+        """Change the row."""
+        row = self.have(self.engine.swap(self.before.epoch, to_be(line, expected)))
+        assert isinstance(row, Row)
+        return row
+
+    def driver(self) -> Any:
+        """The connections of the engine."""
+        return self.engine._driver
+
+    @contextlib.contextmanager
+    def by_hand(self) -> Any:
+        """A connection of the tests' own."""
+        with contextlib.closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
+            yield connection
+
+
+class FileTests(Faulty, SynchronousTestCase):
+    """What becomes of the file."""
+
+    def test_is_ours_alone(self) -> None:
+        """The file and its companions, which hold signed URLs, can be read by nobody else."""
+        modes = {path.name: path.stat().st_mode & 0o777 for path in self.path.parent.iterdir()}
+        self.assertEqual(modes, {"catalog.db": 0o600, "catalog.db-wal": 0o600, "catalog.db-shm": 0o600})
+
+    def test_deleted(self) -> None:
+        """A file that was deleted is noticed, and a new one made in its place when it is opened; leftovers are not read."""
+        self.path.unlink()
+        for asked in (self.engine.state(), self.engine.changes(self.state.position), self.swap()):
+            self.refused(asked, Anew)
+        state = self.have(self.engine.open(IDENTITY, self.state.serial))
+        self.assertEqual((state.version, state.serial), (0, self.state.serial))
+        self.refused(self.engine.changes(self.state.position), Anew)
+        self.assertEqual(self.have(self.engine.changes(state.beginning)).rows, ())
+
+    def swap(self) -> Any:
+        """A change of the row."""
+        return self.engine.swap(self.before.epoch, to_be(b"x", self.row.version))
+
+    def replace(self, identity: str) -> None:
+        """Put the file of a storage in its place."""
+        other = self.path.with_name("other.db")
+        made = SqlEngine(SqlSettings(SqliteFile(other), at_once), self.world)
+        self.have(made.open(identity))
+        self.have(made.close())
+        other.replace(self.path)
+
+    def test_replaced(self) -> None:
+        """A file that was put in its place while it was in use is not read, with or without the log of the one before."""
+        for closed in (False, True):
+            if closed:
+                self.have(self.engine.close())
+            before = self.have(self.engine.state()) if closed else self.state
+            self.replace(IDENTITY)
+            self.refused(self.engine.changes(before.position), Anew)
+            self.refused(self.swap(), Anew)
+            found = self.have(self.engine.open(IDENTITY))
+            self.assertEqual((found.version, found.complete), (0, False))
+            self.assertNotEqual(found.epoch, before.epoch)
+
+    def test_of_another_storage(self) -> None:
+        """The file of another storage is refused."""
+        self.have(self.engine.close())
+        self.replace(OTHER)
+        self.refused(self.engine.changes(self.state.position), Anew)
+        self.refused(self.engine.open(IDENTITY), CannotStart)
+
+    def test_copied_back(self) -> None:
+        """A copy of last week's file is begun anew: what it holds may be old. Serials go on."""
+        self.have(self.engine.say_complete(self.before.epoch))
+        self.have(self.engine.close())
+        copy = self.path.with_name("copy.db")
+        copy.write_bytes(self.path.read_bytes())
+        copy.replace(self.path)
+        self.refused(self.engine.state(), Anew)
+        found = self.have(self.engine.open(IDENTITY))
+        self.assertEqual((found.version, found.complete, found.serial), (0, False, self.state.serial))
+
+    def test_replaced_in_the_middle(self) -> None:
+        """What was written into a file that lost its name meanwhile was not written."""
+        event.listen(self.driver().engine, "commit", lambda connection: self.path.unlink())
+        self.refused(self.swap(), Anew)
+
+    def test_damaged(self) -> None:
+        """A file that is no database is said to be damaged, and left alone."""
+        self.have(self.engine.close())
+        self.path.with_name("catalog.db-wal").unlink(missing_ok=True)
+        self.path.write_bytes(b"something else" * 100)
+        self.assertIn("delete", str(self.refused(self.engine.state(), Unusable)))
+        self.refused(self.engine.open(IDENTITY), Unusable)
+        self.assertEqual(self.path.read_bytes(), b"something else" * 100)
+
+    def test_folder_that_is_none(self) -> None:
+        """A place where no file can be made is away."""
+        occupied = Path(self.mktemp())
+        occupied.write_bytes(b"")
+        engine = SqlEngine(SqlSettings(SqliteFile(occupied / "catalog.db"), at_once), self.world)
+        self.refused(engine.open(IDENTITY), Away)
+
+    def test_another_version(self) -> None:
+        """A catalog of another version is begun anew at a start; who runs then says so; serials go on."""
+        with self.by_hand() as connection:
+            connection.execute("UPDATE pypid_catalog SET schema = 2")
+            connection.execute("ALTER TABLE pypid_catalog_rows DROP COLUMN serial")
+        self.assertIn("version", str(self.refused(self.engine.state(), Unusable)))
+        self.assertIn("version", str(self.refused(self.swap(), Unusable)))
+        other = self.another()
+        self.refused(other.open(OTHER), CannotStart)
+        state = self.have(other.open(IDENTITY))
+        self.assertEqual((state.serial, state.version, state.complete), (self.state.serial, 0, False))
+        self.refused(self.engine.changes(self.state.position), Anew)
+        self.assertEqual(self.have(self.engine.changes(state.beginning)).rows, ())
+
+    def test_other_tables(self) -> None:
+        """Tables of our names that are not ours are left alone."""
+        self.have(self.engine.close())
+        with self.by_hand() as connection:
+            connection.execute("DROP TABLE pypid_catalog")
+            connection.execute("CREATE TABLE pypid_catalog (precious text)")
+        self.refused(self.another().open(IDENTITY), Unusable)
+
+
+class WritingTests(Faulty, SynchronousTestCase):
+    """Changes that cannot be made, or of which nobody knows whether they were."""
+
+    def test_locked(self) -> None:
+        """While somebody else has the file a change is tried twice, and then away; reading goes on; later it can be made."""
+        with self.by_hand() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            waiting = start(self.engine.swap(self.before.epoch, to_be(b"new", self.row.version)))
+            self.assertNoResult(waiting)
+            self.clock.advance(engines.ONCE_MORE)
+            self.failureResultOf(waiting, Away)
+            self.refused(self.engine.lease("tidy", "a", 1), Away)
+            self.assertEqual(self.have(self.engine.row(Kind.OURS, SPAM)), self.row)
+        self.put(b"new", self.row.version)
+
+    def test_locked_for_a_moment(self) -> None:
+        """A change that found the file locked is made when it is tried again."""
+        with self.by_hand() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            waiting = start(self.engine.swap(self.before.epoch, to_be(b"new", self.row.version)))
+        self.clock.advance(engines.ONCE_MORE)
+        self.assertEqual(self.successResultOf(waiting), self.have(self.engine.row(Kind.OURS, SPAM)))
+
+    def test_outcome_unknown(self) -> None:
+        """A change that was made, and whose answer was lost, is found to be made when it is tried again: once."""
+        lost = []
+
+        def lose(connection: Any) -> None:
+            if not lost:
+                lost.append(connection)
+                connection.connection.commit()
+                raise sqlite3.OperationalError("the connection was lost")
+
+        event.listen(self.driver().engine, "commit", lose)
+        waiting = start(self.engine.swap(self.before.epoch, to_be(b"new", self.row.version)))
+        self.assertNoResult(waiting)
+        self.clock.advance(engines.ONCE_MORE)
+        found = self.successResultOf(waiting)
+        self.assertEqual((len(lost), found.line, found.version), (1, b"new", self.row.version + 1))
+        self.assertEqual(self.have(self.engine.state()).version, found.version)
+
+    def test_cut_short(self) -> None:
+        """A change that fails half-way leaves nothing behind: no row, no version, no serial."""
+
+        def fail(connection: Any) -> None:
+            raise sqlite3.OperationalError("the disk is gone")
+
+        event.listen(self.driver().engine, "commit", fail)
+        waiting = start(self.engine.swap(self.before.epoch, to_be(b"new", self.row.version)))
+        self.clock.advance(engines.ONCE_MORE)
+        self.failureResultOf(waiting, Away)
+        event.remove(self.driver().engine, "commit", fail)
+        self.assertEqual(self.have(self.engine.state()), self.state)
+        self.assertEqual(self.have(self.engine.row(Kind.OURS, SPAM)), self.row)
+
+    def test_full(self) -> None:
+        """Where there is no room for it nothing has changed, and what is there can be read; with room it goes on."""
+        with self.by_hand() as connection:
+            (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        limit = [pages]
+        event.listen(
+            self.driver().engine, "begin", lambda asked: asked.exec_driver_sql(f"PRAGMA max_page_count = {limit[0]}").close()
+        )
+        for name in (SPAM, HAM):
+            change = Change(Kind.THEIRS, name, b"x" * 100_000, 0)
+            self.assertIn("room", str(self.refused(self.engine.swap(self.before.epoch, change), Full)))
+        self.assertEqual(self.have(self.engine.state()), self.state)
+        self.assertEqual(self.have(self.engine.row(Kind.OURS, SPAM)), self.row)
+        limit[0] = pages + 1000
+        self.assertIsInstance(self.have(self.engine.swap(self.before.epoch, change)), Row)
+
+    def test_cancelled(self) -> None:
+        """A change whose client went away is made all the same."""
+        turns = Turns()
+        engine = SqlEngine(SqlSettings(SqliteFile(self.path), at_once), self.world)
+        self.addCleanup(lambda: self.have(engine.close()))
+        object.__setattr__(engine._world, "blocking", turns)
+        waiting: Deferred[object] = start(engine.swap(self.before.epoch, to_be(b"new", self.row.version)))
+        waiting.addErrback(lambda _: None)
+        waiting.cancel()
+        turns.all()
+        object.__setattr__(engine._world, "blocking", at_once)
+        found = self.have(engine.row(Kind.OURS, SPAM))
+        assert found is not None
+        self.assertEqual(found.line, b"new")
+
+
+class FeedTests(Faulty, SynchronousTestCase):
+    """A feed that loses what it looks at."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.beats: list[Beat] = []
+        self.feed = self.engine.follow(self.beats.append)
+        self.addCleanup(lambda: self.have(self.feed.stop()))
+        self.go_on(0.5)
+        self.assertEqual({beat.state for beat in self.beats}, {self.state})
+        self.beats.clear()
+
+    def go_on(self, seconds: float) -> None:
+        """Have time go by."""
+        for _ in range(int(seconds / 0.05)):
+            self.clock.advance(0.05)
+
+    def test_file_comes_back(self) -> None:
+        """While the file is gone nothing is heard, as it is when another one is in its place; then one hears of that."""
+        away = self.path.with_name("away.db")
+        self.path.rename(away)
+        self.go_on(1)
+        self.assertEqual(self.beats, [])
+        away.rename(self.path)
+        self.go_on(1)
+        self.assertEqual(self.beats[-1].state, self.state)
+        self.path.unlink()
+        other = self.another()
+        anew = self.have(other.open(IDENTITY))
+        self.go_on(1)
+        self.assertEqual(self.beats[-1].state, anew)
+
+    def test_changes_under_a_lock(self) -> None:
+        """Who holds the file for writing keeps nobody from hearing of the state."""
+        with self.by_hand() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("UPDATE pypid_catalog SET rights = 7")
+            self.go_on(0.5)
+            self.assertEqual(self.beats[-1].state, self.state)
+            connection.execute("COMMIT")
+        self.go_on(0.5)
+        self.assertEqual(self.beats[-1].state.rights, 7)
+
+    def test_stopped_leaves_nothing_open(self) -> None:
+        """A feed that was stopped has closed its file, and an engine that was closed all of its own."""
+        self.have(self.feed.stop())
+        self.have(self.engine.close())
+        opened = [str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+        self.assertEqual([path for path in opened if str(self.path.absolute()) in path], [])
+
+
+class Hanging:
+    """Something to look at that does not answer until it is cut."""
+
+    pause = 0.1
+
+    def __init__(self) -> None:
+        self.cuts = self.closes = self.looks = 0
+
+    def look(self) -> Beat:
+        self.looks += 1
+        raise Away("it was cut")
+
+    def cut(self) -> None:
+        self.cuts += 1
+
+    def close(self) -> None:
+        self.closes += 1
+
+
+class SilenceTests(Timed, SynchronousTestCase):
+    """A feed that gets no answer."""
+
+    def test_cut_and_opened_again(self) -> None:
+        """After a second without an answer the connection is cut, and another one opened."""
+        hanging, turns, heard = Hanging(), Turns(), []
+        feed = LookingFeed(hanging, turns, self.clock, heard.append)
+        self.clock.advance(0.1)
+        self.clock.advance(SILENCE - 0.01)
+        self.assertEqual((hanging.cuts, len(turns)), (0, 1))
+        self.clock.advance(0.01)
+        self.assertEqual(hanging.cuts, 1)
+        turns.all()
+        self.assertEqual((hanging.looks, hanging.closes), (1, 1))
+        for _ in range(5):
+            self.clock.advance(0.1)
+            turns.all()
+        self.assertGreater(hanging.looks, 1)
+        stopped = start(feed.stop())
+        turns.all()
+        self.successResultOf(stopped)
+        self.assertEqual((heard, self.clock.getDelayedCalls()), ([], []))
+
+    def test_stopped_while_it_looks(self) -> None:
+        """One that is stopped while it waits for an answer is cut at once, and ends when its thread does."""
+        hanging, turns = Hanging(), Turns()
+        feed = LookingFeed(hanging, turns, self.clock, lambda beat: None)
+        self.clock.advance(0.1)
+        stopped = start(feed.stop())
+        self.assertEqual(hanging.cuts, 1)
+        self.assertNoResult(stopped)
+        turns.all()
+        self.successResultOf(stopped)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class PlaceTests(SynchronousTestCase):
+    """Where `[cache] url` says that it lies."""
+
+    def test_files(self) -> None:
+        """A file is relative to the configuration, or absolute."""
+        folder = Path("/etc/pypid")
+        for url, path in (
+            ("sqlite:///catalog.db", "/etc/pypid/catalog.db"),
+            ("sqlite:////var/lib/a%20b.db", "/var/lib/a b.db"),
+        ):
+            self.assertEqual(place_of(url, folder), SqliteFile(Path(path)))
+
+    def test_servers(self) -> None:
+        """A server's URL is SQLAlchemy's, whichever of its names was taken; what is in it is in no repr and no message."""
+        for scheme in ("postgresql", "postgres", "postgresql+psycopg"):
+            place = place_of(f"{scheme}://u:p%40ss@host:5432/db", Path("/"))
+            self.assertEqual(place, Server("postgresql+psycopg://u:p%40ss@host:5432/db"))
+            self.assertNotIn("p%40ss", repr(place))
+            self.assertEqual(place.clean("no p@ss nor p%40ss"), "no *** nor ***")
+
+    def test_refused(self) -> None:
+        """What cannot be used is refused with advice, and without a word of it."""
+        for url in (
+            "",
+            "sqlite://",
+            "sqlite:///",
+            "sqlite:///secret/",
+            "sqlite:///a?secret",
+            "mysql://u:secret@host/db",
+            "postgresql:secret",
+            "postgresql://u:se@cret@host/db",
+            "postgresql://u:secret/x@host/db",
+            "postgresql://host",
+        ):
+            with self.assertRaises(CannotStart) as caught:
+                place_of(url, Path("/"))
+            self.assertIn("[cache] url", str(caught.exception))
+            self.assertNotIn("secret", str(caught.exception))
