@@ -10,6 +10,8 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
 from pypid.access.passwords import hash_password
+from pypid.access.sql import current
+from pypid.access.sql.place import Server
 from pypid.core.errors import PeopleUnknown
 from pypid.core.people import Session
 from pypid.core.permissions import Rules
@@ -99,6 +101,33 @@ class ReloadTests(TestCase):
                 self.assertLess(FAR, LEASE)
             finally:
                 await people.end()
+
+        return start(work())
+
+    def test_silence(self) -> Deferred[None]:
+        """Nobody is believed from memory once the file of the accounts is gone, or a server was silent for five seconds."""
+
+        async def work() -> None:
+            for server in (False, True):
+                people = await self.made()
+                face, accounts = self.face(), people.stores.accounts
+                place = accounts.current.database.place
+                assert not isinstance(place, Server)
+                clock = people.world.clock
+                try:
+                    if server:
+                        self.patch(current, "Server", type(place))
+                    people.faces = (face,)
+                    clock.advance(3)  # type: ignore[attr-defined]
+                    await accounts.poll()
+                    self.assertEqual(face.epoch.until, clock.seconds() + current.CONTACT if server else current.FOR_EVER)
+                    before = face.epoch.until
+                    place.path.unlink()
+                    clock.advance(1)  # type: ignore[attr-defined]
+                    await accounts.poll()
+                    self.assertEqual(face.epoch.until, before if server else 0.0)
+                finally:
+                    await people.end()
 
         return start(work())
 

@@ -124,6 +124,7 @@ class Identities(MultiService):
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted's services are not annotated
         accounts, downloads = self.stores.accounts, self.stores.downloads
         accounts.current.on_change.append(self._changed)
+        accounts.current.on_contact.append(self._heard)
         self._add(POLL, accounts.poll, "looking at the accounts database")
         self._add(TEND, accounts.tend, "tending the accounts")
         self._add(RETRY, self.stores.journal.retry, "writing the audit log")
@@ -246,10 +247,16 @@ class Identities(MultiService):
         for face in self.faces:
             face.epoch.turn()
             face.epoch.lease = self._lease()
+            face.epoch.until = self.stores.accounts.current.until
             face.rules = self._in_force.rules
             face.settings = evolve(face.settings, people=account_settings(self.config))
             if self._is_open:
                 face.closed = None if self._are_known() else PeopleUnknown("the accounts database")
+
+    def _heard(self) -> None:
+        """The accounts database has answered, or failed to."""
+        for face in self.faces:
+            face.epoch.until = self.stores.accounts.current.until
 
     def _lease(self) -> float:
         elsewhere = isinstance(self.stores.accounts.current.database.place, Server)

@@ -143,6 +143,22 @@ class PeopleTests(DoorCase):
         self.assertFalse(self.is_known(mine))
         self.assertTrue(self.is_known(mine))
 
+    def test_silence(self) -> None:
+        """While the accounts database is silent nobody is believed because they were before; afterwards they are again."""
+        mine = spelled("GET", "/simple/spam/", ("Accept", J), user="alice")
+        self.learned(mine)
+        connection, epoch = self.pypid.connect(), self.pypid.face.epoch
+        connection.send(mine)
+        epoch.until = self.pypid.clock.seconds() + 5
+        self.assertTrue(self.is_known(mine))
+        self.pypid.clock.advance(5)
+        self.assertFalse(self.is_known(mine))
+        before = self.door.answered
+        connection.send(mine)
+        self.assertEqual(self.door.answered, before)
+        epoch.until = self.pypid.clock.seconds() + 5
+        self.assertTrue(self.is_known(mine))
+
     def test_wrong(self) -> None:
         """A wrong password is refused each time, and nobody is let in by another's."""
         self.learned(spelled("GET", "/simple/spam/", ("Accept", J), user="alice"))

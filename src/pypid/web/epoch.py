@@ -16,6 +16,8 @@ class Epoch:
 
     changes: int = 0
     lease: float = LEASE
+    until: float = float("inf")
+    """When nobody is believed any more, on the reactor's clock: the database that may know better has been silent too long."""
 
     def turn(self) -> None:
         """From now on nobody is believed because they were before."""

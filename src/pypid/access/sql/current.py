@@ -40,6 +40,7 @@ PAUSE = 1.0
 MOST_WAITING = 200
 _FORGET = timedelta(minutes=10)
 _NOBODY = Roll()
+FOR_EVER = float("inf")
 
 
 @frozen
@@ -62,6 +63,8 @@ class Current:
     def __init__(self, database: Database, world: World) -> None:
         self.database = database
         self.on_change: list[Callable[[Roll], Awaitable[object] | None]] = []
+        self.on_contact: list[Callable[[], object]] = []
+        """Called whenever `until` may be another one."""
         self._world = world
         self._roll: Roll | None = None
         self._is_empty = False
@@ -89,6 +92,13 @@ class Current:
         if self._is_unknown():
             raise PeopleUnknown(NAME)
         return self.known
+
+    @property
+    def until(self) -> float:
+        """Until when, on the clock, what it said last is certain, if nobody hears from it again."""
+        if isinstance(self.database.place, Server):
+            return self._heard + CONTACT
+        return 0.0 if self._failed is not None else FOR_EVER
 
     def _is_unknown(self) -> bool:
         if isinstance(self.database.place, Server):  # it may have been changed by another node
@@ -153,8 +163,11 @@ class Current:
         if self._failed is not None:
             self._log.info("The accounts database can be used again.")
         self._failed = None
-        if roll is self._roll:
-            return
+        if roll is not self._roll:
+            await self._replace(roll)
+        self._tell_of_contact()
+
+    async def _replace(self, roll: Roll) -> None:
         self._roll = roll
         for callback in list(self.on_change):
             try:
@@ -169,6 +182,11 @@ class Current:
             said = "The accounts database cannot be used, which is tried again each second: {error}"
             self._log.error(said, error=str(error))
         self._failed = _Since(self._world.clock.seconds(), str(error))
+        self._tell_of_contact()
+
+    def _tell_of_contact(self) -> None:
+        for callback in self.on_contact:
+            callback()
 
     # --- changing ---
 

@@ -71,7 +71,7 @@ class Doorway:
         if (
             now >= answer.until
             or (answer.seen != door.seen and not door.still_holds(answer))
-            or (variant.proven and (variant.epoch != door.epoch.changes or now >= variant.until))
+            or (variant.proven and (variant.epoch != door.epoch.changes or now >= variant.until or now >= door.epoch.until))
             or (answer.asks and door.outage.error is not None)
             or door.face.closed is not None
         ):
