@@ -60,6 +60,7 @@ class SharedCatalog:
         self._compared = ""
         """The epoch in which the comparison with the storage began that may be said to be complete."""
         self._looks = 0
+        self._was_current = True
         self._forgetting = False
 
     @property
@@ -212,9 +213,16 @@ class SharedCatalog:
     @property
     def changes(self) -> int:
         """As `Glance.changes`. Another number at each look while the feed has no beat: then nothing finished is used."""
-        if not self.following.is_current:
-            self._looks += 1
+        self._look()
         return self._replica.changes + self._looks
+
+    def _look(self) -> bool:
+        """Whether the copy may be believed. Another number of looks while it may not, and once more when it may again."""
+        is_current = self.following.is_current
+        if not (is_current and self._was_current):
+            self._looks += 1
+        self._was_current = is_current
+        return is_current
 
     @property
     def knows_all(self) -> bool:
@@ -226,8 +234,7 @@ class SharedCatalog:
 
         So whoever compares heads, and not `changes` (the front door does that for a project's pages), finds that they changed.
         """
-        if not self.following.is_current:
-            self._looks += 1
+        if not self._look():
             return Summary(name, -self._looks), None
         replica = self._replica
         return replica.ours.table.lines.head(name), replica.theirs.table.lines.head(name)

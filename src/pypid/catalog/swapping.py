@@ -56,20 +56,20 @@ async def swapped(
     if not await following.current():
         raise CatalogDown("nothing was changed. Try again soon.") from following.away
     try:
-        held = await half().held(name)
+        held, epoch = await half().held(name), following.replica.epoch
         for _ in range(MOST_TRIES):
             wanted = draft(held)
             try:
-                done = await _tried(following, kind, name, held, wanted)
+                done = await _tried(following, epoch, kind, name, held, wanted)
             except Anew:
                 await following.catch_up()
-                held = await half().held(name)
+                held, epoch = await half().held(name), following.replica.epoch
                 continue
             if not isinstance(done, Conflict):
-                value = (
-                    None if wanted is None or wanted.line is None or done is None else evolve(wanted.value, serial=done.serial)
-                )
-                await _shown(following, done, value)
+                value = None
+                if wanted is not None and wanted.line is not None and done is not None:
+                    value = evolve(wanted.value, serial=done.serial)  # type: ignore[misc]  # a project, or what was heard
+                await _shown(following, epoch, half, name, done, value)
                 return Swapped(held, wanted, done)
             held = await half().read(done.row)
     except (Away, Unusable) as error:
@@ -78,30 +78,42 @@ async def swapped(
 
 
 async def _tried(
-    following: Following, kind: Kind, name: ProjectName, held: Held[Any], wanted: Draft[Any] | None
+    following: Following, epoch: str, kind: Kind, name: ProjectName, held: Held[Any], wanted: Draft[Any] | None
 ) -> Row | Conflict | None:
     """The row as it is now."""
-    engine, epoch = following.engine, following.replica.epoch
+    engine = following.engine
     if not epoch:
         raise Anew
     if wanted is None or (wanted.line is None and not held.version):
         row = await engine.row(kind, name)
-        if (0 if row is None else row.version) != held.version:
-            return Conflict(row)
-        return row
+        return row if _is(row, held) else Conflict(row)
     line = wanted.line
     written = None if line is None else line() if wanted.short else await following.world.thinking(line)
     return await engine.swap(epoch, Change(kind, name, written, held.version, wanted.seen))
 
 
-async def _shown(following: Following, row: Row | None, value: Any) -> None:
+def _is(row: Row | None, held: Held[Any]) -> bool:
+    """Whether the row is what is held; the version alone does not tell, as it may be another epoch's."""
+    if row is None:
+        return not held.version
+    return row.version == held.version and row.numbered() == held.line
+
+
+async def _shown(
+    following: Following, epoch: str, half: Callable[[], Half[Any]], name: ProjectName, row: Row | None, value: Any
+) -> None:
     """Have the copy hold the row, and all that was changed before it: what is read from now on shows it."""
-    if row is None or following.replica.take_own(row, value):
+    if following.replica.epoch != epoch or (row is not None and following.replica.take_own(row, value)):
         return
-    epoch = following.replica.epoch
+
+    def shows_it() -> bool:
+        replica = following.replica
+        return replica.epoch != epoch or (replica.version >= row.version if row is not None else not half().has_row(name))
+
     try:
-        while following.replica.epoch == epoch and following.replica.version < row.version:
-            await following.catch_up()  # again, where that had been begun before the row was written
+        for _ in range(2):  # the first may have begun before the row was written
+            if not shows_it():
+                await following.catch_up()
     except (Away, Unusable):  # it is changed, though: this much is known
-        if following.replica.epoch == epoch:
+        if row is not None and following.replica.epoch == epoch:
             following.replica.take(row)

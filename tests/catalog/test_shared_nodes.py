@@ -1,0 +1,527 @@
+"""Several nodes with one catalog: who sees what, and when; and what they do where the engine is away."""
+
+# trial's assertions are not annotated
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from attrs import evolve
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.catalog.engine import Change, Kind
+from pypid.catalog.following import FRESH, PAUSE
+from pypid.catalog.shared import SharedCatalog, SharedSettings, open
+from pypid.core.errors import CannotStart, CatalogDown
+from pypid.core.model import Heard, Presence, Project, Status
+from pypid.core.names import ProjectName, project_name
+from pypid.flow import start
+from pypid.testing.catalog import SPAM, a_file, a_project, becomes, said
+from pypid.testing.worlds import Timed
+from pypid.web.errors import status_of
+from tests.catalog.engines import Place, PlacedEngine
+
+HAM = project_name("ham")
+STALE_FOR = timedelta(seconds=60)
+
+
+class Nodes(Timed, SynchronousTestCase):
+    """Two nodes, `here` and `there`, with an engine each on one place."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.place = Place()
+        self.rights: list[str] = []
+        self.anew: list[str] = []
+        self.here = self.node()
+        self.there = self.node()
+
+    def node(self, engine: PlacedEngine | None = None, forgettable: int = 1 << 20) -> SharedCatalog:
+        """Another node."""
+        settings = SharedSettings("storage", STALE_FOR, forgettable=forgettable)
+        made = self.have(
+            open(
+                settings,
+                engine or PlacedEngine(self.clock, self.place),
+                self.world,
+                rights_changed=lambda: self.rights.append("changed"),
+                begun_anew=lambda: self.anew.append("begun"),
+            )
+        )
+        self.addCleanup(lambda: self.have(made.close()))
+        return made
+
+    def engine(self, node: SharedCatalog) -> PlacedEngine:
+        """Its."""
+        engine = node.following.engine
+        assert isinstance(engine, PlacedEngine)
+        return engine
+
+    def put(self, node: SharedCatalog, *versions: str, name: ProjectName = SPAM, mark: str | None = None) -> Project:
+        """Have the project be this one, at that node."""
+        held = self.have(node.edit(name, becomes(a_project(name, *versions)), mark=mark))
+        assert held is not None
+        return held
+
+    def seen(self, node: SharedCatalog, name: ProjectName = SPAM) -> Project | Presence:
+        """What that node says of it."""
+        return self.have(node.ours(name))
+
+    def go(self, seconds: float) -> None:
+        """Let time pass, in small steps."""
+        for _ in range(round(seconds / 0.1)):
+            self.clock.advance(0.1)
+
+
+class SeeingTests(Nodes):
+    """Reading what was changed."""
+
+    def test_at_once_here(self) -> None:
+        """What a node changed it shows at once; others after the next beat; and all say the same."""
+        held = self.put(self.here, "1")
+        self.assertEqual(self.seen(self.here), held)
+        self.assertEqual(self.seen(self.there), Presence.UNKNOWN)
+        self.go(0.4)
+        self.assertEqual(self.seen(self.there), held)
+        self.assertEqual(self.have(self.there.serial()), self.have(self.here.serial()))
+        self.assertEqual(list(self.have(self.there.names())), list(self.have(self.here.names())))
+
+    def test_asks_nothing(self) -> None:
+        """While there are beats no read asks the engine anything."""
+        self.put(self.here, "1")
+        self.go(0.4)
+        asked = self.engine(self.there).asked
+        self.seen(self.there)
+        self.have(self.there.names())
+        self.have(self.there.mark(SPAM))
+        self.have(self.there.theirs(SPAM))
+        self.assertEqual(self.engine(self.there).asked, asked)
+
+    def test_without_beats(self) -> None:
+        """A node that hears no beat asks the engine after a second, and so shows nothing older."""
+        self.engine(self.there).is_mute = True
+        self.go(FRESH + 0.1)
+        held = self.put(self.here, "1")
+        self.assertEqual(self.seen(self.there), held)
+        self.put(self.here, "1", "2")
+        self.assertEqual(self.seen(self.there), held)
+        self.go(FRESH)
+        self.assertNotEqual(self.seen(self.there), held)
+
+    def test_late_beats(self) -> None:
+        """Beats that come late say nothing of now: after a second the engine is asked."""
+        self.engine(self.there).late = 5.0
+        self.go(10)
+        held = self.put(self.here, "1")
+        self.assertEqual(self.seen(self.there), held)
+
+    def test_lost_beat(self) -> None:
+        """What the feed did not tell of is told by the next beat."""
+        self.engine(self.there).is_mute = True
+        held = self.put(self.here, "1")
+        self.go(0.5)
+        self.engine(self.there).is_mute = False
+        self.go(0.3)
+        asked = self.engine(self.there).asked
+        self.assertEqual(self.seen(self.there), held)
+        self.assertEqual(self.engine(self.there).asked, asked)
+
+    def test_serials_have_no_gaps(self) -> None:
+        """A node says a serial only once it shows all changes up to it: a mirror would miss them else."""
+        other = self.put(self.there, "1", name=HAM)
+        held = self.put(self.here, "1")
+        self.assertEqual(held.serial, other.serial + 1)
+        self.assertEqual(self.have(self.here.serial()), held.serial)
+        self.assertEqual(self.seen(self.here, HAM), other)
+
+    def test_proven_absence(self) -> None:
+        """What one node has proven to be complete is so for all, and for those that start later."""
+        self.have(self.here.complete())
+        self.assertIs(self.seen(self.here), Presence.ABSENT)
+        self.assertIs(self.seen(self.node()), Presence.ABSENT)
+        self.go(0.4)
+        self.assertIs(self.seen(self.there), Presence.ABSENT)
+        self.assertTrue(self.have(self.there.is_complete()))
+
+    def test_complete_comes_with_rows(self) -> None:
+        """Nobody says that something is absent who has not read all that was compared."""
+        self.engine(self.there).is_mute = True
+        held = self.put(self.here, "1")
+        self.have(self.here.complete())
+        self.assertIs(self.seen(self.there), Presence.UNKNOWN)
+        self.go(FRESH + 0.1)
+        self.assertEqual(self.seen(self.there), held)
+
+    def test_rights(self) -> None:
+        """That people or rights changed each node hears once."""
+        self.have(self.here.note_rights())
+        self.go(1)
+        self.assertEqual(self.rights, ["changed"] * 2)
+
+    def test_damaged(self) -> None:
+        """A row that nobody can read is no absence, and the next edit puts it right."""
+        self.have(self.here.complete())
+        for line in (
+            b"garbage",
+            b'{"name":"spam"',
+            b'{"name":"spam","status":"odd","files":[]}',
+            b'{"name":"spam","files":[7]}',
+        ):
+            with self.subTest(line=line):
+                version = self.place.rows[Kind.OURS, SPAM].version if self.place.rows else 0
+                self.place.write(Change(Kind.OURS, SPAM, line, version))
+                self.go(0.4)
+                self.assertIs(self.seen(self.there), Presence.UNKNOWN)
+                held = self.put(self.there, "1")
+                self.assertEqual(self.seen(self.there), held)
+
+
+class EditingTests(Nodes):
+    """Changing what others change."""
+
+    def test_both_change(self) -> None:
+        """Of two nodes that change a project at once none loses what the other did."""
+        self.put(self.here, "1")
+        self.go(0.4)
+        self.engine(self.here).before_swap.append(lambda: self.put(self.there, "1", "2"))
+        seen: list[Project | None] = []
+
+        def change(project: Project | None) -> Project | None:
+            seen.append(project)
+            assert project is not None
+            return evolve(project, status=Status.ARCHIVED)
+
+        held = self.have(self.here.edit(SPAM, change))
+        assert held is not None
+        self.assertEqual([len(project.files) for project in seen if project], [1, 2])
+        self.assertEqual((len(held.files), held.status), (2, Status.ARCHIVED))
+        self.assertEqual(self.seen(self.here), held)
+
+    def test_taken_out_meanwhile(self) -> None:
+        """A project that another node took out meanwhile is made anew, out of nothing."""
+        self.put(self.here, "1")
+        self.go(0.4)
+        self.engine(self.here).before_swap.append(lambda: self.have(self.there.edit(SPAM, becomes(None))))
+        held = self.have(self.here.edit(SPAM, lambda project: project and evolve(project, status=Status.ARCHIVED)))
+        self.assertIsNone(held)
+        self.assertIs(self.seen(self.here), Presence.UNKNOWN)
+
+    def test_nothing_to_do_is_made_sure_of(self) -> None:
+        """An edit that changes nothing of what this node knows is tried on what another has made of it a moment ago."""
+        first = self.put(self.here, "1")
+        self.go(0.4)
+        self.put(self.there, "1", "2")
+        held = self.have(self.here.edit(SPAM, becomes(first)))
+        assert held is not None
+        self.assertEqual(len(held.files), 1)
+        self.assertGreater(held.serial, first.serial + 1)
+
+    def test_nothing_came_meanwhile(self) -> None:
+        """The same where nothing is known here: what another node put in is not passed over."""
+        held = self.put(self.there, "1")
+        self.assertEqual(self.have(self.here.edit(SPAM, lambda project: project)), held)
+        self.assertEqual(self.seen(self.here), held)
+
+    def test_answer_lost(self) -> None:
+        """A change whose answer was lost is an error here, may have been made, and is shown when the engine tells of it."""
+        self.engine(self.here).deaf = 1
+        self.refused(self.here.edit(SPAM, becomes(a_project(SPAM, "1"))), CatalogDown)
+        self.assertIs(self.seen(self.here), Presence.UNKNOWN)
+        self.go(0.4)
+        held = self.seen(self.here)
+        self.assertIsInstance(held, Project)
+        self.assertEqual(self.put(self.here, "1"), held)
+
+    def test_asked_again(self) -> None:
+        """When upstream was asked last is told to others, without a serial."""
+        self.have(self.here.edit_theirs(SPAM, lambda heard: evolve(heard, said=said(SPAM, "1"))))
+        later = datetime(2026, 5, 5, tzinfo=UTC)
+        self.have(self.here.edit_theirs(SPAM, lambda heard: evolve(heard, said=said(SPAM, "1", asked=later))))
+        self.go(0.4)
+        self.assertEqual(self.there.asked(SPAM), later)
+        self.assertEqual(self.have(self.there.serial()), 1)
+        self.assertEqual(self.have(self.there.theirs(SPAM)), self.have(self.here.theirs(SPAM)))
+
+    def test_forgets(self) -> None:
+        """What was heard of too many projects of which nothing is kept is taken out for all nodes, the oldest first."""
+        node = self.node(forgettable=10_000)
+        names = [project_name(f"p{number}") for number in range(30)]
+        for name in names:
+            self.have(node.edit_theirs(name, lambda heard: evolve(heard, said=said(heard.name, "1"))))
+        kept = (a_file(SPAM, "1"),)
+        self.have(node.edit_theirs(SPAM, lambda heard: evolve(heard, kept=kept)))
+        self.go(0.4)
+        left = [name for name in names if self.have(self.there.theirs(name)).said is not None]
+        self.assertEqual(left, names[-len(left) :])
+        self.assertLess(len(left), 10)
+        self.assertEqual(self.have(self.there.theirs(SPAM)).kept, kept)
+        self.assertEqual(self.have(node.theirs(names[0])), Heard(name=names[0]))
+
+
+class AwayTests(Nodes):
+    """The engine cannot be asked."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.have(self.here.complete())
+        self.held = self.put(self.here, "1")
+        self.go(0.4)
+
+    def test_reads_go_on(self) -> None:
+        """What was held is shown for `stale_for`, no absence is claimed; then it is HTTP 503. Back, all is as before."""
+        self.place.is_down = True
+        self.go(2)
+        self.assertEqual(self.seen(self.there), self.held)
+        self.assertIs(self.seen(self.there, HAM), Presence.UNKNOWN)
+        self.assertFalse(self.have(self.there.is_complete()))
+        self.assertIsNotNone(self.there.following.away)
+        self.go(STALE_FOR.total_seconds() - 3)
+        self.assertEqual(self.seen(self.there), self.held)
+        self.go(2)
+        asks: list[Callable[[], object]] = [
+            lambda: self.refused(self.there.ours(SPAM), CatalogDown),
+            lambda: self.refused(self.there.theirs(SPAM), CatalogDown),
+            lambda: self.refused(self.there.names(), CatalogDown),
+            lambda: self.refused(self.there.their_summaries(), CatalogDown),
+            lambda: self.refused(self.there.serial(), CatalogDown),
+            lambda: self.refused(self.there.mark(SPAM), CatalogDown),
+        ]
+        for ask in asks:
+            ask()
+        self.assertFalse(self.have(self.there.is_complete()))
+        self.assertEqual(status_of(CatalogDown, b"GET"), 503)
+        self.place.is_down = False
+        self.go(0.4)
+        self.assertEqual(self.seen(self.there), self.held)
+        self.assertIs(self.seen(self.there, HAM), Presence.ABSENT)
+        self.assertIsNone(self.there.following.away)
+
+    def test_edits_do_not(self) -> None:
+        """Changes are refused at once, and nothing has changed."""
+        self.place.is_down = True
+        for _ in range(20):
+            self.refused(self.here.edit(SPAM, becomes(a_project(SPAM, "2"))), CatalogDown)
+            self.refused(self.here.edit(SPAM, lambda project: project), CatalogDown)
+            self.refused(self.here.edit_theirs(SPAM, lambda heard: heard), CatalogDown)
+            self.assertEqual(self.seen(self.here), self.held)
+            self.clock.advance(0.1)
+        self.refused(self.here.complete(), CatalogDown)
+        self.refused(self.here.note_rights(), CatalogDown)
+
+    def test_one_node_is_cut_off(self) -> None:
+        """A node that cannot ask shows what it knew; soon after it can, what was changed meanwhile."""
+        engine = self.engine(self.there)
+        engine.is_down = True
+        self.go(5)
+        self.assertEqual(self.seen(self.there), self.held)
+        newer = self.put(self.here, "1", "2")
+        self.assertEqual(self.seen(self.there), self.held)
+        engine.is_mute, engine.is_down = True, False
+        self.go(PAUSE + 0.1)
+        self.assertEqual(self.seen(self.there), newer)
+
+    def test_hangs(self) -> None:
+        """An engine that does not answer holds nobody up for longer than a second, and then nobody at all."""
+        engine = self.engine(self.there)
+        engine.is_mute = engine.hangs = True
+        self.go(FRESH)
+        first = start(self.there.ours(SPAM))
+        self.assertNoResult(first)
+        self.go(1.1)
+        self.assertEqual(self.successResultOf(first), self.held)
+        for _ in range(20):
+            self.assertEqual(self.seen(self.there), self.held)
+            self.refused(self.there.edit(SPAM, becomes(None)), CatalogDown)
+            self.go(0.2)
+        self.assertIsNotNone(self.there.following.away)
+
+    def test_slow(self) -> None:
+        """An engine that takes its time is waited for as long as it answers anything."""
+        engine = self.engine(self.there)
+        newer = self.put(self.here, "1", "2")
+        engine.is_mute, engine.delay = True, 0.8
+        self.go(FRESH)
+        read = start(self.there.ours(SPAM))
+        self.go(1.5)
+        self.assertNoResult(read)
+        self.go(0.3)
+        self.assertEqual(self.successResultOf(read), newer)
+
+    def test_reader_goes_away(self) -> None:
+        """A reader that goes away while the engine is asked does not keep others from the answer."""
+        engine = self.engine(self.there)
+        engine.is_mute, engine.delay = True, 0.5
+        self.go(FRESH)
+        first, second = start(self.there.ours(SPAM)), start(self.there.ours(SPAM))
+        first.addErrback(lambda _: None)
+        first.cancel()
+        self.go(0.6)
+        self.assertEqual(self.successResultOf(second), self.held)
+
+    def test_starts_without(self) -> None:
+        """A node that starts while the engine is away knows nothing, claims nothing, and learns all when it is back."""
+        self.place.is_down = True
+        node = self.node()
+        self.refused(node.ours(SPAM), CatalogDown)
+        self.refused(node.names(), CatalogDown)
+        self.refused(node.edit(SPAM, becomes(None)), CatalogDown)
+        self.assertFalse(node.knows_all)
+        self.place.is_down = False
+        self.go(0.4)
+        self.assertEqual(self.seen(node), self.held)
+        self.assertIs(self.seen(node, HAM), Presence.ABSENT)
+        self.assertEqual(self.anew, [])
+
+    def test_another_storage(self) -> None:
+        """A node of another storage does not start; one to which that happens while it runs shows what it had, for a while."""
+        self.refused(open(SharedSettings("another"), PlacedEngine(self.clock, self.place), self.world), CannotStart)
+        self.place.lose()
+        self.place.identity = "another"
+        self.place.begin(0)
+        self.go(2)
+        self.assertEqual(self.seen(self.there), self.held)
+        self.refused(self.there.edit(SPAM, becomes(None)), CatalogDown)
+
+
+class AnewTests(Nodes):
+    """The catalog is begun anew."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.held = self.put(self.here, "1")
+        self.have(self.here.complete())
+        self.go(0.4)
+
+    def refill(self) -> None:
+        """Another node begins anew, and puts all back."""
+        self.place.begin(0)
+        for node in (self.there,):
+            self.have(node.following.catch_up())
+            node.begin_comparison()
+        self.put(self.there, "1")
+        self.put(self.there, "1", name=HAM)
+        self.have(self.there.complete())
+
+    def test_is_read_anew(self) -> None:
+        """Each node reads all of it, serials go on, and whoever compares is told."""
+        self.refill()
+        self.go(0.4)
+        for node in (self.here, self.there):
+            held = self.seen(node)
+            assert isinstance(held, Project)
+            self.assertGreater(held.serial, self.held.serial)
+            self.assertIsInstance(self.seen(node, HAM), Project)
+        self.assertEqual(self.anew, ["begun"] * 2)
+
+    def test_nothing_is_missing_meanwhile(self) -> None:
+        """While a node reads the new rows it shows the old ones; whoever must not be told those waits for the new."""
+        self.engine(self.here).delay = 0.25
+        self.refill()
+        for _ in range(20):
+            self.clock.advance(0.1)
+            read = start(self.here.ours(SPAM))
+            known = self.here.following.is_current
+            if known:
+                self.assertIsInstance(self.successResultOf(read), Project)
+            else:
+                read.addCallback(self.assertIsInstance, Project)
+                read.addErrback(self.fail)
+        self.assertIsInstance(self.seen(self.here, HAM), Project)
+
+    def test_lost(self) -> None:
+        """An engine that lost its tables is begun anew by whoever asks next: nothing is absent, and serials go on."""
+        self.place.lose()
+        self.go(0.4)
+        self.assertIs(self.seen(self.here), Presence.UNKNOWN)
+        self.assertGreater(self.put(self.here, "1").serial, self.held.serial)
+
+    def test_edit_meanwhile(self) -> None:
+        """An edit of a node that has not heard of it yet goes into the new rows."""
+        self.place.begin(0)
+        seen: list[Project | None] = []
+
+        def change(project: Project | None) -> Project | None:
+            seen.append(project)
+            return a_project(SPAM, "2")
+
+        held = self.have(self.here.edit(SPAM, change))
+        self.assertEqual(seen, [self.held, None])
+        self.assertEqual(self.seen(self.here), held)
+
+    def test_comparison_meanwhile(self) -> None:
+        """A comparison that began before proves nothing: what it put in is lost."""
+        self.here.begin_comparison()
+        self.place.begin(0)
+        self.have(self.here.complete())
+        self.go(1)
+        self.have(self.here.complete())
+        self.assertIs(self.seen(self.here), Presence.UNKNOWN)
+        self.assertFalse(self.place.state.complete)
+        self.here.begin_comparison()
+        self.have(self.here.complete())
+        self.assertIs(self.seen(self.here), Presence.ABSENT)
+
+    def test_tombstones_forgotten(self) -> None:
+        """A node that was away for longer than it is remembered what was taken out reads all anew, of the same epoch."""
+        self.engine(self.there).is_down = True
+        self.have(self.here.edit(SPAM, becomes(None)))
+        self.have(self.engine(self.here).tidy(0))
+        self.put(self.here, "1", name=HAM)
+        self.engine(self.there).is_down = False
+        self.go(0.4)
+        self.assertIs(self.seen(self.there), Presence.ABSENT)
+        self.assertEqual(self.anew, [])
+
+
+class GlanceTests(Nodes):
+    """What the front door asks at once."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.have(self.here.complete())
+        self.held = self.put(self.here, "1")
+        self.go(0.4)
+
+    def test_stays(self) -> None:
+        """While there are beats it says the same, until something changes, here or there."""
+        changes, heads = self.there.changes, self.there.heads(SPAM)
+        for _ in range(20):
+            self.go(0.3)
+            self.assertEqual((self.there.changes, self.there.heads(SPAM)), (changes, heads))
+        self.assertTrue(self.there.knows_all)
+        self.put(self.here, "1", "2")
+        self.go(0.4)
+        self.assertNotEqual(self.there.changes, changes)
+        self.assertNotEqual(self.there.heads(SPAM), heads)
+
+    def test_without_beats(self) -> None:
+        """Without a beat for a second nothing that was made may be used, of no project; with one all that still holds."""
+        changes = self.there.changes
+        heads = [self.there.heads(name) for name in (SPAM, HAM)]
+        self.engine(self.there).is_mute = True
+        self.go(FRESH)
+        looks = [self.there.changes for _ in range(3)]
+        self.assertEqual(len({changes, *looks}), 4)
+        for name, head in zip((SPAM, HAM), heads, strict=True):
+            first, second = self.there.heads(name), self.there.heads(name)
+            self.assertEqual(len({head, first, second}), 3)
+            self.assertNotIn(first[0], (None, head[0], second[0]))
+        self.assertFalse(self.there.knows_all)
+        self.engine(self.there).is_mute = False
+        self.go(0.4)
+        self.assertNotIn(self.there.changes, {changes, *looks})
+        self.assertEqual([self.there.heads(name) for name in (SPAM, HAM)], heads)
+        self.assertTrue(self.there.knows_all)
+
+    def test_asked(self) -> None:
+        """When another index was asked last is known at once."""
+        self.assertIsNone(self.there.asked(SPAM))
+        heard = self.have(self.there.edit_theirs(SPAM, lambda heard: evolve(heard, said=said(SPAM, "1"))))
+        assert heard.said is not None
+        self.assertEqual(self.there.asked(SPAM), heard.said.asked)
+        self.place.write(Change(Kind.THEIRS, SPAM, b"garbage", self.place.rows[Kind.THEIRS, SPAM].version))
+        self.go(0.4)
+        self.assertIsNone(self.there.asked(SPAM))
+        self.assertEqual(self.have(self.there.theirs(SPAM)), Heard(name=SPAM))
