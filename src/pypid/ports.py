@@ -16,7 +16,8 @@ from pypid.core.permissions import Credential, Identity
 from pypid.core.rights import Right, Whom
 
 if TYPE_CHECKING:
-    from pypid.core.acl import Dump, Merged
+    from pypid.core.acl import Dump
+    from pypid.core.aclmerged import Merged
     from pypid.core.targets import Target
 
 

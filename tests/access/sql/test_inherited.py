@@ -16,7 +16,8 @@ from pypid.access.sql.database import Database
 from pypid.access.sql.inherited import read_people
 from pypid.access.sql.inheriting import inherit
 from pypid.access.sql.place import SqliteFile
-from pypid.core.acl import Dump, Merged, Person, Taken
+from pypid.core.acl import Dump, Person, Taken
+from pypid.core.aclmerged import Merged
 from pypid.core.aclrights import KEPT_CLOSED
 from pypid.core.errors import BadRequest, CannotStart
 from pypid.core.names import project_name

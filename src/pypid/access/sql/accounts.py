@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from pypid.access.sql.writing import Writing
-    from pypid.core.acl import Dump, Merged
+    from pypid.core.acl import Dump
+    from pypid.core.aclmerged import Merged
 
 T = TypeVar("T")
 

@@ -14,7 +14,8 @@ from sqlalchemy import Connection, Table, and_, insert, select, update
 
 from pypid.access.sql.rows import AT_ONCE, Touch, account_row
 from pypid.access.sql.tables import groups, members, once, rights, users
-from pypid.core.acl import Dump, Merged, Oddity, Person, entered, grown, taken_up
+from pypid.core.acl import Dump, Oddity, Person
+from pypid.core.aclmerged import Merged, entered, grown, taken_up
 from pypid.core.aclrights import KEPT_CLOSED
 from pypid.core.errors import BadRequest
 from pypid.core.people import Account, Standing

@@ -27,7 +27,8 @@ from pypid.access.sql.rows import (
 )
 from pypid.access.sql.schema import take
 from pypid.access.sql.tables import changes, groups, members, once, rights, sessions, tokens, users
-from pypid.core.acl import Dump, Merged
+from pypid.core.acl import Dump
+from pypid.core.aclmerged import Merged
 from pypid.core.errors import NameTaken, NoSuchGroup, NoSuchToken, NoSuchUser
 from pypid.core.names import ProjectName
 from pypid.core.people import MOST_SESSIONS, Account, Session, Standing, Token

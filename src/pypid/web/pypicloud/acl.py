@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 from attrs import evolve
 
 from pypid import __version__
-from pypid.core import acl
+from pypid.core import acl, aclmerged
 from pypid.core.aclrights import KEPT_CLOSED
 from pypid.core.choices import Registration
 from pypid.core.errors import BadRequest, NotAvailable, NotByToken, PeopleFixed
@@ -114,7 +114,7 @@ async def take_in(face: Face, request: Request, who: Identity) -> None:
         raise BadRequest("Send a dump of ppc-export: JSON, gzipped or plain.")
     taken = _beside_the_file(face, await face.world.thinking(acl.read_dump, data))
 
-    def told(merged: acl.Merged) -> dict[str, str] | None:
+    def told(merged: aclmerged.Merged) -> dict[str, str] | None:
         counts = {"users": len(merged.users), "groups": merged.groups, "members": merged.members, "rights": merged.rights}
         return {name: str(count) for name, count in counts.items()} if merged.changed else None
 
@@ -156,7 +156,7 @@ def _beside_the_file(face: Face, taken: acl.Taken) -> acl.Taken:
                 "it there, reload, and try again. Nothing was done."
             )
         if ours - theirs and name in given:
-            oddities.append(acl.grown(name, ours - theirs))
+            oddities.append(aclmerged.grown(name, ours - theirs))
         if name not in taken.dump.groups:
             continue
         missing = theirs - ours
