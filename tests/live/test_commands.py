@@ -150,7 +150,7 @@ class AdoptTests(IndexTestCase):
         for name in "kept-1.0-py2.py3-none-any.whl", "kept-2.0-py2.py3-none-any.whl", "kept_source-1.0.tar.gz":
             self.assertIn(f"{name}: adopted\n", ended.said)
         self.assertRegex(ended.said, r"bad-1\.0-py3-none-any\.whl: refused\n    .*zip")
-        self.assertIn("4 files adopted; 0 projects known before", ended.said)
+        self.assertIn("4 files adopted, 1 refused; 0 projects known before", ended.said)
 
     def test_elsewhere(self) -> None:
         """A folder outside the storage is refused, with what to do instead."""
