@@ -138,6 +138,14 @@ class BytesTests(WireCase):
         ends.converse(sum(says))
         self.assertEqual(ends.got, b"".join(pieces))
 
+    def test_views(self) -> None:
+        """What is written may be a view of something, of any length: so it comes back where OpenSSL did not take it at once."""
+        ends, _ = self.connect()
+        for size in (1, 16384, 16385, 40_000):
+            ends.protocol._write(memoryview(b"v" * size))
+        ends.converse(1 + 16384 + 16385 + 40_000)
+        self.assertEqual(ends.got, b"v" * (1 + 16384 + 16385 + 40_000))
+
     def test_at_once(self) -> None:
         """What is sent at once is on its way before the reactor turns again, and never overtakes what was written before."""
         ends, _ = self.connect()

@@ -137,7 +137,7 @@ class Wire(_Layer):  # type: ignore[misc]
         connection = self._tlsConnection
         ssl, encrypted = connection._ssl, connection._from_ssl
         done, filled, size = 0, 0, len(data)
-        start: Any = data if size <= _RECORD else _ffi.from_buffer(data)
+        start: Any = data if size <= _RECORD and type(data) is bytes else _ffi.from_buffer(data)
         while done < size:
             taken = _write(ssl, start + done if done else start, min(_RECORD, size - done))
             if taken <= 0:
