@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from hashlib import md5, sha256
 from pathlib import Path
@@ -17,6 +17,8 @@ from pypid.core.config import parse
 from pypid.core.permissions import ANONYMOUS, AUTHENTICATED, EVERYONE, NOBODY, Grants, Principals, Rules
 from pypid.core.policy import Policy
 from pypid.testing.worlds import BEGINNING
+from pypid.web import stock
+from pypid.web.pypicloud import packages
 from tests.distributions import egg, egg_filename, sdist, sdist_filename, wheel, wheel_filename
 from tests.web.crowd import ANYBODY, CLOSED, IS, OPEN, OWN, PLAIN, crowded, elsewhere, file_of
 from tests.web.elsewhere import Elsewhere
@@ -602,3 +604,24 @@ class ManyTests(PackagesCase):
         self.assertIs(self.have(kept.projects(sight)), first)
         self.pypid.clock.advance(timedelta(hours=1).total_seconds())
         self.assertIs(self.have(kept.projects(sight)), first)
+
+    def test_many_files(self) -> None:
+        """What says something of many files, be they of one project, is put together off the reactor's thread."""
+        self.patch(stock, "FEW", 3)
+        self.patch(packages, "FEW", 3)
+        apart: list[object] = []
+        world = self.pypid.face.world
+
+        async def thinking(work: Callable[..., object], *given: object) -> object:
+            apart.append(work)
+            return work(*given)
+
+        counting = evolve(world, thinking=thinking)
+        self.pypid.face.world = counting
+        self.pypid.face.stock = stock.Stock(self.pypid.index, counting)
+        for number in range(4):
+            self.published(self.publish(sdist_filename("spam", f"{number}.0"), sdist("spam", f"{number}.0")))
+            del apart[:]
+            self.assertEqual(self.pypid.get("/packages/").text.count("<a "), number + 1)
+            self.assertEqual(len(self.pypid.get("/api/package/spam/").json["packages"]), number + 1)
+            self.assertEqual(len(apart), (0, 0, 1, 2)[number])

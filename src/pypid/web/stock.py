@@ -21,7 +21,7 @@ from pypid.web.finished import FinishedPage
 from pypid.web.sights import seen
 
 FEW = 256
-"""Projects that are made a page of in the reactor thread."""
+"""Projects, and files, that are made a page of in the reactor thread: in some milliseconds."""
 SEERS = 16
 """So many who see different things have theirs kept; least recently used first out."""
 LIMIT = 64 << 20
@@ -79,7 +79,8 @@ class Stock:
 
         async def job() -> FinishedPage:
             projects = await self.projects(by)
-            page = render(projects) if len(projects) <= FEW else await self._world.thinking(render, projects)
+            many = len(projects) + sum(len(project.files) for project in projects) > FEW
+            page = await self._world.thinking(render, projects) if many else render(projects)
             finished = FinishedPage(page, self._world.blocking)
             self._made.put((what, by), _Made(edition, finished), len(page.body))
             return finished

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
+import msgspec
+
 from pypid.core.errors import (
     AlreadyExists,
     AlreadyThere,
@@ -18,6 +23,7 @@ from pypid.core.errors import (
     UpstreamDown,
     WrongBytes,
 )
+from pypid.core.model import File
 from pypid.core.names import ProjectName, project_name
 from pypid.core.permissions import Action, Identity, demand, may
 from pypid.core.upload import distribution_of
@@ -27,7 +33,7 @@ from pypid.spool import Spool
 from pypid.web.asking import asked_of
 from pypid.web.describing import FILE_BYTES, Described
 from pypid.web.describing_projects import ChangedProject
-from pypid.web.documents import send, send_json
+from pypid.web.documents import send
 from pypid.web.face import Face, app
 from pypid.web.files import send_named
 from pypid.web.forms import Limits, read_form, refuse_early_form
@@ -35,6 +41,7 @@ from pypid.web.guard import guarded
 from pypid.web.local import STORED
 from pypid.web.manage import delete_files
 from pypid.web.pypicloud.documents import (
+    JSON,
     PREFIX,
     Listed,
     Packages,
@@ -49,6 +56,7 @@ from pypid.web.query import Parameter, parameters
 from pypid.web.redirects import redirect
 from pypid.web.request import Request
 from pypid.web.respond import header_of
+from pypid.web.stock import FEW
 from pypid.web.uploads import Published, publish
 
 FILE = PREFIX + "<project>/<filename>"
@@ -92,12 +100,15 @@ async def versions(face: Face, request: Request, who: Identity, project: str) ->
         files = (await face.index.project(name, STORED)).files
     except NoSuchProject:
         files = ()
-    base = face.base_url(request) or ""
-    document: Packages = {
-        "packages": [package_of(file, base) for file in reversed(files)],
-        "write": may(face.rules, who, Action.WRITE, name),
-    }
-    return send_json(request, document)
+    base, write = face.base_url(request) or "", may(face.rules, who, Action.WRITE, name)
+    made = partial(_packages, files, base, write=write)
+    return send(request, 200, JSON, made() if len(files) <= FEW else await face.world.thinking(made))
+
+
+def _packages(files: Sequence[File], base: str, *, write: bool) -> bytes:
+    """The document, as it is sent: a tenth of a second for ten thousand files."""
+    document: Packages = {"packages": [package_of(file, base) for file in reversed(files)], "write": write}
+    return msgspec.json.encode(document)
 
 
 @guarded(app, FILE, may=Action.READ)
