@@ -9,9 +9,11 @@ import gzip
 import json
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 from attrs import evolve
+from twisted.internet.defer import Deferred
 
 from pypid.core.acl import read_dump
 from pypid.core.choices import Registration
@@ -22,7 +24,7 @@ from pypid.core.rights import Right, Whom
 from pypid.testing.accounts import an_account
 from pypid.web.registry import Configured
 from tests.web.peopled import Peopled, have
-from tests.web.whole import CHEAP, HOST, Answer, WholeCase, basic
+from tests.web.whole import CHEAP, HOST, Answer, WholeCase, basic, spelled
 
 PASSWORD = "secret of some length"
 FORM = ("Content-Type", "application/x-www-form-urlencoded")
@@ -310,6 +312,30 @@ class PermissionTests(PypicloudCase):
         for word in ("write", "read"):
             self.ok("DELETE", f"/admin/package/spam/user/bob/{word}")
         self.assertEqual(self.rights(), [])
+
+    def test_last_rights_at_once(self) -> None:
+        """Of two who take the last two rights away at the same moment one is refused, so that the defaults do not hold then."""
+        for path in ("bob/read", "bob/write", "alice/read", "alice/write"):
+            self.ok("PUT", f"/admin/package/spam/user/{path}")
+        accounts = self.people.accounts
+        gate: Deferred[None] = Deferred()
+        withdraw = accounts.withdraw
+
+        async def gated(*key: Any) -> None:
+            await gate
+            await withdraw(*key)
+
+        self.patch(accounts, "withdraw", gated)
+        asking = []
+        for name in ("bob", "alice"):
+            connection = self.pypid.connect()
+            connection.send(spelled("DELETE", f"/admin/package/spam/user/{name}/read", user="ada"))
+            self.assertIsNone(connection.answer())
+            asking.append(connection)
+        gate.callback(None)
+        answers = [connection.answer() for connection in asking]
+        self.assertEqual([answer and answer.status for answer in answers], [200, 409])
+        self.assertEqual(self.rights(), [("user", "alice", "rw")])
 
     def test_in_the_file(self) -> None:
         """A right of the file is taken away there."""

@@ -173,14 +173,19 @@ async def withdraw(face: Face, request: Request, who: Identity, project: str, ki
     """Take a right away: the one to read takes the one to write with it."""
     demand_changing(face)
     key, write = _asked(project, kind, name, permission)
+    async with face.turnstile.turn:  # else of two at the same moment neither is the last
+        await _withdraw(face, request, who, key, f"/admin/package/{key[0]}/{kind}/{name}", write=write)
+    done(request)
+
+
+async def _withdraw(face: Face, request: Request, who: Identity, key: Key, address: str, *, write: bool) -> None:
     kept = in_force(await face.accounts.rights()).get(key)
     fixed = in_force(face.known.configured().rights).get(key)
     if fixed is not None and (fixed.write or not write):
         raise ChangedElsewhere(f"this right of {key[0]}", IN_THE_FILE)
     if kept is None or (write and not kept.write):
-        return done(request)
+        return
     if kept.write and not write and len([each for each in await _rights(face) if each[0] == key[0]]) == 1:
-        address = f"/admin/package/{key[0]}/{kind}/{name}"
         raise InseparableRight(
             f"This is the last right of {key[0]}, and without any the defaults would hold for it. If you mean that, take the "
             f"right to write away first (DELETE {address}/write), and then this one; if not, give somebody else a right before."
@@ -192,4 +197,3 @@ async def withdraw(face: Face, request: Request, who: Identity, project: str, ki
         await recorded(face, request, who, "set-right", subject, face.accounts.grant(left), lambda _: lowered)
     else:
         await recorded(face, request, who, "remove-right", subject, face.accounts.withdraw(*key), lambda _: said)
-    return done(request)
