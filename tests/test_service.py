@@ -24,6 +24,7 @@ from pypid.daemon import Daemon
 from pypid.flow import start
 from pypid.process import Ended, Process
 from pypid.testing.worlds import Awaiting
+from tests.access.sql.test_inherited import pypiclouds
 
 HASH = hash_password("secret")
 
@@ -192,6 +193,20 @@ class ReloadTests(ServiceCase):
         self.assertIn("Restart pypid", str(self.events[-1]["error"]))
         for face in assembly.faces:
             self.assertFalse(may(face.rules, ANONYMOUS, Action.READ, secret))
+
+    def test_people_once_more(self) -> None:
+        """Where people are taken over though a pypid has used the storage before, its accounts are lost: the log says so."""
+        pypiclouds(self.folder / "auth.db")
+        said = "[app:main]\nuse = egg:pypicloud\nstorage.dir = %(here)s/packages\npypi.auth = sql\n"
+        self.configure(f"{said}auth.db.url = sqlite:///%(here)s/auth.db\n")
+        (self.folder / "packages").mkdir()
+        for number in range(3):
+            daemon, _ = self.make()
+            daemon.state.release()
+            warned = [text for text in self.logged("warn") if "used this storage before" in text]
+            self.assertEqual(len(warned), (0, 0, 1)[number])
+            if number == 1:
+                (self.state / "accounts.db").unlink()
 
     def test_elsewhere(self) -> None:
         """The file is found again after twistd has changed the working directory."""

@@ -110,7 +110,7 @@ def assemble(
     resolvers = partial(_resolver, reactor)
     whose = (people.access, Operator())
     faces = tuple(Face(index, access, Rules(), world, settings, resolvers=resolvers) for access in whose)
-    people.greet = greet
+    people.greet, people.is_first = greet, storage.new
     people.serve(*faces)
     if people.access.is_open:
         _now(people.open())

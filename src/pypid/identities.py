@@ -59,6 +59,11 @@ MANY = 500
 HASHING = 2
 """New passwords that are hashed at once."""
 MOST_HASHING = 64
+_ONCE_MORE = (
+    "A pypid has used this storage before. If it had taken pypicloud's people over, what it knew of them since is lost, and "
+    "whoever was removed can log in again: look at `pypid user list`, and keep the state folder ({state})."
+)
+
 
 # --- all together -----------------------------------------------------------------------------------------------
 
@@ -112,6 +117,8 @@ class Identities(MultiService):
     """Once an issuer is configured."""
     greet: Callable[[], object] | None = field(default=None, init=False, repr=False)
     """Makes the first run's admin, where a pypicloud's people were to be taken over and nobody of them is one."""
+    is_first: bool = field(default=True, init=False)
+    """Whether no pypid has used the storage before, as far as is known."""
     faces: tuple[Face, ...] = field(default=(), init=False)
     _in_force: InForce = field(factory=lambda: InForce(Rules(), frozenset()), init=False, repr=False)
     _made_of: tuple[object, object] = field(default=(None, None), init=False, repr=False)
@@ -167,6 +174,8 @@ class Identities(MultiService):
         asked_first = {*self.config.users, *((first.user,) if first is not None else ())}
         taken = await inherit(self.stores.accounts, url, folders, self.world, asked_first)
         if taken is not None:
+            if not self.is_first:
+                _log.warn(_ONCE_MORE, state=str(self.places.state))
             deed = Deed(when=self.world.now(), who="pypid", what="inherit-people", subject="pypicloud", details=taken)
             await self.stores.journal.note(deed)
         if self.greet is not None and not is_administered(self.config, self.stores.accounts.current.known.users):
