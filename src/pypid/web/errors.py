@@ -85,6 +85,7 @@ STATUSES: dict[type[PypidError], int] = {
     errors.Busy: 503,
     errors.PeopleUnknown: 503,
     errors.StorageDown: 503,
+    errors.CatalogDown: 503,
     errors.Archived: 503,
     errors.StorageFull: 507,
     ClientGone: 400,  # nobody reads it

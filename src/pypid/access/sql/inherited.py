@@ -37,7 +37,8 @@ LOCKED = 5.0
 """Seconds that somebody else may keep the file."""
 _EXPORT = (
     "Or have its people in another way: run `ppc-export CONFIG > acl.json` where pypicloud runs, make a file of pypid's by "
-    "`pypid convert-config CONFIG > pypid.ini`, run `pypid acl import -c pypid.ini -i acl.json`, and start pypid with that file."
+    "`pypid convert-config CONFIG > pypid.ini`, run `pypid acl import -c pypid.ini -i acl.json`, and start pypid with that "
+    "file."
 )
 _DRIVER = re.compile(r"(postgres|postgresql)(\+\w+)?\Z")
 
