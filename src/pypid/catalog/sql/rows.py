@@ -89,8 +89,9 @@ def _unseen(connection: Connection, new: Row) -> Row:
 
 def _replace(connection: Connection, new: Row, expected: int) -> bool:
     """Write it in place of the one that is expected; not where nothing would change."""
-    other = rows.c.line.is_not(None) if new.line is None else or_(rows.c.line.is_(None), rows.c.line != new.line)
-    there = and_(_is(new.kind, new.name), rows.c.version == expected, other)
+    there = and_(_is(new.kind, new.name), rows.c.version == expected, rows.c.line.is_not(None))
+    if new.line is not None:
+        there = and_(there, rows.c.line != new.line)
     values = {"version": new.version, "serial": new.serial, "line": new.line}
     return connection.execute(update(rows).where(there).values(**values)).rowcount > 0
 
