@@ -279,6 +279,6 @@ class SharingTests(Awaiting, SynchronousTestCase):
     def test_agree(self) -> None:
         """Three nodes agree with one catalog in memory once beats are heard, and before that show nothing too old."""
         modest = settings(
-            max_examples=20, stateful_step_count=40, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+            max_examples=60, stateful_step_count=40, deadline=None, database=None, suppress_health_check=list(HealthCheck)
         )
         stateful.run_state_machine_as_test(lambda: Sharing(self), settings=modest)  # type: ignore[arg-type]

@@ -515,6 +515,17 @@ class GlanceTests(Nodes):
         self.assertEqual([self.there.heads(name) for name in (SPAM, HAM)], heads)
         self.assertTrue(self.there.knows_all)
 
+    def test_last_look(self) -> None:
+        """What was made at the last look without a beat is not taken for what would be made now."""
+        self.engine(self.there).is_mute = True
+        self.go(FRESH + 0.1)
+        last = self.there.changes
+        self.engine(self.there).is_mute = False
+        self.go(0.4)
+        now = self.there.changes
+        self.assertNotEqual(now, last)
+        self.assertEqual(self.there.changes, now)
+
     def test_asked(self) -> None:
         """When another index was asked last is known at once."""
         self.assertIsNone(self.there.asked(SPAM))

@@ -207,10 +207,7 @@ class Following:
                 replica = await self._whole(state)
             except Anew:
                 continue
-            was = self.replica
-            if was.epoch == replica.epoch and was.version > replica.version:
-                continue  # something was changed here meanwhile
-            self.replica = replica
+            was, self.replica = self.replica, replica
             self.first_epoch = self.first_epoch or replica.epoch
             self._confirm(state, asked)
             if was.epoch and was.epoch != replica.epoch:

@@ -45,8 +45,6 @@ class Half(Generic[V]):
         self._thinking = thinking
         self._versions: dict[ProjectName, int] = {}
         """Of all rows there are, also of those that are damaged and have no line here."""
-        self._gone: dict[ProjectName, int] = {}
-        """Of rows that were taken out by ourselves, and of which the engine has not told us yet."""
 
     def has_row(self, name: ProjectName) -> bool:
         """Whether there is a row; perhaps nobody can read it."""
@@ -54,14 +52,13 @@ class Half(Generic[V]):
 
     def knows(self, row: Row) -> bool:
         """Whether it is held already, or a later one."""
-        return row.version <= self._versions.get(row.name, self._gone.get(row.name, 0))
+        return row.version <= self._versions.get(row.name, 0)
 
     def take(self, row: Row, value: V | None = None) -> None:
         """Hold the row, which is later than the one that is held. `value` is what its line says, where that is known."""
         read = None if row.line is None else _read(row)
         if row.line is None:
             self._versions.pop(row.name, None)
-            self._gone[row.name] = row.version
         else:
             self._versions[row.name] = row.version
         if read is None:
@@ -71,11 +68,6 @@ class Half(Generic[V]):
         else:
             head, line = read
             self.table.put(head, value, line)
-
-    def passed(self, version: int) -> None:
-        """The engine has told of everything up to here."""
-        if self._gone:
-            self._gone = {name: gone for name, gone in self._gone.items() if gone > version}
 
     async def fill(self, rows: dict[ProjectName, Row], serial: int) -> None:
         """Begin with these rows."""
@@ -182,10 +174,7 @@ class Replica:
 
     def reach(self, version: int, serial: int = 0) -> None:
         """Everything up to here is held."""
-        if version > self.version:
-            self.version = version
-            self.ours.passed(version)
-            self.theirs.passed(version)
+        self.version = max(self.version, version)
         if serial > self.serial:
             self.serial = serial
             self.changes += 1
