@@ -66,6 +66,7 @@ class Writer:
 
     engine: Engine
     name: str
+    epoch: str = ""
     took: list[tuple[int, int | None]] = field(factory=list)
     unsure: int = 0
     """How often an answer was lost, and the row told later that it had been done."""
@@ -73,9 +74,8 @@ class Writer:
 
     def add(self, name: ProjectName, number: int) -> None:
         """Have the row say `number` for this writer, which says one less."""
-        epoch = self._patiently(self.engine.state).epoch
         seen = number % UNSEEN != 0
-        row = self._patiently(lambda: self.engine.row(Kind.OURS, name))
+        row = self.patiently(lambda: self.engine.row(Kind.OURS, name))
         while True:
             counts = {} if row is None else json.loads(row.line)
             if counts.get(self.name) == number:
@@ -83,14 +83,14 @@ class Writer:
                 return
             line = json.dumps({**counts, self.name: number}, sort_keys=True).encode()
             change = Change(Kind.OURS, name, line, 0 if row is None else row.version, seen)
-            found = self._patiently(lambda change=change: self.engine.swap(epoch, change))  # type: ignore[misc]
+            found = self.patiently(lambda change=change: self.engine.swap(self.epoch, change))  # type: ignore[misc]
             if isinstance(found, Row):
                 self.took.append((found.version, found.serial if seen else None))
                 return
             assert isinstance(found, Conflict)
             row = found.row
 
-    def _patiently(self, ask: Any) -> Any:
+    def patiently(self, ask: Any) -> Any:
         """What is answered, when it is."""
         for _ in range(PATIENCE):
             try:
@@ -104,9 +104,11 @@ class Writer:
 def main(url: str, name: str, count: int) -> None:
     """Change each row so many times, and tell what came of it."""
     writer = Writer(engine_at(url), name)
+    writer.epoch = writer.patiently(writer.engine.state).epoch
+    first = int(name[1:]) % len(NAMES)
     sys.stdin.readline()  # all begin at once
     for number in range(1, count + 1):
-        for row in NAMES:
+        for row in NAMES[first:] + NAMES[:first]:
             writer.add(row, number)
     print(json.dumps({"took": writer.took, "unsure": writer.unsure, "away": writer.away}))
 

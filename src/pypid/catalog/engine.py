@@ -103,7 +103,8 @@ class Row:
 class Change:
     """What a row is to be, where it still has the version `expected`; 0: where there is none, or it was taken out.
 
-    `line` as in `Row`; None takes it out, and then `expected` is not 0. `seen`: it takes a serial.
+    `line` as in `Row`; None takes it out, and then `expected` is not 0. `seen`: it takes a serial. (The version of a row that
+    was taken out is not to be expected: it is a conflict.)
     """
 
     kind: Kind
