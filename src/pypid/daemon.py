@@ -208,6 +208,7 @@ class Daemon(MultiService):
                 await self.throwaway.end()
         finally:
             self.state.release()
+        _log.info("stopped; all that was acknowledged is written down")
 
     async def _drain(self, closing: list[Any]) -> None:
         """Idle connections are closed at once; requests under way get `DRAIN` seconds."""

@@ -130,7 +130,7 @@ class PortTests(StartCase):
         self.state.mkdir(mode=0o700)
         os.chown(self.state, NOBODY, NOBODY)
         # imported before the change, since the checkout may be for root alone
-        early = "import pypid.cli, pypid.service, sys\n"
+        early = "import pypid.cli, pypid.service, sys\npypid.cli.parser()\n"
         said = done([BIN / "python", "-c", early + program, "serve", "-c", self.ini], cwd=self.folder, status=1)
         self.assertIn("Permission denied. This user may not use that port", said)
         self.assertNotIn("Traceback", said)
