@@ -110,3 +110,15 @@ class CopyTests(CopyCase):
         self.put(self.target, FILE, b"old")
         self.assertEqual(self.copy().differ, (FILE,))
         self.assertEqual(self.all_in(self.target)[FILE], b"old")
+
+    def test_marks_first(self) -> None:
+        """Wherever a copy breaks off, no file is named whose yank, or whose project's status, has not come along."""
+        marks = {f"{FILE}.yanked.json", "spam/project.json"}
+        for key in (FILE, RECORD, *marks):
+            self.put(self.source, key, b"x")
+        for room in range(4):
+            self.target = Full(self.world.now)
+            self.target.room = room
+            self.refused(Copier(self.source, self.target, self.world).copy(), StorageFull)
+            there = self.all_in(self.target).keys()
+            self.assertTrue(RECORD not in there or marks <= there, there)

@@ -65,9 +65,9 @@ def _copied(source: Path, target: Path) -> Copied:
 
     async def work() -> Copied:
         opened = [await open_storage(config, where(config, os.environ), world, reactor) for config in configs]
-        if opened[0].identity == opened[1].identity:
-            sys.exit("pypid: both configurations name the same storage; nothing was copied")
         try:
+            if opened[0].identity == opened[1].identity:
+                sys.exit("pypid: both configurations name the same storage; nothing was copied")
             said = (opened[0].describing, opened[1].describing)
             return await Copier(opened[0].blobs, opened[1].blobs, world, _say, said).copy()
         finally:

@@ -1,6 +1,7 @@
 """Copying all that lies in one storage into another: from a folder into a bucket, from one bucket into the next.
 
-Bytes first, records last: a copy that breaks off names nothing that is not there, and is gone on with by calling it again.
+Bytes first, then yanks and projects' statuses, records last: a copy that breaks off names nothing that is not there, and nothing
+without these. It is gone on with by calling it again.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ AT_ONCE = 8
 """Objects that are copied at the same time."""
 _ITS_OWN = (STORAGE_IDENTITY, SNAPSHOT, THEIR_SNAPSHOT, OF_RECORD)
 """What says something of the one storage alone."""
-_LAST = (Kind.RECORD.value, Kind.YANKED.value, Kind.DELETED.value, f"/{Kind.PROJECT.value}")
+_MARKS = (Kind.YANKED.value, Kind.DELETED.value, f"/{Kind.PROJECT.value}")
+_RECORDS = Kind.RECORD.value
 
 
 @frozen
@@ -55,8 +57,9 @@ class Copier:
     async def copy(self) -> Copied:
         """Everything. Raises `StorageDown`, `StorageFull`; what was copied till then stays, and is not copied again."""
         progress = Progress(self.world.clock, self.tell)
-        await self._pass(progress, lambda key: not key.endswith(_LAST))
-        await self._pass(progress, lambda key: key.endswith(_LAST))
+        await self._pass(progress, lambda key: not key.endswith((*_MARKS, _RECORDS)))
+        await self._pass(progress, lambda key: key.endswith(_MARKS))
+        await self._pass(progress, lambda key: key.endswith(_RECORDS))
         return Copied(self._copied, self._there, self._size, tuple(sorted(self._differ)))
 
     async def _pass(self, progress: Progress, wanted: Callable[[str], bool]) -> None:

@@ -170,7 +170,7 @@ class Upstream(SynchronousTestCase):
 
     def test_urls(self) -> None:
         """The base or the older URL of another index; the address that the public one no longer has is its new one."""
-        self.assertEqual(self.upstream("pypi.fallback_base_url = https://i/root/").upstream.url, ("https://i/root/simple",))
+        self.assertEqual(self.upstream("pypi.fallback_base_url = https://i/there/").upstream.url, ("https://i/there/simple",))
         self.assertEqual(self.upstream("pypi.fallback_url = https://i/simple/").upstream.url, ("https://i/simple",))
         both = self.upstream("pypi.fallback_url = https://a/simple\npypi.fallback_base_url = https://b")
         self.assertEqual(both.upstream.url, ("https://b/simple",))
