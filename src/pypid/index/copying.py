@@ -1,7 +1,7 @@
 """Copying all that lies in one storage into another: from a folder into a bucket, from one bucket into the next.
 
-Bytes first, then yanks and projects' statuses, records last: a copy that breaks off names nothing that is not there, and nothing
-without these. It is gone on with by calling it again.
+Bytes first, then yanks and projects' statuses, records last: a copy that breaks off names nothing that is not there, and
+nothing without these. It is gone on with by calling it again.
 """
 
 from __future__ import annotations
