@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from attrs import define
+from collections.abc import Awaitable, Callable
+
+from attrs import define, field
 
 from pypid.core.errors import StorageDown
 from pypid.core.permissions import Credential, Identity
@@ -15,11 +17,16 @@ class Waiting:
 
     access: Access
     is_open: bool = True
+    freshly: Callable[[], Awaitable[object] | None] = field(default=lambda: None, repr=False)
+    """Comes before each question: what must be looked at anew, where nobody would have told of a change. May raise as `identify`."""
 
     async def identify(self, credential: Credential) -> Identity:
         """As `Access.identify`."""
         if not self.is_open:
             raise StorageDown("the accounts are still being fetched from it.", retry_after=5)
+        looking = self.freshly()
+        if looking is not None:
+            await looking
         return await self.access.identify(credential)
 
 

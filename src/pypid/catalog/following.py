@@ -48,6 +48,8 @@ class Following:
     """Called when people or rights were changed by anybody, perhaps by ourselves."""
     begun_anew: Callable[[], None] = field(default=lambda: None, repr=False)
     """Called when the copy is one of another epoch: what was compared before counts for nothing."""
+    confirmed: Callable[[], None] = field(default=lambda: None, repr=False)
+    """Called when it turns out once more that the copy may be believed: some times each second while the engine is there."""
     forgettable: int = MOST
     replica: Replica = field(init=False)
     first_epoch: str = field(default="", init=False)
@@ -74,6 +76,11 @@ class Following:
     def is_current(self) -> bool:
         """Whether the copy may be believed without asking: nothing is missing that was acknowledged `FRESH` seconds ago."""
         return self.world.clock.seconds() - self._known < FRESH
+
+    @property
+    def until(self) -> float:
+        """Until when, on the clock, the copy may be believed if nobody hears from the engine again."""
+        return self._known + FRESH
 
     async def current(self) -> bool:
         """See to it that the copy may be believed; False where the engine cannot be asked, and what is held may be shown still.
@@ -243,6 +250,7 @@ class Following:
             was, self._rights = self._rights, state.rights
             if was is not None:
                 self.rights_changed()
+        self.confirmed()
         return True
 
     def _is_away(self, error: Away | Unusable) -> None:

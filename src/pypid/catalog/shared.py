@@ -63,6 +63,15 @@ class SharedCatalog:
         self._was_current = True
         self._forgetting = False
 
+    async def begin(self) -> None:
+        """Read what is shared, and follow it from now on; before that all raises `CatalogDown`.
+
+        Raises `CannotStart` where the engine's rows are another storage's, or it will not do; where it is away it is waited for,
+        and all raises `CatalogDown` until it is back.
+        """
+        await self.following.begin()
+        self.begin_comparison()
+
     @property
     def _replica(self) -> Replica:
         return self.following.replica
@@ -266,6 +275,19 @@ def _their_draft(held: Held[Heard], old: Heard, new: Heard) -> Draft[Heard]:
     return Draft(new, seen=is_seen, line=written, short=earlier is not None or files_of(new) <= FEW)
 
 
+def make(settings: SharedSettings, engine: Engine, world: World) -> SharedCatalog:
+    """A catalog that will follow the engine, which is its own to close: `begin` it. What it tells of: see `Following`."""
+    following = Following(
+        engine,
+        settings.identity,
+        world,
+        settings.stale_for,
+        first_serial=settings.serial,
+        forgettable=settings.forgettable,
+    )
+    return SharedCatalog(following)
+
+
 async def open(
     settings: SharedSettings,
     engine: Engine,
@@ -274,24 +296,10 @@ async def open(
     rights_changed: Callable[[], None] = lambda: None,
     begun_anew: Callable[[], None] = lambda: None,
 ) -> SharedCatalog:
-    """A catalog that follows the engine; both are its own to close. `rights_changed`, `begun_anew`: see `Following`.
-
-    Raises `CannotStart` where the engine's rows are another storage's, or it will not do; where it is away it is waited for,
-    and all raises `CatalogDown` until it is back.
-    """
-    following = Following(
-        engine,
-        settings.identity,
-        world,
-        settings.stale_for,
-        first_serial=settings.serial,
-        rights_changed=rights_changed,
-        begun_anew=begun_anew,
-        forgettable=settings.forgettable,
-    )
-    catalog = SharedCatalog(following)
-    await following.begin()
-    catalog.begin_comparison()
+    """One that has begun. Raises as `SharedCatalog.begin`."""
+    catalog = make(settings, engine, world)
+    catalog.following.rights_changed, catalog.following.begun_anew = rights_changed, begun_anew
+    await catalog.begin()
     return catalog
 
 

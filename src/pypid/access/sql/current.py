@@ -20,7 +20,7 @@ from pypid.access.sql.faults import Away, Unusable
 from pypid.access.sql.place import Server
 from pypid.access.sql.roll import Roll
 from pypid.core.errors import Busy, CannotStart, PeopleUnknown, PypidError
-from pypid.flow import World, shielded
+from pypid.flow import Flights, World, shielded
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -65,6 +65,8 @@ class Current:
         self.on_change: list[Callable[[Roll], Awaitable[object] | None]] = []
         self.on_contact: list[Callable[[], object]] = []
         """Called whenever `until` may be another one."""
+        self.on_write: list[Callable[[], object]] = []
+        """Called when this process has changed something itself: other nodes look sooner if somebody tells them."""
         self._world = world
         self._roll: Roll | None = None
         self._is_empty = False
@@ -72,6 +74,7 @@ class Current:
         self._failed: _Since | None = None
         self._forgot: datetime | None = None
         self._turn = DeferredLock()
+        self._looks: Flights[None, None] = Flights()
 
     @property
     def known(self) -> Roll:
@@ -122,6 +125,13 @@ class Current:
             if away and isinstance(self.database.place, Server):
                 return
             raise CannotStart(f"The accounts database cannot be used: {error}") from None
+
+    async def refresh(self) -> None:
+        """See now what it says. Raises `PeopleUnknown` where that cannot be seen."""
+        try:
+            await shielded(self._looks.single(None, self._look))
+        except (Away, Unusable):
+            raise PeopleUnknown(NAME) from None
 
     async def poll(self) -> None:
         """See whether somebody else has changed something, or whether it is there again. Call it every `POLL` seconds.
@@ -202,7 +212,10 @@ class Current:
 
             return change(connection, trusted, now, work)
 
-        return await shielded(self._in_turn(job))
+        done = await shielded(self._in_turn(job))
+        for callback in self.on_write:
+            callback()
+        return done
 
     async def say_once(self, digest: str, until: datetime) -> bool:
         """Whether nobody said it before. Raises as `change`."""

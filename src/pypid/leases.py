@@ -1,0 +1,104 @@
+"""Which of several nodes does what is to be done once: a lease in the shared catalog says so, and ends by itself.
+
+Whoever does a job keeps its lease while it goes on, and then as long as nobody need do it again. A node that dies in the middle
+leaves a lease that ends within `HELD`. That two do a job, because the engine was away, is waste and no damage: each job is such.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from pypid.catalog.engine import Away, Engine, Unusable
+from pypid.flow import World, start
+
+_log = Logger()
+
+HELD, RENEWED = 30.0, 8.0
+"""Seconds that a lease is for while its job goes on, and after which it is renewed."""
+RECONCILE, REFRESH, EVICT, TIDY = "reconcile", "refresh", "evict", "tidy"
+"""The names of the leases of jobs."""
+
+Job = Callable[[], Awaitable[object]]
+
+
+class Leases(Protocol):
+    """Does jobs that only one of several nodes is to do."""
+
+    async def run(self, name: str, job: Job, rest: float = 0.0) -> bool:
+        """Do the job, unless another node does it, or did it less than `rest` seconds ago; whether it was done here.
+
+        Raises what the job raises: then another node may do it at once.
+        """
+
+
+class Alone:
+    """Of a pypid that shares its catalog with nobody."""
+
+    async def run(self, name: str, job: Job, rest: float = 0.0) -> bool:
+        """Do it."""
+        await job()
+        return True
+
+
+@define(eq=False)
+class Shared:
+    """By the leases of an engine. `holder` is another one for each process."""
+
+    engine: Engine
+    holder: str
+    world: World
+    _renewing: set[str] = field(factory=set, init=False)
+
+    async def run(self, name: str, job: Job, rest: float = 0.0) -> bool:
+        """As `Leases.run`. Where the engine cannot be asked nothing is done."""
+        if name in self._renewing or not await self._take(name, HELD):
+            return False
+        renewing = LoopingCall(self._renew, name)
+        renewing.clock = self.world.clock
+        self._renewing.add(name)
+        begun = self.world.clock.seconds()
+        renewed: Deferred[LoopingCall] = renewing.start(RENEWED, now=False)
+        try:
+            await job()
+        except BaseException:
+            await self._stop(name, renewing, renewed)
+            await self._give_back(name)
+            raise
+        await self._stop(name, renewing, renewed)
+        left = rest - (self.world.clock.seconds() - begun)
+        if left > 0:
+            await self._take(name, left)
+        else:
+            await self._give_back(name)
+        return True
+
+    async def _stop(self, name: str, renewing: LoopingCall, renewed: Deferred[LoopingCall]) -> None:
+        renewing.stop()
+        self._renewing.discard(name)
+        await renewed
+
+    def _renew(self, name: str) -> Deferred[bool]:
+        return start(self._take(name, HELD))
+
+    async def _take(self, name: str, seconds: float) -> bool:
+        try:
+            return await self.engine.lease(name, self.holder, seconds)
+        except (Away, Unusable) as error:
+            _log.debug("the lease {name} could not be asked for: {reason}", name=name, reason=error.reason)
+            return False
+
+    async def _give_back(self, name: str) -> None:
+        try:
+            await self.engine.release(name, self.holder)
+        except (Away, Unusable):  # it ends by itself
+            return
+
+
+_: type[Leases] = Alone
+__: type[Leases] = Shared

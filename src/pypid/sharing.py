@@ -1,0 +1,160 @@
+"""The catalog that several nodes share, opened as the configuration wants it, and what else nodes are to one another by it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from attrs import define, field
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from pypid.catalog import shared
+from pypid.catalog.engine import Away, Engine, Unusable
+from pypid.catalog.shared import SharedCatalog, SharedSettings
+from pypid.core.choices import CatalogStore, Store
+from pypid.core.config import Config
+from pypid.core.errors import CannotStart, CatalogDown
+from pypid.flow import Periodic, World, start
+from pypid.leases import Leases, Shared
+from pypid.state import Where
+
+_log = Logger()
+
+ACCOUNTS = "accounts"
+"""The lease of the one state folder that people are written down in, where that is no server's database."""
+CLAIM, CLAIMED = 20.0, 60.0
+"""Seconds after which that lease is asked for again, and that it is for."""
+PATIENCE = 90.0
+"""Seconds that another one's claim is waited for: that of a machine that is gone ends by then."""
+TIDY = 3600.0
+"""Seconds between two times that the engine is tidied."""
+NODE = "node"
+"""The file below state with the name that this state folder has among others."""
+
+
+@define(slots=False, eq=False)
+class Sharing(MultiService):
+    """`catalog` follows an engine once it has begun; `leases` are for jobs that one node does for all.
+
+    `failed` is called where it turns out that this pypid cannot go on beside another one.
+    """
+
+    catalog: SharedCatalog
+    engine: Engine
+    leases: Leases
+    world: World
+    failed: Callable[[CannotStart], object] = field(default=lambda error: None, repr=False)
+    _claimed_by: str | None = field(default=None, init=False)
+    _refused: float | None = field(default=None, init=False)
+    """Since when somebody else has the claim."""
+    _telling: Deferred[None] | None = field(default=None, init=False)
+    _again: bool = field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Twisted's services are not annotated
+        self._add(TIDY, self._tidy, "tidying the shared catalog")
+
+    def _add(self, interval: float, job: Callable[[], Awaitable[object]], what: str) -> None:
+        Periodic(self.world.clock, interval, job, what).setServiceParent(self)  # type: ignore[no-untyped-call]
+
+    async def begin(self) -> None:
+        """Read what is shared, and follow it. Raises `CannotStart`."""
+        await self.catalog.begin()
+        if self._claimed_by is not None:
+            await self._claim()
+
+    async def end(self) -> None:
+        """When nobody asks any more."""
+        await self.catalog.close()
+
+    async def _tidy(self) -> None:
+        await self.leases.run("tidy", self.engine.tidy, TIDY * 0.9)
+
+    # --- people -------------------------------------------------------------------------------------------------
+
+    def tell(self) -> None:
+        """Let other nodes look at once at people and rights, which have changed; they look each second anyway."""
+        if self._telling is not None:
+            self._again = True
+            return
+        self._telling = start(self._tell())
+
+    async def _tell(self) -> None:
+        try:
+            await self.catalog.note_rights()
+        except CatalogDown:
+            return
+        except Exception:
+            _log.failure("other nodes were not told that people or rights changed")
+        finally:
+            self._telling = None
+            if self._again:
+                self._again = False
+                self.tell()
+
+    def claim_accounts(self, node: str) -> None:
+        """People are written down below this state folder, and so nowhere else: two such would know other people each."""
+        self._claimed_by = node
+        self._add(CLAIM, self._claim, "claiming the accounts")
+
+    async def _claim(self) -> None:
+        assert self._claimed_by is not None
+        try:
+            is_ours = await self.engine.lease(ACCOUNTS, self._claimed_by, CLAIMED)
+        except (Away, Unusable):
+            return
+        now = self.world.clock.seconds()
+        if is_ours:
+            self._refused = None
+        elif self._refused is None:
+            self._refused = now
+            _log.warn("{text} pypid stops unless that one has gone within {patience:.0f} s.", text=_OTHERS, patience=PATIENCE)
+        elif now - self._refused > PATIENCE:
+            self.failed(CannotStart(_OTHERS))
+
+
+_OTHERS = (
+    "Another pypid shares this catalog and keeps accounts and tokens in a file of its own, so each would know other people. "
+    "Give all of them the same server: [access] url = postgresql://..."
+)
+
+
+def sharing(config: Config, places: Where, identity: str, world: World, reactor: Any) -> Sharing | None:
+    """None where the catalog is this process' own. Nothing is opened yet. Raises `CannotStart`."""
+    if config.cache.backend is CatalogStore.MEMORY:
+        return None
+    if config.storage.backend is Store.MEMORY:
+        raise CannotStart("[storage] backend = memory is one process', so no other can share its catalog: [cache] backend = memory.")
+    engine = _engine(config, places, world, reactor)
+    # serials never come again, even if the catalog is lost: mirrors (bandersnatch) remember the last one that they saw
+    settings = SharedSettings(identity, config.cache.stale_for, serial=int(world.now().timestamp()))
+    leases = Shared(engine, world.random(8).hex(), world)
+    return Sharing(shared.make(settings, engine, world), engine, leases, world)
+
+
+def _engine(config: Config, places: Where, world: World, reactor: Any) -> Engine:
+    url = config.cache.url or ""
+    if config.cache.backend is CatalogStore.REDIS:
+        from pypid.catalog import redis
+
+        return redis.open(url, world, reactor)
+    from pypid.catalog import sql
+
+    folder = places.ini.parent if url else places.state
+    return sql.open(url, folder, world, reactor)
+
+
+def name_of_node(state: Path, world: World) -> str:
+    """The name of this state folder, made at the first time. Blocks for a moment. Raises `CannotStart`."""
+    path = state / NODE
+    try:
+        if not path.exists():
+            part = path.with_suffix(".part")
+            part.write_text(world.random(16).hex())
+            part.replace(path)
+        return path.read_text().strip()
+    except OSError as error:
+        raise CannotStart(f"The state folder {state} cannot be used: {error.strerror}.") from None
