@@ -364,10 +364,11 @@ class PlaceTests(SynchronousTestCase):
     """Where `[cache] url` says that it lies."""
 
     def test_files(self) -> None:
-        """A file is relative to the configuration, or absolute."""
-        folder = Path("/etc/pypid")
+        """A file lies below the state, or where an absolute path says; no URL is one that has a name of ours."""
+        folder = Path("/srv/state")
         for url, path in (
-            ("sqlite:///catalog.db", "/etc/pypid/catalog.db"),
+            ("", "/srv/state/catalog.db"),
+            ("sqlite:///other.db", "/srv/state/other.db"),
             ("sqlite:////var/lib/a%20b.db", "/var/lib/a b.db"),
         ):
             self.assertEqual(place_of(url, folder), SqliteFile(Path(path)))
@@ -383,7 +384,6 @@ class PlaceTests(SynchronousTestCase):
     def test_refused(self) -> None:
         """What cannot be used is refused with advice, and without a word of it."""
         for url in (
-            "",
             "sqlite://",
             "sqlite:///",
             "sqlite:///secret/",

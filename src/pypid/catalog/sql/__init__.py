@@ -1,1 +1,3 @@
 """The shared catalog in a database: SQLite for the processes of one machine, PostgreSQL for several machines."""
+
+from pypid.catalog.sql.opening import open as open

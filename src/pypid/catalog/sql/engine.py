@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import datetime
 from threading import Lock
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import frozen
 from twisted.internet.task import deferLater
@@ -47,10 +47,11 @@ ONCE_MORE = 0.5
 
 @frozen
 class SqlSettings:
-    """`feeding` is a thread that the feed has for itself; all else runs in `World.blocking`."""
+    """`feeding` is a thread that the feed has for itself; all else runs in `World.blocking`. `closed` is run after `close`."""
 
     place: Place
     feeding: Blocking
+    closed: Callable[[], Coroutine[Any, Any, None]] | None = None
 
 
 class SqlEngine:
@@ -59,6 +60,7 @@ class SqlEngine:
     def __init__(self, settings: SqlSettings, world: World) -> None:
         self._place = settings.place
         self._feeding = settings.feeding
+        self._closed = settings.closed
         self._world = world
         self._opening = Lock()
         self._driver: Sqlite | Postgresql | None = None
@@ -141,6 +143,8 @@ class SqlEngine:
 
     async def close(self) -> None:
         await self._world.blocking(self._dispose)
+        if self._closed is not None:
+            await self._closed()
 
     # --- transactions ---
 

@@ -11,9 +11,10 @@ from attrs import field, frozen
 from pypid.core.errors import CannotStart
 
 _SERVERS = ("postgresql", "postgres", "postgresql+psycopg")
+FILE = "catalog.db"
 _ADVICE = (
-    "[cache] url is to be sqlite:///catalog.db (a file on this machine, relative to the configuration), "
-    "sqlite:////folder/catalog.db, or postgresql://user:password@host/database."
+    "[cache] url is to be empty (sqlite below [server] state), sqlite:///catalog.db (the same), sqlite:////folder/catalog.db "
+    "(a file on a disk of this machine), or postgresql://user:password@host/database."
 )
 
 
@@ -48,11 +49,13 @@ Place = SqliteFile | Server
 
 
 def place_of(url: str, folder: Path) -> Place:
-    """The place that `[cache] url` names; `folder` is what it is relative to.
+    """The place that `[cache] url` names: `catalog.db` where it is empty; `folder` is what a file is relative to.
 
     Raises `CannotStart`, without a word of the URL in it.
     """
     scheme, _, rest = url.partition(":")
+    if not url:
+        return SqliteFile(folder / FILE)
     if scheme == "sqlite" and re.match(r"///[^?#]*[^?#/]$", rest):
         return SqliteFile(folder / unquote(rest[3:]))
     if scheme not in _SERVERS or not rest.startswith("//"):

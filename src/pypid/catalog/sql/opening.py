@@ -1,0 +1,46 @@
+"""The engine that `[cache] url` names, with threads of its own."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve
+
+from pypid.catalog.engine import Engine
+from pypid.catalog.sql.engine import SqlEngine, SqlSettings
+from pypid.catalog.sql.place import Server, place_of
+from pypid.core.errors import CannotStart
+from pypid.databases.threads import Threads
+from pypid.flow import World
+
+THREADS = 4
+"""As many questions at once as there are connections."""
+
+
+def open(url: str, folder: Path, world: World, reactor: Any) -> Engine:
+    """The engine in the database that `[cache] url` names; an empty one is the file ``catalog.db`` in `folder`.
+
+    Nothing is asked yet. Its threads, four and one for its feed, are made when they are needed, and end with `Engine.close`.
+    Raises `CannotStart`, with advice and without a word of the URL, where that cannot be used or its driver is missing.
+    """
+    place = place_of(url, folder)
+    if isinstance(place, Server):
+        _see_to_the_driver()
+    threads, feeding = Threads(reactor, "catalog", THREADS), Threads(reactor, "catalog-feed", 1)
+
+    async def closed() -> None:
+        for each in (threads, feeding):
+            await each.finish(world.blocking)
+
+    return SqlEngine(SqlSettings(place, feeding, closed), evolve(world, blocking=threads))
+
+
+def _see_to_the_driver() -> None:
+    try:
+        import_module("psycopg")
+    except ImportError:  # it, or the library of PostgreSQL that it stands on
+        raise CannotStart(
+            "[cache] url names a PostgreSQL, which needs the extra postgresql: pip install 'pypid[postgresql]'."
+        ) from None

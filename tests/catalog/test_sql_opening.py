@@ -1,0 +1,80 @@
+"""The engine that `[cache] url` names, as a pypid opens it."""
+
+# trial's assertions are not annotated
+# mypy: allow-untyped-calls
+
+import os
+import sys
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from twisted.internet import reactor as installed  # noqa: TID251
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from pypid.catalog import sql
+from pypid.catalog.engine import Beat
+from pypid.core.errors import CannotStart
+from pypid.flow import World
+
+reactor: Any = installed
+
+
+def the_world() -> World:
+    """The real one."""
+    return World(clock=reactor, now=lambda: datetime.now(UTC), blocking=deferToThread, random=os.urandom)  # noqa: TID251
+
+
+def names() -> list[str]:
+    """Of the threads that an engine has."""
+    return [thread.name for thread in threading.enumerate() if "catalog" in thread.name]
+
+
+class OpenTests(TestCase):
+    """With the real reactor."""
+
+    timeout = 60
+
+    async def test_threads_end(self) -> None:
+        """Without a URL it is a file of the folder; what is asked runs in a few threads of its own, which end with it."""
+        await deferLater(reactor, 0)
+        folder = Path(self.mktemp())
+        engine = sql.open("", folder, the_world(), reactor)
+        self.assertEqual((names(), folder.exists()), ([], False))
+        state = await engine.open("storage")
+        self.assertTrue((folder / "catalog.db").is_file())
+        beats: list[Beat] = []
+        feed = engine.follow(beats.append)
+        while not beats:
+            await deferLater(reactor, 0.01)
+        self.assertEqual(beats[0].state, state)
+        self.assertIn(len(names()), (2, 3, 4, 5))
+        await feed.stop()
+        await engine.close()
+        self.assertEqual(names(), [])
+        self.assertEqual(await engine.state(), state)
+        await engine.close()
+
+
+class RefusedTests(SynchronousTestCase):
+    """What cannot be opened."""
+
+    def refused(self, url: str) -> str:
+        """What is said of it."""
+        error = self.assertRaises(CannotStart, sql.open, url, Path("/"), the_world(), reactor)
+        self.assertNotIn("hunter2", f"{error}{error!r}")
+        return str(error)
+
+    def test_bad_url(self) -> None:
+        """A URL that cannot be used is refused with advice, and nothing of it is told."""
+        self.assertIn("postgresql://user:password@host/database", self.refused("mysql://u:hunter2@h/db"))
+
+    def test_no_driver(self) -> None:
+        """Without PostgreSQL's driver it is said how to install it; SQLite needs none."""
+        self.enterContext(patch.dict(sys.modules, {"psycopg": None}))  # type: ignore[dict-item]
+        self.assertIn("pip install 'pypid[postgresql]'", self.refused("postgresql://u:hunter2@h/db"))
+        sql.open("", Path("/"), the_world(), reactor)
