@@ -26,8 +26,10 @@ from pypid.daemon import Written
 from pypid.flow import World, start
 from pypid.identities import Identities
 from pypid.index import Index
-from pypid.ports import Glance, Resolver
+from pypid.leases import Alone, Leases
+from pypid.ports import Catalog, Glance, Resolver
 from pypid.safekeeping.marker import is_new
+from pypid.sharing import Sharing, sharing
 from pypid.sources import identities
 from pypid.spool import sweep, sweep_collections
 from pypid.state import State, Where
@@ -67,6 +69,8 @@ class Assembly:
     people: Identities
     faces: tuple[Face, ...]
     throwaway: Throwaway | None = None
+    sharing: Sharing | None = None
+    """Where several nodes share the catalog."""
 
 
 def assemble(
@@ -80,12 +84,14 @@ def assemble(
     """Everything but the sockets. `greet`: see `Identities`. Raises `CannotStart`, `Unreadable`."""
     _prepare_spool(state)
     storage = _now(open_storage(config, places, world, reactor))
-    # serials never come again, even if the snapshot is lost: mirrors (bandersnatch) remember the last one that they saw
-    catalog = MemoryCatalog(serial=int(world.now().timestamp()), thinking=world.thinking)
+    # serials never come again, even if the catalog is lost: mirrors (bandersnatch) remember the last one that they saw
+    serial = int(world.now().timestamp())
+    shares = sharing(config, places, storage.identity, serial, world, reactor)
+    catalog = MemoryCatalog(serial=serial, thinking=world.thinking) if shares is None else shares.catalog
     identity = via.identity(world.random(16))
     reached = reach(config, places, world, reactor, identity)
     snapshots = _snapshots(config, catalog, places, storage, world)
-    known = _load(snapshots, storage)
+    known = shares is not None or _load(snapshots, storage)
     links = _links(config, storage, world)
     index = Index(
         storage.blobs,
@@ -93,6 +99,7 @@ def assemble(
         reached.upstream,
         _policy(config),
         world,
+        shared=shares is not None,
         ttl=config.upstream.ttl,
         spool=state.spool,
         identity=identity,
@@ -102,11 +109,15 @@ def assemble(
         describing=storage.describing,
     )
     people = identities(config, places, world, reactor, index.policy.claims)
+    leases: Leases = Alone()
+    if shares is not None:
+        shares.serve(people, places.state)
+        leases = shares.leases
     settings = _face_settings(config, places, state)
     throwaway = None
     if config.storage.backend is Store.S3:
         people.access.is_open = not is_new(places.state)
-        throwaway = _throwaway(config, places, storage, index, catalog, people, fill=not known)
+        throwaway = _throwaway(config, places, storage, index, leases, people, fill=not known)
     resolvers = partial(_resolver, reactor)
     whose = (people.access, Operator())
     faces = tuple(Face(index, access, Rules(), world, settings, resolvers=resolvers) for access in whose)
@@ -115,7 +126,8 @@ def assemble(
     if people.access.is_open:
         _now(people.open())
     written: tuple[Written, ...] = (*snapshots, *_written_links(config, links, places, storage, world))
-    return Assembly(index, catalog, written, _upkeep(config, index, reached), people, faces, throwaway)
+    upkeep = _upkeep(config, index, reached, leases)
+    return Assembly(index, catalog, written, upkeep, people, faces, throwaway, shares)
 
 
 def _resolver(reactor: Any, face: Face, who: Identity) -> AbstractAsyncContextManager[Resolver]:
@@ -162,7 +174,7 @@ def _written_links(
 
 
 def _throwaway(
-    config: Config, places: Where, storage: Opened, index: Index, catalog: MemoryCatalog, people: Identities, *, fill: bool
+    config: Config, places: Where, storage: Opened, index: Index, leases: Leases, people: Identities, *, fill: bool
 ) -> Throwaway:
     """What a pypid on a bucket does besides: the snapshots there, and copies of what is of record."""
     from pypid.catalog.faraway import Faraway
@@ -172,13 +184,19 @@ def _throwaway(
 
     world, spool = index.world, index.spool
     keeper = Safekeeper(storage.blobs, places.state, storage.identity, config.server.secret, world)
-    ours = Faraway(catalog, storage.blobs, SNAPSHOT, storage.identity, world, spool)
-    theirs = Faraway(catalog.heard, storage.blobs, THEIR_SNAPSHOT, storage.identity, world, spool, what_is_kept)
-    return Throwaway(index, (ours, theirs), fill=fill, access=people.access, close=storage.close, keeper=keeper)
+    catalog = index.catalog
+    snapshots: tuple[Faraway, ...] = ()
+    if isinstance(catalog, MemoryCatalog):  # what several nodes share outlives each of them
+        ours = Faraway(catalog, storage.blobs, SNAPSHOT, storage.identity, world, spool)
+        snapshots = ours, Faraway(catalog.heard, storage.blobs, THEIR_SNAPSHOT, storage.identity, world, spool, what_is_kept)
+    close, access = storage.close, people.access
+    return Throwaway(index, snapshots, fill=fill, access=access, close=close, keeper=keeper, leases=leases)
 
 
-def _snapshots(config: Config, catalog: MemoryCatalog, places: Where, storage: Opened, world: World) -> tuple[Snapshot, ...]:
+def _snapshots(config: Config, catalog: Catalog, places: Where, storage: Opened, world: World) -> tuple[Snapshot, ...]:
     """What writes down ours and theirs."""
+    if not isinstance(catalog, MemoryCatalog):  # it is written down elsewhere
+        return ()
     if config.storage.backend is Store.MEMORY:  # gone at the next start, and so is what is known of it
         return ()
     ours = Snapshot(catalog, str(places.snapshot), storage.identity, world)
@@ -188,7 +206,7 @@ def _snapshots(config: Config, catalog: MemoryCatalog, places: Where, storage: O
 
 def _load(snapshots: tuple[Snapshot, ...], storage: Opened) -> bool:
     """Have the catalog hold what was written down before; whether something was."""
-    if storage.new:  # of a new storage there can be none
+    if storage.new or not snapshots:  # of a new storage there can be none
         return False
     found = [_now(snapshot.load()) for snapshot in snapshots]
     counts = [len(loaded.roll) if isinstance(loaded, Loaded) else None for loaded in found]
@@ -201,10 +219,12 @@ def _load(snapshots: tuple[Snapshot, ...], storage: Opened) -> bool:
             return False
 
 
-def _upkeep(config: Config, index: Index, reached: Reached) -> Upkeep:
+def _upkeep(config: Config, index: Index, reached: Reached, leases: Leases) -> Upkeep:
     upstream = config.upstream
     refresh = upstream.refresh if upstream.mode is Mode.MIRROR else None
-    return Upkeep(index, reached.close, refresh=refresh, max_cache=upstream.max_cache)
+    # a bucket is compared again and again anyway
+    compares = index.shared and config.storage.backend is not Store.S3
+    return Upkeep(index, reached.close, leases, refresh=refresh, max_cache=upstream.max_cache, compares=compares)
 
 
 def _prepare_spool(state: State) -> None:

@@ -24,6 +24,8 @@ from pypid.core.errors import CannotStart, StorageDown
 from pypid.flow import Periodic, World, start
 from pypid.identities import Identities
 from pypid.index import Index
+from pypid.index.reconciling import Reconciled
+from pypid.leases import COMPARE, RECONCILE
 from pypid.listening import Listening, url_of
 from pypid.sdnotify import READY, STOPPING, reloading, status
 from pypid.state import State
@@ -33,6 +35,7 @@ from pypid.web.channel import Site
 from pypid.web.routes import SOON, furnish
 
 if TYPE_CHECKING:
+    from pypid.sharing import Sharing  # where it is configured
     from pypid.throwaway import Throwaway  # for buckets only
 
 _log = Logger()
@@ -75,6 +78,8 @@ class Daemon(MultiService):
     people: Identities
     throwaway: Throwaway | None = None
     """Where the storage is a bucket."""
+    sharing: Sharing | None = None
+    """Where several nodes share the catalog."""
     failed: bool = field(default=False, init=False)
     """Whether it found, once it ran, that it cannot."""
     stopping: bool = field(default=False, init=False)
@@ -92,6 +97,10 @@ class Daemon(MultiService):
         self.people.setServiceParent(self)  # type: ignore[no-untyped-call]
         if self.throwaway is not None:
             self.throwaway.setServiceParent(self)  # type: ignore[no-untyped-call]
+        if self.sharing is not None:
+            self.sharing.failed = self._fail
+            self.sharing.catalog.following.begun_anew = self._compare_again
+            self.sharing.setServiceParent(self)  # type: ignore[no-untyped-call]
         if self.certificate is not None:
             self._add(LOOK_AT_CERTIFICATE, self._look_at_certificate, "looking at the TLS certificate")
 
@@ -115,8 +124,23 @@ class Daemon(MultiService):
         self.notify(READY)
         self._furnishing = start(furnish(self.world, SOON))
         self._furnishing.addErrback(_trap_cancelled)
-        self._comparing = start(self._compare())
+        self._comparing = start(self._begin())
         self._comparing.addErrback(_trap_cancelled)
+
+    async def _begin(self) -> None:
+        if self.sharing is not None:
+            try:
+                await self.sharing.begin()
+            except CannotStart as error:
+                self._fail(error)
+                return
+        await self._compare()
+
+    def _compare_again(self) -> None:
+        """The catalog that several nodes share was begun anew: somebody has to fill it."""
+        if self._comparing is not None and self._comparing.called and not self.stopping:
+            self._comparing = start(self._compare())
+            self._comparing.addErrback(_trap_cancelled)
 
     async def _compare(self) -> None:
         """Compare with the storage, until it worked once: only then is an absence proven."""
@@ -129,7 +153,7 @@ class Daemon(MultiService):
         try:
             if self.throwaway is not None:
                 await self.throwaway.prepare()
-            found = await self.index.reconcile()
+            found = await self._reconciled()
         except CannotStart as error:
             return self._fail(error)
         except StorageDown as error:
@@ -140,17 +164,38 @@ class Daemon(MultiService):
         except Exception:
             _log.failure("comparing with the storage failed; it is tried again in {pause} s", pause=pause)
             return False
-        self.notify(status(f"{found.projects} projects"))
+        if found is None and not await self.index.catalog.is_complete():
+            return False
+        self._say(found)
         _settle()
+        if self.throwaway is not None:
+            await self.throwaway.compared()
+        return True
+
+    async def _reconciled(self) -> Reconciled | None:
+        """What came of it; None where another node has compared, or does."""
+        if self.sharing is None:
+            return await self.index.reconcile()
+        found: list[Reconciled] = []
+
+        async def compare() -> None:
+            found.append(await self.index.reconcile())
+
+        if not await self.sharing.leases.run(RECONCILE, compare, COMPARE * 0.9):
+            return None
+        return found[0] if await self.index.catalog.is_complete() else None
+
+    def _say(self, found: Reconciled | None) -> None:
+        if found is None:
+            _log.info("another node has compared the shared catalog with the storage")
+            return
+        self.notify(status(f"{found.projects} projects"))
         _log.info(
             "compared with the storage: {projects} projects, {changed} of them read anew{strays}",
             projects=found.projects,
             changed=found.changed,
             strays=f"; {len(found.strays)} files have no record: `pypid rebuild` takes them in" if found.strays else "",
         )
-        if self.throwaway is not None:
-            await self.throwaway.compared()
-        return True
 
     def _fail(self, error: CannotStart) -> bool:
         """End, since it turned out that it cannot go on as it is configured."""
@@ -206,6 +251,8 @@ class Daemon(MultiService):
                 await snapshot.write()
             if self.throwaway is not None:
                 await self.throwaway.end()
+            if self.sharing is not None:
+                await self.sharing.end()
         finally:
             self.state.release()
         _log.info("stopped; all that was acknowledged is written down")

@@ -120,6 +120,8 @@ class Identities(MultiService):
     is_first: bool = field(default=True, init=False)
     """Whether no pypid has used the storage before, as far as is known."""
     faces: tuple[Face, ...] = field(default=(), init=False)
+    told_until: Callable[[], float] = field(default=lambda: float("inf"), init=False, repr=False)
+    """Until when, on the clock, other nodes would have told us of a change; see `sharing`."""
     _in_force: InForce = field(factory=lambda: InForce(Rules(), frozenset()), init=False, repr=False)
     _made_of: tuple[object, object] = field(default=(None, None), init=False, repr=False)
     """What that was made of: the configuration, and the rights of the database."""
@@ -256,7 +258,7 @@ class Identities(MultiService):
         for face in self.faces:
             face.epoch.turn()
             face.epoch.lease = self._lease()
-            face.epoch.until = self.stores.accounts.current.until
+            face.epoch.until = self._until()
             face.rules = self._in_force.rules
             face.settings = evolve(face.settings, people=account_settings(self.config))
             if self._is_open:
@@ -264,8 +266,22 @@ class Identities(MultiService):
 
     def _heard(self) -> None:
         """The accounts database has answered, or failed to."""
+        until = self._until()
         for face in self.faces:
-            face.epoch.until = self.stores.accounts.current.until
+            face.epoch.until = until
+
+    def _until(self) -> float:
+        return min(self.stores.accounts.current.until, self.told_until())
+
+    def share(self, tell: Callable[[], object], told_until: Callable[[], float]) -> Callable[[], None]:
+        """Have other nodes told of what changes here. `told_until`: until when they would have told us of theirs; what is
+        returned is to be called when that is another time. After it, nobody is believed before it was looked at anew.
+        """
+        current, clock = self.stores.accounts.current, self.world.clock
+        current.on_write.append(tell)
+        self.told_until = told_until
+        self.access.freshly = lambda: None if clock.seconds() < told_until() else current.refresh()
+        return self._heard
 
     def _lease(self) -> float:
         elsewhere = isinstance(self.stores.accounts.current.database.place, Server)

@@ -1,7 +1,7 @@
 """Which of several nodes does what is to be done once: a lease in the shared catalog says so, and ends by itself.
 
-Whoever does a job keeps its lease while it goes on, and then as long as nobody need do it again. A node that dies in the middle
-leaves a lease that ends within `HELD`. That two do a job, because the engine was away, is waste and no damage: each job is such.
+Whoever does a job keeps its lease while it goes on, and then as long as nobody need do it again. A node that dies in the
+middle leaves a lease that ends within `HELD`. That two do a job, because the engine was away, is waste and no damage.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from pypid.catalog.engine import Away, Engine, Unusable
-from pypid.flow import World, start
+from pypid.flow import World, shielded, start
 
 _log = Logger()
 
 HELD, RENEWED = 30.0, 8.0
 """Seconds that a lease is for while its job goes on, and after which it is renewed."""
-RECONCILE, REFRESH, EVICT, TIDY = "reconcile", "refresh", "evict", "tidy"
+RECONCILE, REFRESH, EVICT, TENDED = "reconcile", "refresh", "evict", "tidy"
 """The names of the leases of jobs."""
+COMPARE = 600.0
+"""Seconds between two comparisons with a storage that others write to: all is listed, and what has not changed is not read."""
 
 Job = Callable[[], Awaitable[object]]
 
@@ -53,35 +55,40 @@ class Shared:
     engine: Engine
     holder: str
     world: World
-    _renewing: set[str] = field(factory=set, init=False)
+    _doing: set[str] = field(factory=set, init=False)
 
     async def run(self, name: str, job: Job, rest: float = 0.0) -> bool:
         """As `Leases.run`. Where the engine cannot be asked nothing is done."""
-        if name in self._renewing or not await self._take(name, HELD):
+        if name in self._doing:
             return False
+        self._doing.add(name)
+        try:
+            if not await self._take(name, HELD):
+                return False
+            await self._do(name, job, rest)
+        finally:
+            self._doing.discard(name)
+        return True
+
+    async def _do(self, name: str, job: Job, rest: float) -> None:
+        begun = self.world.clock.seconds()
         renewing = LoopingCall(self._renew, name)
         renewing.clock = self.world.clock
-        self._renewing.add(name)
-        begun = self.world.clock.seconds()
         renewed: Deferred[LoopingCall] = renewing.start(RENEWED, now=False)
+        left = 0.0
         try:
             await job()
-        except BaseException:
-            await self._stop(name, renewing, renewed)
-            await self._give_back(name)
-            raise
-        await self._stop(name, renewing, renewed)
-        left = rest - (self.world.clock.seconds() - begun)
+            left = rest - (self.world.clock.seconds() - begun)
+        finally:
+            renewing.stop()
+            await shielded(self._ended(name, renewed, left))
+
+    async def _ended(self, name: str, renewed: Deferred[LoopingCall], left: float) -> None:
+        await renewed
         if left > 0:
             await self._take(name, left)
         else:
             await self._give_back(name)
-        return True
-
-    async def _stop(self, name: str, renewing: LoopingCall, renewed: Deferred[LoopingCall]) -> None:
-        renewing.stop()
-        self._renewing.discard(name)
-        await renewed
 
     def _renew(self, name: str) -> Deferred[bool]:
         return start(self._take(name, HELD))

@@ -155,6 +155,7 @@ def make_daemon(config: Config, reactor: Any, environ: Mapping[str, str], *, onl
         reload_people=partial(_reload, config, places, assembly),
         people=assembly.people,
         throwaway=assembly.throwaway,
+        sharing=assembly.sharing,
     )
 
 

@@ -11,6 +11,8 @@ from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from pypid.access.sql.accounts import SqlAccounts
+from pypid.access.sql.place import SqliteFile
 from pypid.catalog import shared
 from pypid.catalog.engine import Away, Engine, Unusable
 from pypid.catalog.shared import SharedCatalog, SharedSettings
@@ -18,7 +20,8 @@ from pypid.core.choices import CatalogStore, Store
 from pypid.core.config import Config
 from pypid.core.errors import CannotStart, CatalogDown
 from pypid.flow import Periodic, World, start
-from pypid.leases import Leases, Shared
+from pypid.identities import Identities
+from pypid.leases import TENDED, Leases, Shared
 from pypid.state import Where
 
 _log = Logger()
@@ -71,9 +74,18 @@ class Sharing(MultiService):
         await self.catalog.close()
 
     async def _tidy(self) -> None:
-        await self.leases.run("tidy", self.engine.tidy, TIDY * 0.9)
+        await self.leases.run(TENDED, self.engine.tidy, TIDY * 0.9)
 
     # --- people -------------------------------------------------------------------------------------------------
+
+    def serve(self, people: Identities, state: Path) -> None:
+        """Have the people here change with those of other nodes. `state`: the state folder. Raises `CannotStart`; blocks."""
+        accounts, following = people.stores.accounts, self.catalog.following
+        following.confirmed = people.share(self.tell, lambda: following.until)
+        following.rights_changed = lambda: _look(accounts)
+        if isinstance(accounts.current.database.place, SqliteFile):
+            self._claimed_by = name_of_node(state, self.world)
+            self._add(CLAIM, self._claim, "claiming the accounts")
 
     def tell(self) -> None:
         """Let other nodes look at once at people and rights, which have changed; they look each second anyway."""
@@ -95,12 +107,8 @@ class Sharing(MultiService):
                 self._again = False
                 self.tell()
 
-    def claim_accounts(self, node: str) -> None:
-        """People are written down below this state folder, and so nowhere else: two such would know other people each."""
-        self._claimed_by = node
-        self._add(CLAIM, self._claim, "claiming the accounts")
-
     async def _claim(self) -> None:
+        """People are written down below this state folder, and so nowhere else: two such would know other people each."""
         assert self._claimed_by is not None
         try:
             is_ours = await self.engine.lease(ACCOUNTS, self._claimed_by, CLAIMED)
@@ -122,15 +130,22 @@ _OTHERS = (
 )
 
 
-def sharing(config: Config, places: Where, identity: str, world: World, reactor: Any) -> Sharing | None:
-    """None where the catalog is this process' own. Nothing is opened yet. Raises `CannotStart`."""
+def _look(accounts: SqlAccounts) -> None:
+    start(accounts.poll())
+
+
+def sharing(config: Config, places: Where, identity: str, serial: int, world: World, reactor: Any) -> Sharing | None:
+    """None where the catalog is this process' own. `identity`: the storage's; `serial`: to begin with. Nothing is opened yet.
+
+    Raises `CannotStart`.
+    """
     if config.cache.backend is CatalogStore.MEMORY:
         return None
     if config.storage.backend is Store.MEMORY:
-        raise CannotStart("[storage] backend = memory is one process', so no other can share its catalog: [cache] backend = memory.")
+        advice = "with [storage] backend = memory choose [cache] backend = memory: no other process sees the files"
+        raise CannotStart(f"The catalog cannot be shared: {advice}.")
     engine = _engine(config, places, world, reactor)
-    # serials never come again, even if the catalog is lost: mirrors (bandersnatch) remember the last one that they saw
-    settings = SharedSettings(identity, config.cache.stale_for, serial=int(world.now().timestamp()))
+    settings = SharedSettings(identity, config.cache.stale_for, serial=serial)
     leases = Shared(engine, world.random(8).hex(), world)
     return Sharing(shared.make(settings, engine, world), engine, leases, world)
 

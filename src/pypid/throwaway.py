@@ -26,15 +26,13 @@ from pypid.flow import Periodic, World, start
 from pypid.index import Index
 from pypid.index.adopting import Result
 from pypid.index.publishing import UNDER_WAY
+from pypid.leases import COMPARE, RECONCILE, Alone, Leases
 from pypid.safekeeping import keeping
 from pypid.safekeeping.keeping import Safekeeper
 from pypid.safekeeping.marker import present
 
 _log = Logger()
 
-COMPARE = timedelta(minutes=10)
-"""How often the bucket is listed, to see what others put there or took away: a request for each thousand objects, and what has
-not changed is not read."""
 LAST_WORDS = 10.0
 """Seconds that the bucket gets at the end for what is written last."""
 BY = "pypid"
@@ -58,6 +56,7 @@ class Throwaway(MultiService):
     access: Waiting
     close: Callable[[], Awaitable[object]]
     keeper: Safekeeper | None = None
+    leases: Leases = field(factory=Alone)
     welcome: Callable[[], Awaitable[object]] | None = field(default=None, init=False)
     _copying: bool = field(default=False, init=False)
     _complete: bool = field(default=False, init=False)
@@ -134,7 +133,7 @@ class Throwaway(MultiService):
         self._complete = True
         await self._warn(self.keeper)
         self._add(faraway.EVERY.total_seconds(), self._write, "writing the snapshot into the bucket")
-        self._add(COMPARE.total_seconds(), self.look_around, "comparing with the bucket")
+        self._add(COMPARE, self._look_around, "comparing with the bucket")
         await self.keeper.copy()
         await self._write()
 
@@ -152,13 +151,16 @@ class Throwaway(MultiService):
 
     # --- what others put there ---
 
+    async def _look_around(self) -> None:
+        await self.leases.run(RECONCILE, self.look_around, COMPARE * 0.9)
+
     async def look_around(self) -> None:
         """Compare again, and take in what other tools have put there and is no publish under way on another node."""
         try:
             found = await self.index.reconcile()
             adopted = await self._take_in(found.strays)
         except PypidError as error:
-            _log.error("{error} Comparing with it is tried again in {every}.", error=error, every=COMPARE)
+            _log.error("{error} Comparing with it is tried again in {every}.", error=error, every=timedelta(seconds=COMPARE))
             return
         if found.changed or adopted:
             said = "compared with the storage: {changed} of {projects} projects read anew, {adopted} files taken in"

@@ -18,6 +18,7 @@ from pypid.flow import Periodic, start
 from pypid.index import Index
 from pypid.index.purging import stock_of
 from pypid.index.surplus import surplus
+from pypid.leases import COMPARE, EVICT, RECONCILE, REFRESH, Alone, Leases
 
 _log = Logger()
 
@@ -37,8 +38,11 @@ class Upkeep(MultiService):
 
     index: Index
     disconnect: Callable[[], Awaitable[object]]
+    leases: Leases = field(factory=Alone)
     refresh: timedelta | None = None
     max_cache: int | None = None
+    compares: bool = False
+    """Whether the storage is compared again and again: other nodes may have died in the middle of a change."""
     _stopping: bool = field(default=False, init=False)
     _asking: set[Deferred[bool]] = field(factory=set, init=False, repr=False)
     _evicting: Deferred[None] | None = field(default=None, init=False, repr=False)
@@ -50,8 +54,10 @@ class Upkeep(MultiService):
     def __attrs_post_init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted's services are not annotated
         self._add(WRITE_DOWN, self._write_down, "writing down which kept files were used")
+        if self.compares:
+            self._add(COMPARE, self._compare, "comparing with the storage")
         if self.refresh is not None:
-            self._add(self.refresh.total_seconds(), self.refresh_pages, "refreshing what is kept")
+            self._add(self.refresh.total_seconds(), self._refresh, "refreshing what is kept")
         if self.max_cache is not None:
             self.index.keeper.kept.arrived = self._arrived
             self._add(LOOK_AT_SIZE, self.evict, "evicting what is too much ([upstream] max_cache)")
@@ -79,7 +85,14 @@ class Upkeep(MultiService):
     async def _write_down(self) -> None:
         await self.index.keeper.touches.write_down(self.index.catalog)
 
+    async def _compare(self) -> None:
+        await self.leases.run(RECONCILE, self.index.reconcile, COMPARE * 0.9)
+
     # --- refreshing ---
+
+    async def _refresh(self) -> None:
+        assert self.refresh is not None
+        await self.leases.run(REFRESH, self.refresh_pages, self.refresh.total_seconds() * 0.9)
 
     async def refresh_pages(self) -> None:
         """Ask anew what upstream has of each project of which files are kept, as far as it may hear the name."""
@@ -130,6 +143,10 @@ class Upkeep(MultiService):
             start(self.evict()).addErrback(lambda failure: _log.failure("evicting failed", failure=failure))
 
     async def evict(self) -> None:
+        """As `_evict`, unless another node does it just now."""
+        await self.leases.run(EVICT, self._evict)
+
+    async def _evict(self) -> None:
         """Forget the kept files that nobody wanted for longest, until no more than `max_cache` bytes are kept.
 
         Whoever reads such a file at that moment has it to its end (`Blobs.read`).

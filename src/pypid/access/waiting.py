@@ -18,7 +18,7 @@ class Waiting:
     access: Access
     is_open: bool = True
     freshly: Callable[[], Awaitable[object] | None] = field(default=lambda: None, repr=False)
-    """Comes before each question: what must be looked at anew, where nobody would have told of a change. May raise as `identify`."""
+    """Comes before each question: looks at what may have changed where nobody would have told of it. Raises as `identify`."""
 
     async def identify(self, credential: Credential) -> Identity:
         """As `Access.identify`."""

@@ -66,8 +66,8 @@ class SharedCatalog:
     async def begin(self) -> None:
         """Read what is shared, and follow it from now on; before that all raises `CatalogDown`.
 
-        Raises `CannotStart` where the engine's rows are another storage's, or it will not do; where it is away it is waited for,
-        and all raises `CatalogDown` until it is back.
+        Raises `CannotStart` where the engine's rows are another storage's, or it will not do. Where it is away it is waited
+        for, and all raises `CatalogDown` meanwhile.
         """
         await self.following.begin()
         self.begin_comparison()

@@ -40,8 +40,6 @@ NOT_YET = frozenset(
         "metrics",
         "publish",
         "redis",
-        "shared_catalog",
-        "sql",
         "workers",
     }
 )
