@@ -27,7 +27,8 @@ from pypid.ports import Body
 from pypid.safekeeping.keeping import Safekeeper
 from pypid.testing import world
 from pypid.testing.worlds import Awaiting, contents
-from pypid.throwaway import COMPARE, LAST_WORDS, Throwaway
+from pypid.leases import COMPARE
+from pypid.throwaway import LAST_WORDS, Throwaway
 from pypid.upstream.nothing import Nothing
 from tests.distributions import wheel
 from tests.index.storms import Watched
@@ -172,10 +173,10 @@ class JobsTests(ThrowawayCase):
         made = self.running()
         self.put(HAM, wheel("ham"))
         self.put("spam/spam-1.0-py3-none-any.whl", b"no wheel")
-        self.clock.advance(COMPARE.total_seconds())
+        self.clock.advance(COMPARE)
         self.assertEqual(self.have(made.index.names()), ())
         for _ in range(3):
-            self.clock.advance(COMPARE.total_seconds())
+            self.clock.advance(COMPARE)
         self.assertEqual([summary.name for summary in self.have(made.index.names())], ["ham"])
         self.assertEqual(len([line for line in self.logged("warn") if "not taken in" in line]), 1)
         self.have(made.end())
@@ -185,7 +186,7 @@ class JobsTests(ThrowawayCase):
         made = self.running()
         self.put(HAM, wheel("ham"))
         for _ in range(3):
-            self.clock.advance(COMPARE.total_seconds())
+            self.clock.advance(COMPARE)
         watched = Watched(self.store)
         index = Index(watched, made.index.catalog, Nothing(), Policy(), self.world)
         self.have(index.reconcile())
@@ -195,7 +196,7 @@ class JobsTests(ThrowawayCase):
         """A bucket that is away while pypid runs is a line in the log, and no traceback."""
         made = self.running()
         self.store.list = self.refuses
-        self.clock.advance(COMPARE.total_seconds())
+        self.clock.advance(COMPARE)
         self.assertEqual(len(self.logged("error")), 1)
         self.assertEqual(self.logged("critical"), [])
         self.assertEqual(made.index.comparing, None)
@@ -233,7 +234,7 @@ class EndTests(ThrowawayCase):
         made = self.running()
         made.index = evolve(made.index)
         self.patch(Index, "reconcile", lambda index: never())
-        self.clock.advance(COMPARE.total_seconds())
+        self.clock.advance(COMPARE)
         self.successResultOf(made.stopService())
         self.assertEqual(self.logged("critical"), [])
         self.have(made.end())

@@ -101,7 +101,7 @@ class UpkeepCase(Awaiting, SynchronousTestCase):
 
     def upkeep(self, max_cache: int | None = None, refresh: timedelta | None = None) -> Upkeep:
         """The jobs of the index, which run."""
-        made = Upkeep(self.index, self.disconnected, refresh, max_cache)
+        made = Upkeep(self.index, self.disconnected, refresh=refresh, max_cache=max_cache)
         made.startService()
         return made
 

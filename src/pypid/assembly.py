@@ -224,7 +224,7 @@ def _upkeep(config: Config, index: Index, reached: Reached, leases: Leases) -> U
     refresh = upstream.refresh if upstream.mode is Mode.MIRROR else None
     # a bucket is compared again and again anyway
     compares = index.shared and config.storage.backend is not Store.S3
-    return Upkeep(index, reached.close, leases, refresh=refresh, max_cache=upstream.max_cache, compares=compares)
+    return Upkeep(index, reached.close, leases=leases, refresh=refresh, max_cache=upstream.max_cache, compares=compares)
 
 
 def _prepare_spool(state: State) -> None:

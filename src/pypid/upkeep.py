@@ -38,7 +38,7 @@ class Upkeep(MultiService):
 
     index: Index
     disconnect: Callable[[], Awaitable[object]]
-    leases: Leases = field(factory=Alone)
+    leases: Leases = field(factory=Alone, kw_only=True)
     refresh: timedelta | None = None
     max_cache: int | None = None
     compares: bool = False
