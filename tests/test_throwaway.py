@@ -23,11 +23,11 @@ from pypid.core.permissions import Credential, Identity
 from pypid.core.policy import Policy
 from pypid.flow import BytesBody, start
 from pypid.index import Index
+from pypid.leases import COMPARE
 from pypid.ports import Body
 from pypid.safekeeping.keeping import Safekeeper
 from pypid.testing import world
 from pypid.testing.worlds import Awaiting, contents
-from pypid.leases import COMPARE
 from pypid.throwaway import LAST_WORDS, Throwaway
 from pypid.upstream.nothing import Nothing
 from tests.distributions import wheel
