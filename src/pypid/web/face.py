@@ -13,6 +13,7 @@ from klein import Klein
 from twisted.internet.defer import DeferredSemaphore
 
 from pypid.attesting import Attesting
+from pypid.condition import Condition
 from pypid.core.errors import NotAvailable, PypidError
 from pypid.core.model import Summary
 from pypid.core.permissions import EVERYONE, NOBODY, Identity, Rules, Sight
@@ -29,6 +30,7 @@ from pypid.web.rules import without_builders
 from pypid.web.sights import Lists, Sights
 from pypid.web.stock import Stock
 from pypid.web.turnstile import Turnstile
+from pypid.workers.messages import Siblings
 
 LOOKING = 2
 """Archives that are looked through at once: each may take a thread for minutes, and 256 MiB (xz); others need threads, too."""
@@ -67,6 +69,16 @@ class Resolvers(Protocol):
     def __call__(self, face: Face, who: Identity) -> AbstractAsyncContextManager[Resolver]: ...
 
 
+class Loudness(Protocol):
+    """From which level on lines of the log are written: the one that the file says, and the one `in_force`."""
+
+    configured: str
+    in_force: str
+
+    def use(self, level: str | None) -> None:
+        """Go on with this level; None: with the one of the file."""
+
+
 @define(slots=False, eq=False)
 class Face:
     """Everything that a route needs. `rules` and `access` are looked at by the guard, for every route."""
@@ -86,6 +98,12 @@ class Face:
     """Why nobody but administrators can be let in: it is not known yet who may do what."""
     epoch: Epoch = field(factory=Epoch)
     """For whoever keeps what somebody may see."""
+    condition: Condition = field(factory=Condition)
+    """For whoever sends clients here, or somewhere else."""
+    loudness: Loudness | None = None
+    """None where the log is somebody else's (twistd's, with ``--syslog``)."""
+    siblings: Siblings = field(factory=Siblings)
+    """The other workers: what one of them is told by its client, all may have to know."""
     pages: Pages = field(init=False)
     sights: Sights = field(init=False)
     stock: Stock = field(init=False)
