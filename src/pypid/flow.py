@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 
 from pypid.core.errors import PypidError
 from pypid.core.model import Checksum, Digests, Span
+from pypid.metrics.counts import Counts
 from pypid.ports import Body
 
 _log = Logger()
@@ -68,6 +69,8 @@ class World:
     """That many unpredictable bytes."""
     thinking: Blocking = field(default=Factory(lambda world: InTurn(world.blocking), takes_self=True), repr=False)
     """As `blocking`, for what only computes and takes longer than some milliseconds: see `InTurn`."""
+    counts: Counts = field(factory=Counts, repr=False, eq=False)
+    """What is counted of all that is done, for `/metrics`."""
 
 
 def at_once(call: Callable[..., T], *args: Any) -> Deferred[T]:

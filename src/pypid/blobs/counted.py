@@ -1,0 +1,123 @@
+"""A store of which it is counted what it is asked, how long that takes, and what comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Mapping
+from contextlib import aclosing
+from datetime import timedelta
+from typing import TypeVar
+
+from attrs import field, frozen
+from twisted.internet.defer import CancelledError
+
+from pypid.core.errors import Exists, Missing, StorageDown, StorageFull
+from pypid.core.model import Blob, Link, Span
+from pypid.flow import World
+from pypid.metrics.families import STORAGE, STORAGE_SECONDS, STORAGE_WRITTEN
+from pypid.ports import Blobs, Body, Describing
+
+T = TypeVar("T")
+
+
+def outcome_of(error: BaseException | None) -> str:
+    """In a word. Missing and exists are no faults of the store."""
+    match error:
+        case None:
+            return "ok"
+        case Missing():
+            return "missing"
+        case Exists():
+            return "exists"
+        case StorageFull():
+            return "full"
+        case StorageDown():
+            return "down"
+        case CancelledError():
+            return "cancelled"
+        case _:
+            return "failed"
+
+
+@frozen
+class Watch:
+    """Counts what is asked of one store."""
+
+    world: World
+
+    async def over(self, operation: str, asked: Awaitable[T]) -> T:
+        """What is awaited, counted."""
+        began, error = self.world.clock.seconds(), None
+        try:
+            return await asked
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            self.note(operation, began, error)
+
+    def note(self, operation: str, began: float, error: BaseException | None) -> None:
+        """It has ended."""
+        counts = self.world.counts
+        counts.add(STORAGE, (operation, outcome_of(error)))
+        counts.observe(STORAGE_SECONDS, (operation,), max(0.0, self.world.clock.seconds() - began))
+
+    def wrote(self, blob: Blob) -> Blob:
+        """It was written."""
+        self.world.counts.add(STORAGE_WRITTEN, (), blob.size)
+        return blob
+
+
+@frozen
+class Counted:
+    """A `Blobs` in front of another one. Bodies pass through as they are: files are sent by the kernel."""
+
+    behind: Blobs
+    _watch: Watch = field(repr=False)
+
+    async def read(self, key: str, span: Span | None = None) -> Body:
+        return await self._watch.over("read", self.behind.read(key, span))
+
+    async def write(self, key: str, body: Body, *, replace: bool = False) -> Blob:
+        return self._watch.wrote(await self._watch.over("write", self.behind.write(key, body, replace=replace)))
+
+    async def delete(self, key: str) -> None:
+        await self._watch.over("delete", self.behind.delete(key))
+
+    async def stat(self, key: str) -> Blob:
+        return await self._watch.over("stat", self.behind.stat(key))
+
+    async def list(self, prefix: str = "") -> AsyncGenerator[Blob]:
+        began, error = self._watch.world.clock.seconds(), None
+        try:
+            async with aclosing(self.behind.list(prefix)) as listing:
+                async for blob in listing:
+                    yield blob
+        except GeneratorExit:  # they had enough of it
+            raise
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            self._watch.note("list", began, error)
+
+    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> Link | None:
+        return await self._watch.over("link", self.behind.link(key, lifetime, filename))
+
+
+@frozen
+class CountedDescriptions:
+    """A `Describing` in front of another one."""
+
+    behind: Describing
+    _watch: Watch = field(repr=False)
+
+    async def description(self, key: str) -> Mapping[str, str]:
+        return await self._watch.over("stat", self.behind.description(key))
+
+    async def write_described(self, key: str, body: Body, description: Mapping[str, str], *, replace: bool = False) -> Blob:
+        writing = self.behind.write_described(key, body, description, replace=replace)
+        return self._watch.wrote(await self._watch.over("write", writing))
+
+
+_: type[Blobs] = Counted
+_descriptions: type[Describing] = CountedDescriptions

@@ -1,0 +1,98 @@
+"""Counting, as cheaply as Python can: one dictionary look-up for each number."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable
+
+import msgspec
+
+from pypid.metrics.families import FAMILIES, Family, Kind, Together
+
+Labels = tuple[str, ...]
+"""The values of a family's labels, in its order."""
+
+
+class Taken(msgspec.Struct, array_like=True, frozen=True):
+    """All numbers of one process at one moment, by the name of the family.
+
+    A histogram is the count of each of its buckets (by itself, not with those below), of what is above all, and the sum.
+    """
+
+    numbers: dict[str, list[tuple[Labels, float]]] = {}
+    histograms: dict[str, list[tuple[Labels, list[float]]]] = {}
+
+
+class Counts:
+    """The numbers of one process."""
+
+    __slots__ = ("_histograms", "_numbers", "before")
+
+    def __init__(self) -> None:
+        self._numbers: defaultdict[Family, dict[Labels, float]] = defaultdict(dict)
+        self._histograms: defaultdict[Family, dict[Labels, list[float]]] = defaultdict(dict)
+        self.before: list[Callable[[], object]] = []
+        """Called before the numbers are taken: whoever counts in batches, or has something to `set`, does so then."""
+
+    def add(self, family: Family, labels: Labels = (), amount: float = 1) -> None:
+        """So much more."""
+        values = self._numbers[family]
+        values[labels] = values.get(labels, 0) + amount
+
+    def set(self, family: Family, labels: Labels, value: float) -> None:
+        """It is so much now."""
+        self._numbers[family][labels] = value
+
+    def observe(self, family: Family, labels: Labels, value: float, times: int = 1) -> None:
+        """It was so much, this time (or so many times)."""
+        counted = self._histograms[family].get(labels)
+        if counted is None:
+            counted = self._histograms[family][labels] = [0] * (len(family.buckets) + 2)
+        counted[bisect_left(family.buckets, value)] += times
+        counted[-1] += value * times
+
+    def value(self, family: Family, labels: Labels = ()) -> float:
+        """How much it is: of a histogram, how often it was observed."""
+        if family.kind is Kind.HISTOGRAM:
+            return sum(self._histograms[family].get(labels, [0, 0])[:-1])
+        return self._numbers[family].get(labels, 0)
+
+    def taken(self) -> Taken:
+        """All of them, now."""
+        for each in self.before:
+            each()
+        histograms = {
+            family.name: [(labels, counted.copy()) for labels, counted in values.items()]
+            for family, values in self._histograms.items()
+        }
+        return Taken({family.name: list(values.items()) for family, values in self._numbers.items()}, histograms)
+
+
+def lasting(taken: Taken) -> Taken:
+    """What of it still holds when the process has ended: all but the gauges, and what is told of each worker."""
+    kept = {name: values for name, values in taken.numbers.items() if name in FAMILIES and FAMILIES[name].kind is Kind.COUNTER}
+    histograms = {
+        name: values
+        for name, values in taken.histograms.items()
+        if name in FAMILIES and FAMILIES[name].together is not Together.EACH
+    }
+    return Taken(kept, histograms)
+
+
+def summed(first: Taken, second: Taken) -> Taken:
+    """What lasts of two processes, together."""
+    numbers = {name: dict(values) for name, values in first.numbers.items()}
+    for name, values in second.numbers.items():
+        into = numbers.setdefault(name, {})
+        for labels, value in values:
+            into[labels] = into.get(labels, 0) + value
+    histograms = {name: dict(values) for name, values in first.histograms.items()}
+    for name, histogram in second.histograms.items():
+        onto = histograms.setdefault(name, {})
+        for labels, counted in histogram:
+            onto[labels] = [a + b for a, b in zip(onto[labels], counted, strict=True)] if labels in onto else counted
+    return Taken(
+        {name: list(values.items()) for name, values in numbers.items()},
+        {name: list(values.items()) for name, values in histograms.items()},
+    )

@@ -1,0 +1,116 @@
+"""The page that Prometheus reads, by its own library. Not imported before somebody asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
+
+from prometheus_client import exposition, process_collector
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+from pypid.metrics.counts import Labels
+from pypid.metrics.families import TABLE, Family, Kind, Together
+from pypid.metrics.together import Worker
+
+OF_PROCESSES = {
+    "process_virtual_memory_bytes": "Virtual memory size in bytes.",
+    "process_resident_memory_bytes": "Resident memory size in bytes.",
+    "process_start_time_seconds": "Start time of the process since unix epoch in seconds.",
+    "process_cpu_seconds": "Total user and system CPU time spent in seconds.",
+    "process_open_fds": "Number of open file descriptors.",
+    "process_max_fds": "Maximum number of open file descriptors.",
+}
+"""What prometheus_client tells of a process, on Linux; here for each worker."""
+
+
+def page(workers: Sequence[Worker], here: str, accept: str) -> tuple[bytes, str]:
+    """The page and its Content-Type: OpenMetrics for whoever accepts it. `here`: the number of the worker that is asked."""
+    encode, content_type = exposition.choose_encoder(accept)
+    return encode(All(workers, here)), content_type
+
+
+class All(Collector):
+    """All families, those without any number as well."""
+
+    def __init__(self, workers: Sequence[Worker], here: str) -> None:
+        self._workers = workers
+        self._here = here
+
+    def collect(self) -> Iterator[Metric]:
+        for family in TABLE:
+            yield _metric(family, self._workers, self._here)
+        yield from _of_processes(self._workers)
+
+
+def _metric(family: Family, workers: Sequence[Worker], here: str) -> Metric:
+    match family.kind:
+        case Kind.COUNTER:
+            counter = CounterMetricFamily(family.name, family.help, labels=family.shown_labels)
+            for labels, value in _numbers(family, workers, here):
+                counter.add_metric(labels, value)
+            return counter
+        case Kind.GAUGE:
+            gauge = GaugeMetricFamily(family.name, family.help, labels=family.shown_labels)
+            for labels, value in _numbers(family, workers, here):
+                gauge.add_metric(labels, value)
+            return gauge
+        case Kind.HISTOGRAM:
+            histogram = HistogramMetricFamily(family.name, family.help, labels=family.shown_labels)
+            bounds = [*map(floatToGoString, family.buckets), "+Inf"]
+            for labels, counted in _histograms(family, workers):
+                histogram.add_metric(labels, list(zip(bounds, accumulate(counted[:-1]), strict=True)), counted[-1])
+            return histogram
+
+
+def _numbers(family: Family, workers: Iterable[Worker], here: str) -> Iterator[tuple[Labels, float]]:
+    found: dict[Labels, list[float]] = {}
+    if not family.labels and family.kind is Kind.COUNTER:
+        found[()] = [0]
+    for worker in workers:
+        if family.together is Together.HERE and worker.number != here:
+            continue
+        for labels, value in worker.taken.numbers.get(family.name, ()):
+            found.setdefault(_labels(family, worker, labels), []).append(value)
+    for labels, values in sorted(found.items()):
+        match family.together:
+            case Together.LEAST:
+                yield labels, min(values)
+            case Together.MOST:
+                yield labels, max(values)
+            case Together.SUM | Together.EACH | Together.HERE:
+                yield labels, sum(values)
+
+
+def _histograms(family: Family, workers: Iterable[Worker]) -> Iterator[tuple[Labels, list[float]]]:
+    found: dict[Labels, list[float]] = {}
+    if not family.shown_labels:
+        found[()] = [0] * (len(family.buckets) + 2)
+    for worker in workers:
+        for labels, counted in worker.taken.histograms.get(family.name, ()):
+            labels = _labels(family, worker, labels)
+            found[labels] = [a + b for a, b in zip(found[labels], counted, strict=True)] if labels in found else counted
+    yield from sorted(found.items())
+
+
+def _labels(family: Family, worker: Worker, labels: Labels) -> Labels:
+    return (worker.number, *labels) if family.together is Together.EACH else labels
+
+
+def _of_processes(workers: Iterable[Worker]) -> Iterator[Metric]:
+    found: dict[str, Metric] = {}
+    for worker in workers:
+        for metric in _of_process(worker.pid) if worker.pid else ():
+            into = found.setdefault(metric.name, Metric(metric.name, OF_PROCESSES[metric.name], metric.type))
+            for sample in metric.samples:
+                into.add_sample(sample.name, {"worker": worker.number, **sample.labels}, sample.value)
+    yield from found.values()
+
+
+def _of_process(pid: int) -> Iterable[Metric]:
+    """What is known of it; nothing without /proc, or without a limit of open files (which the library takes for a number)."""
+    try:
+        return list(process_collector.ProcessCollector(pid=lambda: pid, registry=None).collect())
+    except ValueError:
+        return ()

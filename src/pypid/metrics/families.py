@@ -1,0 +1,215 @@
+"""Every number that pypid tells: what it is called, what it means, and by what it is told apart.
+
+docs/metrics.rst, the dashboard and the alerts are held against this table. No label ever has a value that a client or a user
+makes up: no names of projects, files or people.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from attrs import frozen
+
+
+class Kind(Enum):
+    """What Prometheus calls it."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+class Together(Enum):
+    """What the numbers of several workers make together."""
+
+    SUM = "sum"
+    LEAST = "least"
+    MOST = "most"
+    EACH = "each"
+    """They stay apart, with a label ``worker``."""
+    HERE = "here"
+    """All know the same: the one who answers tells it."""
+
+
+@frozen(eq=False)
+class Family:
+    """One number. A counter's name is without the ``_total`` that its samples have; `buckets`: upper bounds."""
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+    together: Together = Together.SUM
+
+    @property
+    def shown(self) -> str:
+        """The name that a query has: of a histogram, what its samples begin with."""
+        return f"{self.name}_total" if self.kind is Kind.COUNTER else self.name
+
+    @property
+    def shown_labels(self) -> tuple[str, ...]:
+        """All labels of its samples, but for a histogram's ``le``."""
+        return ("worker", *self.labels) if self.together is Together.EACH else self.labels
+
+
+ANSWERING = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+"""Seconds. An answer of the front door takes some hundredths of the first."""
+ASKING = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+"""Seconds of what goes over a network, or to a disk."""
+LATE = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+TABLE: list[Family] = []
+"""All of them, in the order in which they are shown."""
+
+
+def _family(family: Family) -> Family:
+    TABLE.append(family)
+    return family
+
+
+def _counter(name: str, help: str, *labels: str) -> Family:
+    return _family(Family(name, Kind.COUNTER, help, labels))
+
+
+def _gauge(name: str, help: str, *labels: str, together: Together = Together.SUM) -> Family:
+    return _family(Family(name, Kind.GAUGE, help, labels, together=together))
+
+
+def _histogram(name: str, help: str, *labels: str, buckets: tuple[float, ...], together: Together = Together.SUM) -> Family:
+    return _family(Family(name, Kind.HISTOGRAM, help, labels, buckets, together))
+
+
+# --- HTTP -------------------------------------------------------------------------------------------------------
+
+REQUESTS = _counter(
+    "pypid_http_requests",
+    "Answers, by the route as pypid spells it (none: there is no such route), method and status; those that broke off as well.",
+    *("route", "method", "status"),
+)
+REQUEST_SECONDS = _histogram(
+    "pypid_http_request_seconds",
+    "From the beginning of a request to the end of its answer. What the front door gives at once counts as 0.",
+    *("route", "method"),
+    buckets=ANSWERING,
+)
+FRONT_DOOR = _counter("pypid_http_front_door_answers", "Answers that the front door gave, without any routing.")
+BROKEN_OFF = _counter("pypid_http_broken_off", "Answers that had begun and did not come to their end.", "route")
+SENT = _counter("pypid_http_sent_bytes", "Bytes of the bodies of answers, as they were sent; without heads and TLS.")
+RECEIVED = _counter("pypid_http_received_bytes", "Bytes of the bodies of requests; without heads and TLS.")
+CONNECTIONS = _gauge("pypid_http_connections", "Connections of clients that are open.")
+UNDER_WAY = _gauge("pypid_http_requests_under_way", "Requests that are not answered yet.")
+
+# --- what is kept -----------------------------------------------------------------------------------------------
+
+PAGES = _counter(
+    "pypid_pages", "Pages of the Simple API that the routes gave, by whether they were kept or made anew.", "source"
+)
+STALE = _counter(
+    "pypid_stale_answers",
+    "Looks at what was known before, because upstream (or the shared catalog) could not be asked.",
+    "because",
+)
+PUBLISHED = _counter("pypid_publishes", "Uploads whose form was good, by what became of them.", "outcome")
+PUBLISHED_BYTES = _counter("pypid_published_bytes", "Bytes of files that were published.")
+CHANGES = _counter("pypid_changes", "Changes of what is published, other than uploads.", "operation")
+UPLOADS = _gauge("pypid_uploads_under_way", "Uploads that are on their way in, or are being looked through and stored.")
+PROJECTS = _gauge(
+    "pypid_projects", "Projects of which files are stored: ours, and those of other indexes.", "whose", together=Together.HERE
+)
+COMPARED = _gauge(
+    "pypid_storage_compared",
+    "Whether all of the storage has been compared since the start (1): only then an absence is proven.",
+    together=Together.LEAST,
+)
+COMPARING_OBJECTS = _gauge(
+    "pypid_storage_comparing_objects", "Objects that the comparison under way has seen; 0: there is none."
+)
+COMPARING_PROJECTS = _gauge("pypid_storage_comparing_projects", "Projects that the comparison under way has seen.")
+
+# --- others that are asked --------------------------------------------------------------------------------------
+
+UPSTREAM = _counter(
+    "pypid_upstream_requests", "Questions to other indexes, by what was asked for and what came of it.", "operation", "outcome"
+)
+UPSTREAM_SECONDS = _histogram(
+    "pypid_upstream_request_seconds",
+    "From the question to the end of a page, or to the head of a file.",
+    "operation",
+    buckets=ASKING,
+)
+UPSTREAM_BYTES = _counter("pypid_upstream_received_bytes", "Bytes of the bodies that other indexes sent.")
+UPSTREAM_UP = _gauge(
+    "pypid_upstream_up",
+    "Whether the other index could be reached when it was asked last (1; also where it was never asked).",
+    together=Together.LEAST,
+)
+STORAGE = _counter(
+    "pypid_storage_operations",
+    "What was asked of the storage (the folder or the bucket), and what came of it.",
+    *("operation", "outcome"),
+)
+STORAGE_SECONDS = _histogram(
+    "pypid_storage_operation_seconds",
+    "How long that took; to read: until it was certain that it could be read; to list: all of it, and what was done meanwhile.",
+    "operation",
+    buckets=ASKING,
+)
+STORAGE_WRITTEN = _counter("pypid_storage_written_bytes", "Bytes that were written to the storage.")
+S3 = _counter(
+    "pypid_s3_requests",
+    "Requests to S3, each try by itself, by S3's name of the operation and the status (none: no answer came).",
+    *("operation", "status"),
+)
+S3_SECONDS = _histogram(
+    "pypid_s3_request_seconds", "From a request to S3 to the head of its answer.", "operation", buckets=ASKING
+)
+LOGINS = _counter(
+    "pypid_logins",
+    "Credentials that were looked at, by kind, and what came of it; a refused password is outcome refused.",
+    *("credential", "outcome"),
+)
+PEOPLE = _counter(
+    "pypid_people_requests", "Questions to a directory (ldap) or another service (remote) about people.", "source", "outcome"
+)
+PEOPLE_SECONDS = _histogram("pypid_people_request_seconds", "How long those took.", "source", buckets=ASKING)
+
+# --- the shared catalog -----------------------------------------------------------------------------------------
+
+CATALOG_UP = _gauge(
+    "pypid_catalog_up",
+    "Whether the shared catalog could be asked the last time (1), by all workers; without a shared one always.",
+    together=Together.LEAST,
+)
+CATALOG_AGE = _gauge(
+    "pypid_catalog_age_seconds",
+    "Since when a worker does not know any more that its copy of the shared catalog holds all; the worst of all workers.",
+    together=Together.MOST,
+)
+CATALOG_LAG = _gauge(
+    "pypid_catalog_lag_versions",
+    "Versions of the shared catalog that a worker has heard of and does not hold yet; the worst.",
+    together=Together.MOST,
+)
+CATALOG_ROWS = _gauge("pypid_catalog_rows", "Rows that a worker holds of the catalog.", "kind", together=Together.HERE)
+
+# --- the process ------------------------------------------------------------------------------------------------
+
+LAG = _histogram(
+    "pypid_reactor_lag_seconds",
+    "How late a timer came that is due twice a second: so long everything waited.",
+    buckets=LATE,
+    together=Together.EACH,
+)
+LAG_MOST = _gauge(
+    "pypid_reactor_lag_max_seconds", "The latest that it came within the last one to two minutes.", together=Together.EACH
+)
+THREADS = _gauge("pypid_threads", "Threads for what blocks, by what they do.", "state")
+THREADS_QUEUE = _gauge("pypid_threads_queue", "Calls that wait for a thread.")
+THINKING_QUEUE = _gauge("pypid_thinking_queue", "Long computations that wait for their turn (one is done at a time).")
+GC = _counter("pypid_gc_collections", "Collections of Python's garbage collector.", "generation")
+GC_COLLECTED = _counter("pypid_gc_collected_objects", "Objects that it took away.", "generation")
+WORKERS = _gauge("pypid_workers", "Processes that answer, and whose numbers are in this answer.", together=Together.HERE)
+BUILD = _gauge("pypid_build_info", "Always 1; what runs is in the labels.", "version", "python", together=Together.HERE)
+
+FAMILIES: dict[str, Family] = {family.name: family for family in TABLE}

@@ -1,0 +1,115 @@
+"""The numbers of several processes: each writes its own down, and whoever is asked puts all together.
+
+Below `folder`: ``<number>.json`` of each worker, and ``ended.json``, what lasts of those that have ended. What was told once is
+never taken back: a worker writes its numbers down before it tells them, and nobody reads while those of an ended one are moved.
+All of it blocks; each change is one rename, under a lock of the folder.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fcntl import LOCK_EX, flock
+from pathlib import Path
+
+import msgspec
+from attrs import field, frozen
+
+from pypid.metrics.counts import Taken, lasting, summed
+
+ENDED = "ended"
+
+
+class Written(msgspec.Struct, frozen=True):
+    """What a file holds. `run` tells one process from the next one of the same number; `moved`: those that are in already."""
+
+    run: str
+    pid: int
+    taken: Taken
+    moved: dict[str, str] = {}
+
+
+_EMPTY = Written("", 0, Taken())
+
+
+@frozen
+class Worker:
+    """What one process tells: its number among the workers, its process id, its numbers. `number` "": of those that ended."""
+
+    number: str
+    pid: int
+    taken: Taken
+
+
+@frozen
+class Folder:
+    """Where workers tell each other their numbers. `run` is this process's: another one each time that it is started."""
+
+    path: Path
+    number: int
+    run: str = field(factory=lambda: f"{os.getpid()}-{os.urandom(6).hex()}")
+
+    def write(self, taken: Taken) -> None:
+        """Put down the numbers of this process, in place of its older ones. Raises `OSError`."""
+        with self._alone():
+            self._put(taken)
+
+    def told(self, taken: Taken) -> list[Worker]:
+        """These are ours now: put them down, and read what all others say. Raises `OSError`."""
+        with self._alone():
+            self._put(taken)
+            found = [Worker("", 0, self._read(ENDED).taken)]
+            for file in sorted(self.path.glob("*.json")):
+                if file.stem.isdigit():
+                    written = self._read(file.stem)
+                    found.append(Worker(file.stem, written.pid, written.taken))
+        return found
+
+    def end(self, number: int) -> None:
+        """The worker of this number has ended: keep what lasts of it. Raises `OSError`."""
+        with self._alone():
+            self._move(str(number))
+
+    def clear(self) -> None:
+        """All begin anew, at a start: what others left is of a pypid that is no more. Raises `OSError`."""
+        self.path.mkdir(mode=0o700, exist_ok=True)
+        with self._alone():
+            for file in self.path.glob("*.json"):
+                file.unlink(missing_ok=True)
+
+    def _put(self, taken: Taken) -> None:
+        mine = str(self.number)
+        if self._read(mine).run not in ("", self.run):  # of the one whose place we took, and whose end nobody has told yet
+            self._move(mine)
+        self._replace(mine, Written(self.run, os.getpid(), taken))
+
+    def _move(self, number: str) -> None:
+        gone, ended = self._read(number), self._read(ENDED)
+        if gone.run and ended.moved.get(number) != gone.run:
+            moved = {**ended.moved, number: gone.run}
+            self._replace(ENDED, Written(ENDED, 0, summed(ended.taken, lasting(gone.taken)), moved))
+        self._file(number).unlink(missing_ok=True)
+
+    def _read(self, name: str) -> Written:
+        try:
+            return msgspec.json.decode(self._file(name).read_bytes(), type=Written)
+        except (FileNotFoundError, msgspec.MsgspecError):  # what is damaged counts for nothing: these are only numbers
+            return _EMPTY
+
+    def _replace(self, name: str, written: Written) -> None:
+        beside = self.path / f"{name}.new"
+        beside.write_bytes(msgspec.json.encode(written))
+        beside.replace(self._file(name))
+
+    def _file(self, name: str) -> Path:
+        return self.path / f"{name}.json"
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            flock(descriptor, LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
