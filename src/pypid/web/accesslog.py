@@ -79,6 +79,8 @@ class Said:
     protocol: str
     status: int
     size: int
+    kind: tuple[str, str, str] = ("", "", "")
+    """As what it is counted (`web.counting.kind_of`)."""
     _text: str = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:

@@ -24,6 +24,8 @@ from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource
 
 from pypid.core.errors import BadRequest
+from pypid.metrics.counts import Counts
+from pypid.web.counting import count_answer, count_received, count_refused
 from pypid.web.frontdoor.sending import Send, goes_direct, way_of
 from pypid.web.frontdoor.turning import Turn, shortened
 from pypid.web.keeping import Question, SentHead
@@ -387,6 +389,7 @@ class Channel(LingeringChannel):
             b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
             b"Content-Length: %d\r\n\r\n%s" % (len(text), text)
         )
+        self.site.note_refused(len(text))
         self._linger()
 
 
@@ -411,11 +414,13 @@ class Site(server.Site):
         trusted_proxies: TrustedProxies = TrustedProxies(),  # noqa: B008  # frozen
         access_log: Callable[[Request], object] | None = None,
         front_door: FrontDoor | None = None,
+        counts: Counts | None = None,
     ) -> None:
         super().__init__(resource, reactor=reactor, timeout=timeout)  # type: ignore[no-untyped-call]
         self.trusted_proxies = trusted_proxies
         self.seconds = reactor.seconds
         self._access_log = access_log
+        self._counts = counts
         self.front_door = front_door
         self.turn: Turn | None = None
         """The reactor's turn, as long as it is shortened for the front door."""
@@ -436,8 +441,20 @@ class Site(server.Site):
         """Called for each answer that is complete, and for each that broke off."""
         if self.front_door is not None:
             self.front_door.flush()  # the lines come in the order of the answers
+        if self._counts is not None:
+            count_answer(self._counts, request, self.seconds())
         if self._access_log is not None:
             self._access_log(request)
+
+    def note_received(self, size: int) -> None:
+        """Called with each piece of a request's body: how many bytes it has."""
+        if self._counts is not None:
+            count_received(self._counts, size)
+
+    def note_refused(self, size: int) -> None:
+        """Called for each answer to what is no request: how many bytes its body has."""
+        if self._counts is not None:
+            count_refused(self._counts, size)
 
     @property
     def busy(self) -> bool:

@@ -47,6 +47,8 @@ class Request(server.Request):
     """The file that is the whole body, for an answer that may be kept."""
     head: SentHead | None = None
     """The head of the answer as it was sent; noted only where there is a `question`."""
+    rule: str | None = None
+    """The rule of its route, once that is found; for the metrics."""
     over = False
     """Whether the answer is complete, or the client has gone."""
     _streamed: RequestBody | None = None
@@ -78,6 +80,7 @@ class Request(server.Request):
         """Called by the decoder of the body: keeps the bytes for `deliver`."""
         if self._streamed is not None:
             self._streamed.feed(data)
+            self.channel.site.note_received(len(data))
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """Called by the channel when the request is complete: the end of a body, or a request without one."""

@@ -152,17 +152,17 @@ class Routes(Resource):
     def _routed(self, request: Request) -> Coroutine[Any, Any, None]:
         """The route, which is not begun yet. Raises what werkzeug says of a request that has none."""
         path = b"/".join(request.postpath or ())
-        route, values = (_remembered if len(path) <= LONGEST else _matched)(path, request.method)
+        route, values, request.rule = (_remembered if len(path) <= LONGEST else _matched)(path, request.method)
         return route(self._face, request, **values)  # type: ignore[no-any-return]
 
 
-def _matched(path: bytes, method: bytes) -> tuple[Any, Mapping[str, Any]]:
-    """The function that `guarded` made, and the values in the path. Raises `HTTPException`, `RequestRedirect`."""
+def _matched(path: bytes, method: bytes) -> tuple[Any, Mapping[str, Any], str]:
+    """The function that `guarded` made, the values in the path, and the rule. Raises `HTTPException`, `RequestRedirect`."""
     rule, values = app.url_map.bind("localhost").match(f"/{path.decode()}", method.decode(), return_rule=True)
     found: Any = app.endpoints[rule.endpoint]
     if not hasattr(found, "__pypid_may__"):
         raise TypeError(f"The route {rule.rule!r} was registered without a guard: use guarded().")
-    return found.__original__, values
+    return found.__original__, values, rule.rule
 
 
 _remembered = lru_cache(maxsize=MOST)(_matched)

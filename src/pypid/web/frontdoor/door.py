@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
+
 from twisted.internet.interfaces import IDelayedCall
 from twisted.web.http import datetimeToString
 
 from pypid.index.standing import stands
 from pypid.ports import Glance
 from pypid.web.accesslog import AccessLog, Asker, Said, entry_of
+from pypid.web.counting import count_long, count_short
 from pypid.web.face import Face
 from pypid.web.frontdoor.doorway import LINES, Doorway
 from pypid.web.frontdoor.files import OpenFiles
@@ -21,6 +24,7 @@ LATER = 0.1
 """Seconds that the lines of the access log wait at most."""
 
 Line = tuple[str, str | None, Asker, Said]
+SAID = itemgetter(3)
 
 
 class FrontDoor:
@@ -34,7 +38,10 @@ class FrontDoor:
         self.glance = glance
         self.store = Store(limit)
         self.files = OpenFiles(face.world.clock, self.store.drop)
-        self.log: list[Line] | None = None if access_log is None else []
+        self.log: list[Line] = []
+        """What waits to be written, and to be counted."""
+        self._counts = face.world.counts
+        self._counts.before.append(self.flush)
         self.seconds = face.world.clock.seconds
         self.key = face.world.random(32)
         self.claims = face.index.policy.claims
@@ -111,10 +118,12 @@ class FrontDoor:
     # --- what was done ---
 
     def flush(self) -> None:
-        """Write the lines that wait."""
-        if self.log and self._access_log is not None:
+        """Write the lines that wait, and count them."""
+        if self.log:
             lines, self.log = self.log, []
-            self._access_log.many(lines)
+            count_short(self._counts, map(SAID, lines))
+            if self._access_log is not None:
+                self._access_log.many(lines)
 
     def begin_lines(self, log: list[Line]) -> None:
         """There are lines to be written, soon; many at once."""
@@ -130,6 +139,7 @@ class FrontDoor:
 
     def note_line(self, begun: float, client: str | None, asker: Asker, said: Said, size: int) -> None:
         """A long answer has gone out, or this much of it. Its line does not wait: pypid may be about to stop."""
+        count_long(self._counts, said, size, self.seconds() - begun)
         if self._access_log is not None:
             self.flush()  # the lines come in the order of the answers
             took = round((self.seconds() - begun) * 1000, 1)

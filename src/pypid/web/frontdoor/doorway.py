@@ -103,10 +103,9 @@ class Doorway:
         elif not self._begin(channel, said, partial(door.note_line, now, client, variant.asker, said.said)):
             return True
         log = door.log
-        if log is not None:
-            log.append((door.moment, client, variant.asker, said.said))
-            if not door.due or len(log) >= LINES:
-                door.begin_lines(log)
+        log.append((door.moment, client, variant.asker, said.said))
+        if not door.due or len(log) >= LINES:
+            door.begin_lines(log)
         return True
 
     def _begin(self, channel: Channel, said: Sent, told: Callable[[int], None]) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pypid.core.permissions import ANONYMOUS
 from pypid.index.standing import Standing, standing_of
 from pypid.web.accesslog import AccessLog, Asker, Said
+from pypid.web.counting import kind_of
 from pypid.web.frontdoor.kept import COST, FOR_EVER, Answer, Sent, Variant, seconds_until, sent, weight_of
 from pypid.web.frontdoor.strict import read_block
 from pypid.web.keeping import About
@@ -83,7 +84,7 @@ def _sent(door: FrontDoor, request: Request) -> Sent | None:
         if file is not None and door.files.full:
             return None
     entry = AccessLog(door.face.world.now, door.seconds).entry(request)
-    said = Said(entry.method, entry.path, entry.protocol, entry.status, entry.size)
+    said = Said(entry.method, entry.path, entry.protocol, entry.status, entry.size, kind_of(request))
     whole = request.whole if request.code == 200 else b""
     return sent(head, whole, said, gives=request.method == b"GET" and request.code != 304, file=file)
 
