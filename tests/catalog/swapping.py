@@ -43,17 +43,25 @@ class Hasty(Clock):
         return call
 
 
-def engine_at(url: str, folder: Path = Path("/")) -> SqlEngine:
-    """One that works in this thread."""
+def engine_at(url: str, folder: Path = Path("/")) -> Engine:
+    """One that works in this thread, or lets the reactor run while `now` waits."""
+    if url.startswith("redis"):
+        from tests.live.redis import engine_at as over_sockets
+
+        return over_sockets(url)
     aloof = World(clock=Hasty(), now=lambda: datetime.now(UTC), blocking=at_once, random=os.urandom)  # noqa: TID251
     return SqlEngine(SqlSettings(place_of(url, folder), at_once), aloof)
 
 
 def now(coroutine: Any) -> Any:
-    """What the coroutine returns, or raises; it waits for nothing."""
+    """What the coroutine returns, or raises."""
     done: list[Any] = []
     waiting: Deferred[Any] = start(coroutine)
     waiting.addBoth(done.append)
+    if not done:  # it is one that is asked over a socket
+        from tests.live.stores.waiting import wait
+
+        wait(waiting)
     (result,) = done
     if hasattr(result, "raiseException"):
         result.raiseException()

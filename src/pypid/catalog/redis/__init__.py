@@ -1,0 +1,27 @@
+"""The shared catalog in a Redis, for several machines. `open` gives the `Engine`."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Any
+
+from pypid.catalog.engine import Engine
+from pypid.catalog.redis.place import place_of
+from pypid.core.errors import CannotStart
+from pypid.flow import World
+
+NEEDS = ("txredisapi", "hiredis")
+
+
+def open(url: str, world: World, reactor: Any) -> Engine:
+    """The engine at `[cache] url`; it connects when it is used. `reactor` makes connections, and has the world's clock.
+
+    Raises `CannotStart` for a URL that cannot be used, and where what speaks to Redis is not installed.
+    """
+    place = place_of(url)
+    if not all(map(find_spec, NEEDS)):
+        raise CannotStart("[cache] backend = redis needs txredisapi and hiredis: pip install 'pypid[redis]'.")
+
+    from pypid.catalog.redis.engine import RedisEngine
+
+    return RedisEngine(place, world, reactor)

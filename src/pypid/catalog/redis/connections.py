@@ -1,0 +1,159 @@
+"""Connections to the server: made when they are needed, a few that are kept, each used by one question at a time."""
+
+# Twisted's endpoint for Unix sockets is not annotated
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredSemaphore, TimeoutError
+from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, wrapClientTLS
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.internet.protocol import Factory
+from twisted.internet.ssl import optionsForClientTLS
+from twisted.logger import Logger
+
+from pypid.catalog.engine import Away, Unusable
+from pypid.catalog.redis.faults import loss
+from pypid.catalog.redis.place import Host, Place
+from pypid.catalog.redis.wire import PATIENCE, Wire
+
+_log = Logger()
+
+CONNECTIONS = 4
+REACHED_WITHIN = 3.0
+"""Seconds for a connection to be made."""
+IDLE = 30.0
+"""Seconds after which a connection is not used again: somebody on the way may have forgotten it, and say nothing."""
+OLDEST = 5
+"""The first Redis with streams, whose scripts may write after they asked for something that changes."""
+
+
+class _Wires(Factory):
+    noisy = False
+
+    def __init__(self, place: Place, clock: IReactorTime) -> None:
+        self._made = place, clock
+
+    def buildProtocol(self, addr: object) -> Wire:
+        return Wire(*self._made)
+
+
+class Connections:
+    """Those of one node. `reactor` makes them; waiting is by `clock`."""
+
+    def __init__(self, place: Place, reactor: Any, clock: IReactorTime) -> None:
+        self.place = place
+        self._reactor = reactor
+        self._clock = clock
+        self._free = DeferredSemaphore(CONNECTIONS)
+        self._idle: list[Wire] = []
+        self._all: set[Wire] = set()
+        self._reaching: set[Deferred[Any]] = set()
+        self._closings = 0
+        self._policy = "noeviction"
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[Wire]:
+        """A connection, for as long as it is held. Raises `Away` and `Unusable`, where none can be had."""
+        turn = self._free.acquire()
+        try:
+            await turn.addTimeout(PATIENCE, self._clock)
+        except TimeoutError:
+            raise Away(f"{self.place.server} does not answer: others wait already") from None
+        closings = self._closings
+        try:
+            wire = self._kept() or await self.open()
+            try:
+                yield wire
+            finally:
+                if wire.is_open and closings == self._closings:
+                    self._idle.append(wire)
+                else:
+                    wire.cut()
+        finally:
+            self._free.release()
+
+    def _kept(self) -> Wire | None:
+        while self._idle:
+            wire = self._idle.pop()
+            if wire.is_open and wire.silent_for() < IDLE:
+                return wire
+            wire.cut()
+        return None
+
+    async def open(self, patience: float = PATIENCE) -> Wire:
+        """A connection of one's own: `cut` it. Raises `Away` and `Unusable`."""
+        wire = await self._reached()
+        self._all.add(wire)
+        wire.ended.addCallback(lambda _: self._all.discard(wire))
+        try:
+            await self._enter(wire, patience)
+        except BaseException:
+            wire.cut()
+            raise
+        return wire
+
+    async def _reached(self) -> Wire:
+        closings = self._closings
+        reaching: Deferred[Any] = self._endpoint().connect(_Wires(self.place, self._clock))
+        self._reaching.add(reaching)
+        try:
+            wire: Wire = await reaching.addTimeout(REACHED_WITHIN, self._clock)
+            return wire
+        except CancelledError:
+            if closings == self._closings:  # and not by `close`
+                raise
+            raise Away("it was closed") from None
+        except Exception as error:
+            raise loss(self.place, error) from None
+        finally:
+            self._reaching.discard(reaching)
+
+    def _endpoint(self) -> IStreamClientEndpoint:
+        server = self.place.server
+        if not isinstance(server, Host):
+            return UNIXClientEndpoint(self._reactor, server.path, timeout=REACHED_WITHIN)
+        endpoint = HostnameEndpoint(self._reactor, server.name, server.port, timeout=REACHED_WITHIN)
+        return wrapClientTLS(optionsForClientTLS(server.name), endpoint) if server.tls else endpoint
+
+    async def _enter(self, wire: Wire, patience: float) -> None:
+        """Say who we are, and hear which process that is."""
+        place = self.place
+        if place.password:
+            await wire.ask("AUTH", *([place.user] if place.user else []), place.password, patience=patience)
+        if place.database:
+            await wire.ask("SELECT", place.database, patience=patience)
+        told: bytes = await wire.ask("INFO", patience=patience)
+        said = dict(re.findall(r"^(\w+):(.*?)\r?$", told.decode("utf-8", "replace"), re.MULTILINE))
+        wire.run = said.get("run_id", "")
+        if not wire.run or not said.get("redis_version", "0").partition(".")[0].isdecimal():
+            raise Unusable(
+                "it does not say which process it is (INFO, run_id), so nobody could tell whether it lost something."
+            )
+        if int(said["redis_version"].partition(".")[0]) < OLDEST:
+            raise Unusable(f"it is a Redis {said['redis_version'][:20]}. Use Redis {OLDEST} or later.")
+        self._note_policy(said.get("maxmemory_policy", "noeviction"))
+
+    def _note_policy(self, policy: str) -> None:
+        was, self._policy = self._policy, policy
+        if policy not in ("noeviction", was):
+            _log.warn(
+                "The Redis of the shared catalog throws keys away where memory is short (maxmemory-policy {policy}): then the "
+                "catalog is begun anew, and compared with the storage again, or leases end too early. Set it to noeviction.",
+                policy=policy,
+            )
+
+    async def close(self) -> None:
+        """End all of them. Those who wait for an answer get `Away`."""
+        self._closings += 1
+        for reaching in list(self._reaching):
+            reaching.cancel()
+        self._idle.clear()
+        for wire in list(self._all):
+            wire.cut()
+        await DeferredList([wire.ended for wire in self._all])

@@ -1,0 +1,257 @@
+"""An `Engine` that is a Redis: each question is one script (`catalog.redis.scripts`).
+
+What was awaited every node sees, and it is as durable as the server makes it: not at all, to the last second, or wholly. That
+is enough: the storage is the truth, and a server that was started again, or took another one's place, begins anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from twisted.internet.task import deferLater
+
+from pypid.catalog.engine import (
+    MOST_BYTES,
+    MOST_ROWS,
+    Anew,
+    Away,
+    Beat,
+    Change,
+    Conflict,
+    Engine,
+    Feed,
+    Full,
+    Kind,
+    Position,
+    Row,
+    Slice,
+    State,
+    Unusable,
+)
+from pypid.catalog.redis import scripts
+from pypid.catalog.redis.connections import Connections
+from pypid.catalog.redis.faults import refusal
+from pypid.catalog.redis.feed import SILENCE, Looked, StreamFeed
+from pypid.catalog.redis.place import Place
+from pypid.catalog.redis.scripts import Script
+from pypid.catalog.redis.wire import PATIENCE, Wire, Word
+from pypid.core.errors import CannotStart
+from pypid.core.model import Link
+from pypid.core.names import ProjectName
+from pypid.flow import World, shielded
+
+ONCE_MORE = 0.5
+"""Seconds after which a change of which nobody knows whether it happened is tried again: a server that restarts may be back."""
+GAP = 10_000
+"""Added to the last known serial where something was lost: others may have been given meanwhile, of which nobody knows here."""
+MOST_EPOCHS = 5
+TIDIED = 1000
+"""Rows at a time."""
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+_TICK = timedelta(microseconds=1)
+_LOST = State("", 0, 0, False, 0)
+"""What is there is not to be believed, or nothing is: `open` begins anew. No copy is of this epoch."""
+
+
+class RedisEngine:
+    """An `Engine`. Cheap to make: it connects when it is used."""
+
+    def __init__(self, place: Place, world: World, reactor: Any) -> None:
+        self._place = place
+        self._world = world
+        self._connections = Connections(place, reactor, world.clock)
+        self._prefix = b"{%s}:" % place.prefix.encode()
+        self._keys = [self._prefix + name for name in (b"standing", b"lines", b"order", b"gone", b"news")]
+        self._known: tuple[str, int] | None = None
+        """Whose rows they are, and their serial when they were opened."""
+
+    async def open(self, identity: str, serial: int = 0) -> State:
+        gap = 0 if self._known is None else GAP
+        epoch = self._epoch()
+        answer = await self._write(scripts.OPEN, identity, serial + gap, epoch, GAP)
+        state = _state(answer)
+        self._known = identity, max(serial, state.serial)
+        return state
+
+    async def state(self) -> State:
+        try:
+            return _state(await self._read(scripts.STATE))
+        except Anew:
+            return _LOST
+
+    async def row(self, kind: Kind, name: ProjectName) -> Row | None:
+        answer = await self._read(scripts.ROW, _field(kind, name))
+        row = _row(kind, name, *answer[1:]) if answer[1:] else None
+        return None if row is None or row.line is None else row
+
+    async def changes(self, since: Position, most: int = MOST_ROWS) -> Slice:
+        answer = await self._read(scripts.CHANGES, since.epoch, since.version, most, MOST_BYTES)
+        fields, versions, held = answer[2::3], answer[3::3], answer[4::3]
+        rows = tuple(_row(*_unfield(field), *rest) for field, *rest in zip(fields, versions, held, strict=True))
+        position = Position(since.epoch, rows[-1].version) if rows else since
+        return Slice(rows, position, answer[1] == b"1")
+
+    async def swap(self, epoch: str, change: Change) -> Row | Conflict:
+        if change.line is None and not change.expected:
+            raise ValueError(f"{change.name} is taken out of where it is not")
+        wanted = b"-" if change.line is None else b"+" + change.line
+        where = _field(change.kind, change.name)
+        answer = await self._repeated(scripts.SWAP, epoch, where, change.expected, int(change.seen), wanted)
+        if answer[0] == b"CONFLICT":
+            return Conflict(_row(change.kind, change.name, *answer[1:]) if answer[1:] else None)
+        return Row(change.kind, change.name, int(answer[1]), int(answer[2]), change.line)
+
+    async def say_complete(self, epoch: str) -> State:
+        return _state(await self._repeated(scripts.SAY_COMPLETE, epoch))
+
+    async def note_rights(self) -> State:
+        return _state(await self._anyhow(scripts.NOTE_RIGHTS))
+
+    async def clear(self) -> State:
+        return _state(await self._anyhow(scripts.CLEAR, self._epoch()))
+
+    async def tidy(self, tombstones: int = 10_000) -> None:
+        while int((await self._anyhow(scripts.TIDY, tombstones, TIDIED))[1]):
+            pass
+
+    async def lease(self, name: str, holder: str, seconds: float) -> bool:
+        milliseconds = max(1, round(seconds * 1000))
+        return bool(await self._alone(scripts.LEASE, b"lease:" + name.encode(), holder, milliseconds))
+
+    async def release(self, name: str, holder: str) -> None:
+        await self._alone(scripts.RELEASE, b"lease:" + name.encode(), holder)
+
+    async def link(self, key: str, good_after: datetime) -> Link | None:
+        async with self._connections.one() as wire:
+            held = await wire.ask("GET", self._link_key(key))
+        link = None if held is None else _link(held)
+        return None if link is None or link.expires <= good_after else link
+
+    async def keep_link(self, key: str, link: Link, good_after: datetime) -> Link:
+        # counted from here, and not as a time of the day: the server's clock may be another one
+        milliseconds = max(1, (link.expires - self._world.now()) // timedelta(milliseconds=1))
+        written = b"%d %s" % (_ticks(link.expires), link.url.encode())
+        return _link(await self._alone(scripts.KEEP_LINK, b"link:" + key.encode(), _ticks(good_after), written, milliseconds))
+
+    def follow(self, heard: Callable[[Beat], None]) -> Feed:
+        return StreamFeed(self._connections, self._keys[-1], self._look, self._world.clock, heard)
+
+    async def close(self) -> None:
+        await self._connections.close()
+
+    # --- asking ---
+
+    async def _look(self, wire: Wire) -> Looked:
+        try:
+            answer = await self._on(wire, scripts.STATE, patience=SILENCE)
+        except Anew:
+            return _LOST, b"$"
+        return _state(answer), answer[6]
+
+    async def _read(self, script: Script, *words: Word) -> list[Any]:
+        async with self._connections.one() as wire:
+            return await self._on(wire, script, *words)
+
+    async def _write(self, script: Script, *words: Word) -> list[Any]:
+        """Goes on if whoever waits goes away."""
+        return await shielded(self._read(script, *words))
+
+    async def _repeated(self, script: Script, *words: Word) -> list[Any]:
+        """The same, for what may be done twice: it is done again where the first time was cut short."""
+        return await shielded(self._twice(script, *words))
+
+    async def _twice(self, script: Script, *words: Word) -> list[Any]:
+        try:
+            return await self._read(script, *words)
+        except Full:
+            raise
+        except Away:
+            await deferLater(self._world.clock, ONCE_MORE)
+            return await self._read(script, *words)
+
+    async def _anyhow(self, script: Script, *words: Word) -> list[Any]:
+        """The same, for what is not about an epoch: where all was lost it is begun anew before."""
+        for _ in range(MOST_EPOCHS):
+            try:
+                return await self._repeated(script, *words)
+            except Anew:
+                if self._known is None:
+                    raise Away("nobody has opened it yet") from None
+                try:
+                    await self.open(*self._known)
+                except CannotStart as error:
+                    raise Unusable(str(error)) from None
+        raise Away("it is begun anew again and again")
+
+    async def _alone(self, script: Script, key: bytes, *words: Word) -> Any:
+        """A script about one key, which has nothing to do with rows."""
+
+        async def asked() -> Any:
+            async with self._connections.one() as wire:
+                return await wire.run_script(script, [self._prefix + key], *words)
+
+        return await shielded(asked())
+
+    async def _on(self, wire: Wire, script: Script, *words: Word, patience: float = PATIENCE) -> list[Any]:
+        """The answer of a script about rows. Raises `Anew` where they are not to be believed, too."""
+        answer: list[Any] = await wire.run_script(script, self._keys, scripts.SCHEMA, wire.run, *words, patience=patience)
+        match answer[0]:
+            case b"OK" | b"CONFLICT":
+                return answer
+            case b"ANEW":
+                raise Anew
+            case b"SCHEMA":
+                raise Unusable(
+                    f"it was begun anew by another version of pypid, with keys of version {answer[1].decode()} (this one: "
+                    f"{scripts.SCHEMA}). Run the same version everywhere, and start this one again."
+                )
+            case b"IDENTITY":
+                raise CannotStart(
+                    "The shared catalog ([cache] url) is that of another storage. Give each storage a catalog of its own "
+                    "(another database, or ?prefix=NAME); where this is a copy of the storage that the catalog was made of, "
+                    "begin with an empty one."
+                )
+            case b"REPLICA":
+                wire.cut()  # perhaps another server answers at that address by now
+        raise refusal(self._place, "REPLICA" if answer[0] == b"REPLICA" else "WRONGTYPE")
+
+    def _epoch(self) -> str:
+        return self._world.random(12).hex()
+
+    def _link_key(self, key: str) -> bytes:
+        return self._prefix + b"link:" + key.encode()
+
+
+def _state(answer: list[Any]) -> State:
+    _, epoch, version, serial, complete, rights, _ = answer
+    return State(epoch.decode(), int(version), int(serial), complete == b"1", int(rights))
+
+
+def _field(kind: Kind, name: ProjectName) -> bytes:
+    return f"{kind.value}/{name}".encode()
+
+
+def _unfield(field: bytes) -> tuple[Kind, ProjectName]:
+    kind, _, name = field.decode().partition("/")
+    return Kind(kind), ProjectName(name)
+
+
+def _row(kind: Kind, name: ProjectName, version: bytes, held: bytes) -> Row:
+    """`held` is the row's serial, and ``+`` with its line, or ``-``."""
+    end = next(at for at, byte in enumerate(held) if byte in b"+-")
+    line = held[end + 1 :] if held[end] == ord("+") else None
+    return Row(kind, name, int(version), int(held[:end]), line)
+
+
+def _link(held: bytes) -> Link:
+    ends, _, url = held.partition(b" ")
+    return Link(url.decode(), _BEGINNING + int(ends) * _TICK)
+
+
+def _ticks(moment: datetime) -> int:
+    return (moment - _BEGINNING) // _TICK
+
+
+_: type[Engine] = RedisEngine

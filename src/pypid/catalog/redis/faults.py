@@ -1,0 +1,76 @@
+"""What a server, its driver or the network says, as an exception of `catalog.engine`, with what to do about it."""
+
+from __future__ import annotations
+
+from OpenSSL import SSL
+from service_identity import VerificationError
+from twisted.internet import error as network
+from twisted.internet.defer import TimeoutError
+
+from pypid.catalog.engine import Away, Full, Unusable
+from pypid.catalog.redis.place import Place
+
+_UNUSABLE = {
+    "NOAUTH": "it wants a password: write it into [cache] url, redis://:password@host or redis://user:password@host.",
+    "WRONGPASS": "it refuses the user or the password of [cache] url. Correct them there (quoted), or in the server's ACL.",
+    "invalid password": "it refuses the password of [cache] url. Correct it there (quoted), or in the server's requirepass.",
+    "without any password configured": "it has no password, and [cache] url has one. Take it out, or set requirepass there.",
+    "no password is set": "it has no password, and [cache] url has one. Take it out, or set requirepass there.",
+    "arguments for 'auth'": "it knows no users (they came with Redis 6). Take the user out of [cache] url, not the password.",
+    "NOPERM": "its user may not do what is needed. Give it the keys and commands that docs/scale.rst names (ACL SETUSER).",
+    "DENIED": "it is in protected mode: it has no password, and talks to its own machine only. Set one (requirepass).",
+    "DB index is out of range": "it has no database of that number. Correct the end of [cache] url.",
+    "SELECT is not allowed": "a Redis Cluster has database 0 only. Correct the end of [cache] url.",
+    "MOVED": "it is a node of a Redis Cluster without our keys: give the address of the master that has them (CLUSTER SLOTS).",
+    "WRONGTYPE": "keys with pypid's prefix are somebody else's. Give it another database, or another ?prefix= in [cache] url.",
+    "unknown command": "it lacks a command that Redis has since version 5, or that was renamed. Use Redis 5 or later.",
+    "Unknown Redis command": "it lacks a command that Redis has since version 5. Use Redis 5 or later.",
+}
+_AWAY = {
+    "LOADING": "it reads its data from disk, after a start.",
+    "MASTERDOWN": "it is a replica that has lost its master.",
+    "READONLY": "it is a replica, which takes no changes: [cache] url is to lead to the master.",
+    "REPLICA": "it is a replica: [cache] url is to lead to the master.",
+    "NOREPLICAS": "it has too few replicas to take changes (min-replicas-to-write).",
+    "MISCONF": "it cannot write its data to its disk, and takes no changes until it can. See its log.",
+    "CLUSTERDOWN": "its cluster is down.",
+    "TRYAGAIN": "its cluster moves our keys.",
+    "BUSY": "it is busy with somebody's script.",
+    "UNKILLABLE": "it is busy with somebody's script.",
+    "max number of clients": "it has too many clients (maxclients).",
+    "UNBLOCKED": "it has become a replica.",
+}
+_NO_ROOM = "OOM command not allowed"
+
+
+def refusal(place: Place, text: str) -> Exception:
+    """The exception that says what an error of the server says."""
+    if _NO_ROOM in text:
+        return Full("it has no memory left (maxmemory). Give it more: a catalog needs about twice the bytes of its lines.")
+    for word, reason in _UNUSABLE.items():
+        if word in text:
+            return Unusable(reason)
+    for word, reason in _AWAY.items():
+        if word in text:
+            return Away(reason)
+    return Away(_short(place, f"it refused: {text}"))
+
+
+def loss(place: Place, error: BaseException) -> Exception:
+    """The exception that says that a connection was not made, or is lost."""
+    if isinstance(error, VerificationError) or (isinstance(error, SSL.Error) and "certificate" in repr(error.args)):
+        return Unusable(
+            f"the certificate of {place.server} is not believed: it has to be that of the host in [cache] url, and of one of "
+            "the system's authorities (Debian: /usr/local/share/ca-certificates, update-ca-certificates)."
+        )
+    if isinstance(error, SSL.Error):
+        return Away(_short(place, f"TLS with {place.server} failed: {error.args}. Is this port one for TLS?"))
+    if isinstance(error, TimeoutError | network.TimeoutError):
+        return Away(f"{place.server} does not answer")
+    if isinstance(error, network.ConnectionDone | network.ConnectionAborted):
+        return Away(f"{place.server} closed the connection")
+    return Away(_short(place, f"{place.server} cannot be reached: {type(error).__name__}: {error}"))
+
+
+def _short(place: Place, text: str) -> str:
+    return place.clean(text).partition("\n")[0][:300]

@@ -1,0 +1,226 @@
+"""What is asked of Redis, each one script: nothing comes between its steps, and who reads sees all of it or nothing.
+
+``standing``  (hash) one row about all: whose storage it is, schema, epoch, version, serial, ... It has had the fields `schema`,
+              `identity` and `serial` in every version, so that each can tell the others.
+``lines``     (hash) of each row its serial, then ``+`` and its line, or ``-`` where it was taken out
+``order``     (sorted set) of each row its version
+``gone``      (sorted set) the same, of those that were taken out
+``news``      (stream) an entry for each change: "look"
+
+Each script that looks at rows first makes sure that they can be believed, or says ``ANEW``:
+
+* `run` is the process that answers and the history of its data: a server that was started again, or that was made the master
+  in place of another one, may lack the last changes, and would go on from an older version with the same numbers.
+* `count` is how many rows there are: a server that throws keys away where memory is short takes `lines` or `order` as a whole.
+
+A script that fails in its middle leaves what it did. So `count` and `version` are written after the rows, and the first write
+is one that a server without memory refuses; or, where something is to be possible all the same (to take out a row, to tell that
+rights changed), one that it never refuses: it looks at its memory until a script has written something.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha1
+
+from attrs import field, frozen
+
+SCHEMA = 1
+NEWS = 100
+"""About so many entries the stream keeps: they say nothing but "look", and nobody is behind for longer than a heartbeat."""
+
+
+@frozen
+class Script:
+    """`digest` is what the server knows it by, once it has seen it."""
+
+    text: str = field(repr=False)
+    digest: str = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "digest", sha1(self.text.encode(), usedforsecurity=False).hexdigest())
+
+
+_KEYS = """
+local standing, lines, order, gone, news = unpack(KEYS)
+local schema, run = ARGV[1], ARGV[2]
+local info = redis.call('INFO', 'replication')
+if not info:find('role:master', 1, true) then return {'REPLICA'} end
+run = run .. '/' .. (info:match('master_replid:(%w+)') or '')
+local function whole(number) return string.format('%.0f', number) end
+local function tell()
+  local id = redis.call('XADD', news, 'MAXLEN', '~', '{NEWS}', '*', 'look', '')
+  redis.call('HSET', standing, 'news', id)
+end
+local function counted(count)
+  return redis.call('HLEN', lines) == count and redis.call('ZCARD', order) == count
+end
+local function state()
+  local now = redis.call('HMGET', standing, 'epoch', 'version', 'serial', 'complete', 'rights', 'news')
+  return {'OK', now[1], now[2], now[3], now[4], now[5], now[6] or '0'}
+end
+""".replace("{NEWS}", str(NEWS))
+"""Numbers are doubles in Lua: `whole` writes those above 10**14 as whole numbers, too."""
+
+_BELIEVE = (
+    _KEYS
+    + """
+local now = redis.call('HMGET', standing, 'schema', 'run', 'epoch', 'version', 'serial', 'lost', 'count')
+if not now[1] then return {'ANEW'} end
+if now[1] ~= schema then return {'SCHEMA', now[1]} end
+if now[2] ~= run or not counted(tonumber(now[7])) then return {'ANEW'} end
+local version, serial, lost = tonumber(now[4]), tonumber(now[5]), tonumber(now[6])
+"""
+)
+_OF_EPOCH = f"{_BELIEVE}if now[3] ~= ARGV[3] then return {{'ANEW'}} end\n"
+
+_BEGIN = """
+local function begin(epoch, serial)
+  redis.call('UNLINK', lines, order, gone)
+  redis.call('HSET', standing, 'schema', schema, 'run', run, 'epoch', epoch, 'version', '0', 'serial', serial, 'lost', '0',
+    'complete', '0', 'count', '0')
+  tell()
+end
+"""
+
+OPEN = Script(
+    _KEYS
+    + _BEGIN
+    + """
+local identity, serial, epoch, gap = ARGV[3], tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
+local now = redis.call('HMGET', standing, 'schema', 'identity', 'run', 'serial', 'count')
+if now[2] and now[2] ~= identity then return {'IDENTITY'} end
+if not now[2] and redis.call('EXISTS', standing) == 1 then return {'STRANGE'} end
+local is_ours = now[1] == schema and now[3] == run and counted(tonumber(now[5]))
+if not is_ours then
+  if now[2] then serial = math.max(serial, tonumber(now[4] or 0) + gap) end
+  local time = redis.call('TIME')
+  begin(epoch, whole(serial))
+  redis.call('HSET', standing, 'identity', identity, 'rights', time[1] .. string.format('%06d', time[2]))
+end
+return state()
+"""
+)
+"""ARGV: schema, run, identity, serial, epoch (one that was never used), gap.
+
+`gap` is what is added to the serial that is found: the last ones that were given may be lost with what was lost. `rights` begin
+at the time, for the same reason: a number that some node has seen must not be told of something later.
+"""
+
+STATE = Script(f"{_BELIEVE}return state()")
+
+ROW = Script(
+    f"{_BELIEVE}"
+    """
+local held = redis.call('HGET', lines, ARGV[3])
+if not held then return {'OK'} end
+return {'OK', redis.call('ZSCORE', order, ARGV[3]), held}
+"""
+)
+"""ARGV: schema, run, field."""
+
+CHANGES = Script(
+    f"{_OF_EPOCH}"
+    """
+local since, most, room = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+if since > version or (0 < since and since < lost) then return {'ANEW'} end
+local found = redis.call('ZRANGEBYSCORE', order, '(' .. ARGV[4], '+inf', 'WITHSCORES', 'LIMIT', 0, most + 1)
+local answer = {'OK', '0'}
+for at = 1, #found, 2 do
+  local size = redis.call('HSTRLEN', lines, found[at])
+  if at > 2 * most or (at > 1 and size > room) then
+    answer[2] = '1'
+    break
+  end
+  room = room - size
+  answer[#answer + 1] = found[at]
+  answer[#answer + 1] = found[at + 1]
+  answer[#answer + 1] = redis.call('HGET', lines, found[at])
+end
+return answer
+"""
+)
+"""ARGV: schema, run, epoch, since, most rows, most bytes."""
+
+SWAP = Script(
+    f"{_OF_EPOCH}"
+    """
+local field, expected, seen, wanted = ARGV[4], tonumber(ARGV[5]), ARGV[6] == '1', ARGV[7]
+local held, at, its = redis.call('HGET', lines, field), 0, '0'
+if held then
+  at = tonumber(redis.call('ZSCORE', order, field))
+  local mark = held:find('[+-]')
+  its = held:sub(1, mark - 1)
+  if #held - mark + 1 == #wanted and held:sub(mark) == wanted then return {'OK', whole(at), its} end
+  if held:sub(mark, mark) == '-' then at = 0 end
+end
+if at ~= expected then
+  if at == 0 then return {'CONFLICT'} end
+  return {'CONFLICT', whole(at), held}
+end
+version = version + 1
+if seen then
+  serial = serial + 1
+  its = whole(serial)
+end
+if wanted == '-' then redis.call('HDEL', lines, field) end
+redis.call('HSET', lines, field, its .. wanted)
+redis.call('ZADD', order, whole(version), field)
+if wanted == '-' then
+  redis.call('ZADD', gone, whole(version), field)
+else
+  redis.call('ZREM', gone, field)
+end
+local count = tonumber(now[7])
+if not held then count = count + 1 end
+redis.call('HSET', standing, 'version', whole(version), 'serial', whole(serial), 'count', whole(count))
+tell()
+return {'OK', whole(version), its}
+"""
+)
+"""ARGV: schema, run, epoch, field, expected, seen, and ``+`` with the line, or ``-``."""
+
+_ALWAYS = "redis.call('HDEL', standing, '') "
+"""A server without memory does not refuse what follows."""
+
+SAY_COMPLETE = Script(f"{_OF_EPOCH}{_ALWAYS}redis.call('HSET', standing, 'complete', '1') tell() return state()")
+
+NOTE_RIGHTS = Script(f"{_BELIEVE}{_ALWAYS}redis.call('HINCRBY', standing, 'rights', 1) tell() return state()")
+
+CLEAR = Script(f"{_BELIEVE}{_BEGIN}begin(ARGV[3], now[5]) return state()")
+"""ARGV: schema, run, epoch."""
+
+TIDY = Script(
+    f"{_BELIEVE}"
+    """
+local most = math.min(redis.call('ZCARD', gone) - tonumber(ARGV[3]), tonumber(ARGV[4]))
+if most <= 0 then return {'OK', '0'} end
+local found = redis.call('ZRANGE', gone, 0, most - 1, 'WITHSCORES')
+for at = 1, #found, 2 do
+  redis.call('HDEL', lines, found[at])
+  redis.call('ZREM', order, found[at])
+  redis.call('ZREM', gone, found[at])
+end
+redis.call('HSET', standing, 'lost', whole(tonumber(found[#found])), 'count', whole(tonumber(now[7]) - most))
+return {'OK', whole(most)}
+"""
+)
+"""ARGV: schema, run, how many are to stay, how many at a time."""
+
+LEASE = Script("""
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then return 0 end
+redis.call('DEL', KEYS[1])
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+""")
+"""ARGV: holder, milliseconds."""
+
+RELEASE = Script("if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end return 1")
+
+KEEP_LINK = Script("""
+local held = redis.call('GET', KEYS[1])
+if held and tonumber(held:match('^%d+')) > tonumber(ARGV[1]) then return held end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+return ARGV[2]
+""")
+"""ARGV: good after, in microseconds since 1970; those of the new one's end, a space, and its URL; milliseconds to keep it."""

@@ -1,0 +1,147 @@
+"""One connection: txredisapi's protocol, with what it lacks for us around it.
+
+* Its own pool (`RedisFactory`) tries again after up to ten seconds, in Twisted's global reactor, and logs what the server said
+  of a refused login; so `catalog.redis.connections` makes connections, when they are needed.
+* It says "Lost connection" whatever the reason was: the certificate, or the refusal of a server that has too many clients, is
+  kept here.
+* An answer that it cannot read is an error in Twisted's log; here it ends the connection.
+* An answer that nobody asked for would be taken for that to the next question; here it ends the connection.
+* Its parser in Python takes a turn of the reactor for each value, and megabytes line by line; so hiredis is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import txredisapi
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionAborted, ConnectionDone
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+
+from pypid.catalog.engine import Away, Full
+from pypid.catalog.redis.faults import loss, refusal
+from pypid.catalog.redis.place import Place
+from pypid.catalog.redis.scripts import Script
+
+PATIENCE = 5.0
+"""Seconds without a byte of the server, while an answer is waited for, after which the connection is cut."""
+
+
+Word = bytes | str | int
+
+
+class Wire(txredisapi.HiredisProtocol):  # type: ignore[misc]  # it is not annotated
+    """`run`: the process that answers (its ``run_id``), known after `enter`.
+
+    What is asked raises `Away`, `Unusable` and `Full`; who goes away while he waits, or waits too long, cuts the connection.
+    """
+
+    run = ""
+
+    def __init__(self, place: Place, clock: IReactorTime) -> None:
+        super().__init__(charset=None, convertNumbers=False)
+        self.place = place
+        self.ended: Deferred[None] = Deferred()
+        self._clock = clock
+        self._heard = 0.0
+        self._said: BaseException | None = None
+        """Why it ended, where that was said."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something can be asked."""
+        return bool(self.connected) and not self.ended.called and self._said is None
+
+    def silent_for(self) -> float:
+        """Seconds since it was used last."""
+        return self._clock.seconds() - self._heard
+
+    def cut(self) -> None:
+        """End it now: what is under way fails."""
+        self._said = self._said or ConnectionAborted()
+        self.transport.abortConnection()
+
+    # --- asking ---
+
+    async def ask(self, *words: Word, patience: float = PATIENCE) -> Any:
+        """The answer to a command."""
+        try:
+            return await self._answer(words, patience)
+        except txredisapi.ResponseError as error:
+            raise self._refused(error) from None
+
+    async def run_script(self, script: Script, keys: Sequence[bytes], *words: Word, patience: float = PATIENCE) -> Any:
+        """What the script returns."""
+        rest = (len(keys), *keys, *words)
+        try:
+            try:
+                return await self._answer(("EVALSHA", script.digest, *rest), patience)
+            except txredisapi.ResponseError as error:
+                if not str(error).startswith("NOSCRIPT"):
+                    raise
+            return await self._answer(("EVAL", script.text, *rest), patience)
+        except txredisapi.ResponseError as error:
+            raise self._refused(error) from None
+
+    def _refused(self, error: Exception) -> Exception:
+        found = refusal(self.place, str(error))
+        if isinstance(found, Away) and not isinstance(found, Full):
+            self.cut()  # perhaps another server answers at that address by now
+        return found
+
+    async def _answer(self, words: Sequence[Word], patience: float) -> Any:
+        if not self.is_open:
+            raise self._lost()
+        self._heard = self._clock.seconds()
+        self._late = self._clock.callLater(patience, self._look, patience)
+        try:
+            return await self.execute_command(*words)
+        except txredisapi.ResponseError:
+            raise
+        except txredisapi.RedisError:
+            raise self._lost() from None
+        except BaseException:  # whoever asked went away; the answer would be taken for another one
+            self.cut()
+            raise
+        finally:
+            if self._late.active():
+                self._late.cancel()
+
+    def _look(self, patience: float) -> None:
+        """Cut, unless something was heard meanwhile: long answers take their time."""
+        left = self._heard + patience - self._clock.seconds()
+        if left <= 0:
+            self._said = self._said or TimeoutError()
+            self.cut()
+        else:
+            self._late = self._clock.callLater(left, self._look, patience)
+
+    def _lost(self) -> Exception:
+        said = self._said or ConnectionDone()
+        return refusal(self.place, str(said)) if isinstance(said, txredisapi.ResponseError) else loss(self.place, said)
+
+    # --- txredisapi's ---
+
+    def dataReceived(self, data: bytes, unpause: bool = False) -> None:
+        self._heard = self._clock.seconds()
+        try:
+            super().dataReceived(data, unpause)
+        except txredisapi.RedisError as error:
+            self._said = self._said or error
+            self.cut()
+
+    def replyReceived(self, reply: Any) -> None:
+        if self.replyQueue.waiting:
+            super().replyReceived(reply)
+        elif self.connected:
+            self._said = reply if isinstance(reply, txredisapi.ResponseError) else txredisapi.InvalidData("it speaks unasked")
+            self.cut()
+
+    def connectionLost(self, why: Failure = connectionDone) -> None:
+        self._said = self._said or why.value
+        super().connectionLost(why)
+        if not self.ended.called:
+            self.ended.callback(None)
