@@ -82,6 +82,11 @@ class Following:
         """Until when, on the clock, the copy may be believed if nobody hears from the engine again."""
         return self._known + FRESH
 
+    @property
+    def may_be_shown(self) -> bool:
+        """Whether what is held is not too old to be shown, though the engine cannot be asked."""
+        return self.world.clock.seconds() - self._known <= self.stale_for.total_seconds()
+
     async def current(self) -> bool:
         """See to it that the copy may be believed; False where the engine cannot be asked, and what is held may be shown still.
 
@@ -90,7 +95,7 @@ class Following:
         now = self.world.clock.seconds()
         while self._known <= now - FRESH:
             if not await self._ask():
-                if self.world.clock.seconds() - self._known > self.stale_for.total_seconds():
+                if not self.may_be_shown:
                     raise CatalogDown from self.away
                 return False
         return True
@@ -183,10 +188,10 @@ class Following:
 
     async def _go_on(self) -> None:
         asked = self.world.clock.seconds()
-        state = await self.engine.state()
-        self._answered = self.world.clock.seconds()
         replica = self.replica
         try:
+            state = await self.engine.state()
+            self._answered = self.world.clock.seconds()
             if state.epoch != replica.epoch:
                 raise Anew
             if state.version > replica.version:
