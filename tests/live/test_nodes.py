@@ -1,0 +1,116 @@
+"""Several pypids on one bucket and one catalog: what one acknowledges, all show, whatever dies meanwhile."""
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.distributions import wheel, wheel_filename
+from tests.live import postgresql
+from tests.live.asking import basic, bearer
+from tests.live.nodes import Node, Storm, nodes, restarted, until
+from tests.live.postgresql import Postgresql
+from tests.live.stores import Store, own, store
+
+ADMIN = basic("admin")
+SOON = 1.0
+"""Seconds after which every node shows what any has acknowledged."""
+
+
+class NodesCase(SynchronousTestCase):
+    """`own` servers are those that a test stops."""
+
+    def setUp(self) -> None:
+        self.stack = ExitStack()
+        self.addCleanup(self.stack.close)
+
+    def soon(self, node: Node, so: Callable[[], object]) -> None:
+        """It is so within a second, as that node sees it."""
+        took = until(node, so, 10)
+        self.assertLess(took, SOON)
+
+
+class PostgresqlTests(NodesCase):
+    def test_read_your_writes(self) -> None:
+        """What was published, yanked or deleted through one node is so on all others within a second."""
+        database = postgresql.shared().database()
+        s3: Store = self.stack.enter_context(store("radosgw"))
+        three = self.stack.enter_context(nodes(3, s3, f"backend = sql\nurl = {database}", database))
+        for turn in range(6):
+            self.turn(three, turn)
+        for node in three:
+            node.stop()
+
+    def turn(self, all_nodes: list[Node], turn: int) -> None:
+        """A project's life, of which each part begins at another node."""
+        first, second, third = (all_nodes[(turn + part) % 3] for part in range(3))
+        project = f"spam-{turn}"
+        filename, data = wheel_filename(project), wheel(project)
+
+        def seen(node: Node) -> Any:
+            return (node.page(project) or {}).get(filename, {}).get("yanked")
+
+        for node in all_nodes:
+            self.assertIsNone(node.page(project))
+        self.assertEqual(first.publish(filename, data).status, 200)
+        for node in all_nodes:
+            self.soon(node, lambda node=node: seen(node) is False)  # type: ignore[misc]
+            self.assertEqual(node.download(project, filename), data)
+        links = {node.ask(f"/packages/{project}/{filename}").headers["Location"] for node in all_nodes}
+        self.assertEqual(len(links), 1, "all nodes give the same signed URL")
+        place = f"/api/projects/{project}/files/{filename}"
+        self.assertEqual(second.ask(f"{place}/yank", ADMIN, method="PUT", document={"reason": "bad"}).status, 200)
+        for node in all_nodes:
+            self.soon(node, lambda node=node: seen(node) == "bad")  # type: ignore[misc]
+        self.assertEqual(third.ask(place, ADMIN, method="DELETE").status, 200)
+        for node in all_nodes:
+            self.soon(node, lambda node=node: seen(node) is None)  # type: ignore[misc]
+
+    def test_people(self) -> None:
+        """Who loses a right, or a token, has lost it on all nodes within a second."""
+        database = postgresql.shared().database()
+        s3: Store = self.stack.enter_context(store("radosgw"))
+        two = self.stack.enter_context(nodes(2, s3, f"backend = sql\nurl = {database}", database))
+        here, there = two
+        made = here.ask("/api/tokens", basic("alice"), method="POST", document={"name": "ci", "actions": ["read"], "expires": "1d"}).json
+        token = bearer(made["secret"])
+        for node in two:
+            self.soon(node, lambda node=node: node.ask("/api/tokens", token).status == 200)  # type: ignore[misc]
+        self.assertEqual(there.ask(f"/api/tokens/{made['id']}", basic("alice"), method="DELETE").status, 200)
+        for node in two:
+            self.soon(node, lambda node=node: node.ask("/simple/", token).status == 401)  # type: ignore[misc]
+        for node in two:
+            node.stop()
+
+    def test_storm(self) -> None:
+        """Nodes, the database and the bucket's server die amidst many publishes: all that was acknowledged is there."""
+        server: Postgresql = self.stack.enter_context(postgresql.postgresql())
+        s3: Store = self.stack.enter_context(own("radosgw"))
+        database = server.database()
+        three = self.stack.enter_context(nodes(3, s3, f"backend = sql\nurl = {database}", database))
+        storm = Storm(three)
+        storm.begin()
+        self.addCleanup(storm.end)
+        storm.go_on(15)
+        for node in three[:2]:
+            node.kill()
+            storm.go_on(5)
+            node.start()
+            storm.go_on(5)
+        server.stop()
+        time.sleep(1.5)
+        server.start()
+        storm.go_on(10)
+        with restarted(s3.running) as start:
+            time.sleep(1.5)
+            start()
+            until(three[0], lambda: s3.ask("GET", "/").status == 200)
+            storm.go_on(10)
+            storm.end()
+            self.assertEqual(storm.refused, [])
+            for node in three:
+                until(node, lambda node=node: storm.check(node) is None, 60)  # type: ignore[misc]
+            for node in three:
+                node.stop()
