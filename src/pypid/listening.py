@@ -19,6 +19,7 @@ from pypid.core.errors import CannotStart
 from pypid.state import State
 from pypid.tls import Certificate
 from pypid.web.frontdoor.tlswire import quicken
+from pypid.workers.sockets import Adopting, Socket, endpoint_text, share
 
 Factory: TypeAlias = IProtocolFactory
 
@@ -43,6 +44,8 @@ class Listening:
     endpoint: IStreamServerEndpoint
     factory: Factory
     secure: bool = False
+    is_shared: bool = False
+    """Whether other processes listen on the same socket."""
 
     def listen(self) -> IListeningPort:
         """Begin; at once, as all endpoints that are allowed do. Raises `CannotStart`."""
@@ -55,16 +58,30 @@ class Listening:
             case [port]:
                 if self.secure:  # the factory of an ``ssl`` endpoint is Twisted's
                     quicken(getattr(port, "factory", None))
-                return port  # type: ignore[no-any-return]
+                return share(port) if self.is_shared else port
             case _:
                 raise CannotStart(f"pypid cannot listen on {self.text}: nothing came of it.")
 
 
-def public(reactor: Any, text: str, site: Factory, certificate: Certificate | None) -> Listening:
-    """An endpoint for clients. Raises `CannotStart` for a text that Twisted does not understand."""
+def public(
+    reactor: Any,
+    text: str,
+    site: Factory,
+    certificate: Certificate | None,
+    *,
+    of: Socket | None = None,
+    is_shared: bool = False,
+) -> Listening:
+    """An endpoint for clients; `of` is the socket of another worker that it listens on, too.
+
+    Raises `CannotStart` for a text that Twisted does not understand.
+    """
     kind = text.partition(":")[0]
+    parsed = text
+    if of is not None:
+        reactor, parsed = Adopting(reactor, of.descriptor, of.family), endpoint_text(text)
     try:
-        endpoint = serverFromString(reactor, text)  # type: ignore[no-untyped-call]
+        endpoint = serverFromString(reactor, parsed)  # type: ignore[no-untyped-call]
     except Exception as error:  # whatever the parsers trip over: ValueError, TypeError, KeyError, IndexError, ImportError
         advice = "No socket was handed over by systemd: is etc/pypid.socket in use?" if kind == "systemd" else f"({error!r})"
         raise CannotStart(
@@ -72,8 +89,8 @@ def public(reactor: Any, text: str, site: Factory, certificate: Certificate | No
             "Twisted's documentation of endpoints tells all forms, like tcp:6543:interface=127.0.0.1."
         ) from None
     if certificate is not None and kind in _TLS_KINDS:
-        return Listening(text, endpoint, certificate.wrap(site), secure=True)
-    return Listening(text, endpoint, site, secure=kind == "ssl")
+        return Listening(text, endpoint, certificate.wrap(site), secure=True, is_shared=is_shared)
+    return Listening(text, endpoint, site, secure=kind == "ssl", is_shared=is_shared)
 
 
 def control(reactor: Any, state: State, site: Factory) -> Listening:

@@ -73,11 +73,22 @@ class Process(MultiService):
     def _end(self) -> None:
         if self._daemon.stopping:
             self._daemon.hurry()
-            return
+        else:
+            self.end()
+
+    def end(self) -> None:
+        """Stop, in order."""
         try:
             self._reactor.stop()
         except ReactorNotRunning:  # something else has stopped it
             return
+
+
+class Worker(Process):
+    """A further worker. SIGTERM: stop in order, whoever sent it (systemd tells all). All else the first worker tells it."""
+
+    def _heed(self) -> None:
+        signal.signal(signal.SIGTERM, lambda *_: self._reactor.callFromThread(self.end))
 
 
 def _end_with_failure() -> None:

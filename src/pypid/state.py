@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from pwd import getpwuid
+from shutil import rmtree
 from typing import IO
 
 from attrs import field, frozen
@@ -87,15 +88,21 @@ def files_of(config: Config, places: Where) -> str:
 
 @frozen
 class State:
-    """The state folder, locked for this process until it ends."""
+    """The state folder, locked for this process until it ends; or, of a further `worker`, for the first one."""
 
     folder: Path
-    _lock: IO[str] = field(repr=False)
+    _lock: IO[str] | None = field(default=None, repr=False)
+    worker: int = 1
 
     @property
     def spool(self) -> Path:
-        """Uploads under way. Cleared at each start."""
-        return self.folder / "spool"
+        """Uploads under way. Cleared at each start of this worker."""
+        return _spool(self.folder, self.worker)
+
+    @property
+    def metrics(self) -> Path:
+        """Where workers write down what they count. Made anew at each start of the first one."""
+        return self.folder / "metrics"
 
     @property
     def control_socket(self) -> Path:
@@ -104,7 +111,12 @@ class State:
 
     def release(self) -> None:
         """Give up the lock."""
-        self._lock.close()
+        if self._lock is not None:
+            self._lock.close()
+
+
+def _spool(folder: Path, worker: int) -> Path:
+    return folder / "spool" if worker == 1 else folder / "spool" / f"worker-{worker}"
 
 
 def control_socket(folder: Path) -> Path:
@@ -112,10 +124,21 @@ def control_socket(folder: Path) -> Path:
     return folder / "control.sock"
 
 
-def open_state(folder: Path) -> State:
-    """Make the folder if need be, lock it, and clear away the control socket of a pypid that was killed.
+def join_state(folder: Path, worker: int) -> State:
+    """The folder as a further worker has it, whose first one holds the lock; its spool is empty. Raises `CannotStart`."""
+    state = State(folder, worker=worker)
+    try:
+        rmtree(state.spool, ignore_errors=True)  # of the one before it, which has ended
+        state.spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotStart(f"The folder {state.spool} cannot be used: {error.strerror}.") from None
+    return state
 
-    Raises `CannotStart`, with advice.
+
+def open_state(folder: Path) -> State:
+    """Make the folder if need be, lock it, and clear away what a pypid that was killed has left.
+
+    That is its control socket, the spools of its further workers, and what they counted. Raises `CannotStart`, with advice.
     """
     if len(os.fsencode(control_socket(folder))) > LONGEST_SOCKET_PATH:
         raise CannotStart(
@@ -144,6 +167,10 @@ def open_state(folder: Path) -> State:
     with suppress(OSError):
         if stat.S_ISSOCK(state.control_socket.lstat().st_mode):
             state.control_socket.unlink()
+    for left in (state.metrics, *state.spool.glob("worker-*")):
+        rmtree(left, ignore_errors=True)
+    with suppress(OSError):  # whoever counts finds out
+        state.metrics.mkdir(mode=0o700, exist_ok=True)
     return state
 
 

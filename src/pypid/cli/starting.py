@@ -22,6 +22,14 @@ def add(commands: Any) -> None:
     """serve, check-config, convert-config, gen-password, gen-secret."""
     serve = add_command(commands, "serve", _serve, "start the index and stay in the foreground (the same as `twistd -n pypid`)")
     add_config(serve)
+    serve.add_argument(
+        "--workers",
+        "-w",
+        metavar="N",
+        type=_workers,
+        help="processes that answer, for machines with several cores (default: [server] workers; more than 1 needs a shared "
+        "catalog, [cache] backend = sql or redis)",
+    )
     check = add_command(
         commands, "check-config", _check_config, "read a configuration and print what is in force, without secrets"
     )
@@ -49,7 +57,16 @@ def _serve(options: argparse.Namespace) -> None:
     gc.disable()  # what is imported stays: to look for garbage among it again and again is a tenth of a start
     from pypid.service import serve
 
-    serve(options.config)
+    serve(options.config, options.workers)
+
+
+def _workers(text: str) -> int:
+    from pypid.core.values import count
+
+    try:
+        return count(1).parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _gen_secret(options: argparse.Namespace) -> None:

@@ -17,7 +17,7 @@ from attrs import define, evolve, field, frozen
 from pypid.core import environment, ini
 from pypid.core.choices import AccessStore, Store
 from pypid.core.errors import BadConfig, BadName, ConfigProblem, shortened
-from pypid.core.fitting import misfits_of_ldap, misfits_of_registration, misfits_of_remote
+from pypid.core.fitting import misfits_of_ldap, misfits_of_registration, misfits_of_remote, misfits_of_workers
 from pypid.core.ini import Entry, printable
 from pypid.core.judging import nearest, value_of
 from pypid.core.permissions import Principals, account_name
@@ -230,6 +230,8 @@ class _Judge:
         self._storage(config.storage, found.get("storage", {}))
         self._sources(config, found)
         self._known_groups(config, found)
+        for advice in misfits_of_workers(config.server, config.cache, config.storage):
+            self.problem("server", "workers", found["server"]["workers"], advice)
         for advice in misfits_of_registration(config.access):
             self.problem("access", "registration", found["access"]["registration"], advice)
         for key, other in repeated(config.projects).items():

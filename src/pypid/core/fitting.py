@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from pypid.core.choices import AccessStore, Registration
-from pypid.core.settings import AccessSettings, LdapSettings, RemoteSettings
+from pypid.core.choices import AccessStore, CatalogStore, Registration, Store
+from pypid.core.settings import AccessSettings, CacheSettings, LdapSettings, RemoteSettings, ServerSettings, StorageSettings
 from pypid.core.values import is_readable_on_the_way
 
 IN_CLEAR = "passwords would go over the network in clear; use https, or http to this very machine (127.0.0.1, ::1, localhost)"
@@ -53,3 +53,16 @@ def misfits_of_registration(access: AccessSettings) -> Iterator[str]:
     if open_to_all:
         also = " and ".join(f"{key} = authenticated" for key in open_to_all)
         yield f"whoever registers could publish or delete ({also}); name those who may, users or group:developers"
+
+
+def misfits_of_workers(server: ServerSettings, cache: CacheSettings, storage: StorageSettings) -> Iterator[str]:
+    """What is wrong with `[server] workers`: advice."""
+    if server.workers == 1:
+        return
+    if storage.backend is Store.MEMORY:
+        yield "several workers need a [storage] that all of them see: backend = files or s3, not memory"
+    elif cache.backend is CatalogStore.MEMORY:
+        yield (
+            "several workers need a catalog that they share: say [cache] backend = sql, which needs no url (it is SQLite then, "
+            "in a file below state), or 1 worker"
+        )

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 
 from pypid.workers.member import HEARS, HURRY, ORDER, RELOAD, SOCKETS, STOP, TELLS, TOLD, Member
 from pypid.workers.messages import ENDED, Message, Siblings
+from pypid.workers.sockets import Socket
 
 _log = Logger()
 
@@ -26,15 +27,6 @@ PATIENCE = 20.0
 """Seconds that workers have to end in order: as long as requests under way may take, and the rest of an end."""
 
 
-@frozen
-class Socket:
-    """One that listens. `text` is its endpoint, as configured."""
-
-    text: str
-    descriptor: int
-    family: int
-
-
 @frozen(kw_only=True)
 class Command:
     """How a worker is started. No secret stands in `arguments`: all users of the machine see them."""
@@ -42,8 +34,8 @@ class Command:
     arguments: tuple[str, ...]
     environ: Mapping[str, str] = field(repr=False)
     folder: str
-    orders: Mapping[str, Any]
-    """What each is told first, beside its ``worker`` number and the ``sockets``."""
+    orders: Callable[[], Message]
+    """What one that starts is told first, beside its ``worker`` number and the ``sockets``."""
 
 
 @define(eq=False)
@@ -89,7 +81,7 @@ class Crew:
     def _start(self, place: _Place) -> None:
         place.waiting = None
         listening = [{"text": socket.text, "family": socket.family} for socket in self._sockets]
-        orders = {**self.command.orders, "worker": place.number, "sockets": listening}
+        orders = {**self.command.orders(), "worker": place.number, "sockets": listening}
         place.member = member = Member(place.number, self, orders, self.write, self.reactor.seconds())
         try:
             with open(os.devnull, "rb") as nothing:

@@ -67,6 +67,10 @@ class Link(Protocol):
             else:
                 self._heed(str(message.get(ORDER)))
 
+    def end(self) -> None:
+        """From here on it is nothing new that the first worker cannot be heard: this one ends."""
+        self._gone = lambda: None
+
     def connectionLost(self, reason: Failure | None = None) -> None:
         self._gone()
 

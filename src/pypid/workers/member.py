@@ -109,7 +109,7 @@ class Member(ProcessProtocol):
             self.kill()
             return
         for message in messages:
-            if message.get(STATE) == READY:
+            if message.get(STATE) == READY and not self.ready:
                 self.ready = True
                 self.crew.is_ready(self)
             elif TOLD in message:

@@ -12,13 +12,34 @@ from collections.abc import Callable
 from socket import AF_UNIX
 from typing import Any
 
+from attrs import frozen
 from twisted.internet import tcp, unix
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
+from pypid.core.errors import CannotStart
+
 BACKLOG = 50
 """What Twisted says where an endpoint says nothing."""
 _SYSTEMD = re.compile(r"systemd:.*", re.DOTALL)
+
+
+@frozen
+class Socket:
+    """One that listens. `text` is its endpoint, as configured."""
+
+    text: str
+    descriptor: int
+    family: int
+
+    @classmethod
+    def of(cls, text: str, port: Any) -> Socket:
+        """The socket of a port of Twisted's. Raises `CannotStart` for what is none."""
+        try:
+            return cls(text, port.fileno(), port.addressFamily)
+        except AttributeError:
+            advice = "Choose another one, or 1 worker ([server] workers)."
+            raise CannotStart(f"[server] listen: {text!r} is no socket that workers can share. {advice}") from None
 
 
 class _Tcp(tcp.Port):

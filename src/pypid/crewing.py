@@ -1,0 +1,64 @@
+"""Several workers: how the first one starts the others, and what each of those is given."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from pypid import logs
+from pypid.core.config import Config
+from pypid.state import Where
+from pypid.workers.crew import Command, Crew
+from pypid.workers.messages import Message, Siblings
+from pypid.workers.sockets import Socket
+
+PROGRAM = "pypid.cli.worker"
+"""What Python runs as a further worker, with its number."""
+_OF_THE_SERVICE = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
+"""Variables that are meant for the first worker alone."""
+
+
+@frozen
+class Joining:
+    """What a further worker is given by the first one. `notify` hears what the service manager would."""
+
+    worker: int
+    sockets: tuple[Socket, ...]
+    siblings: Siblings
+    notify: Callable[[str], object]
+
+
+def crew_of(
+    config: Config,
+    places: Where,
+    environ: Mapping[str, str],
+    reactor: Any,
+    siblings: Siblings,
+    workers: int | None,
+    loudness: logs.Threshold | None,
+) -> Crew:
+    """The other workers, not started. `workers` is what the command line said of them; they read the configuration anew."""
+
+    def orders() -> Message:
+        level = None if loudness is None or loudness.in_force == loudness.configured else loudness.in_force
+        path = environ.get("PYTHONPATH")
+        return {"config": str(places.ini), "state": str(places.state), "workers": workers, "level": level, "path": path}
+
+    command = Command(
+        arguments=(sys.executable, "-P", "-m", PROGRAM),
+        environ=_environ(environ),
+        folder=str(Path.cwd()),  # relative paths of a pypicloud's config.ini begin here
+        orders=orders,
+    )
+    return Crew(config.server.workers, command, siblings, reactor, logs.written)
+
+
+def _environ(ours: Mapping[str, str]) -> dict[str, str]:
+    """Ours, and Python finds there what it has found here, also where it was told to (a zip file, ``-m``, a folder)."""
+    found = os.pathsep.join(str(Path(each).absolute()) for each in sys.path)
+    return {**{name: text for name, text in ours.items() if name not in _OF_THE_SERVICE}, "PYTHONPATH": found}
