@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pypid.access import config as config_people
 from pypid.access.chain import Chain, Source
+from pypid.access.counted import CountedPeople
 from pypid.access.outdated import Outdated
 from pypid.access.passwords import Verifier
 from pypid.access.sql.groups import GroupsOnly
@@ -67,7 +68,8 @@ def _sources(
             case AccessStore.SQL:
                 yield Source(sql_people)
             case AccessStore.LDAP:
-                yield Source(_directory(config, places, world, reactor), local=False, believed=BELIEVED)
+                people = CountedPeople(_directory(config, places, world, reactor), "ldap", world)
+                yield Source(people, local=False, believed=BELIEVED)
             case AccessStore.REMOTE:
                 from pypid.access import remote
 
@@ -77,7 +79,7 @@ def _sources(
                 settings = remote.Settings(
                     url=said.url or "", user=said.user, password=said.password, cache=said.cache.total_seconds()
                 )
-                yield Source(remote.open(settings, world, reached.agent), local=False)
+                yield Source(CountedPeople(remote.open(settings, world, reached.agent), "remote", world), local=False)
 
 
 def _directory(config: Config, places: Where, world: World, reactor: Any) -> People:

@@ -8,11 +8,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from twisted.logger import Logger
 
 from pypid.blobs import files, memory
 from pypid.blobs.awaited import Awaited, AwaitedDescriptions
+from pypid.blobs.counted import Counted, CountedDescriptions, Watch
 from pypid.catalog.shelf import Manifest, Shelf
 from pypid.core.choices import Layout, Store
 from pypid.core.config import Config
@@ -51,7 +52,13 @@ def plan_of(wanted: StorageSettings) -> Plan:
 
 
 async def open_storage(config: Config, places: Where, world: World, reactor: Any) -> Opened:
-    """The storage that is configured. Raises `CannotStart`."""
+    """The storage that is configured, counted. Raises `CannotStart`."""
+    opened, watch = await _opened(config, places, world, reactor), Watch(world)
+    describing = None if opened.describing is None else CountedDescriptions(opened.describing, watch)
+    return evolve(opened, blobs=Counted(opened.blobs, watch), describing=describing)
+
+
+async def _opened(config: Config, places: Where, world: World, reactor: Any) -> Opened:
     if config.storage.backend is Store.S3:
         return _bucket(config.storage, places, world, reactor)
     if places.storage is None:

@@ -10,6 +10,7 @@ from typing import Protocol
 from attrs import evolve, frozen
 from twisted.internet.task import deferLater
 
+from pypid.access.counted import login_counted
 from pypid.access.passwords import WRONG, Verifier, is_usable
 from pypid.access.slow import SlowPeople
 from pypid.access.throttle import Throttle
@@ -89,6 +90,9 @@ class Chain:
 
     async def identify(self, credential: Credential) -> Identity:
         """As `Access.identify`."""
+        return await login_counted(self._world.counts, credential, self._identified(credential))
+
+    async def _identified(self, credential: Credential) -> Identity:
         if credential.user == TOKEN_USER:
             return await self._by_token(credential)
         if credential.user == SESSION_USER:

@@ -1,4 +1,4 @@
-"""A source of people that is asked over a network: counted is what it is asked, how long that takes, and what comes of it."""
+"""What is counted of logins, and of sources of people that are asked over a network."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from typing import TypeVar
 from attrs import field, frozen
 from twisted.internet.defer import CancelledError
 
-from pypid.core.errors import PeopleUnknown, Unauthenticated
+from pypid.core.errors import PeopleUnknown, TooManyAttempts, Unauthenticated
+from pypid.core.people import SESSION_USER, TOKEN_USER
 from pypid.core.permissions import Credential, Identity
 from pypid.flow import World
-from pypid.metrics.families import PEOPLE, PEOPLE_SECONDS
+from pypid.metrics.counts import Counts
+from pypid.metrics.families import LOGINS, PEOPLE, PEOPLE_SECONDS
 from pypid.ports import People
 
 T = TypeVar("T")
+_KINDS = {TOKEN_USER: "token", SESSION_USER: "session"}
 
 
 @frozen
@@ -56,3 +59,23 @@ class CountedPeople:
 
 
 _: type[People] = CountedPeople
+
+
+async def login_counted(counts: Counts, credential: Credential, identifying: Awaitable[Identity]) -> Identity:
+    """Who it is. What everybody has to wait for is no refused password, and is counted by itself."""
+    outcome = "failed"
+    try:
+        who = await identifying
+        outcome = "ok"
+    except Unauthenticated:
+        outcome = "refused"
+        raise
+    except TooManyAttempts:
+        outcome = "throttled"
+        raise
+    except PeopleUnknown:
+        outcome = "unknown"
+        raise
+    finally:
+        counts.add(LOGINS, (_KINDS.get(credential.user, "password"), outcome))
+    return who

@@ -31,6 +31,7 @@ from pypid.core.model import Heard, Presence, Project, Summary
 from pypid.core.names import ProjectName
 from pypid.core.records import dump_project, load_head
 from pypid.flow import World, start
+from pypid.metrics.families import STALE
 from pypid.ports import Catalog, Glance
 
 _log = Logger()
@@ -86,6 +87,8 @@ class SharedCatalog:
 
     async def ours(self, name: ProjectName) -> Project | Presence:
         certain = await self.following.current()
+        if not certain:
+            self.following.world.counts.add(STALE, ("catalog",))
         replica = self._replica
         held = await replica.ours.value(name)
         if held is not None:

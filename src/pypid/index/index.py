@@ -31,6 +31,7 @@ from pypid.core.policy import (
 from pypid.core.summaries import Summaries
 from pypid.flow import World
 from pypid.index.asking import DIRECTLY, Asked
+from pypid.index.counting import change_counted, publish_counted
 from pypid.index.envoy import Envoy, Outage
 from pypid.index.giving import Giver
 from pypid.index.keeping import Keeper
@@ -205,31 +206,32 @@ class Index:
 
     async def publish(self, upload: Upload, body: BodyAnew, by: str, *, overwrite: bool = False) -> Outcome:
         """Store an upload and list it; see `Publisher.publish`."""
-        return await Publisher(self.parts).publish(upload, body, by, overwrite=overwrite)
+        publishing = Publisher(self.parts).publish(upload, body, by, overwrite=overwrite)
+        return await publish_counted(self.world.counts, upload, publishing)
 
     async def yank(self, name: ProjectName, filenames: Iterable[str], reason: str) -> Project:
         """Mark files yanked (PEP 592)."""
-        return await Manager(self.parts).yank(name, filenames, reason)
+        return await change_counted(self.world.counts, "yank", Manager(self.parts).yank(name, filenames, reason))
 
     async def unyank(self, name: ProjectName, filenames: Iterable[str]) -> Project:
         """Take the yank off files."""
-        return await Manager(self.parts).unyank(name, filenames)
+        return await change_counted(self.world.counts, "unyank", Manager(self.parts).unyank(name, filenames))
 
     async def set_status(self, name: ProjectName, status: Status, reason: str) -> Project:
         """Set the project status marker (PEP 792)."""
-        return await Manager(self.parts).set_status(name, status, reason)
+        return await change_counted(self.world.counts, "set_status", Manager(self.parts).set_status(name, status, reason))
 
     async def delete(self, name: ProjectName, filenames: Iterable[str], by: str) -> Project:
         """Delete files; their names stay used."""
-        return await Manager(self.parts).delete(name, filenames, by)
+        return await change_counted(self.world.counts, "delete", Manager(self.parts).delete(name, filenames, by))
 
     async def delete_project(self, name: ProjectName, by: str) -> Project:
         """Delete all files of a project; the name stays ours."""
-        return await Manager(self.parts).delete_project(name, by)
+        return await change_counted(self.world.counts, "delete_project", Manager(self.parts).delete_project(name, by))
 
     async def release_name(self, name: ProjectName) -> None:
         """Give the name of an empty project back."""
-        await Manager(self.parts).release_name(name)
+        await change_counted(self.world.counts, "release_name", Manager(self.parts).release_name(name))
 
     async def release(self, name: ProjectName, version: str) -> frozenset[str]:
         """The names of a release's files, hidden ones included. Raises `NoSuchProject`, `NoSuchFile`."""

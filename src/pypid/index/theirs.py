@@ -20,6 +20,7 @@ from pypid.core.remembering import remembered
 from pypid.flow import Flights, World
 from pypid.index.envoy import Envoy
 from pypid.index.storing import KeptFiles
+from pypid.metrics.families import STALE
 from pypid.ports import Catalog
 
 _log = Logger()
@@ -61,6 +62,7 @@ class Correspondent:
         except (UpstreamDown, BadListing) as error:
             if heard.said is None and not heard.kept:
                 raise
+            self.world.counts.add(STALE, ("upstream",))
             return _known(heard, failure=error)
 
     async def known(self, name: ProjectName) -> Theirs:

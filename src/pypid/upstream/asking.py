@@ -18,6 +18,8 @@ from twisted.web.iweb import IAgent, IResponse
 from pypid import __version__
 from pypid.core.errors import UpstreamDown
 from pypid.core.via import refuse_loop, write_via
+from pypid.metrics.counts import Counts
+from pypid.metrics.families import UPSTREAM_BYTES
 from pypid.reaching.faults import UNVERIFIED, Fault, understood
 from pypid.reaching.incoming import Incoming
 from pypid.upstream.origin import Base, askable, redirected
@@ -53,6 +55,7 @@ class Asker:
     clock: IReactorTime = field(repr=False)
     identity: str
     timeout: float
+    counts: Counts = field(factory=Counts, repr=False, eq=False)
 
     async def get(self, base: Base, url: str, headers: Mapping[str, str], via: Sequence[str]) -> Answer:
         """The answer, whatever its status, at the end of all redirects. Raises `UpstreamDown` and `Loop`."""
@@ -60,7 +63,7 @@ class Asker:
         authorization = base.authorization(url)
         for _ in range(MOST_REDIRECTS + 1):
             response = await self._once(url, headers, via, authorization)
-            body = Theirs(response, self.clock, self.timeout)
+            body = Theirs(response, self.clock, self.timeout, self.counts)
             answer = Answer(response.code, url, response.headers, body)
             location = answer.header("Location")
             if response.code not in _REDIRECTS or not location:
@@ -131,7 +134,15 @@ async def within(clock: IReactorTime, seconds: float, result: Deferred[T], too_l
 
 
 class Theirs(Incoming):
-    """The body of an answer. Raises `UpstreamDown` where it ends early or falls silent."""
+    """The body of an answer, counted. Raises `UpstreamDown` where it ends early or falls silent."""
+
+    def __init__(self, response: IResponse, clock: IReactorTime, patience: float, counts: Counts) -> None:
+        self._counts = counts
+        super().__init__(response, clock, patience)
+
+    def dataReceived(self, data: bytes) -> None:
+        self._counts.add(UPSTREAM_BYTES, (), len(data))
+        super().dataReceived(data)
 
     def told(self, fault: Fault) -> Exception:
         return down(fault)

@@ -40,7 +40,7 @@ def connected(reactor: Any, trust: Trust, timeout: float) -> Connections:
 
 def open(settings: Settings, world: World, identity: str, reached: Connections) -> Upstream:
     """The other indexes. `identity` is ours in the chain of pypids (`core.via.identity`)."""
-    asker = Asker(reached.agent, world.clock, identity, settings.timeout)
+    asker = Asker(reached.agent, world.clock, identity, settings.timeout, world.counts)
     reading = Reading(world.thinking)
     indexes = [SimpleUpstream(Base.parse(url), asker, world, reading) for url in settings.urls]
     return indexes[0] if len(indexes) == 1 else Several(indexes, world.thinking)

@@ -18,6 +18,7 @@ from pypid.core.reading import slices_of_names, slices_of_page
 from pypid.flow import World, start
 from pypid.ports import Body, Upstream
 from pypid.upstream.asking import Answer, Asker, within
+from pypid.upstream.counting import counted
 from pypid.upstream.encodings import Gunzipped
 from pypid.upstream.origin import Base
 from pypid.upstream.pages import Reading, Slices, received
@@ -52,16 +53,19 @@ class SimpleUpstream:
 
     async def project(self, name: ProjectName, known: Remembered | None, via: Sequence[str]) -> Remembered:
         """What it says of the project now (`ports.Upstream.project`)."""
-        return await self._in_time(f"the page of {name!r}", PAGE_TIME, self._project(name, known, via))
+        asking = self._in_time(f"the page of {name!r}", PAGE_TIME, self._project(name, known, via))
+        return await counted(self._world, "page", asking, lambda said: _outcome(said, known))
 
     async def names(self, via: Sequence[str]) -> Sequence[ProjectName]:
         """All names on its list of projects, in order."""
-        return await self._in_time("the list of projects", NAMES_TIME, self._names(via))
+        asking = self._in_time("the list of projects", NAMES_TIME, self._names(via))
+        return await counted(self._world, "names", asking)
 
     async def fetch(self, url: str, span: Span | None, via: Sequence[str]) -> Body:
         """The bytes behind a URL of its pages (`ports.Upstream.fetch`)."""
         filename = unquote(url.partition("?")[0].partition("#")[0].rpartition("/")[2])
-        return await self._noted(f"the file {filename[:250]!r}", self._fetch(url, filename, span, via))
+        asking = self._noted(f"the file {filename[:250]!r}", self._fetch(url, filename, span, via))
+        return await counted(self._world, "file", asking)
 
     def is_at(self, url: str) -> bool:
         """Whether the URL is at this index's origin: only there are we who the configuration says."""
@@ -142,6 +146,13 @@ class SimpleUpstream:
 
 
 _: type[Upstream] = SimpleUpstream
+
+
+def _outcome(said: Remembered, known: Remembered | None) -> str:
+    """In a word, for the metrics."""
+    if said.files is None:
+        return "missing"
+    return "unchanged" if known is not None and said.files is known.files else "ok"
 
 
 def _body(answer: Answer, filename: str, span: Span | None) -> Body:

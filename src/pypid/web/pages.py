@@ -14,6 +14,7 @@ from pypid.core.simple import render_project
 from pypid.flow import Flights, World
 from pypid.index import Index
 from pypid.index.asking import Asked
+from pypid.metrics.families import PAGES
 from pypid.web.finished import FinishedPage
 from pypid.web.patchwork import Patchwork, patched
 from pypid.web.sights import Lists
@@ -92,7 +93,9 @@ class Pages:
     ) -> tuple[FinishedPage, int]:
         """The page and its serial, kept or made; what takes long is made off the reactor thread, once for all who ask."""
         kept = self._kept.get(key)
-        if kept is None or kept.edition != edition:
+        is_kept = kept is not None and kept.edition == edition
+        self._world.counts.add(PAGES, ("kept",) if is_kept else ("made",))
+        if kept is None or not is_kept:
             if at_once:
                 kept = self._keep(key, make())
             else:

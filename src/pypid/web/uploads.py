@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
 from attrs import evolve, frozen
 
 from pypid.core.archive import inspect
@@ -12,6 +15,7 @@ from pypid.core.permissions import Action, Identity, demand, may
 from pypid.core.upload import Form, FormAction, action_of, check, distribution_of
 from pypid.flow import shielded
 from pypid.index.publishing import Outcome
+from pypid.metrics.families import UPLOADS
 from pypid.spool import Spool
 from pypid.web.deeds import Details, attempted
 from pypid.web.documents import send_plain
@@ -22,6 +26,7 @@ from pypid.web.guard import guarded
 from pypid.web.request import Request
 from pypid.web.respond import header_of
 
+T = TypeVar("T")
 REGISTERED = "Projects need not be registered here: publish a file, and the project is there.\n"
 
 
@@ -52,7 +57,16 @@ async def take(face: Face, request: Request, who: Identity, *, unsaid: str | Non
     limits = Limits(content=face.settings.max_upload)
     refuse_early_form(request.body.size, limits)
     # what has begun goes to its end, and its spool with it, even if the client goes away (a body that breaks off is an end too)
-    return await shielded(_taken(face, request, who, limits, unsaid))
+    return await shielded(_counted(face, _taken(face, request, who, limits, unsaid)))
+
+
+async def _counted(face: Face, taking: Coroutine[Any, Any, T]) -> T:
+    """While it is under way it is counted."""
+    face.world.counts.add(UPLOADS)
+    try:
+        return await taking
+    finally:
+        face.world.counts.add(UPLOADS, (), -1)
 
 
 async def _taken(face: Face, request: Request, who: Identity, limits: Limits, unsaid: str | None) -> Published | Refusal | str:

@@ -22,6 +22,7 @@ from pypid.blobs.s3.refusals import Refusal, Remedy, down, refusal
 from pypid.blobs.s3.signing import Keys, signed
 from pypid.core.errors import StorageDown, StorageFull
 from pypid.flow import World
+from pypid.metrics.families import S3, S3_SECONDS
 from pypid.reaching.exchange import exchange
 from pypid.reaching.faults import Fault
 from pypid.reaching.incoming import Incoming
@@ -132,7 +133,13 @@ class Asker:
         proven["User-Agent"] = f"pypid/{__version__}"
         patience = self.timeout * question.patience
         clock = self._world.clock
-        response = await exchange(self._agent, clock, question.method, url, proven, question.payload, patience)
+        began, status = clock.seconds(), "none"
+        try:
+            response = await exchange(self._agent, clock, question.method, url, proven, question.payload, patience)
+            status = str(response.code)
+        finally:
+            self._world.counts.add(S3, (question.operation, status))
+            self._world.counts.observe(S3_SECONDS, (question.operation,), max(0.0, clock.seconds() - began))
         return Answer(response.code, _headers(response), Incoming(response, clock, patience))
 
     def correct_clock(self, problem: Refusal) -> bool:
