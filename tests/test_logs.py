@@ -68,7 +68,14 @@ class JsonTests(SynchronousTestCase):
         self.assertTrue(line.isascii())
         self.assertEqual(
             json.loads(line),
-            {"time": "1970-01-01T00:00:00.000Z", "level": "info", "source": "pypid.test", "message": "k\u00e4se\n\u2028"},
+            {
+                "time": "1970-01-01T00:00:00.000Z",
+                "level": "info",
+                "source": "pypid.test",
+                "worker": 1,
+                "message": "k\u00e4se\n\u2028",
+                "id": None,
+            },
         )
 
     def test_traceback(self) -> None:

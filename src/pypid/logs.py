@@ -12,6 +12,7 @@ from twisted.logger import (
     FilteringLogObserver,
     ILogObserver,
     LogEvent,
+    Logger,
     LogLevel,
     LogLevelFilterPredicate,
     eventAsText,
@@ -20,8 +21,14 @@ from twisted.logger import (
 from twisted.python.logfile import LogFile
 from zope.interface import provider
 
+from pypid import workers
 from pypid.web.accesslog import Entry, Many
+from pypid.web.ids import OF_REQUEST
 
+_log = Logger()
+
+MESSAGE, TRACEBACK = 16 << 10, 24 << 10
+"""Bytes of each in a line of JSON: journald splits lines of 48 KiB, and half a document is none."""
 _OLD_WORLD = "log_legacy"
 """The namespace of twisted.python.log, in which Twisted tells of ports that open and close; its errors are graver than info."""
 
@@ -34,13 +41,36 @@ class Stream(Protocol):
     def flush(self) -> object: ...
 
 
-def observer(level: str, form: str, stream: Stream) -> ILogObserver:
+class Threshold:
+    """From which level on lines are written. It may be changed while pypid runs; that ends with the process.
+
+    `configured` is the level of ``[log] level``, `in_force` that one or the one that somebody asked for since.
+    """
+
+    def __init__(self, level: str) -> None:
+        self.predicate = LogLevelFilterPredicate()
+        self.configure(level)
+
+    def configure(self, level: str) -> None:
+        """The file says `level` now; what somebody asked for before is over."""
+        self.configured = level
+        self.use(None)
+
+    def use(self, level: str | None) -> None:
+        """Go on with this level (``warn``, for example); None: with the one of the file."""
+        self.in_force = level or self.configured
+        least = LogLevel.levelWithName(self.in_force)
+        self.predicate.defaultLogLevel = least
+        self.predicate.clearLogLevels()
+        if least is LogLevel.info:
+            self.predicate.setLogLevelForNamespace(_OLD_WORLD, LogLevel.warn)
+
+
+def observer(level: str | Threshold, form: str, stream: Stream) -> ILogObserver:
     """An observer that writes what is of `level` (``warn``, for example) or graver; `form` is ``text`` or ``json``."""
-    least = LogLevel.levelWithName(level)
-    predicate = LogLevelFilterPredicate(defaultLogLevel=least)
-    if least is LogLevel.info:
-        predicate.setLogLevelForNamespace(_OLD_WORLD, LogLevel.warn)
+    threshold = Threshold(level) if isinstance(level, str) else level
     line = json_line if form == "json" else text_line
+    _streams[:] = [stream]
 
     @provider(ILogObserver)
     def write(event: LogEvent) -> None:
@@ -49,7 +79,19 @@ def observer(level: str, form: str, stream: Stream) -> ILogObserver:
             stream.write(text)
             stream.flush()
 
-    return FilteringLogObserver(cast(ILogObserver, write), [predicate])
+    return FilteringLogObserver(cast(ILogObserver, write), [threshold.predicate])
+
+
+_streams: list[Stream] = []
+
+
+def written(lines: str) -> None:
+    """Write whole lines of another worker's log where our own go; to a log that is twistd's they go as one message."""
+    for stream in _streams:
+        stream.write(lines)
+        stream.flush()
+    if not _streams:
+        _log.info("{lines}", lines=lines.rstrip("\n"))
 
 
 # --- with twistd ------------------------------------------------------------------------------------------------
@@ -61,7 +103,7 @@ _configured: list[Callable[[], ILogObserver]] = []
 _file: list[LogFile] = []
 
 
-def heed_twistd(options: Mapping[str, Any], level: str, form: str) -> bool:
+def heed_twistd(options: Mapping[str, Any], level: str | Threshold, form: str) -> bool:
     """Make `configured` give an observer that writes where twistd's options say; False where twistd has to do it alone.
 
     That is with ``--logger``, with ``--syslog``, and for a daemon that would log to its lost standard output.
@@ -107,7 +149,12 @@ def text_line(event: LogEvent) -> str:
     if isinstance(entry, Entry):
         return f"{begin}{_printable(event['line'])}\n"
     text = eventAsText(event, includeTimestamp=False, includeSystem=False)
-    return f"{begin}{_printable(text)}\n" if text else ""
+    if not text:
+        return ""
+    if (id := OF_REQUEST.get()) is not None:
+        first, end, rest = text.partition("\n")
+        text = f"{first} [request {id}]{end}{rest}"
+    return f"{begin}{_printable(text)}\n"
 
 
 def _printable(text: str) -> str:
@@ -125,7 +172,11 @@ def _shown(character: str) -> str:
 
 
 def json_line(event: LogEvent) -> str:
-    """One line of ASCII: a JSON object with ``time``, ``level``, ``source``, and ``message`` or an answer's fields."""
+    """One line of ASCII: a JSON object with ``time``, ``level``, ``source``, ``worker``, and ``message`` or an answer's fields.
+
+    Also what is huge or odd: the line is shorter than what journald splits, and any parser of JSON takes it. The fields are
+    described in docs/operating.rst; none of them goes, or means something else, without a word in the changes.
+    """
     answers = event.get("answers")
     if isinstance(answers, Many):
         return "".join([json_line({**event, "answers": None, "access": entry}) for entry in answers.entries()])
@@ -134,19 +185,36 @@ def json_line(event: LogEvent) -> str:
         "time": _moment(event),
         "level": event.get("log_level", LogLevel.info).name,
         "source": _source(event),
+        "worker": workers.number(),
     }
     if isinstance(entry, Entry):
         document.update(entry.fields())
     else:
-        document["message"] = formatEvent(event)
+        document["message"] = _bounded(formatEvent(event), MESSAGE)
+        document["id"] = OF_REQUEST.get()
     failure = event.get("log_failure")
     if failure is not None:
-        document["traceback"] = failure.getTraceback()
+        document["traceback"] = _bounded(failure.getTraceback(), TRACEBACK, keep_end=True)
     return json.dumps(document) + "\n"
 
 
+def _bounded(text: str, most: int, *, keep_end: bool = False) -> str:
+    """`text`, of which no more than `most` bytes are written as JSON; the end of a traceback says more than its beginning."""
+    left = text[-most:] if keep_end else text[:most]
+    while True:
+        left = left.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # half a character is no character
+        if (written := len(json.dumps(left))) <= most:
+            break
+        kept = len(left) * most // written - 1
+        left = left[-kept:] if keep_end else left[:kept]
+    if len(left) == len(text):
+        return left
+    gone = f"({len(text) - len(left)} characters left out)"
+    return f"{gone} ...{left}" if keep_end else f"{left}... {gone}"
+
+
 def _moment(event: LogEvent) -> str:
-    return datetime.fromtimestamp(event["log_time"], UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return datetime.fromtimestamp(event.get("log_time", 0.0), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _source(event: LogEvent) -> str:

@@ -49,17 +49,21 @@ def link_files(pypid: Pypid) -> None:
 
 
 class Lines(AccessLog):
-    """An access log that is a list of texts."""
+    """An access log that is a list of texts, without the ids."""
 
     def __init__(self, pypid: Pypid) -> None:
         super().__init__(pypid.world.now, pypid.clock.seconds)
         self.texts: list[str] = []
 
     def write(self, entry: Entry) -> None:
-        self.texts.append(entry.text())
+        self.texts.append(_without_id(entry.text()))
 
     def many(self, answers: Any) -> None:
-        self.texts += Many(answers).texts()
+        self.texts += map(_without_id, Many(answers).texts())
+
+
+def _without_id(line: str) -> str:
+    return line.rpartition(" ")[0]
 
 
 class Pair:

@@ -34,6 +34,7 @@ class AccessLogTests(SynchronousTestCase):
         async def respond(asked: Request) -> None:
             asked.identity = Identity(user)  # type: ignore[attr-defined]
             asked.begun_at = talk.clock.seconds()  # type: ignore[attr-defined]
+            asked.id = "k3x5qa00002f"  # type: ignore[attr-defined]
             talk.clock.advance(0.0123)
             asked.setHeader(b"Content-Length", b"5")
             write(asked, b"hello")
@@ -51,18 +52,33 @@ class AccessLogTests(SynchronousTestCase):
         return lines[0]
 
     def test_text(self) -> None:
-        """A line is that of the combined log format, with the milliseconds behind it."""
+        """A line is that of the combined log format, with the milliseconds and the id of the request behind it."""
         line = self.logged(b"GET /simple/foo/ HTTP/1.1\r\nHost: x\r\nUser-Agent: pip/26.3\r\n\r\n")
         self.assertEqual(
-            line, '192.0.2.7 - alice [01/Mar/2026:12:30:15 +0000] "GET /simple/foo/ HTTP/1.1" 200 5 "-" "pip/26.3" 12.3'
+            line,
+            '192.0.2.7 - alice [01/Mar/2026:12:30:15 +0000] "GET /simple/foo/ HTTP/1.1" 200 5 "-" "pip/26.3" 12.3 k3x5qa00002f',
         )
 
     def test_json(self) -> None:
         """As JSON, the same is one object on one line."""
         line = self.logged(b'HEAD /f HTTP/1.1\r\nHost: x\r\nUser-Agent: a"b\\\xe9\r\n\r\n', as_json=True, user=None)
         expected = {"time": "2026-03-01T12:30:15+00:00", "client": "192.0.2.7", "user": None, "method": "HEAD", "path": "/f",
-                    "protocol": "HTTP/1.1", "status": 200, "size": 0, "milliseconds": 12.3, "agent": 'a"b\\\u00e9'}  # fmt: skip
+                    "protocol": "HTTP/1.1", "status": 200, "size": 0, "milliseconds": 12.3, "agent": 'a"b\\\u00e9',
+                    "id": "k3x5qa00002f"}  # fmt: skip
         self.assertEqual(json.loads(line), expected)
+
+    def test_same_in_both(self) -> None:
+        """All that JSON says stands in the text, too, and in the order of the fields but for the time."""
+        request = b"GET /simple/foo/ HTTP/1.1\r\nHost: x\r\nUser-Agent: pip/26.3\r\n\r\n"
+        text, said = self.logged(request), json.loads(self.logged(request, as_json=True))
+        told = re.fullmatch(
+            r'(?P<client>\S+) - (?P<user>\S+) \[.+\] "(?P<method>\S+) (?P<path>\S+) (?P<protocol>\S+)" (?P<status>\d+) '
+            r'(?P<size>\d+) "-" "(?P<agent>[^"]*)" (?P<milliseconds>[\d.]+) (?P<id>\S+)',
+            text,
+        )
+        assert told is not None, text
+        del said["time"]
+        self.assertEqual(told.groupdict(), {name: str(value) for name, value in said.items()})
 
     def test_no_secrets(self) -> None:
         """Queries, passwords in URLs, Authorization and Referer are not logged (C95)."""
@@ -96,8 +112,9 @@ class AccessLogTests(SynchronousTestCase):
     def test_many(self, user: str | None, agent: str, path: str, size: int) -> None:
         """The lines of many answers are those of each of them, and nobody forges one."""
         said, asker = Said("GET", path, "HTTP/1.1", 200, size), Asker(user, agent)
-        many = Many([("now", "192.0.2.7", asker, said), ("now", None, Asker(None, ""), said)])
+        many = Many([("now", "192.0.2.7", asker, said), ("now", None, Asker(None, ""), said)], "k3x5qa", 0xFFFFFF)
         texts = [entry.text() for entry in many.entries()]
+        self.assertEqual([text.rpartition(" ")[2] for text in texts], ["k3x5qaffffff", "k3x5qa1000000"])
         self.assertEqual(many.texts(), texts)
         self.assertEqual(many.lines("begin ", "\n"), [f"begin {text}\n" for text in texts])
         self.assertTrue(all(text.isascii() and text.isprintable() for text in texts))

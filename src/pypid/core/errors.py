@@ -612,6 +612,17 @@ class NeedsExtra(PypidError):
 
 
 @define(slots=False, repr=False)
+class LogElsewhere(PypidError):
+    """The log is not ours, so neither is its level."""
+
+    def text(self) -> str:
+        return (
+            "twistd writes the log of this pypid by itself (--syslog or --logger), so its level cannot be changed here. "
+            "Start pypid without that, and have its standard output or its --logfile collected."
+        )
+
+
+@define(slots=False, repr=False)
 class NotAvailable(PypidError):
     """A capability that this version of pypid does not have yet."""
 

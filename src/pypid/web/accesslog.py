@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from twisted.web.http import Request
 
 from pypid.core.permissions import Identity
+from pypid.web.ids import Ids
 
 LONGEST = 200
 """Characters of a field that the client makes."""
@@ -26,7 +27,10 @@ _TO_ESCAPE = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0x1
 
 @frozen(kw_only=True)
 class Entry:
-    """One answer. `size` is in bytes of the body as sent; `milliseconds` is None where nobody noted the beginning."""
+    """One answer. `size` is in bytes of the body as sent; `milliseconds` is None where nobody noted the beginning.
+
+    `id` is the request's (`pypid.web.ids`). Text and JSON say the same.
+    """
 
     time: str
     client: str | None
@@ -38,12 +42,14 @@ class Entry:
     size: int
     milliseconds: float | None
     agent: str
+    id: str | None = None
 
     def text(self) -> str:
-        """As the combined log format has it, with the milliseconds at the end and never a Referer."""
+        """As the combined log format has it and never a Referer; at the end the milliseconds, and the id."""
         took = "-" if self.milliseconds is None else f"{self.milliseconds:.1f}"
         said = _said_text(self.method, self.path, self.protocol, self.status, self.size)
-        return f'{self.client or "-"} - {_user_text(self.user)} [{self.time}] {said} "{escaped(self.agent) or "-"}" {took}'
+        begin = f"{self.client or '-'} - {_user_text(self.user)} [{self.time}]"
+        return f'{begin} {said} "{escaped(self.agent) or "-"}" {took} {self.id or "-"}'
 
     def fields(self) -> dict[str, object]:
         """For logs in JSON, where each line has its time already."""
@@ -89,9 +95,14 @@ class Said:
 
 @frozen(eq=False, slots=False)
 class Many:
-    """Answers that were given at once and so took no time worth telling: when, to which client, who asked, what was said."""
+    """Answers that were given at once and so took no time worth telling: when, to which client, who asked, what was said.
+
+    Their ids are what begins with `prefix`, counted on from `first`.
+    """
 
     answers: Sequence[tuple[str, str | None, Asker, Said]]
+    prefix: str = ""
+    first: int = 1
 
     def texts(self) -> list[str]:
         """Their lines, as `Entry.text`: of what is printable, since all that is not was escaped or is an address."""
@@ -100,15 +111,16 @@ class Many:
     def lines(self, begin: str, end: str = "") -> list[str]:
         """The same, each behind this beginning and with this end."""
         # in one go: this is done for each answer that the front door gives
+        prefix = self.prefix
         return [
-            f"{begin}{client or '-'}{asker._before}{time}{said._text}{asker._behind}{end}"
-            for time, client, asker, said in self.answers
+            f"{begin}{client or '-'}{asker._before}{time}{said._text}{asker._behind} {prefix}{number:06x}{end}"
+            for number, (time, client, asker, said) in enumerate(self.answers, self.first)
         ]
 
     def entries(self) -> Iterator[Entry]:
         """As `AccessLog` makes them of requests."""
-        for time, client, asker, said in self.answers:
-            yield entry_of(time, client, asker, said, said.size, 0.0)
+        for number, (time, client, asker, said) in enumerate(self.answers, self.first):
+            yield entry_of(time, client, asker, said, said.size, 0.0, f"{self.prefix}{number:06x}")
 
     def __str__(self) -> str:
         return "\n".join(self.texts())
@@ -122,7 +134,11 @@ class AccessLog:
 
     _log = Logger(namespace="access")
 
-    def __init__(self, now: Callable[[], datetime], seconds: Callable[[], float], *, json: bool = False) -> None:
+    def __init__(
+        self, now: Callable[[], datetime], seconds: Callable[[], float], *, json: bool = False, ids: Ids | None = None
+    ) -> None:
+        self.ids = Ids() if ids is None else ids
+        """Where the ids of answers come from that no `Request` was made for."""
         self._now = now
         self._seconds = seconds
         self._json = json
@@ -139,7 +155,7 @@ class AccessLog:
 
     def many(self, answers: Sequence[tuple[str, str | None, Asker, Said]]) -> None:
         """Write an entry for each of these answers; the event's field ``answers`` is `Many`."""
-        many = Many(answers)
+        many = Many(answers, self.ids.prefix, self.ids.take(len(answers)))
         if self._json:
             for entry in many.entries():
                 self._log.info("{line}", line=entry.json(), access=entry)
@@ -171,10 +187,13 @@ class AccessLog:
             size=request.sentLength,
             milliseconds=None if begun is None else round((self._seconds() - begun) * 1000, 1),
             agent=_shortened(request.requestHeaders.getRawHeaders(b"user-agent", [b""])[0]),
+            id=getattr(request, "id", None),
         )
 
 
-def entry_of(time: str, client: str | None, asker: Asker, said: Said, size: int, milliseconds: float) -> Entry:
+def entry_of(
+    time: str, client: str | None, asker: Asker, said: Said, size: int, milliseconds: float, id: str | None = None
+) -> Entry:
     """An answer that was given to one of many in this time, or `size` bytes of it."""
     return Entry(
         time=time,
@@ -187,6 +206,7 @@ def entry_of(time: str, client: str | None, asker: Asker, said: Said, size: int,
         size=size,
         milliseconds=milliseconds,
         agent=asker.agent,
+        id=id,
     )
 
 

@@ -28,6 +28,7 @@ from pypid.metrics.counts import Counts
 from pypid.web.counting import count_answer, count_received, count_refused
 from pypid.web.frontdoor.sending import Send, goes_direct, way_of
 from pypid.web.frontdoor.turning import Turn, shortened
+from pypid.web.ids import HEADER, Ids
 from pypid.web.keeping import Question, SentHead
 from pypid.web.linger import LingeringChannel
 from pypid.web.proxies import HOST, TrustedProxies
@@ -355,6 +356,8 @@ class Channel(LingeringChannel):
         elif (request := self.requests[0]).question is not None:
             fields = tuple((name, value) for name, values in headers.getAllRawHeaders() for value in values)
             request.head = SentHead(b"%s %s %s\r\n" % (version, code, reason), fields)
+        if self.site.tells_ids:  # behind what is kept, since the next answer is to another request
+            headers.setRawHeaders(HEADER, [self.requests[0].id.encode("ascii")])
         super().writeHeaders(version, code, reason, headers)
 
     def requestDone(self, request: Request) -> None:
@@ -398,7 +401,8 @@ class Site(server.Site):
 
     `timeout`: seconds that a silent client is waited for. `trusted_proxies`: whose forwarding headers are believed.
     `access_log`: called with each request that was answered, also in part. `front_door`: answers what was answered before;
-    it writes to the access log itself.
+    it writes to the access log itself. `ids`: what requests are called, as in the access log;
+    each answer of a route says it then.
     """
 
     protocol = Channel  # without the proxy that Twisted puts around it, which is for HTTP/2 only
@@ -415,12 +419,16 @@ class Site(server.Site):
         access_log: Callable[[Request], object] | None = None,
         front_door: FrontDoor | None = None,
         counts: Counts | None = None,
+        ids: Ids | None = None,
     ) -> None:
         super().__init__(resource, reactor=reactor, timeout=timeout)  # type: ignore[no-untyped-call]
         self.trusted_proxies = trusted_proxies
         self.seconds = reactor.seconds
         self._access_log = access_log
         self._counts = counts
+        self.ids = Ids() if ids is None else ids
+        """Where requests get theirs."""
+        self.tells_ids = ids is not None
         self.front_door = front_door
         self.turn: Turn | None = None
         """The reactor's turn, as long as it is shortened for the front door."""

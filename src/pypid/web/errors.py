@@ -80,6 +80,7 @@ STATUSES: dict[type[PypidError], int] = {
     errors.Loop: 508,
     errors.NotAvailable: 501,
     errors.NeedsExtra: 501,
+    errors.LogElsewhere: 501,
     errors.PeopleFixed: 501,
     errors.NotYetKnown: 503,
     errors.Busy: 503,
@@ -200,9 +201,10 @@ def _of_ours(error: PypidError, method: bytes) -> Refusal | None:
 async def respond_error(request: Request, error: Failure | BaseException, *, random: Callable[[int], bytes]) -> None:
     """Answer with the error: in plain text, JSON or HTML, as the request accepts.
 
-    One that is not meant for clients is logged with its traceback and a random number, and only the number is sent (500).
+    One that is not meant for clients is logged with its traceback, and only the id of the request is sent (500).
     Where an answer has begun already the connection is closed at once, and `CancelledError` raised when that is done; where
-    the client has gone nothing happens. The request is not finished here. `random` gives that many unpredictable bytes.
+    the client has gone nothing happens. The request is not finished here. `random` gives that many unpredictable bytes, for
+    requests that have no id.
     """
     failure = error if isinstance(error, Failure) else Failure(error)  # type: ignore[no-untyped-call]
     if request.channel is None:
@@ -220,7 +222,7 @@ async def respond_error(request: Request, error: Failure | BaseException, *, ran
         return
     refusal = refusal_of(value, request.method)
     if refusal is None:
-        number = random(6).hex()
+        number = getattr(request, "id", None) or random(6).hex()
         _log.failure("an unexpected error, number {number}", failure=failure, number=number)
         refusal = Refusal(500, f"Something went wrong here. An administrator finds error number {number} in the log.")
     elif refusal.status in (503, 507):

@@ -17,6 +17,7 @@ from pypid.flow import BytesBody
 from pypid.ports import Body
 from pypid.web.accesslog import path_of
 from pypid.web.body import ClientGone, RequestBody, read_small
+from pypid.web.ids import HEADER, Ids, given_id
 from pypid.web.proxies import TrustedProxies, client_of, host_of, scheme_of
 
 if TYPE_CHECKING:
@@ -53,10 +54,12 @@ class Request(server.Request):
     """Whether the answer is complete, or the client has gone."""
     _streamed: RequestBody | None = None
     _begun = False
+    _id: str | None = None
 
     def __init__(self, channel: Channel, *args: Any, **options: Any) -> None:
         super().__init__(channel, *args, **options)  # type: ignore[no-untyped-call]
         self._trusted: TrustedProxies = channel.site.trusted_proxies
+        self._ids: Ids = channel.site.ids
         self.begun_at: float = channel.site.seconds()
         """When it began to come, on the reactor's clock; for the access log."""
 
@@ -156,6 +159,14 @@ class Request(server.Request):
         named = self._said("host")
         said = self._said("x-forwarded-host") if self._by_proxy else ()
         return host_of(self._peer, named[0] if named else "", said, self._trusted)
+
+    @property
+    def id(self) -> str:
+        """What it is called in the log: as a trusted proxy calls it, or as we do. For when the headers are in."""
+        if self._id is None:
+            given = given_id(self._said(HEADER.decode("ascii"))) if self._by_proxy else None
+            self._id = given or self._ids.next()
+        return self._id
 
     def isSecure(self) -> bool:
         """Whether the client came by https."""

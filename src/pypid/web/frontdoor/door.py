@@ -143,7 +143,8 @@ class FrontDoor:
         if self._access_log is not None:
             self.flush()  # the lines come in the order of the answers
             took = round((self.seconds() - begun) * 1000, 1)
-            self._access_log.write(entry_of(self._access_log.time(), client, asker, said, size, took))
+            log = self._access_log
+            log.write(entry_of(log.time(), client, asker, said, size, took, log.ids.next()))
 
     def close(self) -> None:
         """Write the lines that wait, and close the files."""

@@ -38,6 +38,7 @@ _REFUSED = frozenset(
         b"trailer",
         b"transfer-encoding",
         b"upgrade",
+        b"x-request-id",
     }
 )
 _CREDENTIALS = frozenset({b"authorization", b"cookie", b"proxy-authorization"})
