@@ -8,18 +8,19 @@ from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.logger import Logger
 
 from pypid.access.operator import Operator
 from pypid.catalog.lines import Loaded
 from pypid.catalog.memory import MemoryCatalog
 from pypid.catalog.snapshot import Snapshot
+from pypid.condition import Condition, Watch, asking, whether_there
 from pypid.core import via
 from pypid.core.choices import Mode, Store
 from pypid.core.config import Config
 from pypid.core.errors import CannotStart
-from pypid.core.layout import SNAPSHOT, THEIR_SNAPSHOT
+from pypid.core.layout import SNAPSHOT, STORAGE_IDENTITY, THEIR_SNAPSHOT
 from pypid.core.permissions import Identity, Rules
 from pypid.core.policy import Policy
 from pypid.daemon import Written
@@ -120,13 +121,16 @@ def assemble(
         throwaway = _throwaway(config, places, storage, index, leases, people, fill=not known)
     resolvers = partial(_resolver, reactor)
     whose = (people.access, Operator())
-    faces = tuple(Face(index, access, Rules(), world, settings, resolvers=resolvers) for access in whose)
+    condition = _condition(config, storage, shares, people, world)
+    faces = tuple(Face(index, access, Rules(), world, settings, resolvers=resolvers, condition=condition) for access in whose)
     people.greet, people.is_first = greet, storage.new
     people.serve(*faces)
     if people.access.is_open:
         _now(people.open())
     written: tuple[Written, ...] = (*snapshots, *_written_links(config, links, places, storage, world))
     upkeep = _upkeep(config, index, reached, leases)
+    for watch in condition.watches:
+        watch.setServiceParent(upkeep)  # type: ignore[no-untyped-call]  # Twisted's services are not annotated
     return Assembly(index, catalog, written, upkeep, people, faces, throwaway, shares)
 
 
@@ -134,6 +138,24 @@ def _resolver(reactor: Any, face: Face, who: Identity) -> AbstractAsyncContextMa
     from pypid.resolver.loopback import Loopback  # here, since only a collection needs it
 
     return Loopback(reactor)(face, who)
+
+
+def _condition(config: Config, storage: Opened, shares: Sharing | None, people: Identities, world: World) -> Condition:
+    """What is remembered of the parts. A bucket was not reached yet, and of a shared catalog nothing was read."""
+    is_bucket, is_lasting = config.storage.backend is Store.S3, config.storage.backend is Store.FILES
+    there = whether_there(storage.blobs, STORAGE_IDENTITY, never_empty=is_lasting)
+    files = Watch(world.clock, "storage", there, is_well=not is_bucket)
+    condition = Condition(access=lambda: people.can_be_asked, storage=lambda: files.is_well, watches=(files,))
+    if shares is None:
+        return condition
+    following = shares.catalog.following
+    asked = Watch(world.clock, "shared catalog", asking(following))
+    return evolve(
+        condition,
+        cache=lambda: following.away is None and following.may_be_shown,
+        shows=lambda: following.may_be_shown,
+        watches=(files, asked),
+    )
 
 
 def _face_settings(config: Config, places: Where, state: State) -> FaceSettings:

@@ -61,7 +61,8 @@ Tell = Callable[[Mapping[str, Any]], None]
 class Question:
     """One request to the JSON API. With `tell` the answer comes in lines: `tell` hears them, and the last is the answer.
 
-    `then` makes the next question out of the answer, which is asked `PAUSE` seconds later; None: that was all.
+    `then` makes the next question out of the answer, which is asked `PAUSE` seconds later; None: that was all. `of_running`: it
+    is about a process, so none is started for it.
     """
 
     method: str
@@ -69,6 +70,7 @@ class Question:
     document: Mapping[str, Any] | None = None
     tell: Tell | None = field(default=None, eq=False, repr=False)
     then: Callable[[Any], Question | None] | None = field(default=None, eq=False, repr=False)
+    of_running: bool = False
 
 
 @define
@@ -165,6 +167,8 @@ def ask(reactor: Any, state: Path, question: Question, make: Callable[[], Daemon
     is_running = listens(path)
     if not is_running and question.then is not None:
         raise Refused("There is nothing to follow: pypid is not running. Start it, or ask without --follow.")
+    if not is_running and question.of_running:
+        raise Refused("pypid is not running. It starts with what the configuration says: [log] level, for example.")
     daemon = None if is_running else make()  # made before the reactor runs, as in a start: then nothing has to wait
     return run(reactor, lambda: Control(reactor, path).answers(question), daemon)
 

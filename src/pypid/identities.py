@@ -287,6 +287,15 @@ class Identities(MultiService):
         elsewhere = isinstance(self.stores.accounts.current.database.place, Server)
         return FAR if elsewhere or not all(source.local for source in self.chain.sources) else LEASE
 
+    @property
+    def can_be_asked(self) -> bool:
+        """Whether the accounts say now who somebody is: not while their server is away, or their file is damaged."""
+        try:
+            self.stores.accounts.current.roll()
+        except PeopleUnknown:
+            return False
+        return self._is_open
+
     def _are_known(self) -> bool:
         current = self.stores.accounts.current
         return current.is_open or not isinstance(current.database.place, Server)

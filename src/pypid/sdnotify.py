@@ -8,10 +8,12 @@ import socket
 from collections.abc import Mapping, MutableMapping
 from typing import Final
 
-__all__ = ["READY", "STOPPING", "name_sockets", "notify", "reloading", "status"]
+__all__ = ["READY", "STOPPING", "WATCHDOG", "name_sockets", "notify", "reloading", "status", "watchdog"]
 
 READY: Final = "READY=1"
 STOPPING: Final = "STOPPING=1"
+WATCHDOG: Final = "WATCHDOG=1"
+"""We are alive: to be said more often than `watchdog` says."""
 
 
 def status(text: str) -> str:
@@ -25,6 +27,17 @@ def reloading(monotonic: float) -> str:
     ``Type=notify-reload`` (systemd 253) needs the time to know which reload is meant; older ones ignore it.
     """
     return f"RELOADING=1\nMONOTONIC_USEC={int(monotonic * 1_000_000)}"
+
+
+def watchdog(environ: Mapping[str, str], pid: int) -> float | None:
+    """The seconds after which the manager takes the process `pid` for dead, unless it says `WATCHDOG`.
+
+    As `sd_watchdog_enabled(3)`: None where nobody looks, since the unit has no ``WatchdogSec=`` or another process is meant.
+    """
+    microseconds, meant = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", str(pid))
+    if not microseconds.isdecimal() or meant != str(pid):
+        return None
+    return int(microseconds) / 1_000_000 or None
 
 
 def notify(environ: Mapping[str, str], text: str) -> bool:

@@ -27,6 +27,9 @@ MATRIX = {
     ("/", GET): READ,
     ("/", "POST"): WRITE,
     ("/health", GET): ANYBODY,
+    ("/ready", GET): ANYBODY,
+    ("/api/log-level", GET): ADMIN,
+    ("/api/log-level", "PUT"): ADMIN,
     # the Simple API
     ("/simple/", GET): READ,
     ("/simple/", "OPTIONS"): READ,

@@ -18,7 +18,7 @@ from pypid.core.errors import PypidError
 _STARTING = ("starting",)
 _GROUPS = (
     *(*_STARTING, "clients", "projects", "why", "storage", "copying", "collect", "cache", "tier"),
-    *("people", "rights", "tokens", "invitations", "acl", "audit"),
+    *("people", "rights", "tokens", "invitations", "acl", "audit", "loglevel"),
 )
 """The modules, in the order of the help."""
 

@@ -16,12 +16,16 @@ def ask(
     document: Any = None,
     *,
     tell: Callable[[Mapping[str, Any]], None] | None = None,
+    of_running: bool = False,
 ) -> Any:
-    """One request to the running daemon, or to one that is started for it. `tell` hears how far it is, where it says so."""
+    """One request to the running daemon, or to one that is started for it. `tell` hears how far it is, where it says so.
+
+    With `of_running` none is started.
+    """
     from pypid import service  # it takes a while to import, which `--help` need not wait for
     from pypid.control import Question
 
-    return service.ask(options.config, Question(method, url, document, tell))
+    return service.ask(options.config, Question(method, url, document, tell, of_running=of_running))
 
 
 def follow(options: argparse.Namespace, url: str, heard: Callable[[Any], None]) -> None:

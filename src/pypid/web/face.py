@@ -69,6 +69,10 @@ class Resolvers(Protocol):
     def __call__(self, face: Face, who: Identity) -> AbstractAsyncContextManager[Resolver]: ...
 
 
+LOUDNESS = "log-level"
+"""The kind of the message that tells all workers which level of the log is wanted: ``level``, None for the one of the file."""
+
+
 class Loudness(Protocol):
     """From which level on lines of the log are written: the one that the file says, and the one `in_force`."""
 

@@ -30,6 +30,7 @@ from pypid.web.errors import Refusal, refusal_of, respond_error, send_refusal
 from pypid.web.face import Face, app
 from pypid.web.guard import guarded_routes
 from pypid.web.heads import origins
+from pypid.web.ids import OF_REQUEST
 from pypid.web.request import Request
 
 _log = Logger()
@@ -40,7 +41,7 @@ PAGES = b"simple/"
 """No other room than the one that is open from the start has routes for GET and HEAD below this."""
 FILES, DEPTH = b"packages/", 2
 """Nor has one that is not opened `SOON` any below this, with so many slashes in all."""
-HEALTH = b"health"
+HEALTH, READY = b"health", b"ready"
 SOON = ("pypid.web.home", "pypid.web.files")
 """What a running pypid brings by itself."""
 ALL = "pypid.web.app"
@@ -80,7 +81,7 @@ def _needs(request: Request) -> Sequence[str]:
         path = b"/".join(request.postpath or ())
         if path.startswith(PAGES):
             return ()
-        if path == HEALTH or (path.startswith(FILES) and path.count(b"/") == DEPTH):
+        if path in (HEALTH, READY) or (path.startswith(FILES) and path.count(b"/") == DEPTH):
             return () if SOON[-1] in sys.modules else SOON
     return *SOON, *LATER
 
@@ -178,6 +179,7 @@ def _is_told(request: Request, failure: Failure) -> bool:
 def run(answering: Coroutine[Any, Any, None], request: Request) -> None:
     """Run it until it waits for something; only then it becomes a Deferred, which is cancelled when the client goes away."""
     context = copy_context()
+    context.run(OF_REQUEST.set, request.id)  # what is logged on its behalf says so
     try:
         waited = context.run(answering.send, None)
     except StopIteration:

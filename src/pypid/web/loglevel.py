@@ -1,0 +1,61 @@
+"""The level of the log, changed while pypid runs: ``/api/log-level``."""
+
+from __future__ import annotations
+
+from typing import Literal, TypedDict
+
+import msgspec
+
+from pypid.core.errors import LogElsewhere
+from pypid.core.permissions import Action, Identity
+from pypid.web.deeds import recorded
+from pypid.web.describing import Described
+from pypid.web.documents import read_json, send_json
+from pypid.web.face import LOUDNESS, Face, Loudness, app
+from pypid.web.guard import guarded
+from pypid.web.request import Request
+
+
+class LogLevel(TypedDict):
+    """From which level on lines are written: the one in force, and the one that the file says."""
+
+    level: str
+    configured: str
+
+
+class WantedLevel(msgspec.Struct, forbid_unknown_fields=True):
+    """``default`` is what the file says."""
+
+    level: Literal["debug", "info", "warn", "error", "critical", "default"]
+
+
+@guarded(app, "/api/log-level", may=Action.ADMIN)
+@Described(LogLevel, refuses=(LogElsewhere,))
+async def log_level(face: Face, request: Request, who: Identity) -> None:
+    """From which level on lines are written to the log."""
+    send_json(request, _said(_loudness(face)))
+
+
+@guarded(app, "/api/log-level", may=Action.ADMIN, methods=("PUT",))
+@Described(LogLevel, takes=WantedLevel, refuses=(LogElsewhere,))
+async def set_log_level(face: Face, request: Request, who: Identity) -> None:
+    """Write lines to the log from this level on, in all workers, until pypid ends or the file says another one."""
+    wanted = await read_json(request, WantedLevel)
+    loudness = _loudness(face)
+    was = loudness.in_force
+
+    async def change() -> LogLevel:
+        face.siblings.tell({"kind": LOUDNESS, "level": None if wanted.level == "default" else wanted.level})
+        return _said(loudness)
+
+    send_json(request, await recorded(face, request, who, "set-log-level", wanted.level, change(), lambda _: {"was": was}))
+
+
+def _loudness(face: Face) -> Loudness:
+    if face.loudness is None:
+        raise LogElsewhere()
+    return face.loudness
+
+
+def _said(loudness: Loudness) -> LogLevel:
+    return {"level": loudness.in_force, "configured": loudness.configured}
