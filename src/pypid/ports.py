@@ -160,7 +160,21 @@ class Catalog(Protocol):
         """Say that all that storage holds has been compared: from now on what is not held is absent."""
 
     async def is_complete(self) -> bool:
-        """Whether `complete` was called since this process started."""
+        """Whether `complete` was called since this process started; not where that cannot be asked now."""
+
+    @property
+    def was_complete(self) -> bool:
+        """The same as far as it is known, also where it cannot be asked now."""
+
+    def begin_comparison(self) -> None:
+        """A comparison with the storage begins: `complete` will say that this one is done."""
+
+    async def is_away(self) -> bool:
+        """Whether it cannot be asked now: what it still shows may be old, and nothing can be changed."""
+
+    @property
+    def epoch(self) -> str:
+        """Another one, and serials of before mean nothing. Look at it before what is kept by a serial is read."""
 
 
 class Access(Protocol):
@@ -363,6 +377,10 @@ class Glance(Protocol):
 
     def asked(self, name: ProjectName) -> datetime | None:
         """When the other index was asked for the project last, as far as that is remembered."""
+
+    @property
+    def epoch(self) -> str:
+        """As `Catalog.epoch`: heads of two epochs may be equal, and of other projects."""
 
 
 class Resolver(Protocol):

@@ -166,6 +166,20 @@ class MemoryCatalog:
     async def is_complete(self) -> bool:
         return self._complete
 
+    @property
+    def was_complete(self) -> bool:
+        return self._complete
+
+    def begin_comparison(self) -> None:
+        """Nobody else can begin it anew."""
+
+    async def is_away(self) -> bool:
+        return False
+
+    @property
+    def epoch(self) -> str:
+        return ""
+
     # --- for snapshots ---
 
     def moment(self, versions: Sequence[int] | None) -> Moment:
