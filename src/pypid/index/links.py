@@ -8,15 +8,29 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from attrs import define, field
 
+from pypid.core.errors import CatalogDown
 from pypid.core.model import File, Link
 from pypid.flow import Flights
 from pypid.ports import Blobs
 
 MOST = 50_000
 """URLs that are remembered, some 30 MB; the longest unused go first."""
+AGAIN = timedelta(seconds=10)
+"""After which it is tried again to share a URL that could not be shared."""
+
+
+class SharedLinks(Protocol):
+    """The URLs that several nodes give, by what they give. Everything raises `CatalogDown`; a URL is never logged."""
+
+    async def link(self, key: str, good_after: datetime) -> Link | None:
+        """The URL that all give, if there is one that ends after `good_after`."""
+
+    async def keep_link(self, key: str, link: Link, good_after: datetime) -> Link:
+        """The URL that all give from now on: this one, or one that is there already and ends after `good_after`."""
 
 
 @define(eq=False)
@@ -32,9 +46,13 @@ class Links:
     lifetime: timedelta
     buffer: timedelta
     most: int = MOST
+    shared: SharedLinks | None = field(default=None, repr=False)
+    """Where other nodes find what this one gives. While that is away each gives its own."""
     changes: int = field(default=0, init=False)
     """Grows whenever another URL is remembered: what was written down before is then old."""
     _held: OrderedDict[str, Link] = field(factory=OrderedDict, init=False, repr=False)
+    _alone: dict[str, datetime] = field(factory=dict, init=False, repr=False)
+    """What only this node gives, and when it is tried again to share it."""
     _flights: Flights[str, Link | None] = field(factory=Flights, init=False, repr=False)
 
     async def link(self, file: File) -> Link | None:
@@ -44,17 +62,46 @@ class Links:
         """
         assert file.key is not None  # only what is stored is linked
         held = self._held.get(file.key)
-        if held is not None and self._is_good(held):
+        if held is not None and self._is_good(held) and not self._may_be_shared(file.key):
             self._held.move_to_end(file.key)
             return held
         key = file.key
         return await self._flights.single(key, lambda: self._signed(key, file.filename))
 
     async def _signed(self, key: str, filename: str) -> Link | None:
-        link = await self.blobs.link(key, self.lifetime, filename)
-        if link is not None and self._is_good(link):
+        shared = None if self.shared is None else await self._shared(self.shared, key, filename)
+        link = shared or self._good(key) or await self.blobs.link(key, self.lifetime, filename)
+        if link is not None and self._is_good(link) and link != self._held.get(key):
             self._keep(key, link)
+        if key not in self._held:
+            self._alone.pop(key, None)
         return link
+
+    # --- with other nodes ---
+
+    def _may_be_shared(self, key: str) -> bool:
+        again = self._alone.get(key)
+        return again is not None and self.now() >= again
+
+    async def _shared(self, shared: SharedLinks, key: str, filename: str) -> Link | None:
+        """The URL that all nodes give; None where they cannot be asked, or there is none that is good for long enough."""
+        name, good_after = f"{key}\0{filename}", self.now() + self.buffer
+        try:
+            link = await shared.link(name, good_after)
+            if link is None:
+                link = self._good(key) or await self.blobs.link(key, self.lifetime, filename)
+                if link is not None and self._is_good(link):
+                    self._keep(key, link)  # whatever becomes of it elsewhere
+                    link = await shared.keep_link(name, link, good_after)
+        except CatalogDown:
+            self._alone[key] = self.now() + AGAIN
+            return None
+        self._alone.pop(key, None)
+        return link
+
+    def _good(self, key: str) -> Link | None:
+        held = self._held.get(key)
+        return held if held is not None and self._is_good(held) else None
 
     def _is_good(self, link: Link) -> bool:
         return self.now() < link.expires - self.buffer
@@ -64,7 +111,8 @@ class Links:
         self._held.move_to_end(key)
         self.changes += 1
         if len(self._held) > self.most:
-            self._held.popitem(last=False)
+            forgotten, _ = self._held.popitem(last=False)
+            self._alone.pop(forgotten, None)
 
     # --- for the snapshot ---
 
