@@ -208,6 +208,23 @@ class SharedCatalog:
         except CatalogDown:
             return False
 
+    @property
+    def was_complete(self) -> bool:
+        """As `Catalog.was_complete`."""
+        return self._replica.complete
+
+    async def is_away(self) -> bool:
+        """Whether the engine cannot be asked now."""
+        try:
+            return not await self.following.current()
+        except CatalogDown:
+            return True
+
+    @property
+    def epoch(self) -> str:
+        """That of the copy."""
+        return self._replica.epoch
+
     async def note_rights(self) -> None:
         """Let all nodes know that people or rights changed. Raises `CatalogDown`."""
         try:
