@@ -17,7 +17,7 @@ from pypid.core.layout import SET_ASIDE
 from pypid.core.model import Status
 from pypid.flow import start
 from pypid.index import Index
-from pypid.index.publishing import UNDER_WAY, Outcome
+from pypid.index.publishing import LOOKS, PAUSE, UNDER_WAY, Outcome
 from pypid.testing import contents, world
 from tests.crashes import Scripted, die, in_child
 from tests.index.storms import Died, Gated, Storm
@@ -172,11 +172,16 @@ class OrphanTests(IndexCase):
         self.assertEqual(sorted(self.aside()), [b"one", b"two"])
 
     def test_shared(self) -> None:
-        """On storage that others write to, young bytes belong to another publish; after 15 minutes nobody holds them."""
+        """On storage that others write to, young bytes belong to another publish, which is waited for for a few seconds; after
+        15 minutes nobody holds them.
+        """
         index = self.restarted(shared=True)
         self.put(f"spam/{WHEEL}", b"dropped")
-        self.clock.advance(UNDER_WAY.total_seconds() - 1)
-        error = self.refused(publishing(index, sent()), Busy)
+        self.clock.advance(UNDER_WAY.total_seconds() - LOOKS * PAUSE - 1)
+        waiting = start(publishing(index, sent()))
+        self.assertNoResult(waiting)
+        self.clock.pump([PAUSE] * LOOKS)
+        error = self.failureResultOf(waiting, Busy).value
         assert isinstance(error, Busy)
         self.assertGreater(error.retry_after, 0)
         self.assertEqual(self.get(f"spam/{WHEEL}"), b"dropped")
@@ -192,13 +197,15 @@ class OrphanTests(IndexCase):
         self.clock.advance(timedelta(minutes=16).total_seconds())
         self.publish(sent(b"fast"), index=self.restarted(shared=True))
         gated.all()
-        self.failureResultOf(slow, Busy)
+        self.failureResultOf(slow, AlreadyExists)
         anew = self.compared(self.restarted())
         self.assertEqual(self.have(anew.file(SPAM, WHEEL)).sha256, sent(b"fast").upload.digests.sha256)
         self.assertEqual(self.get(f"spam/{WHEEL}"), b"fast")
 
     def test_lost_to_another_under_way(self) -> None:
-        """The same where the other has not committed yet: what it wrote so far is not swept away under it."""
+        """The same where the other has not committed yet: what it wrote so far is not swept away under it, and it is waited
+        for.
+        """
         slow_gate, fast_gate = Gated(self.store), Gated(self.store)
         slow = start(publishing(self.restarted(slow_gate, shared=True), sent(b"slow")))
         while "metadata" not in slow_gate.asked[-1]:
@@ -208,9 +215,12 @@ class OrphanTests(IndexCase):
         while "record" not in fast_gate.asked[-1] or "write" not in fast_gate.asked[-1]:
             fast_gate.go()
         slow_gate.all()
-        self.failureResultOf(slow, Busy)
+        self.assertNoResult(slow)
         fast_gate.all()
         self.assertEqual(self.successResultOf(fast), Outcome.PUBLISHED)
+        self.clock.advance(PAUSE)
+        slow_gate.all()
+        self.failureResultOf(slow, AlreadyExists)
         self.assertEqual(self.get(f"spam/{WHEEL}"), b"fast")
 
 

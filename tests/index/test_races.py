@@ -13,7 +13,7 @@ from pypid.core.errors import AlreadyExists, Busy, NameUsedUp, NoSuchFile, NoSuc
 from pypid.core.model import File, Status
 from pypid.flow import start, whole
 from pypid.index import Index
-from pypid.index.publishing import Outcome
+from pypid.index.publishing import PAUSE, Outcome
 from tests.index.storms import Gated
 from tests.index.uploads import SPAM, WHEEL, IndexCase, fetched, publishing, sent, signed
 
@@ -63,6 +63,9 @@ class RaceTests(IndexCase):
         turns = iter(choices)
         for steps in range(20_000):
             waiting = [(gate, which) for gate in gates for which in range(len(gate.waiting))]
+            if not waiting and self.clock.getDelayedCalls():  # somebody waits for another node
+                self.clock.advance(PAUSE)
+                continue
             if not waiting:
                 break
             gate, which = waiting[next(turns, steps) % len(waiting)]
@@ -185,8 +188,8 @@ class RaceTests(IndexCase):
     def test_two_publish_one_name(self) -> None:
         """Of two publishes of one name at two nodes exactly one wins; the other is told so, whatever the order."""
         for other, losing in (
-            ("publish the same", (Outcome.UNCHANGED, Busy, AlreadyExists)),
-            ("publish other", (Busy, AlreadyExists)),
+            ("publish the same", (Outcome.UNCHANGED,)),
+            ("publish other", (AlreadyExists,)),
         ):
             for pattern in ([0], [1], [0, 1], [0, 0, 1], [0, 1, 1], [0] * 9 + [1] * 9, [0, 1, 0, 0, 0, 1, 1, 1]):
                 IndexCase.setUp(self)

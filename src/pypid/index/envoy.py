@@ -9,7 +9,7 @@ from typing import TypeVar
 from attrs import define, field
 from twisted.logger import Logger
 
-from pypid.core.errors import BadListing, NotThere, UpstreamDown
+from pypid.core.errors import BadListing, NotThere, NotYetKnown, UpstreamDown
 from pypid.core.model import Presence, Project, Remembered, Span
 from pypid.core.names import ProjectName
 from pypid.core.policy import Policy, Untold, silence
@@ -75,13 +75,18 @@ class Outage:
         self._again = self.now() + self._pause
 
 
+async def _never() -> bool:
+    return False
+
+
 @define(eq=False)
 class Envoy:
     """An `Upstream` that is asked by name, and only what may be told.
 
     Just before each question the storage is asked whether the name is ours: what another process published a moment ago
-    is not in our catalog yet (unknown is not absent). Everything raises `Untold` for a name that must not go upstream,
-    `StorageDown` where that cannot be found out, `Loop` for a request that was here before, and what `Upstream` raises.
+    is not in our catalog yet (unknown is not absent). While a shared catalog is `away` no name is told that was not told
+    before (`NotYetKnown`). Everything raises `Untold` for a name that must not go upstream, `StorageDown` where that cannot
+    be found out, `Loop` for a request that was here before, and what `Upstream` raises.
     """
 
     upstream: Upstream
@@ -89,10 +94,13 @@ class Envoy:
     identity: str
     ours: Ours
     outage: Outage
+    away: Callable[[], Awaitable[bool]] = _never
 
     async def project(self, name: ProjectName, known: Remembered | None, via: Sequence[str]) -> Remembered:
         """What they say of the project now."""
         await self.make_sure(name, via)
+        if known is None and await self.away():
+            raise NotYetKnown(name)
         return await self._noted(self.upstream.project(name, known, via))
 
     async def fetch(self, name: ProjectName, url: str, span: Span | None, via: Sequence[str]) -> Body:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -89,14 +89,17 @@ class Index:
     _giver: Giver = field(init=False, repr=False)
     comparing: Counted | None = field(default=None, init=False)
     """How far a comparison of everything is, while there is one."""
+    has_to_compare: bool = field(default=False, init=False)
+    """Whether the shared catalog was begun anew, and since then nobody here has begun to compare it."""
     _views: Views = field(init=False, repr=False)
     _names: Names = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self.parts = Parts(self.blobs, self.catalog, self.policy, self.world, self.shared, self.plan, self.describing)
         self.envoy = Envoy(self.upstream, self.policy, self.identity, self.parts.ours_now, Outage(self.world.now))
+        self.envoy.away = self.catalog.is_away
         self.keeper = Keeper(self.blobs, self.catalog, self.envoy, self.world, self.spool)
-        self.keeper.kept.hides = self.plan.hides
+        self.keeper.kept.hides, self.keeper.kept.shared = self.plan.hides, self.shared
         self.correspondent = Correspondent(self.envoy, self.keeper.kept, self.catalog, self.world, self.ttl)
         thawing = Thawing(self.bucket, self.world.now)
         self._giver = Giver(self.blobs, self.parts, self.envoy, self.keeper, self.links, thawing)
@@ -119,6 +122,7 @@ class Index:
         Raises `NoSuchProject`, `NotYetKnown`, what `asked` says; and, where the other index has to be asked and nothing that is
         known of the project can be served, `UpstreamDown`, `BadListing`, `Loop`.
         """
+        epoch = self.catalog.epoch  # first: what is read later may be newer than what it is kept by, and never older
         ours = await self.parts.ours(name)
         try:
             theirs = await self._theirs(name, ours, asked)
@@ -127,10 +131,16 @@ class Index:
             theirs = None
         if not isinstance(ours, Project) and (theirs is None or not exists(theirs)):
             raise self._nothing(name, ours, asked)
-        found = await self._views.of(name, ours, theirs, self.world.now())
+        found = await self._views.of(name, ours, theirs, self.world.now(), epoch)
         if not isinstance(ours, Project) and theirs is not None and not theirs.reachable and not found.project.files:
             raise theirs.failure or self._nothing(name, ours, asked)
         return found
+
+    async def edition(self) -> Hashable:
+        """Another one, and what is seen of all projects may be another. Raises `CatalogDown`."""
+        catalog = self.catalog
+        epoch = catalog.epoch
+        return epoch, await catalog.serial(), catalog.was_complete, self.policy.claims.names
 
     def seen_until(self, name: ProjectName, *, reachable: bool) -> tuple[datetime | None] | None:
         """When what is seen of theirs changes by itself, as `Views.until` says it."""
@@ -246,8 +256,31 @@ class Index:
         found = await self._compared()
         if self.plan.pypicloud:
             found = await self._taken_over(found)
-        await self.keeper.kept.compare()
+        if not self.shared:
+            await self.keeper.kept.compare()
         return found
+
+    def begun_anew(self) -> None:
+        """The catalog that nodes share was begun anew: what any of them compared counts for nothing. One has to `reconcile`."""
+        self.has_to_compare = True
+        self.keeper.kept.begun_anew()
+
+    @property
+    def unsettled(self) -> int:
+        """Of how many projects a shared catalog could not be told what the storage says by now."""
+        return len(self.parts.unsettled) + len(self.keeper.kept.unsettled)
+
+    async def settle(self) -> int:
+        """Tell the shared catalog what it could not be told, now that it can be asked; how many projects are left.
+
+        For a job that runs every few seconds: it costs nothing where there is nothing. Raises `StorageDown`.
+        """
+        for name in list(self.parts.unsettled):
+            if await self.catalog.is_away():
+                break
+            await self.parts.look(name)
+        await self.keeper.kept.settle()
+        return self.unsettled
 
     async def _taken_over(self, found: Reconciled) -> Reconciled:
         """What of it is left to be taken in later; an absence is proven now."""
@@ -265,7 +298,11 @@ class Index:
 
     async def _compared(self, tell: Tell | None = None) -> Reconciled:
         counted = self.comparing = Counted()
+        self.has_to_compare = False
+        self.catalog.begin_comparison()
         try:
+            if self.shared:  # first: "complete" is said to all nodes, and they take it to be of these files, too
+                await self.keeper.kept.compare()
             return await Reconciler(self.parts, tell, counted).reconcile()
         finally:
             if self.comparing is counted:

@@ -28,7 +28,12 @@ _WITNESSES = (Kind.DELETED, Kind.PROJECT, Kind.YANKED)
 
 @frozen
 class Manager:
-    """Changes what is published. Every method raises `NoSuchProject`, `NoSuchFile`, `StorageDown`."""
+    """Changes what is published. Every method raises `NoSuchProject`, `NoSuchFile`, `StorageDown`.
+
+    `CatalogDown`, which is one, says whether nothing was changed (the catalog was away before), or the change stands in the
+    storage and shows later. Bytes of files that were deleted then stay, for whoever still sees them listed, until
+    ``pypid check --sweep``.
+    """
 
     parts: Parts
 
@@ -42,7 +47,7 @@ class Manager:
             files = _chosen(await self.parts.held(name), filenames)
             for file in files:
                 await truth.write_document(self.parts.blobs, key(name, file.filename, Kind.YANKED), Yanked(reason))
-            return await self.parts.amend(name, lambda p: with_files(p, *(replace(f, yanked=reason) for f in files)))
+            return await self.parts.amend(name, lambda p: _marked(p, files, reason))
 
     async def unyank(self, name: ProjectName, filenames: Iterable[str]) -> Project:
         """Take the mark off the files."""
@@ -53,7 +58,7 @@ class Manager:
             files = _chosen(await self.parts.held(name), filenames)
             for file in files:
                 await self.parts.blobs.delete(key(name, file.filename, Kind.YANKED))
-            return await self.parts.amend(name, lambda p: with_files(p, *(replace(f, yanked=None) for f in files)))
+            return await self.parts.amend(name, lambda p: _marked(p, files, None))
 
     async def set_status(self, name: ProjectName, status: Status, reason: str = "") -> Project:
         """Set the project status marker (PEP 792)."""
@@ -126,11 +131,15 @@ class Manager:
             for where, meaning in placed:
                 if meaning is not None and meaning.kind in _WITNESSES:
                     await self.parts.blobs.delete(where)
-            await self.parts.catalog.edit(name, lambda _: None)
+            await self.parts.drop(name)
 
     @asynccontextmanager
     async def _changing(self, name: ProjectName) -> AsyncIterator[None]:
-        """Hold the lock of a project of ours. Raises `NoSuchProject`; a change that breaks off leaves no lie in the catalog."""
+        """Hold the lock of a project of ours. Raises `NoSuchProject`, and `CatalogDown` before anything is changed.
+
+        A change that breaks off leaves no lie in the catalog.
+        """
+        await self.parts.refuse_while_away()
         await self.parts.known(name)
         try:
             async with self.parts.locks.hold(name):
@@ -154,6 +163,12 @@ def _chosen(project: Project, filenames: frozenset[str]) -> tuple[File, ...]:
     if missing:
         raise NoSuchFile(sorted(missing)[0])
     return files
+
+
+def _marked(project: Project, files: Iterable[File], reason: str | None) -> Project:
+    """The project with these files yanked, or not; those of them that it has: another node may have deleted or replaced one."""
+    names = {file.filename for file in files}
+    return with_files(project, *(replace(file, yanked=reason) for file in project.files if file.filename in names))
 
 
 def _check_reason(reason: str) -> None:

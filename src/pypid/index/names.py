@@ -55,7 +55,7 @@ class Names:
         ours, kept, complete = (
             await self.catalog.names(),
             await self.catalog.their_summaries(),
-            await self.catalog.is_complete(),
+            self.catalog.was_complete,
         )
         if not kept:
             return await self.listed()

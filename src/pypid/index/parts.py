@@ -8,9 +8,9 @@ from contextlib import suppress
 from attrs import define, evolve, field, frozen
 from twisted.logger import Logger
 
-from pypid.core.errors import NoSuchProject, NotYetKnown, PypidError, StorageDown
+from pypid.core.errors import CatalogDown, NoSuchProject, NotYetKnown, PypidError, StorageDown
 from pypid.core.layout import Plan
-from pypid.core.model import Digests, File, Presence, Project, in_order
+from pypid.core.model import Blob, Digests, File, Presence, Project, in_order
 from pypid.core.names import ProjectName
 from pypid.core.policy import Policy
 from pypid.flow import Flights, Hashes, Locks, World
@@ -21,6 +21,22 @@ _log = Logger()
 
 LONGEST_TURN = 0.005
 """Seconds that a job may keep the reactor's thread to itself."""
+NOTHING = "nothing was changed. Try again soon."
+STANDS = "the change is stored, and shows as soon as it can. To send the same once more does no harm."
+READINGS = 5
+"""How often a project is read because other nodes go on changing it meanwhile."""
+
+
+@frozen
+class Brought:
+    """A project as the storage has it now. `strays`: distributions in its folder that no record names."""
+
+    project: Project | None
+    strays: tuple[Blob, ...] = field(repr=False)
+    changed: bool
+    """Whether the catalog had another one."""
+    told: bool = True
+    """Whether the catalog has it so now; not while it cannot be asked (see `Parts.unsettled`)."""
 
 
 @frozen
@@ -41,6 +57,8 @@ class Parts:
     """Held by ``<project>/<filename>`` while the bytes of a file come or go; taken before the project's lock, never after."""
     pending: set[ProjectName] = field(factory=set, init=False, repr=False, eq=False)
     """Projects of which not all is taken in yet that a pypicloud left: who asked now might get an older release."""
+    unsettled: set[ProjectName] = field(factory=set, init=False, repr=False, eq=False)
+    """Projects of which the storage says something that a shared catalog could not be told: the storage counts, meanwhile."""
     flights: Flights[ProjectName, Project | Presence] = field(factory=Flights, init=False, repr=False)
     proofs: Flights[ProjectName, Project | Presence] = field(factory=Flights, init=False, repr=False)
     """Those of `ours_now`."""
@@ -54,14 +72,24 @@ class Parts:
         if name in self.pending:
             return Presence.UNKNOWN
         held = await self.catalog.ours(name)
+        if name in self.unsettled:
+            return await self._unsettled(name, held)
         if held is not Presence.UNKNOWN:
             return held
         found = await self.flights.single(name, lambda: self.look(name))
-        return Presence.UNKNOWN if found is Presence.ABSENT and await self.is_taking_over() else found
+        return Presence.UNKNOWN if found is Presence.ABSENT and self.is_taking_over() else found
 
-    async def is_taking_over(self) -> bool:
+    async def _unsettled(self, name: ProjectName, held: Project | Presence) -> Project | Presence:
+        try:
+            return await self.flights.single(name, lambda: self.look(name))
+        except StorageDown:
+            if not isinstance(held, Project):
+                raise
+            return held
+
+    def is_taking_over(self) -> bool:
         """Whether there may be files of ours that no record names yet: what a pypicloud left is being taken in."""
-        return self.plan.pypicloud and not await self.catalog.is_complete()
+        return self.plan.pypicloud and not self.catalog.was_complete
 
     async def ours_now(self, name: ProjectName) -> Project | Presence:
         """As `ours`, but an absence is proven by the storage itself, now. Raises `StorageDown`.
@@ -73,8 +101,9 @@ class Parts:
         return held if isinstance(held, Project) else await self.proofs.single(name, lambda: self._prove(name))
 
     async def _prove(self, name: ProjectName) -> Project | Presence:
-        held, strays = await self._look(name)
-        if held is None and await self.is_taking_over():
+        found = await self._look(name)
+        held, strays = found.project, found.strays
+        if held is None and self.is_taking_over():
             return Presence.UNKNOWN
         if held is None and strays:
             _log.warn(
@@ -86,20 +115,62 @@ class Parts:
         return Presence.ABSENT if held is None else held
 
     async def look(self, name: ProjectName) -> Project | Presence:
-        """Read the project from the storage into the catalog; `Presence.ABSENT` where the storage holds none."""
-        held, _ = await self._look(name)
+        """Read the project from the storage, into the catalog where that can be asked; `Presence.ABSENT` where the storage
+        holds none.
+        """
+        held = (await self._look(name)).project
         return Presence.ABSENT if held is None else held
 
-    async def _look(self, name: ProjectName) -> tuple[Project | None, bool]:
-        """The project, and whether there are distributions in its folder that no record names."""
+    async def _look(self, name: ProjectName) -> Brought:
         async with self.locks.hold(name):
+            return await self.bring(name)
+
+    async def bring(self, name: ProjectName) -> Brought:
+        """Read the project from the storage into the catalog; the caller holds the project's lock.
+
+        What another node changed while we read is not undone by what we read before: then it is read once more.
+        """
+        before = None
+        with suppress(CatalogDown):  # it will say so again
+            before = _serial(await self.catalog.ours(name))
+        for _ in range(READINGS):
             found = await truth.read_project(self.blobs, name)
-            return await self.catalog.edit(name, lambda _: found.project, mark=found.mark), bool(found.strays)
+            become = _Become(before, found.project)
+            try:
+                held = await self.catalog.edit(name, become, mark=found.mark)
+            except _Meanwhile:
+                with suppress(CatalogDown):  # it will say so again
+                    before = _serial(await self.catalog.edit(name, _as_it_is))
+            except CatalogDown:
+                break
+            else:
+                self.unsettled.discard(name)
+                return Brought(held, found.strays, held != become.old)
+        return await self._untold(name, found)
+
+    async def _untold(self, name: ProjectName, found: truth.Found) -> Brought:
+        """What the storage says, and the catalog does not hear."""
+        try:
+            held = await self.catalog.ours(name)
+        except CatalogDown:
+            held = Presence.UNKNOWN
+        old = held if isinstance(held, Project) else None
+        project = found.project
+        if old is not None and project is not None and evolve(project, serial=old.serial) == old:
+            return Brought(old, found.strays, changed=False, told=False)
+        if old is not None or project is not None:
+            self.unsettled.add(name)
+        return Brought(project, found.strays, changed=True, told=False)
 
     async def settle(self, name: ProjectName) -> None:
-        """Bring the catalog in step after a change that broke off half-way; where even that fails, a comparison will."""
-        with suppress(PypidError):
+        """Bring the catalog in step after a change that broke off half-way; where even that fails, it is tried again where
+        others share the catalog, and a comparison will.
+        """
+        try:
             await self.look(name)
+        except PypidError:
+            if self.shared:
+                self.unsettled.add(name)
 
     async def known(self, name: ProjectName) -> Project:
         """The project of ours; raises `NoSuchProject`."""
@@ -119,10 +190,59 @@ class Parts:
         return held
 
     async def amend(self, name: ProjectName, change: Callable[[Project], Project]) -> Project:
-        """Change the catalog's entry, made if need be; the caller holds the project's lock and has changed the storage."""
-        held = await self.catalog.edit(name, lambda project: change(project or Project(name=name)))
+        """Change the catalog's entry, made if need be; the caller holds the project's lock and has changed the storage.
+
+        Raises `CatalogDown` where the catalog does not hear of it: the change stands all the same, and shows later.
+        """
+        try:
+            held = await self.catalog.edit(name, lambda project: change(project or Project(name=name)))
+        except CatalogDown as error:
+            self.unsettled.add(name)
+            raise CatalogDown(STANDS) from error
         assert held is not None  # `change` makes a project
         return held
+
+    async def drop(self, name: ProjectName) -> None:
+        """Take the catalog's entry out, as `amend` changes it."""
+        try:
+            await self.catalog.edit(name, lambda _: None)
+        except CatalogDown as error:
+            self.unsettled.add(name)
+            raise CatalogDown(STANDS) from error
+
+    async def refuse_while_away(self) -> None:
+        """Raise `CatalogDown` where a change could not be listed: then nothing of it is begun."""
+        if await self.catalog.is_away():
+            raise CatalogDown(NOTHING)
+
+
+@define
+class _Meanwhile(Exception):
+    """What was read of a project is older than what the catalog has by now."""
+
+
+@define
+class _Become:
+    """Makes of an entry what was read from the storage, if it still is the one from before that."""
+
+    before: int | None
+    found: Project | None
+    old: Project | None = None
+
+    def __call__(self, held: Project | None) -> Project | None:
+        if _serial(held) != self.before:
+            raise _Meanwhile
+        self.old = held
+        return self.found
+
+
+def _serial(held: Project | Presence | None) -> int | None:
+    return held.serial if isinstance(held, Project) else None
+
+
+def _as_it_is(held: Project | None) -> Project | None:
+    """An edit that changes nothing: then the catalog has looked what others changed."""
+    return held
 
 
 async def digests_of(parts: Parts, where: str) -> Digests:

@@ -12,11 +12,13 @@ from enum import Enum
 
 from attrs import evolve, frozen
 from msgspec import structs
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from pypid.core.errors import (
     AlreadyExists,
     Busy,
+    CatalogDown,
     Exists,
     Missing,
     NameUsedUp,
@@ -32,13 +34,15 @@ from pypid.core.records import dump_record
 from pypid.flow import BytesBody, shielded
 from pypid.index import truth
 from pypid.index.beside import description_of, documents_of, file_of, left_by
-from pypid.index.parts import Parts, digests_of, with_files
+from pypid.index.parts import NOTHING, STANDS, Parts, digests_of, with_files
 from pypid.ports import Body
 
 _log = Logger()
 
 UNDER_WAY = timedelta(minutes=15)
 """On storage that others write to, an artifact without a record this young belongs to somebody's publish."""
+LOOKS, PAUSE = 10, 0.5
+"""How often, and after how many seconds each, it is looked whether that one has come to its end."""
 
 
 BodyAnew = Callable[[], Awaitable[Body]]
@@ -65,25 +69,69 @@ class Publisher:
 
         Once begun it goes to its end even if the client goes away. Raises `AlreadyExists`, `NameUsedUp`, `ProjectClosed`,
         `Busy`, `NotYetKnown` (it may be among what a pypicloud left and is being taken in), `StorageFull`, `StorageDown`; then
-        nothing of it is visible (after `StorageDown` it may become so later, whole).
+        nothing of it is visible (after `StorageDown` it may become so later, whole). Of several nodes that publish one name
+        that one wins whose record is in the storage first, whether or not the catalog that they share can be asked.
         """
         return await shielded(self._publish(upload, body, by, overwrite))
 
     async def _publish(self, upload: Upload, body: BodyAnew, by: str, overwrite: bool) -> Outcome:
         name, filename = upload.distribution.project, upload.distribution.filename
         async with self.parts.places.hold(f"{name}/{filename}"):
+            if await self.parts.catalog.is_away():
+                return await self._decided_by_storage(upload, overwrite)
             ours = await self.parts.ours(name)
-            if await self.parts.is_taking_over() and await self._may_be_there(upload, ours):
+            if self.parts.is_taking_over() and await self._may_be_there(upload, ours):
                 raise NotYetKnown(name)
             admits(self.parts.policy, upload, ours)
             older = await self._older(ours, upload)
             if older is None:
                 await self._clear_name(upload, overwrite)
-            elif older.file.sha256 == upload.digests.sha256:
-                return Outcome.UNCHANGED if older.is_whole else await self._restore(older.file, upload, body)
-            elif not overwrite:
-                raise AlreadyExists(filename, older.file.blake2b_256)
-            return await self._store(upload, body, by, None if older is None else older.file)
+            else:
+                return await self._beside_older(older, upload, body, by, overwrite)
+            try:
+                return await self._store(upload, body, by, None)
+            except (AlreadyExists, Busy) as error:  # somebody else was faster
+                refusal = error
+            first = await self._awaited(upload)
+            if first is None:
+                raise refusal
+            return await self._beside_older(first, upload, body, by, overwrite)
+
+    async def _beside_older(self, older: _Older, upload: Upload, body: BodyAnew, by: str, overwrite: bool) -> Outcome:
+        if older.file.sha256 == upload.digests.sha256:
+            if not older.is_whole:
+                return await self._restore(older.file, upload, body)
+            if not older.is_listed:  # what is acknowledged is listed, too
+                raise CatalogDown(STANDS)
+            return Outcome.UNCHANGED
+        if not overwrite:
+            raise AlreadyExists(upload.distribution.filename, older.file.blake2b_256)
+        return await self._store(upload, body, by, older.file)
+
+    async def _decided_by_storage(self, upload: Upload, overwrite: bool) -> Outcome:
+        """While the catalog cannot be asked nothing is stored, since it could not be listed; a record that is there says who
+        was first all the same.
+        """
+        name, filename = upload.distribution.project, upload.distribution.filename
+        admits(self.parts.policy, upload, await self.parts.look(name))
+        recorded = await self._recorded(upload)
+        if recorded is None or (overwrite and recorded.sha256 != upload.digests.sha256):
+            raise CatalogDown(NOTHING)
+        if recorded.sha256 != upload.digests.sha256:
+            raise AlreadyExists(filename, recorded.blake2b_256)
+        if name in self.parts.unsettled or not await self._is_whole(recorded):
+            raise CatalogDown(STANDS)
+        return Outcome.UNCHANGED
+
+    async def _awaited(self, upload: Upload) -> _Older | None:
+        """What another node publishes under the name just now, once that is done; None if it takes longer than `LOOKS`."""
+        for look in range(LOOKS + 1 if self.parts.shared else 1):
+            if look:
+                await deferLater(self.parts.world.clock, PAUSE)
+            recorded = await self._recorded(upload)
+            if recorded is not None:
+                return await self._as_it_is(recorded)
+        return None
 
     # --- what is there already ---
 
@@ -106,15 +154,27 @@ class Publisher:
         held = ours.file(filename) if isinstance(ours, Project) else None
         if held is not None and (held.sha256 != upload.digests.sha256 or await self._is_whole(held)):
             return _Older(held, is_whole=True)
+        recorded = await self._recorded(upload)
+        if recorded is None:
+            if held is not None:
+                await self.parts.look(name)  # the catalog lags behind
+            return None
+        return await self._as_it_is(recorded)
+
+    async def _recorded(self, upload: Upload) -> File | None:
+        """The file of this name, by its record."""
+        name, filename = upload.distribution.project, upload.distribution.filename
         try:
-            recorded = await truth.read_record(self.parts.blobs, name, filename)
+            return await truth.read_record(self.parts.blobs, name, filename)
         except Unreadable as error:
             _log.error("{error}; `pypid check` says what to do.", error=error)
             raise StorageDown(f"the record of {filename!r} is damaged.") from None
-        if recorded is None and held is None:
-            return None
-        await self.parts.look(name)  # the catalog lags behind
-        return None if recorded is None else _Older(recorded, await self._is_whole(recorded))
+
+    async def _as_it_is(self, recorded: File) -> _Older:
+        """What is recorded, listed by now if that is possible: the catalog lags behind."""
+        await self.parts.look(recorded.project)
+        is_listed = recorded.project not in self.parts.unsettled
+        return _Older(recorded, await self._is_whole(recorded), is_listed)
 
     async def _is_whole(self, file: File) -> bool:
         """Whether the bytes of a published file are still there."""
@@ -143,6 +203,8 @@ class Publisher:
         for where, data in description_of(file, self.parts.plan):
             await self.parts.blobs.write(where, BytesBody(data), replace=True)
         await self.parts.look(file.project)
+        if file.project in self.parts.unsettled:
+            raise CatalogDown(STANDS)
         return Outcome.PUBLISHED
 
     # --- storing ---
@@ -152,6 +214,7 @@ class Publisher:
         file = file_of(upload, by, self.parts.world.now(), plan, overwrites=older is not None)
         beside = documents_of(file, upload, plan)
         written: list[str] = []
+        is_recorded = False
         try:
             artifact, is_new = await self._write_artifact(file, body)
             if is_new:
@@ -162,9 +225,13 @@ class Publisher:
             if not await self._is_mine(artifact):
                 written.clear()
                 raise Busy(f"Somebody else is publishing {file.filename!r} right now.", 30)
+            is_recorded = True  # perhaps: a write that fails may have written all the same
             await self.commit(file, replace=older is not None)
-        except BaseException:
-            await self._undo(file, written, replaces=older is not None)
+        except CatalogDown:  # its record is there, and others may have been answered by it
+            raise
+        except BaseException as error:
+            is_ours = is_recorded and not isinstance(error, AlreadyExists)
+            await self._undo(file, written, is_ours=is_ours, replaces=older is not None)
             raise
         if older is not None:
             file = await self._brought_home(file, upload, body)
@@ -187,6 +254,8 @@ class Publisher:
             for where, data in documents_of(there, upload, plan):
                 await self.parts.blobs.write(where, BytesBody(data), replace=True)
             await self.commit(there, replace=True)
+        except CatalogDown:  # what is listed is still there; the record names the other already
+            return there
         except PypidError as error:
             text = "{filename} was overwritten, but a pypicloud on this storage would not find its new bytes: {error}"
             _log.warn(text, filename=file.filename, error=error)
@@ -240,7 +309,7 @@ class Publisher:
 
     async def commit(self, file: File, *, replace: bool = False, is_new: bool = False) -> None:
         """Write the record and list the file; `is_new`: nothing of this name was ever ours. Raises `AlreadyExists` if somebody
-        else's record was first.
+        else's record was first; `CatalogDown` where the record stands, and the file is listed later.
         """
         where = key(file.project, file.filename, Kind.RECORD)
         async with self.parts.locks.hold(file.project):
@@ -261,22 +330,22 @@ class Publisher:
 
     # --- when it does not come to its end ---
 
-    async def _undo(self, file: File, written: list[str], *, replaces: bool) -> None:
-        """Remove what was written, the record first: it may be there although its write failed."""
+    async def _undo(self, file: File, written: list[str], *, is_ours: bool, replaces: bool) -> None:
+        """Remove what was written, the record first, if it may be ours: it may be there although its write failed."""
         try:
-            if not await self._is_withdrawn(file, replaces):
+            if not await self._is_withdrawn(file, is_ours, replaces):
                 return
         except PypidError as error:
             _log.error("Whether {filename} was published is not known: {error}", filename=file.filename, error=error)
             return  # then all of it stays, so that what a record names is there
         await self._sweep(written)
 
-    async def _is_withdrawn(self, file: File, replaces: bool) -> bool:
+    async def _is_withdrawn(self, file: File, is_ours: bool, replaces: bool) -> bool:
         """Whether no record names the bytes any more."""
         recorded = await truth.read_record(self.parts.blobs, file.project, file.filename)
         if recorded is None or recorded.key != file.key:
             return True
-        if recorded != file:  # another node's, who committed the same key
+        if recorded != file or not is_ours:  # another node's, who committed the same key, perhaps with the same bytes
             return False
         if not replaces:
             await self.parts.blobs.delete(key(file.project, file.filename, Kind.RECORD))
@@ -294,7 +363,8 @@ class Publisher:
 
 @frozen
 class _Older:
-    """A file that is published under the name already; `is_whole`: its bytes are there."""
+    """A file that is published under the name already; `is_whole`: its bytes are there; `is_listed`: the catalog has it."""
 
     file: File
     is_whole: bool
+    is_listed: bool = True

@@ -9,7 +9,7 @@ from functools import partial
 from attrs import define, field, frozen
 from twisted.logger import Logger
 
-from pypid.core.errors import BadFilename, BadName, StorageDown
+from pypid.core.errors import BadFilename, BadName, CatalogDown, StorageDown
 from pypid.core.layout import DESCRIBED, KEPT, OURS_AS_A_WHOLE, Kind, folder, is_only_ours, listed_as, place
 from pypid.core.model import Blob, File, Project
 from pypid.core.names import OLD_SDIST_SUFFIXES, SDIST_SUFFIXES, ProjectName, project_and_version, project_name
@@ -119,11 +119,10 @@ class Reconciler:
     async def reconcile_project(self, name: ProjectName) -> Reconciled:
         """Read one project anew."""
         async with self.parts.locks.hold(name):
-            before = await self.parts.catalog.ours(name)
-            found = await truth.read_project(self.parts.blobs, name)
-            held = await self.parts.catalog.edit(name, lambda _: found.project, mark=found.mark)
-        changed = held != before if isinstance(before, Project) else held is not None
-        return Reconciled(projects=int(held is not None), changed=int(changed), strays=found.strays)
+            found = await self.parts.bring(name)
+        if not found.told:
+            raise CatalogDown("what the storage holds was not compared with it.")
+        return Reconciled(projects=int(found.project is not None), changed=int(found.changed), strays=found.strays)
 
     async def _group(self, walk: _Walk, top: str, group: list[Blob]) -> None:
         """All blobs below one top folder: a project's, or files that somebody dropped."""
@@ -170,6 +169,8 @@ class Reconciler:
             if (await self.reconcile_project(name)).changed:
                 walk.changed.add(name)
             walk.counted.projects += 1
+        except CatalogDown:  # nothing would come of reading all others
+            raise
         except StorageDown as error:
             _log.error("The project {name} could not be read: {error}", name=name, error=error)
             walk.failure = error

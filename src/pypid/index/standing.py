@@ -29,6 +29,8 @@ class Standing:
     """Whether the other index is asked for it, which then must not be away."""
     until: datetime | None = None
     """When it has to be asked again, or a file has become old enough to be seen; None: not by itself."""
+    epoch: str = ""
+    """Of the catalog: in another one the same heads may be those of other projects."""
 
 
 def standing_of(index: Index, glance: Glance, name: ProjectName, asked: Asked = DIRECTLY) -> Standing | None:
@@ -39,7 +41,7 @@ def standing_of(index: Index, glance: Glance, name: ProjectName, asked: Asked = 
     presence = Presence.ABSENT if ours is None else Project(name=name)
     asks = asked.may_reach_out and asks_upstream(index.policy, name, presence)
     if not asks and not may_show_theirs(index.policy, name, presence):
-        return Standing(name=name, ours=ours, theirs=None)
+        return Standing(name=name, ours=ours, theirs=None, epoch=glance.epoch)
     until = None
     if cooldown_of(index.policy, name):
         seen = index.seen_until(name, reachable=asks)
@@ -51,12 +53,14 @@ def standing_of(index: Index, glance: Glance, name: ProjectName, asked: Asked = 
         if heard_at is None or index.envoy.outage.error is not None:
             return None
         until = min(heard_at + index.ttl, until or heard_at + index.ttl)
-    return Standing(name=name, ours=ours, theirs=theirs, shows_theirs=True, asks=asks, until=until)
+    return Standing(name=name, ours=ours, theirs=theirs, shows_theirs=True, asks=asks, until=until, epoch=glance.epoch)
 
 
 def stands(glance: Glance, standing: Standing) -> bool:
     """Whether nothing of it has changed but the time, and whether the other index is away."""
     ours, theirs = glance.heads(standing.name)
+    if glance.epoch != standing.epoch:
+        return False
     if ours is not standing.ours and ours != standing.ours:
         return False
     return not standing.shows_theirs or theirs is standing.theirs or theirs == standing.theirs

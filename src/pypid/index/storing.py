@@ -5,14 +5,15 @@ A crash between two steps leaves at worst bytes that no record names, which the 
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 
-from attrs import define, evolve, field
+from attrs import define, evolve, field, frozen
 from msgspec.structs import replace
 from twisted.logger import Logger
 
-from pypid.core.errors import Exists, Missing, PypidError, StorageDown, StorageFull
+from pypid.core.errors import CatalogDown, Exists, Missing, PypidError, StorageDown, StorageFull
 from pypid.core.layout import KEPT, Kind, kept_beside_key, kept_folder, kept_key, kept_place
 from pypid.core.model import Blob, Digests, File, Heard
 from pypid.core.names import ProjectName
@@ -27,6 +28,10 @@ _log = Logger()
 
 BodyAnew = Callable[[], Awaitable[Body]]
 """Gives the bytes of a file, from their beginning with each call."""
+MOST_LOOKED = 10_000
+"""Names of which it is remembered that the storage was asked: clients may make up any number of them."""
+READINGS = 5
+"""How often a project is read because other nodes go on changing it meanwhile."""
 
 
 @define(eq=False)
@@ -47,8 +52,13 @@ class KeptFiles:
     """Held by ``<project>/<filename>`` while bytes come or go; taken before the project's, never after."""
     _projects: Locks[ProjectName] = field(factory=Locks, init=False, repr=False)
     """Held while a record and the catalog's entry change together."""
-    _all_compared: bool = field(default=False, init=False)
-    _looked: set[ProjectName] = field(factory=set, init=False, repr=False)
+    unsettled: set[ProjectName] = field(factory=set, init=False, repr=False)
+    """Projects of which the storage says something that a shared catalog could not be told."""
+    shared: bool = field(default=False, init=False)
+    """Whether other nodes compare, too: then `Catalog.was_complete` says that these files are compared."""
+    _compared_in: str | None = field(default=None, init=False)
+    """The epoch of the catalog in which all were compared."""
+    _looked: OrderedDict[ProjectName, None] = field(factory=OrderedDict, init=False, repr=False)
     """Read anew before all were compared."""
     _looking: Flights[ProjectName, Heard] = field(factory=Flights, init=False, repr=False)
 
@@ -58,11 +68,22 @@ class KeptFiles:
         A snapshot may be old or missing: unknown is not absent.
         """
         heard = await self.catalog.theirs(name)
-        if heard.kept or self._all_compared or name in self._looked:
+        if heard.kept or self._are_compared or name in self._looked:
             return heard
         heard = await self._looking.single(name, lambda: self.look(name))
-        self._looked.add(name)
+        if not await self.catalog.is_away():  # it has it now
+            self._looked[name] = None
+            if len(self._looked) > MOST_LOOKED:
+                self._looked.popitem(last=False)
         return heard
+
+    @property
+    def _are_compared(self) -> bool:
+        return self._compared_in == self.catalog.epoch or (self.shared and self.catalog.was_complete)
+
+    def begun_anew(self) -> None:
+        """The shared catalog has lost what it knew: until all is compared again nothing is known to be absent."""
+        self._looked.clear()
 
     async def find(self, file: File) -> File | None:
         """Our copy of these very bytes, if there is one, by the catalog or (another process's) by its record."""
@@ -81,10 +102,38 @@ class KeptFiles:
         return found
 
     async def look(self, name: ProjectName) -> Heard:
-        """Read anew what is kept of the project."""
+        """Read anew what is kept of the project; the storage's word, also where the catalog cannot be told."""
         async with self._projects.hold(name):
-            files = await read_kept(self.blobs, name)
-            return await self.catalog.edit_theirs(name, lambda heard: evolve(heard, kept=files))
+            before = await self.catalog.theirs(name)
+            for _ in range(READINGS):
+                files = await read_kept(self.blobs, name)
+                try:
+                    heard = await self.catalog.edit_theirs(name, _Become(before.kept, files))
+                except _Meanwhile:
+                    with suppress(CatalogDown):  # it will say so again
+                        before = await self.catalog.edit_theirs(name, _as_it_is)
+                except CatalogDown:
+                    break
+                else:
+                    self.unsettled.discard(name)
+                    return heard
+            if files != before.kept:
+                self.unsettled.add(name)
+            return evolve(before, kept=files)
+
+    async def _learn(self, name: ProjectName, change: Callable[[Heard], Heard]) -> None:
+        """Have the catalog know what was changed in the storage; where it cannot be told, later (`settle`)."""
+        try:
+            await self.catalog.edit_theirs(name, change)
+        except CatalogDown:
+            self.unsettled.add(name)
+
+    async def settle(self) -> None:
+        """Tell the catalog what it could not be told. Raises `StorageDown`."""
+        for name in list(self.unsettled):
+            if await self.catalog.is_away():
+                return
+            await self.look(name)
 
     async def keep(self, file: File, digests: Digests, body: BodyAnew, metadata: bytes | None) -> File:
         """Store the bytes, which have been proven; `body` gives them, anew with each call. Returns the kept file.
@@ -102,7 +151,7 @@ class KeptFiles:
                 async with self._projects.hold(file.project):
                     # as it will be read again: without what may change
                     kept = await self._commit(load_record(dump_record(kept), where), replaces=there)
-                    await self.catalog.edit_theirs(file.project, lambda heard: with_kept(heard, kept))
+                    await self._learn(file.project, lambda heard: with_kept(heard, kept))
             except StorageFull:
                 if wrote:
                     await self._sweep(where)
@@ -197,7 +246,7 @@ class KeptFiles:
                 placed = kept_place(where)
                 if placed is not None and placed.filename == filename:
                     await self.blobs.delete(where)
-            await self.catalog.edit_theirs(name, lambda heard: without_kept(heard, filename))
+            await self._learn(name, lambda heard: without_kept(heard, filename))
 
     async def discard(self, name: ProjectName, filename: str, where: str, unwanted: Callable[[], Awaitable[bool]]) -> None:
         """Remove one blob that belongs to a file, if it is `unwanted` once nobody else is at the file."""
@@ -228,7 +277,7 @@ class KeptFiles:
             if held is not None and is_copy(held, file):
                 where = beside(held)
             await self.blobs.write(where, BytesBody(data), replace=True)
-            await self.catalog.edit_theirs(file.project, learn)
+            await self._learn(file.project, learn)
         self.arrived(len(data))
 
     # --- keeping in step with the storage ---
@@ -236,8 +285,9 @@ class KeptFiles:
     async def compare(self) -> int:
         """Bring the catalog up to the storage; returns how many projects had to be read.
 
-        One listing; a project is read only where the listing and the catalog disagree.
+        One listing; a project is read only where the listing and the catalog disagree. Raises `CatalogDown`.
         """
+        epoch = self.catalog.epoch
         self._looked.clear()
         read = 0
         seen: set[ProjectName] = set()
@@ -256,13 +306,41 @@ class KeptFiles:
             read += await self._compared(name, present)
         for name in await self.catalog.their_names():
             if name not in seen:
-                await self.look(name)
+                await self._bring(name)
                 read += 1
-        self._all_compared = True
+        self._compared_in = epoch
         return read
 
     async def _compared(self, name: ProjectName | None, present: dict[str, Blob]) -> int:
         if name is None or agrees(await self.catalog.theirs(name), present):
             return 0
-        await self.look(name)
+        await self._bring(name)
         return 1
+
+    async def _bring(self, name: ProjectName) -> None:
+        await self.look(name)
+        if name in self.unsettled:
+            raise CatalogDown("what is kept was not compared with it.")
+
+
+@define
+class _Meanwhile(Exception):
+    """What was read is older than what the catalog has by now."""
+
+
+@frozen
+class _Become:
+    """Puts what was read in the place of what is kept, if that is still what it was before."""
+
+    before: tuple[File, ...]
+    files: tuple[File, ...]
+
+    def __call__(self, heard: Heard) -> Heard:
+        if heard.kept != self.before:
+            raise _Meanwhile
+        return evolve(heard, kept=self.files)
+
+
+def _as_it_is(heard: Heard) -> Heard:
+    """An edit that changes nothing: then the catalog has looked what others changed."""
+    return heard

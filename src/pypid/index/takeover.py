@@ -139,8 +139,7 @@ class TakeOver:
             found = await truth.read_project(self.parts.blobs, name)
             if found.project is None:
                 await truth.write_document(self.parts.blobs, key(name, "", Kind.PROJECT), ProjectStatus())
-                found = await truth.read_project(self.parts.blobs, name)
-            await self.parts.catalog.edit(name, lambda _: found.project, mark=found.mark)
+            await self.parts.bring(name)
 
     async def _say_who(self, came: Sequence[Adopted]) -> None:
         """Name the projects that seem to be the public index's."""

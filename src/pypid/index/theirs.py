@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from attrs import define, evolve, field
 from twisted.logger import Logger
 
-from pypid.core.errors import BadListing, UpstreamDown
+from pypid.core.errors import BadListing, CatalogDown, NotYetKnown, PypidError, UpstreamDown
 from pypid.core.model import Heard, Remembered
 from pypid.core.names import ProjectName
 from pypid.core.policy import Theirs
@@ -49,21 +49,40 @@ class Correspondent:
         """What is known of the project of theirs; asks if that is not fresh, or with `anew`.
 
         Raises `UpstreamDown`, `BadListing` where upstream cannot be asked and nothing is known; `Loop`, `Untold`, `StorageDown`
-        as `Envoy`.
+        as `Envoy`. While a shared catalog is away nobody is asked: what upstream said before is shown as it was, and what it
+        never was asked for is `NotYetKnown`.
         """
         self.envoy.refuse_loop(via)  # before it waits for a flight that it may be the cause of
         heard = await self.kept.heard(name)
         outage = self.envoy.outage
         if not outage.is_down and not anew and self._is_fresh(heard):
             return _known(heard, failure=None)
+        if await self.catalog.is_away():
+            return self._as_it_was(heard)
         try:
             self._respect_pause(name)
             return _known(await self._flights.single(name, lambda: self._ask(name, via)), failure=None)
+        except CatalogDown:
+            return self._as_it_was(heard)
         except (UpstreamDown, BadListing) as error:
             if heard.said is None and not heard.kept:
                 raise
             self.world.counts.add(STALE, ("upstream",))
             return _known(heard, failure=error)
+
+    def _as_it_was(self, heard: Heard) -> Theirs:
+        """What is shown while what upstream would say could not be remembered, for this node or any other.
+
+        What it did not have is not said to be absent any longer than what it said is fresh.
+        """
+        failure = self.envoy.outage.error or self._failed_just_now(heard.name)
+        has_it = heard.said is not None and (heard.said.files is not None or self._is_fresh(heard))
+        if has_it:
+            return _known(heard, failure=failure)
+        unknown = NotYetKnown(heard.name)
+        if not heard.kept:
+            raise unknown
+        return _known(heard, failure=failure or unknown)
 
     async def known(self, name: ProjectName) -> Theirs:
         """What is known already; nobody is asked (offline, `/local/`)."""
@@ -130,7 +149,7 @@ class Correspondent:
             )
 
 
-def _known(heard: Heard, *, failure: Failure | None, reachable: bool = True) -> Theirs:
+def _known(heard: Heard, *, failure: PypidError | None, reachable: bool = True) -> Theirs:
     return Theirs(
         said=heard.said, kept=heard.kept, reachable=reachable and failure is None, serial=heard.serial, failure=failure
     )

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from attrs import define, evolve, field
 
+from pypid.core.errors import CatalogDown
 from pypid.core.model import Heard
 from pypid.core.names import ProjectName
 from pypid.ports import Catalog
@@ -39,15 +40,17 @@ class Touches:
         return {**hours, **self._written.get(heard.name, {}), **self._unwritten.get(heard.name, {})}
 
     async def write_down(self, catalog: Catalog) -> None:
-        """Tell the catalog what was touched since the last time."""
+        """Tell the catalog what was touched since the last time; what a shared one cannot be told now, the next time."""
         self._forget(int(self.now().timestamp()) - HOUR)
         while self._unwritten:
             name, times = self._unwritten.popitem()
             hours = {filename: seconds // HOUR for filename, seconds in times.items()}
             try:
                 await catalog.edit_theirs(name, lambda heard, hours=hours: with_touched(heard, hours))  # type: ignore[misc]
-            except BaseException:
+            except BaseException as error:
                 self._unwritten[name] = {**times, **self._unwritten.get(name, {})}
+                if isinstance(error, CatalogDown):
+                    return
                 raise
             self._written.setdefault(name, {}).update(times)
 

@@ -36,7 +36,7 @@ class View:
 @frozen
 class _Seen:
     basis: Hashable
-    """What it was made of: the serials of both sides, and whether upstream can be asked."""
+    """What it was made of: the catalog's epoch, and the serials of both sides."""
     until: datetime | None
     """When it changes by itself (`[upstream] cooldown`)."""
     view: View
@@ -49,33 +49,37 @@ class Views:
     policy: Policy
     thinking: Blocking
     _kept: Recent[tuple[ProjectName, bool], _Seen] = field(factory=lambda: Recent(LIMIT, MOST_FILES), init=False, repr=False)
-    _own: Recent[ProjectName, tuple[Project, View]] = field(factory=lambda: Recent(LIMIT, MOST_OWN), init=False, repr=False)
+    _own: Recent[ProjectName, tuple[Project, str, View]] = field(
+        factory=lambda: Recent(LIMIT, MOST_OWN), init=False, repr=False
+    )
     """What is ours alone changes only with the project, which is then another object."""
     _flights: Flights[Hashable, View] = field(factory=Flights, init=False, repr=False)
 
-    async def of(self, name: ProjectName, ours: Project | Presence, theirs: Theirs | None, now: datetime) -> View:
-        """The view of what is ours and theirs (`policy.view`)."""
+    async def of(
+        self, name: ProjectName, ours: Project | Presence, theirs: Theirs | None, now: datetime, epoch: str = ""
+    ) -> View:
+        """The view of what is ours and theirs (`policy.view`), in this `Catalog.epoch` or a later one."""
         if theirs is None:
-            return self._of_ours(name, ours, now)
-        key, basis = (name, theirs.reachable), (_serial_of(ours), theirs.serial)
+            return self._of_ours(name, ours, now, epoch)
+        key, basis = (name, theirs.reachable), (epoch, _serial_of(ours), theirs.serial)
         seen = self._kept.get(key)
         if seen is not None and seen.basis == basis and (seen.until is None or now < seen.until):
             return seen.view
         if _files_of(theirs) <= FEW:
-            return self._keep(key, _see(self.policy, ours, theirs, now, name))
+            return self._keep(key, _see(self.policy, ours, theirs, now, name, basis))
 
         async def job() -> View:
-            return self._keep(key, await self.thinking(_see, self.policy, ours, theirs, now, name))
+            return self._keep(key, await self.thinking(_see, self.policy, ours, theirs, now, name, basis))
 
         return await self._flights.single((key, basis, seen and seen.until), job)
 
-    def _of_ours(self, name: ProjectName, ours: Project | Presence, now: datetime) -> View:
+    def _of_ours(self, name: ProjectName, ours: Project | Presence, now: datetime, epoch: str) -> View:
         known = self._own.get(name)
-        if known is not None and known[0] is ours:
-            return known[1]
-        made = _viewed(view(self.policy, ours, None, now, name), (_serial_of(ours),))
+        if known is not None and known[0] is ours and known[1] == epoch:
+            return known[2]
+        made = _viewed(view(self.policy, ours, None, now, name), (epoch, _serial_of(ours)))
         if isinstance(ours, Project):
-            self._own.put(name, (ours, made), 1 + len(ours.files))
+            self._own.put(name, (ours, epoch, made), 1 + len(ours.files))
         return made
 
     def until(self, name: ProjectName, *, reachable: bool) -> tuple[datetime | None] | None:
@@ -88,8 +92,7 @@ class Views:
         return seen.view
 
 
-def _see(policy: Policy, ours: Project | Presence, theirs: Theirs, now: datetime, name: ProjectName) -> _Seen:
-    basis = (_serial_of(ours), theirs.serial)
+def _see(policy: Policy, ours: Project | Presence, theirs: Theirs, now: datetime, name: ProjectName, basis: Hashable) -> _Seen:
     until = changes_at(policy, theirs, name, now)
     return _Seen(basis, until, _viewed(view(policy, ours, theirs, now, name), (basis, theirs.reachable, until)))
 
@@ -98,8 +101,11 @@ def _viewed(project: Project, edition: Hashable) -> View:
     return View(project, edition, any(file.attested for file in project.files))
 
 
-def _serial_of(ours: Project | Presence) -> int | Presence:
-    return ours.serial if isinstance(ours, Project) else ours  # what is not known to be theirs shows nothing of theirs
+def _serial_of(ours: Project | Presence) -> Hashable:
+    """What tells what is ours from what was before: the project itself where no catalog has given it a serial."""
+    if isinstance(ours, Project):
+        return ours.serial or ours
+    return ours  # what is not known to be theirs shows nothing of theirs
 
 
 def _files_of(theirs: Theirs) -> int:

@@ -33,7 +33,7 @@ BEHIND = 3
 @frozen
 class _Kept:
     edition: Hashable
-    """Of the project's view, or the catalog's serial: another one, another page."""
+    """Of the project's view, or of the index: another one, another page."""
     finished: FinishedPage
     serial: int
     patchwork: Patchwork | None = None
@@ -70,9 +70,8 @@ class Pages:
 
         Not what upstream has beside: that is a list of hundreds of thousands, and no installer asks for it.
         """
-        serial, complete = await self._index.catalog.serial(), await self._index.catalog.is_complete()
         # what is not known to be ours or not is not shown yet, nor what is theirs under a name that is claimed now
-        edition = (serial, complete, self._index.policy.claims.names)
+        edition, serial = await self._index.edition(), await self._index.catalog.serial()
         names = await self._index.stored_names()
         through, last = self._lists.sieve(by, names), self._kept.get((format, by))
 

@@ -58,7 +58,7 @@ class Stock:
 
         Nobody else is asked for anything. Raises `StorageDown`.
         """
-        edition = await self._edition()
+        edition = await self._index.edition()
         kept = self._kept.get(by)
         if kept is not None and kept.edition == edition:
             return kept.projects
@@ -72,7 +72,7 @@ class Stock:
 
     async def page(self, what: Hashable, by: Sight, render: Render) -> FinishedPage:
         """What `render` makes of them: kept by `what`, which tells it from other pages."""
-        edition = await self._edition()
+        edition = await self._index.edition()
         made = self._made.get((what, by))
         if made is not None and made.edition == edition:
             return made.page
@@ -86,11 +86,6 @@ class Stock:
             return finished
 
         return await self._pages.single((edition, what, by), job)
-
-    async def _edition(self) -> Hashable:
-        """Another one, and what is seen may be another."""
-        catalog = self._index.catalog
-        return await catalog.serial(), await catalog.is_complete(), self._index.policy.claims.names
 
     async def _gathered(self, by: Sight) -> tuple[Project, ...]:
         names = seen(await self._index.stored_names(), by)
