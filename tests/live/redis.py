@@ -125,6 +125,12 @@ def engine_at(url: str) -> Engine:
     return catalog.open(url, world, reactor)
 
 
+def let_go() -> None:
+    """End the reactor's threads (names are looked up in them), so that this process can end."""
+    if reactor.threadpool is not None:
+        reactor.threadpool.stop()
+
+
 def program() -> str:
     """The server's. Raises `unittest.SkipTest` where there is none, `Unavailable` in CI."""
     found = shutil.which("redis-server") or shutil.which("valkey-server")
