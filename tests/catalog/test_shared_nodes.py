@@ -463,6 +463,29 @@ class AnewTests(Nodes):
         self.have(self.here.complete())
         self.assertIs(self.seen(self.here), Presence.ABSENT)
 
+    def test_rolled_back(self) -> None:
+        """An engine that lacks what it had acknowledged, as a restored backup does, is begun anew: its versions come again."""
+        before, rows = self.place.state, dict(self.place.rows)
+        self.put(self.here, "1", "2")
+        self.go(0.4)
+        self.place.state, self.place.rows = before, rows
+        self.go(0.4)
+        self.assertIs(self.seen(self.here), Presence.UNKNOWN)
+        self.assertNotEqual(self.place.state.epoch, before.epoch)
+        self.refill()
+        self.go(0.4)
+        self.assertEqual(self.seen(self.here), self.seen(self.there))
+        self.assertEqual(len(self.flushLoggedErrors()), 0)
+
+    def test_late_beat_is_no_loss(self) -> None:
+        """A beat that was on its way while this node changed something is late; nothing is begun anew."""
+        engine, epoch = self.engine(self.here), self.place.state.epoch
+        engine.late = 0.2
+        for number in range(20):
+            self.put(self.here, str(number))
+            self.go(0.1)
+        self.assertEqual((self.place.state.epoch, self.anew), (epoch, []))
+
     def test_tombstones_forgotten(self) -> None:
         """A node that was away for longer than it is remembered what was taken out reads all anew, of the same epoch."""
         self.engine(self.there).is_down = True

@@ -78,6 +78,17 @@ class Following:
         return self.world.clock.seconds() - self._known < FRESH
 
     @property
+    def age(self) -> float:
+        """Seconds since the last moment of which all that was acknowledged is known to be held; 0 where nothing was read yet."""
+        return max(0.0, self.world.clock.seconds() - self._known) if self.first_epoch else 0.0
+
+    @property
+    def lag(self) -> int:
+        """How many versions the feed has told of that are not held yet."""
+        beat, replica = self._beat, self.replica
+        return 0 if beat is None or beat.state.epoch != replica.epoch else max(0, beat.state.version - replica.version)
+
+    @property
     def until(self) -> float:
         """Until when, on the clock, the copy may be believed if nobody hears from the engine again."""
         return self._known + FRESH
@@ -146,7 +157,8 @@ class Following:
 
     def heard(self, beat: Beat) -> None:
         """The feed tells of a state."""
-        if self._confirm(beat.state, beat.asked):
+        # one that is behind us is late, or the engine has lost something: whoever asks it finds out
+        if not self._is_behind(beat.state, self.replica.version) and self._confirm(beat.state, beat.asked):
             if self.is_current:  # and not one that comes late
                 self._is_back()
             return
@@ -159,7 +171,7 @@ class Following:
         try:
             while self._beat is not None:
                 beat, self._beat = self._beat, None
-                if not self._confirm(beat.state, beat.asked):
+                if self._is_behind(beat.state, self.replica.version) or not self._confirm(beat.state, beat.asked):
                     await self.catch_up()
         except (Away, Unusable):
             self._beat = None  # there will be another
@@ -188,10 +200,12 @@ class Following:
 
     async def _go_on(self) -> None:
         asked = self.world.clock.seconds()
-        replica = self.replica
+        replica, held = self.replica, self.replica.version
         try:
             state = await self.engine.state()
             self._answered = self.world.clock.seconds()
+            if self._is_behind(state, held):
+                await self._begin_anew()
             if state.epoch != replica.epoch:
                 raise Anew
             if state.version > replica.version:
@@ -208,6 +222,22 @@ class Following:
             await self._read_anew()
         else:
             self._confirm(state, asked)
+
+    def _is_behind(self, state: State, held: int) -> bool:
+        """Whether the engine lacks changes that are `held`."""
+        return state.epoch == self.replica.epoch and state.version < held
+
+    async def _begin_anew(self) -> None:
+        """The engine has lost what it had acknowledged: a backup was restored, or a replica took over that had not got all.
+
+        Versions are then given a second time, to other rows, so that nobody may go on from them. Raises `Anew`.
+        """
+        _log.error(
+            "The shared catalog lacks changes that it had before: was a backup restored, or did a replica take over? "
+            "It is begun anew, and filled from the storage."
+        )
+        await self.engine.clear()
+        raise Anew
 
     async def _read_anew(self) -> None:
         """Read another epoch from its beginning, beside what is held: that is shown until the new copy is whole."""
