@@ -37,9 +37,7 @@ from pypid.core.values import Cooldown, Kind, choice, count, duration, optional,
 
 NOT_YET = frozenset(
     {
-        "metrics",
         "publish",
-        "redis",
         "workers",
     }
 )
@@ -126,7 +124,7 @@ class ServerSettings:
     secret: str | None = key(
         _TEXT, "", "Key for sessions and for what is of record; made by ``pypid gen-secret``.", secret=True
     )
-    metrics: Principals = key(values.PRINCIPALS, "admins", "Who may read ``/metrics``; as ``[access] read``.", needs="metrics")
+    metrics: Principals = key(values.PRINCIPALS, "admins", "Who may read ``/metrics``; as ``[access] read``.")
 
 
 @frozen(kw_only=True)
