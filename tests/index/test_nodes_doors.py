@@ -1,0 +1,227 @@
+"""Nodes with front doors: no page is older than what another node acknowledged a second ago, or of another epoch."""
+
+# trial's assertions are not annotated
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from attrs import define, field
+from twisted.internet.error import ConnectionDone
+
+from pypid.catalog.following import FRESH
+from pypid.catalog.shared import SharedCatalog
+from pypid.core.errors import CatalogDown, Unauthenticated
+from pypid.core.model import Project, Status
+from pypid.core.names import project_name
+from pypid.core.permissions import Credential, Identity, Rules
+from pypid.index import Index
+from pypid.ports import Catalog
+from pypid.web.app import Face, FaceSettings, resource
+from pypid.web.channel import Site
+from pypid.web.frontdoor.door import FrontDoor
+from tests.catalog.engines import PlacedEngine
+from tests.index.nodes import NodesCase, SqliteNodesCase
+from tests.index.uploads import SPAM, WHEEL, sent
+from tests.web.whole import Connection, J, spelled
+
+PAGE, LIST = "/simple/spam/", "/simple/"
+
+
+class NobodyKnown:
+    """Knows no people: everybody is anonymous."""
+
+    async def identify(self, credential: Credential) -> Identity:
+        raise Unauthenticated
+
+
+@define(eq=False)
+class Door:
+    """A node's face with a front door."""
+
+    node: Index
+    site: Site = field(init=False)
+    door: FrontDoor = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        assert isinstance(self.node.catalog, SharedCatalog)
+        face = Face(self.node, NobodyKnown(), Rules(), self.node.world, FaceSettings(spool=Path(), max_upload=1))
+        self.door = FrontDoor(face, self.node.catalog)
+        self.site = Site(resource(face), reactor=self.node.world.clock, front_door=self.door)
+        self.site.startFactory()
+
+    def get(self, target: str = PAGE) -> str:
+        """The body of the answer; its status where that is another than 200."""
+        connection = Connection(self.site)
+        connection.send(spelled("GET", target, ("Accept", J)))
+        answer = connection.answer()
+        assert answer is not None
+        connection.lose(ConnectionDone())
+        return answer.text if answer.status == 200 else str(answer.status)
+
+    def answers(self, target: str = PAGE) -> bool:
+        """Whether it knows the answer by itself."""
+        before = self.door.answered
+        self.get(target)
+        return self.door.answered > before
+
+
+class FreshTests(NodesCase):
+    """What a node's door says of what the other one did."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.have(self.here.reconcile())
+        self.publish(self.here, sent(b"0"))
+        self.go(1)
+        self.door = Door(self.there)
+        self.addCleanup(self.door.door.close)
+
+    def prove(self) -> None:
+        """At each moment the page shows all that was acknowledged `FRESH` seconds ago or earlier, whatever it was."""
+        acknowledged: list[tuple[float, int]] = []
+        answered = self.door.door.answered
+        for step in range(60):
+            if step % 7 == 0:
+                self.publish(self.here, sent(b"%d" % step, f"spam-{step + 2}.0.tar.gz"))
+                acknowledged.append((self.clock.seconds(), step))
+            self.clock.advance(0.1)
+            page = self.door.get()
+            for moment, number in acknowledged:
+                if self.clock.seconds() - moment >= FRESH:
+                    self.assertIn(f"spam-{number + 2}.0.tar.gz", page)
+        self.assertGreater(self.door.door.answered, answered)
+
+    def test_published(self) -> None:
+        """A page shows what another node published, within a second; in between the door answers."""
+        self.prove()
+
+    def test_mute(self) -> None:
+        """The same where the feed tells nothing: then the engine is asked, once a second."""
+        self.placed().is_mute = True
+        self.go(FRESH)
+        asked = self.placed().asked
+        self.prove()
+        self.assertGreaterEqual(self.placed().asked, asked + 5)
+
+    def test_late(self) -> None:
+        """The same where what the feed tells comes late."""
+        self.placed().late = 0.7
+        self.prove()
+        self.placed().late = 5.0
+        self.go(6)
+        self.prove()
+
+    def placed(self) -> PlacedEngine:
+        """The engine of the node behind the door."""
+        engine = self.catalog(self.there).following.engine
+        assert isinstance(engine, PlacedEngine)
+        return engine
+
+    def test_every_change(self) -> None:
+        """A yank, a quarantine and a delete show within a second, too, though the door knew the page."""
+        for change, shows in (
+            (self.here.yank(SPAM, [WHEEL], "it is broken"), "it is broken"),
+            (self.here.set_status(SPAM, Status.QUARANTINED, "for now"), "quarantined"),
+            (self.here.set_status(SPAM, Status.ACTIVE, ""), '"active"'),
+            (self.here.delete(SPAM, [WHEEL], "carol"), '"files":[]'),
+        ):
+            self.door.get()
+            self.assertTrue(self.door.answers())
+            self.assertNotIn(shows, self.door.get())
+            self.have(change)
+            self.go(FRESH)
+            self.assertIn(shows, self.door.get())
+            self.door.get(LIST)
+            self.assertTrue(self.door.answers(LIST))
+
+    def test_away(self) -> None:
+        """While the engine cannot be asked the door answers nothing by itself; and knows again when it is back."""
+        page = self.door.get()
+        self.assertTrue(self.door.answers())
+        self.cut_off(self.there)
+        self.assertFalse(self.door.answers())
+        self.assertFalse(self.door.answers())
+        self.assertEqual(self.door.get(), page)
+        self.publish(self.here, sent(b"1", "spam-2.0.tar.gz"))
+        self.cut_off(self.there, off=False)
+        self.assertIn("spam-2.0.tar.gz", self.door.get())
+        self.assertTrue(self.door.answers())
+
+    def test_unsettled(self) -> None:
+        """A change that the catalog was not told, since it went away just then, shows here while it is away, and when it has
+        been told.
+        """
+        self.door.get()
+        engine = self.placed()
+        engine.before_swap.append(lambda: setattr(engine, "is_down", True))
+        self.refused(self.there.yank(SPAM, [WHEEL], "it is broken"), CatalogDown)
+        self.go(1.5)
+        self.assertIn("it is broken", self.door.get())
+        self.cut_off(self.there, off=False)
+        self.assertEqual(self.have(self.there.settle()), 0)
+        for _ in range(3):
+            self.assertIn("it is broken", self.door.get())
+            self.go(0.5)
+        self.assertTrue(self.door.answers())
+
+
+class SqliteFreshTests(SqliteNodesCase):
+    """The same with a file of SQLite."""
+
+    def test_published(self) -> None:
+        """A page shows what another node published within a second, and the door knows it then."""
+        self.have(self.here.reconcile())
+        door = Door(self.there)
+        self.addCleanup(door.door.close)
+        self.publish(self.here, sent(b"0"))
+        for number in range(2, 6):
+            self.go(0.5)
+            door.get()
+            self.publish(self.here, sent(b"%d" % number, f"spam-{number}.0.tar.gz"))
+            self.go(FRESH)
+            self.assertIn(f"spam-{number}.0.tar.gz", door.get())
+            self.assertTrue(door.answers())
+
+
+class EpochTests(NodesCase):
+    """The catalog is begun anew, by a node that knows of fewer serials."""
+
+    def test_same_heads(self) -> None:
+        """What was kept by a serial of the old epoch is not taken for what has the same one in the new: neither a project's
+        page nor the list, by the door or behind it.
+        """
+        self.publish(self.here, sent(b"eggs", "eggs-1.0.tar.gz"))
+        self.publish(self.here, sent(b"0"))
+        self.publish(self.here, sent(b"eggs", "eggs-2.0.tar.gz"))
+        self.have(self.there.reconcile())
+        self.go(1)
+        door = Door(self.there)
+        self.addCleanup(door.door.close)
+        self.assertIn(WHEEL, door.get(PAGE))
+        self.assertIn("eggs", door.get(LIST))
+        self.assertTrue(door.answers(PAGE) and door.answers(LIST))
+        head, serial = self.catalog(self.there).heads(SPAM)[0], self.have(self.there.catalog.serial())
+        assert head is not None
+
+        self.cut_off(self.here, self.there)
+        self.place.lose()
+        other = self.node().catalog
+        self.begin(other, head.serial - 1)
+        self.have(other.edit(SPAM, lambda _: Project(name=SPAM)))
+        self.begin(other, serial)
+        self.have(other.complete())
+        self.cut_off(self.here, self.there, off=False)
+
+        self.assertEqual(self.catalog(self.there).heads(SPAM)[0], head)
+        self.assertEqual(self.have(self.there.catalog.serial()), serial)
+        self.assertNotIn(WHEEL, door.get(PAGE))
+        self.assertNotIn("eggs", door.get(LIST))
+        self.assertIn("ham", door.get(LIST))
+
+    def begin(self, catalog: Catalog, serial: int) -> None:
+        """Change another project until the catalog has come to this serial."""
+        while (now := self.have(catalog.serial())) < serial:
+            ham = Project(name=project_name("ham"), status_reason=f"{now}")
+            self.have(catalog.edit(ham.name, lambda _, ham=ham: ham))  # type: ignore[misc]

@@ -1,0 +1,170 @@
+"""Signed URLs that several nodes give: the same one, by the engine that they share."""
+
+# trial's assertions are not annotated
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, cast
+
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.catalog.engine import Engine
+from pypid.catalog.links import EngineLinks
+from pypid.catalog.shared import SharedCatalog, SharedSettings, open
+from pypid.catalog.sql.engine import SqlEngine, SqlSettings
+from pypid.catalog.sql.place import SqliteFile
+from pypid.core.model import Link
+from pypid.flow import at_once, start
+from pypid.index.links import AGAIN, Links
+from pypid.ports import Blobs
+from pypid.testing.worlds import Timed
+from tests.catalog.engines import Place, PlacedEngine
+from tests.index.test_links import Signer, file
+
+LIFETIME, BUFFER = timedelta(seconds=100), timedelta(seconds=10)
+
+
+class SharedLinksCase(Timed, SynchronousTestCase):
+    """Two nodes, each with a signer of its own that makes each URL but once."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.place = Place()
+        self.catalogs: list[SharedCatalog] = []
+        self.here, self.there = self.node(), self.node()
+        self.lines: list[str] = []
+        globalLogPublisher.addObserver(self._hear)
+        self.addCleanup(globalLogPublisher.removeObserver, self._hear)
+
+    def _hear(self, event: LogEvent) -> None:
+        self.lines.append(formatEvent(event))
+
+    def engine(self) -> Engine:
+        """Another node's way to it."""
+        return PlacedEngine(self.clock, self.place)
+
+    def node(self, signer: str = "keys", **more: Any) -> Links:
+        """Another node's links."""
+        catalog = self.have(open(SharedSettings("storage"), self.engine(), self.world))
+        self.addCleanup(lambda: self.have(catalog.close()))
+        self.catalogs.append(catalog)
+        made = Links(cast(Blobs, Numbered(self.clock, len(self.catalogs))), self.world.now, LIFETIME, BUFFER, **more)
+        made.shared = EngineLinks(catalog.following, signer)
+        return made
+
+    def url(self, node: Links, number: int = 1) -> str:
+        """What a client is sent to there."""
+        link = self.have(node.link(file(number)))
+        assert link is not None
+        return link.url
+
+    def placed(self, number: int) -> PlacedEngine:
+        """The engine of a node."""
+        engine = self.catalogs[number].following.engine
+        assert isinstance(engine, PlacedEngine)
+        return engine
+
+
+class Numbered(Signer):
+    """A signer whose URLs tell which node it is of."""
+
+    def __init__(self, clock: Any, node: int) -> None:
+        super().__init__(clock)
+        self._node = node
+
+    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> Link | None:
+        made = await super().link(key, lifetime, filename)
+        return made and Link(f"{made.url}&node={self._node}", made.expires)
+
+
+class SharingTests(SharedLinksCase):
+    """While the engine is there."""
+
+    def test_same(self) -> None:
+        """Both give the same URL, also to those who ask at once, until the buffer before its end; then both give another."""
+        first = self.url(self.here)
+        self.assertEqual(self.url(self.there), first)
+        self.clock.advance((LIFETIME - BUFFER).total_seconds())
+        second = self.url(self.there)
+        self.assertNotEqual(second, first)
+        self.assertEqual(self.url(self.here), second)
+        self.assertNotIn(first.split("?")[0], "".join(self.lines))
+
+    def test_at_once(self) -> None:
+        """Of two nodes that sign at the same moment both give what was shared first."""
+        for number in (0, 1):
+            self.placed(number).delay = 0.1
+        waiting = [start(node.link(file())) for node in (self.here, self.there)]
+        for _ in range(10):
+            self.clock.advance(0.1)
+        first, second = map(self.successResultOf, waiting)
+        self.assertEqual(first, second)
+
+    def test_signers(self) -> None:
+        """Another signer's URLs are others, and so are those of other files."""
+        self.assertNotEqual(self.url(self.here), self.url(self.node("other keys")))
+        self.assertNotEqual(self.url(self.here), self.url(self.here, 2))
+
+    def test_nothing_readable(self) -> None:
+        """Under what they are kept tells neither the file nor the signer."""
+        self.url(self.here)
+        [key] = self.place.links
+        self.assertNotIn("spam", key)
+        self.assertNotIn("keys", key)
+
+    def test_bounded(self) -> None:
+        """A node remembers no more of them than it may, shared or not."""
+        node = self.node(most=3)
+        self.placed(2).is_down = True
+        for number in range(10):
+            self.url(node, number)
+        self.placed(2).is_down = False
+        for number in range(10, 20):
+            self.url(node, number)
+        self.assertLessEqual(max(len(node._held), len(node._alone)), 3)
+
+
+class AwayTests(SharedLinksCase):
+    """While it is not."""
+
+    def test_away(self) -> None:
+        """Each gives its own, again and again; and soon after the engine is back, all give the same."""
+        for number in (0, 1):
+            self.placed(number).is_down = True
+        here, there = self.url(self.here), self.url(self.there)
+        self.assertNotEqual(here, there)
+        self.clock.advance(5)
+        self.assertEqual((self.url(self.here), self.url(self.there)), (here, there))
+        for number in (0, 1):
+            self.placed(number).is_down = False
+        self.clock.advance(AGAIN.total_seconds())
+        self.assertEqual(self.url(self.here), here)
+        self.assertEqual(self.url(self.there), here)
+
+    def test_hangs(self) -> None:
+        """Where it does not answer, a client waits a second."""
+        self.placed(0).hangs = True
+        waiting = start(self.here.link(file()))
+        self.clock.advance(0.9)
+        self.assertNoResult(waiting)
+        self.clock.advance(0.2)
+        self.assertIsNotNone(self.successResultOf(waiting))
+
+
+class SqliteTests(SharedLinksCase):
+    """With a file of SQLite."""
+
+    def setUp(self) -> None:
+        self.path = Path(self.mktemp()) / "catalog.db"
+        super().setUp()
+
+    def engine(self) -> Engine:
+        return SqlEngine(SqlSettings(SqliteFile(self.path), at_once), self.world)
+
+    def test_same(self) -> None:
+        """Both give the same URL."""
+        self.assertEqual(self.url(self.here), self.url(self.there))
