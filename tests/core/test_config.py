@@ -124,7 +124,6 @@ SAMPLES: dict[tuple[str, str], str] = {
     ("cache", "url"): "postgresql://u:hunter2@h/db",
     ("publish", "files"): "copy",
     ("server", "workers"): "2",
-    ("server", "metrics"): "everyone",
 }
 """Values of capabilities that this version does not have."""
 
@@ -153,7 +152,7 @@ def with_secrets() -> str:
         ("issuer:github", "allow"): "app repository=octo/app",
         ("issuer:github", "url"): "https://token.example",
     }
-    samples = {**SAMPLES, **open_by_now}
+    samples = {**SAMPLES, **open_by_now, ("cache", "backend"): "sql"}
     return as_ini({name: {k: v for (n, k), v in samples.items() if n == name} for name, _ in samples})
 
 
@@ -510,7 +509,7 @@ class Problems(SynchronousTestCase):
             self.assert_says(f"[{section}]\n{key} = {value}\n", f"x.ini:2: [{section}] {key}: |{value}|allowed: ")
 
 
-CLOSED = frozenset({"metrics", "publish", "redis", "shared_catalog", "sql", "workers"})
+CLOSED = frozenset({"publish", "redis", "shared_catalog", "sql", "workers"})
 """All capabilities that keys and words of the contract need, whatever this version has of them."""
 
 
@@ -524,7 +523,8 @@ class NotYet(SynchronousTestCase):
             self.assertIn(f"x.ini:2: [{section}] {key}: ", found)
             self.assertIn("not part of this version of pypid yet; allowed: ", found)
             self.assertNotIn("hunter2", found)
-            self.assertEqual(problems(f"[{section}]\n{key} = {value}\n", not_yet=frozenset()), [], key)
+            needed = "" if section == "cache" else "[cache]\nbackend = sql\n"
+            self.assertEqual(problems(f"[{section}]\n{key} = {value}\n{needed}", not_yet=frozenset()), [], key)
 
     def test_what_is_allowed_today(self) -> None:
         """The words that remain are named."""
@@ -535,8 +535,8 @@ class NotYet(SynchronousTestCase):
 
     def test_one_word_opens(self) -> None:
         """Deleting its word makes a capability available, and no other."""
-        text = "[server]\nworkers = 2\n[cache]\nbackend = sql\n"
-        [found] = problems(text, not_yet=CLOSED - {"workers"})
+        text = "[publish]\nfiles = copy\n[cache]\nbackend = sql\n"
+        [found] = problems(text, not_yet=CLOSED - {"publish"})
         self.assertIn("[cache] backend: 'sql'", found)
 
 
@@ -663,8 +663,8 @@ class Describing(SynchronousTestCase):
 
     def test_only_what_there_is(self) -> None:
         """Keys that cannot be set are not shown."""
-        shown = describe(Config())
-        self.assertNotIn("metrics", shown)
+        shown = describe(Config(), not_yet=CLOSED)
+        self.assertNotIn("publish", shown)
         self.assertNotIn("workers", shown)
 
     def test_page(self) -> None:
