@@ -34,6 +34,7 @@ def rules_of(config: Config, rights: Iterable[Right] = ()) -> Rules:
         delete=access.delete,
         delete_needs=Action[access.delete_needs.name],
         fetch=access.cache_update,
+        metrics=config.server.metrics,
         projects=grants_of([*config.projects.values(), *rights]),
     )
 

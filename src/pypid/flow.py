@@ -56,6 +56,11 @@ class InTurn:
     def __call__(self, call: Callable[..., T], *args: Any) -> Deferred[T]:
         return self._turn.run(self.blocking, call, *args)
 
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for their turn."""
+        return len(self._turn.waiting)
+
 
 @frozen
 class World:

@@ -89,6 +89,17 @@ class Following:
         return 0 if beat is None or beat.state.epoch != replica.epoch else max(0, beat.state.version - replica.version)
 
     @property
+    def age(self) -> float:
+        """Seconds since the last moment of which it is known that nothing is missing; 0 where nothing was read yet."""
+        return max(0.0, self.world.clock.seconds() - self._known) if self.first_epoch else 0.0
+
+    @property
+    def lag(self) -> int:
+        """How many versions the feed has told of that are not held yet."""
+        beat, replica = self._beat, self.replica
+        return 0 if beat is None or beat.state.epoch != replica.epoch else max(0, beat.state.version - replica.version)
+
+    @property
     def until(self) -> float:
         """Until when, on the clock, the copy may be believed if nobody hears from the engine again."""
         return self._known + FRESH

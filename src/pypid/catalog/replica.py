@@ -46,6 +46,11 @@ class Half(Generic[V]):
         self._versions: dict[ProjectName, int] = {}
         """Of all rows there are, also of those that are damaged and have no line here."""
 
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return len(self._versions)
+
     def has_row(self, name: ProjectName) -> bool:
         """Whether there is a row; perhaps nobody can read it."""
         return name in self._versions

@@ -22,6 +22,7 @@ class Action(Enum):
     DELETE = "delete"
     FETCH = "fetch from the upstream index"
     ADMIN = "administer this index"
+    METRICS = "read the metrics of this index"
 
 
 WORDS = frozenset({"everyone", "authenticated", "admins", "nobody"})
@@ -169,6 +170,8 @@ class Rules:
     delete: Principals = ADMINS
     fetch: Principals = EVERYONE
     """Who may make pypid fetch from upstream (`cache_update`)."""
+    metrics: Principals = ADMINS
+    """Who may read what is counted (`[server] metrics`)."""
     projects: Mapping[ProjectName, Grants] = field(factory=dict)
     delete_needs: Action = Action.READ
     """What those in `delete` must be allowed to do to a project without rules of its own: `READ` or `WRITE`."""
@@ -233,6 +236,8 @@ def _granted(rules: Rules, who: Identity, action: Action, project: ProjectName |
             return rules.delete.include(who) and _granted(rules, who, least, project)
         case Action.FETCH:
             return rules.fetch.include(who) and _granted(rules, who, Action.READ, project)
+        case Action.METRICS:
+            return rules.metrics.include(who)
 
 
 def demand(rules: Rules, who: Identity, action: Action, project: ProjectName | None = None) -> None:

@@ -14,6 +14,7 @@ from pypid.metrics.counts import Labels
 from pypid.metrics.families import TABLE, Family, Kind, Together
 from pypid.metrics.together import Worker
 
+WORKERS = "Processes that answer, and whose numbers are in this answer."
 OF_PROCESSES = {
     "process_virtual_memory_bytes": "Virtual memory size in bytes.",
     "process_resident_memory_bytes": "Resident memory size in bytes.",
@@ -41,6 +42,7 @@ class All(Collector):
     def collect(self) -> Iterator[Metric]:
         for family in TABLE:
             yield _metric(family, self._workers, self._here)
+        yield GaugeMetricFamily("pypid_workers", WORKERS, value=sum(1 for worker in self._workers if worker.pid))
         yield from _of_processes(self._workers)
 
 
@@ -66,7 +68,7 @@ def _metric(family: Family, workers: Sequence[Worker], here: str) -> Metric:
 
 def _numbers(family: Family, workers: Iterable[Worker], here: str) -> Iterator[tuple[Labels, float]]:
     found: dict[Labels, list[float]] = {}
-    if not family.labels and family.kind is Kind.COUNTER:
+    if not family.labels and family.together is Together.SUM:
         found[()] = [0]
     for worker in workers:
         if family.together is Together.HERE and worker.number != here:

@@ -174,11 +174,18 @@ PEOPLE = _counter(
 )
 PEOPLE_SECONDS = _histogram("pypid_people_request_seconds", "How long those took.", "source", buckets=ASKING)
 
+PART_UP = _gauge(
+    "pypid_part_up",
+    "Whether a part can be reached (1), as /health tells it: the accounts (access), the catalog (cache), the files (storage).",
+    "part",
+    together=Together.LEAST,
+)
+
 # --- the shared catalog -----------------------------------------------------------------------------------------
 
 CATALOG_UP = _gauge(
     "pypid_catalog_up",
-    "Whether the shared catalog could be asked the last time (1), by all workers; without a shared one always.",
+    "Whether the shared catalog could be asked the last time (1), by all workers.",
     together=Together.LEAST,
 )
 CATALOG_AGE = _gauge(
@@ -209,7 +216,6 @@ THREADS_QUEUE = _gauge("pypid_threads_queue", "Calls that wait for a thread.")
 THINKING_QUEUE = _gauge("pypid_thinking_queue", "Long computations that wait for their turn (one is done at a time).")
 GC = _counter("pypid_gc_collections", "Collections of Python's garbage collector.", "generation")
 GC_COLLECTED = _counter("pypid_gc_collected_objects", "Objects that it took away.", "generation")
-WORKERS = _gauge("pypid_workers", "Processes that answer, and whose numbers are in this answer.", together=Together.HERE)
 BUILD = _gauge("pypid_build_info", "Always 1; what runs is in the labels.", "version", "python", together=Together.HERE)
 
 FAMILIES: dict[str, Family] = {family.name: family for family in TABLE}

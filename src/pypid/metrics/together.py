@@ -8,7 +8,7 @@ All of it blocks; each change is one rename, under a lock of the folder.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fcntl import LOCK_EX, flock
 from pathlib import Path
@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 from attrs import field, frozen
 
-from pypid.metrics.counts import Taken, lasting, summed
+from pypid.metrics.counts import Counts, Taken, lasting, summed
 
 ENDED = "ended"
 
@@ -71,13 +71,6 @@ class Folder:
         with self._alone():
             self._move(str(number))
 
-    def clear(self) -> None:
-        """All begin anew, at a start: what others left is of a pypid that is no more. Raises `OSError`."""
-        self.path.mkdir(mode=0o700, exist_ok=True)
-        with self._alone():
-            for file in self.path.glob("*.json"):
-                file.unlink(missing_ok=True)
-
     def _put(self, taken: Taken) -> None:
         mine = str(self.number)
         if self._read(mine).run not in ("", self.run):  # of the one whose place we took, and whose end nobody has told yet
@@ -113,3 +106,8 @@ class Folder:
             yield
         finally:
             os.close(descriptor)
+
+
+async def alone(counts: Counts) -> tuple[str, Sequence[Worker]]:
+    """What the only worker tells."""
+    return "1", [Worker("1", os.getpid(), counts.taken())]

@@ -425,7 +425,8 @@ class Site(server.Site):
         self.trusted_proxies = trusted_proxies
         self.seconds = reactor.seconds
         self._access_log = access_log
-        self._counts = counts
+        self.counts: Counts | None = None
+        """What its answers are counted in, but for those of the front door."""
         self.ids = Ids() if ids is None else ids
         """Where requests get theirs."""
         self.tells_ids = ids is not None
@@ -449,20 +450,20 @@ class Site(server.Site):
         """Called for each answer that is complete, and for each that broke off."""
         if self.front_door is not None:
             self.front_door.flush()  # the lines come in the order of the answers
-        if self._counts is not None:
-            count_answer(self._counts, request, self.seconds())
+        if self.counts is not None:
+            count_answer(self.counts, request, self.seconds())
         if self._access_log is not None:
             self._access_log(request)
 
     def note_received(self, size: int) -> None:
         """Called with each piece of a request's body: how many bytes it has."""
-        if self._counts is not None:
-            count_received(self._counts, size)
+        if self.counts is not None:
+            count_received(self.counts, size)
 
     def note_refused(self, size: int) -> None:
         """Called for each answer to what is no request: how many bytes its body has."""
-        if self._counts is not None:
-            count_refused(self._counts, size)
+        if self.counts is not None:
+            count_refused(self.counts, size)
 
     @property
     def busy(self) -> bool:

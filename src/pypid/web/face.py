@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from attrs import define, field, frozen
+from attrs import Factory, define, field, frozen
 from klein import Klein
 from twisted.internet.defer import DeferredSemaphore
 
@@ -20,6 +21,7 @@ from pypid.core.permissions import EVERYONE, NOBODY, Identity, Rules, Sight
 from pypid.core.registration import AccountSettings
 from pypid.flow import World
 from pypid.index import Index
+from pypid.metrics.together import Worker, alone
 from pypid.ports import Access, Accounts, Downloads, Journal, Publishers, Resolver
 from pypid.web.epoch import Epoch
 from pypid.web.pages import FEW_NAMES, Pages
@@ -115,6 +117,10 @@ class Face:
     """Held while an archive is looked through."""
     collecting: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(COLLECTIONS), init=False)
     """Held while something is collected."""
+    measured: Callable[[], Awaitable[tuple[str, Sequence[Worker]]]] = field(
+        default=Factory(lambda face: partial(alone, face.world.counts), takes_self=True), repr=False
+    )
+    """The number of this worker, and what all workers have counted; raises `OSError`."""
     _lists: Lists = field(factory=Lists, init=False, repr=False)
     turnstile: Turnstile = field(factory=Turnstile, init=False)
     """Whoever registers comes through it."""

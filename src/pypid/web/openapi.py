@@ -58,6 +58,7 @@ NEEDS = {
     Action.DELETE: "Needs the right to delete.",
     Action.FETCH: "Needs the right to fetch from the other index.",
     Action.ADMIN: "For administrators.",
+    Action.METRICS: "Needs the right to read the metrics.",
     SOMEBODY: "For whoever is logged in.",
     ANYBODY: "For anybody.",
 }

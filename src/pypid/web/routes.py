@@ -44,6 +44,8 @@ FILES, DEPTH = b"packages/", 2
 HEALTH, READY = b"health", b"ready"
 SOON = ("pypid.web.home", "pypid.web.files")
 """What a running pypid brings by itself."""
+METRICS, MEASURES = b"metrics", "pypid.web.metrics"
+"""For whoever looks every few seconds no other room has to be there."""
 ALL = "pypid.web.app"
 LATER = (
     *("pypid.core.requirements", "pypid.core.collection", "pypid.core.locks", "pypid.index.collecting", "pypid.web.forms"),
@@ -83,6 +85,8 @@ def _needs(request: Request) -> Sequence[str]:
             return ()
         if path in (HEALTH, READY) or (path.startswith(FILES) and path.count(b"/") == DEPTH):
             return () if SOON[-1] in sys.modules else SOON
+        if path == METRICS:
+            return () if MEASURES in sys.modules else (*SOON, MEASURES)
     return *SOON, *LATER
 
 

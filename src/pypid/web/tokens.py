@@ -29,6 +29,7 @@ ACTIONS = {
     "delete": Action.DELETE,
     "fetch": Action.FETCH,
     "admin": Action.ADMIN,
+    "metrics": Action.METRICS,
 }
 """What a token can be good for, by the words of the API."""
 MOST = 200
