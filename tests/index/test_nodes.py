@@ -17,7 +17,8 @@ from pypid.core.model import Presence, Project, Status
 from pypid.core.names import project_name
 from pypid.flow import start
 from pypid.index import Index
-from pypid.index.publishing import PAUSE, Outcome
+from pypid.index.earlier import PAUSE
+from pypid.index.publishing import Outcome
 from tests.index.nodes import NodesCase, SqliteNodesCase
 from tests.index.storms import Died, Gated, Storm
 from tests.index.uploads import SPAM, WHEEL, Sent, publishing, sent

@@ -17,7 +17,8 @@ from pypid.core.layout import SET_ASIDE
 from pypid.core.model import Status
 from pypid.flow import start
 from pypid.index import Index
-from pypid.index.publishing import LOOKS, PAUSE, UNDER_WAY, Outcome
+from pypid.index.earlier import LOOKS, PAUSE
+from pypid.index.publishing import UNDER_WAY, Outcome
 from pypid.testing import contents, world
 from tests.crashes import Scripted, die, in_child
 from tests.index.storms import Died, Gated, Storm

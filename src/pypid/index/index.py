@@ -263,7 +263,6 @@ class Index:
     def begun_anew(self) -> None:
         """The catalog that nodes share was begun anew: what any of them compared counts for nothing. One has to `reconcile`."""
         self.has_to_compare = True
-        self.keeper.kept.begun_anew()
 
     @property
     def unsettled(self) -> int:

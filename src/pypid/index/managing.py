@@ -87,8 +87,19 @@ class Manager:
                 await self.parts.blobs.delete(key(name, file.filename, Kind.RECORD))
             project = await self.parts.amend(name, lambda p: without_files(p, filenames))
             for file in files:
-                await self._remove_bytes(file)
+                if not await self._is_back(file):
+                    await self._remove_bytes(file)
             return project
+
+    async def _is_back(self, file: File) -> bool:
+        """Whether another node has published the very same again meanwhile."""
+        if not self.parts.shared:
+            return False
+        try:
+            recorded = await truth.read_record(self.parts.blobs, file.project, file.filename)
+        except Unreadable:
+            return True
+        return recorded is not None and recorded.key == file.key
 
     async def _current(self, file: File) -> File:
         """The file as its record has it: the catalog may lag behind an overwrite."""

@@ -15,6 +15,7 @@ from pypid.core.names import ProjectName
 from pypid.core.policy import Policy
 from pypid.flow import Flights, Hashes, Locks, World
 from pypid.index import truth
+from pypid.index.meanwhile import READINGS, Become, Meanwhile, as_it_is
 from pypid.ports import Blobs, Catalog, Describing
 
 _log = Logger()
@@ -23,8 +24,6 @@ LONGEST_TURN = 0.005
 """Seconds that a job may keep the reactor's thread to itself."""
 NOTHING = "nothing was changed. Try again soon."
 STANDS = "the change is stored, and shows as soon as it can. To send the same once more does no harm."
-READINGS = 5
-"""How often a project is read because other nodes go on changing it meanwhile."""
 
 
 @frozen
@@ -135,12 +134,12 @@ class Parts:
             before = _serial(await self.catalog.ours(name))
         for _ in range(READINGS):
             found = await truth.read_project(self.blobs, name)
-            become = _Become(before, found.project)
+            become = _become(before, found.project)
             try:
                 held = await self.catalog.edit(name, become, mark=found.mark)
-            except _Meanwhile:
+            except Meanwhile:
                 with suppress(CatalogDown):  # it will say so again
-                    before = _serial(await self.catalog.edit(name, _as_it_is))
+                    before = _serial(await self.catalog.edit(name, as_it_is))
             except CatalogDown:
                 break
             else:
@@ -216,33 +215,12 @@ class Parts:
             raise CatalogDown(NOTHING)
 
 
-@define
-class _Meanwhile(Exception):
-    """What was read of a project is older than what the catalog has by now."""
-
-
-@define
-class _Become:
-    """Makes of an entry what was read from the storage, if it still is the one from before that."""
-
-    before: int | None
-    found: Project | None
-    old: Project | None = None
-
-    def __call__(self, held: Project | None) -> Project | None:
-        if _serial(held) != self.before:
-            raise _Meanwhile
-        self.old = held
-        return self.found
+def _become(before: int | None, found: Project | None) -> Become[Project | None]:
+    return Become(lambda held: _serial(held) == before, lambda _: found)
 
 
 def _serial(held: Project | Presence | None) -> int | None:
     return held.serial if isinstance(held, Project) else None
-
-
-def _as_it_is(held: Project | None) -> Project | None:
-    """An edit that changes nothing: then the catalog has looked what others changed."""
-    return held
 
 
 async def digests_of(parts: Parts, where: str) -> Digests:

@@ -10,9 +10,8 @@ from contextlib import suppress
 from datetime import timedelta
 from enum import Enum
 
-from attrs import evolve, frozen
+from attrs import frozen
 from msgspec import structs
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from pypid.core.errors import (
@@ -24,16 +23,16 @@ from pypid.core.errors import (
     NameUsedUp,
     NotYetKnown,
     PypidError,
-    StorageDown,
     Unreadable,
 )
 from pypid.core.layout import Kind, key, metadata_key
-from pypid.core.model import Blob, File, Presence, Project, Upload
+from pypid.core.model import Blob, File, Upload
 from pypid.core.policy import admits
 from pypid.core.records import dump_record
 from pypid.flow import BytesBody, shielded
 from pypid.index import truth
 from pypid.index.beside import description_of, documents_of, file_of, left_by
+from pypid.index.earlier import Earlier, Finder
 from pypid.index.parts import NOTHING, STANDS, Parts, digests_of, with_files
 from pypid.ports import Body
 
@@ -41,8 +40,6 @@ _log = Logger()
 
 UNDER_WAY = timedelta(minutes=15)
 """On storage that others write to, an artifact without a record this young belongs to somebody's publish."""
-LOOKS, PAUSE = 10, 0.5
-"""How often, and after how many seconds each, it is looked whether that one has come to its end."""
 
 
 BodyAnew = Callable[[], Awaitable[Body]]
@@ -64,6 +61,10 @@ class Publisher:
 
     parts: Parts
 
+    @property
+    def _finder(self) -> Finder:
+        return Finder(self.parts)
+
     async def publish(self, upload: Upload, body: BodyAnew, by: str, *, overwrite: bool = False) -> Outcome:
         """Store the upload durably and list it; `body` gives its bytes, anew with each call.
 
@@ -80,10 +81,10 @@ class Publisher:
             if await self.parts.catalog.is_away():
                 return await self._decided_by_storage(upload, overwrite)
             ours = await self.parts.ours(name)
-            if self.parts.is_taking_over() and await self._may_be_there(upload, ours):
+            if self.parts.is_taking_over() and await self._finder.may_be_there(ours, upload):
                 raise NotYetKnown(name)
             admits(self.parts.policy, upload, ours)
-            older = await self._older(ours, upload)
+            older = await self._finder.find(ours, upload)
             if older is None:
                 await self._clear_name(upload, overwrite)
             else:
@@ -92,12 +93,12 @@ class Publisher:
                 return await self._store(upload, body, by, None)
             except (AlreadyExists, Busy) as error:  # somebody else was faster
                 refusal = error
-            first = await self._awaited(upload)
+            first = await self._finder.awaited(upload)
             if first is None:
                 raise refusal
             return await self._beside_older(first, upload, body, by, overwrite)
 
-    async def _beside_older(self, older: _Older, upload: Upload, body: BodyAnew, by: str, overwrite: bool) -> Outcome:
+    async def _beside_older(self, older: Earlier, upload: Upload, body: BodyAnew, by: str, overwrite: bool) -> Outcome:
         if older.file.sha256 == upload.digests.sha256:
             if not older.is_whole:
                 return await self._restore(older.file, upload, body)
@@ -114,74 +115,16 @@ class Publisher:
         """
         name, filename = upload.distribution.project, upload.distribution.filename
         admits(self.parts.policy, upload, await self.parts.look(name))
-        recorded = await self._recorded(upload)
+        recorded = await self._finder.recorded(upload)
         if recorded is None or (overwrite and recorded.sha256 != upload.digests.sha256):
             raise CatalogDown(NOTHING)
         if recorded.sha256 != upload.digests.sha256:
             raise AlreadyExists(filename, recorded.blake2b_256)
-        if name in self.parts.unsettled or not await self._is_whole(recorded):
+        if name in self.parts.unsettled or not await self._finder.is_whole(recorded):
             raise CatalogDown(STANDS)
         return Outcome.UNCHANGED
 
-    async def _awaited(self, upload: Upload) -> _Older | None:
-        """What another node publishes under the name just now, once that is done; None if it takes longer than `LOOKS`."""
-        for look in range(LOOKS + 1 if self.parts.shared else 1):
-            if look:
-                await deferLater(self.parts.world.clock, PAUSE)
-            recorded = await self._recorded(upload)
-            if recorded is not None:
-                return await self._as_it_is(recorded)
-        return None
-
     # --- what is there already ---
-
-    async def _may_be_there(self, upload: Upload, ours: Project | Presence) -> bool:
-        """Whether a pypicloud may have left a file of this name, and it is not taken in yet."""
-        name, filename = upload.distribution.project, upload.distribution.filename
-        if not isinstance(ours, Project):
-            return True
-        if ours.file(filename) is not None:
-            return False
-        for hashed in (False, True):  # it may have been told either
-            with suppress(Missing):
-                await self.parts.blobs.stat(evolve(self.parts.plan, hashed=hashed).artifact(name, upload.version, filename))
-                return True
-        return False
-
-    async def _older(self, ours: Project | Presence, upload: Upload) -> _Older | None:
-        """The file that is published under this name, by the catalog or (another node's, a moment ago) by its record."""
-        name, filename = upload.distribution.project, upload.distribution.filename
-        held = ours.file(filename) if isinstance(ours, Project) else None
-        if held is not None and (held.sha256 != upload.digests.sha256 or await self._is_whole(held)):
-            return _Older(held, is_whole=True)
-        recorded = await self._recorded(upload)
-        if recorded is None:
-            if held is not None:
-                await self.parts.look(name)  # the catalog lags behind
-            return None
-        return await self._as_it_is(recorded)
-
-    async def _recorded(self, upload: Upload) -> File | None:
-        """The file of this name, by its record."""
-        name, filename = upload.distribution.project, upload.distribution.filename
-        try:
-            return await truth.read_record(self.parts.blobs, name, filename)
-        except Unreadable as error:
-            _log.error("{error}; `pypid check` says what to do.", error=error)
-            raise StorageDown(f"the record of {filename!r} is damaged.") from None
-
-    async def _as_it_is(self, recorded: File) -> _Older:
-        """What is recorded, listed by now if that is possible: the catalog lags behind."""
-        await self.parts.look(recorded.project)
-        is_listed = recorded.project not in self.parts.unsettled
-        return _Older(recorded, await self._is_whole(recorded), is_listed)
-
-    async def _is_whole(self, file: File) -> bool:
-        """Whether the bytes of a published file are still there."""
-        try:
-            return (await self.parts.blobs.stat(file.key or "")).size == file.size
-        except Missing:
-            return False
 
     async def _clear_name(self, upload: Upload, overwrite: bool) -> None:
         """Nothing of this name is published: if it once was, only the same bytes may come back (tombstone)."""
@@ -359,12 +302,3 @@ class Publisher:
                 await self.parts.blobs.delete(where)
             except PypidError as error:
                 _log.warn("{key} was left behind by an upload: {error}", key=where, error=error)
-
-
-@frozen
-class _Older:
-    """A file that is published under the name already; `is_whole`: its bytes are there; `is_listed`: the catalog has it."""
-
-    file: File
-    is_whole: bool
-    is_listed: bool = True

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, field
 from msgspec.structs import replace
 from twisted.logger import Logger
 
@@ -22,6 +22,7 @@ from pypid.core.verifying import is_copy
 from pypid.flow import Blocking, BytesBody, Flights, Hashes, Locks
 from pypid.index import truth
 from pypid.index.kept import agrees, beside, read_kept, recorded, small, with_kept, without_kept
+from pypid.index.meanwhile import READINGS, Become, Meanwhile, as_it_is
 from pypid.ports import Blobs, Body, Catalog
 
 _log = Logger()
@@ -30,8 +31,6 @@ BodyAnew = Callable[[], Awaitable[Body]]
 """Gives the bytes of a file, from their beginning with each call."""
 MOST_LOOKED = 10_000
 """Names of which it is remembered that the storage was asked: clients may make up any number of them."""
-READINGS = 5
-"""How often a project is read because other nodes go on changing it meanwhile."""
 
 
 @define(eq=False)
@@ -59,7 +58,8 @@ class KeptFiles:
     _compared_in: str | None = field(default=None, init=False)
     """The epoch of the catalog in which all were compared."""
     _looked: OrderedDict[ProjectName, None] = field(factory=OrderedDict, init=False, repr=False)
-    """Read anew before all were compared."""
+    """Read anew before all were compared, in this epoch of the catalog."""
+    _looked_in: str = field(default="", init=False)
     _looking: Flights[ProjectName, Heard] = field(factory=Flights, init=False, repr=False)
 
     async def heard(self, name: ProjectName) -> Heard:
@@ -67,6 +67,9 @@ class KeptFiles:
 
         A snapshot may be old or missing: unknown is not absent.
         """
+        if self._looked_in != self.catalog.epoch:  # it has lost what was looked up
+            self._looked_in = self.catalog.epoch
+            self._looked.clear()
         heard = await self.catalog.theirs(name)
         if heard.kept or self._are_compared or name in self._looked:
             return heard
@@ -80,10 +83,6 @@ class KeptFiles:
     @property
     def _are_compared(self) -> bool:
         return self._compared_in == self.catalog.epoch or (self.shared and self.catalog.was_complete)
-
-    def begun_anew(self) -> None:
-        """The shared catalog has lost what it knew: until all is compared again nothing is known to be absent."""
-        self._looked.clear()
 
     async def find(self, file: File) -> File | None:
         """Our copy of these very bytes, if there is one, by the catalog or (another process's) by its record."""
@@ -108,10 +107,10 @@ class KeptFiles:
             for _ in range(READINGS):
                 files = await read_kept(self.blobs, name)
                 try:
-                    heard = await self.catalog.edit_theirs(name, _Become(before.kept, files))
-                except _Meanwhile:
+                    heard = await self.catalog.edit_theirs(name, _become(before.kept, files))
+                except Meanwhile:
                     with suppress(CatalogDown):  # it will say so again
-                        before = await self.catalog.edit_theirs(name, _as_it_is)
+                        before = await self.catalog.edit_theirs(name, as_it_is)
                 except CatalogDown:
                     break
                 else:
@@ -323,24 +322,5 @@ class KeptFiles:
             raise CatalogDown("what is kept was not compared with it.")
 
 
-@define
-class _Meanwhile(Exception):
-    """What was read is older than what the catalog has by now."""
-
-
-@frozen
-class _Become:
-    """Puts what was read in the place of what is kept, if that is still what it was before."""
-
-    before: tuple[File, ...]
-    files: tuple[File, ...]
-
-    def __call__(self, heard: Heard) -> Heard:
-        if heard.kept != self.before:
-            raise _Meanwhile
-        return evolve(heard, kept=self.files)
-
-
-def _as_it_is(heard: Heard) -> Heard:
-    """An edit that changes nothing: then the catalog has looked what others changed."""
-    return heard
+def _become(before: tuple[File, ...], files: tuple[File, ...]) -> Become[Heard]:
+    return Become(lambda heard: heard.kept == before, lambda heard: evolve(heard, kept=files))
