@@ -152,3 +152,78 @@ def _failure(text: str = "no\x1b") -> Failure:
         raise ValueError(text)
     except ValueError:
         return Failure()
+
+
+class OddTests(SynchronousTestCase):
+    """Whatever is logged, a line of JSON is one object, and one that journald does not split (48 KiB)."""
+
+    @settings(max_examples=60, deadline=None, database=None)
+    @given(st.text(st.characters(), min_size=1, max_size=8), st.sampled_from([1, 2000, 9000, 40_000]))
+    def test_any(self, text: str, times: int) -> None:
+        """Any text, however long."""
+        line = written("json", text=text * times, log_failure=_failure(text * times))
+        self.assertEqual((line.count("\n"), line.isascii()), (1, True))
+        self.assertLess(len(line), 48 << 10)
+        self.assertEqual(set(json.loads(line)), {"time", "level", "source", "worker", "message", "id", "traceback"})
+
+    def test_long(self) -> None:
+        """Of a long message the beginning is written, of a long traceback the end; how much is missing is said."""
+        line = json.loads(written("json", text="begin" + "x" * 100_000, log_failure=_failure("y" * 100_000 + " end")))
+        self.assertRegex(line["message"], r"^beginx+\.\.\. \(\d+ characters left out\)$")
+        self.assertRegex(line["traceback"].rstrip("\n"), r"(?s)^\(\d+ characters left out\) \.\.\.y+ end$")
+        self.assertGreater(len(line["message"]), 10_000)
+
+    def test_halves(self) -> None:
+        """Half a character (a lone surrogate), which strict parsers refuse, is replaced."""
+        self.assertEqual(json.loads(written("json", text="a\udc80b\ud83d"))["message"], "a\ufffdb\ufffd")
+
+    def test_unformattable(self) -> None:
+        """An event that cannot be formatted, and one without a time, is a line all the same."""
+
+        class Odd:
+            def __repr__(self) -> str:
+                raise ValueError("no")
+
+            __str__ = __repr__
+
+        self.assertIn("message", json.loads(written("json", text=Odd())))
+        stream = io.StringIO()
+        logs.observer("info", "json", stream)({"log_level": LogLevel.info, "log_namespace": "x", "log_format": "here"})
+        self.assertEqual(json.loads(stream.getvalue())["message"], "here")
+
+
+class ThresholdTests(SynchronousTestCase):
+    def written(self, threshold: logs.Threshold) -> list[str]:
+        """Which levels are written."""
+        stream = io.StringIO()
+        log = Logger("pypid.test", observer=logs.observer(threshold, "text", stream))
+        for level in LogLevel.iterconstants():
+            log.emit(level, "<{name}>", name=level.name)
+        return [level.name for level in LogLevel.iterconstants() if f"<{level.name}>" in stream.getvalue()]
+
+    def test_changes(self) -> None:
+        """Another level holds at once, until there is one more; None is the one of the file."""
+        threshold = logs.Threshold("warn")
+        self.assertEqual(self.written(threshold), ["warn", "error", "critical"])
+        for level, first in ("debug", "debug"), ("critical", "critical"), (None, "warn"):
+            threshold.use(level)
+            self.assertEqual(self.written(threshold)[0], first)
+        self.assertEqual((threshold.configured, threshold.in_force), ("warn", "warn"))
+
+    def test_configured(self) -> None:
+        """A new level in the file takes the place of what somebody asked for before."""
+        threshold = logs.Threshold("warn")
+        threshold.use("debug")
+        threshold.configure("error")
+        self.assertEqual((threshold.configured, threshold.in_force), ("error", "error"))
+        self.assertEqual(self.written(threshold), ["error", "critical"])
+
+    def test_old_world(self) -> None:
+        """At info, Twisted's talk of ports is left out, also after other levels were in force."""
+        threshold = logs.Threshold("debug")
+        stream = io.StringIO()
+        observe = logs.observer(threshold, "text", stream)
+        for level in ("debug", "info", "debug", "info"):
+            threshold.use(level)
+            observe({"log_level": LogLevel.info, "log_namespace": "log_legacy", "log_format": level, "log_time": 0.0})
+        self.assertEqual([line.rpartition(" ")[2] for line in stream.getvalue().splitlines()], ["debug", "debug"])

@@ -73,3 +73,16 @@ class NotifyTests(SynchronousTestCase):
             environ = dict(given)
             sdnotify.name_sockets(environ)
             self.assertEqual(environ.get("LISTEN_FDNAMES"), expected)
+
+
+class WatchdogTests(SynchronousTestCase):
+    def test_interval(self) -> None:
+        """The seconds come from WATCHDOG_USEC, and hold for the process that WATCHDOG_PID names, if it names one."""
+        self.assertEqual(sdnotify.watchdog({"WATCHDOG_USEC": "30000000"}, 7), 30.0)
+        self.assertEqual(sdnotify.watchdog({"WATCHDOG_USEC": "500000", "WATCHDOG_PID": "7"}, 7), 0.5)
+        self.assertIsNone(sdnotify.watchdog({"WATCHDOG_USEC": "500000", "WATCHDOG_PID": "8"}, 7))
+
+    def test_nobody_looks(self) -> None:
+        """Without a number, or with one that is none, nobody looks."""
+        for said in ({}, {"WATCHDOG_USEC": ""}, {"WATCHDOG_USEC": "0"}, {"WATCHDOG_USEC": "-1"}, {"WATCHDOG_USEC": "soon"}):
+            self.assertIsNone(sdnotify.watchdog(said, 7))

@@ -20,6 +20,7 @@ from pypid.core.people import Account, Standing
 from pypid.core.policy import Policy
 from pypid.core.registration import AccountSettings
 from pypid.index.links import Links
+from pypid.logs import Threshold
 from pypid.testing.worlds import BEGINNING
 from pypid.web.app import app
 from pypid.web.deeds import listed
@@ -164,6 +165,8 @@ class EveryChangeTests(WholeCase):
         self.api("purge-cache", "DELETE", "/api/cache")
 
     def storage(self) -> None:
+        self.pypid.face.loudness = Threshold("info")
+        self.api("set-log-level", "PUT", "/api/log-level", {"level": "debug"})
         self.api("rebuild", "POST", "/api/rebuild")
         self.api("rebuild", "POST", "/api/rebuild/<project>", None, project="spam")
         self.api("adopt", "POST", "/api/adopt", {"folder": "/srv/storage"})

@@ -367,7 +367,7 @@ class HoleTests(FallbackCase):
         pypid.blobs.away = StorageDown("/srv/secret/place cannot be reached: password hunter2 was refused.")
         answer = pypid.get("/health")
         self.assertEqual((answer.status, answer.json), (200, before))
-        self.assertEqual(set(answer.json), {"status", "complete"})
+        self.assertEqual(set(answer.json), {"status", "ready", "access", "cache", "storage", "complete"})
 
     def test_h(self) -> None:
         """h. Who guesses passwords has to wait, at pypicloud's addresses as at all others."""

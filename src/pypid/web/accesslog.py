@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from twisted.web.http import Request
 
 from pypid.core.permissions import Identity
-from pypid.web.ids import Ids
+from pypid.web.ids import Ids, blocks
 
 LONGEST = 200
 """Characters of a field that the client makes."""
@@ -111,11 +111,14 @@ class Many:
     def lines(self, begin: str, end: str = "") -> list[str]:
         """The same, each behind this beginning and with this end."""
         # in one go: this is done for each answer that the front door gives
-        prefix = self.prefix
-        return [
-            f"{begin}{client or '-'}{asker._before}{time}{said._text}{asker._behind} {prefix}{number:06x}{end}"
-            for number, (time, client, asker, said) in enumerate(self.answers, self.first)
-        ]
+        written: list[str] = []
+        for block, lasts in blocks(self.prefix, self.first, len(self.answers)):
+            answers = self.answers[len(written) : len(written) + len(lasts)]
+            written += [
+                f"{begin}{client or '-'}{asker._before}{time}{said._text}{asker._behind} {block}{last}{end}"
+                for (time, client, asker, said), last in zip(answers, lasts, strict=True)
+            ]
+        return written
 
     def entries(self) -> Iterator[Entry]:
         """As `AccessLog` makes them of requests."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from base64 import b32encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 
 HEADER = b"X-Request-ID"
@@ -12,6 +12,9 @@ PLAIN = re.compile(r"[A-Za-z0-9._-]{1,64}")
 """What a trusted proxy may call a request: nothing that a log or a shell could take for more than a name."""
 CHANCE = 5
 """Bytes of chance, of which the first part of an id is made."""
+
+_LAST = tuple(f"{number:03x}" for number in range(1 << 12))
+"""How the last 12 bits of a number are written: to look that up takes a tenth of the time that formatting a number takes."""
 
 OF_REQUEST: ContextVar[str | None] = ContextVar("pypid.request", default=None)
 """The id of the request on whose behalf something is done; None: nobody's."""
@@ -42,6 +45,16 @@ class Ids:
         first = self._given + 1
         self._given += count
         return first
+
+
+def blocks(prefix: str, first: int, count: int) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """So many ids, as `Ids` writes them: beginnings, and for each what follows in one id after the other."""
+    stop = first + count
+    while first < stop:
+        low = first & 0xFFF
+        following = _LAST[low : low + stop - first]
+        yield f"{prefix}{first >> 12:03x}", following
+        first += len(following)
 
 
 def given_id(values: list[str]) -> str | None:
