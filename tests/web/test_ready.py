@@ -1,0 +1,107 @@
+"""/health and /ready: what machines are told of the parts, at once and without a word too many."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pypid.condition import Condition
+from pypid.core.errors import PeopleUnknown, StorageDown
+from pypid.index.reconciling import Counted
+from tests.web.whole import PRIVATE, Pypid, WholeCase
+
+WELL = {"ready": True, "access": True, "cache": True, "storage": True, "complete": False}
+PATHS = ("/health", "/ready")
+
+
+class ReadyTests(WholeCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.parts = {"access": True, "cache": True, "shows": True, "storage": True}
+        self.use(self.pypid)
+
+    def use(self, pypid: Pypid) -> None:
+        self.pypid = pypid
+        pypid.face.condition = Condition(
+            access=lambda: self.parts["access"],
+            cache=lambda: self.parts["cache"],
+            shows=lambda: self.parts["shows"],
+            storage=lambda: self.parts["storage"],
+        )
+
+    def told(self, **expected: object) -> None:
+        """Both addresses tell this; /health with 200, /ready with 503 where it is not ready."""
+        document = {**WELL, **expected}
+        health, ready = (self.pypid.get(path) for path in PATHS)
+        is_ready = document["ready"]
+        self.assertEqual((health.status, health.json), (200, {"status": "ok", **document}))
+        self.assertEqual(ready.status, 200 if is_ready else 503)
+        self.assertEqual(ready.json, {"status": "ok" if is_ready else "unavailable", **document})
+        self.assertEqual(ready["retry-after"], None if is_ready else "5")
+        for answer in health, ready:
+            self.assertEqual(answer["cache-control"], "no-store")
+            self.assertEqual(answer["content-type"], "application/json")
+
+    def test_well(self) -> None:
+        """All is there; that nothing was compared yet keeps nobody away, since what is asked for is looked up first."""
+        self.told()
+        self.have(self.pypid.index.reconcile())
+        self.told(complete=True)
+
+    def test_storage(self) -> None:
+        """Without the storage no file can be read: not ready."""
+        self.parts["storage"] = False
+        self.told(ready=False, storage=False)
+
+    def test_catalog(self) -> None:
+        """A shared catalog that is away is told; not ready is who held what it shows for too long."""
+        self.parts["cache"] = False
+        self.told(cache=False)
+        self.parts["shows"] = False
+        self.told(ready=False, cache=False)
+
+    def test_accounts(self) -> None:
+        """Accounts that cannot be asked are told; not ready is an index that shows nothing to who is not logged in."""
+        self.parts["access"] = False
+        self.told(access=False)
+        self.use(Pypid(Path(self.mktemp()), rules=PRIVATE))
+        self.told(ready=False, access=False)
+
+    def test_closed(self) -> None:
+        """Not ready while nobody knows what is hidden, or the accounts are still being fetched."""
+        for why in (PeopleUnknown("the accounts database"), StorageDown("secret.example is away.")):
+            self.pypid.face.closed = why
+            self.told(ready=False, access=False)
+
+    def test_stopping(self) -> None:
+        """Once pypid was asked to stop it is alive and not ready."""
+        self.pypid.face.condition.stopping = True
+        self.told(ready=False, stopping=True)
+
+    def test_progress(self) -> None:
+        """How far comparing is, in numbers."""
+        self.pypid.index.comparing = Counted(objects=41000, projects=812)
+        self.told(comparing={"objects": 41000, "projects": 812})
+
+    def test_head(self) -> None:
+        """HEAD says the same by its status."""
+        self.assertEqual([self.pypid.ask("HEAD", path).status for path in PATHS], [200, 200])
+        self.parts["storage"] = False
+        answers = [self.pypid.ask("HEAD", path) for path in PATHS]
+        self.assertEqual([answer.status for answer in answers], [200, 503])
+        self.assertEqual([answer.body for answer in answers], [b"", b""])
+
+    def test_waits_for_nobody(self) -> None:
+        """Neither asks anything: with all parts away, for good and with secrets in their errors, both answer at once."""
+        self.pypid.blobs.away = StorageDown("bucket at secret.example:9000 refused the password hunter2")
+        self.parts.update(dict.fromkeys(self.parts, False))
+        self.told(ready=False, access=False, cache=False, storage=False)
+        for path in PATHS:
+            self.assertNotIn(b"secret", self.pypid.get(path).body)
+
+    def test_http_1_0(self) -> None:
+        """Load balancers that ask in HTTP/1.0 without a Host are answered."""
+        connection = self.pypid.connect()
+        connection.send(b"GET /ready HTTP/1.0\r\n\r\n")
+        answer = connection.answer("GET")
+        assert answer is not None
+        self.assertEqual(answer.status, 200)
