@@ -41,13 +41,14 @@ class Redis:
     port: int
     options: tuple[str, ...] = ()
     password: str = PASSWORD
+    tls: bool = False
     running: Running | None = None
     _stack: ExitStack = field(factory=ExitStack, repr=False)
     _numbers: Iterator[int] = field(factory=lambda: count(1), repr=False)
 
     @property
-    def socket(self) -> Path:
-        """Where it listens, too."""
+    def path(self) -> Path:
+        """Of the socket where it listens, too."""
         return self.folder / "redis.sock"
 
     def catalog(self) -> str:
@@ -59,10 +60,14 @@ class Redis:
         quoted = quote(self.password if password is None else password, safe="")
         return f"{scheme}://{user}{':' if quoted else ''}{quoted}{'@' if quoted else ''}127.0.0.1:{self.port}/0?prefix={prefix}"
 
+    def connected(self) -> socket.socket:
+        """A connection of the tests' own."""
+        return socket.create_connection(("127.0.0.1", self.port), 5)
+
     def ask(self, *words: bytes | str | int) -> Any:
         """What it answers to the tests themselves. Raises `OSError`, and `hiredis.HiredisError` for an error."""
         reader = hiredis.Reader()
-        with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
+        with self.connected() as connection:
             answers = []
             for command in (("AUTH", self.password), words) if self.password else (words,):
                 connection.sendall(hiredis.pack_command(tuple(command)))
@@ -78,8 +83,8 @@ class Redis:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        own = ("--port", str(self.port)) if "--tls-port" not in self.options else ("--port", "0")
-        base = ("--bind", "127.0.0.1", "--dir", str(self.folder), "--unixsocket", str(self.socket), "--save", "")
+        own = ("--port", "0", "--tls-port", str(self.port)) if self.tls else ("--port", str(self.port))
+        base = ("--bind", "127.0.0.1", "--dir", str(self.folder), "--unixsocket", str(self.path), "--save", "")
         secret = ("--requirepass", self.password) if self.password else ()
         command = [*with_us(), self.program, *own, *base, *secret, *self.options]
         log = self.folder / f"log{next(self._numbers)}"
@@ -141,11 +146,11 @@ def program() -> str:
 
 
 @contextmanager
-def redis(*options: str, password: str = PASSWORD) -> Iterator[Redis]:
+def redis(*options: str, password: str = PASSWORD, tls: bool = False) -> Iterator[Redis]:
     """A new one, empty, for this test alone, which may stop it. `options` are those of its command. Raises as `program`."""
     found = program()
     with scratch("pypid-redis-") as folder:
-        made = Redis(found, folder, free_port(), options, password)
+        made = Redis(found, folder, free_port(), options, password, tls)
         try:
             made.start()
             yield made

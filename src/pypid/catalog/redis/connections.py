@@ -73,8 +73,8 @@ class Connections:
             finally:
                 if wire.is_open and closings == self._closings:
                     self._idle.append(wire)
-                else:
-                    wire.cut()
+                else:  # and the others are of that server, too
+                    self._cut(wire, *self._idle)
         finally:
             self._free.release()
 
@@ -85,6 +85,11 @@ class Connections:
                 return wire
             wire.cut()
         return None
+
+    def _cut(self, *wires: Wire) -> None:
+        self._idle.clear()
+        for wire in wires:
+            wire.cut()
 
     async def open(self, patience: float = PATIENCE) -> Wire:
         """A connection of one's own: `cut` it. Raises `Away` and `Unusable`."""
@@ -128,8 +133,9 @@ class Connections:
             await wire.ask("AUTH", *([place.user] if place.user else []), place.password, patience=patience)
         if place.database:
             await wire.ask("SELECT", place.database, patience=patience)
-        told: bytes = await wire.ask("INFO", patience=patience)
-        said = dict(re.findall(r"^(\w+):(.*?)\r?$", told.decode("utf-8", "replace"), re.MULTILINE))
+        told = await wire.ask("INFO", patience=patience)
+        text = told.decode("utf-8", "replace") if isinstance(told, bytes) else ""
+        said = dict(re.findall(r"^(\w+):(.*?)\r?$", text, re.MULTILINE))
         wire.run = said.get("run_id", "")
         if not wire.run or not said.get("redis_version", "0").partition(".")[0].isdecimal():
             raise Unusable(
@@ -153,7 +159,5 @@ class Connections:
         self._closings += 1
         for reaching in list(self._reaching):
             reaching.cancel()
-        self._idle.clear()
-        for wire in list(self._all):
-            wire.cut()
+        self._cut(*self._all)
         await DeferredList([wire.ended for wire in self._all])

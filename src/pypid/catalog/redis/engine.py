@@ -6,9 +6,9 @@ is enough: the storage is the truth, and a server that was started again, or too
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.task import deferLater
 
@@ -32,7 +32,7 @@ from pypid.catalog.engine import (
 )
 from pypid.catalog.redis import scripts
 from pypid.catalog.redis.connections import Connections
-from pypid.catalog.redis.faults import refusal
+from pypid.catalog.redis.faults import Lost, refusal
 from pypid.catalog.redis.feed import SILENCE, Looked, StreamFeed
 from pypid.catalog.redis.place import Place
 from pypid.catalog.redis.scripts import Script
@@ -41,6 +41,8 @@ from pypid.core.errors import CannotStart
 from pypid.core.model import Link
 from pypid.core.names import ProjectName
 from pypid.flow import World, shielded
+
+T = TypeVar("T")
 
 ONCE_MORE = 0.5
 """Seconds after which a change of which nobody knows whether it happened is tried again: a server that restarts may be back."""
@@ -124,8 +126,7 @@ class RedisEngine:
         await self._alone(scripts.RELEASE, b"lease:" + name.encode(), holder)
 
     async def link(self, key: str, good_after: datetime) -> Link | None:
-        async with self._connections.one() as wire:
-            held = await wire.ask("GET", self._link_key(key))
+        held = await self._with_one(lambda wire: wire.ask("GET", self._prefix + b"link:" + key.encode()))
         link = None if held is None else _link(held)
         return None if link is None or link.expires <= good_after else link
 
@@ -150,9 +151,19 @@ class RedisEngine:
             return _LOST, b"$"
         return _state(answer), answer[6]
 
+    async def _with_one(self, job: Callable[[Wire], Awaitable[T]]) -> T:
+        """What comes of it on a connection; again, at once, where that turns out to be closed. (All may be done twice.)"""
+        for again in (True, False):
+            try:
+                async with self._connections.one() as wire:
+                    return await job(wire)
+            except Lost:
+                if not again:
+                    raise
+        raise AssertionError
+
     async def _read(self, script: Script, *words: Word) -> list[Any]:
-        async with self._connections.one() as wire:
-            return await self._on(wire, script, *words)
+        return await self._with_one(lambda wire: self._on(wire, script, *words))
 
     async def _write(self, script: Script, *words: Word) -> list[Any]:
         """Goes on if whoever waits goes away."""
@@ -187,12 +198,7 @@ class RedisEngine:
 
     async def _alone(self, script: Script, key: bytes, *words: Word) -> Any:
         """A script about one key, which has nothing to do with rows."""
-
-        async def asked() -> Any:
-            async with self._connections.one() as wire:
-                return await wire.run_script(script, [self._prefix + key], *words)
-
-        return await shielded(asked())
+        return await shielded(self._with_one(lambda wire: wire.run_script(script, [self._prefix + key], *words)))
 
     async def _on(self, wire: Wire, script: Script, *words: Word, patience: float = PATIENCE) -> list[Any]:
         """The answer of a script about rows. Raises `Anew` where they are not to be believed, too."""
@@ -219,9 +225,6 @@ class RedisEngine:
 
     def _epoch(self) -> str:
         return self._world.random(12).hex()
-
-    def _link_key(self, key: str) -> bytes:
-        return self._prefix + b"link:" + key.encode()
 
 
 def _state(answer: list[Any]) -> State:

@@ -10,6 +10,7 @@ from twisted.internet.defer import TimeoutError
 from pypid.catalog.engine import Away, Full, Unusable
 from pypid.catalog.redis.place import Place
 
+_NOT_ALLOWED = "its user may not do what is needed. Give it the keys and commands that docs/scale.rst names (ACL SETUSER)."
 _UNUSABLE = {
     "NOAUTH": "it wants a password: write it into [cache] url, redis://:password@host or redis://user:password@host.",
     "WRONGPASS": "it refuses the user or the password of [cache] url. Correct them there (quoted), or in the server's ACL.",
@@ -17,7 +18,8 @@ _UNUSABLE = {
     "without any password configured": "it has no password, and [cache] url has one. Take it out, or set requirepass there.",
     "no password is set": "it has no password, and [cache] url has one. Take it out, or set requirepass there.",
     "arguments for 'auth'": "it knows no users (they came with Redis 6). Take the user out of [cache] url, not the password.",
-    "NOPERM": "its user may not do what is needed. Give it the keys and commands that docs/scale.rst names (ACL SETUSER).",
+    "user executing the script": _NOT_ALLOWED,
+    "NOPERM": _NOT_ALLOWED,
     "DENIED": "it is in protected mode: it has no password, and talks to its own machine only. Set one (requirepass).",
     "DB index is out of range": "it has no database of that number. Correct the end of [cache] url.",
     "SELECT is not allowed": "a Redis Cluster has database 0 only. Correct the end of [cache] url.",
@@ -40,6 +42,12 @@ _AWAY = {
     "max number of clients": "it has too many clients (maxclients).",
     "UNBLOCKED": "it has become a replica.",
 }
+
+
+class Lost(Away):
+    """The connection was closed, perhaps long before it was used: what was asked may be asked again at once."""
+
+
 _NO_ROOM = "OOM command not allowed"
 
 
@@ -67,8 +75,10 @@ def loss(place: Place, error: BaseException) -> Exception:
         return Away(_short(place, f"TLS with {place.server} failed: {error.args}. Is this port one for TLS?"))
     if isinstance(error, TimeoutError | network.TimeoutError):
         return Away(f"{place.server} does not answer")
-    if isinstance(error, network.ConnectionDone | network.ConnectionAborted):
-        return Away(f"{place.server} closed the connection")
+    if isinstance(error, network.ConnectionDone | network.ConnectionLost) and not isinstance(error, network.ConnectionAborted):
+        return Lost(f"{place.server} closed the connection")
+    if isinstance(error, network.ConnectionAborted):
+        return Away(f"the connection to {place.server} was closed here")
     return Away(_short(place, f"{place.server} cannot be reached: {type(error).__name__}: {error}"))
 
 

@@ -12,10 +12,11 @@ Each script that looks at rows first makes sure that they can be believed, or sa
 * `run` is the process that answers and the history of its data: a server that was started again, or that was made the master
   in place of another one, may lack the last changes, and would go on from an older version with the same numbers.
 * `count` is how many rows there are: a server that throws keys away where memory is short takes `lines` or `order` as a whole.
+* `version` is that of the last row: a script that fails in its middle (its user may not use a command) leaves what it did, and
+  so begins with `order`, and ends with `standing`.
 
-A script that fails in its middle leaves what it did. So `count` and `version` are written after the rows, and the first write
-is one that a server without memory refuses; or, where something is to be possible all the same (to take out a row, to tell that
-rights changed), one that it never refuses: it looks at its memory until a script has written something.
+The first write of a script is one that a server without memory refuses. Where something is to be possible all the same (to take
+out a row, to tell that rights changed) it is one that is never refused: Redis looks at its memory before that one only.
 """
 
 from __future__ import annotations
@@ -51,8 +52,9 @@ local function tell()
   local id = redis.call('XADD', news, 'MAXLEN', '~', '{NEWS}', '*', 'look', '')
   redis.call('HSET', standing, 'news', id)
 end
-local function counted(count)
-  return redis.call('HLEN', lines) == count and redis.call('ZCARD', order) == count
+local function whole_up_to(version, count)
+  local last = redis.call('ZREVRANGE', order, 0, 0, 'WITHSCORES')[2]
+  return redis.call('HLEN', lines) == count and redis.call('ZCARD', order) == count and tonumber(last or 0) <= version
 end
 local function state()
   local now = redis.call('HMGET', standing, 'epoch', 'version', 'serial', 'complete', 'rights', 'news')
@@ -67,7 +69,7 @@ _BELIEVE = (
 local now = redis.call('HMGET', standing, 'schema', 'run', 'epoch', 'version', 'serial', 'lost', 'count')
 if not now[1] then return {'ANEW'} end
 if now[1] ~= schema then return {'SCHEMA', now[1]} end
-if now[2] ~= run or not counted(tonumber(now[7])) then return {'ANEW'} end
+if now[2] ~= run or not whole_up_to(tonumber(now[4]), tonumber(now[7])) then return {'ANEW'} end
 local version, serial, lost = tonumber(now[4]), tonumber(now[5]), tonumber(now[6])
 """
 )
@@ -87,10 +89,10 @@ OPEN = Script(
     + _BEGIN
     + """
 local identity, serial, epoch, gap = ARGV[3], tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
-local now = redis.call('HMGET', standing, 'schema', 'identity', 'run', 'serial', 'count')
+local now = redis.call('HMGET', standing, 'schema', 'identity', 'run', 'serial', 'version', 'count')
 if now[2] and now[2] ~= identity then return {'IDENTITY'} end
 if not now[2] and redis.call('EXISTS', standing) == 1 then return {'STRANGE'} end
-local is_ours = now[1] == schema and now[3] == run and counted(tonumber(now[5]))
+local is_ours = now[1] == schema and now[3] == run and whole_up_to(tonumber(now[5]), tonumber(now[6]))
 if not is_ours then
   if now[2] then serial = math.max(serial, tonumber(now[4] or 0) + gap) end
   local time = redis.call('TIME')
@@ -162,9 +164,9 @@ if seen then
   serial = serial + 1
   its = whole(serial)
 end
-if wanted == '-' then redis.call('HDEL', lines, field) end
-redis.call('HSET', lines, field, its .. wanted)
+if wanted == '-' then redis.call('ZREM', gone, field) end
 redis.call('ZADD', order, whole(version), field)
+redis.call('HSET', lines, field, its .. wanted)
 if wanted == '-' then
   redis.call('ZADD', gone, whole(version), field)
 else
