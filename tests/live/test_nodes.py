@@ -1,17 +1,18 @@
 """Several pypids on one bucket and one catalog: what one acknowledges, all show, whatever dies meanwhile."""
 
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.distributions import wheel, wheel_filename
-from tests.live import postgresql
+from tests.live import postgresql, redis
 from tests.live.asking import basic, bearer
 from tests.live.nodes import Node, Storm, nodes, restarted, until
 from tests.live.postgresql import Postgresql
+from tests.live.redis import Redis
 from tests.live.stores import Store, own, store
 
 ADMIN = basic("admin")
@@ -30,6 +31,26 @@ class NodesCase(SynchronousTestCase):
         """It is so within a second, as that node sees it."""
         took = until(node, so, 10)
         self.assertLess(took, SOON)
+
+    @contextmanager
+    def storm(self, among: list[Node]) -> Iterator[Storm]:
+        """One that has begun; it ends with the block at the latest."""
+        storm = Storm(among)
+        storm.begin()
+        try:
+            storm.go_on(15)
+            yield storm
+        finally:
+            storm.end()
+
+    def over(self, storm: Storm) -> None:
+        """It ends: nobody was told anything wrong, and each node has it all."""
+        storm.end()
+        self.assertEqual(storm.refused, [])
+        for node in storm.nodes:
+            until(node, lambda node=node: storm.check(node) is None, 60)  # type: ignore[misc]
+        for node in storm.nodes:
+            node.stop()
 
 
 class PostgresqlTests(NodesCase):
@@ -74,7 +95,8 @@ class PostgresqlTests(NodesCase):
         s3: Store = self.stack.enter_context(store("radosgw"))
         two = self.stack.enter_context(nodes(2, s3, f"backend = sql\nurl = {database}", database))
         here, there = two
-        made = here.ask("/api/tokens", basic("alice"), method="POST", document={"name": "ci", "actions": ["read"], "expires": "1d"}).json
+        wanted = {"name": "ci", "actions": ["read"], "expires": "1d"}
+        made = here.ask("/api/tokens", basic("alice"), method="POST", document=wanted).json
         token = bearer(made["secret"])
         for node in two:
             self.soon(node, lambda node=node: node.ask("/api/tokens", token).status == 200)  # type: ignore[misc]
@@ -90,27 +112,41 @@ class PostgresqlTests(NodesCase):
         s3: Store = self.stack.enter_context(own("radosgw"))
         database = server.database()
         three = self.stack.enter_context(nodes(3, s3, f"backend = sql\nurl = {database}", database))
-        storm = Storm(three)
-        storm.begin()
-        self.addCleanup(storm.end)
-        storm.go_on(15)
-        for node in three[:2]:
-            node.kill()
-            storm.go_on(5)
-            node.start()
-            storm.go_on(5)
-        server.stop()
-        time.sleep(1.5)
-        server.start()
-        storm.go_on(10)
-        with restarted(s3.running) as start:
+        with self.storm(three) as storm:
+            for node in three[:2]:
+                node.kill()
+                storm.go_on(5)
+                node.start()
+                storm.go_on(5)
+            server.stop()
             time.sleep(1.5)
-            start()
-            until(three[0], lambda: s3.ask("GET", "/").status == 200)
+            server.start()
             storm.go_on(10)
-            storm.end()
-            self.assertEqual(storm.refused, [])
-            for node in three:
-                until(node, lambda node=node: storm.check(node) is None, 60)  # type: ignore[misc]
-            for node in three:
-                node.stop()
+            with restarted(s3.running) as start:
+                time.sleep(1.5)
+                start()
+                until(three[0], lambda: s3.ask("GET", "/").status == 200)
+                storm.go_on(10)
+                self.over(storm)
+
+
+class RedisTests(NodesCase):
+    def test_storm(self) -> None:
+        """A Redis that loses all in the middle of many publishes, and nodes that die: all that was acknowledged is there."""
+        server: Redis = self.stack.enter_context(redis.redis())
+        s3: Store = self.stack.enter_context(store("radosgw"))
+        accounts = postgresql.shared().database()
+        two = self.stack.enter_context(nodes(2, s3, f"backend = redis\nurl = {server.url()}", accounts))
+        with self.storm(two) as storm:
+            server.kill()
+            time.sleep(1.5)
+            server.start()
+            storm.go_on(10)
+            two[0].kill()
+            storm.go_on(5)
+            two[0].start()
+            storm.go_on(5)
+            with server.frozen():
+                time.sleep(2)
+            storm.go_on(10)
+            self.over(storm)
