@@ -26,7 +26,6 @@ from pypid.access.sql.journal import SqlJournal
 from pypid.access.sql.people import SqlPeople
 from pypid.access.sql.place import Server, place_of
 from pypid.access.sql.roll import Roll
-from pypid.access.sql.threads import Threads
 from pypid.access.tokens import new_token
 from pypid.access.waiting import Waiting
 from pypid.configured import InForce, account_settings, configured_by, in_force, is_administered, people_of
@@ -36,6 +35,7 @@ from pypid.core.people import Deed
 from pypid.core.permissions import Rules
 from pypid.core.policy import EVERY_NAME, Claims
 from pypid.core.rights import Right
+from pypid.databases.threads import Threads
 from pypid.flow import Periodic, World
 from pypid.safekeeping.records import ACCOUNTS, JOURNAL
 from pypid.state import Where

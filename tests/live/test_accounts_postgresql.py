@@ -25,10 +25,10 @@ from pypid.access.sql.database import Database
 from pypid.access.sql.downloads import SqlDownloads
 from pypid.access.sql.journal import SqlJournal
 from pypid.access.sql.place import place_of
-from pypid.access.sql.threads import Threads
 from pypid.core.errors import CannotStart, PeopleUnknown
 from pypid.core.people import Account
 from pypid.core.rights import Right, Whom
+from pypid.databases.threads import Threads
 from pypid.flow import at_once, start
 from pypid.ports import Accounts, Downloads, Journal
 from pypid.testing import AccountsContract, DownloadsContract, JournalContract

@@ -11,7 +11,7 @@ from twisted.internet.defer import gatherResults
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from pypid.access.sql.threads import Threads
+from pypid.databases.threads import Threads
 
 reactor: Any = installed
 

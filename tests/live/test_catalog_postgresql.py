@@ -18,12 +18,12 @@ from twisted.internet import reactor as installed
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from pypid.access.sql.threads import Threads
 from pypid.catalog.engine import Anew, Away, Beat, Change, Conflict, Kind, Row, Unusable
 from pypid.catalog.sql.engine import SqlEngine, SqlSettings
 from pypid.catalog.sql.place import place_of
 from pypid.core.errors import CannotStart
 from pypid.core.names import project_name
+from pypid.databases.threads import Threads
 from pypid.flow import World, at_once, start
 from pypid.testing.engine import IDENTITY, EngineContract
 from tests.catalog.swapping import Follower, Storm, engine_at

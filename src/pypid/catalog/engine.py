@@ -27,6 +27,9 @@ from attrs import define, field, frozen
 
 from pypid.core.model import Link
 from pypid.core.names import ProjectName
+from pypid.databases.faults import Away as Away
+from pypid.databases.faults import Full as Full
+from pypid.databases.faults import Unusable as Unusable
 
 MOST_ROWS = 1000
 """Of a slice."""
@@ -139,37 +142,6 @@ class Beat:
 
 
 @define
-class Away(Exception):
-    """The engine cannot be asked now. What was to be changed may be changed or not: ask again, or do it again, which is safe.
-
-    `reason` is for the log: without a secret.
-    """
-
-    reason: str
-
-    def __str__(self) -> str:
-        return self.reason
-
-
-@define
-class Full(Away):
-    """There is no room for it, and nothing has changed."""
-
-
-@define
-class Unusable(Exception):
-    """It will not do until somebody has done something; `reason` says what.
-
-    (Another version of pypid has it, it is damaged, its driver is missing.)
-    """
-
-    reason: str
-
-    def __str__(self) -> str:
-        return self.reason
-
-
-@define
 class Anew(Exception):
     """There is another epoch, or what changed since the position is not known any more: `open`, and read from the beginning."""
 
@@ -187,7 +159,8 @@ class Feed(Protocol):
 class Engine(Protocol):
     """Rows that several nodes share. What was awaited is durable, and every node that asks from then on sees it.
 
-    Everything raises `Away` and `Unusable`; what is given an epoch or a position raises `Anew` where that is another one.
+    Everything raises `Away` (ask again, or do it again, which is safe) and `Unusable` (another version of pypid has it, it is
+    damaged, its driver is missing); what is given an epoch or a position raises `Anew` where that is another one.
     """
 
     async def open(self, identity: str, serial: int = 0) -> State:

@@ -11,13 +11,13 @@ from attrs import evolve
 
 from pypid.access.sql.current import NAME, Current
 from pypid.access.sql.database import Database
-from pypid.access.sql.faults import Away, Unusable
 from pypid.access.sql.roll import KEPT, Roll
 from pypid.access.sql.texts import LONGEST_NAME, new_name, sound, storable
 from pypid.core.errors import BadRequest, NoSuchGroup, NoSuchToken, NoSuchUser, PeopleUnknown, PypidError
 from pypid.core.names import ProjectName
 from pypid.core.people import Account, Session, Token
 from pypid.core.rights import NAMED, Right, Whom
+from pypid.databases.faults import Away, Unusable
 from pypid.flow import World, shielded
 from pypid.ports import Accounts
 

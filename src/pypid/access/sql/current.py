@@ -16,10 +16,10 @@ from twisted.internet.defer import DeferredLock
 from twisted.logger import Logger
 
 from pypid.access.sql.database import Database
-from pypid.access.sql.faults import Away, Unusable
-from pypid.access.sql.place import Server
 from pypid.access.sql.roll import Roll
 from pypid.core.errors import Busy, CannotStart, PeopleUnknown, PypidError
+from pypid.databases.faults import Away, Unusable
+from pypid.databases.places import Server
 from pypid.flow import Flights, World, shielded
 
 if TYPE_CHECKING:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from threading import Lock
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from pypid.access.sql.faults import Away
-from pypid.access.sql.place import Place, Server, SqliteFile
+from pypid.databases.faults import Away
+from pypid.databases.places import Place, SqliteFile
+from pypid.databases.transacting import no_longer_than, transact
 from pypid.flow import Blocking, shielded
 
 if TYPE_CHECKING:
@@ -65,12 +66,8 @@ class Database:
         await self._blocking(self._dispose)
 
     async def _run(self, part: str, work: Callable[[Connection], T], writing: bool) -> T:
-        late = self._clock.callLater(LONGEST, self._cut) if isinstance(self.place, Server) else None
-        try:
+        with no_longer_than(LONGEST, self.place, self._clock, self._cut):
             return await self._blocking(self._perform, part, work, writing)
-        finally:
-            if late is not None and late.active():
-                late.cancel()
 
     def _cut(self) -> None:
         if self._engines is not None:
@@ -79,21 +76,23 @@ class Database:
     # --- in a thread ---
 
     def _perform(self, name: str, work: Callable[[Connection], T], writing: bool) -> T:
-        from pypid.access.sql.engine import errors, fault
+        from pypid.access.sql.engine import fault
         from pypid.access.sql.tables import PARTS
+        from pypid.databases.drivers import errors
 
         try:
             engines = self._open(PARTS[name])
             with engines.engine.connect() as connection:
-                done = _transact(connection, work, writing)
+                done = transact(connection, work, writing)
             self._still_there()
         except errors() as error:
             raise fault(self.place, error) from None
         return done
 
     def _open(self, part: Part) -> Engines:
-        from pypid.access.sql.engine import Engines, make_file
+        from pypid.access.sql.engine import Engines
         from pypid.access.sql.schema import is_ready, prepare
+        from pypid.databases.sqlite import make_file
 
         with self._opening:
             if isinstance(self.place, SqliteFile):
@@ -108,9 +107,9 @@ class Database:
                 self._engines = Engines(self.place)
             if part.name not in self._ready:
                 with self._engines.engine.connect() as connection:
-                    ready = _transact(connection, lambda asked: is_ready(asked, part), False)
+                    ready = transact(connection, lambda asked: is_ready(asked, part), False)
                     if not ready:
-                        _transact(connection, lambda asked: prepare(asked, part), True)
+                        transact(connection, lambda asked: prepare(asked, part), True)
                 self._ready.add(part.name)
             return self._engines
 
@@ -124,14 +123,6 @@ class Database:
         self._ready.clear()
         if engines is not None:
             engines.engine.dispose()
-
-
-def _transact(connection: Connection, work: Callable[[Connection], T], writing: bool) -> T:
-    options: dict[str, Any] = {"writing": writing}
-    if connection.dialect.name == "postgresql":  # a writer waits for its turn, and then sees what those before it did
-        options["isolation_level"] = "READ COMMITTED" if writing else "REPEATABLE READ"
-    with connection.execution_options(**options).begin():
-        return work(connection)
 
 
 def _identity(place: SqliteFile) -> tuple[int, int]:

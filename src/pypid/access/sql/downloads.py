@@ -12,10 +12,10 @@ from attrs import evolve
 from twisted.logger import Logger
 
 from pypid.access.sql.database import Database
-from pypid.access.sql.faults import Away, Unusable
 from pypid.access.sql.texts import storable
 from pypid.core.errors import PeopleUnknown, PypidError
 from pypid.core.people import Download
+from pypid.databases.faults import Away, Unusable
 from pypid.flow import Flights, World, start
 from pypid.ports import Downloads
 

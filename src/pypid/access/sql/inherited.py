@@ -27,11 +27,13 @@ from sqlalchemy import (
     table,
 )
 
-from pypid.access.sql.engine import Engines, errors, fault
-from pypid.access.sql.faults import Unusable
+from pypid.access.sql.engine import Engines, fault
 from pypid.access.sql.place import Server, SqliteFile, place_of
 from pypid.core.acl import MOST, OURS, Document, DumpedPackages, DumpedUser, Taken, taken
 from pypid.core.errors import BadRequest, CannotStart, StorageFull
+from pypid.databases.drivers import errors
+from pypid.databases.faults import Unusable
+from pypid.databases.sqlite import BEGINNING
 
 LOCKED = 5.0
 """Seconds that somebody else may keep the file."""
@@ -121,7 +123,7 @@ def _file(rest: str, folders: tuple[Path, ...]) -> SqliteFile | None:
 def _from_file(place: SqliteFile) -> Document:
     """Opened so that nothing of it is written, nor made beside it."""
     with place.path.open("rb") as file:
-        if file.read(16) != b"SQLite format 3\0":
+        if file.read(len(BEGINNING)) != BEGINNING:
             raise Unusable(f"{place.path} is no database of sqlite.")
 
     def connect() -> sqlite3.Connection:

@@ -10,13 +10,13 @@ from attrs import frozen
 from sqlalchemy import Column, Connection, Row, Table, select
 
 from pypid.access.sql import tables
-from pypid.access.sql.faults import Unusable
 from pypid.access.sql.roll import Patch, RightKey, Roll, roll_of
 from pypid.access.sql.schema import standing
 from pypid.core.names import ProjectName
 from pypid.core.people import Account, Session, Standing, Token
 from pypid.core.permissions import Action, Scope
 from pypid.core.rights import Right, Whom
+from pypid.databases.faults import Unusable
 
 AT_ONCE = 500
 """Keys in one question: databases allow only so many."""

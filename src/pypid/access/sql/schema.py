@@ -25,7 +25,7 @@ from sqlalchemy import (
     update,
 )
 
-from pypid.access.sql.faults import Unusable
+from pypid.databases.faults import Unusable
 
 _LOCK = 0x70797069_64
 """PostgreSQL's number for "somebody makes or migrates pypid's tables"."""

@@ -26,9 +26,10 @@ from pypid.catalog.engine import (
     Slice,
     State,
 )
-from pypid.catalog.sql.place import Place, Server, SqliteFile
 from pypid.core.model import Link
 from pypid.core.names import ProjectName
+from pypid.databases.places import Place, Server, SqliteFile
+from pypid.databases.transacting import no_longer_than, transact
 from pypid.flow import Blocking, World, shielded
 
 if TYPE_CHECKING:
@@ -169,12 +170,8 @@ class SqlEngine:
             return await self._run(work, writing=True)
 
     async def _run(self, work: Callable[[Connection], T], *, writing: bool, making: bool = False) -> T:
-        late = self._world.clock.callLater(LONGEST, self._cut) if isinstance(self._place, Server) else None
-        try:
+        with no_longer_than(LONGEST, self._place, self._world.clock, self._cut):
             return await self._world.blocking(self._perform, work, writing, making)
-        finally:
-            if late is not None and late.active():
-                late.cancel()
 
     def _cut(self) -> None:
         if self._driver is not None:
@@ -186,7 +183,8 @@ class SqlEngine:
     # --- in a thread ---
 
     def _perform(self, work: Callable[[Connection], T], writing: bool, making: bool) -> T:
-        from pypid.catalog.sql.faults import errors, fault
+        from pypid.catalog.sql.faults import fault
+        from pypid.databases.drivers import errors
 
         try:
             driver = self._opened()
@@ -194,7 +192,7 @@ class SqlEngine:
                 driver.make()
             before = driver.which()
             with driver.engine.connect() as connection:
-                done = _transact(connection, work, writing)
+                done = transact(connection, work, writing)
             if driver.which() != before:  # what was written lies in a file that has no name any more
                 raise Anew
             return done
@@ -225,14 +223,6 @@ def _driver(place: Place) -> Sqlite | Postgresql:
             from pypid.catalog.sql.postgresql import Postgresql
 
             return Postgresql(place)
-
-
-def _transact(connection: Connection, work: Callable[[Connection], T], writing: bool) -> T:
-    connection = connection.execution_options(writing=writing)
-    if connection.dialect.name == "postgresql":  # a writer waits for its turn, and then sees what those before it did
-        connection = connection.execution_options(isolation_level="READ COMMITTED" if writing else "REPEATABLE READ")
-    with connection.begin():
-        return work(connection)
 
 
 _: type[Engine] = SqlEngine

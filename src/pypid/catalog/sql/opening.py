@@ -10,8 +10,9 @@ from attrs import evolve
 
 from pypid.catalog.engine import Engine
 from pypid.catalog.sql.engine import SqlEngine, SqlSettings
-from pypid.catalog.sql.place import Server, place_of
+from pypid.catalog.sql.place import place_of
 from pypid.core.errors import CannotStart
+from pypid.databases.places import Server
 from pypid.databases.threads import Threads
 from pypid.flow import World
 

@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import fcntl
 import os
-import sqlite3
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Pool, QueuePool, create_engine, event
+from sqlalchemy import Connection, Engine, Pool, event
 from sqlalchemy.exc import DisconnectionError
 from twisted.internet.interfaces import IReactorTime
 
 from pypid.catalog.engine import HEARTBEAT, Anew, Beat, State
-from pypid.catalog.sql.faults import NO_DATABASE, errors, fault
+from pypid.catalog.sql.faults import fault
 from pypid.catalog.sql.feed import Looking
-from pypid.catalog.sql.place import SqliteFile
 from pypid.catalog.sql.rows import read
 from pypid.catalog.sql.schema import PLACE
+from pypid.databases.drivers import errors
+from pypid.databases.places import SqliteFile
+from pypid.databases.sqlite import BUSY, make_file, sqlite_engine
 
-CONNECTIONS = 4
-BUSY = 5.0
-"""Seconds that a writer waits for another one."""
 POLL = 0.1
+PRAGMAS: Mapping[str, str | int] = {
+    # what was acknowledged is there after a power cut, too: "complete" stays, and what is not here is then absent
+    "synchronous": "FULL",
+    "journal_size_limit": 1 << 26,
+}
 _COMPANIONS = ("-wal", "-shm")
-_BEGINNING = b"SQLite format 3\0"
 
 
 class Sqlite:
@@ -55,31 +58,9 @@ class Sqlite:
         return Polling(self.place, clock)
 
     def _engine(self) -> Engine:
-        path = self.place.path
-
-        def connect() -> sqlite3.Connection:
-            # transactions are begun by us: the module's own way begins none before a SELECT, and never an IMMEDIATE one
-            if not _is_database(path):
-                raise sqlite3.DatabaseError(NO_DATABASE)
-            where = f"{path.absolute().as_uri()}?mode=rw"
-            made = sqlite3.connect(where, uri=True, timeout=self._busy, check_same_thread=False, isolation_level=None)
-            made.execute("PRAGMA journal_mode = WAL")
-            # what was acknowledged is there after a power cut, too: "complete" stays, and what is not here is then absent
-            made.execute("PRAGMA synchronous = FULL")
-            made.execute("PRAGMA journal_size_limit = 67108864")
-            return made
-
-        engine = create_engine(
-            "sqlite://", creator=connect, poolclass=QueuePool, pool_size=CONNECTIONS, pool_timeout=BUSY, hide_parameters=True
-        )
-        event.listen(engine, "begin", _begin)
-        _follow_the_name(engine.pool, path)
+        engine = sqlite_engine(self.place.path, self._busy, PRAGMAS)
+        _follow_the_name(engine.pool, self.place.path)
         return engine
-
-
-def _begin(connection: Connection) -> None:
-    writing = connection.get_execution_options().get("writing")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
 
 def _follow_the_name(pool: Pool, path: Path) -> None:
@@ -105,13 +86,6 @@ def identity(path: Path) -> str | None:
     return str(found.st_ino)
 
 
-def _is_database(path: Path) -> bool:
-    """Whether it may be one. (SQLite takes a file of some bytes for an empty database, and writes over it.)"""
-    with path.open("rb") as file:
-        beginning = file.read(len(_BEGINNING))
-    return beginning in (b"", _BEGINNING)
-
-
 def _make(path: Path) -> None:
     """One process at a time: what is left over of a file that was deleted would be taken for the new one's."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -122,7 +96,7 @@ def _make(path: Path) -> None:
             return
         for companion in _COMPANIONS:
             path.with_name(path.name + companion).unlink(missing_ok=True)
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        make_file(path)
     finally:
         os.close(folder)
 

@@ -1,4 +1,4 @@
-"""How a database says no, inside this package."""
+"""How a database says no."""
 
 from __future__ import annotations
 
@@ -7,12 +7,20 @@ from attrs import define
 
 @define
 class Away(Exception):
-    """It cannot be asked now. `reason` is for the log: without a secret, perhaps with a path."""
+    """It cannot be asked now. What was to be changed may be changed or not.
+
+    `reason` is for the log: without a secret, perhaps with a path.
+    """
 
     reason: str
 
     def __str__(self) -> str:
         return self.reason
+
+
+@define
+class Full(Away):
+    """There is no room for it, and nothing has changed."""
 
 
 @define

@@ -1,3 +1,0 @@
-"""As `pypid.databases.threads`."""
-
-from pypid.databases.threads import Threads as Threads

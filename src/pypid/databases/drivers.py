@@ -1,0 +1,72 @@
+"""What an exception of SQLAlchemy, of a driver or of the system tells of a database."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import suppress
+from enum import Enum, auto
+
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from pypid.databases.faults import Away
+from pypid.databases.places import Place
+
+NO_DATABASE = "the file is not a database"
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+class Trouble(Enum):
+    """What is wrong."""
+
+    DAMAGED = auto()
+    FULL = auto()
+    NO_TABLE = auto()
+    OTHER_COLUMNS = auto()
+    AWAY = auto()
+    """It cannot be reached, does not answer, is locked, or says what nobody expects."""
+
+
+_STATES = {
+    "53100": Trouble.FULL,
+    "42P01": Trouble.NO_TABLE,
+    "no such table": Trouble.NO_TABLE,
+    "42703": Trouble.OTHER_COLUMNS,
+    "no such column": Trouble.OTHER_COLUMNS,
+}
+"""What PostgreSQL calls it, and how SQLite begins to speak of it."""
+
+
+def trouble(error: BaseException) -> Trouble:
+    """What is wrong with the database that raised it."""
+    cause = _cause(error)
+    state = getattr(cause, "sqlstate", None) or ""
+    if isinstance(cause, sqlite3.Error):
+        text = str(cause).strip()
+        code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+        if code in _DAMAGED or text == NO_DATABASE:
+            return Trouble.DAMAGED
+        if code == sqlite3.SQLITE_FULL:
+            return Trouble.FULL
+        state = text.partition(":")[0]
+    return _STATES.get(state, Trouble.AWAY)
+
+
+def away(place: Place, error: BaseException) -> Away:
+    """That it cannot be asked, in the driver's words, without a secret."""
+    cause = _cause(error)
+    lines = place.clean(str(cause)).strip().splitlines() or [""]
+    return Away(f"{type(cause).__name__}: {lines[0][:300]}")
+
+
+def _cause(error: BaseException) -> BaseException:
+    return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+
+
+def errors() -> tuple[type[Exception], ...]:
+    """What a database, its driver or the file system may raise."""
+    found: list[type[Exception]] = [SQLAlchemyError, sqlite3.Error, OSError]
+    with suppress(ImportError):
+        import psycopg
+
+        found.append(psycopg.Error)
+    return tuple(found)

@@ -1,0 +1,77 @@
+"""The connections to a PostgreSQL. Everything here blocks, but for cutting them."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import suppress
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.exc import ArgumentError
+
+from pypid.databases.faults import Unusable
+from pypid.databases.places import Server
+
+CONNECTIONS = 4
+POOL_WITHIN = 5.0
+"""Seconds that whoever asks for a connection waits for one."""
+CONNECTS_WITHIN = 3
+STATEMENT_WITHIN = 5
+"""Seconds, of a server."""
+
+
+class Connections:
+    """A few, kept open, none of which waits for long. `setting` is where the URL is written: ``[access] url``."""
+
+    def __init__(self, place: Server, setting: str) -> None:
+        self._drivers: set[Any] = set()
+        pool = {"pool_size": CONNECTIONS, "max_overflow": 0, "pool_timeout": POOL_WITHIN, "pool_recycle": 1800}
+        self.engine = server_engine(place, setting, pool_pre_ping=True, **pool)
+        event.listen(self.engine, "connect", self._connected)
+        event.listen(self.engine, "close", self._closed)
+        event.listen(self.engine, "close_detached", self._closed)
+
+    def _connected(self, driver: Any, record: Any) -> None:
+        self._drivers.add(driver)
+        driver.autocommit = True
+        for limited in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
+            driver.execute(f"SET {limited} = '{STATEMENT_WITHIN}s'")
+        driver.autocommit = False
+
+    def _closed(self, driver: Any, record: Any = None) -> None:
+        self._drivers.discard(driver)
+
+    def cut(self) -> None:
+        """Have everybody who waits for the server wait no longer: it keeps connections and does not answer. Does not block."""
+        for driver in list(self._drivers):
+            cut(driver)
+
+
+def server_engine(place: Server, setting: str, **pool: Any) -> Engine:
+    """SQLAlchemy's engine for a server; nothing is connected yet. Raises `Unusable` without a driver, or for a bad URL."""
+    try:
+        return create_engine(
+            place.url,
+            hide_parameters=True,
+            connect_args={
+                "connect_timeout": CONNECTS_WITHIN,
+                "application_name": "pypid",
+                "keepalives_idle": 5,
+                "keepalives_interval": 2,
+                "keepalives_count": 3,
+                "tcp_user_timeout": STATEMENT_WITHIN * 1000,
+                "prepare_threshold": None,  # a pooler may give each transaction another connection
+            },
+            **pool,
+        )
+    except ImportError:
+        raise Unusable("its driver is not installed: pip install 'pypid[postgresql]'.") from None
+    except (ArgumentError, ValueError, TypeError):
+        raise Unusable(f"its URL cannot be used: see {setting}.") from None
+
+
+def cut(driver: Any) -> None:
+    """Have whoever waits on this connection wait no longer. Does not block."""
+    with suppress(Exception), socket.socket(fileno=os.dup(driver.fileno())) as connection:
+        connection.shutdown(socket.SHUT_RDWR)

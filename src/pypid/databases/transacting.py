@@ -1,0 +1,37 @@
+"""One transaction, and no longer than it may take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from twisted.internet.interfaces import IReactorTime
+
+from pypid.databases.places import Place, Server
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+T = TypeVar("T")
+
+
+def transact(connection: Connection, work: Callable[[Connection], T], writing: bool) -> T:
+    """What `work` returns: it sees one state, or is one change. Blocks."""
+    options: dict[str, Any] = {"writing": writing}
+    if connection.dialect.name == "postgresql":  # a writer waits for its turn, and then sees what those before it did
+        options["isolation_level"] = "READ COMMITTED" if writing else "REPEATABLE READ"
+    connection = connection.execution_options(**options)
+    with connection.begin():
+        return work(connection)
+
+
+@contextmanager
+def no_longer_than(seconds: float, place: Place, clock: IReactorTime, cut: Callable[[], None]) -> Iterator[None]:
+    """What goes on within is `cut` after that time, where it is a server that does not answer. (A file always does.)"""
+    late = clock.callLater(seconds, cut) if isinstance(place, Server) else None
+    try:
+        yield
+    finally:
+        if late is not None and late.active():
+            late.cancel()
