@@ -93,7 +93,7 @@ def assemble(
     reached = reach(config, places, world, reactor, identity)
     snapshots = _snapshots(config, catalog, places, storage, world)
     known = shares is not None or _load(snapshots, storage)
-    links = _links(config, storage, world)
+    links = _links(config, storage, shares, world)
     index = Index(
         storage.blobs,
         catalog,
@@ -170,14 +170,22 @@ def _face_settings(config: Config, places: Where, state: State) -> FaceSettings:
     )
 
 
-def _links(config: Config, storage: Opened, world: World) -> Links | None:
-    """Signed URLs, if clients are sent there."""
+def _links(config: Config, storage: Opened, shares: Sharing | None, world: World) -> Links | None:
+    """Signed URLs, if clients are sent there; among nodes all give the same."""
     wanted = config.storage
     if wanted.backend is not Store.S3 or not wanted.redirect:
         return None
     from pypid.index.links import Links
 
-    return Links(storage.blobs, world.now, wanted.expire_after, wanted.buffer_time)
+    shared = None if shares is None else shares.links(_signer(config, storage, str(wanted.expire_after)))
+    return Links(storage.blobs, world.now, wanted.expire_after, wanted.buffer_time, shared=shared)
+
+
+def _signer(config: Config, storage: Opened, *more: str) -> str:
+    """Whose URLs those of this storage are: another one signs others."""
+    wanted = config.storage
+    by = (storage.identity, wanted.access_key or "", wanted.cloudfront_domain or "", wanted.cloudfront_key_id or "", *more)
+    return sha256("\n".join(by).encode()).hexdigest()
 
 
 def _written_links(
@@ -188,9 +196,7 @@ def _written_links(
         return ()
     from pypid.catalog.urls import WrittenLinks
 
-    wanted = config.storage
-    signed_by = (storage.identity, wanted.access_key or "", wanted.cloudfront_domain or "", wanted.cloudfront_key_id or "")
-    written = WrittenLinks(links, places.snapshot, sha256("\n".join(signed_by).encode()).hexdigest(), world)
+    written = WrittenLinks(links, places.snapshot, _signer(config, storage), world)
     _now(written.load())
     return (written,)
 

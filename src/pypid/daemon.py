@@ -19,24 +19,27 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pypid import __version__
+from pypid import __version__, workers
+from pypid.condition import Condition
 from pypid.core.errors import CannotStart, StorageDown
 from pypid.flow import Periodic, World, start
 from pypid.identities import Identities
 from pypid.index import Index
 from pypid.index.reconciling import Reconciled
-from pypid.leases import COMPARE, RECONCILE
+from pypid.leases import COMPARE, FILL, RECONCILE
 from pypid.listening import Listening, url_of
-from pypid.sdnotify import READY, STOPPING, reloading, status
+from pypid.sdnotify import READY, STOPPING, WATCHDOG, reloading, status
 from pypid.state import State
 from pypid.tls import Certificate
 from pypid.upkeep import Upkeep
 from pypid.web.channel import Site
 from pypid.web.routes import SOON, furnish
+from pypid.workers.sockets import Socket
 
 if TYPE_CHECKING:
     from pypid.sharing import Sharing  # where it is configured
     from pypid.throwaway import Throwaway  # for buckets only
+    from pypid.workers.crew import Crew  # for several workers only
 
 _log = Logger()
 
@@ -76,10 +79,16 @@ class Daemon(MultiService):
     notify: Callable[[str], object]
     reload_people: Callable[[], Awaitable[None]]
     people: Identities
+    condition: Condition = field(factory=Condition)
+    watchdog: float | None = None
+    """Seconds after which the service manager takes us for dead, unless it hears of us."""
     throwaway: Throwaway | None = None
     """Where the storage is a bucket."""
     sharing: Sharing | None = None
     """Where several nodes share the catalog."""
+    crew: Crew | None = None
+    """The other workers, where this is the first one of several."""
+    _sockets: list[Socket] = field(factory=list, init=False)
     failed: bool = field(default=False, init=False)
     """Whether it found, once it ran, that it cannot."""
     stopping: bool = field(default=False, init=False)
@@ -101,6 +110,8 @@ class Daemon(MultiService):
             self.sharing.failed = self._fail
             self.sharing.catalog.following.begun_anew = self._compare_again
             self.sharing.setServiceParent(self)  # type: ignore[no-untyped-call]
+        if self.watchdog is not None:
+            self._add(self.watchdog / 2, self._bark, "telling the service manager that we are alive")
         if self.certificate is not None:
             self._add(LOOK_AT_CERTIFICATE, self._look_at_certificate, "looking at the TLS certificate")
 
@@ -115,17 +126,26 @@ class Daemon(MultiService):
         for listening in self.listening:
             port = listening.listen()
             self._ports.append(port)
-            if listening.text:
+            if self.crew is not None and listening.text:
+                self._sockets.append(Socket.of(listening.text, port))
+            if listening.text and workers.number() == 1:
                 _log.info("pypid {version} answers at {url}", version=__version__, url=url_of(port, secure=listening.secure))
         super().startService()  # type: ignore[no-untyped-call]
         self.reactor.callWhenRunning(self._run)
 
     def _run(self) -> None:
         self.notify(READY)
+        if self.throwaway is None or self.people.access.is_open:
+            self._call_others()
         self._furnishing = start(furnish(self.world, SOON))
         self._furnishing.addErrback(_trap_cancelled)
         self._comparing = start(self._begin())
         self._comparing.addErrback(_trap_cancelled)
+
+    def _call_others(self) -> None:
+        """Once what is of record is there. The other workers start while this one answers."""
+        if self.crew is not None and not self.stopping:
+            self.crew.begin(self._sockets)
 
     async def _begin(self) -> None:
         if self.sharing is not None:
@@ -153,6 +173,7 @@ class Daemon(MultiService):
         try:
             if self.throwaway is not None:
                 await self.throwaway.prepare()
+                self._call_others()
             found = await self._reconciled()
         except CannotStart as error:
             return self._fail(error)
@@ -181,7 +202,9 @@ class Daemon(MultiService):
         async def compare() -> None:
             found.append(await self.index.reconcile())
 
-        if not await self.sharing.leases.run(RECONCILE, compare, COMPARE * 0.9):
+        # that it was compared a while ago says nothing of a catalog that was begun anew since
+        job = (RECONCILE, COMPARE * 0.9) if await self.index.catalog.is_complete() else (FILL, 0.0)
+        if not await self.sharing.leases.run(job[0], compare, job[1]):
             return None
         return found[0] if await self.index.catalog.is_complete() else None
 
@@ -214,6 +237,8 @@ class Daemon(MultiService):
         if self.stopping:
             return
         self.notify(reloading(monotonic()))  # systemd's clock, which is not the reactor's
+        if self.crew is not None:
+            self.crew.reload()
         try:
             if self.certificate is not None:
                 await self.world.blocking(self.certificate.reload)
@@ -223,6 +248,10 @@ class Daemon(MultiService):
         if not self.stopping:
             self.notify(READY)
 
+    async def _bark(self) -> None:
+        """From the reactor: one that hangs says nothing, and is started again."""
+        self.notify(WATCHDOG)
+
     async def _look_at_certificate(self) -> None:
         assert self.certificate is not None
         await self.world.blocking(self.certificate.reload_if_changed)
@@ -230,7 +259,7 @@ class Daemon(MultiService):
     # --- stop -----------------------------------------------------------------------------------------------
 
     def stopService(self) -> Deferred[None]:
-        self.stopping = True
+        self.stopping = self.condition.stopping = True
         self.notify(STOPPING)
         for job in self._comparing, self._furnishing:
             if job is not None:
@@ -240,10 +269,14 @@ class Daemon(MultiService):
     def hurry(self) -> None:
         """Do not wait any longer for requests under way."""
         self._left = 0.0
+        if self.crew is not None:
+            self.crew.hurry()
 
     async def _stop(self) -> None:
         try:
+            others = None if self.crew is None else self.crew.stop()
             await self._drain([port.stopListening() for port in self._ports])
+            await _ended(others)  # before the lock goes, and what they have written down is copied
             await _ended(super().stopService())  # type: ignore[no-untyped-call]
             await self.upkeep.end()
             await self.people.end()

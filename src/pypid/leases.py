@@ -21,7 +21,7 @@ _log = Logger()
 
 HELD, RENEWED = 30.0, 8.0
 """Seconds that a lease is for while its job goes on, and after which it is renewed."""
-RECONCILE, REFRESH, EVICT, TENDED = "reconcile", "refresh", "evict", "tidy"
+RECONCILE, FILL, REFRESH, EVICT, TENDED = "reconcile", "fill", "refresh", "evict", "tidy"
 """The names of the leases of jobs."""
 COMPARE = 600.0
 """Seconds between two comparisons with a storage that others write to: all is listed, and what has not changed is not read."""

@@ -15,6 +15,7 @@ from pypid.access.sql.accounts import SqlAccounts
 from pypid.access.sql.place import SqliteFile
 from pypid.catalog import shared
 from pypid.catalog.engine import Away, Engine, Unusable
+from pypid.catalog.links import EngineLinks
 from pypid.catalog.shared import SharedCatalog, SharedSettings
 from pypid.core.choices import CatalogStore, Store
 from pypid.core.config import Config
@@ -72,6 +73,10 @@ class Sharing(MultiService):
     async def end(self) -> None:
         """When nobody asks any more."""
         await self.catalog.close()
+
+    def links(self, signer: str) -> EngineLinks:
+        """The signed URLs that all nodes give; see `EngineLinks`."""
+        return EngineLinks(self.catalog.following, signer)
 
     async def _tidy(self) -> None:
         await self.leases.run(TENDED, self.engine.tidy, TIDY * 0.9)

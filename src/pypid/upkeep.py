@@ -28,6 +28,8 @@ LOOK_AT_SIZE = 60.0
 """Seconds between two looks at how much is kept, if something came since. What passes the limit is looked at at once."""
 ROOM = 20
 """Where files have to go, one part in so many of `max_cache` is left free: not each file that comes is worth a look at all."""
+SETTLE = 3.0
+"""Seconds between two looks whether a shared catalog can be told what it could not be told."""
 REFRESHES = 4
 """Pages that are refreshed at the same time; clients' questions come in between."""
 
@@ -56,6 +58,8 @@ class Upkeep(MultiService):
         self._add(WRITE_DOWN, self._write_down, "writing down which kept files were used")
         if self.compares:
             self._add(COMPARE, self._compare, "comparing with the storage")
+        if self.index.shared:
+            self._add(SETTLE, self.index.settle, "telling the shared catalog what it could not be told")
         if self.refresh is not None:
             self._add(self.refresh.total_seconds(), self._refresh, "refreshing what is kept")
         if self.max_cache is not None:
