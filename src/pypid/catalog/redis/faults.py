@@ -31,9 +31,9 @@ _UNUSABLE = {
 _AWAY = {
     "LOADING": "it reads its data from disk, after a start.",
     "MASTERDOWN": "it is a replica that has lost its master.",
+    "NOREPLICAS": "it has too few replicas to take changes (min-replicas-to-write).",
     "READONLY": "it is a replica, which takes no changes: [cache] url is to lead to the master.",
     "REPLICA": "it is a replica: [cache] url is to lead to the master.",
-    "NOREPLICAS": "it has too few replicas to take changes (min-replicas-to-write).",
     "MISCONF": "it cannot write its data to its disk, and takes no changes until it can. See its log.",
     "CLUSTERDOWN": "its cluster is down.",
     "TRYAGAIN": "its cluster moves our keys.",

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import txredisapi
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import connectionDone
@@ -29,12 +29,11 @@ from pypid.catalog.redis.scripts import Script
 PATIENCE = 5.0
 """Seconds without a byte of the server, while an answer is waited for, after which the connection is cut."""
 
-
 Word = bytes | str | int
 
 
 class Wire(txredisapi.HiredisProtocol):  # type: ignore[misc]  # it is not annotated
-    """`run`: the process that answers (its ``run_id``), known after `enter`.
+    """One question at a time. `run`: the process that answers (its ``run_id``), where somebody has asked for it.
 
     What is asked raises `Away`, `Unusable` and `Full`; who goes away while he waits, or waits too long, cuts the connection.
     """
