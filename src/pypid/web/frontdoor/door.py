@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from operator import itemgetter
+from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall
 from twisted.web.http import datetimeToString
@@ -38,8 +39,9 @@ class FrontDoor:
         self.glance = glance
         self.store = Store(limit)
         self.files = OpenFiles(face.world.clock, self.store.drop)
-        self.log: list[Line] = []
-        """What waits to be written, and to be counted."""
+        self.log: list[Any] = []
+        """What waits to be written and counted: each a `Line`; or a `Said`, where nothing is written."""
+        self.writes = access_log is not None
         self._counts = face.world.counts
         self._counts.before.append(self.flush)
         self.seconds = face.world.clock.seconds
@@ -121,11 +123,11 @@ class FrontDoor:
         """Write the lines that wait, and count them."""
         if self.log:
             lines, self.log = self.log, []
-            count_short(self._counts, map(SAID, lines))
+            count_short(self._counts, map(SAID, lines) if self.writes else lines)
             if self._access_log is not None:
                 self._access_log.many(lines)
 
-    def begin_lines(self, log: list[Line]) -> None:
+    def begin_lines(self, log: list[Any]) -> None:
         """There are lines to be written, soon; many at once."""
         if len(log) >= LINES:
             self.flush()

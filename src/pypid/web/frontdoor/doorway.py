@@ -103,7 +103,7 @@ class Doorway:
         elif not self._begin(channel, said, partial(door.note_line, now, client, variant.asker, said.said)):
             return True
         log = door.log
-        log.append((door.moment, client, variant.asker, said.said))
+        log.append((door.moment, client, variant.asker, said.said) if door.writes else said.said)
         if not door.due or len(log) >= LINES:
             door.begin_lines(log)
         return True
