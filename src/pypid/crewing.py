@@ -15,6 +15,7 @@ from pypid.core.config import Config
 from pypid.state import Where
 from pypid.workers.crew import Command, Crew
 from pypid.workers.messages import Message, Siblings
+from pypid.workers.scales import Scales
 from pypid.workers.sockets import Socket
 
 PROGRAM = "pypid.cli.worker"
@@ -29,6 +30,8 @@ class Joining:
 
     worker: int
     sockets: tuple[Socket, ...]
+    scales: int
+    """The descriptor of the memory of `Scales`."""
     siblings: Siblings
     notify: Callable[[str], object]
 
@@ -39,6 +42,7 @@ def crew_of(
     environ: Mapping[str, str],
     reactor: Any,
     siblings: Siblings,
+    scales: Scales,
     workers: int | None,
     loudness: logs.Threshold | None,
 ) -> Crew:
@@ -55,7 +59,7 @@ def crew_of(
         folder=str(Path.cwd()),  # relative paths of a pypicloud's config.ini begin here
         orders=orders,
     )
-    return Crew(config.server.workers, command, siblings, reactor, logs.written)
+    return Crew(config.server.workers, command, siblings, scales, reactor, logs.written)
 
 
 def _environ(ours: Mapping[str, str]) -> dict[str, str]:

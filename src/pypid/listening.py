@@ -19,7 +19,8 @@ from pypid.core.errors import CannotStart
 from pypid.state import State
 from pypid.tls import Certificate
 from pypid.web.frontdoor.tlswire import quicken
-from pypid.workers.sockets import Adopting, Socket, endpoint_text, share
+from pypid.workers.scales import Scales, weighed
+from pypid.workers.sockets import Adopting, Socket, endpoint_text, endure
 
 Factory: TypeAlias = IProtocolFactory
 
@@ -44,8 +45,8 @@ class Listening:
     endpoint: IStreamServerEndpoint
     factory: Factory
     secure: bool = False
-    is_shared: bool = False
-    """Whether other processes listen on the same socket."""
+    scales: Scales | None = None
+    """Where other workers listen on the same socket."""
 
     def listen(self) -> IListeningPort:
         """Begin; at once, as all endpoints that are allowed do. Raises `CannotStart`."""
@@ -58,7 +59,10 @@ class Listening:
             case [port]:
                 if self.secure:  # the factory of an ``ssl`` endpoint is Twisted's
                     quicken(getattr(port, "factory", None))
-                return share(port) if self.is_shared else port
+                if self.scales is not None:
+                    endure(port)
+                    weighed(port, self.scales)
+                return port  # type: ignore[no-any-return]
             case _:
                 raise CannotStart(f"pypid cannot listen on {self.text}: nothing came of it.")
 
@@ -70,9 +74,9 @@ def public(
     certificate: Certificate | None,
     *,
     of: Socket | None = None,
-    is_shared: bool = False,
+    scales: Scales | None = None,
 ) -> Listening:
-    """An endpoint for clients; `of` is the socket of another worker that it listens on, too.
+    """An endpoint for clients. With `scales` several workers listen there; `of` is the socket, where it is another one's.
 
     Raises `CannotStart` for a text that Twisted does not understand.
     """
@@ -89,8 +93,8 @@ def public(
             "Twisted's documentation of endpoints tells all forms, like tcp:6543:interface=127.0.0.1."
         ) from None
     if certificate is not None and kind in _TLS_KINDS:
-        return Listening(text, endpoint, certificate.wrap(site), secure=True, is_shared=is_shared)
-    return Listening(text, endpoint, site, secure=kind == "ssl", is_shared=is_shared)
+        return Listening(text, endpoint, certificate.wrap(site), secure=True, scales=scales)
+    return Listening(text, endpoint, site, secure=kind == "ssl", scales=scales)
 
 
 def control(reactor: Any, state: State, site: Factory) -> Listening:

@@ -6,12 +6,12 @@ import os
 import secrets
 import sys
 from collections.abc import Callable, Mapping
+from contextvars import copy_context
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-import attrs
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
@@ -24,20 +24,29 @@ from pypid.assembly import Assembly, assemble
 from pypid.core.choices import Store
 from pypid.core.config import Config, parse
 from pypid.core.errors import BadConfig, CannotStart, ConfigProblem, PypidError
-from pypid.core.people import Deed
 from pypid.core.permissions import EVERYONE
+from pypid.core.values import count
+from pypid.crewing import Joining, crew_of
 from pypid.daemon import Daemon
 from pypid.flow import World, at_once
+from pypid.measuring import measure
+from pypid.metrics.together import Folder
 from pypid.process import Process
+from pypid.reloading import reload
 from pypid.safekeeping.marker import is_new
-from pypid.sdnotify import notify
-from pypid.state import Where, files_of, open_state, where
+from pypid.sdnotify import notify, watchdog
+from pypid.state import State, Where, files_of, join_state, open_state, where
 from pypid.tls import Certificate
 from pypid.web.accesslog import AccessLog
 from pypid.web.channel import Site
+from pypid.web.face import LOUDNESS
 from pypid.web.frontdoor.door import FrontDoor
+from pypid.web.ids import Ids
 from pypid.web.proxies import TrustedProxies
 from pypid.web.routes import resource
+from pypid.workers import number
+from pypid.workers.messages import Siblings
+from pypid.workers.scales import Scales, make_scales
 
 if TYPE_CHECKING:
     from pypid import control
@@ -52,19 +61,20 @@ THREADS = 16
 # --- the configuration ------------------------------------------------------------------------------------------
 
 
-def load_config(file: Path) -> Config:
+def load_config(file: Path, workers: int | None = None) -> Config:
     """The configuration in force: the file's, with the environment's. The file may be a pypicloud's config.ini.
 
-    Raises `BadConfig` with all the problems; blocks.
+    `workers` is what the command line says of them, if it does. Raises `BadConfig` with all the problems; blocks.
     """
     try:
         data = file.read_bytes()
     except OSError as error:
         hint = "Give another one with --config FILE; the source has a commented one, etc/pypid.ini."
         raise BadConfig([ConfigProblem(str(file), None, "", None, f"cannot be read: {error.strerror}. {hint}")]) from None
-    return parse(
-        data, filename=str(file), environ=os.environ, read_file=lambda name: Path(name).read_text(), cwd=str(Path.cwd())
-    )
+    environ = dict(os.environ)
+    if workers is not None:
+        environ["PYPID_SERVER_WORKERS"] = str(workers)
+    return parse(data, filename=str(file), environ=environ, read_file=lambda name: Path(name).read_text(), cwd=str(Path.cwd()))
 
 
 def converted_config(file: Path) -> tuple[str, tuple[str, ...]]:
@@ -93,7 +103,7 @@ def the_world(reactor: Any) -> World:
     def blocking(call: Callable[..., T], *arguments: Any) -> Deferred[T]:
         if not reactor.running:
             return at_once(call, *arguments)
-        return deferToThreadPool(reactor, pool, call, *arguments)
+        return deferToThreadPool(reactor, pool, copy_context().run, call, *arguments)  # what is logged there says for whom
 
     return World(clock=reactor, now=lambda: datetime.now(UTC), blocking=blocking, random=secrets.token_bytes)
 
@@ -101,14 +111,29 @@ def the_world(reactor: Any) -> World:
 # --- all together -----------------------------------------------------------------------------------------------
 
 
-def make_daemon(config: Config, reactor: Any, environ: Mapping[str, str], *, only_control: bool = False) -> Daemon:
-    """The service. With `only_control` it listens on the control socket alone: it answers one command, and greets nobody."""
+def make_daemon(
+    config: Config,
+    reactor: Any,
+    environ: Mapping[str, str],
+    *,
+    only_control: bool = False,
+    loudness: logs.Threshold | None = None,
+    workers: int | None = None,
+    joining: Joining | None = None,
+) -> Daemon:
+    """The service. With `only_control` it listens on the control socket alone: it answers one command, and greets nobody.
+
+    `loudness` is that of the log; None: the log is somebody else's. `workers` is what the command line said of them, which
+    is in `config`. `joining`: it is a further worker beside a first one.
+    """
     places = where(config, environ)
     world = the_world(reactor)
     certificate = None if only_control else _certificate(config, places)
     proxies = TrustedProxies(config.server.trusted_proxies)
-    access_log = AccessLog(world.now, reactor.seconds) if config.log.access else None
-    state = open_state(places.state)
+    ids = Ids.drawn(world.random)
+    access_log = AccessLog(world.now, reactor.seconds, ids=ids) if config.log.access else None
+    is_first, siblings = joining is None, Siblings() if joining is None else joining.siblings
+    state = open_state(places.state) if joining is None else join_state(places.state, joining.worker)
     try:
         # on a new machine what is of record comes from the bucket first, and an administrator may be in it
         greets_later = config.storage.backend is Store.S3 and is_new(places.state)
@@ -117,30 +142,35 @@ def make_daemon(config: Config, reactor: Any, environ: Mapping[str, str], *, onl
                 f"The state folder {places.state} is new, and what is of record is still in the bucket. Start pypid, which "
                 "fetches that, and run the command while it runs."
             )
-        if not only_control and not greets_later and config.inherits is None:
+        if is_first and not only_control and not greets_later and config.inherits is None:
             _greet(config, places, world)
-        greet = None if only_control else partial(_greet, config, places, world)
+        greet = None if only_control or not is_first else partial(_greet, config, places, world)
         assembly = assemble(config, places, state, world, reactor, greet)
-        if assembly.throwaway is not None and only_control:
+        if assembly.throwaway is not None and (only_control or not is_first):
             assembly.throwaway.leave_alone()
         elif assembly.throwaway is not None and greets_later:
             assembly.throwaway.welcome = partial(_welcome, config, places, assembly)
         face, operators = assembly.faces
+        face.loudness = operators.loudness = loudness
+        face.siblings = operators.siblings = siblings
+        if loudness is not None:
+            siblings.on(LOUDNESS, lambda said: loudness.use(said["level"]))
         # without this line, or with [server] front_door = no, all goes through the routes
         door = FrontDoor(face, assembly.glance, access_log) if config.server.front_door else None
-        ours = Site(resource(face), reactor=reactor, trusted_proxies=proxies, access_log=access_log, front_door=door)
-        operated = Site(resource(operators), reactor=reactor)
-        for_clients = () if only_control else config.server.listen
-        sockets = [listening.public(reactor, text, ours, certificate) for text in for_clients]
-        sockets.append(listening.control(reactor, state, operated))
+        ours = Site(resource(face), reactor=reactor, trusted_proxies=proxies, access_log=access_log, front_door=door, ids=ids)
+        operated = Site(resource(operators), reactor=reactor, ids=ids)
+        scales = None if only_control else _scales(config, state, ours, joining)
+        sockets = [] if only_control else _sockets(config, reactor, ours, certificate, joining, scales)
+        if joining is None:
+            sockets.append(listening.control(reactor, state, operated))
     except BaseException:
         state.release()
         raise
-    if not only_control:
+    if is_first and not only_control:
         for note in config.notes:
             _log.warn("{note}", note=note)
         _log.info("state: {state}; files: {files}", state=str(places.state), files=files_of(config, places))
-    return Daemon(
+    daemon = Daemon(
         index=assembly.index,
         snapshots=assembly.snapshots,
         upkeep=assembly.upkeep,
@@ -151,12 +181,39 @@ def make_daemon(config: Config, reactor: Any, environ: Mapping[str, str], *, onl
         state=state,
         world=world,
         reactor=reactor,
-        notify=(lambda text: None) if only_control else partial(notify, environ),
-        reload_people=partial(_reload, config, places, assembly),
+        notify=partial(notify, {} if only_control else environ) if joining is None else joining.notify,
+        reload_people=partial(reload, config, places, partial(load_config, workers=workers), assembly, loudness),
+        condition=face.condition,
+        watchdog=None if only_control or not is_first else watchdog(environ, os.getpid()),
         people=assembly.people,
         throwaway=assembly.throwaway,
         sharing=assembly.sharing,
+        crew=crew_of(config, places, environ, reactor, siblings, scales, workers, loudness) if is_first and scales else None,
     )
+    if not only_control:
+        folder = Folder(state.metrics, number()) if config.server.workers > 1 else None
+        measure(daemon, assembly.faces, ours, folder, siblings)
+    return daemon
+
+
+def _scales(config: Config, state: State, ours: Site, joining: Joining | None) -> Scales | None:
+    """Where there are several workers."""
+
+    def connections() -> int:
+        return len(ours.channels)
+
+    if joining is not None:
+        return Scales(joining.scales, joining.worker, connections)
+    return make_scales(state.folder, connections) if config.server.workers > 1 else None
+
+
+def _sockets(
+    config: Config, reactor: Any, ours: Site, certificate: Certificate | None, joining: Joining | None, scales: Scales | None
+) -> list[listening.Listening]:
+    """Where it listens for clients: as configured, or where the first worker does."""
+    if joining is None:
+        return [listening.public(reactor, text, ours, certificate, scales=scales) for text in config.server.listen]
+    return [listening.public(reactor, each.text, ours, certificate, of=each, scales=scales) for each in joining.sockets]
 
 
 def _certificate(config: Config, places: Where) -> Certificate | None:
@@ -187,47 +244,15 @@ async def _welcome(config: Config, places: Where, assembly: Assembly) -> None:
     await assembly.people.open()
 
 
-async def _reload(config: Config, places: Where, assembly: Assembly) -> None:
-    """The users, and who may do what, as the file has them now; all else needs a restart."""
-    people = assembly.people
-    try:
-        fresh = await assembly.index.world.blocking(load_config, places.ini)
-        if fresh.inherits is not None and config.inherits is None:
-            raise CannotStart(_RESTART)
-        changed = _differing(people.config, fresh)
-        await people.use(fresh)
-    except PypidError as error:
-        _log.error("{error}\nThe users and rules that were in force stay in force.", error=error)
-        return
-    waiting = [f"[{name}]" for name in _differing(config, fresh) if name not in _RELOADED]
-    if (fresh.access.backend, fresh.access.url) != (config.access.backend, config.access.url):
-        waiting.append("[access] backend and url")
-    later = f"; what changed in {', '.join(waiting)} takes effect at a restart" if waiting else ""
-    _log.info("[users], [groups], [projects], [access] and [issuer:*] were read again{later}", later=later)
-    deed = Deed(
-        when=assembly.index.world.now(),
-        who="operator",
-        what="reload-settings",
-        subject=str(places.ini),
-        details={"changed": " ".join(changed)},
-    )
-    await people.stores.journal.note(deed)
-
-
-def _differing(old: Config, new: Config) -> list[str]:
-    """The sections that differ."""
-    before, after = (attrs.asdict(each, recurse=False) for each in (old, new))
-    return [name for name in before if name not in ("source", "origins", "notes") and before[name] != after[name]]
-
-
-_RESTART = (
-    "pypicloud's people are in its database now (pypi.auth = sql), and a start takes them over: the rules of projects stand "
-    "no longer in the file, and the defaults would hold till then. Restart pypid."
-)
-_RELOADED = ("users", "groups", "projects", "access", "issuers")
-
-
 # --- running ----------------------------------------------------------------------------------------------------
+
+
+def number_of_workers(text: str) -> int:
+    """What ``--workers`` says. Raises `ValueError`, with advice."""
+    try:
+        return count(1).parse(text)
+    except ValueError as error:
+        raise ValueError(f"--workers: {error}") from None
 
 
 class Options(UsageOptions):
@@ -235,13 +260,18 @@ class Options(UsageOptions):
 
     synopsis = "[twistd's options] pypid [--config FILE]"
     longdesc = "A team's Python package index. All else is in the configuration file; `pypid check-config FILE` explains one."
-    optParameters = [["config", "c", "etc/pypid.ini", "The configuration file."]]  # noqa: RUF012  # Twisted's declaration
+    optParameters = [  # noqa: RUF012  # Twisted's declaration
+        ["config", "c", "etc/pypid.ini", "The configuration file."],
+        ["workers", "w", None, "Processes that answer; else [server] workers says how many.", number_of_workers],
+    ]
     loaded: Config
+    loudness: logs.Threshold | None = None
+    """None where twistd writes the log alone."""
 
     def postOptions(self) -> None:
         """Read the configuration, so that what is wrong with it is said before anything starts, and without twistd's help."""
         try:
-            self.loaded = load_config(Path(self["config"]))
+            self.loaded = load_config(Path(self["config"]), self["workers"])
         except PypidError as error:
             _cannot_start(error)
         twistd = self.parent
@@ -249,20 +279,23 @@ class Options(UsageOptions):
             return
         if any(twistd.get(option) is not None for option in ("uid", "gid", "chroot")):
             raise SystemExit("pypid: not with --uid, --gid or --chroot: start twistd as the user that pypid shall run as.")
-        if logs.heed_twistd(twistd, self.loaded.log.level.value, self.loaded.log.format.value):
+        loudness = logs.Threshold(self.loaded.log.level.value)
+        if logs.heed_twistd(twistd, loudness, self.loaded.log.format.value):
             twistd["logger"] = logs.FOR_TWISTD
+            self.loudness = loudness
 
 
 def makeService(options: Options) -> IService:
     """What twistd starts; ends with a line of advice where it cannot start."""
-    return _process(options.loaded)
+    return _process(options.loaded, options.loudness, options["workers"])
 
 
-def _process(config: Config) -> Process:
+def _process(config: Config, loudness: logs.Threshold | None, workers: int | None) -> Process:
     from twisted.internet import reactor
 
     try:
-        return Process(make_daemon(config, reactor, dict(os.environ)), reactor, logs.rotate)
+        daemon = make_daemon(config, reactor, dict(os.environ), loudness=loudness, workers=workers)
+        return Process(daemon, reactor, logs.rotate)
     except PypidError as error:
         _cannot_start(error)
 
@@ -271,13 +304,14 @@ def _cannot_start(error: PypidError) -> NoReturn:
     raise SystemExit(f"pypid: {error}") from None
 
 
-def serve(file: Path) -> None:
+def serve(file: Path, workers: int | None = None) -> None:
     """Run in the foreground until a signal stops it: what ``twistd -n pypid`` does, without its plugins."""
     from twisted.internet import reactor
 
-    config = load_config(file)
-    process = _process(config)
-    _begin_logging(config.log.level.value, config.log.format.value, sys.stdout, redirect=True)
+    config = load_config(file, workers)
+    loudness = logs.Threshold(config.log.level.value)
+    process = _process(config, loudness, workers)
+    begin_logging(loudness, config.log.format.value, sys.stdout, redirect=True)
     process.startService()
     reactor.addSystemEventTrigger("before", "shutdown", process.stopService)
     reactor.run()
@@ -290,11 +324,12 @@ def ask(file: Path, question: control.Question) -> Any:
     from pypid import control  # here: it brings an HTTP client along
 
     config = load_config(file)
-    _begin_logging("warn", "text", sys.stderr, redirect=False)
+    begin_logging("warn", "text", sys.stderr, redirect=False)
     environ = dict(os.environ)
     make = partial(make_daemon, config, reactor, environ, only_control=True)
     return control.ask(reactor, where(config, environ).state, question, make)
 
 
-def _begin_logging(level: str, form: str, stream: logs.Stream, *, redirect: bool) -> None:
+def begin_logging(level: str | logs.Threshold, form: str, stream: logs.Stream, *, redirect: bool) -> None:
+    """From here on lines are written there."""
     globalLogBeginner.beginLoggingTo([logs.observer(level, form, stream)], redirectStandardIO=redirect)

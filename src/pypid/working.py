@@ -17,7 +17,7 @@ from pypid.process import Ended, Worker
 from pypid.sdnotify import READY
 from pypid.service import begin_logging, load_config, make_daemon
 from pypid.workers.link import Link, connect
-from pypid.workers.member import HURRY, RELOAD, SOCKETS, STOP
+from pypid.workers.member import HURRY, RELOAD, SCALES, SOCKETS, STOP
 from pypid.workers.messages import Message, Siblings
 from pypid.workers.sockets import Socket
 
@@ -35,7 +35,13 @@ def work(orders: Message) -> None:
         loudness.use(orders["level"])
         siblings = Siblings()
         link = Link(siblings, lambda order: _heed(worker, daemon, order), _gone)
-        joining = Joining(orders["worker"], _sockets(orders), siblings, lambda text: link.is_ready() if text == READY else None)
+        joining = Joining(
+            worker=orders["worker"],
+            sockets=_sockets(orders),
+            scales=SCALES,
+            siblings=siblings,
+            notify=lambda text: link.is_ready() if text == READY else None,
+        )
         environ = {**os.environ, "STATE_DIRECTORY": orders["state"]}
         daemon = make_daemon(config, reactor, environ, loudness=loudness, workers=orders["workers"], joining=joining)
     except PypidError as error:

@@ -38,7 +38,6 @@ from pypid.core.values import Cooldown, Kind, choice, count, duration, optional,
 NOT_YET = frozenset(
     {
         "publish",
-        "workers",
     }
 )
 """Capabilities that the contract names and this version does not have: deleting a word here opens all that needs it."""

@@ -13,8 +13,9 @@ from twisted.internet.error import ProcessTerminated
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pypid.workers.member import HEARS, HURRY, ORDER, RELOAD, SOCKETS, STOP, TELLS, TOLD, Member
+from pypid.workers.member import HEARS, HURRY, ORDER, RELOAD, SCALES, SOCKETS, STOP, TELLS, TOLD, Member
 from pypid.workers.messages import ENDED, Message, Siblings
+from pypid.workers.scales import Scales
 from pypid.workers.sockets import Socket
 
 _log = Logger()
@@ -57,6 +58,7 @@ class Crew:
     count: int
     command: Command
     siblings: Siblings
+    scales: Scales
     reactor: Any
     write: Callable[[str], object] = field(repr=False)
     _sockets: tuple[Socket, ...] = field(default=(), init=False)
@@ -97,6 +99,7 @@ class Crew:
                         2: "r",
                         HEARS: "w",
                         TELLS: "r",
+                        SCALES: self.scales.descriptor,
                         **{SOCKETS + index: socket.descriptor for index, socket in enumerate(self._sockets)},
                     },
                 )
@@ -136,6 +139,7 @@ class Crew:
         """Replace it, unless all are to end."""
         place = self._places[member.number - 2]
         place.member = None
+        self.scales.leave(member.number)
         self.siblings.tell({"kind": ENDED, "worker": member.number})
         if self._stopped is not None:
             self._look_whether_all_ended()

@@ -16,8 +16,8 @@ from pypid.workers.outlet import Outlet
 
 _log = Logger()
 
-HEARS, TELLS, SOCKETS = 3, 4, 5
-"""The descriptors in such a process: from one it reads messages, to the other it writes them; from the third on they listen."""
+HEARS, TELLS, SCALES, SOCKETS = 3, 4, 5, 6
+"""The descriptors in such a process: where it reads messages and writes them, the memory of `Scales`, and what listens."""
 ORDER, STATE, TOLD = "order", "state", "told"
 """Keys of what goes through the pipes: from the first worker, to it, and what `Siblings` tell."""
 STOP, HURRY, RELOAD = "stop", "hurry", "reload"

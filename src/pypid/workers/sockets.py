@@ -1,19 +1,17 @@
-"""Sockets that several processes listen on: each takes one connection at a time, and none closes them for the others.
+"""Sockets that several processes listen on: how the first worker gives them away, and the others take them.
 
-All wait for the same queue. Whoever has nothing to do is first to take the next connection, and a process with much to do comes
-round less often: so they share them by themselves. Twisted takes a hundred at a time, which with a burst of connections gives
-all of them to one process. (A socket for each, SO_REUSEPORT, would not do: those in the queue of a process that dies are lost.)
+All wait for the same queue of connections, so one that dies takes none of those with it that nobody has accepted yet. (Not so
+with a socket for each, SO_REUSEPORT.) `scales` sees to it that each gets its share.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from socket import AF_UNIX
 from typing import Any
 
 from attrs import frozen
-from twisted.internet import tcp, unix
+from twisted.internet import unix
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
@@ -42,33 +40,9 @@ class Socket:
             raise CannotStart(f"[server] listen: {text!r} is no socket that workers can share. {advice}") from None
 
 
-class _Tcp(tcp.Port):
-    """Takes one connection at a time."""
-
-    def doRead(self) -> None:
-        self.numberAccepts = 1
-        super().doRead()  # type: ignore[no-untyped-call]
-
-
-class _Unix(unix.Port):
-    """The same, and leaves the socket's file alone: that is the first worker's."""
-
-    def doRead(self) -> None:
-        self.numberAccepts = 1
-        super().doRead()  # type: ignore[no-untyped-call]
-
-
-def share(port: Any) -> IListeningPort:
-    """Have this port, which Twisted has made, take one connection at a time, and when it closes go on for the others."""
-    port._shouldShutdown = False  # shutdown(2) ends the socket for everybody who has it
-    read: Callable[[], object] = port.doRead
-
-    def fairly() -> object:
-        port.numberAccepts = 1
-        return read()
-
-    port.doRead = fairly
-    return port  # type: ignore[no-any-return]
+def endure(port: Any) -> None:
+    """Have this port, which Twisted has made, close without ending the socket for everybody who has it: no shutdown(2)."""
+    port._shouldShutdown = False
 
 
 def endpoint_text(text: str) -> str:
@@ -106,14 +80,12 @@ class Adopting:
         return self._adopt(factory, backlog)
 
     def _adopt(self, factory: IProtocolFactory, backlog: int) -> IListeningPort:
-        port: Any
-        if self._family == AF_UNIX:
-            port = _Unix._fromListeningDescriptor(self._reactor, self._descriptor, factory)  # type: ignore[no-untyped-call]
-            port.backlog = backlog  # it says listen(2) once more
-            port._bindPath = b"\0" + port._bindPath  # else it sets the file's mode, and removes the file at its end
-        else:
-            port = _Tcp._fromListeningDescriptor(  # type: ignore[no-untyped-call]
-                self._reactor, self._descriptor, self._family, factory
-            )
+        if self._family != AF_UNIX:
+            return self._reactor.adoptStreamPort(self._descriptor, self._family, factory)  # type: ignore[no-any-return]
+        port: Any = unix.Port._fromListeningDescriptor(self._reactor, self._descriptor, factory)  # type: ignore[no-untyped-call]
+        port.backlog = backlog  # it says listen(2) once more
+        port._bindPath = (
+            b"\0" + port._bindPath
+        )  # else it sets the file's mode, and removes it at the end
         port.startListening()
         return port  # type: ignore[no-any-return]
