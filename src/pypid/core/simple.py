@@ -76,16 +76,25 @@ BLOCK = 256
 """Lines of a page that are written in one call: whoever does so in a thread lets others have their turn after each."""
 
 
-def render_project(project: Project, format: Format, *, files_url: str = FILES_URL, provenance_url: str | None = None) -> Page:
+def render_project(
+    project: Project,
+    format: Format,
+    *,
+    files_url: str = FILES_URL,
+    provenance_url: str | None = None,
+    flat: bool = False,
+) -> Page:
     """The project's page. `project` is what the client may see (`policy.view`).
 
-    `files_url` is the URL, with its last ``/``, below which files are served, absolute or relative to the page.
+    `files_url` is the URL, with its last ``/``, below which files are served, absolute or relative to the page: each project's
+    in a folder of its own or, if `flat`, all together.
     `provenance_url` is the absolute base of provenance objects (``https://host/integrity/``), or None; as the
     specification demands a secure one, it is used only if it begins with ``https://``.
     """
     if provenance_url is not None and not provenance_url.startswith("https://"):
         provenance_url = None
-    files_url = f"{files_url}{project.name}/"
+    if not flat:
+        files_url = f"{files_url}{project.name}/"
     files = project.files
     blocks = ([_entry(file, files_url, provenance_url) for file in block] for block in _in_blocks(files))
     reason = plain(project.status_reason) or UNSET
@@ -101,7 +110,8 @@ def _in_blocks(lines: Sequence[_T]) -> Iterator[Sequence[_T]]:
 def _detail_json(project: Project, status: _Status, blocks: Iterable[list[_Entry]]) -> bytes:
     complete = all(file.size is not None for file in project.files)
     version = API_VERSION if complete else API_VERSION_WITHOUT_SIZES
-    versions = [plain(release.version) for release in releases(project)]
+    # what only has a name (`pypid.static`) may have no version
+    versions = [plain(release.version) for release in releases(project) if release.version]
     beginning = _encoder.encode(_Detail(_Meta(version, project.serial), project.name, status, versions))
     pieces = [beginning.removesuffix(b"]}")]
     for block in blocks:
@@ -111,16 +121,17 @@ def _detail_json(project: Project, status: _Status, blocks: Iterable[list[_Entry
     return b"".join((*pieces, b"]}"))
 
 
-def render_names(names: Sequence[Summary], format: Format, *, serial: int | None = None) -> Page:
+def render_names(names: Sequence[Summary], format: Format, *, serial: int | None = None, page: str = "") -> Page:
     """The list of projects, in the order of `names`; those that `policy.is_listed` hides are left out.
 
-    `serial` is the catalog's last serial; without it, the highest of `names`.
+    `serial` is the catalog's last serial; without it, the highest of `names`. `page` is how a project's page is named in its
+    folder, for places where a folder's own URL answers nothing (most buckets).
     """
     if serial is None:
         serial = max((summary.serial for summary in names), default=0)
     listed = [summary for summary in names if is_listed(summary)]
     beginning, end = names_frame(serial, format)
-    pieces = [names_piece(block, format) for block in _in_blocks(listed)]
+    pieces = [names_piece(block, format, page) for block in _in_blocks(listed)]
     return finished(b"".join((beginning, names_between(format).join(pieces), end)), format.value)
 
 
@@ -210,6 +221,9 @@ def _hashes(file: File) -> dict[str, str]:
     """The one hash that clients are to check: HTML has room for one, and uv refuses algorithms that it does not know."""
     if file.sha256:
         return {"sha256": file.sha256}
+    if file.digest and file.source is None:  # of a list (`pypid.static`), whose readers were given this one before
+        algorithm, _, value = file.digest.partition("=")
+        return {algorithm: value}
     return {"md5": file.md5} if file.md5 else {}
 
 
@@ -285,11 +299,11 @@ def names_frame(serial: int, format: Format) -> tuple[bytes, bytes]:
 _MARK = "\0"
 
 
-def names_piece(block: Sequence[Summary], format: Format) -> bytes:
+def names_piece(block: Sequence[Summary], format: Format, page: str = "") -> bytes:
     """The piece of the list that names these, as they are."""
     if format.is_json:
         return ",".join([f'{{"_last-serial":{summary.serial},"name":"{summary.name}"}}' for summary in block]).encode()
-    return "".join([f'<a href="{summary.name}/">{summary.name}</a><br>\n' for summary in block]).encode()
+    return "".join([f'<a href="{summary.name}/{page}">{summary.name}</a><br>\n' for summary in block]).encode()
 
 
 def names_between(format: Format) -> bytes:
