@@ -31,6 +31,7 @@ COMMANDS = [
     "copy-storage",
     "collect",
     "tier",
+    "static",
     "user",
     "group",
     "right",

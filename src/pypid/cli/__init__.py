@@ -17,7 +17,7 @@ from pypid.core.errors import PypidError
 
 _STARTING = ("starting",)
 _GROUPS = (
-    *(*_STARTING, "clients", "projects", "why", "storage", "copying", "collect", "cache", "tier"),
+    *(*_STARTING, "clients", "projects", "why", "storage", "copying", "collect", "cache", "tier", "static"),
     *("people", "rights", "tokens", "invitations", "acl", "audit", "loglevel"),
 )
 """The modules, in the order of the help."""

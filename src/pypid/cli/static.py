@@ -1,0 +1,231 @@
+"""An index as static files, out of a list of file names: static. It needs no configuration and no pypid."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
+
+from attrs import define
+
+from pypid.cli.command import add_command
+
+if TYPE_CHECKING:  # a start need not know them
+    from pypid.static.building import Outcome
+    from pypid.static.reading import PackageList
+
+EXAMPLE = """\
+The files themselves lie at --packages-url, in a bucket for example; nothing is
+fetched, a list of their names is enough. All options of dumb-pypi are here and
+mean the same; its links stay where they are, and pages in JSON come besides.
+
+  pypid static --package-list files.txt \\
+      --packages-url https://files.example.com/pool/ --output-dir /srv/index
+
+  aws s3 ls s3://acme-pool/ | awk '{print $4}' | pypid static --package-list - \\
+      --packages-url https://acme-pool.s3.amazonaws.com/ --output-dir /srv/index
+
+  pypid static --package-list-json files.json \\
+      --previous-package-list-json /srv/index/packages.json \\
+      --packages-url ../../pool/ --output-dir /srv/index --delete
+
+A line of --package-list-json is an object with these keys; all but the first
+may be missing or null:
+
+  filename          spam-1.0-py3-none-any.whl
+  hash              sha256=HEX, md5=HEX ...
+  requires_python   >=3.9
+  requires_dist     a list of requirements, for /pypi/PROJECT/json
+  core_metadata     sha256=HEX or true: URL.metadata is there (PEP 658, 714)
+  uploaded_by       text
+  upload_timestamp  seconds since 1970
+  yanked_reason     text: it is yanked, for this reason (PEP 592)
+  size              bytes (PEP 700); dumb-pypi does not know it
+
+Files whose names are none are left out, and said with their lines; the exit
+status is 0 then, too, unless --strict is given. A list that cannot be read is
+refused, and nothing is written. pip and uv take .../simple/ for an index URL:
+docs/static.rst has the nginx for it.
+"""
+
+_BAR = 30
+
+
+def add(commands: Any) -> None:
+    """static."""
+    command = add_command(commands, "static", _static, "write an index as static files, out of a list of file names")
+    command.formatter_class = argparse.RawDescriptionHelpFormatter
+    command.epilog = EXAMPLE
+    lists = command.add_mutually_exclusive_group(required=True)
+    lists.add_argument("--package-list", metavar="FILE", help="file names, one in each line; - is standard input")
+    lists.add_argument("--package-list-json", metavar="FILE", help="JSON objects, one in each line; - is standard input")
+    before = command.add_mutually_exclusive_group()
+    before.add_argument(
+        "--previous-package-list", metavar="FILE", help="the list that DIR was made of: only what differs is looked at"
+    )
+    before.add_argument("--previous-package-list-json", metavar="FILE", help="the same in JSON: DIR/packages.json is one")
+    command.add_argument(
+        "--output-dir", "--output", metavar="DIR", required=True, help="where the pages go; what has not changed is left alone"
+    )
+    command.add_argument(
+        "--packages-url", metavar="URL", required=True, help="where all files lie: absolute, or relative to simple/PROJECT/"
+    )
+    _add_looks(command)
+    _add_ways(command)
+
+
+def _add_looks(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--title", default="My Private PyPI", help="the title of pages for people (default: My Private PyPI)")
+    command.add_argument("--logo", metavar="URL", help="an image beside it")
+    command.add_argument("--logo-width", metavar="PIXELS", type=int, default=0, help="how wide it is (default: as it is)")
+    command.add_argument("--site-url", metavar="URL", help="where DIR will be served, for the link in the feed")
+    command.add_argument(
+        "--no-generate-timestamp",
+        "--no-timestamp",
+        dest="generate_timestamp",
+        action="store_false",
+        help="do not say on the first page when it was made: the same list makes the same bytes",
+    )
+
+
+def _add_ways(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--no-per-release-json", action="store_true", help="leave out pypi/PROJECT/VERSION/json, most of all files"
+    )
+    command.add_argument("--delete", action="store_true", help="remove pages of projects and releases that are not in the list")
+    command.add_argument("--strict", action="store_true", help="write nothing if a file of the list has to be left out")
+    command.add_argument(
+        "--processes", metavar="N", type=int, default=0, help="how many write pages (default: as many as there are processors)"
+    )
+
+
+def _static(options: argparse.Namespace) -> int:
+    from pypid.static.building import build
+    from pypid.static.settings import Settings
+    from pypid.static.tree import Folder
+
+    gc.disable()  # a million values that only end with us
+    bar = _Bar(sys.stderr, sys.stderr.isatty())
+    try:
+        previous = _previous(options, bar)
+        listed = _read(options.package_list, options.package_list_json, bar)
+        bar.end()
+        for note in listed.notes:
+            print(f"pypid: {note}", file=sys.stderr)
+        _check(listed, options)
+        settings = Settings(
+            packages_url=options.packages_url,
+            title=options.title,
+            logo=options.logo,
+            logo_width=options.logo_width,
+            site_url=options.site_url,
+            generated=datetime.now(UTC) if options.generate_timestamp else None,
+            per_release_json=not options.no_per_release_json,
+        )
+        folder = Folder(str(Path(options.output_dir).absolute()))
+        with folder.alone():
+            outcome = build(
+                listed,
+                folder,
+                settings,
+                previous=previous,
+                delete=options.delete,
+                processes=options.processes or len(os.sched_getaffinity(0)),
+                heard=bar.pages,
+            )
+    except OSError as error:
+        sys.exit(f"pypid: {error.filename or options.output_dir}: {error.strerror or error}")
+    finally:
+        bar.end()
+    _report(listed, outcome, terminal=sys.stderr.isatty())
+    return 0
+
+
+def _previous(options: argparse.Namespace, bar: _Bar) -> PackageList | None:
+    if options.previous_package_list is None and options.previous_package_list_json is None:
+        return None
+    return _read(options.previous_package_list, options.previous_package_list_json, bar)
+
+
+def _read(names: str | None, objects: str | None, bar: _Bar) -> PackageList:
+    from pypid.static.reading import lines_of, read_json, read_names
+
+    path, read = (objects, read_json) if names is None else (names, read_names)
+    assert path is not None
+    if path == "-":
+        return read(bar.lines(lines_of(sys.stdin.buffer)), "standard input")
+    with _opened(path) as file:
+        return read(bar.lines(lines_of(file)), path)
+
+
+def _opened(path: str) -> BinaryIO:
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        sys.exit(f"pypid: {path} cannot be read: {error.strerror}")
+
+
+def _check(listed: PackageList, options: argparse.Namespace) -> None:
+    if options.strict and listed.left_out:
+        sys.exit(f"pypid: {listed.left_out} files would be left out, which --strict forbids; nothing was written")
+    if options.delete and not listed.projects:
+        sys.exit("pypid: the list names no file, and --delete would remove every page; nothing was written")
+    if options.processes < 0:
+        sys.exit("pypid: --processes is a number from 1 on")
+
+
+def _report(listed: PackageList, outcome: Outcome, *, terminal: bool) -> None:
+    """Nothing where all went well and nobody looks: programs that mail what they are told are to stay quiet, as before."""
+    done = outcome.done
+    if terminal or listed.left_out:
+        removed = f", {outcome.removed} removed" if outcome.removed else ""
+        print(
+            f"pypid: {outcome.projects} projects. Pages: {done.written} written, {done.same} were the same{removed}. "
+            f"Lines left out: {listed.left_out}.",
+            file=sys.stderr,
+        )
+    if outcome.gone:
+        print(
+            f"pypid: {outcome.gone} projects are in the list no more; their pages are still there (--delete removes them)",
+            file=sys.stderr,
+        )
+
+
+@define
+class _Bar:
+    """One line of a terminal, written again and again; nothing where it is none."""
+
+    stream: TextIO
+    terminal: bool
+    _shown: bool = False
+
+    def lines(self, lines: Iterable[bytes]) -> Iterator[bytes]:
+        """The same lines; how many is said on the way."""
+        for number, line in enumerate(lines, 1):
+            if number % 5000 == 0:
+                self._show(f"{number} lines read")
+            yield line
+
+    def pages(self, done: int, of: int) -> None:
+        """So many projects are done."""
+        filled = _BAR * done // of if of else _BAR
+        self._show(f"[{'#' * filled}{'.' * (_BAR - filled)}] {done} of {of} projects written")
+
+    def end(self) -> None:
+        """The line is gone."""
+        if self._shown:
+            self.stream.write("\r\x1b[K")
+            self.stream.flush()
+            self._shown = False
+
+    def _show(self, text: str) -> None:
+        if self.terminal:
+            self.stream.write(f"\r\x1b[K{text[: shutil.get_terminal_size().columns - 1]}")
+            self.stream.flush()
+            self._shown = True

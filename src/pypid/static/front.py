@@ -1,0 +1,151 @@
+"""Pages for people: the first page with its filter box, the changelog, and a feed of what came last.
+
+They lie where dumb-pypi has them and have its links. Everything out of a list is escaped; the one script is ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from email.utils import format_datetime
+from html import escape
+from itertools import islice
+
+from attrs import frozen
+
+from pypid.core.names import ProjectName
+from pypid.core.simple import plain, utc_text
+from pypid.static.reading import Listed, moment_of
+from pypid.static.settings import Settings
+
+PER_PAGE = 5000
+"""Lines of a page of the changelog."""
+IN_FEED = 100
+FEED = "rss/updates.xml"
+"""Where the public index has its feed of releases."""
+
+_STYLE = """body { margin: 0; font: 16px/1.5 Helvetica, Arial, sans-serif; color: #111 }
+header { position: sticky; top: 0; display: flex; align-items: center; gap: 1em; padding: .7em 1em; background: #e6f8ff;
+  border-bottom: 1px solid #e2e2e2 }
+h1 { margin: 0; font-size: 1.4em; white-space: nowrap }
+header input { flex: 1; min-width: 5em; padding: .3em; font-size: 1em }
+main { max-width: 60em; margin: 1em auto; padding: 0 1em }
+.package { display: block; padding: .4em; color: inherit; text-decoration: none }
+.package:nth-of-type(even) { background: #f8f8f8 }
+.package:hover { background: #ebf1ff }
+[hidden] { display: none }
+table { border-collapse: collapse; width: 100% }
+th, td { border: 1px solid #999; padding: .2em .4em; text-align: left; overflow-wrap: anywhere }
+.turn { text-align: center }"""
+
+_FILTER = """<script>
+(function () {
+  var search = document.getElementById("search");
+  var rows = Array.from(document.getElementsByClassName("package"));
+  function plain(text) { return text.toLowerCase().replace(/[._-]+/g, "-"); }
+  function filter() {
+    var words = plain(search.value).trim().split(/\\s+/);
+    rows.forEach(function (row) {
+      row.hidden = !words.every(function (word) { return row.dataset.name.includes(word); });
+    });
+  }
+  search.addEventListener("input", filter);
+  if (search.value) filter();
+})();
+</script>
+"""
+
+
+@frozen
+class Latest:
+    """A line of the first page."""
+
+    project: ProjectName
+    version: str | None
+
+
+def first_page(projects: Iterable[Latest], settings: Settings) -> bytes:
+    """All projects, with a box to filter them."""
+    lines = "".join(
+        [
+            f'<a class="package" href="simple/{one.project}/index.html" data-name="{one.project}">'
+            f"<strong>{one.project}</strong> (latest version: {escape(one.version or 'unknown')})</a>\n"
+            for one in projects
+        ]
+    )
+    made = ""
+    if settings.generated is not None:
+        made = f" Generated on {utc_text(settings.generated)[:19].replace('T', ' ')} UTC."
+    ways = '<a href="simple/index.html">All names</a>, <a href="changelog/page1.html">what came last</a>'
+    body = f'<p>{ways}, <a href="{FEED}">the same as a feed</a>.{made}</p>\n{lines}{_FILTER}'
+    box = '<input id="search" type="search" autofocus placeholder="Filter" aria-label="Filter">'
+    return _document(settings.title, settings, body, box, "")
+
+
+def changelog(newest_first: Sequence[Listed], settings: Settings) -> Iterator[tuple[str, bytes]]:
+    """The pages of all files, what was uploaded last first."""
+    count = -(-len(newest_first) // PER_PAGE)
+    for page in range(1, count + 1):
+        files = newest_first[(page - 1) * PER_PAGE : page * PER_PAGE]
+        yield f"changelog/page{page}.html", _changelog_page(files, page, count, settings)
+
+
+def _changelog_page(files: Iterable[Listed], page: int, count: int, settings: Settings) -> bytes:
+    lines = "".join([_line(listed, settings) for listed in files])
+    turn = _turn(page, count)
+    table = f"<table>\n<tr><th>Filename</th><th>Upload Time</th><th>Uploaded By</th></tr>\n{lines}</table>"
+    body = f"<h2>Package Changelog</h2>\n{turn}\n{table}\n{turn}\n"
+    return _document(f"Changelog | {settings.title}", settings, body, "", "../")
+
+
+def _line(listed: Listed, settings: Settings) -> str:
+    href = settings.url(listed.filename) + (f"#{listed.hash.lower()}" if listed.hash else "")
+    moment = "" if not listed.upload_timestamp else utc_text(moment_of(listed.upload_timestamp))[:19].replace("T", " ")
+    by = escape(plain(listed.uploaded_by or ""))
+    return f'<tr><td><a href="{escape(href)}">{escape(listed.filename)}</a></td><td>{moment}</td><td>{by}</td></tr>\n'
+
+
+def _turn(page: int, count: int) -> str:
+    def to(number: int, sign: str, there: bool) -> str:
+        return f'<a href="page{number}.html">{sign}</a>' if there else sign
+
+    back, on = page > 1, page < count
+    ways = (to(1, "&laquo;", back), to(page - 1, "&larr;", back), f"Page {page}/{count}")
+    return f'<p class="turn">{" ".join((*ways, to(page + 1, "&rarr;", on), to(count, "&raquo;", on)))}</p>'
+
+
+def feed(newest_first: Iterable[Listed], settings: Settings) -> bytes:
+    """RSS 2.0 of the files that were uploaded last; of those that say when. It says no time of its own."""
+    site = escape(settings.site_url.rstrip("/") + "/" if settings.site_url else "../index.html")
+    last = islice((listed for listed in newest_first if listed.upload_timestamp), IN_FEED)
+    items = "".join([_item(listed, settings) for listed in last])
+    title = escape(plain(settings.title))
+    return (
+        '<?xml version="1.0" encoding="utf-8"?>\n<rss version="2.0">\n<channel>\n'
+        f"<title>{title}</title>\n<link>{site}</link>\n<description>Files that were uploaded last</description>\n"
+        f"{items}</channel>\n</rss>\n"
+    ).encode()
+
+
+def _item(listed: Listed, settings: Settings) -> str:
+    moment = moment_of(listed.upload_timestamp or 0)
+    name = escape(listed.filename)
+    by = f"<description>{escape(plain(f'Uploaded by {listed.uploaded_by}'))}</description>" if listed.uploaded_by else ""
+    return (
+        f"<item><title>{name}</title><link>{escape(settings.url(listed.filename))}</link>"
+        f'<guid isPermaLink="false">{name}</guid><pubDate>{format_datetime(moment)}</pubDate>{by}</item>\n'
+    )
+
+
+def _document(title: str, settings: Settings, body: str, box: str, up: str) -> bytes:
+    logo = ""
+    if settings.logo:
+        width = f' width="{settings.logo_width}"' if settings.logo_width > 0 else ""
+        logo = f'<img src="{escape(settings.logo)}" alt=""{width}>'
+    name = escape(plain(settings.title))
+    feed_link = f'<link rel="alternate" type="application/rss+xml" title="{name}" href="{up}{FEED}">'
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(plain(title))}</title>\n{feed_link}\n<style>\n{_STYLE}\n</style>\n</head>\n<body>\n"
+        f"<header>{logo}<h1>{name}</h1>{box}</header>\n<main>\n{body}</main>\n</body>\n</html>\n"
+    ).encode()

@@ -1,0 +1,113 @@
+"""Where a file of a list belongs: project and version by its name alone, as dumb-pypi guesses and as the specifications say.
+
+Whoever replaces dumb-pypi keeps each link at its place; so its guess comes first, and what the specifications say comes in
+where it has none, or one without a version. (dumb-pypi 1.15; packaging.python.org, "Binary distribution format" and "Source
+distribution format".)
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from attrs import frozen
+from packaging.version import Version
+
+from pypid.core.errors import BadFilename, BadName
+from pypid.core.names import LONGEST_NAME, ProjectName, project_and_version, project_name
+
+LONGEST = 255
+"""Characters of a file name; versions out of it become names of folders."""
+_SAFE = re.compile(r"[A-Za-z0-9_.+-]+\Z").match
+_DASHED = re.compile(r"([A-Za-z0-9]+(?:[_-][A-Za-z0-9]+)*)-([0-9]+(?:\.[A-Za-z0-9]+)+)\.tar\.gz\Z").match
+"""An sdist whose only dots are in its version: there is one way to read it, however many dashes its name has."""
+_USUAL_WHEEL = re.compile(r"[A-Za-z0-9_.]+-([0-9][A-Za-z0-9.!+_]*)-").match
+_USUAL_SDIST = re.compile(r"[A-Za-z0-9_.]+-([A-Za-z0-9.!+_]+)\.tar\.gz\Z").match
+
+
+@frozen
+class Place:
+    """A project's page on which a file stands. `version` is spelled as PEP 440 wants it, "" where nobody knows it.
+
+    `spelled` is the version as the file name has it, or None: the legacy JSON API goes by it, as dumb-pypi's does.
+    """
+
+    project: ProjectName
+    version: str
+    spelled: str | None
+
+
+def places(filename: str) -> tuple[Place, ...]:
+    """Where the file stands: at least one place, dumb-pypi's first. Raises `BadFilename`."""
+    dashed = _DASHED(filename)
+    if dashed is not None and len(filename) < LONGEST_NAME:
+        version = _spelled(dashed[2])
+        if version is not None:
+            return (Place(project_name(dashed[1]), version, dashed[2]),)
+    usual = _USUAL_WHEEL(filename) if filename.endswith(".whl") else _USUAL_SDIST(filename)
+    if usual is not None and ".." not in filename:
+        try:
+            project, version = project_and_version(filename)
+        except BadFilename:
+            pass
+        else:
+            return (Place(project, version, usual[1]),)
+    return _odd(filename)
+
+
+@lru_cache(maxsize=16384)
+def _spelled(version: str) -> str | None:
+    try:
+        return str(Version(version))
+    except ValueError:
+        return None
+
+
+def _odd(filename: str) -> tuple[Place, ...]:
+    if len(filename) > LONGEST:
+        raise BadFilename(filename, f"it is longer than {LONGEST} characters.")
+    if not _SAFE(filename) or ".." in filename:
+        raise BadFilename(filename, "only letters, digits and . _ + - are allowed, and no two dots together.")
+    guessed = _guessed(filename)
+    try:
+        project, version = project_and_version(filename)
+    except BadFilename:
+        if guessed is None:
+            raise
+        return (guessed,)
+    told = Place(project, version, version)
+    if guessed is None:
+        return (told,)
+    if guessed.project == project:
+        # of foo-1.0.tgz it guesses version 1
+        return (guessed if guessed.version == version else told,)
+    # python-foo-1.tar.gz is a project named python-foo-1 to dumb-pypi; who wants python-foo is to find it, too
+    return (guessed,) if guessed.version else (guessed, told)
+
+
+def _guessed(filename: str) -> Place | None:
+    name, spelled = _of_wheel(filename) if filename.endswith(".whl") else _of_other(filename)
+    try:
+        project = project_name(name)
+        return Place(project, "" if spelled is None else str(Version(spelled)), spelled)
+    except (BadName, ValueError):
+        return None
+
+
+def _of_wheel(filename: str) -> tuple[str, str | None]:
+    parts = filename.removesuffix(".whl").split("-")
+    right = len(parts) in (5, 6) and all(parts) and all(part[0].isdigit() for part in parts[1:-3])
+    return (parts[0], parts[1]) if right else ("", None)
+
+
+def _of_other(filename: str) -> tuple[str, str | None]:
+    """The version begins at the first part, but one, that has a dot and a digit; of two parts it is the second."""
+    stem = filename.rpartition(".")[0] if filename.endswith(("gz", "bz2")) else filename
+    stem = stem.rpartition(".")[0]
+    parts = stem.split("-")
+    if len(parts) == 2:
+        return parts[0], parts[1]
+    for number, part in enumerate(parts[1:], 1):
+        if "." in part and any(character.isdigit() for character in part):
+            return "-".join(parts[:number]), "-".join(parts[number:])
+    return stem, None

@@ -1,0 +1,221 @@
+"""The pages of a project: the Simple API's by `core.simple`, and the legacy JSON API's with the keys of dumb-pypi."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter, itemgetter
+from typing import Any
+
+import msgspec
+from attrs import frozen
+from msgspec import UNSET, UnsetType
+
+from pypid.core.model import File, Project, Summary, in_order
+from pypid.core.names import ProjectName, version_key
+from pypid.core.negotiation import Format
+from pypid.core.simple import render_names, render_project, utc_text
+from pypid.static.naming import Place, places
+from pypid.static.reading import Listed, moment_of
+from pypid.static.settings import Settings
+
+PAGE, JSON_PAGE = "index.html", "index.json"
+_OURS = re.compile(r"simple/[a-z0-9-]+/index\.(html|json)|pypi/[a-z0-9-]+/([^/]+/)?json").fullmatch
+
+
+@frozen
+class Standing:
+    """A file at a place; `first`: it has no other, or this is the one that dumb-pypi knows."""
+
+    listed: Listed
+    place: Place
+    first: bool
+
+
+def standing(project: ProjectName, listed: Iterable[Listed]) -> list[Standing]:
+    """The files of a project, where they stand on its page, in dumb-pypi's order: the newest is last."""
+    found = [
+        Standing(one, place, number == 0)
+        for one in listed
+        for number, place in enumerate(places(one.filename))
+        if place.project == project
+    ]
+    if len(found) < 2:
+        return found
+    versions: dict[str, list[Standing]] = {}  # of many files there are few versions, and those are slow to compare
+    for one in found:
+        versions.setdefault(one.place.version, []).append(one)
+    keyed = sorted([(version_key(version) if version else _NO_VERSION, version) for version in versions])
+    ordered: list[Standing] = []
+    for _, same in groupby(keyed, key=itemgetter(0)):
+        files = [one for _, version in same for one in versions[version]]
+        ordered += sorted(files, key=_order) if len(files) > 1 else files
+    return ordered
+
+
+_NO_VERSION = version_key("0")
+_DIGITS = re.compile("([0-9]+)")
+
+
+def _order(one: Standing) -> tuple[Any, ...]:
+    filename = one.listed.filename
+    natural = [int(part) if part.isdigit() else part for part in _DIGITS.split(filename)]
+    return (not filename.endswith(".whl"), natural, filename)
+
+
+def is_project_page(path: str) -> bool:
+    """Whether it is where `project_pages` may put a page."""
+    return _OURS(path) is not None
+
+
+def project_paths(project: ProjectName, files: Iterable[Listed], settings: Settings) -> Iterator[str]:
+    """Where `project_pages` puts pages."""
+    yield f"simple/{project}/{PAGE}"
+    yield f"simple/{project}/{JSON_PAGE}"
+    yield f"pypi/{project}/json"
+    if settings.per_release_json:
+        spelled = {place.spelled for listed in files for place in places(listed.filename) if place.project == project}
+        yield from (f"pypi/{project}/{version}/json" for version in spelled if version)
+
+
+def project_pages(project: ProjectName, files: Iterable[Listed], settings: Settings) -> Iterator[tuple[str, bytes]]:
+    """Each page of the project: path and bytes. The one that installers read comes last."""
+    found = standing(project, files)
+    yield from _legacy_pages(project, found, settings)
+    value = Project(name=project, files=in_order(tuple(map(file_of, found))))
+    for name, format in ((JSON_PAGE, Format.JSON), (PAGE, Format.TEXT_HTML)):
+        page = render_project(value, format, files_url=settings.files_url, flat=True)
+        yield f"simple/{project}/{name}", page.body
+
+
+def list_pages(names: Iterable[ProjectName]) -> Iterator[tuple[str, bytes]]:
+    """The list of projects."""
+    summaries = [Summary(name, 0) for name in names]
+    for name, format in ((JSON_PAGE, Format.JSON), (PAGE, Format.TEXT_HTML)):
+        yield f"simple/{name}", render_names(summaries, format, serial=0, page=PAGE).body
+
+
+def file_of(one: Standing) -> File:
+    """What the renderer is to say of the file."""
+    listed, place = one.listed, one.place
+    algorithm, value = _hash(listed.hash)
+    offered, sha256 = _metadata(listed.core_metadata)
+    return File(
+        project=place.project,
+        filename=listed.filename,
+        version=place.version,
+        sha256=value if algorithm == "sha256" else None,
+        md5=value if algorithm == "md5" else None,
+        digest=None if algorithm in ("", "sha256", "md5") else f"{algorithm}={value}",
+        size=listed.size,
+        uploaded=None if listed.upload_timestamp is None else moment_of(listed.upload_timestamp),
+        requires_python=listed.requires_python or None,
+        metadata_sha256=sha256,
+        metadata_offered=offered,
+        yanked=listed.yanked_reason or None,
+    )
+
+
+def _hash(text: str | None) -> tuple[str, str]:
+    algorithm, _, value = (text or "").lower().partition("=")
+    return algorithm, value
+
+
+def _metadata(said: str | bool | None) -> tuple[bool, str | None]:
+    """Whether core metadata is offered, and its sha256 (PEP 714 knows others, too; a mere ``true`` stands for these)."""
+    if not said or said == "false":
+        return False, None
+    algorithm, value = _hash("" if said is True else said)
+    return True, value if algorithm == "sha256" else None
+
+
+# The legacy JSON API. All that dumb-pypi says is said as it says it, with the null of what it does not know.
+
+
+class _Info(msgspec.Struct, gc=False):
+    name: str
+    version: str | None
+    requires_dist: list[str] | None
+    requires_python: str | None
+    yanked: bool
+    yanked_reason: str | None
+    platform: str = "UNKNOWN"
+    summary: None = None
+
+
+class _Entry(msgspec.Struct, gc=False):
+    filename: str
+    url: str
+    requires_python: str | None
+    packagetype: str
+    yanked: bool
+    yanked_reason: str | None
+    upload_time: str | UnsetType = UNSET
+    upload_time_iso_8601: str | UnsetType = UNSET
+    digests: dict[str, str] | UnsetType = UNSET
+    size: int | UnsetType = UNSET
+
+
+class _Document(msgspec.Struct, gc=False):
+    info: _Info
+    releases: Mapping[str, Sequence[msgspec.Raw]]
+    urls: Sequence[msgspec.Raw]
+
+
+_encoder = msgspec.json.Encoder()
+_ANSWERED = attrgetter("requires_dist", "requires_python")
+
+
+def _legacy_pages(project: ProjectName, found: Sequence[Standing], settings: Settings) -> Iterator[tuple[str, bytes]]:
+    releases: dict[str, list[Listed]] = {}
+    for one in found:
+        if one.place.spelled is not None:
+            releases.setdefault(one.place.spelled, []).append(one.listed)
+    raw = {version: [_raw(listed, settings) for listed in files] for version, files in releases.items()}
+    if settings.per_release_json:
+        for version, files in releases.items():
+            document = _Document(_info(project, version, files), {version: raw[version]}, raw[version])
+            yield f"pypi/{project}/{version}/json", _encoder.encode(document)
+    newest = found[-1]
+    version_of_all = newest.place.spelled
+    telling = [newest.listed] if version_of_all is None else releases[version_of_all]
+    urls = () if version_of_all is None else raw[version_of_all]
+    yield f"pypi/{project}/json", _encoder.encode(_Document(_info(project, version_of_all, telling), raw, urls))
+
+
+def _info(project: ProjectName, version: str | None, files: Sequence[Listed]) -> _Info:
+    """As the file of these says that has the most to say."""
+    told = max(files, key=lambda listed: sum(map(bool, _ANSWERED(listed)))) if len(files) > 1 else files[0]
+    return _Info(project, version, told.requires_dist, told.requires_python, bool(told.yanked_reason), told.yanked_reason)
+
+
+def _raw(listed: Listed, settings: Settings) -> msgspec.Raw:
+    entry = _Entry(
+        filename=listed.filename,
+        url=settings.url(listed.filename),
+        requires_python=listed.requires_python,
+        packagetype=_packagetype(listed.filename),
+        yanked=bool(listed.yanked_reason),
+        yanked_reason=listed.yanked_reason,
+    )
+    if listed.upload_timestamp is not None:
+        moment = moment_of(listed.upload_timestamp)
+        entry.upload_time_iso_8601 = utc_text(moment)
+        entry.upload_time = entry.upload_time_iso_8601[:19].replace("T", " ")
+    if listed.hash:
+        entry.digests = dict((_hash(listed.hash),))
+    if listed.size is not None:
+        entry.size = listed.size
+    return msgspec.Raw(_encoder.encode(entry))
+
+
+def _packagetype(filename: str) -> str:
+    if filename.endswith(".whl"):
+        return "bdist_wheel"
+    return "bdist_egg" if filename.endswith(".egg") else "sdist"
+
+
+def latest(found: Sequence[Standing]) -> str | None:
+    """The newest version of files in the order of `standing`, as its file name spells it."""
+    return found[-1].place.spelled

@@ -1,0 +1,212 @@
+"""A list of files, read: one name in each line, or one JSON object in each line with the keys of dumb-pypi.
+
+A file whose name or hash cannot be one is left out and noted, as dumb-pypi does. A line that is no such object at all, of a
+list that was cut off for example, spoils the list (`BadPackageList`): what is missing is what nobody could install.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import BinaryIO
+
+import msgspec
+from attrs import Factory, define, field
+
+from pypid.core.errors import BadFilename, PypidError, shortened
+from pypid.core.names import ProjectName
+from pypid.static.naming import places
+
+LONGEST_LINE = 1 << 20
+"""Bytes; a line of JSON with some thousand requirements is shorter."""
+MOST_NOTES = 100
+"""Remarks that are kept with their text; of more there is a count."""
+_HASH = re.compile(r"([A-Za-z0-9_]+)=([0-9A-Fa-f]+)\Z").match
+
+
+class Listed(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What a list says of one file; keys and order are those of dumb-pypi, `size` (bytes) is ours (PEP 700)."""
+
+    filename: str
+    hash: str | None = None
+    """``algorithm=hex``."""
+    requires_dist: list[str] | None = None
+    requires_python: str | None = None
+    upload_timestamp: int | float | None = None
+    """Seconds since 1970."""
+    uploaded_by: str | None = None
+    yanked_reason: str | None = None
+    """Without one it is not yanked."""
+    core_metadata: str | bool | None = None
+    """``true`` or ``algorithm=hex``: ``<url>.metadata`` is there."""
+    size: int | None = None
+
+
+class _Strict(Listed, frozen=True, gc=False, forbid_unknown_fields=True):
+    """The same, to find keys that nobody knows."""
+
+
+@define(slots=False, repr=False)
+class BadPackageList(PypidError):
+    """A list that cannot be used."""
+
+    where: str
+    problems: tuple[str, ...]
+    more: int = 0
+
+    def text(self) -> str:
+        """Each problem with its line."""
+        rest = (f"... and {self.more} more.",) if self.more else ()
+        return "\n  ".join((f"{self.where} is no list of files; nothing was written:", *self.problems, *rest))
+
+
+@define
+class PackageList:
+    """The files of a list by project: file name to what is said of it. `notes` say what was left out, and why."""
+
+    projects: dict[ProjectName, dict[str, Listed]] = field(factory=dict)
+    notes: list[str] = field(factory=list)
+    left_out: int = 0
+    """Lines whose file is on no page."""
+    lines: int = 0
+
+    @property
+    def files(self) -> int:
+        """On how many places of pages files stand."""
+        return sum(map(len, self.projects.values()))
+
+    def take(self, listed: Listed, number: int) -> None:
+        """One more file, of this line. Of a file that is named twice the later line counts."""
+        try:
+            found = places(listed.filename)
+            _check(listed)
+        except (BadFilename, ValueError) as error:
+            said = str(error) if isinstance(error, BadFilename) else f"{shortened(listed.filename)!r}: {error}"
+            self.left_out += 1
+            self.note(number, f"{said} It is left out.")
+            return
+        for place in found:
+            files = self.projects.setdefault(place.project, {})
+            before = files.get(listed.filename)
+            if before is None:
+                files[listed.filename] = listed
+            elif before != listed:
+                files[listed.filename] = listed
+                self.note(number, f"{listed.filename!r} was named before, with other values; those of this line are taken.")
+
+    def note(self, number: int, text: str) -> None:
+        """Something to tell about a line."""
+        if len(self.notes) < MOST_NOTES:
+            self.notes.append(f"line {number}: {text}")
+        elif len(self.notes) == MOST_NOTES:
+            self.notes.append("... and more of that kind")
+
+
+def _check(listed: Listed) -> None:
+    """Raise `ValueError`, with what is wrong, for values that no page can say."""
+    if listed.hash and not _HASH(listed.hash):
+        raise ValueError(f"hash is algorithm=hex, and not {shortened(listed.hash)!r}.")
+    metadata = listed.core_metadata
+    if isinstance(metadata, str) and metadata not in ("", "true", "false") and not _HASH(metadata):
+        raise ValueError(f"core_metadata is true or algorithm=hex, and not {shortened(metadata)!r}.")
+    if listed.upload_timestamp is not None:
+        moment_of(listed.upload_timestamp)
+    if listed.size is not None and listed.size < 0:
+        raise ValueError("size is a number of bytes.")
+
+
+def moment_of(timestamp: float) -> datetime:
+    """Aware, UTC; raises `ValueError` for what no calendar has."""
+    try:
+        return datetime.fromtimestamp(timestamp, UTC)
+    except (ValueError, OverflowError, OSError):
+        raise ValueError("upload_timestamp is no number of seconds since 1970 that a calendar has.") from None
+
+
+def read_names(lines: Iterable[bytes], where: str) -> PackageList:
+    """A list with one file name in each line. Raises `BadPackageList` if it is no text."""
+    read = PackageList()
+    spoilt = _Spoilt(where)
+    for number, line in enumerate(lines, 1):
+        read.lines = number
+        try:
+            filename = line.decode().strip("\r\n")
+        except UnicodeDecodeError:
+            spoilt.add(number, "it is no UTF-8.")
+            continue
+        if len(line) > LONGEST_LINE:
+            spoilt.add(number, f"it is longer than {LONGEST_LINE} bytes.")
+        elif filename.strip():
+            read.take(Listed(filename), number)
+    spoilt.raise_if_any()
+    return read
+
+
+def read_json(lines: Iterable[bytes], where: str) -> PackageList:
+    """A list with one JSON object in each line. Raises `BadPackageList` if a line is none, or has values of other types."""
+    read = PackageList()
+    spoilt = _Spoilt(where)
+    strict, lenient = msgspec.json.Decoder(_Strict), msgspec.json.Decoder(Listed)
+    unknown: set[str] = set()
+    texts: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        read.lines = number
+        if len(line) > LONGEST_LINE:
+            spoilt.add(number, f"it is longer than {LONGEST_LINE} bytes.")
+            continue
+        if line.isspace():
+            continue
+        try:
+            listed: Listed = strict.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            try:
+                listed = lenient.decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                spoilt.add(number, f"{error}.")
+                continue
+            if str(error) not in unknown:
+                unknown.add(str(error))
+                read.note(number, f"{error}. That key is not looked at, here and further on.")
+        read.take(_thrifty(listed, texts), number)
+    spoilt.raise_if_any()
+    return read
+
+
+def _thrifty(listed: Listed, texts: dict[str, str]) -> Listed:
+    """The same without texts of its own that many lines have."""
+    requires, by = listed.requires_python, listed.uploaded_by
+    return Listed(
+        listed.filename,
+        listed.hash,
+        listed.requires_dist,
+        None if requires is None else texts.setdefault(requires, requires),
+        listed.upload_timestamp,
+        None if by is None else texts.setdefault(by, by),
+        listed.yanked_reason,
+        listed.core_metadata,
+        listed.size,
+    )
+
+
+def lines_of(stream: BinaryIO) -> Iterator[bytes]:
+    """The lines of a list; of one that is far too long only the beginning, and its rest as others."""
+    while line := stream.readline(LONGEST_LINE + 1):
+        yield line
+
+
+@define
+class _Spoilt:
+    where: str
+    problems: list[str] = Factory(list)
+    more: int = 0
+
+    def add(self, number: int, text: str) -> None:
+        if len(self.problems) < 20:
+            self.problems.append(f"line {number}: {text}")
+        else:
+            self.more += 1
+
+    def raise_if_any(self) -> None:
+        if self.problems:
+            raise BadPackageList(self.where, tuple(self.problems), self.more)

@@ -1,0 +1,146 @@
+"""Work on many projects, shared out between processes: forked, so that none has to be told what all know already."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import NoReturn, TypeVar
+
+import msgspec
+from attrs import define, field
+
+from pypid.core.errors import PypidError
+
+T = TypeVar("T")
+
+
+class Done(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What was done since the last time: so many of the things, and so many pages of them, written or the same as before."""
+
+    things: int = 0
+    written: int = 0
+    same: int = 0
+
+    def __add__(self, other: Done) -> Done:
+        return Done(self.things + other.things, self.written + other.written, self.same + other.same)
+
+
+class _Said(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A line that a process says to the one that forked it; `failed` is the arguments of an `OSError`."""
+
+    done: Done = Done()
+    failed: tuple[int | None, str, str | None] | None = None
+
+
+@define(slots=False, repr=False)
+class Died(PypidError):
+    """A process that did a share of the work ended early."""
+
+    status: int
+
+    def text(self) -> str:
+        """How it ended."""
+        how = f"by signal {-self.status}" if self.status < 0 else f"with status {self.status}"
+        return (
+            f"a process that wrote pages was ended {how} (too little memory?); run it again, with --processes 1 it needs least."
+        )
+
+
+Work = Callable[[Sequence[T]], Iterator[Done]]
+"""Does a share, and says now and then what it has done. It raises `OSError`, if anything."""
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(_Said)
+
+
+def shared_out(things: Sequence[T], work: Work[T], processes: int, heard: Callable[[Done], None]) -> None:
+    """Have all of it done by so many processes; `heard` is told how far they are. Raises what `work` raises, or `Died`.
+
+    Whoever calls this with more than one has no other threads, and no event loop.
+    """
+    if processes <= 1:
+        for done in work(things):
+            heard(done)
+        return
+    children: list[_Child] = []
+    try:
+        for number in range(processes):
+            children.append(_fork(things[number::processes], work))  # noqa: PERF401  # each is ended if the next fails
+        _listen(children, heard)
+    finally:
+        for child in children:
+            child.end()
+
+
+@define(eq=False)
+class _Child:
+    pid: int
+    pipe: int
+    rest: bytes = field(default=b"", repr=False)
+    ended: bool = False
+
+    def hear(self) -> list[_Said] | None:
+        """What it says, or None at its end. Raises what it says that it failed with, and `Died`."""
+        some = os.read(self.pipe, 1 << 16)
+        if not some:
+            self.ended = True
+            status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+            if status:
+                raise Died(status)
+            return None
+        *lines, self.rest = (self.rest + some).split(b"\n")
+        said = [_decoder.decode(line) for line in lines]
+        for one in said:
+            if one.failed is not None:
+                raise OSError(*one.failed)
+        return said
+
+    def end(self) -> None:
+        """It runs no more."""
+        os.close(self.pipe)
+        if not self.ended:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)  # what it was writing is not in place yet, and is swept up later
+            os.waitpid(self.pid, 0)
+
+
+def _listen(children: Sequence[_Child], heard: Callable[[Done], None]) -> None:
+    with selectors.DefaultSelector() as selector:
+        for child in children:
+            selector.register(child.pipe, selectors.EVENT_READ, child)
+        while selector.get_map():
+            for key, _ in selector.select():
+                said = key.data.hear()
+                if said is None:
+                    selector.unregister(key.fd)
+                for one in said or ():
+                    heard(one.done)
+
+
+def _fork(things: Sequence[T], work: Work[T]) -> _Child:
+    ours, its = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.close(ours)
+        _do(things, work, its)
+    os.close(its)
+    return _Child(pid, ours)
+
+
+def _do(things: Sequence[T], work: Work[T], pipe: int) -> NoReturn:
+    """In the child, which never returns into what its parent was doing."""
+    status = 1
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all at once: the parent ends us
+        for done in work(things):
+            os.write(pipe, _encoder.encode(_Said(done)) + b"\n")
+        status = 0
+    except OSError as error:
+        said = _Said(failed=(error.errno, error.strerror or str(error), error.filename))
+        os.write(pipe, _encoder.encode(said) + b"\n")
+        status = 0
+    finally:
+        os._exit(status)

@@ -1,0 +1,192 @@
+"""A tree of pages somewhere: what is there already is left alone, what has changed is replaced at once, what is gone can go.
+
+`Target` is all that a place must be able to do; `Folder` is one on disk.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import re
+from collections.abc import Callable, Container, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from hashlib import sha256
+from typing import Protocol
+
+from attrs import define, field
+
+PATH = re.compile(r"(?!\.)[A-Za-z0-9._+~!-]+(/(?!\.)[A-Za-z0-9._+~!-]+)*\Z").match
+"""A path in a tree: segments that no file system, server or shell reads as anything but a name. Hidden names are ours."""
+
+
+class Target(Protocol):
+    """Where pages go. Paths are relative (`PATH`), with ``/``; other paths are a `ValueError`."""
+
+    def have(self, path: str) -> bytes | None:
+        """The `digest` of what lies there; None where there is nothing, or nobody knows."""
+
+    def write(self, path: str, body: bytes) -> None:
+        """Put it there, in place of what was there before: readers see the one or the other, whole."""
+
+    def remove(self, path: str) -> None:
+        """Nothing is there any more; no error where nothing was."""
+
+    def list(self, under: str) -> Iterator[str]:
+        """All paths below this folder at which something lies, in no order; what is no `PATH` is not ours, and left out."""
+
+    def settle(self) -> None:
+        """Return when all that was done so far survives a loss of power."""
+
+
+def digest(body: bytes) -> bytes:
+    """What `Target.have` compares by."""
+    return sha256(body).digest()
+
+
+def put(target: Target, path: str, body: bytes) -> bool:
+    """Have it there; whether it had to be written."""
+    have = target.have(path)
+    if have is not None and have == digest(body):
+        return False
+    target.write(path, body)
+    return True
+
+
+def clear(target: Target, folders: Iterable[str], keep: Container[str], ours: Callable[[str], object]) -> int:
+    """Remove what lies below these folders and is `ours`, but what is to be kept; how many were removed."""
+    gone = [path for folder in folders for path in target.list(folder) if path not in keep and ours(path)]
+    for path in gone:
+        target.remove(path)
+    return len(gone)
+
+
+@define
+class Folder:
+    """A tree below a folder, which is made if need be. For one process, or several that write different files.
+
+    Nothing is written outside it, unless somebody who may write in it has put symbolic links to folders there.
+    """
+
+    root: str
+    _known: set[str] = field(factory=set, init=False, repr=False)
+    """Folders that are there."""
+
+    def have(self, path: str) -> bytes | None:
+        """As `Target` has it."""
+        try:
+            handle = os.open(self._where(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            if error.errno == errno.ELOOP:  # a symbolic link, which is replaced by a file
+                return None
+            raise
+        with open(handle, "rb", buffering=0) as file:
+            return digest(file.read())
+
+    def write(self, path: str, body: bytes) -> None:
+        """As `Target` has it; durable only after `settle`."""
+        where = self._where(path)
+        folder, _, name = where.rpartition("/")
+        if folder not in self._known:
+            _make(folder)
+            self._known.add(folder)
+        beside = f"{folder}/.{name}.{os.getpid()}.new"
+        try:
+            handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+            try:
+                rest = memoryview(body)
+                while rest:
+                    rest = rest[os.write(handle, rest) :]
+            finally:
+                os.close(handle)
+            os.rename(beside, where)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(beside)
+            raise
+
+    def remove(self, path: str) -> None:
+        """As `Target` has it; folders that are empty then go, too."""
+        where = self._where(path)
+        with suppress(FileNotFoundError, NotADirectoryError):
+            os.unlink(where)
+        folder = where.rpartition("/")[0]
+        while folder != self.root:
+            try:
+                os.rmdir(folder)
+            except OSError:
+                return
+            self._known.discard(folder)
+            folder = folder.rpartition("/")[0]
+
+    def list(self, under: str) -> Iterator[str]:
+        """As `Target` has it; what a run that was killed left half written goes on the way."""
+        folders = [self._where(under)]
+        while folders:
+            folder = folders.pop()
+            try:
+                entries = list_of(folder)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            for entry in entries:
+                path = entry.path[len(self.root) + 1 :]
+                if _HALF(entry.name):
+                    with suppress(OSError):
+                        os.unlink(entry.path)
+                elif not PATH(path):
+                    continue
+                elif entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                else:
+                    yield path
+
+    def settle(self) -> None:
+        """As `Target` has it: one call for the whole file system, since one for each of 100,000 files takes minutes."""
+        handle = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if ctypes.CDLL(None, use_errno=True).syncfs(handle) != 0:
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), self.root)
+        finally:
+            os.close(handle)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """No other process is in here at the same time; waits until that is so."""
+        os.makedirs(self.root, exist_ok=True)
+        handle = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with suppress(OSError):  # some network file systems have no locks
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+    def _where(self, path: str) -> str:
+        if not PATH(path):
+            raise ValueError(f"{path!r} is no path in a tree of pages.")
+        return f"{self.root}/{path}"
+
+
+def _make(folder: str) -> None:
+    """Twice as fast as `os.makedirs`, where at most the last one is missing."""
+    try:
+        os.mkdir(folder)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        os.makedirs(folder, exist_ok=True)
+
+
+_HALF = re.compile(r"\..+\.[0-9]+\.new\Z").match
+
+
+def list_of(folder: str) -> list[os.DirEntry[str]]:
+    """What lies in a folder."""
+    with os.scandir(folder) as entries:
+        return list(entries)
+
+
+_: type[Target] = Folder
