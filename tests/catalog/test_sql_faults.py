@@ -8,17 +8,21 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+from attrs import evolve
 from sqlalchemy import event
 from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog.engine import Anew, Away, Beat, Change, Full, Kind, Row, Unusable
+from pypid.catalog.engine import Anew, Away, Beat, Change, Full, Kind, Row, State, Unusable
 from pypid.catalog.sql import engine as engines
 from pypid.catalog.sql import sqlite
 from pypid.catalog.sql.engine import SqlEngine, SqlSettings
 from pypid.catalog.sql.feed import SILENCE, LookingFeed
 from pypid.catalog.sql.place import Server, SqliteFile, place_of
+from pypid.catalog.sql.schema import SCHEMA
 from pypid.core.errors import CannotStart
+from pypid.core.model import Link
 from pypid.core.names import project_name
 from pypid.flow import at_once, start
 from pypid.testing.engine import IDENTITY, OTHER, SPAM, to_be
@@ -145,18 +149,33 @@ class FileTests(Faulty, SynchronousTestCase):
         self.refused(engine.open(IDENTITY), Away)
 
     def test_another_version(self) -> None:
-        """A catalog of another version is begun anew at a start; who runs then says so; serials go on."""
-        with self.by_hand() as connection:
-            connection.execute("UPDATE pypid_catalog SET schema = 2")
-            connection.execute("ALTER TABLE pypid_catalog_rows DROP COLUMN serial")
-        self.assertIn("version", str(self.refused(self.engine.state(), Unusable)))
-        self.assertIn("version", str(self.refused(self.swap(), Unusable)))
-        other = self.another()
-        self.refused(other.open(OTHER), CannotStart)
-        state = self.have(other.open(IDENTITY))
-        self.assertEqual((state.serial, state.version, state.complete), (self.state.serial, 0, False))
-        self.refused(self.engine.changes(self.state.position), Anew)
-        self.assertEqual(self.have(self.engine.changes(state.beginning)).rows, ())
+        """A catalog of an older or newer version is begun anew at a start, which says so, as does who runs; serials go on."""
+        for schema, age in ((SCHEMA - 1, "an older"), (SCHEMA + 1, "a newer")):
+            before = self.have(self.engine.open(IDENTITY))
+            self.have(self.engine.say_complete(before.epoch))
+            with self.by_hand() as connection:
+                connection.execute(f"UPDATE pypid_catalog SET schema = {schema}")
+                connection.execute("ALTER TABLE pypid_catalog_rows RENAME COLUMN line TO text")
+            for asked in self.all_questions(before):
+                self.assertIn("version", str(self.refused(asked, Unusable)))
+            other = self.another()
+            with capturedLogs() as said:
+                self.refused(other.open(OTHER), CannotStart)
+                self.assertEqual(said, [])
+                state = self.have(other.open(IDENTITY))
+                self.assertIn(f"version {schema}, of {age} pypid", formatEvent(said.pop()))
+                self.assertEqual((self.have(other.open(IDENTITY)), said), (state, []))
+            self.assertEqual((state.serial, state.version, state.complete), (before.serial, 0, False))
+            self.refused(self.engine.changes(before.position), Anew)
+            self.assertEqual(self.have(self.engine.changes(state.beginning)).rows, ())
+
+    def all_questions(self, state: State) -> list[Any]:
+        """All that reads or writes a table."""
+        engine, link = self.engine, Link("https://x", self.world.now())
+        asked = [engine.state(), engine.changes(state.position), engine.row(Kind.OURS, SPAM), self.swap(), engine.tidy()]
+        asked += [engine.say_complete(state.epoch), engine.note_rights(), engine.clear()]
+        asked += [engine.lease("a", "b", 1), engine.release("a", "b")]
+        return [*asked, engine.link("a", self.world.now()), engine.keep_link("a", link, self.world.now())]
 
     def test_other_tables(self) -> None:
         """Tables of our names that are not ours are left alone."""
@@ -252,6 +271,45 @@ class WritingTests(Faulty, SynchronousTestCase):
         found = self.have(engine.row(Kind.OURS, SPAM))
         assert found is not None
         self.assertEqual(found.line, b"new")
+
+
+class TurnsTests(Faulty, SynchronousTestCase):
+    """Changes take turns, so that there is a thread left for whoever reads."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.turns = Turns()
+        self.held = SqlEngine(SqlSettings(SqliteFile(self.path), at_once), evolve(self.world, blocking=self.turns))
+        self.addCleanup(self.turns.all)
+        self.addCleanup(lambda: start(self.held.close()))
+
+    def swap(self, line: bytes) -> Deferred[Any]:
+        """A change of the row."""
+        return start(self.held.swap(self.before.epoch, to_be(line, self.row.version)))
+
+    def test_one_writes(self) -> None:
+        """While a change waits for the file others wait for it, without a thread; reading needs no turn."""
+        first, second = self.swap(b"first"), self.swap(b"second")
+        read = start(self.held.row(Kind.OURS, SPAM))
+        self.assertEqual(len(self.turns), 2)
+        self.turns.all()
+        self.assertEqual(self.successResultOf(first).line, b"first")
+        self.assertIn(self.successResultOf(read).line, (b"line", b"first"))
+        self.assertEqual(self.successResultOf(second).row.line, b"first")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_no_turn(self) -> None:
+        """A change whose turn does not come is away in the end, and was not made; those that wait then have theirs."""
+        first, second = self.swap(b"first"), self.swap(b"second")
+        self.clock.advance(engines.LONGEST)
+        self.clock.advance(engines.ONCE_MORE)
+        self.clock.advance(engines.LONGEST)
+        self.failureResultOf(second, Away)
+        third = self.swap(b"third")
+        self.turns.all()
+        self.assertEqual(self.successResultOf(first).line, b"first")
+        self.assertEqual(self.successResultOf(third).row.line, b"first")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
 class FeedTests(Faulty, SynchronousTestCase):

@@ -21,6 +21,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from pypid.catalog.engine import Anew, Away, Beat, Change, Conflict, Kind, Row, Unusable
 from pypid.catalog.sql.engine import SqlEngine, SqlSettings
 from pypid.catalog.sql.place import place_of
+from pypid.catalog.sql.schema import SCHEMA
 from pypid.core.errors import CannotStart
 from pypid.core.names import project_name
 from pypid.databases.threads import Threads
@@ -86,21 +87,24 @@ class PostgresqlContractTests(EngineContract, SynchronousTestCase):
         self.assertEqual((state.complete, state.serial, state.version), (False, before.serial, 0))
 
     def test_another_version(self) -> None:
-        """A catalog of another version is begun anew at a start; nodes that run then say so, and misread nothing."""
-        self.put(b"line")
-        before = self.state()
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute("UPDATE pypid_catalog SET schema = 99")
-            connection.execute("ALTER TABLE pypid_catalog_rows RENAME COLUMN line TO other")
-        for asked in (self.engine.changes(before.position), self.engine.state(), self.engine.row(Kind.OURS, SPAM)):
-            self.assertIn("another version", str(self.refused(asked, Unusable)))
-        other = self.have(self.again())
-        self.addCleanup(lambda: self.have(other.close()))
-        self.refused(other.open("another storage"), CannotStart)
-        state = self.have(other.open(IDENTITY))
-        self.assertEqual((state.complete, state.serial), (False, before.serial))
-        self.assertEqual(self.all_rows(other), [])
-        self.refused(self.engine.changes(before.position), Anew)
+        """A catalog of an older or newer version is begun anew at a start; nodes that run then say so, and misread nothing."""
+        for schema in (SCHEMA - 1, SCHEMA + 98):
+            before = self.have(self.engine.open(IDENTITY))
+            row = self.have(self.engine.swap(before.epoch, Change(Kind.OURS, SPAM, b"line", 0)))
+            assert isinstance(row, Row)
+            with psycopg.connect(self.url, autocommit=True) as connection:
+                connection.execute(f"UPDATE pypid_catalog SET schema = {schema}".encode())
+                connection.execute("ALTER TABLE pypid_catalog_rows RENAME COLUMN line TO other")
+            asked = [self.engine.changes(before.position), self.engine.state(), self.engine.row(Kind.OURS, SPAM)]
+            for each in (*asked, self.engine.lease("a", "b", 1), self.engine.link("a", self.world.now())):
+                self.assertIn("another version", str(self.refused(each, Unusable)))
+            other = self.have(self.again())
+            self.addCleanup(lambda other=other: self.have(other.close()))  # type: ignore[misc]
+            self.refused(other.open("another storage"), CannotStart)
+            state = self.have(other.open(IDENTITY))
+            self.assertEqual((state.complete, state.serial), (False, row.serial))
+            self.assertEqual(self.all_rows(other), [])
+            self.refused(self.engine.changes(before.position), Anew)
 
     def test_opened_at_the_same_time(self) -> None:
         """Several nodes that start at once on an empty database make one catalog."""

@@ -8,7 +8,9 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import frozen
+from twisted.internet.defer import DeferredSemaphore, TimeoutError
 from twisted.internet.task import deferLater
+from twisted.logger import Logger
 
 from pypid.catalog.engine import (
     MOST_ROWS,
@@ -39,9 +41,12 @@ if TYPE_CHECKING:
     from pypid.catalog.sql.sqlite import Sqlite
 
 T = TypeVar("T")
+_log = Logger()
 
 LONGEST = 6.0
 """Seconds after which a server that has not answered gets no more time (its connections are cut)."""
+WRITERS = 2
+"""Of a server, how many changes wait for their turn at once; of a file one. So threads are left for those who read."""
 ONCE_MORE = 0.5
 """Seconds after which a change of which nobody knows whether it happened is tried again: a server that restarts may be back."""
 
@@ -64,13 +69,22 @@ class SqlEngine:
         self._closed = settings.closed
         self._world = world
         self._opening = Lock()
+        self._turns = DeferredSemaphore(WRITERS if isinstance(settings.place, Server) else 1)
         self._driver: Sqlite | Postgresql | None = None
 
     async def open(self, identity: str, serial: int = 0) -> State:
-        from pypid.catalog.sql.schema import prepare
+        from pypid.catalog.sql.schema import SCHEMA, prepare
 
         epoch = self._epoch()
-        return await self._write(lambda connection: prepare(connection, identity, serial, epoch), making=True)
+        state, schema = await self._write(lambda connection: prepare(connection, identity, serial, epoch), making=True)
+        if schema is not None:
+            _log.warn(
+                "The shared catalog had tables of version {schema}, of {age} pypid. They were made anew, and all is read from "
+                "the storage again. Run the same version everywhere: a node of another one cannot use the catalog from now on.",
+                schema=schema,
+                age="an older" if schema < SCHEMA else "a newer",
+            )
+        return state
 
     async def state(self) -> State:
         from pypid.catalog.sql import rows
@@ -170,6 +184,21 @@ class SqlEngine:
             return await self._run(work, writing=True)
 
     async def _run(self, work: Callable[[Connection], T], *, writing: bool, making: bool = False) -> T:
+        if not writing:
+            return await self._ask(work, writing=False)
+        turn = self._turns.acquire()
+        if not turn.called:
+            turn.addTimeout(LONGEST, self._world.clock)
+        try:
+            await turn
+        except TimeoutError:
+            raise Away("others change it, and this one's turn did not come") from None
+        try:
+            return await self._ask(work, writing=True, making=making)
+        finally:
+            self._turns.release()
+
+    async def _ask(self, work: Callable[[Connection], T], *, writing: bool, making: bool = False) -> T:
         with no_longer_than(LONGEST, self._place, self._world.clock, self._cut):
             return await self._world.blocking(self._perform, work, writing, making)
 

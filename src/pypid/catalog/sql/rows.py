@@ -142,6 +142,7 @@ def tidy(connection: Connection, tombstones: int, now: datetime) -> None:
 
 def lease(connection: Connection, name: str, holder: str, seconds: float) -> bool:
     """As `Engine.lease`."""
+    standing_of(connection)
     now = _clock(connection)
     free = or_(leases.c.holder == holder, leases.c.ends <= now)
     values = {"holder": holder, "ends": now + seconds}
@@ -150,11 +151,13 @@ def lease(connection: Connection, name: str, holder: str, seconds: float) -> boo
 
 def release(connection: Connection, name: str, holder: str) -> None:
     """As `Engine.release`."""
+    standing_of(connection)
     connection.execute(delete(leases).where(leases.c.name == name, leases.c.holder == holder))
 
 
 def link(connection: Connection, key: str, good_after: datetime) -> Link | None:
     """As `Engine.link`."""
+    standing_of(connection)
     asked = select(links.c.url, links.c.ends).where(links.c.key == key, links.c.ends > _ticks(good_after))
     found = connection.execute(asked).one_or_none()
     return None if found is None else Link(found.url, _BEGINNING + found.ends * _TICK)
@@ -162,6 +165,7 @@ def link(connection: Connection, key: str, good_after: datetime) -> Link | None:
 
 def keep_link(connection: Connection, key: str, new: Link, good_after: datetime) -> Link:
     """As `Engine.keep_link`."""
+    standing_of(connection)
     values = {"url": new.url, "ends": _ticks(new.expires)}
     ended = links.c.ends <= _ticks(good_after)
     kept = _upsert(connection, links, {"key": key, **values}, values, ended)

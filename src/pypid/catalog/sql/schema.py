@@ -113,10 +113,11 @@ def standing_of(connection: Connection, epoch: str | None = None, *, take: bool 
     return Standing(_state(found), found.lost)
 
 
-def prepare(connection: Connection, identity: str, serial: int, epoch: str) -> State:
+def prepare(connection: Connection, identity: str, serial: int, epoch: str) -> tuple[State, int | None]:
     """Make the tables where they are not there, or of another version, in the transaction that is under way.
 
-    `epoch` is one that was never used. Raises `CannotStart` where they are of another storage.
+    Returns the state, and the version that they were of before, if that was another one. `epoch` is one that was never used.
+    Raises `CannotStart` where they are of another storage.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
@@ -136,7 +137,8 @@ def prepare(connection: Connection, identity: str, serial: int, epoch: str) -> S
             _check(connection)
         _begin(connection)
         begin_anew(connection, epoch, max(found.serial, serial))
-    return standing_of(connection).state
+    another = None if found is None or found.schema == SCHEMA else found.schema
+    return standing_of(connection).state, another
 
 
 def begin_anew(connection: Connection, epoch: str, serial: int) -> None:
