@@ -12,13 +12,13 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from pypid.core.errors import AlreadyExists, CatalogDown, NoSuchProject
+from pypid.core.errors import AlreadyExists, Busy, CatalogDown, NoSuchProject
 from pypid.core.model import Presence, Project, Status
 from pypid.core.names import project_name
 from pypid.flow import start
 from pypid.index import Index
-from pypid.index.earlier import PAUSE
-from pypid.index.publishing import Outcome
+from pypid.index.earlier import LOOKS, PAUSE
+from pypid.index.publishing import UNDER_WAY, Outcome
 from tests.index.nodes import NodesCase, SqliteNodesCase
 from tests.index.storms import Died, Gated, Storm
 from tests.index.uploads import SPAM, WHEEL, Sent, publishing, sent
@@ -129,6 +129,42 @@ class LookingTests(NodesCase):
             self.assertIsNotNone(self.have(self.node().catalog.theirs(name)).kept_file(file.filename), step)
             if is_over:
                 break
+
+
+class DeletingTests(NodesCase):
+    """One node deletes a file while another publishes the very same again."""
+
+    def test_published_again(self) -> None:
+        """Whatever step the delete has come to: what is acknowledged after it can be downloaded; else nothing is listed."""
+        outcomes: set[object] = set()
+        for step in range(99):
+            self.setUp()
+            self.publish(self.here, ONE)
+            self.clock.advance(UNDER_WAY.total_seconds() + 1)
+            self.go(1)
+            gate = Gated(self.store)
+            node = self.node(gate)
+            deleted = start(node.delete(SPAM, [WHEEL], "carol"))
+            for _ in range(step):
+                if gate.waiting:
+                    gate.go()
+            is_over = not gate.waiting
+            self.go(1)
+            published = start(publishing(self.here, ONE)).addErrback(lambda failure: failure.trap(Busy))
+            self.clock.pump([PAUSE] * LOOKS)
+            outcome = self.successResultOf(published)
+            outcomes.add(outcome)
+            gate.all()
+            self.successResultOf(deleted)
+            self.go(1)
+            files = self.seen(self.there)
+            if outcome is Outcome.PUBLISHED:
+                self.assertEqual(list(files), [WHEEL], f"step {step}")
+            for filename in files:
+                self.assertEqual(self.data(self.there, self.file(self.there, filename)), b"one", f"step {step}")
+            if is_over:
+                break
+        self.assertEqual(outcomes, {Outcome.UNCHANGED, Busy, Outcome.PUBLISHED})
 
 
 class PublishingTests(NodesCase):

@@ -101,8 +101,8 @@ class RaceTests(NodesCase):
         st.dictionaries(st.integers(0, 40), st.integers(0, 2), max_size=2),
     )
     def test_any(self, before: str, names: list[str], choices: list[int], away: dict[int, int]) -> None:
-        """Without any comparison the catalog lists what the storage holds, once it is back, and each page can be installed; what
-        was acknowledged is there.
+        """Without any comparison the catalog lists what the storage holds, once it is back; each file of a page can be
+        installed, and what was acknowledged is there.
         """
         self.setUp()
         if before != "nothing":

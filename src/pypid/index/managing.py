@@ -86,20 +86,23 @@ class Manager:
                 await truth.write_document(self.parts.blobs, key(name, file.filename, Kind.DELETED), tombstone)
                 await self.parts.blobs.delete(key(name, file.filename, Kind.RECORD))
             project = await self.parts.amend(name, lambda p: without_files(p, filenames))
+            back = [file for file in files if await self._is_back(file)]
+            if back:
+                project = (await self.parts.bring(name)).project or project
             for file in files:
-                if not await self._is_back(file):
+                if file not in back:
                     await self._remove_bytes(file)
             return project
 
     async def _is_back(self, file: File) -> bool:
-        """Whether another node has published the very same again meanwhile."""
+        """Whether another node has published the name again since its record went: then its bytes and its entry stay."""
         if not self.parts.shared:
             return False
         try:
             recorded = await truth.read_record(self.parts.blobs, file.project, file.filename)
         except Unreadable:
             return True
-        return recorded is not None and recorded.key == file.key
+        return recorded is not None
 
     async def _current(self, file: File) -> File:
         """The file as its record has it: the catalog may lag behind an overwrite."""
@@ -142,7 +145,7 @@ class Manager:
             for where, meaning in placed:
                 if meaning is not None and meaning.kind in _WITNESSES:
                     await self.parts.blobs.delete(where)
-            await self.parts.drop(name)
+            await self.parts.edit(name, lambda _: None)
 
     @asynccontextmanager
     async def _changing(self, name: ProjectName) -> AsyncIterator[None]:

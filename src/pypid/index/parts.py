@@ -189,22 +189,18 @@ class Parts:
         return held
 
     async def amend(self, name: ProjectName, change: Callable[[Project], Project]) -> Project:
-        """Change the catalog's entry, made if need be; the caller holds the project's lock and has changed the storage.
+        """Change the catalog's entry, made if need be; as `edit`."""
+        held = await self.edit(name, lambda project: change(project or Project(name=name)))
+        assert held is not None  # `change` makes a project
+        return held
+
+    async def edit(self, name: ProjectName, change: Callable[[Project | None], Project | None]) -> Project | None:
+        """Change the catalog's entry; the caller holds the project's lock and has changed the storage.
 
         Raises `CatalogDown` where the catalog does not hear of it: the change stands all the same, and shows later.
         """
         try:
-            held = await self.catalog.edit(name, lambda project: change(project or Project(name=name)))
-        except CatalogDown as error:
-            self.unsettled.add(name)
-            raise CatalogDown(STANDS) from error
-        assert held is not None  # `change` makes a project
-        return held
-
-    async def drop(self, name: ProjectName) -> None:
-        """Take the catalog's entry out, as `amend` changes it."""
-        try:
-            await self.catalog.edit(name, lambda _: None)
+            return await self.catalog.edit(name, change)
         except CatalogDown as error:
             self.unsettled.add(name)
             raise CatalogDown(STANDS) from error

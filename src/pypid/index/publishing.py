@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import Enum
 
 from attrs import frozen
@@ -228,11 +228,13 @@ class Publisher:
             return await self._write(file, body, replace=True), False
 
     async def _set_aside(self, where: str, file: File) -> None:
-        """Keep what lies under the key, unless it is the very file. Raises `Busy` if somebody may be writing it just now."""
+        """Keep what lies under the key, unless it is the very file. Raises `Busy` if somebody may be at it just now."""
         try:
             there = await self.parts.blobs.stat(where)
-            if self.parts.shared and self.parts.world.now() - there.modified < UNDER_WAY:
+            if self.parts.shared and self._is_young(there.modified):
                 raise Busy(f"Somebody else is publishing {file.filename!r} right now.", 30)
+            if self.parts.shared and await self._is_being_deleted(file):
+                raise Busy(f"Somebody else is deleting {file.filename!r} right now.", 30)
             sha256 = (await digests_of(self.parts, where)).sha256
             if sha256 == file.sha256:
                 return
@@ -242,6 +244,14 @@ class Publisher:
         except Missing:
             return
         _log.warn("Bytes without a record lay where {key} is published; they are kept as {aside}", key=where, aside=aside)
+
+    def _is_young(self, moment: datetime) -> bool:
+        return self.parts.world.now() - moment < UNDER_WAY
+
+    async def _is_being_deleted(self, file: File) -> bool:
+        """Whether another node has just deleted the file: its bytes go last, and what we would put in their place as well."""
+        tombstone = await truth.tombstone(self.parts.blobs, file.project, file.filename)
+        return tombstone is not None and self._is_young(tombstone.deleted)
 
     async def _is_mine(self, artifact: Blob) -> bool:
         """Whether what is to be committed is still there: another process may have put its bytes in place of ours."""

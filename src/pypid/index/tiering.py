@@ -110,7 +110,7 @@ class Tierer:
             return with_files(project, replace(held, archived=archived))
 
         async with self.parts.locks.hold(name):
-            await self.parts.catalog.edit(name, lambda project: None if project is None else noted(project))
+            await self.parts.edit(name, lambda project: None if project is None else noted(project))
 
 
 def _outcome(standing: Standing, rule: Rule, *, dry: bool) -> Outcome:
