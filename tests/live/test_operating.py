@@ -1,0 +1,279 @@
+"""What operators rely on: probes, the log and its level, request ids, the watchdog, and the examples in docs/operating.rst."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import socket
+import time
+import urllib.error
+import urllib.request
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+from pypid.access.passwords import hash_password
+from tests.live.clients import ROOT, in_ci
+from tests.live.processes import BIN, Running, clean_environ, done, free_port, running, scratch
+
+ADMIN = "admin", "mountain-secret-1"
+SECRETS = (ADMIN[1], "upstream-secret-2", "query-secret-3", "wrong-secret-4", "referer-secret-5")
+SERVE = (BIN / "pypid", "serve", "--config")
+TWISTD = (BIN / "twistd", "--nodaemon", "--pidfile=")
+
+
+@frozen
+class Served:
+    """A pypid that runs; `log` is where it writes its lines."""
+
+    folder: Path
+    port: int
+    running: Running
+    log: Path
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "pypid.ini"
+
+    def ask(
+        self, path: str, *, method: str = "GET", document: object = None, user: tuple[str, str] | None = None, **headers: str
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Status, header fields and body."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", method=method)
+        if document is not None:
+            request.data = json.dumps(document).encode()
+            request.add_header("Content-Type", "application/json")
+        if user is not None:
+            request.add_header("Authorization", "Basic " + b64encode(":".join(user).encode()).decode())
+        for name, value in headers.items():
+            request.add_header(name.replace("_", "-"), value)
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return answer.status, dict(answer.headers), answer.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, dict(error.headers), error.read()
+
+    def command(self, *words: str) -> str:
+        """What `pypid` prints."""
+        return done([BIN / "pypid", *words, "--config", self.config], cwd=self.folder)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The lines of the log, each of which is one object."""
+        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+
+    def until(self, seen: object, within: float = 20.0) -> Any:
+        """The first true answer of `seen`."""
+        deadline = time.monotonic() + within
+        while not (found := seen()):  # type: ignore[operator]
+            assert time.monotonic() < deadline, self.log.read_text()[-4000:]
+            time.sleep(0.05)
+        return found
+
+    def levels(self, level: str) -> None:
+        """Have the configuration say another level."""
+        self.config.write_text(re.sub(r"(?m)^level = .*$", f"level = {level}", self.config.read_text()))
+
+
+@contextmanager
+def served(
+    how: tuple[Any, ...] = SERVE, *, level: str = "info", form: str = "json", more: str = "", **environ: str
+) -> Iterator[Served]:
+    """One that answers."""
+    with scratch() as folder:
+        port = free_port()
+        (folder / "pypid.ini").write_text(
+            f"[server]\nlisten = tcp:{port}:interface=127.0.0.1\nstate = {folder / 'state'}\n"
+            f"[access]\nbackend = config sql\nadmins = {ADMIN[0]}\n[users]\n{ADMIN[0]} = {hash_password(ADMIN[1])}\n"
+            f"[log]\nlevel = {level}\nformat = {form}\n{more}"
+        )
+        words = [*how, folder / "pypid.ini"] if how is SERVE else [*how, "pypid", "--config", folder / "pypid.ini"]
+        log = folder / "log"
+        if "--logfile" in how:
+            words[words.index("--logfile") + 1] = log = folder / "twistd.log"
+        with running(words, folder / "log", cwd=folder, environ=clean_environ(**environ)) as process:
+            process.until_answers(f"http://127.0.0.1:{port}/health")
+            yield Served(folder, port, process, log)
+
+
+class LevelTests(SynchronousTestCase):
+    def changes(self, pypid: Served) -> None:
+        """The command and a reload change what is written, at once."""
+        self.assertEqual(pypid.command("log-level").strip(), "warn")
+        self.assertEqual(pypid.lines(), [])
+        self.assertEqual(pypid.command("log-level", "debug").strip(), "debug (the configuration says warn)")
+        self.assertEqual(pypid.ask("/health", X_Request_ID="x")[0], 200)
+        pypid.until(lambda: [line for line in pypid.lines() if line.get("path") == "/health"])
+        self.assertEqual(pypid.command("log-level", "default").strip(), "warn")
+        before = len(pypid.lines())
+        pypid.ask("/health")
+        self.assertEqual(len(pypid.lines()), before)
+
+        pypid.command("log-level", "error")
+        pypid.levels("info")
+        pypid.running.process.send_signal(signal.SIGHUP)
+        pypid.until(lambda: [line for line in pypid.lines() if "were read again" in line.get("message", "")])
+        self.assertEqual(pypid.command("log-level").strip(), "info")
+        self.assertEqual(json.loads(pypid.command("log-level", "--json")), {"level": "info", "configured": "info"})
+        told = json.loads(pypid.command("audit", "--what", "set-log-level", "--json"))
+        self.assertEqual({deed["subject"] for deed in told["deeds"]}, {"debug", "default", "error"})
+        self.assertTrue(all(deed["who"].startswith("operator/") for deed in told["deeds"]))
+
+    def test_serve(self) -> None:
+        """`pypid log-level` and SIGHUP change the level of `pypid serve`; the audit log says who did."""
+        with served(level="warn") as pypid:
+            self.changes(pypid)
+
+    def test_logfile(self) -> None:
+        """And that of twistd with a log file, into which the lines go in our format."""
+        with served((*TWISTD, "--logfile", ""), level="warn") as pypid:
+            self.changes(pypid)
+
+    def test_not_running(self) -> None:
+        """No pypid is started to be asked for its level."""
+        with scratch() as folder:
+            (folder / "pypid.ini").write_text(f"[server]\nstate = {folder / 'state'}\n")
+            said = done([BIN / "pypid", "log-level", "--config", folder / "pypid.ini"], cwd=folder, status=1)
+            self.assertIn("pypid is not running", said)
+            self.assertFalse((folder / "state/accounts.db").exists())
+
+
+class SecretTests(SynchronousTestCase):
+    def test_debug(self) -> None:
+        """At debug no password, token, session, Authorization, query, Referer or signed part of an address is written.
+
+        In neither format, whatever goes well or wrong; and what was asked is there, so that something was written at all.
+        """
+        for form in "json", "text":
+            away = f"[upstream]\nmode = cache\nurl = http://joe:{SECRETS[1]}@127.0.0.1:{free_port()}/simple/\n"
+            with served(level="debug", form=form, more=away) as pypid:
+                status, _, body = pypid.ask("/api/tokens", method="POST", document={"name": "ci", "actions": ["read"]}, user=ADMIN)
+                self.assertEqual(status, 201, body)
+                token = json.loads(body)["secret"]
+                status, head, body = pypid.ask("/api/session", method="POST", document={"user": ADMIN[0], "password": ADMIN[1]})
+                self.assertEqual(status, 200, body)
+                name, session = re.findall(r"^([^=]+)=([^;]{16,})", head["Set-Cookie"])[0]
+                for path in (
+                    f"/simple/?token={SECRETS[2]}",
+                    "/simple/requests/",
+                    f"/packages/x/x-1.0.tar.gz?X-Amz-Signature={SECRETS[2]}",
+                    f"/nowhere?password={SECRETS[2]}",
+                ):
+                    for user in (None, ADMIN, ("admin", SECRETS[3]), ("__token__", token)):
+                        pypid.ask(path, user=user, Referer=f"http://x/?{SECRETS[4]}", Cookie=f"{name}={session}")
+                pypid.ask("/api/me", Authorization=f"Bearer {token}")
+                pypid.running.stop()
+                said = pypid.running.output()
+            self.assertIn("/simple/requests/", said)
+            encoded = [b64encode(f"admin:{secret}".encode()).decode() for secret in SECRETS]
+            for secret in (*SECRETS, *encoded, token, session):
+                self.assertNotIn(secret, said)
+
+
+class ProbeTests(SynchronousTestCase):
+    def test_storage_away(self) -> None:
+        """/ready says within some seconds that the disk is away and that it is back; /health is 200 all the time."""
+        with served() as pypid:
+            place = pypid.folder / "state/packages"
+            self.assertEqual(pypid.ask("/ready")[0], 200)
+            for gone, status in (True, 503), (False, 200):
+                place.rename(place.with_name("elsewhere")) if gone else place.with_name("elsewhere").rename(place)
+                pypid.until(lambda status=status: pypid.ask("/ready")[0] == status)
+                code, _, body = pypid.ask("/health")
+                self.assertEqual((code, json.loads(body)["storage"]), (200, not gone))
+
+    def test_stopping(self) -> None:
+        """After SIGTERM /ready is 503 on a connection that is open, and pypid ends in order."""
+        with served() as pypid, socket.create_connection(("127.0.0.1", pypid.port), 10) as open_one:
+            open_one.sendall(b"GET /ready HTTP/1.1\r\nHost: x\r\n")
+            time.sleep(0.5)
+            pypid.running.process.send_signal(signal.SIGTERM)
+            pypid.until(lambda: "stopping: requests under way" in pypid.log.read_text())
+            open_one.sendall(b"\r\n")
+            answer = open_one.makefile("rb").read()
+            self.assertTrue(answer.startswith(b"HTTP/1.1 503 "), answer)
+            self.assertIn(b'"stopping":true', answer)
+            self.assertEqual(pypid.running.process.wait(20), 0)
+
+    def test_ids(self) -> None:
+        """An answer's X-Request-ID is that of its line in the log; a page given again has an id in its line only."""
+        with served() as pypid:
+            _, head, _ = pypid.ask("/health")
+            [line] = pypid.until(lambda: [line for line in pypid.lines() if line.get("id") == head["X-Request-Id"]])
+            self.assertEqual((line["path"], line["worker"]), ("/health", 1))
+            for _ in range(3):
+                pypid.ask("/simple/", user=None, Accept="*/*", Connection="keep-alive")
+            asked = pypid.until(
+                lambda: found if len(found := [each for each in pypid.lines() if "status" in each]) > 4 else None
+            )
+            ids = [each["id"] for each in asked]
+            self.assertEqual(len(set(ids)), len(ids))
+            self.assertEqual({len(id) for id in ids}, {12})
+
+
+class WatchdogTests(SynchronousTestCase):
+    def test_barks(self) -> None:
+        """With WATCHDOG_USEC pypid says that it is alive, twice in that time; without it, it does not."""
+        with scratch() as folder, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.bind(str(folder / "notify"))
+            manager.settimeout(20)
+            with served(NOTIFY_SOCKET=str(folder / "notify"), WATCHDOG_USEC="1000000"):
+                begun, barks = time.monotonic(), 0
+                while barks < 4:
+                    barks += manager.recv(4096) == b"WATCHDOG=1"
+                self.assertLess(time.monotonic() - begun, 10)
+
+
+class ExampleTests(SynchronousTestCase):
+    """docs/examples: what docs/operating.rst shows."""
+
+    def tool(self, name: str) -> str:
+        path = shutil.which(name, path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+        if path is None:
+            if in_ci():
+                raise AssertionError(f"{name} is missing: apt install {name}")
+            raise SkipTest(f"{name}: not on this machine (apt install {name})")
+        return path
+
+    def test_haproxy(self) -> None:
+        """haproxy accepts its example, without a warning."""
+        said = done([self.tool("haproxy"), "-c", "-f", ROOT / "docs/examples/haproxy.cfg"])
+        self.assertNotIn("WARNING", said)
+
+    def test_nginx(self) -> None:
+        """nginx accepts its example, without a warning."""
+        nginx = self.tool("nginx")
+        with scratch() as folder:
+            command = [nginx, "-t", "-p", folder, "-c", ROOT / "docs/examples/nginx-nodes.conf"]
+            said = done([*command, "-g", f"pid {folder}/pid; error_log stderr;"])
+        self.assertNotIn("[warn]", said)
+
+    def test_haproxy_balances(self) -> None:
+        """Behind the example two pypids answer as one: who is not ready is left out, and the other one answers."""
+        haproxy = self.tool("haproxy")
+        with served() as one, served() as other, scratch() as folder:
+            port = free_port()
+            text = (ROOT / "docs/examples/haproxy.cfg").read_text().replace("127.0.0.1:8080", f"127.0.0.1:{port}")
+            for address, each in ("192.0.2.11:6543", one), ("192.0.2.12:6543", other):
+                text = text.replace(address, f"127.0.0.1:{each.port}")
+            (folder / "haproxy.cfg").write_text(text)
+            url = f"http://127.0.0.1:{port}/simple/"
+            with running([haproxy, "-db", "-f", folder / "haproxy.cfg"], folder / "log") as proxy:
+                proxy.until_answers(url)
+                place = one.folder / "state/packages"
+                place.rename(place.with_name("elsewhere"))
+                one.until(lambda: one.ask("/ready")[0] == 503)
+                time.sleep(5)  # its check comes each 2 s
+                before = len([line for line in one.lines() if line.get("path") == "/simple/"])
+                for _ in range(10):
+                    with urllib.request.urlopen(url, timeout=10) as answer:
+                        self.assertEqual(answer.status, 200)
+                after = len([line for line in one.lines() if line.get("path") == "/simple/"])
+                self.assertEqual(after, before)
