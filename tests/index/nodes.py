@@ -78,9 +78,7 @@ class NodesCase(Timed, SynchronousTestCase):
         self.addCleanup(lambda: self.have(catalog.close()))
         spool = Path(self.mktemp())
         spool.mkdir()
-        made = Index(blobs or self.store, catalog, self.upstream, Policy(mode=mode), self.world, shared=True, spool=spool)
-        catalog.following.begun_anew = made.begun_anew
-        return made
+        return Index(blobs or self.store, catalog, self.upstream, Policy(mode=mode), self.world, shared=True, spool=spool)
 
     def catalog(self, node: Index) -> SharedCatalog:
         """Its."""

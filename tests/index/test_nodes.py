@@ -402,20 +402,18 @@ class AwayTests(NodesCase):
 class AnewTests(NodesCase):
     """The shared catalog is begun anew."""
 
-    def test_has_to_compare(self) -> None:
-        """Each node knows that somebody has to compare; and until that is done nothing is taken to be absent."""
+    def test_filled(self) -> None:
+        """Until somebody has compared nothing is taken to be absent, and what is asked for is found; then all know all."""
         self.publish(self.here, ONE)
         self.have(self.here.reconcile())
         self.go(1)
         self.place.lose()
         self.go(3)
         for node in (self.here, self.there):
-            self.assertTrue(node.has_to_compare)
             self.assertFalse(self.have(node.catalog.is_complete()))
             self.assertEqual(self.seen(node), {WHEEL: ONE.upload.digests.sha256})
         self.have(self.here.reconcile())
         self.go(1)
-        self.assertFalse(self.here.has_to_compare)
         self.assertTrue(self.have(self.there.catalog.is_complete()))
 
     def test_while_comparing(self) -> None:
@@ -431,7 +429,6 @@ class AnewTests(NodesCase):
         gate.all()
         self.successResultOf(compared)
         self.assertFalse(self.have(node.catalog.is_complete()))
-        self.assertTrue(node.has_to_compare)
 
     def test_same_serials(self) -> None:
         """A page of the old catalog is never shown for one of the new, though its serial may come again."""

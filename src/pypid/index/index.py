@@ -89,8 +89,6 @@ class Index:
     _giver: Giver = field(init=False, repr=False)
     comparing: Counted | None = field(default=None, init=False)
     """How far a comparison of everything is, while there is one."""
-    has_to_compare: bool = field(default=False, init=False)
-    """Whether the shared catalog was begun anew, and since then nobody here has begun to compare it."""
     _views: Views = field(init=False, repr=False)
     _names: Names = field(init=False, repr=False)
 
@@ -260,10 +258,6 @@ class Index:
             await self.keeper.kept.compare()
         return found
 
-    def begun_anew(self) -> None:
-        """The catalog that nodes share was begun anew: what any of them compared counts for nothing. One has to `reconcile`."""
-        self.has_to_compare = True
-
     @property
     def unsettled(self) -> int:
         """Of how many projects a shared catalog could not be told what the storage says by now."""
@@ -297,7 +291,6 @@ class Index:
 
     async def _compared(self, tell: Tell | None = None) -> Reconciled:
         counted = self.comparing = Counted()
-        self.has_to_compare = False
         self.catalog.begin_comparison()
         try:
             if self.shared:  # first: "complete" is said to all nodes, and they take it to be of these files, too
