@@ -190,7 +190,7 @@ class MemoryTests(Faulty, SynchronousTestCase):
         self.server.ask("CONFIG", "SET", "maxmemory", used // 2)
 
     def test_full(self) -> None:
-        """It refuses a change, of which nothing is done; what takes nothing is possible: to take out, to tell, to tidy."""
+        """It refuses a change, of which nothing is done; what takes little is possible: to yank, to take out, to tell."""
         before = self.begin()
         ham = self.put(b"ham", "ham")
         before = self.have(self.engine.state())
@@ -199,6 +199,8 @@ class MemoryTests(Faulty, SynchronousTestCase):
         self.refused(self.engine.keep_link("key", _link(), BEGINNING), Full)
         self.assertEqual(self.have(self.engine.state()), before)
         self.assertEqual(self.have(self.engine.row(Kind.OURS, SPAM)), self.row)
+        self.row = self.put(b"yanked", expected=self.row.version)
+        self.refused(self.engine.swap(self.epoch, Change(Kind.OURS, project_name("new"), b"new", 0)), Full)
         gone = self.have(self.engine.swap(self.epoch, Change(Kind.OURS, ham.name, None, ham.version)))
         assert isinstance(gone, Row)
         self.assertIsNone(gone.line)

@@ -16,7 +16,7 @@ Each script that looks at rows first makes sure that they can be believed, or sa
   so begins with `order`, and ends with `standing`.
 
 The first write of a script is one that a server without memory refuses. Where something is to be possible all the same (to take
-out a row, to tell that rights changed) it is one that is never refused: Redis looks at its memory before that one only.
+out or yank, to tell that rights changed) it is one that is never refused: Redis looks at its memory before that one only.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ from attrs import field, frozen
 SCHEMA = 1
 NEWS = 100
 """About so many entries the stream keeps: they say nothing but "look", and nobody is behind for longer than a heartbeat."""
+
+SMALL = 512
+"""Bytes by which a line may grow in a server that is full: that a file was yanked has to be seen all the same."""
 
 
 @frozen
@@ -164,7 +167,7 @@ if seen then
   serial = serial + 1
   its = whole(serial)
 end
-if wanted == '-' then redis.call('ZREM', gone, field) end
+if wanted == '-' or (held and #wanted <= #held + {SMALL}) then redis.call('ZREM', gone, field) end
 redis.call('ZADD', order, whole(version), field)
 redis.call('HSET', lines, field, its .. wanted)
 if wanted == '-' then
@@ -177,7 +180,7 @@ if not held then count = count + 1 end
 redis.call('HSET', standing, 'version', whole(version), 'serial', whole(serial), 'count', whole(count))
 tell()
 return {'OK', whole(version), its}
-"""
+""".replace("{SMALL}", str(SMALL))
 )
 """ARGV: schema, run, epoch, field, expected, seen, and ``+`` with the line, or ``-``."""
 
