@@ -116,6 +116,18 @@ class SharingTests(SharedLinksCase):
         self.assertNotIn("spam", key)
         self.assertNotIn("keys", key)
 
+    def test_remembered(self) -> None:
+        """A node that remembers a URL from before its restart gives the one that others give by now; where there is none, all
+        give what it remembers.
+        """
+        first = self.url(self.here)
+        node = self.node()
+        node.remember([(file().key or "", Link("https://s3.example/old", self.world.now() + LIFETIME))])
+        self.assertEqual(self.url(node), first)
+        node.remember([(file(2).key or "", Link("https://s3.example/old", self.world.now() + LIFETIME))])
+        self.assertEqual(self.url(node, 2), "https://s3.example/old")
+        self.assertEqual(self.url(self.there, 2), "https://s3.example/old")
+
     def test_bounded(self) -> None:
         """A node remembers no more of them than it may, shared or not."""
         node = self.node(most=3)

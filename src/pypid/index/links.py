@@ -81,7 +81,7 @@ class Links:
 
     def _may_be_shared(self, key: str) -> bool:
         again = self._alone.get(key)
-        return again is not None and self.now() >= again
+        return self.shared is not None and again is not None and self.now() >= again
 
     async def _shared(self, shared: SharedLinks, key: str, filename: str) -> Link | None:
         """The URL that all nodes give; None where they cannot be asked, or there is none that is good for long enough."""
@@ -125,3 +125,4 @@ class Links:
         for key, link in links:
             if self._is_good(link) and key not in self._held:
                 self._keep(key, link)
+                self._alone[key] = self.now()  # other nodes may give another one by now
