@@ -83,7 +83,8 @@ class Request(server.Request):
         """Called by the decoder of the body: keeps the bytes for `deliver`."""
         if self._streamed is not None:
             self._streamed.feed(data)
-            self.channel.site.note_received(len(data))
+            if (channel := getattr(self, "channel", None)) is not None:  # it was answered before all of it came
+                channel.site.note_received(len(data))
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """Called by the channel when the request is complete: the end of a body, or a request without one."""
