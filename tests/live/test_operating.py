@@ -21,6 +21,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from pypid.access.passwords import hash_password
 from tests.live.clients import ROOT, in_ci
+from tests.live.postgresql import postgresql
 from tests.live.processes import BIN, Running, clean_environ, done, free_port, running, scratch
 
 ADMIN = "admin", "mountain-secret-1"
@@ -154,7 +155,9 @@ class SecretTests(SynchronousTestCase):
         for form in "json", "text":
             away = f"[upstream]\nmode = cache\nurl = http://joe:{SECRETS[1]}@127.0.0.1:{free_port()}/simple/\n"
             with served(level="debug", form=form, more=away) as pypid:
-                status, _, body = pypid.ask("/api/tokens", method="POST", document={"name": "ci", "actions": ["read"]}, user=ADMIN)
+                status, _, body = pypid.ask(
+                    "/api/tokens", method="POST", document={"name": "ci", "actions": ["read"]}, user=ADMIN
+                )
                 self.assertEqual(status, 201, body)
                 token = json.loads(body)["secret"]
                 status, head, body = pypid.ask("/api/session", method="POST", document={"user": ADMIN[0], "password": ADMIN[1]})
@@ -188,6 +191,21 @@ class ProbeTests(SynchronousTestCase):
                 pypid.until(lambda status=status: pypid.ask("/ready")[0] == status)
                 code, _, body = pypid.ask("/health")
                 self.assertEqual((code, json.loads(body)["storage"]), (200, not gone))
+
+    def test_catalog_away(self) -> None:
+        """A shared catalog that is away is told soon; after `stale_for` /ready is 503, until it is back; /health is 200."""
+        with postgresql() as server:
+            more = f"[cache]\nbackend = sql\nurl = {server.url()}\nstale_for = 6s\n"
+            with served(more=more) as pypid:
+                pypid.until(lambda: pypid.ask("/ready")[0] == 200)
+                server.stop()
+                pypid.until(lambda: not json.loads(pypid.ask("/ready")[2])["cache"])
+                pypid.until(lambda: pypid.ask("/ready")[0] == 503)
+                code, _, body = pypid.ask("/health")
+                self.assertEqual((code, json.loads(body)["cache"], json.loads(body)["ready"]), (200, False, False))
+                server.start()
+                pypid.until(lambda: pypid.ask("/ready")[0] == 200)
+                self.assertTrue(json.loads(pypid.ask("/health")[2])["cache"])
 
     def test_stopping(self) -> None:
         """After SIGTERM /ready is 503 on a connection that is open, and pypid ends in order."""
