@@ -71,6 +71,7 @@ setup(
         "msgspec>=0.19",
         "multipart>=2.0",
         "packaging>=26.0",
+        "prometheus-client>=0.22",
         "pyjwt[crypto]>=2.10",
         "pyopenssl>=24",
         "service-identity>=24.1",

@@ -18,6 +18,7 @@ NOT_FOR_A_PAGE = (
     *("jwt", "cryptography.hazmat.primitives.ciphers.aead", "cryptography.hazmat.primitives.kdf"),  # tokens, seals
     *("packaging.metadata", "packaging.licenses", "packaging.requirements", "packaging.markers", "packaging.pylock"),
     *("csv", "html.parser", "tomllib", "trove_classifiers", "xmlrpc"),
+    *("prometheus_client", "pypid.metrics.exposition", "pypid.web.metrics"),
     *("boto3", "botocore", "ldap", "psycopg", "pypi_attestations", "sigstore", "txredisapi"),  # extras
     *("passlib.handlers", "hypothesis", "twisted.trial"),
     *("pypid.control", "pypid.core.htmllisting", "pypid.testing", "pypid.web.mirrors"),

@@ -52,7 +52,14 @@ principals = st.builds(
 grants = st.builds(Grants, read=principals, write=principals)
 projects = st.dictionaries(st.sampled_from(PROJECTS[:3]), grants)
 rules = st.builds(
-    Rules, read=principals, write=principals, overwrite=principals, delete=principals, fetch=principals, projects=projects
+    Rules,
+    read=principals,
+    write=principals,
+    overwrite=principals,
+    delete=principals,
+    fetch=principals,
+    metrics=principals,
+    projects=projects,
 )
 actions = st.sampled_from(Action)
 GLOBS = {
@@ -101,6 +108,7 @@ def rights(these: Rules, who: Identity, project: ProjectName) -> set[Action]:
         Action.DELETE: deletes,
         Action.FETCH: who.admin or (reads and belongs(who, these.fetch)),
         Action.ADMIN: who.admin,
+        Action.METRICS: who.admin or belongs(who, these.metrics),
     }
     return {action for action, yes in said.items() if yes}
 
@@ -207,7 +215,7 @@ class MayTests(SynchronousTestCase):
     @given(people, actions)
     def test_nobody(self, who: Identity, action: Action) -> None:
         """Nobody means nobody: without a rule only admins may do anything, and not even they may overwrite."""
-        closed = Rules(read=NOBODY, write=NOBODY, overwrite=NOBODY, delete=NOBODY, fetch=NOBODY)
+        closed = Rules(read=NOBODY, write=NOBODY, overwrite=NOBODY, delete=NOBODY, fetch=NOBODY, metrics=NOBODY)
         self.assertEqual(may(closed, who, action), who.admin and action is not Action.OVERWRITE)
         self.assertFalse(may(closed, ANONYMOUS, action))
 
@@ -217,7 +225,7 @@ class MayTests(SynchronousTestCase):
         """Somebody unknown may do only what everyone may, whatever groups they seem to be in; to overwrite takes the right to
         write, and to delete or to fetch takes the right to read.
         """
-        bare = Rules(these.read, these.write, these.overwrite, these.delete, these.fetch)
+        bare = Rules(these.read, these.write, these.overwrite, these.delete, these.fetch, these.metrics)
         takes = {
             Action.READ: [bare.read],
             Action.WRITE: [bare.write],
@@ -225,6 +233,7 @@ class MayTests(SynchronousTestCase):
             Action.DELETE: [bare.delete, bare.read],
             Action.FETCH: [bare.fetch, bare.read],
             Action.ADMIN: [NOBODY],
+            Action.METRICS: [bare.metrics],
         }
         expected = all(each.everyone for each in takes[action])
         self.assertEqual(may(bare, Identity(None, groups), action), expected)
@@ -240,6 +249,7 @@ class MayTests(SynchronousTestCase):
             (Action.FETCH, (True, True, True)),
             (Action.OVERWRITE, (False, False, False)),
             (Action.ADMIN, (False, False, True)),
+            (Action.METRICS, (False, False, True)),
         ):
             self.assertEqual(tuple(may(Rules(), who, action) for who in asking), expected, action)
 

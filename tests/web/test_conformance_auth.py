@@ -28,6 +28,7 @@ MATRIX = {
     ("/", "POST"): WRITE,
     ("/health", GET): ANYBODY,
     ("/ready", GET): ANYBODY,
+    ("/metrics", GET): Action.METRICS,
     ("/api/log-level", GET): ADMIN,
     ("/api/log-level", "PUT"): ADMIN,
     # the Simple API
@@ -259,6 +260,7 @@ class MatrixTests(WholeCase):
     def test_with_the_right(self) -> None:
         """Who has the right is never 401 or 403, whatever else is said (C91)."""
         least = {READ: "bob", FETCH: "bob", WRITE: "alice", DELETE: "ada", ADMIN: "ada", ANYBODY: "bob", SOMEBODY: "bob"}
+        least[Action.METRICS] = "ada"
         for method, path, right in each_request():
             pypid = Pypid(Path(self.mktemp()), rules=PRIVATE)
             self.published(self.publish(wheel_filename(), wheel(), pypid=pypid))

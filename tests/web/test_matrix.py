@@ -205,6 +205,7 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("/api/invitations", "POST"),
         ("/api/invitations/<id>", "DELETE"),
         ("/api/audit", *GET),
+        ("/metrics", *GET),
         ("/api/log-level", *GET, "PUT"),
         ("/api/downloads", *GET),
         ("/api/acl", *GET, "POST"),

@@ -17,6 +17,7 @@ class Powers(TypedDict):
     delete: bool
     fetch: bool
     admin: bool
+    metrics: bool
 
 
 class TokenUsed(TypedDict):

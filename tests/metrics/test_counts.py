@@ -1,0 +1,205 @@
+"""Counting, and putting together what several processes have counted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.metrics import families
+from pypid.metrics.counts import Counts, Taken, lasting, summed
+from pypid.metrics.families import TABLE, Family, Kind, Together
+from pypid.metrics.together import Folder, Worker
+
+modest = settings(max_examples=30, deadline=None, database=None)
+
+FEW = [family for family in TABLE if family.together in (Together.SUM, Together.EACH)]
+LABELS = st.sampled_from(["a", "b"])
+
+
+@st.composite
+def done(draw: st.DrawFn) -> list[tuple[Family, tuple[str, ...], int]]:
+    """What is counted, one after the other."""
+    found = []
+    for family in draw(st.lists(st.sampled_from(FEW), max_size=8)):
+        labels = tuple(draw(LABELS) for _ in family.labels)
+        found.append((family, labels, draw(st.integers(0, 100))))
+    return found
+
+
+def count(counts: Counts, what: list[tuple[Family, tuple[str, ...], int]]) -> Counts:
+    """Count it."""
+    for family, labels, amount in what:
+        if family.kind is Kind.HISTOGRAM:
+            counts.observe(family, labels, amount)
+        else:
+            counts.add(family, labels, amount)
+    return counts
+
+
+def as_sets(taken: Taken) -> object:
+    """Whatever the order, and without what is nothing."""
+    return (
+        {name: dict(values) for name, values in taken.numbers.items() if values},
+        {name: {labels: tuple(each) for labels, each in values} for name, values in taken.histograms.items() if values},
+    )
+
+
+class CountsTests(SynchronousTestCase):
+    """`Counts`."""
+
+    def test_buckets(self) -> None:
+        """A value on a bucket's bound is in that bucket, as Prometheus has it; what is above all is in none but the last."""
+        counts = Counts()
+        for value in (0.0, 0.001, 0.0011, 60.0, 61.0):
+            counts.observe(families.REQUEST_SECONDS, ("/", "GET"), value)
+        [(_, counted)] = counts.taken().histograms["pypid_http_request_seconds"]
+        self.assertEqual(counted[:2], [2, 1])
+        self.assertEqual(counted[-3:-1], [1, 1])
+        self.assertAlmostEqual(counted[-1], 121.0021)
+        self.assertEqual(counts.value(families.REQUEST_SECONDS, ("/", "GET")), 5)
+
+    def test_taken_stays(self) -> None:
+        """What was taken does not change with what is counted afterwards."""
+        counts = Counts()
+        counts.observe(families.LAG, (), 0.1)
+        counts.add(families.SENT, (), 7)
+        before = counts.taken()
+        counts.observe(families.LAG, (), 0.1)
+        counts.add(families.SENT, (), 7)
+        self.assertEqual(before.numbers["pypid_http_sent_bytes"], [((), 7)])
+        self.assertEqual(sum(before.histograms["pypid_reactor_lag_seconds"][0][1][:-1]), 1)
+
+    def test_before(self) -> None:
+        """Whoever counts in batches does so before the numbers are taken."""
+        counts = Counts()
+        counts.before.append(lambda: counts.add(families.SENT, (), 5))
+        self.assertEqual(counts.taken().numbers["pypid_http_sent_bytes"], [((), 5)])
+
+    @modest
+    @given(done(), done())
+    def test_summed(
+        self, one: list[tuple[Family, tuple[str, ...], int]], other: list[tuple[Family, tuple[str, ...], int]]
+    ) -> None:
+        """Two processes together have counted what one would have that did the work of both."""
+        apart = summed(lasting(count(Counts(), one).taken()), lasting(count(Counts(), other).taken()))
+        self.assertEqual(as_sets(apart), as_sets(lasting(count(count(Counts(), one), other).taken())))
+
+
+class FolderTests(SynchronousTestCase):
+    """`Folder`."""
+
+    def setUp(self) -> None:
+        """Three workers."""
+        self.path = Path(self.mktemp())
+        self.path.mkdir()
+        self.counts = {number: Counts() for number in (1, 2, 3)}
+        self.folders = {number: Folder(self.path, number) for number in (1, 2, 3)}
+
+    def told(self, by: int) -> float:
+        """The bytes that were sent, as this worker says."""
+        return self.sum(self.folders[by].told(self.counts[by].taken()))
+
+    def sum(self, workers: list[Worker]) -> float:
+        return sum(value for each in workers for _, value in each.taken.numbers.get("pypid_http_sent_bytes", ()))
+
+    def send(self, by: int, size: int) -> None:
+        self.counts[by].add(families.SENT, (), size)
+
+    def test_all(self) -> None:
+        """Each worker tells what all have told; its own numbers are those of now."""
+        for number in (1, 2, 3):
+            self.send(number, 10**number)
+            self.folders[number].write(self.counts[number].taken())
+        self.send(1, 1)
+        self.assertEqual(self.told(2), 1110)
+        self.assertEqual(self.told(1), 1111)
+        self.assertEqual(self.told(3), 1111)  # what was told once is not taken back
+
+    def test_ended(self) -> None:
+        """What an ended worker counted stays, once; its gauges do not. The next one of its number begins at nothing."""
+        self.send(2, 100)
+        self.counts[2].set(families.CONNECTIONS, (), 5)
+        self.folders[2].write(self.counts[2].taken())
+        for _ in range(2):
+            self.folders[1].end(2)
+            self.assertEqual(self.told(1), 100)
+        gauges = [each.taken.numbers.get("pypid_http_connections") for each in self.folders[1].told(Taken())]
+        self.assertEqual([each for each in gauges if each], [])
+        self.counts[2], self.folders[2] = Counts(), Folder(self.path, 2)
+        self.send(2, 11)
+        self.assertEqual(self.told(2), 111)
+        self.folders[1].end(2)
+        self.assertEqual(self.told(1), 111)
+
+    def test_replaced_before_it_was_told(self) -> None:
+        """A worker that takes the place of one whose end nobody has told of yet loses nothing of that one's numbers."""
+        self.send(2, 100)
+        self.folders[2].write(self.counts[2].taken())
+        self.counts[2], self.folders[2] = Counts(), Folder(self.path, 2)
+        self.send(2, 11)
+        self.assertEqual(self.told(2), 111)
+        self.assertEqual(self.told(1), 111)
+
+    def test_crash_while_moving(self) -> None:
+        """What was moved to the ended ones counts once, also where the crash came before the file was taken away."""
+        self.send(2, 100)
+        self.folders[2].write(self.counts[2].taken())
+        kept = (self.path / "2.json").read_bytes()
+        self.folders[1].end(2)
+        (self.path / "2.json").write_bytes(kept)
+        self.folders[1].end(2)
+        self.assertEqual(self.told(1), 100)
+
+    def test_damaged(self) -> None:
+        """A damaged file counts for nothing, and the next numbers take its place; half a file is never there."""
+        self.send(1, 1)
+        (self.path / "2.json").write_bytes(b"{")
+        (self.path / "ended.json").write_bytes(b"")
+        self.assertEqual(self.told(1), 1)
+        self.send(2, 10)
+        self.assertEqual(self.told(2), 11)
+        self.assertEqual(list(self.path.glob("*.new")), [])
+
+    @modest
+    @given(st.lists(st.tuples(st.sampled_from(["send", "write", "tell", "die"]), st.integers(1, 3)), max_size=40))
+    def test_never_down(self, steps: list[tuple[str, int]]) -> None:
+        """Whatever workers do and whoever ends, no counter that was told is less the next time, whoever is asked."""
+        self.setUp()
+        last = 0.0
+        for what, number in steps:
+            match what:
+                case "send":
+                    self.send(number, 1)
+                case "write":
+                    self.folders[number].write(self.counts[number].taken())
+                case "tell":
+                    now = self.told(number)
+                    self.assertGreaterEqual(now, last)
+                    last = now
+                case "die":
+                    self.counts[number], self.folders[number] = Counts(), Folder(self.path, number)
+                    if number > 1:
+                        self.folders[1].end(number)
+
+
+class TableTests(SynchronousTestCase):
+    """`families.TABLE`."""
+
+    def test_names(self) -> None:
+        """Names are those of Prometheus' conventions: base units, no ``_total`` of our own; each once, with its help."""
+        self.assertEqual(len({family.name for family in TABLE}), len(TABLE))
+        for family in TABLE:
+            self.assertRegex(family.name, r"\Apypid(_[a-z0-9]+)+\Z")
+            self.assertNotRegex(family.name, r"(_total|_count|_sum|_bucket|_milli|_ms|_kb)\Z")
+            self.assertTrue(family.help.endswith("."), family.name)
+            self.assertEqual(bool(family.buckets), family.kind is Kind.HISTOGRAM)
+            self.assertEqual(list(family.buckets), sorted(set(family.buckets)))
+
+    def test_no_names_in_labels(self) -> None:
+        """No label is called so that a name of somebody or something could stand in it."""
+        allowed = {"route", "method", "status", "source", "because", "outcome", "operation", "whose", "part", "credential"}
+        allowed |= {"kind", "state", "generation", "version", "python"}
+        self.assertLessEqual({label for family in TABLE for label in family.labels}, allowed)
