@@ -94,8 +94,8 @@ class Index:
 
     def __attrs_post_init__(self) -> None:
         self.parts = Parts(self.blobs, self.catalog, self.policy, self.world, self.shared, self.plan, self.describing)
-        self.envoy = Envoy(self.upstream, self.policy, self.identity, self.parts.ours_now, Outage(self.world.now))
-        self.envoy.away = self.catalog.is_away
+        ours_now, outage = self.parts.ours_now, Outage(self.world.now)
+        self.envoy = Envoy(self.upstream, self.policy, self.identity, ours_now, outage, self.catalog.is_away)
         self.keeper = Keeper(self.blobs, self.catalog, self.envoy, self.world, self.spool)
         self.keeper.kept.hides, self.keeper.kept.shared = self.plan.hides, self.shared
         self.correspondent = Correspondent(self.envoy, self.keeper.kept, self.catalog, self.world, self.ttl)

@@ -90,8 +90,11 @@ class CatalogContract(Awaiting):
         """What is not held is unknown until the comparison with storage is complete, and absent from then on."""
         self.assertIs(self.have(self.catalog.ours(SPAM)), Presence.UNKNOWN)
         self.assertFalse(self.have(self.catalog.is_complete()))
+        self.assertFalse(self.catalog.was_complete)
+        self.catalog.begin_comparison()
         self.have(self.catalog.complete())
         self.assertTrue(self.have(self.catalog.is_complete()))
+        self.assertTrue(self.catalog.was_complete)
         self.assertIs(self.have(self.catalog.ours(SPAM)), Presence.ABSENT)
         self.put(a_project(SPAM))
         self.assertIsInstance(self.have(self.catalog.ours(SPAM)), Project)
