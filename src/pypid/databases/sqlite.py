@@ -17,6 +17,8 @@ BUSY = 5.0
 """Seconds that a writer waits for another one, and whoever asks for a connection."""
 BEGINNING = b"SQLite format 3\0"
 """Of a file of SQLite."""
+SMALLEST = 512
+"""Bytes of one: a page. (Whether one that is as long is a database SQLite says itself.)"""
 
 
 def sqlite_engine(path: Path, busy: float, pragmas: Mapping[str, str | int]) -> Engine:
@@ -26,13 +28,18 @@ def sqlite_engine(path: Path, busy: float, pragmas: Mapping[str, str | int]) -> 
     """
 
     def connect() -> sqlite3.Connection:
-        # transactions are begun by us: the module's own way begins none before a SELECT, and never an IMMEDIATE one
-        if not is_database(path):
-            raise sqlite3.DatabaseError(NO_DATABASE)
+        file = _which(path)
         where = f"{path.absolute().as_uri()}?mode=rw"
+        # transactions are begun by us: the module's own way begins none before a SELECT, and never an IMMEDIATE one
         made = sqlite3.connect(where, uri=True, timeout=busy, check_same_thread=False, isolation_level=None)
-        for name, value in {"journal_mode": "WAL", **pragmas}.items():
-            made.execute(f"PRAGMA {name} = {value}")
+        try:
+            for name, value in {"journal_mode": "WAL", **pragmas}.items():
+                made.execute(f"PRAGMA {name} = {value}")
+            if _which(path) != file:  # it may have opened one file, and the log of another
+                raise sqlite3.OperationalError("the file was replaced while it was opened")
+        except BaseException:
+            made.close()
+            raise
         return made
 
     engine = create_engine(
@@ -47,11 +54,16 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
 
-def is_database(path: Path) -> bool:
-    """Whether it may be one. (SQLite takes a file of some bytes for an empty database, and writes over it.)"""
-    with path.open("rb") as file:
-        beginning = file.read(len(BEGINNING))
-    return beginning in (b"", BEGINNING)
+def _which(path: Path) -> tuple[int, int]:
+    """Which file has the name. Raises `OSError`, and where it cannot be a database (SQLite writes over one that is one byte).
+
+    It is not opened for that: whoever closes any descriptor of a file gives up all locks that the process has on it (POSIX).
+    Another process that ends then thinks itself the last one, and takes away the log that we are writing.
+    """
+    found = path.stat()
+    if 0 < found.st_size < SMALLEST:
+        raise sqlite3.DatabaseError(NO_DATABASE)
+    return found.st_dev, found.st_ino
 
 
 def make_file(path: Path) -> None:

@@ -1,0 +1,258 @@
+"""The shared catalog in a file that several real processes have open: one is killed, one keeps it locked, it is deleted."""
+
+# trial's assertions are not annotated
+# mypy: allow-untyped-calls
+
+import json
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from datetime import UTC, datetime
+from os import urandom
+from pathlib import Path
+from typing import Any
+
+from attrs import define, evolve, field
+from twisted.internet import reactor as installed
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from pypid.catalog import shared, sql
+from pypid.catalog.engine import Change, Kind, Row, slices
+from pypid.catalog.sql import engine as engines
+from pypid.catalog.sql import sqlite
+from pypid.core.errors import CatalogDown
+from pypid.core.model import Project, Status
+from pypid.core.names import project_name
+from pypid.core.records import dump_project
+from pypid.flow import World, start
+from tests.catalog.swapping import NAMES, engine_at, now
+from tests.live.clients import ROOT
+from tests.live.processes import clean_environ, scratch
+
+reactor: Any = installed
+SPAM = project_name("spam")
+
+WRITES = """
+import sys, time
+from tests.catalog.swapping import NAMES, Writer, engine_at
+url, name, count = sys.argv[1:]
+writer = Writer(engine_at(url), name)
+writer.epoch = writer.patiently(writer.engine.state).epoch
+for number in range(1, int(count) + 1):
+    for row in NAMES:
+        begun = time.monotonic()
+        writer.add(row, number)
+        print(row, number, time.monotonic() - begun, flush=True)
+"""
+
+LOCKS = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN IMMEDIATE")
+connection.execute("UPDATE pypid_catalog SET version = version + 1000")
+print("locked", flush=True)
+sys.stdin.readline()
+"""
+
+NODE = """
+import json, os, sys
+from datetime import UTC, datetime
+from pathlib import Path
+from twisted.internet import reactor, task
+from twisted.internet.threads import deferToThread
+from pypid.catalog import shared, sql
+from pypid.core.errors import CatalogDown
+from pypid.flow import World, start
+
+world = World(clock=reactor, now=lambda: datetime.now(UTC), blocking=deferToThread, random=os.urandom)
+
+async def main():
+    engine = sql.open("", Path(sys.argv[1]), world, reactor)
+    catalog = await shared.open(shared.SharedSettings("storage"), engine, world)
+    said = None
+    while True:
+        try:
+            names = [each.name for each in await catalog.names()]
+        except CatalogDown:
+            names = None
+        saying = [catalog.following.replica.epoch, names]
+        if saying != said:
+            print(json.dumps(saying), flush=True)
+            said = saying
+        await task.deferLater(reactor, 0.02)
+
+task.react(lambda _: start(main()))
+"""
+
+
+@contextmanager
+def child(code: str, *arguments: object) -> Iterator["subprocess.Popen[str]"]:
+    """A process that runs the code, until the end of the block at the latest."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=ROOT, env=clean_environ(PYTHONPATH=str(ROOT)), text=True, **pipes) as process:  # type: ignore[call-overload]
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+class KilledTests(SynchronousTestCase):
+    """``kill -9`` of one of several that write."""
+
+    count = 25
+
+    def test_killed(self) -> None:
+        """Whatever it was doing: the file is sound, what any had been told is there once, and the others go on at once."""
+        for round in range(4):
+            with scratch() as folder:
+                self.killed_after(folder / "catalog.db", 4 + 9 * round)
+
+    def killed_after(self, path: Path, steps: int) -> None:
+        """Kill the third writer after so many changes, in the middle of one, and look at what is there when all is done."""
+        url = f"sqlite:///{path}"
+        engine = engine_at(url)
+        state = now(engine.open("storage"))
+        with ExitStack() as stack:
+            writers = {name: stack.enter_context(child(WRITES, url, name, self.count)) for name in ("w0", "w1", "w2")}
+            victim = writers["w2"]
+            told = [victim.stdout.readline() for _ in range(steps)]  # type: ignore[union-attr]
+            time.sleep(random.random() / 100)
+            victim.send_signal(signal.SIGKILL)
+            said = {name: process.communicate(timeout=60)[0].splitlines() for name, process in writers.items()}
+            self.assertEqual((writers["w0"].wait(), writers["w1"].wait(), victim.wait()), (0, 0, -signal.SIGKILL))
+        said["w2"] = [*told, *said["w2"]]
+        self.assertLess(max(float(line.split()[2]) for name in ("w0", "w1") for line in said[name]), sqlite.BUSY)
+
+        async def rows() -> list[Row]:
+            return [row async for some in slices(engine, state.beginning) for row in some.rows]
+
+        counts = {row.name: json.loads(row.line or b"") for row in now(rows())}
+        acknowledged = Counter(line.split()[0] for line in said["w2"])
+        more = 0
+        for name in NAMES:
+            self.assertEqual((counts[name]["w0"], counts[name]["w1"]), (self.count, self.count))
+            more += counts[name].get("w2", 0) - acknowledged[name]
+        self.assertIn(more, (0, 1))
+        self.assertEqual(now(engine.state()).version, sum(sum(each.values()) for each in counts.values()))
+        now(engine.close())
+        with closing(sqlite3.connect(path)) as connection:
+            self.assertEqual(connection.execute("PRAGMA integrity_check").fetchall(), [("ok",)])
+
+
+class LockedTests(TestCase):
+    """Somebody keeps the file locked for long."""
+
+    timeout = 60
+
+    async def test_locked(self) -> None:
+        """Changes are refused within their time, and more of them than there are threads; everybody reads. Then all goes on."""
+        await deferLater(reactor, 0)
+        self.patch(sqlite, "BUSY", 0.5)
+        world = World(clock=reactor, now=lambda: datetime.now(UTC), blocking=deferToThread, random=urandom)
+        with scratch() as folder:
+            engine = sql.open("", folder, world, reactor)
+            catalog = await shared.open(shared.SharedSettings("storage"), engine, world)
+            await catalog.edit(SPAM, lambda _: Project(name=SPAM))
+            try:
+                with child(LOCKS, folder / "catalog.db") as locker:
+                    await deferToThread(locker.stdout.readline)  # type: ignore[union-attr]
+                    await self.refused(catalog)
+                row = await self.archived(catalog)
+                self.assertLess(
+                    (await engine.state()).version, 1000
+                )  # of what the killed one had not committed nothing is there
+                self.assertEqual(row.status, Status.ARCHIVED)
+            finally:
+                await catalog.close()
+
+    async def refused(self, catalog: shared.SharedCatalog) -> None:
+        """Some changes at once."""
+        begun = reactor.seconds()
+        tried = [start(self.archived(catalog)) for _ in range(6)]
+        while not all(each.called for each in tried):
+            self.assertTrue(catalog.following.is_current)
+            self.assertIsInstance(await catalog.ours(SPAM), Project)
+            asked = reactor.seconds()
+            self.assertIsNotNone(await catalog.following.engine.row(Kind.OURS, SPAM))
+            self.assertLess(reactor.seconds() - asked, 0.4)
+            await deferLater(reactor, 0.02)
+        self.assertLess(reactor.seconds() - begun, 2 * engines.LONGEST + engines.ONCE_MORE + 2)
+        for each in tried:
+            self.failureResultOf(each, CatalogDown)
+
+    async def archived(self, catalog: shared.SharedCatalog) -> Project:
+        """The project, archived."""
+        edited = await catalog.edit(SPAM, lambda project: evolve(project or Project(name=SPAM), status=Status.ARCHIVED))
+        assert edited is not None
+        return edited
+
+
+@define
+class Node:
+    """A process that follows the catalog and tells what it shows: when, which epoch, which names."""
+
+    process: "subprocess.Popen[str]"
+    said: list[tuple[float, str, list[str] | None]] = field(factory=list)
+
+    def __attrs_post_init__(self) -> None:
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        for line in self.process.stdout:  # type: ignore[union-attr]
+            epoch, names = json.loads(line)
+            self.said.append((time.monotonic(), epoch, names))
+
+    def until(self, condition: Callable[[str, list[str] | None], bool]) -> float:
+        """When it showed that."""
+        deadline = time.monotonic() + 30
+        while not (self.said and condition(*self.said[-1][1:])):
+            assert time.monotonic() < deadline, self.said
+            time.sleep(0.005)
+        return self.said[-1][0]
+
+
+class LostTests(SynchronousTestCase):
+    """The file goes away under processes that follow it."""
+
+    def test_lost(self) -> None:
+        """Deleted, or replaced: each node has noticed a second later, and all share one that was begun anew."""
+        line = dump_project(Project(name=SPAM), None)
+        with scratch() as folder, child(NODE, folder) as one, child(NODE, folder) as other:
+            nodes = [Node(one), Node(other)]
+            path = folder / "catalog.db"
+            for node in nodes:
+                node.until(lambda epoch, names: names == [])
+            for lose in (self.delete, self.replace):
+                engine = engine_at(f"sqlite:///{path}")
+                epoch = now(engine.state()).epoch
+                self.assertIsInstance(now(engine.swap(epoch, Change(Kind.OURS, SPAM, line, 0))), Row)
+                written = time.monotonic()
+                for node in nodes:
+                    self.assertLess(node.until(lambda _, names: names == [SPAM]) - written, 1.0)
+                now(engine.close())
+                lose(path)
+                lost = time.monotonic()
+                for node in nodes:
+                    took = node.until(lambda found, names, epoch=epoch: found != epoch and names == []) - lost  # type: ignore[misc]
+                    self.assertLess(took, 2.0)  # a second, and then it is made anew and read
+                self.assertEqual(nodes[0].said[-1][1], nodes[1].said[-1][1])
+
+    def delete(self, path: Path) -> None:
+        """The file, and not what lies beside it."""
+        path.unlink()
+
+    def replace(self, path: Path) -> None:
+        """By a copy of it."""
+        copy = path.with_name("copy.db")
+        copy.write_bytes(path.read_bytes())
+        copy.replace(path)
