@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.catalog.engine import Anew, Away, Beat, Change, Conflict, Engine, Kind, Row, State
 from pypid.catalog.shared import SharedCatalog, SharedSettings
 from pypid.catalog.shared import open as share
+from pypid.core.errors import CatalogDown
 from pypid.core.model import Presence, Project
 from pypid.core.names import project_name
 from pypid.flow import World, at_once, start
@@ -307,7 +308,7 @@ class CatalogsTests(OverSockets, SynchronousTestCase):
             here, there = self.catalog(url), self.catalog(url)
             self.have(here.edit(SPAM, lambda old: Project(name=SPAM)))
             self.have(here.complete())
-            self.assertIs(self.have(there.ours(project_name("ham"))), Presence.ABSENT)
+            self.assertTrue(self.until(lambda: self.have(there.ours(project_name("ham"))) is Presence.ABSENT))
             server.restart()
             for name in (SPAM, project_name("ham")):
                 self.assertTrue(self.until(lambda name=name: self.unknown(there, name), 5.0))  # type: ignore[misc]
@@ -319,6 +320,56 @@ class CatalogsTests(OverSockets, SynchronousTestCase):
             self.have(here.complete())
             self.assertTrue(self.until(lambda: self.have(there.ours(SPAM)) == made))
             self.assertTrue(self.until(lambda: self.have(there.is_complete())))
+
+    def test_storm(self) -> None:
+        """Two nodes publish while their server crashes and hangs: in the end both show the same, and all of its last life."""
+        with redis() as server:
+            url = server.catalog()
+            nodes = self.catalog(url), self.catalog(url)
+            lives = 0
+            done: dict[str, int] = {}
+            ended = False
+
+            async def publish(node: SharedCatalog, mine: int) -> None:
+                number = 0
+                while not ended:
+                    number += 1
+                    name = project_name(f"p{mine}-{number % 40}")
+                    made = Project(name=name, status_reason=str(number))
+                    life = lives
+                    try:
+                        await node.edit(name, lambda old, made=made: made)
+                        done[name] = life
+                    except CatalogDown:
+                        await deferLater(reactor, 0.05)
+
+            writing = [start(publish(node, mine)) for mine, node in enumerate(nodes)]
+            for _ in range(3):
+                self.until(lambda: False, 0.4)
+                with server.frozen():
+                    self.until(lambda: False, 0.3)
+                server.kill()
+                self.until(lambda: False, 0.2)
+                lives += 1
+                server.start()
+            life = lives
+            self.assertTrue(self.until(lambda: sum(born == life for born in done.values()) > 20, 15.0))
+            ended = True
+            for each in writing:
+                self.successResultOf(each)
+            last = [name for name, born in done.items() if born == life]
+            engine = engine_at(url)
+            state = self.have(engine.state())
+            held = self.have(engine.changes(state.beginning)).rows
+            self.have(engine.close())
+            serials = {row.name: row.serial for row in held if row.line is not None}
+            self.assertLessEqual(set(last), set(serials))
+            for node in nodes:
+                self.assertTrue(self.until(lambda node=node: self.shown(node) == serials, 3.0))  # type: ignore[misc]
+
+    def shown(self, catalog: SharedCatalog) -> dict[str, int]:
+        """The serials of all projects that it lists."""
+        return {summary.name: summary.serial for summary in self.have(catalog.names())}
 
     def unknown(self, catalog: SharedCatalog, name: Any) -> bool:
         """Whether it says that it does not know."""
