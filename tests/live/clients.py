@@ -70,6 +70,8 @@ TABLE: Final[dict[str, Client]] = {
     "pypicloud": Client(
         "pserve", ("pypicloud==1.3.12", "SQLAlchemy==1.4.54", "setuptools==65.5.0", "waitress==3.0.2"), ("3.10",)
     ),
+    # what `pypid static` stands in for, to compare their pages
+    "dumb-pypi": Client("dumb-pypi", ("dumb-pypi==1.15.0",)),
     # another index, which pypid is put in front of
     "simple-repository-server": Client("simple-repository-server", ("simple-repository-server==0.10.0",), (OURS,)),
     # makes the environments of Pythons that have no venv, or one too old

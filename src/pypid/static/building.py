@@ -6,7 +6,8 @@ of, for the next run to compare with, so it is only there when all that it says 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 import msgspec
@@ -77,10 +78,18 @@ def build(
     if delete:
         outcome = evolve(outcome, gone=0, removed=_clear(listed, target, settings))
     target.settle()
-    encode = msgspec.json.Encoder().encode
-    add(_counted(put(target, THE_LIST, b"".join([encode(one) + b"\n" for one in in_order]))))
+    add(_counted(put(target, THE_LIST, the_list(in_order))))
     target.settle()
     return evolve(outcome, done=total)
+
+
+def the_list(files: Iterable[Listed]) -> bytes:
+    """The list itself, one object in each line; in ASCII, since dumb-pypi takes U+2028, for one, for the end of a line."""
+    lines = (_encoder.encode(one) for one in files)
+    return b"".join([(line if line.isascii() else json.dumps(msgspec.json.decode(line)).encode()) + b"\n" for line in lines])
+
+
+_encoder = msgspec.json.Encoder()
 
 
 def _write(target: Target, path: str, body: bytes) -> bool:

@@ -1,0 +1,265 @@
+"""`pypid static` beside the real dumb-pypi: the same list makes the same links at the same places; pip and uv go by them."""
+
+from __future__ import annotations
+
+import functools
+import json
+import random
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html.parser import HTMLParser
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urljoin
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.core.errors import BadFilename, BadName
+from pypid.core.names import project_name
+from pypid.static.naming import _guessed, places
+from tests.distributions import wheel, wheel_filename
+from tests.live.clients import client
+
+PYPID = Path(sys.executable).with_name("pypid")
+HASH = "0123456789abcdef" * 4
+POOL = "https://files.example.com/pool"
+ODD = """
+spam-1.0-py3-none-any.whl spam-1.0.tar.gz spam-1.00.tar.gz spam-2.0b1.tar.gz spam-1.0-1.tar.gz python-dateutil-2.8.tar.gz
+foo-bar-1.tar.gz foo.tar.gz foo-1.0.tgz foo-1.0.zip foo-1.0.tar.bz2 foo-1.0.tar.xz foo-1.0-py2.7.egg Foo.Bar_Baz-3.0.tar.gz
+foo__x-1.0-py3-none-any.whl foo-1.0+local.1-py3-none-any.whl foo-1.0-2-py3-none-any.whl _foo-1.0.tar.gz a..b-1.0.tar.gz
+../../etc/passwd-1.0.tar.gz noext spam-dev.tar.gz spam-2.0.exe spam-2.0.win32-py2.7.exe spam-1.0.linux-x86_64.tar.gz
+aspen-0.8-2.tar.gz kafka-python-1.0-alpha.tar.gz x-1.0.dev-r5.tar.gz json-1.0.tar.gz index.html-1.0.tar.gz foo-1.0.rpm
+-1.0.tar.gz README.md packages.json spam-1.0.tar.gz.asc spam-1.0-py3-none-any.whl.metadata foo-1!2.0.tar.gz
+""".split()  # noqa: SIM905
+REASONS = (None, "", "bad", 'it <b>broke</b> & "hurt"', "später\u2028nie", "'; alert(1)//")
+
+
+def odd_names(count: int) -> list[str]:
+    """Names as people make them, and as nobody does: always the same."""
+    chance = random.Random(20260801)
+    words = ["spam", "Eggs", "foo.bar", "a_b", "py", "x86", "1", "22", "1.0", "0.9.1", "2.0b1", "1.0+ab", "py3", "none", "any"]
+    endings = [".whl", ".whl", ".tar.gz", ".tar.gz", ".tgz", ".zip", ".tar.bz2", ".egg", ".exe", ".gz", "", ".deb"]
+    return ["-".join(chance.choices(words, k=chance.randint(1, 7))) + chance.choice(endings) for _ in range(count)]
+
+
+def entries(filenames: list[str]) -> list[dict[str, Any]]:
+    """What a list in JSON says of them: sometimes much, sometimes nothing."""
+    chance = random.Random(9)
+    return [
+        {
+            "filename": filename,
+            "hash": chance.choice([None, f"sha256={HASH}", f"md5={HASH[:32]}", f"sha512={HASH}{HASH}"]),
+            "requires_python": chance.choice([None, ">=3.8", "<4,>=3.6", "!=3.0.*,>2"]),
+            "requires_dist": chance.choice([None, [], ["eggs>1; python_version<'3'"]]),
+            "upload_timestamp": chance.choice([None, 0, 1512539924, 1700000000]),
+            "uploaded_by": chance.choice([None, "alice", "<i>bob</i>"]),
+            "yanked_reason": chance.choice(REASONS),
+            "core_metadata": chance.choice([None, "true", f"sha256={HASH}"]),
+        }
+        for filename in dict.fromkeys(filenames)
+    ]
+
+
+def understood_by_both(filename: str) -> bool:
+    """Whether dumb-pypi's guess, as we know it, is all that we make of it."""
+    try:
+        return places(filename) == (_guessed(filename),)
+    except BadFilename:
+        return False
+
+
+class _Reader(HTMLParser):
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.page = page
+        self.links: list[tuple[str, str, dict[str, str]]] = []
+        self._link: dict[str, str] | None = None
+        self._text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "a" and dict(attrs).get("href"):
+            self._link, self._text = {name: value or "" for name, value in attrs}, ""
+
+    def handle_data(self, data: str) -> None:
+        self._text += data
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "a" and self._link is not None:
+            href = unquote(urljoin(f"https://index/{self.page}", self._link.pop("href")))
+            data = {name: value for name, value in self._link.items() if name.startswith("data-")}
+            self.links.append((href, self._text.strip().partition("\n")[0].split(" (latest")[0], data))
+            self._link = None
+
+
+def links(folder: Path) -> dict[str, list[tuple[str, str, dict[str, str]]]]:
+    """Each page's links: where they lead, their texts, and what they say in data-attributes."""
+    found = {}
+    for path in sorted(folder.rglob("*.html")):
+        reader = _Reader(str(path.relative_to(folder)))
+        reader.feed(path.read_text())
+        found[reader.page] = reader.links
+    return found
+
+
+def says(ours: Any, theirs: Any) -> bool:
+    """Whether all that they say is said by us, in documents of JSON; `url` counts as what it means."""
+    if isinstance(theirs, dict):
+        return isinstance(ours, dict) and all(key in ours and says(ours[key], value) for key, value in theirs.items())
+    if isinstance(theirs, list):
+        return isinstance(ours, list) and len(ours) == len(theirs) and all(map(says, ours, theirs))
+    return bool(ours == theirs) or (isinstance(ours, str) and isinstance(theirs, str) and unquote(ours) == unquote(theirs))
+
+
+class BesideDumbPypi(SynchronousTestCase):
+    """The same list for both."""
+
+    def run_both(self, option: str, text: str, *more: str, url: str = POOL) -> tuple[Path, Path]:
+        """Their folder and ours."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        (folder / "list").write_text(text)
+        for name, command in (("theirs", [client("dumb-pypi")]), ("ours", [PYPID, "static"])):
+            common = [option, folder / "list", "--packages-url", url, "--output-dir", folder / name, *more]
+            done = subprocess.run([*command, *common], capture_output=True, text=True, check=False)
+            self.assertEqual(done.returncode, 0, done.stderr)
+        return folder / "theirs", folder / "ours"
+
+    def compare(self, theirs: Path, ours: Path) -> int:
+        """How many links they have, each of which we have, too, at the same place and saying the same."""
+        have, want, count = links(ours), links(theirs), 0
+        nobodys = {page for page in want if page.count("/") == 2 and not self.is_a_project(page.split("/")[1])}
+        left_out = {text for page in nobodys for _, text, _ in want[page]}
+        for page in want.keys() - nobodys:
+            self.assertIn(page, have)
+            there = {(href, text): data for href, text, data in have[page]}
+            for href, text, data in want[page]:
+                if text in left_out or href.removeprefix("https://index/") in nobodys:
+                    continue
+                self.assertIn((href, text), there, page)
+                for name, value in data.items():
+                    self.assertEqual(there[href, text].get(name), value.strip(), (page, href))
+                self.assertEqual(
+                    set(there[href, text]) & {"data-yanked", "data-core-metadata"},
+                    set(data) & {"data-yanked", "data-core-metadata"},
+                )
+                count += 1
+        return count
+
+    def is_a_project(self, name: str) -> bool:
+        try:
+            project_name(name)
+        except BadName:
+            return False
+        return True
+
+    def documents(self, theirs: Path, ours: Path) -> int:
+        """How many JSON documents they have, all keys of which we have with the same values."""
+        count = 0
+        for path in theirs.glob("pypi/**/json"):
+            where = path.relative_to(theirs)
+            if path.is_dir() or not self.is_a_project(where.parts[1]):
+                continue
+            self.assertTrue((ours / where).is_file(), where)
+            self.assertTrue(says(json.loads((ours / where).read_text()), json.loads(path.read_text())), where)
+            count += 1
+        return count
+
+    def test_names(self) -> None:
+        """Of odd names and usual ones, each link of dumb-pypi is where it was; names that no project can have are left out."""
+        without_tgz = [name for name in [*ODD, *odd_names(1500)] if not name.endswith(".tgz")]
+        theirs, ours = self.run_both("--package-list", "\n".join(without_tgz), url="../../pool/")
+        self.assertGreater(self.compare(theirs, ours), 500)
+
+    def test_values(self) -> None:
+        """What a list in JSON says is said in the same words: hashes, Pythons, metadata, yanks, times, people."""
+        listed = entries([name for name in [*ODD, *odd_names(1500)] if not name.endswith(".tgz")])
+        theirs, ours = self.run_both("--package-list-json", "\n".join(map(json.dumps, listed)), "--no-generate-timestamp")
+        self.assertGreater(self.compare(theirs, ours), 500)
+
+    def test_documents(self) -> None:
+        """The legacy JSON API says all that it said, of the same release, where both understand the same of a list."""
+        theirs, _ = self.run_both("--package-list-json", "\n".join(map(json.dumps, entries([*ODD, *odd_names(1500)]))))
+        not_skipped = (theirs / "packages.json").read_text().splitlines()
+        listed = [line for line in not_skipped if understood_by_both(json.loads(line)["filename"])]
+        theirs, ours = self.run_both("--package-list-json", "\n".join(listed))
+        self.assertGreater(self.documents(theirs, ours), 200)
+
+    def test_tgz(self) -> None:
+        """Of foo-1.0.tgz dumb-pypi makes version 1; the link is where it was all the same."""
+        theirs, ours = self.run_both("--package-list", "foo-1.0.tgz\nfoo-1.10.tgz\n")
+        self.assertEqual(self.compare(theirs, ours), 6)
+        self.assertTrue((ours / "pypi/foo/1.10/json").is_file())
+
+    def test_many(self) -> None:
+        """The changelog has as many pages, and leads from one to the other in the same way."""
+        text = "\n".join(f"spam-{number}.0.tar.gz" for number in range(5001))
+        theirs, ours = self.run_both("--package-list", text, "--no-per-release-json", "--title", "T & <T>", "--logo", "l.png")
+        self.assertEqual(self.compare(theirs, ours), 5001 * 2 + 8 + 2)
+
+    def test_its_own_list(self) -> None:
+        """Either program goes on from the list that the other one has written beside its pages."""
+        listed = "\n".join(map(json.dumps, entries(["spam-1.0.tar.gz", "eggs-2.0-py3-none-any.whl", "spam-1.1.tar.gz"])))
+        theirs, ours = self.run_both("--package-list-json", listed)
+        for program, of in (([PYPID, "static"], theirs), ([client("dumb-pypi")], ours)):
+            before = {path: path.stat().st_mtime_ns for path in of.rglob("*") if path.is_file()}
+            command = ["--previous-package-list-json", of / "packages.json", "--packages-url", POOL, "--output-dir", of]
+            done = subprocess.run(
+                [*program, "--package-list-json", of.parent / "list", *command], capture_output=True, check=False
+            )
+            self.assertEqual((done.returncode, done.stderr), (0, b""))
+            self.assertEqual({path: path.stat().st_mtime_ns for path in of.rglob("*") if path.is_file()}, before)
+
+
+class InstallTests(SynchronousTestCase):
+    """The tree behind a server that knows nothing of Python."""
+
+    @contextmanager
+    def served(self, folder: Path) -> Iterator[str]:
+        """Where it is."""
+
+        class Quiet(SimpleHTTPRequestHandler):
+            def log_message(self, *_: object) -> None:
+                return
+
+        with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder)) as server:
+            thread = threading.Thread(target=server.serve_forever)
+            thread.start()
+            try:
+                yield f"http://127.0.0.1:{server.server_port}"
+            finally:
+                server.shutdown()
+                thread.join()
+
+    def test_install(self) -> None:
+        """pip and uv find what is listed, leave out what is yanked, check its hash, and install it."""
+        folder = Path(self.mktemp()).absolute()
+        (folder / "pool").mkdir(parents=True)
+        listed = []
+        for version, reason in (("1.0", None), ("1.1", None), ("2.0", "broken")):
+            filename, data = wheel_filename("spam", version), wheel("spam", version)
+            (folder / "pool" / filename).write_bytes(data)
+            listed.append({"filename": filename, "hash": hash_of(data), "yanked_reason": reason})
+        command = [PYPID, "static", "--package-list-json", "-", "--packages-url", "../../pool/", "--output-dir", folder]
+        subprocess.run(command, input="\n".join(map(json.dumps, listed)), text=True, check=True)
+        with self.served(folder) as url:
+            for program in (
+                [sys.executable, "-m", "pip", "--isolated", "install", "--quiet", "--no-deps", "--no-cache-dir", "--index-url"],
+                [client("uv"), "pip", "install", "--quiet", "--no-deps", "--no-cache", "--default-index"],
+            ):
+                target = folder / f"to-{Path(program[0]).name}"
+                done = subprocess.run(
+                    [*program, f"{url}/simple/", "--target", target, "spam"], capture_output=True, text=True, check=False
+                )
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertTrue((target / "spam-1.1.dist-info").is_dir(), list(target.iterdir()))
+
+
+def hash_of(data: bytes) -> str:
+    """In the words of a list."""
+    from hashlib import sha256
+
+    return f"sha256={sha256(data).hexdigest()}"
