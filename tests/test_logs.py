@@ -11,7 +11,7 @@ from twisted.python import log as old_log
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid import logs
+from pypid import logs, workers
 from pypid.web.accesslog import Entry
 
 ENTRY = Entry(
@@ -32,6 +32,18 @@ class TextTests(SynchronousTestCase):
     def test_line(self) -> None:
         """Time in UTC, level, source, text."""
         self.assertEqual(written("text", text="hello"), "1970-01-01T00:00:00.000Z info     pypid.test: hello\n")
+
+    def test_worker(self) -> None:
+        """The lines of further workers say whose they are, and go into the first one's log as they are."""
+        self.addCleanup(workers.become, 1)
+        workers.become(2)
+        line = written("text", text="hello")
+        self.assertEqual(line, "1970-01-01T00:00:00.000Z info     pypid.test[w2]: hello\n")
+        self.assertEqual(json.loads(written("json", text="hello"))["worker"], 2)
+        stream = io.StringIO()
+        logs.observer("info", "json", stream)
+        logs.written(line)
+        self.assertEqual(stream.getvalue(), line)
 
     @settings(max_examples=100, deadline=None, database=None)
     @given(st.text())

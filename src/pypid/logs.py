@@ -140,8 +140,12 @@ def _opened(name: str) -> LogFile:
 
 
 def text_line(event: LogEvent) -> str:
-    """One line of an event, or more of a traceback's: what follows a line end is indented, so that nobody forges a line."""
-    begin = f"{_moment(event)} {event.get('log_level', LogLevel.info).name:<8} {_source(event)}: "
+    """One line of an event, or more of a traceback's: what follows a line end is indented, so that nobody forges a line.
+
+    The lines of further workers say which one it was: ``pypid.daemon[w2]``.
+    """
+    worker = "" if workers.number() == 1 else f"[w{workers.number()}]"
+    begin = f"{_moment(event)} {event.get('log_level', LogLevel.info).name:<8} {_source(event)}{worker}: "
     answers = event.get("answers")
     if isinstance(answers, Many):
         return "".join(answers.lines(begin, "\n"))

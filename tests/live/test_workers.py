@@ -1,0 +1,307 @@
+"""Several processes that answer as one pypid: started, killed, reloaded, stopped, and left by the first of them."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+from cryptography import x509
+
+from pypid.access.passwords import hash_password
+from tests.live.asking import basic
+from tests.live.certificates import Authority
+from tests.live.daemon import IndexTestCase, LiveIndex, Settings, pypid, shared
+from tests.live.processes import BIN, clean_environ, done, running
+from tests.live.projects import publish, wheel
+from tests.live.workers import SHARED, answer, connections, is_there, others, process_of, until, until_all_answer
+
+WORKERS = 2
+SEVERAL = Settings(server=f"workers = {WORKERS}", sections=SHARED)
+
+
+class WorkersCase(IndexTestCase):
+    """One pypid for each test, whose workers all answer."""
+
+    settings = SEVERAL
+
+    def start(self) -> LiveIndex:
+        place = self.folder / "pypid"
+        place.mkdir()
+        index = self.entered(pypid(place, self.settings))
+        until_all_answer(index, WORKERS)
+        return index
+
+    def processes(self) -> list[int]:
+        """Of all workers, the first one's first."""
+        return [self.index.running.process.pid, *others(self.index).values()]
+
+    def owners(self, made: list[http.client.HTTPConnection]) -> list[int]:
+        """The process of each connection; they are of all workers."""
+        found = [process_of(each, self.processes()) for each in made]
+        self.assertEqual(set(found), set(self.processes()))
+        return found
+
+    def connected(self) -> list[http.client.HTTPConnection]:
+        """Connections with all workers, kept."""
+        made = connections(self.index, 4 * WORKERS)
+        for each in made:
+            self.addCleanup(each.close)
+        self.owners(made)
+        return made
+
+
+class KilledTests(WorkersCase):
+    def test_replaced(self) -> None:
+        """A worker that is killed takes its own connections with it and no other one, and another takes its place."""
+        made = self.connected()
+        owners = self.owners(made)
+        number, victim = next(iter(others(self.index).items()))
+        os.kill(victim, signal.SIGKILL)
+        for _ in range(50):
+            [new] = connections(self.index, 1)
+            new.close()
+        for each, owner in zip(made, owners, strict=True):
+            if owner != victim:
+                self.assertEqual(answer(each), 200)
+        until(lambda: others(self.index).get(number, victim) != victim, self.index)
+        said = f"worker {number} (process {others(self.index)[number]}) answers, too"
+        until(lambda: said in self.index.log(), self.index)
+        self.assertIn(f"worker {number} (process {victim}) was ended by SIGKILL", self.index.log())
+        self.connected()
+
+    def test_cannot_start(self) -> None:
+        """A worker that cannot start says why, and is tried again, later each time; the first one goes on."""
+        good = self.index.config.read_text()
+        self.index.config.write_text(good.replace("[server]", "[sever]"))
+        number, victim = next(iter(others(self.index).items()))
+        os.kill(victim, signal.SIGKILL)
+        until(
+            lambda: "could not start (status 1; its own lines say why); another is started in 2 s" in self.index.log(),
+            self.index,
+        )
+        self.assertIn("unknown section", self.index.log())
+        self.connected_with_those_left()
+        self.index.config.write_text(good)
+        until(lambda: number in others(self.index), self.index)
+        process = others(self.index)[number]
+        until(lambda: f"worker {number} (process {process}) answers, too" in self.index.log(), self.index)
+
+    def connected_with_those_left(self) -> None:
+        """They answer."""
+        for each in connections(self.index, 10):
+            each.close()
+
+    def test_first_killed(self) -> None:
+        """Where the first worker is killed the others end at once, and a new pypid can start right away."""
+        processes = self.processes()
+        self.index.running.process.kill()
+        self.index.running.process.wait()
+        with running([BIN / "pypid", "serve", "-c", self.index.config], self.folder / "again", cwd=self.folder) as again:
+            until(lambda: not any(map(is_there, processes)), self.index, 5.0)
+            again.until_answers(self.index.url())
+            self.assertEqual(again.stop(), 0)
+        log = (self.folder / "again").read_text()
+        self.assertNotIn("cannot listen", log)
+        self.index.running.process.returncode = 0  # so that the shared end of these tests looks at the log alone
+        with self.index.running.log.open("a") as file:
+            file.write("Server Shut Down")
+
+
+class SharedTests(WorkersCase):
+    def start(self) -> LiveIndex:
+        index = shared(self.settings)
+        until_all_answer(index, WORKERS)
+        return index
+
+    def test_published(self) -> None:
+        """What is published through one worker is listed by all within a second."""
+        made = self.connected()
+        publish(self.index, wheel("through-one"))
+        deadline = time.monotonic() + 1.0
+        seen: set[int] = set()
+        while time.monotonic() < deadline:
+            seen = {number for number, each in enumerate(made) if answer(each, "/simple/through-one/") == 200}
+            if len(seen) == len(made):
+                break
+        self.assertEqual(len(seen), len(made))
+
+    def test_reload(self) -> None:
+        """SIGHUP to the first worker brings a new user to all."""
+        made = self.connected()
+        hashed = hash_password("a new one's secret")
+        text = self.index.config.read_text()
+        self.index.config.write_text(text.replace("[users]\n", f"[users]\ndora = {hashed}\n"))
+        login = basic("dora", "a new one's secret")
+        self.assertEqual({answer(each, "/simple/", **login) for each in made}, {401})
+        self.index.running.process.send_signal(signal.SIGHUP)
+        until(lambda: {answer(each, "/simple/", **login) for each in self.connected()} == {200}, self.index, 10.0)
+        self.assertNotIn("takes effect at a restart", self.index.log())
+
+    def test_one_spool_each(self) -> None:
+        """Each worker spools below a folder of its own, and a new one clears its own alone."""
+        state = self.index.folder / "state"
+        first, second = state / "spool", state / "spool/worker-2"
+        for folder in first, second:
+            (folder / "incoming-left").write_bytes(b"x")
+        os.kill(others(self.index)[2], signal.SIGKILL)
+        until(lambda: not (second / "incoming-left").exists(), self.index)
+        self.assertTrue((first / "incoming-left").exists())
+        until(lambda: 2 in others(self.index), self.index)
+        until(lambda: f"worker 2 (process {others(self.index)[2]}) answers, too" in self.index.log(), self.index)
+
+
+class StopTests(WorkersCase):
+    def test_drains(self) -> None:
+        """SIGTERM to the first worker: requests under way are answered by whichever has them, and then all have ended."""
+        made = self.connected()
+        processes = self.processes()
+        under_way = []
+        for each in made:
+            each.putrequest("POST", "/legacy/")
+            each.putheader("Content-Length", "5")
+            each.putheader("Authorization", basic("alice")["Authorization"])
+            each.endheaders(b"ab")
+            under_way.append(each)
+        time.sleep(0.3)
+        self.index.running.process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        for each in under_way:
+            each.send(b"cde")
+            self.assertIn(each.getresponse().status, (400, 415))
+        self.assertEqual(self.index.running.process.wait(10), 0)
+        self.assertFalse(any(map(is_there, processes)))
+
+    def test_hurries(self) -> None:
+        """A second signal, also one that a terminal sends to all, ends what is under way."""
+        made = self.connected()
+        for each in made:
+            each.putrequest("POST", "/legacy/")
+            each.putheader("Content-Length", "5")
+            each.putheader("Authorization", basic("alice")["Authorization"])
+            each.endheaders(b"ab")
+        time.sleep(0.3)
+        began = time.monotonic()
+        for _ in range(2):
+            os.killpg(self.index.running.process.pid, signal.SIGINT)
+            time.sleep(0.5)
+        self.assertEqual(self.index.running.process.wait(8), 0)
+        self.assertLess(time.monotonic() - began, 8)
+
+
+class LogTests(WorkersCase):
+    settings = Settings(server=f"workers = {WORKERS}", sections=SHARED + "[log]\nformat = json\n")
+
+    def test_lines(self) -> None:
+        """The lines of all workers come into one log, each of them whole, with the worker's number."""
+        made = self.connected()
+
+        def ask(each: http.client.HTTPConnection) -> None:
+            for _ in range(100):
+                answer(each)
+
+        threads = [threading.Thread(target=ask, args=(each,)) for each in made]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        def answered() -> list[int]:
+            lines = [json.loads(line) for line in self.index.log().splitlines()]
+            return [line["worker"] for line in lines if line.get("path") == "/simple/"]
+
+        until(lambda: len(answered()) >= 101 * len(made), self.index)
+        self.assertEqual(set(answered()), {1, 2})
+
+
+class TlsTests(IndexTestCase):
+    def start(self) -> LiveIndex:
+        self.authority = Authority()
+        self.trusted = self.authority.pem(self.folder)
+        self.chain, self.key = self.folder / "chain.pem", self.folder / "key.pem"
+        self.serial = self.authority.issue(self.chain, self.key)
+        place = self.folder / "pypid"
+        place.mkdir()
+        server = f"workers = {WORKERS}"
+        index = self.entered(pypid(place, Settings(certificate=self.chain, key=self.key, server=server, sections=SHARED)))
+        until_all_answer(index, WORKERS)
+        return index
+
+    def seen(self) -> set[int]:
+        """The serial numbers of the certificates that new connections with all workers are shown."""
+        context = ssl.create_default_context(cafile=str(self.trusted))
+        made, found = [], set()
+        for _ in range(4 * WORKERS):
+            plain = socket.create_connection(("127.0.0.1", self.index.port), 10)
+            made.append(context.wrap_socket(plain, server_hostname="127.0.0.1"))
+            shown = made[-1].getpeercert(binary_form=True)
+            assert shown is not None
+            found.add(x509.load_der_x509_certificate(shown).serial_number)
+        for each in made:
+            each.close()
+        return found
+
+    def test_certificate(self) -> None:
+        """All workers show the same certificate, and after SIGHUP to the first one all show the new one."""
+        self.assertEqual(self.seen(), {self.serial})
+        fresh = self.authority.issue(self.chain, self.key)
+        self.index.running.process.send_signal(signal.SIGHUP)
+        until(lambda: self.seen() == {fresh}, self.index, 5.0)
+
+
+class WaysTests(IndexTestCase):
+    """Ways to start."""
+
+    def test_daemon(self) -> None:
+        """As a daemon of twistd, too, with its pid file, and one log file that is rotated for all; on a socket in a folder."""
+        place = self.folder / "d"
+        place.mkdir()
+        socket_path = place / "s"
+        ini = place / "pypid.ini"
+        ini.write_text(f"[server]\nlisten = unix:{socket_path}:mode=600\nstate = {place / 's-state'}\n{SHARED}")
+        log, pid = place / "log", place / "pid"
+        command = [BIN / "twistd", f"--pidfile={pid}", f"--logfile={log}", "pypid", "-c", ini, "--workers", "2"]
+        subprocess.run(command, cwd=place, env=clean_environ(), check=True, timeout=60, stdout=subprocess.DEVNULL)
+        process = int(pid.read_text())
+        self.addCleanup(lambda: is_there(process) and os.kill(process, signal.SIGKILL))
+        self.wait(lambda: "answers, too" in self.text(place), place)
+        self.assertEqual(socket_path.stat().st_mode & 0o777, 0o600)
+        for _ in range(20):
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.connect(str(socket_path))
+                connection.sendall(b"GET /simple/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                self.assertTrue(connection.recv(100).startswith(b"HTTP/1.1 200"))
+        os.kill(process, signal.SIGUSR1)
+        self.wait(lambda: (place / "log.1").exists(), place)
+        os.kill(process, signal.SIGTERM)
+        self.wait(lambda: not is_there(process), place)
+        self.assertFalse(socket_path.exists())
+        self.assertFalse(pid.exists())
+        self.assertEqual(self.text(place).count("stopped; all that was acknowledged"), 2)
+
+    def text(self, place: Path) -> str:
+        """The log files."""
+        return "".join(path.read_text() for path in place.glob("log*"))
+
+    def wait(self, condition: object, place: Path) -> None:
+        """Until it is so."""
+        deadline = time.monotonic() + 30
+        while not condition():  # type: ignore[operator]
+            self.assertLess(time.monotonic(), deadline, self.text(place))
+            time.sleep(0.05)
+
+    def test_memory(self) -> None:
+        """With the catalog in memory there is one error, which says what to do, and nothing starts."""
+        ini = self.folder / "pypid.ini"
+        ini.write_text(f"[server]\nlisten = tcp:0\nstate = {self.folder / 'm'}\n")
+        twistd = [BIN / "twistd", "-n", "--pidfile=", "pypid", "-c", ini, "--workers", "2"]
+        for command in [BIN / "pypid", "serve", "-c", ini, "--workers", "2"], twistd:
+            said = done(command, cwd=self.folder, status=1)
+            self.assertIn("[cache] backend = sql", said)
+            self.assertEqual(len(said.strip().splitlines()), 2, said)  # that there is one problem, and which
+        self.assertFalse((self.folder / "m").exists())
