@@ -18,6 +18,7 @@ from pypid.catalog.shared import SharedCatalog, SharedSettings, open
 from pypid.catalog.sql.engine import SqlEngine, SqlSettings
 from pypid.catalog.sql.place import SqliteFile
 from pypid.core.choices import Mode
+from pypid.core.layout import Kind
 from pypid.core.model import File, Presence, Project, Remembered, Span
 from pypid.core.names import ProjectName
 from pypid.core.policy import Policy
@@ -25,7 +26,7 @@ from pypid.flow import BytesBody, at_once, start, whole
 from pypid.index import Index
 from pypid.index.publishing import Outcome
 from pypid.ports import Blobs, Body
-from pypid.testing.worlds import Timed, world
+from pypid.testing.worlds import Timed, contents, world
 from tests.catalog.engines import Place, PlacedEngine
 from tests.index.fetching import listed
 from tests.index.uploads import SPAM, WHEEL, Sent, publishing
@@ -109,6 +110,14 @@ class NodesCase(Timed, SynchronousTestCase):
     def row(self, name: ProjectName = SPAM) -> Project | Presence:
         """What a node that starts now has of the project, without looking at the storage."""
         return self.have(self.node().catalog.ours(name))
+
+    def keys(self) -> list[str]:
+        """What lies in the storage."""
+        return self.have(contents(self.store))
+
+    def has_record(self) -> bool:
+        """Whether any file is of record."""
+        return any(key.endswith(Kind.RECORD.value) for key in self.keys())
 
     def file(self, node: Index, filename: str = WHEEL, name: ProjectName = SPAM) -> File:
         """One of them."""
