@@ -1,0 +1,153 @@
+"""Trees on disk: what is there stays, what changes is replaced whole, and nothing is written outside."""
+
+import os
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.static.tree import PATH, Folder, clear, digest, put
+
+HOSTILE = [
+    "",
+    "/",
+    "..",
+    "../x",
+    "a/../../x",
+    "/etc/passwd",
+    "a//b",
+    "a/./b",
+    ".hidden",
+    "a/.git/x",
+    "a\0b",
+    "a\\b",
+    "a/b/",
+    "ä",
+    "a\n",
+]
+
+
+class FolderTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.root = Path(self.mktemp()).absolute()
+        self.root.mkdir()
+        self.folder = Folder(str(self.root))
+
+    def files(self) -> list[str]:
+        return sorted(str(path.relative_to(self.root)) for path in self.root.rglob("*") if path.is_file())
+
+    def test_put(self) -> None:
+        """What differs is written, and only that: a file that is the same keeps its time and its inode."""
+        self.assertTrue(put(self.folder, "a/b/page", b"one"))
+        before = (self.root / "a/b/page").stat()
+        self.assertFalse(put(self.folder, "a/b/page", b"one"))
+        self.assertEqual((self.root / "a/b/page").stat(), before)
+        self.assertTrue(put(self.folder, "a/b/page", b"two"))
+        self.assertEqual((self.root / "a/b/page").read_bytes(), b"two")
+        self.assertEqual(self.files(), ["a/b/page"])
+
+    def test_whole(self) -> None:
+        """Who has opened a page reads it to its end, whole, while it is replaced."""
+        self.folder.write("page", b"one" * 100)
+        with (self.root / "page").open("rb") as reader:
+            self.assertEqual(reader.read(3), b"one")
+            self.folder.write("page", b"two")
+            self.assertEqual(reader.read(), b"one" * 99)
+
+    def test_failure(self) -> None:
+        """A write that fails leaves what was there, and nothing half written beside it."""
+        self.folder.write("page", b"one")
+
+        def full(handle: int, body: bytes) -> int:
+            raise OSError(28, "No space left on device")
+
+        self.patch(os, "write", full)
+        with self.assertRaises(OSError):
+            self.folder.write("page", b"two")
+        self.assertEqual(((self.root / "page").read_bytes(), self.files()), (b"one", ["page"]))
+
+    def test_have(self) -> None:
+        """What it has is told by a digest; nothing, folders and symbolic links are nothing."""
+        self.folder.write("a/page", b"x")
+        (self.root / "link").symlink_to("/etc/passwd")
+        self.assertEqual(self.folder.have("a/page"), digest(b"x"))
+        for path in ("b", "b/c", "link", "a/page/more"):
+            self.assertIsNone(self.folder.have(path), path)
+
+    def test_link(self) -> None:
+        """A symbolic link in the place of a page is replaced, and not written through."""
+        outside = self.root.parent / "outside"
+        outside.write_bytes(b"secret")
+        (self.root / "page").symlink_to(outside)
+        put(self.folder, "page", b"new")
+        self.assertEqual((outside.read_bytes(), (self.root / "page").is_symlink()), (b"secret", False))
+
+    def test_hostile(self) -> None:
+        """No path that leads elsewhere is taken, for nothing."""
+        for path in HOSTILE:
+            with self.subTest(path=path):
+                for deed in (self.folder.have, self.folder.remove):
+                    self.assertRaises(ValueError, deed, path)
+                self.assertRaises(ValueError, self.folder.write, path, b"")
+
+    @settings(max_examples=200, deadline=None, database=None)
+    @given(st.text(alphabet="./a\0\\\n~-", max_size=12))
+    def test_inside(self, path: str) -> None:
+        """Whatever is a path leads to a place inside."""
+        if PATH(path):
+            where = os.path.normpath(os.path.join("/root", path))  # noqa: PTH118
+            self.assertEqual(where, f"/root/{path}")
+
+    def test_remove(self) -> None:
+        """What is removed is gone, with the folders that are empty then; once more is no error."""
+        for path in ("a/b/one", "a/c/two"):
+            self.folder.write(path, b"")
+        self.folder.remove("a/b/one")
+        self.assertEqual(sorted(path.name for path in self.root.rglob("*")), ["a", "c", "two"])
+        self.folder.remove("a/b/one")
+        self.folder.remove("a/c/two")
+        self.assertEqual(list(self.root.iterdir()), [])
+        self.folder.write("a/c/two", b"again")
+
+    def test_list(self) -> None:
+        """It lists what lies below a folder; hidden files are not ours, and half written ones of a dead run go."""
+        for path in ("a/one", "a/b/two", "b/three"):
+            self.folder.write(path, b"")
+        (self.root / "a/.htaccess").touch()
+        (self.root / "a/.one.4711.new").touch()
+        self.assertEqual(sorted(self.folder.list("a")), ["a/b/two", "a/one"])
+        self.assertEqual(self.files(), ["a/.htaccess", "a/b/two", "a/one", "b/three"])
+        self.assertEqual(list(self.folder.list("nothing")), [])
+
+    def test_clear(self) -> None:
+        """Only what is ours, and is not kept, is removed."""
+        for path in ("a/one", "a/two", "a/logo.png", "b/three"):
+            self.folder.write(path, b"")
+        self.assertEqual(clear(self.folder, ["a"], {"a/one"}, lambda path: not path.endswith(".png")), 1)
+        self.assertEqual(self.files(), ["a/logo.png", "a/one", "b/three"])
+
+    def test_settle(self) -> None:
+        """Settling is possible on this file system."""
+        self.folder.write("page", b"x")
+        self.folder.settle()
+
+    def test_alone(self) -> None:
+        """It is made if need be, and others wait until it is free again."""
+        folder = Folder(f"{self.root}/new/deep")
+        with folder.alone():
+            pid = os.fork()
+            if not pid:
+                status = 1
+                try:
+                    import fcntl
+
+                    handle = os.open(folder.root, os.O_RDONLY)
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    status = 0
+                finally:
+                    os._exit(status)
+            self.assertEqual(os.waitpid(pid, 0)[1], 0)
+        with folder.alone():
+            pass
