@@ -29,18 +29,18 @@ _UNUSABLE = {
     "Unknown Redis command": "it lacks a command that Redis has since version 5. Use Redis 5 or later.",
 }
 _AWAY = {
-    "LOADING": "it reads its data from disk, after a start.",
-    "MASTERDOWN": "it is a replica that has lost its master.",
-    "NOREPLICAS": "it has too few replicas to take changes (min-replicas-to-write).",
-    "READONLY": "it is a replica, which takes no changes: [cache] url is to lead to the master.",
-    "REPLICA": "it is a replica: [cache] url is to lead to the master.",
-    "MISCONF": "it cannot write its data to its disk, and takes no changes until it can. See its log.",
-    "CLUSTERDOWN": "its cluster is down.",
-    "TRYAGAIN": "its cluster moves our keys.",
-    "BUSY": "it is busy with somebody's script.",
-    "UNKILLABLE": "it is busy with somebody's script.",
-    "max number of clients": "it has too many clients (maxclients).",
-    "UNBLOCKED": "it has become a replica.",
+    "LOADING": "it reads its data from disk, after a start",
+    "MASTERDOWN": "it is a replica that has lost its master",
+    "NOREPLICAS": "it has too few replicas to take changes (min-replicas-to-write)",
+    "READONLY": "it is a replica, which takes no changes: [cache] url is to lead to the master",
+    "REPLICA": "it is a replica: [cache] url is to lead to the master",
+    "MISCONF": "it cannot write its data to its disk, and takes no changes until it can. See its log",
+    "CLUSTERDOWN": "its cluster is down",
+    "TRYAGAIN": "its cluster moves our keys",
+    "BUSY": "it is busy with somebody's script",
+    "UNKILLABLE": "it is busy with somebody's script",
+    "max number of clients": "it has too many clients (maxclients)",
+    "UNBLOCKED": "it has become a replica",
 }
 
 
@@ -54,7 +54,7 @@ _NO_ROOM = "OOM command not allowed"
 def refusal(place: Place, text: str) -> Exception:
     """The exception that says what an error of the server says."""
     if _NO_ROOM in text:
-        return Full("it has no memory left (maxmemory). Give it more: a catalog needs about twice the bytes of its lines.")
+        return Full("it has no memory left (maxmemory). Give it more: a catalog needs about twice the bytes of its lines")
     for word, reason in _UNUSABLE.items():
         if word in text:
             return Unusable(reason)

@@ -69,7 +69,8 @@ class StreamFeed:
                     raise
             except (Away, Unusable) as error:
                 if not self._lost and not self._stopped:
-                    self._log.warn("The feed of the shared catalog is lost: {error} It is tried again.", error=error)
+                    reason = error.reason.rstrip(".")
+                    self._log.warn("The feed of the shared catalog is lost: {reason}. It is tried again.", reason=reason)
                 self._lost = True
             except Exception:
                 self._log.failure("the feed of the shared catalog failed; it is tried again")
