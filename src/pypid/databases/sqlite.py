@@ -21,6 +21,13 @@ SMALLEST = 512
 """Bytes of one: a page. (Whether one that is as long is a database SQLite says itself.)"""
 
 
+class Opened(sqlite3.Connection):
+    """A connection of `sqlite_engine`."""
+
+    file: tuple[int, int] = (0, 0)
+    """Which one it has opened, whatever has its name by now: device and inode."""
+
+
 def sqlite_engine(path: Path, busy: float, pragmas: Mapping[str, str | int]) -> Engine:
     """SQLAlchemy's engine for a file that is there; `transact` tells it which transactions write, and those take turns.
 
@@ -31,12 +38,13 @@ def sqlite_engine(path: Path, busy: float, pragmas: Mapping[str, str | int]) -> 
         file = _which(path)
         where = f"{path.absolute().as_uri()}?mode=rw"
         # transactions are begun by us: the module's own way begins none before a SELECT, and never an IMMEDIATE one
-        made = sqlite3.connect(where, uri=True, timeout=busy, check_same_thread=False, isolation_level=None)
+        made = sqlite3.connect(where, uri=True, timeout=busy, check_same_thread=False, isolation_level=None, factory=Opened)
         try:
             for name, value in {"journal_mode": "WAL", **pragmas}.items():
                 made.execute(f"PRAGMA {name} = {value}")
             if _which(path) != file:  # it may have opened one file, and the log of another
                 raise sqlite3.OperationalError("the file was replaced while it was opened")
+            made.file = file
         except BaseException:
             made.close()
             raise

@@ -20,7 +20,7 @@ from pypid.catalog.sql.rows import read
 from pypid.catalog.sql.schema import PLACE
 from pypid.databases.drivers import errors
 from pypid.databases.places import SqliteFile
-from pypid.databases.sqlite import BUSY, make_file, sqlite_engine
+from pypid.databases.sqlite import BUSY, Opened, make_file, sqlite_engine
 
 POLL = 0.1
 PRAGMAS: Mapping[str, str | int] = {
@@ -66,8 +66,8 @@ class Sqlite:
 def _follow_the_name(pool: Pool, path: Path) -> None:
     """Have connections to a file that has lost its name thrown away."""
 
-    def connected(driver: Any, record: Any) -> None:
-        record.info[PLACE] = identity(path)
+    def connected(driver: Opened, record: Any) -> None:
+        record.info[PLACE] = str(driver.file[1])
 
     def taken(driver: Any, record: Any, proxy: Any) -> None:
         if record.info[PLACE] != identity(path):
