@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from hypothesis import given, settings
@@ -152,6 +153,19 @@ class FolderTests(SynchronousTestCase):
         (self.path / "2.json").write_bytes(kept)
         self.folders[1].end(2)
         self.assertEqual(self.told(1), 100)
+
+    def test_whole(self) -> None:
+        """All that can be counted comes back as it was."""
+        for family in TABLE:
+            labels = tuple("x" for _ in family.labels)
+            if family.kind is Kind.HISTOGRAM:
+                self.counts[1].observe(family, labels, 1e9)
+            else:
+                self.counts[1].set(family, labels, True)
+        taken = self.counts[1].taken()
+        self.folders[1].write(taken)
+        [found] = [worker for worker in self.folders[2].told(Taken()) if worker.number == "1"]
+        self.assertEqual((found.taken, found.pid), (taken, os.getpid()))
 
     def test_damaged(self) -> None:
         """A damaged file counts for nothing, and the next numbers take its place; half a file is never there."""

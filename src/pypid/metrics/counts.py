@@ -42,7 +42,7 @@ class Counts:
 
     def set(self, family: Family, labels: Labels, value: float) -> None:
         """It is so much now."""
-        self._numbers[family][labels] = value
+        self._numbers[family][labels] = float(value)  # a bool is no number in JSON
 
     def observe(self, family: Family, labels: Labels, value: float, times: int = 1) -> None:
         """It was so much, this time (or so many times)."""
