@@ -2,7 +2,8 @@
 
 ``trial -j`` hands out single tests. What a module's tests share (a pypid, a PostgreSQL, a directory) is then made in each of
 its processes, and each test costs a few messages: of the unit part a fourth of the time. Here the modules lie in a socket, and
-whoever is free takes the next one. Each process ends with trial's own summary; the exit status is 0 if all went well.
+whoever is free takes the next one. Each process ends with trial's own summary, and all of them with the modules that took
+longest; the exit status is 0 if all went well.
 
 The first modules are those of `FIRST`: who takes one of them last lets the others wait for him. Modules in one line of
 `TOGETHER` are taken by one process, since they share what takes long to start.
@@ -18,9 +19,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final, Protocol
+from tempfile import TemporaryFile
+from typing import IO, Any, Final, Protocol
 
 from twisted.trial.itrial import IReporter
 from twisted.trial.reporter import Reporter
@@ -73,35 +75,52 @@ def portions(wanted: list[str]) -> list[str]:
 
 def run(jobs: int, folder: str, wanted: list[str]) -> int:
     """Run them in so many processes, with their temporary folders below `folder`; the exit status."""
-    give, take = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with give:
-        with take:
-            command = [sys.executable, "-m", "tests.abreast", "--take", str(take.fileno())]
-            workers = [
-                subprocess.Popen([*command, "--temp-directory", f"{folder}-{number}"], pass_fds=[take.fileno()], cwd=ROOT)
-                for number in range(jobs)
-            ]
+    with TemporaryFile("w+") as times:
+        workers = _give_out(jobs, folder, portions(wanted), times.fileno())
         try:
-            for line in portions(wanted):
-                give.send(line.encode())
-        except BrokenPipeError:  # nobody is there any more who would take it
-            pass
-    try:
-        ends = [worker.wait() for worker in workers]
-    except KeyboardInterrupt:  # they were interrupted, too
-        ends = [worker.wait() for worker in workers]
+            ends = [worker.wait() for worker in workers]
+        except KeyboardInterrupt:  # they were interrupted, too
+            ends = [worker.wait() for worker in workers]
+        print(slowest(times), end="", flush=True)
     for end in ends:
         if end not in (0, 1):
             print(f"FAILED (errors=1)\nA process with tests ended with {end}", flush=True)
     return 1 if any(ends) else 0
 
 
-class Taking(TestSuite):
-    """Takes portions out of the socket, and runs them, until there are none."""
+def _give_out(jobs: int, folder: str, lines: list[str], times: int) -> list[subprocess.Popen[bytes]]:
+    """Start so many processes, which have the portions, or will soon."""
+    give, take = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with give:
+        with take:
+            ours = (take.fileno(), times)
+            command = [sys.executable, "-m", "tests.abreast", "--take", *map(str, ours)]
+            workers = [
+                subprocess.Popen([*command, "--temp-directory", f"{folder}-{number}"], pass_fds=ours, cwd=ROOT)
+                for number in range(jobs)
+            ]
+        try:
+            for line in lines:
+                give.send(line.encode())
+        except BrokenPipeError:  # nobody is there any more who would take it
+            pass
+    return workers
 
-    def __init__(self, source: socket.socket) -> None:
+
+def slowest(times: IO[str], count: int = 10) -> str:
+    """So many of the lines in the file that the processes wrote, longest time first."""
+    times.seek(0)
+    lines = sorted(times, key=lambda line: float(line.split()[0]), reverse=True)
+    return "".join([f"The slowest of {len(lines)} modules:\n", *lines[:count]])
+
+
+class Taking(TestSuite):
+    """Takes portions out of the socket, and runs them, until there are none; `told` gets a line for each module."""
+
+    def __init__(self, source: socket.socket, told: Callable[[str], object] = lambda line: None) -> None:
         super().__init__()
         self.source = source
+        self.told = told
 
     def run(self, result: Any) -> Any:
         """Say of each module, when it is through, how long it took."""
@@ -111,7 +130,9 @@ class Taking(TestSuite):
             begun, before = time.monotonic(), result.testsRun
             tests: _Tests = TestLoader().loadByName(name)
             tests.run(result)
-            print(f"{time.monotonic() - begun:6.1f} s {result.testsRun - before:5}  {name}\n", end="", flush=True)
+            line = f"{time.monotonic() - begun:6.1f} s {result.testsRun - before:5}  {name}\n"
+            print(line, end="", flush=True)
+            self.told(line)
         return result
 
     def _names(self) -> Iterator[str]:
@@ -119,14 +140,16 @@ class Taking(TestSuite):
             yield from line.split()
 
 
-def work(source: socket.socket, folder: str) -> int:
-    """Be one of the processes; the exit status."""
+def work(source: socket.socket, times: int, folder: str) -> int:
+    """Be one of the processes, which writes into the file `times` how long its modules took; the exit status."""
     # Tests make much garbage and many things that stay: to look through all of them again and again was an eighth of the time.
     gc.set_threshold(20_000, 20, 50)
     said = io.StringIO()  # so that what two processes say at their ends does not mix
     try:
         with source:
-            result = TrialRunner(Reporter, stream=said, workingDirectory=folder).run(Taking(source))
+            result = TrialRunner(Reporter, stream=said, workingDirectory=folder).run(
+                Taking(source, lambda line: os.write(times, line.encode()))  # one file, one position: lines do not mix
+            )
     finally:
         print(said.getvalue(), end="", flush=True)
     return 0 if result.wasSuccessful() else 1
@@ -137,11 +160,12 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.abreast", description=__doc__)
     parser.add_argument("-j", type=int, default=os.cpu_count() or 1, metavar="JOBS")
     parser.add_argument("--temp-directory", required=True, metavar="DIR", help="with a number behind it for each process")
-    parser.add_argument("--take", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--take", type=int, nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("names", nargs="*", help="modules, or packages of them")
     asked = parser.parse_args(arguments)
     if asked.take is not None:
-        return work(socket.socket(fileno=asked.take), asked.temp_directory)
+        taken, times = asked.take
+        return work(socket.socket(fileno=taken), times, asked.temp_directory)
     try:
         return run(asked.j, asked.temp_directory, modules(asked.names))
     except FileNotFoundError as error:

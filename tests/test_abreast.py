@@ -12,7 +12,7 @@ from pathlib import Path
 from twisted.trial.reporter import Reporter
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.abreast import FIRST, ROOT, TOGETHER, Taking, modules, portions
+from tests.abreast import FIRST, ROOT, TOGETHER, Taking, modules, portions, slowest
 
 FAILS = """
 from twisted.trial.unittest import SynchronousTestCase
@@ -66,9 +66,16 @@ class TakingTests(SynchronousTestCase):
         self.assertGreater(result.successes, 1)
         self.assertEqual([line.split()[-1] for line in said.getvalue().splitlines()][-1], "tests.test_sdnotify")
 
+    def test_slowest(self) -> None:
+        """The longest times come first, by their value and not by their letters."""
+        lines = [" 100.2 s     1  tests.b\n", "  90.0 s     3  tests.a\n", "   9.5 s    77  tests.c\n"]
+        said = slowest(io.StringIO("".join(reversed(lines))), 2)
+        self.assertEqual(said, "The slowest of 3 modules:\n" + "".join(lines[:2]))
+
     def test_whole(self) -> None:
-        """The command ends with trial's summary of each process, and with 0."""
+        """The command ends with trial's summary of each process, with the modules that took longest, and with 0."""
         command = [sys.executable, "-m", "tests.abreast", "-j1", "--temp-directory", str(Path(self.mktemp()).absolute())]
         done = subprocess.run([*command, "tests.test_sdnotify"], cwd=ROOT, capture_output=True, text=True, check=False)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("PASSED (successes=", done.stdout)
+        self.assertRegex(done.stdout, r"The slowest of 1 modules:\n +\S+ s +\d+  tests.test_sdnotify\n")
