@@ -7,7 +7,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
-from pypid.condition import EVERY, PATIENCE, Watch, asking, whether_there
+from pypid.condition import EVERY, PATIENCE, Condition, Watch, asking, whether_there
 from pypid.core.errors import CatalogDown, PypidError, StorageDown
 from pypid.flow import BytesBody, start
 from pypid.testing.worlds import world
@@ -62,6 +62,18 @@ class WatchTests(SynchronousTestCase):
         self.assertTrue(self.watch.is_well)
         self.clock.advance(EVERY)
         self.assertEqual(len(self.asked), 2)
+
+    def test_doubt(self) -> None:
+        """Where somebody finds it away it is asked at once, as long as it is taken to be there."""
+        condition = Condition(watches=(self.watch,))
+        self.watch.startService()
+        self.answer(True)
+        condition.doubt()
+        condition.doubt()
+        self.assertEqual(len(self.asked), 2)
+        self.answer(False)
+        condition.doubt()
+        self.assertEqual((len(self.asked), self.watch.is_well), (2, False))
 
     def test_stops(self) -> None:
         """When pypid stops nothing is asked any more, what was asked is broken off and says nothing of the part."""

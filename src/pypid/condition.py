@@ -46,6 +46,12 @@ class Condition:
     stopping: bool = False
     """Whether pypid has been asked to stop: nobody new should come."""
 
+    def doubt(self) -> None:
+        """Somebody has found a part away: look at once at those that are taken to be there."""
+        for watch in self.watches:
+            if watch.is_well:
+                watch.look()
+
 
 @define(slots=False, eq=False)
 class Watch(Service):

@@ -7,6 +7,7 @@ from pathlib import Path
 from pypid.condition import Condition
 from pypid.core.errors import PeopleUnknown, StorageDown
 from pypid.index.reconciling import Counted
+from tests.distributions import wheel, wheel_filename
 from tests.web.whole import PRIVATE, Pypid, WholeCase
 
 WELL = {"ready": True, "access": True, "cache": True, "storage": True, "complete": False}
@@ -51,6 +52,17 @@ class ReadyTests(WholeCase):
         """Without the storage no file can be read: not ready."""
         self.parts["storage"] = False
         self.told(ready=False, storage=False)
+
+    def test_found_out(self) -> None:
+        """Who finds the storage away has it looked at, at once and not only when it is time."""
+        pypid, asked = self.pypid, []
+        pypid.face.condition.doubt = lambda: asked.append(True)  # type: ignore[method-assign]
+        self.publish(wheel_filename("spam"), wheel("spam"))
+        self.assertEqual(pypid.get("/simple/nothing/").status, 404)
+        self.assertEqual(asked, [])
+        pypid.blobs.away = StorageDown("bucket at secret.example:9000")
+        self.assertEqual(pypid.get(f"/packages/spam/{wheel_filename('spam')}").status, 503)
+        self.assertEqual(asked, [True])
 
     def test_catalog(self) -> None:
         """A shared catalog that is away is told; not ready is who held what it shows for too long."""

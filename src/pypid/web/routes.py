@@ -23,6 +23,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 from werkzeug.exceptions import BadHost
 
+from pypid.core.errors import StorageDown
 from pypid.flow import World
 from pypid.web import simple  # the room that is open from the start
 from pypid.web.channel import ONE_HOST
@@ -92,6 +93,8 @@ def _needs(request: Request) -> Sequence[str]:
 
 async def error(face: Face, request: Request, failure: Failure) -> None:
     """Every error becomes an answer here, by the one table in `web.errors`."""
+    if failure.check(StorageDown):  # type: ignore[no-untyped-call]
+        face.condition.doubt()
     for name, value in origins(restricted=face.restricted):  # micropip asks the next index after a 404 that it may read
         request.responseHeaders.setRawHeaders(name, [value])
     await respond_error(request, failure, random=face.world.random)
