@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.config import parse
 from pypid.core.errors import CannotStart
-from pypid.state import LONGEST_SOCKET_PATH, control_socket, default_state, files_of, open_state, owner_of, where
+from pypid.state import LONGEST_SOCKET_PATH, control_socket, default_state, files_of, join_state, open_state, owner_of, where
 
 
 class PlaceTests(SynchronousTestCase):
@@ -104,3 +104,39 @@ class LockTests(SynchronousTestCase):
         self.assertIsNone(owner_of(self.folder))
         self.folder.mkdir()
         self.assertIsNotNone(owner_of(self.folder))
+
+
+class WorkersTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        made = tempfile.TemporaryDirectory()
+        self.addCleanup(made.cleanup)
+        self.folder = Path(made.name) / "state"
+        self.first = open_state(self.folder)
+        self.addCleanup(self.first.release)
+
+    def test_joined(self) -> None:
+        """A further worker has the folder while the first one holds the lock, and a spool of its own, for its owner alone."""
+        second, third = join_state(self.folder, 2), join_state(self.folder, 3)
+        spools = {self.first.spool, second.spool, third.spool}
+        self.assertEqual(spools, {self.folder / "spool" / name for name in (".", "worker-2", "worker-3")})
+        self.assertEqual({spool.stat().st_mode & 0o777 for spool in spools}, {0o700})
+        second.release()  # which is not its lock
+        self.assertRaises(CannotStart, open_state, self.folder)
+
+    def test_cleared(self) -> None:
+        """A worker clears what the one before it left, and nobody else's; a new first one clears all, `metrics` too."""
+        second, third = join_state(self.folder, 2), join_state(self.folder, 3)
+        for folder in second.spool, third.spool, self.first.metrics:
+            (folder / "left").touch()
+        join_state(self.folder, 2)
+        self.assertEqual([(each.spool / "left").exists() for each in (second, third)], [False, True])
+        self.first.release()
+        self.first = open_state(self.folder)
+        self.assertEqual([each.spool.exists() for each in (second, third)], [False, False])
+        self.assertEqual(list(self.first.metrics.iterdir()), [])
+
+    def test_in_the_way(self) -> None:
+        """What cannot be used is named."""
+        (self.folder / "spool/worker-2").touch()
+        with self.assertRaisesRegex(CannotStart, "spool/worker-2 cannot be used: File exists"):
+            join_state(self.folder, 2)

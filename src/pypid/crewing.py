@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from attrs import frozen
@@ -46,7 +47,10 @@ def crew_of(
     workers: int | None,
     loudness: logs.Threshold | None,
 ) -> Crew:
-    """The other workers, not started. `workers` is what the command line said of them; they read the configuration anew."""
+    """The other workers, not started. `workers` is what the command line said of them.
+
+    Whenever one starts it takes the configuration that the file has now: all have the same, whoever edits it meanwhile.
+    """
 
     def orders() -> Message:
         level = None if loudness is None or loudness.in_force == loudness.configured else loudness.in_force
@@ -58,8 +62,17 @@ def crew_of(
         environ=_environ(environ),
         folder=str(Path.cwd()),  # relative paths of a pypicloud's config.ini begin here
         orders=orders,
+        text=_nameless(places),
     )
     return Crew(config.server.workers, command, siblings, scales, reactor, logs.written)
+
+
+def _nameless(places: Where) -> int:
+    """The descriptor of a file that nobody else can open, with the text of the configuration (which may hold secrets)."""
+    with TemporaryFile(dir=places.state) as file:
+        file.write(places.ini.read_bytes())
+        file.flush()
+        return os.dup(file.fileno())
 
 
 def _environ(ours: Mapping[str, str]) -> dict[str, str]:

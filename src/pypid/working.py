@@ -17,7 +17,7 @@ from pypid.process import Ended, Worker
 from pypid.sdnotify import READY
 from pypid.service import begin_logging, load_config, make_daemon
 from pypid.workers.link import Link, connect
-from pypid.workers.member import HURRY, RELOAD, SCALES, SOCKETS, STOP
+from pypid.workers.member import HURRY, RELOAD, SCALES, SOCKETS, STOP, TEXT
 from pypid.workers.messages import Message, Siblings
 from pypid.workers.sockets import Socket
 
@@ -30,7 +30,7 @@ def work(orders: Message) -> None:
 
     workers.become(orders["worker"])
     try:
-        config = load_config(Path(orders["config"]), orders["workers"])
+        config = load_config(Path(orders["config"]), orders["workers"], os.pread(TEXT, os.fstat(TEXT).st_size, 0))
         loudness = logs.Threshold(config.log.level.value)
         loudness.use(orders["level"])
         siblings = Siblings()

@@ -508,6 +508,16 @@ class Problems(SynchronousTestCase):
         for (section, key), value in bad.items():
             self.assert_says(f"[{section}]\n{key} = {value}\n", f"x.ini:2: [{section}] {key}: |{value}|allowed: ")
 
+    def test_workers(self) -> None:
+        """Several workers need a catalog that they share, and files that all of them see; what to say is said."""
+        [found] = problems("[server]\nworkers = 2\n")
+        self.assertTrue(found.startswith("x.ini:2: [server] workers: several workers need a catalog that they share"), found)
+        self.assertIn("[cache] backend = sql, which needs no url", found)
+        [found] = problems("[storage]\nbackend = memory\n", environ={"PYPID_SERVER_WORKERS": "2"})
+        self.assertTrue(found.startswith("PYPID_SERVER_WORKERS: [server] workers: several workers need a [storage]"), found)
+        self.assertEqual(problems("[server]\nworkers = 2\n[cache]\nbackend = sql\n"), [])
+        self.assertEqual(problems("[server]\nworkers = 1\n"), [])
+
 
 CLOSED = frozenset({"publish", "redis", "shared_catalog", "sql", "workers"})
 """All capabilities that keys and words of the contract need, whatever this version has of them."""

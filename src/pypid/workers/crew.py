@@ -13,7 +13,7 @@ from twisted.internet.error import ProcessTerminated
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pypid.workers.member import HEARS, HURRY, ORDER, RELOAD, SCALES, SOCKETS, STOP, TELLS, TOLD, Member
+from pypid.workers.member import HEARS, HURRY, ORDER, RELOAD, SCALES, SOCKETS, STOP, TELLS, TEXT, TOLD, Member
 from pypid.workers.messages import ENDED, Message, Siblings
 from pypid.workers.scales import Scales
 from pypid.workers.sockets import Socket
@@ -37,6 +37,8 @@ class Command:
     folder: str
     orders: Callable[[], Message]
     """What one that starts is told first, beside its ``worker`` number and the ``sockets``."""
+    text: int
+    """The descriptor of a file with the text of the configuration."""
 
 
 @define(eq=False)
@@ -63,6 +65,8 @@ class Crew:
     write: Callable[[str], object] = field(repr=False)
     _sockets: tuple[Socket, ...] = field(default=(), init=False)
     _places: tuple[_Place, ...] = field(default=(), init=False)
+    _reloaded: bool = field(default=False, init=False)
+    """Whether the configuration that they start with is not all that is in force."""
     _stopped: Deferred[None] | None = field(default=None, init=False, repr=False)
     _killing: Any = field(default=None, init=False, repr=False)
 
@@ -100,6 +104,7 @@ class Crew:
                         HEARS: "w",
                         TELLS: "r",
                         SCALES: self.scales.descriptor,
+                        TEXT: self.command.text,
                         **{SOCKETS + index: socket.descriptor for index, socket in enumerate(self._sockets)},
                     },
                 )
@@ -109,11 +114,14 @@ class Crew:
     def is_ready(self, member: Member) -> None:
         """It answers."""
         _log.info("worker {worker} (process {pid}) answers, too", worker=member.number, pid=member.pid)
+        if self._reloaded:
+            member.send({ORDER: RELOAD})
 
     # --- go on --------------------------------------------------------------------------------------------------
 
     def reload(self) -> None:
-        """Have all read again what can be."""
+        """Have all read again what can be; those that come later, too."""
+        self._reloaded = True
         self._order(RELOAD)
 
     def _order(self, what: str) -> None:

@@ -16,8 +16,9 @@ from pypid.workers.outlet import Outlet
 
 _log = Logger()
 
-HEARS, TELLS, SCALES, SOCKETS = 3, 4, 5, 6
-"""The descriptors in such a process: where it reads messages and writes them, the memory of `Scales`, and what listens."""
+HEARS, TELLS, SCALES, TEXT, SOCKETS = 3, 4, 5, 6, 7
+"""The descriptors in such a process: where it reads messages and writes them, the memory of `Scales`, the text of the
+configuration, and what listens."""
 ORDER, STATE, TOLD = "order", "state", "told"
 """Keys of what goes through the pipes: from the first worker, to it, and what `Siblings` tell."""
 STOP, HURRY, RELOAD = "stop", "hurry", "reload"

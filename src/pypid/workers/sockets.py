@@ -84,8 +84,6 @@ class Adopting:
             return self._reactor.adoptStreamPort(self._descriptor, self._family, factory)  # type: ignore[no-any-return]
         port: Any = unix.Port._fromListeningDescriptor(self._reactor, self._descriptor, factory)  # type: ignore[no-untyped-call]
         port.backlog = backlog  # it says listen(2) once more
-        port._bindPath = (
-            b"\0" + port._bindPath
-        )  # else it sets the file's mode, and removes it at the end
+        port._bindPath = b"\0" + port._bindPath  # else it sets the file's mode, and removes it at the end
         port.startListening()
         return port  # type: ignore[no-any-return]
