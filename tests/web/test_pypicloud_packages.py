@@ -392,7 +392,7 @@ class PageTests(PackagesCase):
             ("/integrity/", 404),
             ("/favicon.ico", 404),
             ("/robots.txt", 404),
-            ("/metrics", 404),
+            ("/metrics", 401),
             ("/Metrics/", 404),
             ("/ready", 200),
             ("/readyz", 404),

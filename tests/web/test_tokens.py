@@ -205,7 +205,7 @@ class RefusedTests(TokenCase):
             {"name": None},
             {"actions": []},
             {"actions": ["write"]},
-            {"actions": ["read"] * 7},
+            {"actions": ["read"] * 8},
             {"actions": "read"},
             {"projects": []},
             {"projects": ["a b"]},

@@ -26,8 +26,8 @@ MAKE = """\
   pypid token make "builds" --user ci --can read
 
 --can: read, publish (and yank), overwrite, delete, fetch (from the upstream
-index; read brings it along), admin. --project takes globs (acme-*); without it
-all projects are meant. Both can be said several times.
+index; read brings it along), admin, metrics (/metrics, for Prometheus).
+--project takes globs (acme-*); without it all projects are meant. Both can be said several times.
 
 The secret is printed once, and only its digest is stored. How it is used:
 
@@ -35,7 +35,7 @@ The secret is printed once, and only its digest is stored. How it is used:
   UV_PUBLISH_TOKEN=SECRET uv publish --publish-url URL/legacy/
   pip install --index-url https://__token__:SECRET@HOST/simple/ PROJECT
 """
-ACTIONS = ("read", "publish", "overwrite", "delete", "fetch", "admin")
+ACTIONS = ("read", "publish", "overwrite", "delete", "fetch", "admin", "metrics")
 
 
 def add(commands: Any) -> None:
