@@ -108,6 +108,7 @@ def assemble(
         bucket=storage.bucket,
         plan=plan_of(config.storage),
         describing=storage.describing,
+        under_way=None if shares is None else shares.leases,
     )
     people = identities(config, places, world, reactor, index.policy.claims)
     leases: Leases = Alone()

@@ -6,7 +6,8 @@ middle leaves a lease that ends within `HELD`. That two do a job, because the en
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Protocol
 
 from attrs import define, field
@@ -23,6 +24,8 @@ HELD, RENEWED = 30.0, 8.0
 """Seconds that a lease is for while its job goes on, and after which it is renewed."""
 RECONCILE, FILL, REFRESH, EVICT, TENDED = "reconcile", "fill", "refresh", "evict", "tidy"
 """The names of the leases of jobs."""
+PUBLISHING = "publish "
+"""Before the place of a file: the lease of whoever publishes it."""
 COMPARE = 600.0
 """Seconds between two comparisons with a storage that others write to: all is listed, and what has not changed is not read."""
 
@@ -72,19 +75,41 @@ class Shared:
 
     async def _do(self, name: str, job: Job, rest: float) -> None:
         begun = self.world.clock.seconds()
-        renewing = LoopingCall(self._renew, name)
-        renewing.clock = self.world.clock
-        renewed: Deferred[LoopingCall] = renewing.start(RENEWED, now=False)
+        ends = self._keep(name)
         left = 0.0
         try:
             await job()
             left = rest - (self.world.clock.seconds() - begun)
         finally:
-            renewing.stop()
-            await shielded(self._ended(name, renewed, left))
+            await shielded(self._ended(name, ends, left))
 
-    async def _ended(self, name: str, renewed: Deferred[LoopingCall], left: float) -> None:
-        await renewed
+    @asynccontextmanager
+    async def announced(self, place: str) -> AsyncIterator[bool]:
+        """As `index.publishing.UnderWay.announced`."""
+        name = PUBLISHING + place
+        if not await self._take(name, HELD):
+            yield False
+            return
+        ends = self._keep(name)
+        try:
+            yield True
+        finally:
+            await shielded(self._ended(name, ends, 0.0))
+
+    def _keep(self, name: str) -> Callable[[], Deferred[LoopingCall]]:
+        """Renew the lease, which we have, until what is returned is called."""
+        renewing = LoopingCall(self._renew, name)
+        renewing.clock = self.world.clock
+        renewed: Deferred[LoopingCall] = renewing.start(RENEWED, now=False)
+
+        def end() -> Deferred[LoopingCall]:
+            renewing.stop()
+            return renewed
+
+        return end
+
+    async def _ended(self, name: str, ends: Callable[[], Deferred[LoopingCall]], left: float) -> None:
+        await ends()
         if left > 0:
             await self._take(name, left)
         else:

@@ -22,7 +22,7 @@ from pypid.core.config import Config
 from pypid.core.errors import CannotStart, CatalogDown
 from pypid.flow import Periodic, World, start
 from pypid.identities import Identities
-from pypid.leases import TENDED, Leases, Shared
+from pypid.leases import TENDED, Shared
 from pypid.state import Where
 
 _log = Logger()
@@ -48,7 +48,7 @@ class Sharing(MultiService):
 
     catalog: SharedCatalog
     engine: Engine
-    leases: Leases
+    leases: Shared
     world: World
     failed: Callable[[CannotStart], object] = field(default=lambda error: None, repr=False)
     _claimed_by: str | None = field(default=None, init=False)

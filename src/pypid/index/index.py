@@ -38,7 +38,7 @@ from pypid.index.keeping import Keeper
 from pypid.index.links import Links
 from pypid.index.managing import Manager, files_of_release
 from pypid.index.names import Names
-from pypid.index.parts import Parts
+from pypid.index.parts import Parts, UnderWay
 from pypid.index.progress import Tell
 from pypid.index.publishing import BodyAnew, Outcome, Publisher
 from pypid.index.reconciling import Counted, Reconciled, Reconciler
@@ -80,6 +80,8 @@ class Index:
     """Where new files go in the storage."""
     describing: Describing | None = None
     """What the storage can do besides, if it keeps descriptions with its blobs."""
+    under_way: UnderWay | None = None
+    """How other nodes are told what is just being published, if there are any."""
     identity: str = "pypid"
     """Of this process, in the chain of pypids that a request comes through (`core.via.identity`)."""
     parts: Parts = field(init=False, repr=False)
@@ -93,7 +95,8 @@ class Index:
     _names: Names = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self.parts = Parts(self.blobs, self.catalog, self.policy, self.world, self.shared, self.plan, self.describing)
+        besides = self.describing, self.under_way
+        self.parts = Parts(self.blobs, self.catalog, self.policy, self.world, self.shared, self.plan, *besides)
         ours_now, outage = self.parts.ours_now, Outage(self.world.now)
         self.envoy = Envoy(self.upstream, self.policy, self.identity, ours_now, outage, self.catalog.is_away)
         self.keeper = Keeper(self.blobs, self.catalog, self.envoy, self.world, self.spool)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
+from typing import Protocol
 
 from attrs import define, evolve, field, frozen
 from twisted.logger import Logger
@@ -38,6 +39,15 @@ class Brought:
     """Whether the catalog has it so now; not while it cannot be asked (see `Parts.unsettled`)."""
 
 
+class UnderWay(Protocol):
+    """Tells nodes what others are just publishing. It is a hint, and no lock: what is written only if absent decides."""
+
+    def announced(self, place: str) -> AbstractAsyncContextManager[bool]:
+        """While it lasts other nodes know that somebody publishes at `place`. Whether no other node does that now for certain:
+        then what lies there without a record was left by one that died.
+        """
+
+
 @frozen
 class Parts:
     """The sockets and the locks. `shared` says that other processes may write to the same storage; `plan` where new bytes go;
@@ -50,6 +60,7 @@ class Parts:
     shared: bool = False
     plan: Plan = Plan()
     describing: Describing | None = None
+    under_way: UnderWay | None = None
     locks: Locks[str] = field(factory=Locks, init=False, repr=False)
     """Held by name of a project while its documents and its catalog entry change together."""
     places: Locks[str] = field(factory=Locks, init=False, repr=False)

@@ -6,7 +6,7 @@ A crash between any two steps leaves at worst blobs that no record names, which 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from datetime import datetime, timedelta
 from enum import Enum
 
@@ -77,7 +77,8 @@ class Publisher:
 
     async def _publish(self, upload: Upload, body: BodyAnew, by: str, overwrite: bool) -> Outcome:
         name, filename = upload.distribution.project, upload.distribution.filename
-        async with self.parts.places.hold(f"{name}/{filename}"):
+        place = f"{name}/{filename}"
+        async with self.parts.places.hold(place), self._announced(place) as is_alone:
             if await self.parts.catalog.is_away():
                 return await self._decided_by_storage(upload, overwrite)
             ours = await self.parts.ours(name)
@@ -90,7 +91,7 @@ class Publisher:
             else:
                 return await self._beside_older(older, upload, body, by, overwrite)
             try:
-                return await self._store(upload, body, by, None)
+                return await self._store(upload, body, by, None, is_alone=is_alone)
             except (AlreadyExists, Busy) as error:  # somebody else was faster
                 refusal = error
             first = await self._finder.awaited(upload)
@@ -152,14 +153,18 @@ class Publisher:
 
     # --- storing ---
 
-    async def _store(self, upload: Upload, body: BodyAnew, by: str, older: File | None) -> Outcome:
+    def _announced(self, place: str) -> AbstractAsyncContextManager[bool]:
+        under_way = self.parts.under_way
+        return nullcontext(False) if under_way is None else under_way.announced(place)
+
+    async def _store(self, upload: Upload, body: BodyAnew, by: str, older: File | None, *, is_alone: bool = False) -> Outcome:
         plan = self.parts.plan
         file = file_of(upload, by, self.parts.world.now(), plan, overwrites=older is not None)
         beside = documents_of(file, upload, plan)
         written: list[str] = []
         is_recorded = False
         try:
-            artifact, is_new = await self._write_artifact(file, body)
+            artifact, is_new = await self._write_artifact(file, body, is_alone=is_alone)
             if is_new:
                 written.append(artifact.key)
             for where, data in beside:
@@ -215,7 +220,7 @@ class Publisher:
 
         return await describing.write_described(file.key or "", await body(), as_texts(file), replace=replace)
 
-    async def _write_artifact(self, file: File, body: BodyAnew) -> tuple[Blob, bool]:
+    async def _write_artifact(self, file: File, body: BodyAnew, *, is_alone: bool = False) -> tuple[Blob, bool]:
         """The bytes, only if absent; and whether nothing lay there before.
 
         Bytes without a record belong to a publish under way, to one that broke off, or to somebody who dropped them there.
@@ -224,14 +229,17 @@ class Publisher:
         try:
             return await self._write(file, body), True
         except Exists:
-            await self._set_aside(where, file)
+            await self._set_aside(where, file, is_alone=is_alone)
             return await self._write(file, body, replace=True), False
 
-    async def _set_aside(self, where: str, file: File) -> None:
-        """Keep what lies under the key, unless it is the very file. Raises `Busy` if somebody may be at it just now."""
+    async def _set_aside(self, where: str, file: File, *, is_alone: bool) -> None:
+        """Keep what lies under the key, unless it is the very file. Raises `Busy` if somebody may be at it just now.
+
+        `is_alone`: no other node is, so whoever began it has died.
+        """
         try:
             there = await self.parts.blobs.stat(where)
-            if self.parts.shared and self._is_young(there.modified):
+            if self.parts.shared and self._is_young(there.modified) and not is_alone:
                 raise Busy(f"Somebody else is publishing {file.filename!r} right now.", 30)
             if self.parts.shared and await self._is_being_deleted(file):
                 raise Busy(f"Somebody else is deleting {file.filename!r} right now.", 30)

@@ -1,0 +1,77 @@
+"""A node that died in the middle of a publish keeps nobody from publishing; one that lives does."""
+
+# trial's assertions are not annotated
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+from attrs import evolve
+
+from pypid.core.errors import Busy
+from pypid.core.layout import key
+from pypid.flow import BytesBody, start
+from pypid.index import Index
+from pypid.index.publishing import UNDER_WAY, Outcome
+from pypid.leases import HELD, RENEWED, Shared
+from tests.index.nodes import NodesCase
+from tests.index.uploads import SPAM, WHEEL, publishing, sent
+
+
+class DiedTests(NodesCase):
+    def node(self, *args: object, **named: object) -> Index:  # type: ignore[override]
+        made = super().node(*args, **named)  # type: ignore[arg-type]
+        made.parts = evolve(made.parts, under_way=self.leases())
+        return made
+
+    def leases(self) -> Shared:
+        """Of another process."""
+        return Shared(self.engine(), self.world.random(4).hex(), self.world)
+
+    def left_behind(self, data: bytes) -> None:
+        """Bytes without a record, as of somebody's publish."""
+        self.have(self.store.write(key(SPAM, WHEEL), BytesBody(data)))
+
+    def test_other_bytes(self) -> None:
+        """What a dead node left is set aside, and the name is published at once."""
+        self.left_behind(b"half of something")
+        self.assertIs(self.publish(self.here, sent()), Outcome.PUBLISHED)
+        self.assertEqual(set(self.seen(self.there)), {WHEEL})
+
+    def test_its_own_bytes(self) -> None:
+        """Whoever sends once more what a node died with is told that it is published."""
+        self.left_behind(b"spam")
+        self.assertIs(self.publish(self.there, sent()), Outcome.PUBLISHED)
+        self.assertEqual(set(self.seen(self.here)), {WHEEL})
+
+    def test_lives(self) -> None:
+        """As long as another node says that it is at it, however long that takes, its bytes are left alone."""
+        lives = self.leases().announced(f"{SPAM}/{WHEEL}")
+        self.have(lives.__aenter__())
+        self.left_behind(b"the beginning of a large file")
+        self.go(RENEWED * 6)
+        refused = start(publishing(self.here, sent()))
+        self.go(6)
+        self.failureResultOf(refused, Busy)
+        self.have(lives.__aexit__(None, None, None))
+        self.assertIs(self.publish(self.here, sent()), Outcome.PUBLISHED)
+
+    def test_died_a_moment_ago(self) -> None:
+        """A dead node is believed alive for as long as its lease, and no longer."""
+        self.left_behind(b"half")
+        self.have(self.engine().lease(f"publish {SPAM}/{WHEEL}", "dead", HELD))
+        refused = start(publishing(self.here, sent()))
+        self.go(6)
+        self.failureResultOf(refused, Busy)
+        self.go(HELD)
+        self.assertIs(self.publish(self.here, sent()), Outcome.PUBLISHED)
+
+    def test_without_a_word(self) -> None:
+        """Where nobody can say who is at it, young bytes are somebody's."""
+        self.here.parts = evolve(self.here.parts, under_way=None)
+        self.left_behind(b"half")
+        refused = start(publishing(self.here, sent()))
+        self.go(6)
+        self.failureResultOf(refused, Busy)
+        self.clock.advance(UNDER_WAY.total_seconds())
+        self.go(0.5)
+        self.assertIs(self.publish(self.here, sent()), Outcome.PUBLISHED)
