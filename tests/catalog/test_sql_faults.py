@@ -79,6 +79,8 @@ class FileTests(Faulty, SynchronousTestCase):
         self.path.unlink()
         for asked in (self.engine.state(), self.engine.changes(self.state.position), self.swap()):
             self.refused(asked, Anew)
+        for asked in (self.engine.lease("a", "b", 1), self.engine.release("a", "b"), self.engine.tidy()):
+            self.refused(asked, Away)  # who is given no epoch
         state = self.have(self.engine.open(IDENTITY, self.state.serial))
         self.assertEqual((state.version, state.serial), (0, self.state.serial))
         self.refused(self.engine.changes(self.state.position), Anew)

@@ -160,7 +160,8 @@ class Engine(Protocol):
     """Rows that several nodes share. What was awaited is durable, and every node that asks from then on sees it.
 
     Everything raises `Away` (ask again, or do it again, which is safe) and `Unusable` (another version of pypid has it, it is
-    damaged, its driver is missing); what is given an epoch or a position raises `Anew` where that is another one.
+    damaged, its driver is missing). What is given an epoch or a position raises `Anew` where that is another one, and so do
+    `state`, `row` and `clear` where there is none any more (the file is gone, or the tables are).
     """
 
     async def open(self, identity: str, serial: int = 0) -> State:

@@ -116,7 +116,7 @@ class SqlEngine:
     async def note_rights(self) -> State:
         from pypid.catalog.sql import rows
 
-        return await self._repeated(rows.note_rights)
+        return await _whatever_epoch(self._repeated(rows.note_rights))
 
     async def clear(self) -> State:
         from pypid.catalog.sql import rows
@@ -128,27 +128,27 @@ class SqlEngine:
         from pypid.catalog.sql import rows
 
         now = self._world.now()
-        await self._write(lambda connection: rows.tidy(connection, tombstones, now))
+        await _whatever_epoch(self._write(lambda connection: rows.tidy(connection, tombstones, now)))
 
     async def lease(self, name: str, holder: str, seconds: float) -> bool:
         from pypid.catalog.sql import rows
 
-        return await self._write(lambda connection: rows.lease(connection, name, holder, seconds))
+        return await _whatever_epoch(self._write(lambda connection: rows.lease(connection, name, holder, seconds)))
 
     async def release(self, name: str, holder: str) -> None:
         from pypid.catalog.sql import rows
 
-        await self._write(lambda connection: rows.release(connection, name, holder))
+        await _whatever_epoch(self._write(lambda connection: rows.release(connection, name, holder)))
 
     async def link(self, key: str, good_after: datetime) -> Link | None:
         from pypid.catalog.sql import rows
 
-        return await self._read(lambda connection: rows.link(connection, key, good_after))
+        return await _whatever_epoch(self._read(lambda connection: rows.link(connection, key, good_after)))
 
     async def keep_link(self, key: str, link: Link, good_after: datetime) -> Link:
         from pypid.catalog.sql import rows
 
-        return await self._write(lambda connection: rows.keep_link(connection, key, link, good_after))
+        return await _whatever_epoch(self._write(lambda connection: rows.keep_link(connection, key, link, good_after)))
 
     def follow(self, heard: Callable[[Beat], None]) -> Feed:
         from pypid.catalog.sql.feed import LookingFeed
@@ -240,6 +240,14 @@ class SqlEngine:
             driver, self._driver = self._driver, None
         if driver is not None:
             driver.engine.dispose()
+
+
+async def _whatever_epoch(asked: Coroutine[Any, Any, T]) -> T:
+    """Who is given no epoch need know of none: until whoever follows has begun anew it is away."""
+    try:
+        return await asked
+    except Anew:
+        raise Away("it is to be begun anew") from None
 
 
 def _driver(place: Place) -> Sqlite | Postgresql:
