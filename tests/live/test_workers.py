@@ -1,5 +1,6 @@
 """Several processes that answer as one pypid: started, killed, reloaded, stopped, and left by the first of them."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -17,8 +18,9 @@ from pypid.access.passwords import hash_password
 from tests.live.asking import basic
 from tests.live.certificates import Authority
 from tests.live.daemon import IndexTestCase, LiveIndex, Settings, pypid, shared
-from tests.live.processes import BIN, clean_environ, done, running
+from tests.live.processes import BIN, clean_environ, done, free_port, running
 from tests.live.projects import publish, wheel
+from tests.live.test_systemd import tool
 from tests.live.workers import SHARED, answer, connections, is_there, others, process_of, until, until_all_answer
 
 WORKERS = 2
@@ -297,6 +299,32 @@ class WaysTests(IndexTestCase):
         while not condition():  # type: ignore[operator]
             self.assertLess(time.monotonic(), deadline, self.text(place))
             time.sleep(0.05)
+
+    def test_socket_activation(self) -> None:
+        """Under systemd further workers listen on its socket; it is told by the first one alone, once, that pypid is ready."""
+        port = free_port()
+        ini = self.folder / "pypid.ini"
+        ini.write_text(f"[server]\nlisten = systemd:domain=INET:index=0\nstate = {self.folder / 'sd'}\nworkers = 2\n{SHARED}")
+        command = [tool("systemd-socket-activate"), "--listen", f"127.0.0.1:{port}"]
+        command += [str(BIN / "twistd"), "--nodaemon", "--pidfile=", "pypid", "--config", str(ini)]
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.bind(str(self.folder / "notify"))
+            manager.settimeout(0.5)
+            command[1:1] = ["--setenv", f"NOTIFY_SOCKET={self.folder / 'notify'}"]
+            with running(command, self.folder / "log", cwd=self.folder) as process:
+                process.until_answers(f"http://127.0.0.1:{port}/simple/")
+                self.wait(lambda: "answers, too" in self.text(self.folder), self.folder)
+                index = LiveIndex(self.folder, port, False, process)
+                made = connections(index, 8)
+                processes = [process.process.pid, *others(index).values()]
+                self.assertEqual({process_of(each, processes) for each in made}, set(processes))
+                process.stop_in_order()
+            said = []
+            with contextlib.suppress(TimeoutError):
+                while True:
+                    said.append(manager.recv(4096).decode())
+        self.assertEqual(said.count("READY=1"), 1, said)
+        self.assertEqual(said.count("STOPPING=1"), 1, said)
 
     def test_memory(self) -> None:
         """With the catalog in memory there is one error, which says what to do, and nothing starts."""
