@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from pypid.catalog.engine import Away, Engine, Unusable
+from pypid.catalog.engine import Anew, Away, Engine, Unusable
 from pypid.flow import World, shielded, start
 
 _log = Logger()
@@ -121,14 +121,14 @@ class Shared:
     async def _take(self, name: str, seconds: float) -> bool:
         try:
             return await self.engine.lease(name, self.holder, seconds)
-        except (Away, Unusable) as error:
-            _log.debug("the lease {name} could not be asked for: {reason}", name=name, reason=error.reason)
+        except (Anew, Away, Unusable) as error:
+            _log.debug("the lease {name} could not be asked for: {reason}", name=name, reason=str(error))
             return False
 
     async def _give_back(self, name: str) -> None:
         try:
             await self.engine.release(name, self.holder)
-        except (Away, Unusable):  # it ends by itself
+        except (Anew, Away, Unusable):  # it ends by itself
             return
 
 

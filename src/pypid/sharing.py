@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from pypid.access.sql.accounts import SqlAccounts
 from pypid.access.sql.place import SqliteFile
 from pypid.catalog import shared
-from pypid.catalog.engine import Away, Engine, Unusable
+from pypid.catalog.engine import Anew, Away, Engine, Unusable
 from pypid.catalog.links import EngineLinks
 from pypid.catalog.shared import SharedCatalog, SharedSettings
 from pypid.core.choices import CatalogStore, Store
@@ -117,7 +117,7 @@ class Sharing(MultiService):
         assert self._claimed_by is not None
         try:
             is_ours = await self.engine.lease(ACCOUNTS, self._claimed_by, CLAIMED)
-        except (Away, Unusable):
+        except (Anew, Away, Unusable):
             return
         now = self.world.clock.seconds()
         if is_ours:
