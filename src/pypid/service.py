@@ -25,7 +25,6 @@ from pypid.core.choices import Store
 from pypid.core.config import Config, parse
 from pypid.core.errors import BadConfig, CannotStart, ConfigProblem, PypidError
 from pypid.core.permissions import EVERYONE
-from pypid.core.values import count
 from pypid.crewing import Joining, crew_of
 from pypid.daemon import Daemon
 from pypid.flow import World, at_once
@@ -44,7 +43,7 @@ from pypid.web.frontdoor.door import FrontDoor
 from pypid.web.ids import Ids
 from pypid.web.proxies import TrustedProxies
 from pypid.web.routes import resource
-from pypid.workers import number
+from pypid.workers import how_many, number
 from pypid.workers.messages import Siblings
 from pypid.workers.scales import Scales, make_scales
 
@@ -248,14 +247,6 @@ async def _welcome(config: Config, places: Where, assembly: Assembly) -> None:
 # --- running ----------------------------------------------------------------------------------------------------
 
 
-def number_of_workers(text: str) -> int:
-    """What ``--workers`` says. Raises `ValueError`, with advice."""
-    try:
-        return count(1).parse(text)
-    except ValueError as error:
-        raise ValueError(f"--workers: {error}") from None
-
-
 class Options(UsageOptions):
     """The command line of ``twistd pypid``."""
 
@@ -263,7 +254,7 @@ class Options(UsageOptions):
     longdesc = "A team's Python package index. All else is in the configuration file; `pypid check-config FILE` explains one."
     optParameters = [  # noqa: RUF012  # Twisted's declaration
         ["config", "c", "etc/pypid.ini", "The configuration file."],
-        ["workers", "w", None, "Processes that answer; else [server] workers says how many.", number_of_workers],
+        ["workers", "w", None, "Processes that answer; else [server] workers says how many.", how_many],
     ]
     loaded: Config
     loudness: logs.Threshold | None = None

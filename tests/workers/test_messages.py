@@ -111,3 +111,10 @@ class NumberTests(SynchronousTestCase):
         self.assertEqual(workers.number(), 1)
         workers.become(3)
         self.assertEqual(workers.number(), 3)
+
+    def test_how_many(self) -> None:
+        """What the command line says of them is a number from 1, or there is a word about it."""
+        self.assertEqual([workers.how_many(text) for text in ("1", "04", "1000")], [1, 4, 1000])
+        for bad in ("0", "-1", "", "x", "1.5", "1001", "\u0663", "9" * 5000):
+            with self.assertRaisesRegex(ValueError, "is not a whole number from 1 to 1000"):
+                workers.how_many(bad)

@@ -13,6 +13,7 @@ from typing import Any
 from pypid.cli.command import DEFAULT_CONFIG, add_command, add_config
 from pypid.cli.prompting import password
 from pypid.sdnotify import name_sockets
+from pypid.workers import how_many
 
 SECRET = 32
 """Bytes of chance in a secret."""
@@ -61,10 +62,8 @@ def _serve(options: argparse.Namespace) -> None:
 
 
 def _workers(text: str) -> int:
-    from pypid.core.values import count
-
     try:
-        return count(1).parse(text)
+        return how_many(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
