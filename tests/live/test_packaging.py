@@ -18,8 +18,9 @@ from typing import Any, Final
 from packaging.requirements import Requirement
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from tests.live.clients import OURS, ROOT, client, environment, in_ci, pythons
+from tests.live.clients import OURS, ROOT, client, environment, in_ci, pythons, version_of
 from tests.live.processes import BIN, clean_environ, configure, copy_source, done, free_port, running, scratch
+from tests.live.wheels import offline, wheels
 
 SUPPORTED: Final = ("3.11", "3.12", "3.13")
 OLDEST_TWISTED: Final = "24.7.0"
@@ -39,7 +40,7 @@ def built_wheel() -> Path:
     folder = Path(mkdtemp(prefix="pypid-wheel-"))
     register(shutil.rmtree, folder, ignore_errors=True)
     source = copy_source(folder / "source")
-    done([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, source])
+    done([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, source], environ=near())
     (wheel,) = folder.glob("pypid-*.whl")
     return wheel
 
@@ -52,10 +53,15 @@ def python_of(version: str) -> Path:
     return found
 
 
+def near() -> dict[str, str]:
+    """Our environment, in which pip finds what pypid needs (on our Python) in a folder that was filled once."""
+    return clean_environ(**offline(wheels()))
+
+
 def with_pip(folder: Path, python: Path, *what: str | Path) -> Path:
     """A new environment below `folder` with `what` in it (as pip's arguments); the folder of its executables."""
     done([python, "-m", "venv", folder])
-    done([folder / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *what], timeout=900)
+    done([folder / "bin/python", "-m", "pip", "install", "--quiet", *what], environ=near(), timeout=900)
     return folder / "bin"
 
 
@@ -155,7 +161,8 @@ class OtherInstallTests(SynchronousTestCase):
             )  # all but ours stays as it is
             # what is not ours is there now, and was had quickly
             done([place / "python", "-m", "pip", "uninstall", "--quiet", "--yes", "pypid"])
-            done([place / "python", "-m", "pip", "install", "--quiet", *limits, "--editable", f"{source}[all]"], timeout=900)
+            install = [place / "python", "-m", "pip", "install", "--quiet", *limits, "--editable", f"{source}[all]"]
+            done(install, environ=near(), timeout=900)
             self.assertIn("pypid", done([place / "twistd", "--help"], cwd=folder))
             command: list[str | Path] = [place / "twistd", "--nodaemon", "--pidfile=", "-y", "pypid.tac"]
             environ = clean_environ(PYPID_SERVER_LISTEN=f"tcp:{port}:interface=127.0.0.1")
@@ -171,7 +178,7 @@ class OneFileTests(SynchronousTestCase):
         with scratch() as folder:
             source = copy_source(folder / "checkout")
             stamped = ("--old-file=.venv/test.stamp", f"BIN={BIN}")  # with the tools that run this test
-            done(["make", *stamped, "binary"], cwd=source, timeout=600)
+            done(["make", *stamped, "binary"], cwd=source, environ=near(), timeout=600)
             binary = shutil.copy(source / "dist/pypid", folder / "pypid")
             config = configure(folder, f"tcp:{port}:interface=127.0.0.1")
             environ = clean_environ(SHIV_ROOT=str(folder / "unpacked"))
@@ -214,6 +221,8 @@ class MakeTests(SynchronousTestCase):
                     os.lchown(path, user, user)
             before = {path.name for path in source.iterdir()}
             environ = clean_environ(HOME=str(folder / "home"), PYPID_SERVER_LISTEN=f"tcp:{port}:interface=127.0.0.1")
+            if version_of(python) == OURS:  # where ours lie, another user may not read
+                environ |= offline(shutil.copytree(wheels(), folder / "wheels"))
             command = ["make", "run", f"PYTHON={python}"]
             for within in 300.0, 2.0:
                 started = time.monotonic()
