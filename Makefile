@@ -4,14 +4,15 @@ PYTHON := $(or $(PYTHON),$(shell for python in python3 python3.13 python3.12 pyt
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done))
 CONFIG ?= etc/pypid.ini
 JOBS ?= 2
+PROCESSES = $(JOBS)
 BIN := .venv/bin
 NEEDS := setup.py pyproject.toml constraints.txt
 PATHS := src tests benchmarks setup.py etc/onefile.py pypid.tac
 UNIT := $(sort $(patsubst %/__init__.py,%,$(filter-out tests/live/%,$(wildcard tests/*/__init__.py))) $(wildcard tests/test_*.py))
 TRIAL = scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT INT TERM && \
-	$(BIN)/python -m tests.abreast -j$(JOBS) --temp-directory="$$scratch/trial"
+	$(BIN)/python -m tests.abreast -j$(PROCESSES) --temp-directory="$$scratch/trial"
 
-.PHONY: help run test check docs unit live bench binary clean
+.PHONY: help run test ready check docs unit clients live bench binary clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -20,7 +21,10 @@ help:  ## this list
 run: .venv/run.stamp  ## start the daemon in the foreground, with CONFIG (etc/pypid.ini); Ctrl-C stops it
 	@exec $(BIN)/pypid serve --config $(CONFIG)
 
-test: check docs unit live  ## everything below, as CI does it
+test: ready unit live  ## everything below, as CI does it
+
+ready: .venv/test.stamp
+	@$(MAKE) --no-print-directory --jobs=$(JOBS) --output-sync=target check docs clients
 
 check: .venv/test.stamp  ## style, types and layers
 	$(BIN)/ruff check $(PATHS)
@@ -34,8 +38,11 @@ docs: .venv/test.stamp  ## build/docs from docs/; a warning is an error
 unit: .venv/test.stamp  ## the fast tests: rules, contracts, routes
 	@$(TRIAL) $(subst /,.,$(UNIT:.py=))
 
-live: .venv/test.stamp  ## a real daemon with real clients; what the machine lacks is skipped by name
+clients: .venv/test.stamp  ## .clients/, the programs that live tests drive
 	@$(BIN)/python -m tests.live.clients
+
+live: PROCESSES = $$(($(JOBS) + 1))# somebody always waits, for a process that starts or for a moment that comes
+live: clients  ## a real daemon with real clients; what the machine lacks is skipped by name
 	@$(TRIAL) tests.live
 
 bench: .venv/run.stamp  ## what we claim about speed and memory: docs/figures.rst, in less than 15 minutes

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -116,12 +117,13 @@ def pythons() -> dict[str, Path]:
             continue  # pyenv's shims stand for what pyenv has; our own environment is not a Python to build on
         for path in sorted(Path(place).glob("python[23].*")):
             version = path.name.removeprefix("python")
-            if re.fullmatch(r"[23]\.\d+", version) and version not in found and _version(path) == version:
+            if re.fullmatch(r"[23]\.\d+", version) and version not in found and version_of(path) == version:
                 found[version] = path
     return found
 
 
-def _version(python: Path) -> str:
+def version_of(python: Path) -> str:
+    """Such as "3.11"; nothing of what is no Python that can run here."""
     code = "import sys, zlib; sys.stdout.write('%d.%d' % sys.version_info[:2])"
     try:
         return subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=30, check=False).stdout
@@ -213,10 +215,13 @@ def _run(command: Sequence[str | Path], environ: dict[str, str]) -> subprocess.C
 
 def main() -> None:
     """Make all of them; say by name what could not be had. Exits with 1 when that is a failure (CI)."""
+    pythons()  # once, before several ask
     failed = []
-    for name in TABLE:
+    with ThreadPoolExecutor(3) as several:  # each waits for the registry half of its time
+        made = [several.submit(client, name) for name in TABLE]
+    for each in made:
         try:
-            client(name)
+            each.result()
         except SkipTest as reason:
             print(f"not here: {reason}")
         except Unavailable as reason:
