@@ -31,7 +31,7 @@ class BuildTests(SynchronousTestCase):
                 *(f"pypi/spam/{end}" for end in ("1.0/json", "json")),
                 *(f"simple/spam/{end}" for end in ("index.json", "index.html")),
                 *("simple/index.json", "simple/index.html", "changelog/page1.html", "rss/updates.xml", "index.html"),
-                *("settle", "packages.json", "settle"),
+                *("settle", "packages.json"),
             ],
         )
 

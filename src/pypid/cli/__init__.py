@@ -21,12 +21,14 @@ _GROUPS = (
     *("people", "rights", "tokens", "invitations", "acl", "audit", "loglevel"),
 )
 """The modules, in the order of the help."""
+_ALONE = {"serve": _STARTING, "static": ("static",)}
+"""What need not know the other commands: a start, and what a timer calls again and again."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; exits with 0, with 1 when pypid says no (the text says why), with 2 when the command line is wrong."""
     words = sys.argv[1:] if arguments is None else arguments
-    line = parser(_STARTING if words[:1] == ["serve"] else _GROUPS)  # a start need not know the other commands
+    line = parser(_ALONE.get(words[0], _GROUPS) if words else _GROUPS)
     options = line.parse_args(words)
     if options.run is None:
         line.print_help()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from io import BytesIO
 
 import msgspec
 from attrs import evolve, frozen
@@ -78,15 +79,18 @@ def build(
     if delete:
         outcome = evolve(outcome, gone=0, removed=_clear(listed, target, settings))
     target.settle()
-    add(_counted(put(target, THE_LIST, the_list(in_order))))
-    target.settle()
+    add(_counted(put(target, THE_LIST, the_list(in_order))))  # if this is lost, the next run has more to compare
     return evolve(outcome, done=total)
 
 
 def the_list(files: Iterable[Listed]) -> bytes:
     """The list itself, one object in each line; in ASCII, since dumb-pypi takes U+2028, for one, for the end of a line."""
-    lines = (_encoder.encode(one) for one in files)
-    return b"".join([(line if line.isascii() else json.dumps(msgspec.json.decode(line)).encode()) + b"\n" for line in lines])
+    body = BytesIO()  # of a million lines joining would hold each twice
+    for one in files:
+        line = _encoder.encode(one)
+        body.write(line if line.isascii() else json.dumps(msgspec.json.decode(line)).encode())
+        body.write(b"\n")
+    return body.getvalue()
 
 
 _encoder = msgspec.json.Encoder()

@@ -71,7 +71,7 @@ class Folder:
 
     root: str
     _known: set[str] = field(factory=set, init=False, repr=False)
-    """Folders that are there."""
+    """Some of the folders that are there; what belongs together is written together."""
 
     def have(self, path: str) -> bytes | None:
         """As `Target` has it."""
@@ -92,6 +92,8 @@ class Folder:
         folder, _, name = where.rpartition("/")
         if folder not in self._known:
             _make(folder)
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
             self._known.add(folder)
         beside = f"{folder}/.{name}.{os.getpid()}.new"
         try:
@@ -180,6 +182,7 @@ def _make(folder: str) -> None:
         os.makedirs(folder, exist_ok=True)
 
 
+_MOST_KNOWN = 10_000
 _HALF = re.compile(r"\..+\.[0-9]+\.new\Z").match
 
 
