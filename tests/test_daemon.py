@@ -268,3 +268,85 @@ class ReloadTests(DaemonCase):
         self.successResultOf(daemon.reload())
         self.assertEqual(order, ["thread", "certificate", "people"])
         self.successResultOf(daemon.stopService())
+
+
+class Others:
+    """The other workers, as far as the first one's life goes."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.ended: Deferred[None] = Deferred()
+
+    def begin(self, sockets: object) -> None:
+        self.told.append("begin")
+
+    def reload(self) -> None:
+        self.told.append("reload")
+
+    def hurry(self) -> None:
+        self.told.append("hurry")
+
+    def stop(self) -> Deferred[None]:
+        self.told.append("stop")
+        return self.ended
+
+
+class Bucket(Keeping):
+    """A storage far away, where what is of record has to come from first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.prepared: Deferred[None] = Deferred()
+
+    async def prepare(self) -> None:
+        await self.prepared
+
+    async def compared(self) -> None:
+        """Nothing follows."""
+
+
+class WorkersTests(DaemonCase):
+    def test_begin(self) -> None:
+        """The others are started when the first one answers."""
+        others = Others()
+        daemon = self.daemon(crew=others, listening=())
+        daemon.startService()
+        self.assertEqual(others.told, [])
+        self.run_reactor()
+        self.assertEqual(others.told, ["begin"])
+        others.ended.callback(None)
+        self.successResultOf(daemon.stopService())
+
+    def test_begin_later(self) -> None:
+        """On a new machine they are started once what is of record is there: they would not find it."""
+        others, bucket, people = Others(), Bucket(), Keeping()
+        people.access = Access()  # type: ignore[attr-defined]
+        daemon = self.daemon(crew=others, listening=(), throwaway=bucket, people=people)
+        daemon.startService()
+        self.run_reactor()
+        self.assertEqual(others.told, [])
+        bucket.prepared.callback(None)
+        self.assertEqual(others.told, ["begin"])
+        others.ended.callback(None)
+        self.successResultOf(daemon.stopService())
+
+    def test_all_hear(self) -> None:
+        """Reload, stop and hurry reach the others; the state is held until they have ended."""
+        others = Others()
+        daemon = self.running(crew=others, listening=())
+        self.successResultOf(daemon.reload())
+        stopped = daemon.stopService()
+        daemon.hurry()
+        self.assertEqual(others.told, ["begin", "reload", "stop", "hurry"])
+        self.reactor.pump([0.05] * 20)
+        self.assertNoResult(stopped)
+        self.assertRaises(CannotStart, open_state, self.folder)
+        others.ended.callback(None)
+        self.successResultOf(stopped)
+        open_state(self.folder).release()
+
+
+class Access:
+    """Nobody is let in yet."""
+
+    is_open = False
