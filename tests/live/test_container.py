@@ -10,10 +10,12 @@ from typing import Final
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from tests.live.clients import CLIENTS, in_ci, locked
+from tests.live.clients import CLIENTS, OURS, in_ci, locked
 from tests.live.processes import clean_environ, copy_source, done, free_port, scratch, until_answers
+from tests.live.wheels import wheels
 
-INSIDE: Final = "/run/certificates.pem"
+INSIDE: Final = "3.11"
+"""The Python of that Debian."""
 PROXIES: Final = ("http_proxy", "https_proxy", "no_proxy")
 BASE: Final = "localhost/pypid-test-debian:bookworm-slim"
 IMAGE: Final = f"localhost/pypid-test:{os.getpid()}"
@@ -54,15 +56,27 @@ def mirror() -> tuple[str, ...]:
     return () if uri is None else (uri,)
 
 
-def registry_of_this_machine() -> list[str]:
-    """Build flags that tell pip where its registry is here, as it is told outside: the Containerfile knows nothing of that."""
+def settings_of_pip(folder: Path) -> list[str]:
+    """Build flags that give pip inside what pip has here, in a file made in `folder`: the Containerfile knows nothing of that.
+
+    Where our Python is the one inside, that is a folder of `wheels`; else the registry that pip uses here.
+    """
+    if OURS == INSIDE:
+        return [f"--volume={wheels()}:/wheels:ro", volume(folder, {"no-index": "true", "find-links": "/wheels"})]
     listed = done([sys.executable, "-m", "pip", "config", "list"])
     options = {key.partition(".")[2].lstrip("."): value for key, value in re.findall(r"^(\S+)='(.*)'$", listed, re.MULTILINE)}
-    known = ("index-url", "trusted-host", "proxy", "default-timeout")
-    flags = [f"--env=PIP_{key.upper().replace('-', '_')}={options[key]}" for key in known if key in options]
+    known = {key: options[key] for key in ("index-url", "trusted-host", "proxy", "default-timeout") if key in options}
     if certificate := options.get("cert"):
-        flags += [f"--env=PIP_CERT={INSIDE}", f"--volume={Path(certificate).resolve()}:{INSIDE}:ro"]
-    return [*flags, *(f"--env={name}={os.environ[name]}" for name in PROXIES if name in os.environ)]
+        inside = "/run/certificates.pem"
+        return [f"--volume={Path(certificate).resolve()}:{inside}:ro", volume(folder, {**known, "cert": inside})]
+    return [volume(folder, known)]
+
+
+def volume(folder: Path, settings: dict[str, str]) -> str:
+    """The build flag for a pip.conf with these settings."""
+    path = folder / "pip.conf"
+    path.write_text("[global]\n" + "".join(f"{key} = {value}\n" for key, value in settings.items()))
+    return f"--volume={path}:/etc/pip.conf:ro"
 
 
 def build() -> None:
@@ -76,8 +90,10 @@ def build() -> None:
             "--file=etc/Containerfile",
             f"--tag={IMAGE}",
             f"--build-arg=BASE={BASE}",
+            "--layers=false",  # nobody builds it twice, and to write each step down takes longer than the steps
         ]
-        command += ["--force-rm", "--network=host", "--pull=never", *registry_of_this_machine()]
+        command += ["--force-rm", "--network=host", "--pull=never", *settings_of_pip(folder)]
+        command += [f"--env={name}={os.environ[name]}" for name in PROXIES if name in os.environ]
         # where a sandbox forbids what the usual isolation needs, a chroot is enough to build in
         done([*command, "--isolation=chroot", "."], cwd=source, timeout=1200)
 
