@@ -10,13 +10,16 @@ from tempfile import TemporaryFile
 from typing import Any
 
 from attrs import frozen
+from twisted.internet.interfaces import IProtocolFactory
 
 from pypid import logs
 from pypid.core.config import Config
-from pypid.state import Where
+from pypid.listening import Listening, public
+from pypid.state import State, Where
+from pypid.tls import Certificate
 from pypid.workers.crew import Command, Crew
 from pypid.workers.messages import Message, Siblings
-from pypid.workers.scales import Scales
+from pypid.workers.scales import Scales, make_scales
 from pypid.workers.sockets import Socket
 
 PROGRAM = "pypid.cli.worker"
@@ -35,6 +38,27 @@ class Joining:
     """The descriptor of the memory of `Scales`."""
     siblings: Siblings
     notify: Callable[[str], object]
+
+
+def scales_of(config: Config, state: State, connections: Callable[[], int], joining: Joining | None) -> Scales | None:
+    """Where there are several workers. `connections` says how many this one has."""
+    if joining is not None:
+        return Scales(joining.scales, joining.worker, connections)
+    return make_scales(state.folder, connections) if config.server.workers > 1 else None
+
+
+def sockets_of(
+    config: Config,
+    reactor: Any,
+    site: IProtocolFactory,
+    certificate: Certificate | None,
+    joining: Joining | None,
+    scales: Scales | None,
+) -> list[Listening]:
+    """Where it listens for clients: as configured, or where the first worker does. Raises `CannotStart`."""
+    if joining is None:
+        return [public(reactor, text, site, certificate, scales=scales) for text in config.server.listen]
+    return [public(reactor, each.text, site, certificate, of=each, scales=scales) for each in joining.sockets]
 
 
 def crew_of(

@@ -25,7 +25,7 @@ from pypid.core.choices import Store
 from pypid.core.config import Config, parse
 from pypid.core.errors import BadConfig, CannotStart, ConfigProblem, PypidError
 from pypid.core.permissions import EVERYONE
-from pypid.crewing import Joining, crew_of
+from pypid.crewing import Joining, crew_of, scales_of, sockets_of
 from pypid.daemon import Daemon
 from pypid.flow import World, at_once
 from pypid.measuring import measure
@@ -34,7 +34,7 @@ from pypid.process import Process
 from pypid.reloading import reload
 from pypid.safekeeping.marker import is_new
 from pypid.sdnotify import notify, watchdog
-from pypid.state import State, Where, files_of, join_state, open_state, where
+from pypid.state import Where, files_of, join_state, open_state, where
 from pypid.tls import Certificate
 from pypid.web.accesslog import AccessLog
 from pypid.web.channel import Site
@@ -45,7 +45,6 @@ from pypid.web.proxies import TrustedProxies
 from pypid.web.routes import resource
 from pypid.workers import how_many, number
 from pypid.workers.messages import Siblings
-from pypid.workers.scales import Scales, make_scales
 
 if TYPE_CHECKING:
     from pypid import control
@@ -159,8 +158,8 @@ def make_daemon(
         door = FrontDoor(face, assembly.glance, access_log) if config.server.front_door else None
         ours = Site(resource(face), reactor=reactor, trusted_proxies=proxies, access_log=access_log, front_door=door, ids=ids)
         operated = Site(resource(operators), reactor=reactor, ids=ids)
-        scales = None if only_control else _scales(config, state, ours, joining)
-        sockets = [] if only_control else _sockets(config, reactor, ours, certificate, joining, scales)
+        scales = None if only_control else scales_of(config, state, lambda: len(ours.channels), joining)
+        sockets = [] if only_control else sockets_of(config, reactor, ours, certificate, joining, scales)
         if joining is None:
             sockets.append(listening.control(reactor, state, operated))
     except BaseException:
@@ -194,26 +193,6 @@ def make_daemon(
         folder = Folder(state.metrics, number()) if config.server.workers > 1 else None
         measure(daemon, assembly.faces, ours, folder, siblings)
     return daemon
-
-
-def _scales(config: Config, state: State, ours: Site, joining: Joining | None) -> Scales | None:
-    """Where there are several workers."""
-
-    def connections() -> int:
-        return len(ours.channels)
-
-    if joining is not None:
-        return Scales(joining.scales, joining.worker, connections)
-    return make_scales(state.folder, connections) if config.server.workers > 1 else None
-
-
-def _sockets(
-    config: Config, reactor: Any, ours: Site, certificate: Certificate | None, joining: Joining | None, scales: Scales | None
-) -> list[listening.Listening]:
-    """Where it listens for clients: as configured, or where the first worker does."""
-    if joining is None:
-        return [listening.public(reactor, text, ours, certificate, scales=scales) for text in config.server.listen]
-    return [listening.public(reactor, each.text, ours, certificate, of=each, scales=scales) for each in joining.sockets]
 
 
 def _certificate(config: Config, places: Where) -> Certificate | None:
