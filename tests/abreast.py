@@ -30,8 +30,10 @@ from twisted.trial.runner import TestLoader, TestSuite, TrialRunner
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 FIRST: Final = (
-    *("live.test_container", "live.test_packaging", "live.test_throwaway", "live.test_cache", "live.test_upload"),
-    *("live.test_api_fuzz", "live.test_commands", "live.test_starting", "live.test_collect", "live.test_upstream_away"),
+    *("live.test_packaging", "live.test_container", "live.test_catalog_postgresql", "live.test_cache", "live.test_throwaway"),
+    *("live.test_pypicloud_ini", "live.test_pypicloud_storage", "live.test_api_fuzz", "live.test_upload", "live.test_daemon"),
+    *("live.test_pypicloud_fallback", "live.test_commands", "live.test_starting", "live.test_collect"),
+    *("live.test_upstream_away", "live.test_private_names"),
     *("live.test_install", "live.test_tokens", "live.test_tls", "live.test_rights", "live.test_trusted_publishing"),
     *("web.test_safety", "web.test_frontdoor_equality", "web.test_frontdoor_freshness", "web.test_matrix"),
     *("blobs.test_s3_faults", "web.test_hidden", "catalog.test_snapshot", "web.test_conformance_auth", "web.test_channel"),
