@@ -6,7 +6,7 @@ known, are those of the public index.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -25,27 +25,39 @@ _UNKNOWN = "UNKNOWN"
 _encoder = msgspec.json.Encoder()
 
 
-def render_legacy(project: Project, version: str | None, metadata: bytes | None, *, base_url: str) -> Page | None:
+def render_legacy(
+    project: Project,
+    version: str | None,
+    metadata: bytes | None,
+    *,
+    base_url: str,
+    url_of: Callable[[File], str] | None = None,
+) -> Page | None:
     """The page of a project (`version` None: told by its newest release) or of one release, in any spelling.
 
     None where there is no such release, or no file at all: 404. `project` is what the client may see; `metadata` the core
     metadata of `releases.describing_file`, or None. `base_url` is absolute; file URLs begin with ``<base_url>/packages/``,
-    as bandersnatch demands. Never raises, whatever the metadata says.
+    as bandersnatch demands, unless `url_of` says what else they are. Never raises, whatever the metadata says.
     """
     chosen = choose_release(project, version)
     release = None if chosen is None else release_of(project, chosen)
     if release is None:
         return None
     base_url = base_url.rstrip("/")
+    if url_of is None:
+
+        def url_of(file: File) -> str:
+            return f"{base_url}/packages/{file.project}/{quoted(file.filename)}"
+
     document: dict[str, Any] = {
         "info": _info(project, release, read_metadata(metadata or b""), base_url),
         "last_serial": project.serial,
         "ownership": {"organization": None, "roles": []},
-        "urls": [_file(file, base_url) for file in release.files],
+        "urls": [_file(file, url_of) for file in release.files],
         "vulnerabilities": [],
     }
     if version is None:
-        document["releases"] = {one.version: [_file(file, base_url) for file in one.files] for one in releases(project)}
+        document["releases"] = {one.version: [_file(file, url_of) for file in one.files] for one in releases(project)}
     return finished(_encoder.encode(document), CONTENT_TYPE)
 
 
@@ -82,7 +94,7 @@ def _info(project: Project, release: Release, metadata: CoreMetadata, base_url: 
     }
 
 
-def _file(file: File, base_url: str) -> dict[str, Any]:
+def _file(file: File, url_of: Callable[[File], str]) -> dict[str, Any]:
     packagetype, python_version = _kind(file.filename)
     moment = None if file.uploaded is None else utc_text(file.uploaded)
     digests = {"blake2b_256": file.blake2b_256, "md5": file.md5, "sha256": file.sha256}
@@ -101,7 +113,7 @@ def _file(file: File, base_url: str) -> dict[str, Any]:
         "size": file.size,
         "upload_time": moment and moment[:19],
         "upload_time_iso_8601": moment,
-        "url": f"{base_url}/packages/{file.project}/{quoted(file.filename)}",
+        "url": url_of(file),
         "yanked": file.yanked is not None,
         "yanked_reason": _text(file.yanked),
     }

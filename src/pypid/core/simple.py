@@ -9,7 +9,7 @@ versions), 740 (provenance), 792 (status), 833 (HTML stays at 1.4). PEP 708 is r
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from html import escape
@@ -83,20 +83,22 @@ def render_project(
     files_url: str = FILES_URL,
     provenance_url: str | None = None,
     flat: bool = False,
+    url_of: Callable[[File], str] | None = None,
 ) -> Page:
     """The project's page. `project` is what the client may see (`policy.view`).
 
     `files_url` is the URL, with its last ``/``, below which files are served, absolute or relative to the page: each project's
     in a folder of its own or, if `flat`, all together.
     `provenance_url` is the absolute base of provenance objects (``https://host/integrity/``), or None; as the
-    specification demands a secure one, it is used only if it begins with ``https://``.
+    specification demands a secure one, it is used only if it begins with ``https://``. `url_of` gives each file's URL where
+    no `files_url` can (signed ones).
     """
     if provenance_url is not None and not provenance_url.startswith("https://"):
         provenance_url = None
     if not flat:
         files_url = f"{files_url}{project.name}/"
     files = project.files
-    blocks = ([_entry(file, files_url, provenance_url) for file in block] for block in _in_blocks(files))
+    blocks = ([_entry(file, files_url, provenance_url, url_of) for file in block] for block in _in_blocks(files))
     reason = plain(project.status_reason) or UNSET
     status = _Status(project.status.value, reason)
     body = _detail_json(project, status, blocks) if format.is_json else _detail_html(project, status, blocks)
@@ -189,7 +191,7 @@ def quoted(part: str) -> str:
     return quote(part, safe="", errors="replace")
 
 
-def _entry(file: File, files_url: str, provenance_url: str | None) -> _Entry:
+def _entry(file: File, files_url: str, provenance_url: str | None, url_of: Callable[[File], str] | None = None) -> _Entry:
     filename = name = file.filename
     if not _UNRESERVED(filename):  # nearly all are plain, and need no quotes
         filename = plain(filename)
@@ -204,7 +206,7 @@ def _entry(file: File, files_url: str, provenance_url: str | None) -> _Entry:
         provenance = f"{provenance_url}{file.project}/{quoted(file.version)}/{name}/provenance"
     return _Entry(
         filename=filename,
-        url=files_url + name,
+        url=files_url + name if url_of is None else url_of(file),
         hashes=_hashes(file),
         size=UNSET if file.size is None else file.size,
         upload_time=UNSET if file.uploaded is None else utc_text(file.uploaded),

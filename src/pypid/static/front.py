@@ -6,6 +6,7 @@ They lie where dumb-pypi has them and have its links. Everything out of a list i
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from email.utils import format_datetime
 from html import escape
 from itertools import islice
@@ -37,8 +38,7 @@ table { border-collapse: collapse; width: 100% }
 th, td { border: 1px solid #999; padding: .2em .4em; text-align: left; overflow-wrap: anywhere }
 .turn { text-align: center }"""
 
-_FILTER = """<script>
-(function () {
+FILTER = """(function () {
   var search = document.getElementById("search");
   var rows = Array.from(document.getElementsByClassName("package"));
   function plain(text) { return text.toLowerCase().replace(/[._-]+/g, "-"); }
@@ -51,8 +51,9 @@ _FILTER = """<script>
   search.addEventListener("input", filter);
   if (search.value) filter();
 })();
-</script>
 """
+"""The script of the first page, for a file of its own where none may stand in a page (Content-Security-Policy)."""
+_FILTER = f"<script>\n{FILTER}</script>\n"
 
 
 @frozen
@@ -63,8 +64,8 @@ class Latest:
     version: str | None
 
 
-def first_page(projects: Iterable[Latest], settings: Settings) -> bytes:
-    """All projects, with a box to filter them."""
+def first_page(projects: Iterable[Latest], settings: Settings, script: str | None = None) -> bytes:
+    """All projects, with a box to filter them. `script`: where `FILTER` lies; None: in the page itself."""
     lines = "".join(
         [
             f'<a class="package" href="simple/{one.project}/index.html" data-name="{one.project}">'
@@ -76,7 +77,8 @@ def first_page(projects: Iterable[Latest], settings: Settings) -> bytes:
     if settings.generated is not None:
         made = f" Generated on {utc_text(settings.generated)[:19].replace('T', ' ')} UTC."
     ways = '<a href="simple/index.html">All names</a>, <a href="changelog/page1.html">what came last</a>'
-    body = f'<p>{ways}, <a href="{FEED}">the same as a feed</a>.{made}</p>\n{lines}{_FILTER}'
+    filter = _FILTER if script is None else f'<script src="{escape(script)}" defer></script>\n'
+    body = f'<p>{ways}, <a href="{FEED}">the same as a feed</a>.{made}</p>\n{lines}{filter}'
     box = '<input id="search" type="search" autofocus placeholder="Filter" aria-label="Filter">'
     return _document(settings.title, settings, body, box, "")
 
@@ -89,19 +91,39 @@ def changelog(newest_first: Sequence[Listed], settings: Settings) -> Iterator[tu
         yield f"changelog/page{page}.html", _changelog_page(files, page, count, settings)
 
 
+@frozen
+class Entry:
+    """A line of the changelog: `href` leads to the file, or to what says more of it; `uploaded` is aware."""
+
+    href: str
+    filename: str
+    uploaded: datetime | None
+    by: str = ""
+
+
 def _changelog_page(files: Iterable[Listed], page: int, count: int, settings: Settings) -> bytes:
-    lines = "".join([_line(listed, settings) for listed in files])
+    return changelog_page([_entry(listed, settings) for listed in files], settings, page, count)
+
+
+def changelog_page(entries: Iterable[Entry], settings: Settings, page: int = 1, count: int = 1) -> bytes:
+    """One page of it, of so many."""
+    lines = "".join([_line(entry) for entry in entries])
     turn = _turn(page, count)
     table = f"<table>\n<tr><th>Filename</th><th>Upload Time</th><th>Uploaded By</th></tr>\n{lines}</table>"
     body = f"<h2>Package Changelog</h2>\n{turn}\n{table}\n{turn}\n"
     return _document(f"Changelog | {settings.title}", settings, body, "", "../")
 
 
-def _line(listed: Listed, settings: Settings) -> str:
+def _entry(listed: Listed, settings: Settings) -> Entry:
     href = settings.url(listed.filename) + (f"#{listed.hash.lower()}" if listed.hash else "")
-    moment = "" if not listed.upload_timestamp else utc_text(moment_of(listed.upload_timestamp))[:19].replace("T", " ")
-    by = escape(plain(listed.uploaded_by or ""))
-    return f'<tr><td><a href="{escape(href)}">{escape(listed.filename)}</a></td><td>{moment}</td><td>{by}</td></tr>\n'
+    uploaded = moment_of(listed.upload_timestamp) if listed.upload_timestamp else None
+    return Entry(href, listed.filename, uploaded, listed.uploaded_by or "")
+
+
+def _line(entry: Entry) -> str:
+    moment = "" if entry.uploaded is None else utc_text(entry.uploaded)[:19].replace("T", " ")
+    name, by = escape(entry.filename), escape(plain(entry.by))
+    return f'<tr><td><a href="{escape(entry.href)}">{name}</a></td><td>{moment}</td><td>{by}</td></tr>\n'
 
 
 def _turn(page: int, count: int) -> str:

@@ -70,6 +70,8 @@ class Folder:
     """
 
     root: str
+    fits: Callable[[str], object] = PATH
+    """Which paths there may be."""
     _known: set[str] = field(factory=set, init=False, repr=False)
     """Some of the folders that are there; what belongs together is written together."""
 
@@ -138,7 +140,7 @@ class Folder:
                 if _HALF(entry.name):
                     with suppress(OSError):
                         os.unlink(entry.path)
-                elif not PATH(path):
+                elif not self.fits(path):
                     continue
                 elif entry.is_dir(follow_symlinks=False):
                     folders.append(entry.path)
@@ -167,7 +169,7 @@ class Folder:
             os.close(handle)
 
     def _where(self, path: str) -> str:
-        if not PATH(path):
+        if not self.fits(path):
             raise ValueError(f"{path!r} is no path in a tree of pages.")
         return f"{self.root}/{path}"
 

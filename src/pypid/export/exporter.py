@@ -1,0 +1,255 @@
+"""Writes what is seen to a place, in an order in which no page ever names what is not there.
+
+What comes: files and what lies beside them, the pages of projects, then the lists. What goes: from the lists, from the pages,
+then the files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+
+from attrs import define, evolve, field, frozen
+from twisted.logger import Logger
+
+from pypid.core.errors import NoSuchFile, PypidError, StorageDown
+from pypid.core.model import File, Project
+from pypid.core.names import ProjectName
+from pypid.core.releases import describing_file
+from pypid.core.summaries import only
+from pypid.export.newest import Newest
+from pypid.export.pages import Shown, Written, described_releases, list_pages, pages_for_people, project_pages
+from pypid.export.places import Copy, Piece, Place
+from pypid.export.seeing import Look, Seer
+from pypid.export.wishes import Wishes, can_be_copied, file_path, provenance_path
+from pypid.flow import BytesBody
+from pypid.index import Index
+from pypid.index.asking import Asked
+from pypid.index.parts import Pace
+from pypid.ports import Body
+
+_log = Logger()
+
+BATCH = 64
+"""Projects that are rendered and written together."""
+FILES = 4000
+"""Files of the projects of a batch, after which it is full."""
+STORED = Asked(local=True)
+
+
+@frozen
+class Counts:
+    """What was done. Pages written, and found the same; files copied; paths removed."""
+
+    written: int = 0
+    same: int = 0
+    copied: int = 0
+    removed: int = 0
+
+    def plus(self, *, written: int = 0, same: int = 0, copied: int = 0, removed: int = 0) -> Counts:
+        """With so many more."""
+        return Counts(self.written + written, self.same + same, self.copied + copied, self.removed + removed)
+
+
+@define(eq=False)
+class Exporter:
+    """What is known of one tree at one place. `fetch` has files copied: those that it returns are not there yet."""
+
+    index: Index
+    seer: Seer
+    place: Place
+    wishes: Wishes
+    fetch: Callable[[Sequence[Copy]], Awaitable[Sequence[Copy]]]
+    clears: bool = False
+    """Whether what is not seen any more is removed."""
+    there: set[ProjectName] = field(factory=set)
+    """The projects whose pages are there."""
+    newest: Newest = field(factory=Newest)
+    counts: Counts = field(factory=Counts)
+    until: dict[ProjectName, datetime] = field(factory=dict)
+    """When what is seen of a project changes by itself."""
+    failed: dict[ProjectName, PypidError] = field(factory=dict)
+    """The projects that could not be looked at, or of which something could not be copied."""
+    _stale: list[str] = field(factory=list, init=False)
+    """What is to be removed once no page names it."""
+
+    # --- projects ---
+
+    async def write(self, names: Iterable[ProjectName]) -> None:
+        """The pages of these projects, and their files before; what they have no more is remembered for `tidy`.
+
+        Raises what the place raises.
+        """
+        shown: list[Shown] = []
+        files = 0
+        for name in names:
+            found = await self._shown(name)
+            if found is None:
+                continue
+            shown.append(found)
+            files += len(found.project.files)
+            if len(shown) >= BATCH or files >= FILES:
+                await self._put(shown)
+                shown, files = [], 0
+        await self._put(shown)
+
+    async def _shown(self, name: ProjectName) -> Shown | None:
+        """The project, with as many of its files as are there; None: it cannot be shown now, or need not."""
+        self.failed.pop(name, None)
+        self.until.pop(name, None)
+        try:
+            seen = await self.seer.project(name)
+        except PypidError as error:
+            self.failed[name] = error
+            return None
+        if seen is None:
+            return None
+        project, until = seen
+        if until is not None:
+            self.until[name] = until
+        if self.wishes.copies:
+            lacking = await self._lacking(project)
+            if lacking and len(lacking) == len(project.files) and name not in self.there:
+                return None  # there will be a page when there is something on it
+            if lacking:
+                project = evolve(project, files=tuple(file for file in project.files if file.filename not in lacking))
+        try:
+            return Shown(project, await self._metadata(project), await self._urls(project))
+        except PypidError as error:
+            self.failed[name] = error
+            return None
+
+    async def _lacking(self, project: Project) -> set[str]:
+        """The names of the files of which not all is there yet."""
+        lacking = {file.filename for file in project.files if not can_be_copied(file)}
+        wanted = [copy for file in project.files if file.filename not in lacking for copy in copies_of(file)]
+        missing = await self.place.lacks(wanted) if wanted else ()
+        if missing:
+            missing = await self.fetch(missing)
+        return lacking | {copy.file.filename for copy in missing}
+
+    async def _metadata(self, project: Project) -> dict[str, bytes]:
+        found: dict[str, bytes] = {}
+        pace = Pace(self.index.world)
+        for version in described_releases(project, all=self.wishes.releases):
+            file = describing_file(project, version)
+            if file is not None:
+                data = await self._metadata_of(file)
+                if data is not None:
+                    found[version] = data
+            await pace.keep()
+        return found
+
+    async def _metadata_of(self, file: File) -> bytes | None:
+        try:
+            return await self.index.metadata(file, STORED)
+        except NoSuchFile:
+            return None
+        except StorageDown as error:  # the pages that installers read need not wait for it
+            self.failed[file.project] = error
+            return None
+
+    async def _urls(self, project: Project) -> dict[str, str] | None:
+        lifetime = self.wishes.signed
+        return None if lifetime is None else {file.filename: await self._signed(file, lifetime) for file in project.files}
+
+    async def _signed(self, file: File, lifetime: timedelta) -> str:
+        link = await self.index.blobs.link(file.key or "", lifetime, file.filename)
+        if link is None:
+            raise NoSuchFile(file.filename)
+        return link.url
+
+    async def _put(self, shown: Sequence[Shown]) -> None:
+        if not shown:
+            return
+        pages = await self.index.world.thinking(self._pages, shown)
+        there = await self.place.of(each.project.name for each in shown)
+        written, same = await self.place.put([page for each in pages for page in each])
+        self.counts = self.counts.plus(written=written, same=same)
+        for each, its in zip(shown, pages, strict=True):
+            name = each.project.name
+            self.there.add(name)
+            self.newest.note(each.project)
+            keep = {page.path for page in its}
+            if self.wishes.copies:
+                keep.update(copy.path for file in each.project.files for copy in copies_of(file))
+            self._stale += [path for path in there[name] if path not in keep]
+
+    def _pages(self, shown: Sequence[Shown]) -> list[list[Written]]:
+        compressed = self.place.compressed
+        return [list(project_pages(each, self.wishes, compressed=compressed)) for each in shown]
+
+    # --- all together ---
+
+    async def write_lists(self, look: Look) -> None:
+        """The lists of those projects whose pages are there."""
+        there = self.there
+
+        def make() -> list[Written]:
+            kept = [only(run, lambda one: one.name in there) for run in look.names.runs]
+            names = [one for run in kept for one in run]
+            compressed = self.place.compressed
+            return [
+                *list_pages(names, look.serial, compressed=compressed),
+                *pages_for_people((one.name for one in names), self.newest, self.wishes, compressed=compressed),
+            ]
+
+        written, same = await self.place.put(await self.index.world.thinking(make))
+        self.counts = self.counts.plus(written=written, same=same)
+
+    def forget(self, names: Iterable[ProjectName]) -> None:
+        """These are not seen any more: they are on no list from now on."""
+        for name in names:
+            self.there.discard(name)
+            self.newest.forget(name)
+            self.until.pop(name, None)
+            self.failed.pop(name, None)
+
+    async def tidy(self, gone: Sequence[ProjectName] = ()) -> None:
+        """Remove what no page names any more, and all that there is of `gone`. Lists were written before."""
+        stale, self._stale = self._stale, []
+        if not self.clears:
+            return
+        if gone:
+            its = await self.place.of(gone)
+            pages_first = sorted((path for paths in its.values() for path in paths), key=_comes_last)
+            stale = [*stale, *pages_first]
+        if stale:
+            self.counts = self.counts.plus(removed=await self.place.remove(sorted(stale, key=_comes_last)))
+
+    async def carry(self, copy: Copy) -> None:
+        """Copy it. Raises `StorageDown`, `NoSuchFile`, `Damaged`, and what the place raises."""
+        await self.place.copy(copy, await self._body(copy))
+        self.counts = self.counts.plus(copied=copy.piece is Piece.BYTES)
+
+    async def _body(self, copy: Copy) -> Body:
+        match copy.piece:
+            case Piece.BYTES:
+                return await self.index.open(copy.file, None, STORED)
+            case Piece.METADATA:
+                return BytesBody(await self.index.metadata(copy.file, STORED))
+            case Piece.SIGNATURE:
+                return BytesBody(await self.index.signature(copy.file))
+            case Piece.PROVENANCE:
+                return BytesBody(await self.index.provenance(copy.file))
+
+
+def copies_of(file: File) -> list[Copy]:
+    """All that there is of a file; what lies beside it comes first."""
+    path = file_path(file)
+    found = [Copy(path, Piece.BYTES, file)]
+    if file.metadata_sha256 or file.metadata_offered:
+        found.insert(0, Copy(path + ".metadata", Piece.METADATA, file))
+    if file.signed:
+        found.insert(0, Copy(path + ".asc", Piece.SIGNATURE, file))
+    where = provenance_path(file) if file.attested else None
+    if where is not None:
+        found.insert(0, Copy(where, Piece.PROVENANCE, file))
+    return found
+
+
+def _comes_last(path: str) -> bool:
+    return path.startswith(("packages/", "integrity/"))
+
+
+__all__ = ["Counts", "Exporter", "copies_of"]

@@ -1,0 +1,100 @@
+"""An export: one pass over all that is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
+
+from pypid.core.errors import PypidError
+from pypid.core.names import ProjectName
+from pypid.export.exporter import Counts, Exporter
+from pypid.export.places import Copy, Place, Stamp
+from pypid.export.seeing import Authority, Seer
+from pypid.export.wishes import Wishes
+from pypid.flow import start
+from pypid.index import Index
+
+AT_ONCE = 4
+"""Files that are copied at the same time."""
+STEP = 64
+"""Projects after which is said how far it is."""
+
+Heard = Callable[[int, int], None]
+"""Is told how many projects are done, of how many."""
+
+
+@frozen
+class Outcome:
+    """What came of it. `hidden`: projects that whoever it is written for may not see; `left`: of which something is still there
+    that nobody sees any more."""
+
+    projects: int
+    hidden: int
+    left: int
+    counts: Counts
+
+
+@define(eq=False)
+class Fetching:
+    """Copies files, some at once, and says which could not be."""
+
+    exporter: Exporter | None = field(default=None, init=False)
+    turns: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(AT_ONCE), init=False)
+
+    async def __call__(self, copies: Sequence[Copy]) -> Sequence[Copy]:
+        """As `Exporter.fetch`."""
+        done = await gatherResults([self.turns.run(self._begin, copy) for copy in copies])
+        return [copy for copy, is_there in zip(copies, done, strict=True) if not is_there]
+
+    def _begin(self, copy: Copy) -> Deferred[bool]:
+        return start(self._carried(copy))
+
+    async def _carried(self, copy: Copy) -> bool:
+        assert self.exporter is not None
+        try:
+            await self.exporter.carry(copy)
+        except PypidError as error:
+            self.exporter.failed[copy.file.project] = error
+            return False
+        return True
+
+
+async def export(
+    index: Index,
+    authority: Authority,
+    place: Place,
+    wishes: Wishes,
+    identity: str,
+    *,
+    clears: bool = False,
+    heard: Heard = lambda done, of: None,
+) -> Outcome:
+    """Write all that is seen, as far as it is not there yet.
+
+    Raises `BadRequest` as `Place.claim`, what the place raises, and the first error of a project that could not be written.
+    """
+    seer = Seer(index, authority, wishes.user, wishes.stored_only)
+    await place.claim(Stamp(identity, wishes.user or "anonymous"), clears=clears)
+    look = await seer.look()
+    fetching = Fetching()
+    exporter = Exporter(index, seer, place, wishes, fetching, clears)
+    fetching.exporter = exporter
+    if wishes.dated:
+        exporter.newest.made = index.world.now()
+    names: list[ProjectName] = [summary.name for summary in look.names]
+    heard(0, len(names))
+    for begin in range(0, len(names), STEP):
+        await exporter.write(names[begin : begin + STEP])
+        heard(min(begin + STEP, len(names)), len(names))
+    for error in exporter.failed.values():
+        raise error
+    await exporter.write_lists(look)
+    there = await place.projects()
+    gone = sorted(there.keys() - exporter.there)
+    exporter.forget(gone)
+    await exporter.tidy(gone)
+    await place.settle()
+    left = 0 if clears else sum(map(bool, (await place.of(gone)).values()))
+    return Outcome(len(exporter.there), look.hidden, left, exporter.counts)

@@ -1,0 +1,138 @@
+"""The pages of a tree: what a pypid would answer, byte for byte, as paths and bytes. Pure, and slow for much: for a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from gzip import compress
+from typing import NamedTuple
+
+from attrs import field, frozen
+from msgspec.structs import replace
+
+from pypid.core.feeds import OF_PROJECT, PROJECTS, UPDATES, News, news_of, projects, releases_of, updates
+from pypid.core.legacy import render_legacy
+from pypid.core.model import File, Project, Summary
+from pypid.core.names import ProjectName
+from pypid.core.negotiation import Format
+from pypid.core.releases import choose_release, releases
+from pypid.core.simple import FILES_URL, render_names, render_project
+from pypid.export.newest import Newest
+from pypid.export.wishes import JSON_PAGE, PAGE, Wishes, release_path, url_below
+from pypid.static.front import FEED, FILTER, first_page
+
+FORMATS = ((JSON_PAGE, Format.JSON), (PAGE, Format.TEXT_HTML))
+"""What installers read comes last."""
+BEST, FAST, LONG = 6, 1, 1 << 18
+"""How hard gzip tries, and from how many bytes on it does not."""
+SCRIPT = "filter.js"
+NEW_PROJECTS = "rss/packages.xml"
+CHANGELOG = "changelog/page1.html"
+
+
+class Written(NamedTuple):
+    """A page, and where it goes."""
+
+    path: str
+    body: bytes
+
+
+@frozen
+class Shown:
+    """A project as somebody sees it. `metadata`: what describes each release, by its version, as far as that is stored; `urls`:
+    the signed URLs of its files, by name."""
+
+    project: Project
+    metadata: Mapping[str, bytes] = field(factory=dict, repr=False)
+    urls: Mapping[str, str] | None = field(default=None, repr=False)
+
+
+def project_pages(shown: Shown, wishes: Wishes, *, compressed: bool) -> Iterator[Written]:
+    """Each page of the project; the one that installers read comes last."""
+    project, urls, files_url = shown.project, shown.urls, wishes.files_url
+    if urls is not None:  # what lies beside a file has no URL that a client could make of these
+        bare = [replace(file, metadata_sha256=None, metadata_offered=False, signed=False) for file in project.files]
+        project = Project(
+            name=project.name,
+            files=tuple(bare),
+            status=project.status,
+            status_reason=project.status_reason,
+            serial=project.serial,
+        )
+    name = project.name
+    provenance = None if wishes.base_url is None else f"{wishes.base_url}/integrity/"
+    yield from _legacy(shown, project, wishes)
+    feed = releases_of(name, news_of(project)[:OF_PROJECT], wishes.base_url or "../../..")
+    yield Written(f"rss/project/{name}/releases.xml", feed)
+    for path, format in FORMATS:
+        page = render_project(
+            project,
+            format,
+            files_url=files_url or FILES_URL,
+            provenance_url=provenance,
+            url_of=None if urls is None else lambda file: urls[file.filename],
+        )
+        yield from both(f"simple/{name}/{path}", page.body, compressed=compressed)
+
+
+def _legacy(shown: Shown, project: Project, wishes: Wishes) -> Iterator[Written]:
+    name, urls, files_url = project.name, shown.urls, wishes.files_url
+
+    def signed(file: File) -> str:
+        assert urls is not None
+        return urls[file.filename]
+
+    def below(file: File) -> str:
+        assert files_url is not None
+        return url_below(files_url, file)
+
+    url_of = signed if urls is not None else below if files_url is not None else None
+
+    def told(version: str | None, described: str | None, up: str) -> bytes | None:
+        metadata = None if described is None else shown.metadata.get(described)
+        page = render_legacy(project, version, metadata, base_url=wishes.base_url or up, url_of=url_of)
+        return None if page is None else page.body
+
+    if wishes.releases:
+        for release in releases(project):
+            path = release_path(name, release.version)
+            body = None if path is None else told(release.version, release.version, "../../..")
+            if path is not None and body is not None:
+                yield Written(path, body)
+    body = told(None, choose_release(project), "../..")
+    if body is not None:
+        yield Written(f"pypi/{name}/json", body)
+
+
+def list_pages(names: Sequence[Summary], serial: int | None, *, compressed: bool) -> Iterator[Written]:
+    """The list of projects."""
+    for path, format in FORMATS:
+        yield from both(f"simple/{path}", render_names(names, format, serial=serial).body, compressed=compressed)
+
+
+def pages_for_people(names: Iterable[ProjectName], newest: Newest, wishes: Wishes, *, compressed: bool) -> Iterator[Written]:
+    """The first page with its box and script, the changelog, and the feeds."""
+    settings = newest.settings(wishes)
+    base_url = wishes.base_url or ".."
+    yield Written(CHANGELOG, newest.changelog(settings))
+    yield Written(FEED, updates(newest.releases(UPDATES), base_url))
+    yield Written(NEW_PROJECTS, projects(newest.projects(PROJECTS), base_url))
+    yield Written(SCRIPT, FILTER.encode())
+    yield from both(PAGE, first_page(newest.lines(names), settings, SCRIPT), compressed=compressed)
+
+
+def both(path: str, body: bytes, *, compressed: bool) -> Iterator[Written]:
+    """A page, and a copy of it in gzip, for nginx (``gzip_static``): the same page makes the same bytes."""
+    if compressed:
+        yield Written(f"{path}.gz", compress(body, FAST if len(body) > LONG else BEST, mtime=0))
+    yield Written(path, body)
+
+
+def described_releases(project: Project, *, all: bool) -> Sequence[str]:
+    """The versions of the releases that the legacy JSON is told by."""
+    if all:
+        return tuple(release.version for release in releases(project))
+    newest = choose_release(project)
+    return () if newest is None else (newest,)
+
+
+__all__ = ["News", "Shown", "Written", "described_releases", "list_pages", "pages_for_people", "project_pages"]
