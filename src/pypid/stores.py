@@ -167,7 +167,7 @@ async def _identified(blobs: Blobs, world: World) -> Opened:
     if document is not None:
         return Opened(blobs, document.identity, new=False)
     identity = world.random(16).hex()
-    await truth.write_document(blobs, STORAGE_IDENTITY, StorageIdentity(identity))
+    await truth.write_document(blobs, STORAGE_IDENTITY, StorageIdentity(identity, recorded=world.now()))
     return Opened(blobs, identity, new=True)
 
 

@@ -16,6 +16,8 @@ from tests.index.storms import Died, Storm
 from tests.index.uploads import SPAM, WHEEL, IndexCase, everything, sent, signed
 
 SDIST = "spam-1.0.tar.gz"
+LEFT = [f"spam/{WHEEL}.{what}.json" for what in ("deleted", "history")]
+"""What stays of a deleted file."""
 Change = Callable[[Index], Coroutine[Any, Any, object]]
 
 
@@ -74,10 +76,10 @@ class ManageTests(IndexCase):
                     self.refused(index.file(SPAM, WHEEL), NoSuchFile)
 
     def test_delete(self) -> None:
-        """A deleted file leaves its tombstone and nothing else; the project stays ours, empty, also after a restart."""
+        """A deleted file leaves its tombstone and its history; the project stays ours, empty, also after a restart."""
         self.have(self.index.yank(SPAM, [WHEEL], ""))
         self.have(self.index.delete(SPAM, [WHEEL], "carol"))
-        self.assertEqual([key for key in self.keys() if WHEEL in key], [f"spam/{WHEEL}.deleted.json"])
+        self.assertEqual([key for key in self.keys() if WHEEL in key], LEFT)
         self.have(self.index.delete_project(SPAM, "carol"))
         for index in (self.compared(), self.restarted(), self.compared(self.restarted())):
             self.assertEqual(self.project(index).files, ())
@@ -87,7 +89,7 @@ class ManageTests(IndexCase):
         """A file that was overwritten goes with all that is its own; the tombstone is of the bytes that were there last."""
         self.publish(signed(b"over"), overwrite=True)
         self.have(self.index.delete(SPAM, [WHEEL], "carol"))
-        self.assertEqual([key for key in self.keys() if WHEEL in key], [f"spam/{WHEEL}.deleted.json"])
+        self.assertEqual([key for key in self.keys() if WHEEL in key], LEFT)
         self.assertEqual(self.publish(signed(b"over")), Outcome.PUBLISHED)
 
     def test_delete_what_another_overwrote(self) -> None:
@@ -95,7 +97,7 @@ class ManageTests(IndexCase):
         other = self.restarted()
         self.publish(signed(b"over"), overwrite=True, index=other)
         self.have(self.index.delete(SPAM, [WHEEL], "carol"))
-        self.assertEqual([key for key in self.keys() if WHEEL in key], [f"spam/{WHEEL}.deleted.json"])
+        self.assertEqual([key for key in self.keys() if WHEEL in key], LEFT)
 
     def test_release(self) -> None:
         """A release is all files of its version, however that is spelt, hidden ones too."""

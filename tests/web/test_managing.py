@@ -144,7 +144,8 @@ class DeleteTests(ManagingCase):
         self.assertEqual(self.listed(), {self.sdist, self.newer})
         for suffix in ("", ".metadata"):
             self.assertEqual(self.pypid.get(f"/packages/spam/{self.wheel}{suffix}").status, 404)
-        self.assertEqual([key for key in self.keys() if self.wheel in key], [f"spam/{self.wheel}.deleted.json"])
+        left = [f"spam/{self.wheel}.{what}.json" for what in ("deleted", "history")]
+        self.assertEqual([key for key in self.keys() if self.wheel in key], left)
         self.assertEqual(self.pypid.api("DELETE", f"/api/projects/spam/files/{self.wheel}").status, 404)
 
     def test_release(self) -> None:

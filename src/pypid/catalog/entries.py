@@ -40,4 +40,4 @@ def same(old: Project | None, new: Project | None) -> bool:
 def seen(heard: Heard) -> object:
     """What of it can be seen: not when it was asked, and not what it is revalidated with."""
     said = heard.said
-    return heard.kept, said and (said.files, said.status, said.status_reason)
+    return heard.kept, said and (said.files, said.status, said.status_reason), heard.history, heard.since

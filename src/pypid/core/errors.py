@@ -139,6 +139,27 @@ class BadRequest(PypidError):
 
 
 @define(slots=False, repr=False)
+class BadMoment(PypidError):
+    """A text in an address that names no moment for which the index can be shown: HTTP 400."""
+
+    moment: str
+    reason: str
+
+    def text(self) -> str:
+        return f"{shortened(self.moment)!r} is no moment that the index can be shown as of: {self.reason}."
+
+
+@define(slots=False, repr=False)
+class NoSuchSnapshot(PypidError):
+    """No snapshot of this name was made, or it was deleted: HTTP 404."""
+
+    name: str
+
+    def text(self) -> str:
+        return f"There is no snapshot {shortened(self.name)!r}. /api/snapshots, or pypid snapshot list, names those there are."
+
+
+@define(slots=False, repr=False)
 class NotAcceptable(PypidError):
     """None of the representations that the client accepts is to be had: HTTP 406."""
 

@@ -15,6 +15,7 @@ import msgspec
 from pypid.core.errors import BadName, Unreadable
 from pypid.core.model import File, Heard, Remembered, Status
 from pypid.core.names import ProjectName, project_name
+from pypid.core.past import Past
 from pypid.core.records import FILES, StoredFile, decoded, stored, taken_up
 
 BLOCK = 256
@@ -39,6 +40,8 @@ class _Beginning(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True
     said: _Said | None = None
     kept: tuple[StoredFile, ...] = ()
     touched: tuple[tuple[str, int], ...] = ()
+    history: tuple[Past, ...] = ()
+    since: datetime | None = None
     blocks: tuple[int, ...] | None = None
     """The lengths of the blocks of files, in bytes; None: no files were said, which is not the same as none."""
 
@@ -84,6 +87,8 @@ def _dumped_beginning(heard: Heard, blocks: tuple[int, ...] | None) -> bytes:
         ),
         kept=tuple(map(stored, heard.kept)),
         touched=heard.touched,
+        history=heard.history,
+        since=heard.since,
         blocks=blocks,
     )
     return _encoder.encode(beginning)[:-1]
@@ -124,6 +129,8 @@ def load_heard(line: bytes) -> Heard:
             ),
             kept=tuple(taken_up(name, file) for file in document.kept),
             touched=document.touched,
+            history=document.history,
+            since=document.since,
         )
     except (BadName, ValueError) as error:
         raise Unreadable(_WHAT, str(error)) from None

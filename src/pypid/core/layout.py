@@ -7,6 +7,7 @@ Beside the artifact ``<project>/<filename>`` lie small objects whose suffixes no
     <project>/<filename>.record.json     the record: written last, only if absent; it is the commit
     <project>/<filename>.yanked.json     there while the file is yanked
     <project>/<filename>.deleted.json    a tombstone: the name was used
+    <project>/<filename>.history.json    when it was yanked, un-yanked, deleted; stays with the tombstone
     <project>/<filename>.asc             a PGP signature
     <project>/<filename>.provenance.json provenance (PEP 740)
     <project>/<filename>.at-<hex>        the bytes of an overwrite (the record names its key); what belongs to these
@@ -49,6 +50,10 @@ OF_RECORD = f"{OURS_AS_A_WHOLE}of-record/"
 """Sealed copies of what is of record below `state` (`safekeeping`)."""
 LEFT = f"{OURS_AS_A_WHOLE}left.json"
 """What lies in the storage and was not taken in, so that it is told once (`index.takeover`)."""
+RECORDING = f"{OURS_AS_A_WHOLE}recording.json"
+"""Since when changes are noted with their moments, in a storage that is older than that."""
+SNAPSHOTS = f"{OURS_AS_A_WHOLE}snapshots/"
+"""The snapshots that people made (`index.snapshots`): ``<name>.json``."""
 KEPT = ".kept/"
 DESCRIBED = ".meta"
 """What pypicloud's file store lays beside each file: JSON (`core.descriptions`). It looks at no file of such a name."""
@@ -62,13 +67,14 @@ class Kind(Enum):
     RECORD = ".record.json"
     YANKED = ".yanked.json"
     DELETED = ".deleted.json"
+    HISTORY = ".history.json"
     SIGNATURE = ".asc"
     PROVENANCE = ".provenance.json"
     OVERWRITE = ".at-"
     PROJECT = "project.json"
 
 
-_SUFFIXED = (Kind.RECORD, Kind.YANKED, Kind.DELETED, Kind.PROVENANCE, Kind.METADATA, Kind.SIGNATURE)
+_SUFFIXED = (Kind.RECORD, Kind.YANKED, Kind.DELETED, Kind.HISTORY, Kind.PROVENANCE, Kind.METADATA, Kind.SIGNATURE)
 _OVERWRITE = re.compile(r"(?P<filename>.+)\.at-[0-9a-f]{16}(?P<beside>\.metadata|\.asc|\.provenance\.json)?\Z")
 _LISTED = re.compile(
     r"(?P<name>[A-Za-z0-9_]+(?:[.-][A-Za-z_][A-Za-z0-9_]*)*)-[A-Za-z0-9_.+-]+\.(?:tar\.gz|tar\.bz2|tar|tgz|tbz|zip|egg|exe|whl)\Z"

@@ -14,6 +14,7 @@ import msgspec
 from attrs import field, frozen
 
 from pypid.core.names import Distribution, ProjectName, version_key
+from pypid.core.past import Past
 
 
 class Status(Enum):
@@ -110,6 +111,8 @@ class Project:
     status_reason: str = ""
     serial: int = 0
     """The catalog's serial number of the last change; grows with every change of any project."""
+    history: tuple[Past, ...] = field(default=(), repr=False)
+    """What happened to files of ours, `in_bounds`; also to some that are deleted."""
 
     def file(self, filename: str) -> File | None:
         """The file of this name, or None."""
@@ -151,6 +154,10 @@ class Heard:
     serial: int = 0
     touched: tuple[tuple[str, int], ...] = ()
     """When kept files were last wanted: file name, hours since 1970. Nobody sees it."""
+    history: tuple[Past, ...] = field(default=(), repr=False)
+    """How what was said has changed, `in_bounds`."""
+    since: datetime | None = None
+    """From when on such changes were noticed."""
 
     def kept_file(self, filename: str) -> File | None:
         """The kept file of this name, or None."""

@@ -19,6 +19,7 @@ from pypid.core.globs import first_match, matches
 from pypid.core.model import File, Presence, Project, Remembered, Status, Summary, Upload, in_order
 from pypid.core.names import ProjectName
 from pypid.core.offering import offering
+from pypid.core.past import Past
 from pypid.core.values import Cooldown
 from pypid.core.verifying import is_copy
 
@@ -134,6 +135,9 @@ class Theirs:
     reachable: bool = True
     serial: int = 0
     failure: PypidError | None = None
+    history: tuple[Past, ...] = field(default=(), repr=False)
+    """How what it said has changed since then (`core.history`); no rule of today looks at it."""
+    since: datetime | None = None
 
 
 class Hidden(Enum):

@@ -15,6 +15,7 @@ import msgspec
 from pypid.core.errors import BadName, Unreadable
 from pypid.core.model import File, Project, Status
 from pypid.core.names import ProjectName, project_name
+from pypid.core.past import Event, Past
 
 FORMAT = 1
 
@@ -57,6 +58,7 @@ class _Project(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, 
     status: str = "active"
     status_reason: str = ""
     mark: str | None = None
+    history: tuple[Past, ...] = ()
     files: tuple[StoredFile, ...] = ()
 
 
@@ -87,6 +89,13 @@ class Deleted(msgspec.Struct, frozen=True):
     format: int = FORMAT
 
 
+class History(msgspec.Struct, frozen=True):
+    """What happened to a file name of ours; stays when the file is deleted. An older pypid passes it over."""
+
+    events: tuple[Event, ...]
+    format: int = FORMAT
+
+
 class ProjectStatus(msgspec.Struct, frozen=True):
     """The document of a project: its status (PEP 792). That it is there makes the project ours."""
 
@@ -99,6 +108,26 @@ class StorageIdentity(msgspec.Struct, frozen=True):
     """Written once into a new storage, so that a snapshot of another storage is never taken for this one's."""
 
     identity: str
+    format: int = FORMAT
+    recorded: datetime | msgspec.UnsetType = msgspec.UNSET
+    """From when on yanks and deletes were noted with their moments; not in older ones (see `Recording`)."""
+
+
+class Recording(msgspec.Struct, frozen=True):
+    """From when on this was so in a storage that is older."""
+
+    since: datetime
+    format: int = FORMAT
+
+
+class SnapshotDocument(msgspec.Struct, frozen=True):
+    """A snapshot: the index as of a moment, by a name."""
+
+    name: str
+    moment: datetime
+    made: datetime
+    by: str = ""
+    note: str = ""
     format: int = FORMAT
 
 
@@ -149,6 +178,7 @@ def dump_project(project: Project, mark: str | None = None) -> bytes:
             status=project.status.value,
             status_reason=project.status_reason,
             mark=mark,
+            history=project.history,
             files=tuple(stored(file) for file in project.files),
         )
     )
@@ -165,6 +195,7 @@ def load_project(line: bytes) -> Project:
             status=Status(document.status),
             status_reason=document.status_reason,
             serial=document.serial,
+            history=document.history,
         )
     except (BadName, ValueError) as error:
         raise Unreadable("a project's line", str(error)) from None

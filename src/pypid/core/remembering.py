@@ -7,7 +7,61 @@ from datetime import datetime
 from attrs import evolve
 from msgspec.structs import replace
 
-from pypid.core.model import File, Remembered
+from pypid.core.model import File, Heard, Remembered
+from pypid.core.past import Event, Past, in_bounds, noted
+
+MOST = 2000
+"""Files of a project of theirs whose past is held."""
+_THE_PROJECT = ""
+
+
+def heard_now(heard: Heard, said: Remembered) -> Heard:
+    """`heard`, now that another index says this; with what has changed since it said something before."""
+    before, now = heard.said, remembered(said, heard.said)
+    since = heard.since or (said if before is None else before).asked
+    return evolve(heard, said=now, history=_noticed(heard.history, before, now), since=since)
+
+
+def _noticed(history: tuple[Past, ...], before: Remembered | None, now: Remembered) -> tuple[Past, ...]:
+    """What has changed is noted as of now. When a file came it says itself; and a first look tells nothing."""
+    if before is None or before.files is now.files:
+        return history
+    pasts = {past.filename: past for past in history}
+    events: dict[str, list[Event]] = {}
+    if before.files is None or now.files is None:
+        event = _of_the_whole(pasts.get(_THE_PROJECT), now)
+        events = {} if event is None else {_THE_PROJECT: [event]}
+    else:
+        were, are = {file.filename: file for file in before.files}, {file.filename: file for file in now.files}
+        for name in were.keys() | pasts.keys() | (are.keys() if pasts else set()):
+            if were.get(name) is not are.get(name):
+                events[name] = _of_file(pasts.get(name, Past(name)), were.get(name), are.get(name), now.asked)
+    if not any(events.values()):
+        return history
+    for name, its in events.items():
+        for event in its:
+            pasts[name] = noted(pasts.get(name, Past(name)), event)
+    there = {file.filename for file in now.files or before.files or ()} | {_THE_PROJECT}
+    return in_bounds(pasts.values(), there, MOST)
+
+
+def _of_the_whole(past: Past | None, now: Remembered) -> Event | None:
+    if now.files is None:
+        return Event(now.asked, gone=True)
+    return Event(now.asked, back=True) if past is not None and past.events[-1].gone else None
+
+
+def _of_file(past: Past, was: File | None, now: File | None, at: datetime) -> list[Event]:
+    """What has happened to a file that was listed so, and is so now."""
+    if was is None:
+        is_back = now is not None and bool(past.events) and past.events[-1].gone
+        return [Event(at, past.events[-1].yanked, now.yanked, back=True)] if is_back and now is not None else []
+    went = Event(at, was.yanked, was.yanked, gone=True, sha256=was.sha256, begun=past.since(was.uploaded or was.seen))
+    if now is None:
+        return [went]
+    if was.sha256 is not None and now.sha256 is not None and was.sha256 != now.sha256:
+        return [went, Event(at, was.yanked, now.yanked, back=True)]
+    return [] if was.yanked == now.yanked else [Event(at, was.yanked, now.yanked)]
 
 
 def remembered(said: Remembered, before: Remembered | None) -> Remembered:

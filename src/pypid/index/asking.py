@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from attrs import frozen
 
 from pypid.core.errors import PypidError
@@ -13,12 +15,14 @@ class Asked:
 
     `via` are the pypids that it has come through (``Via``). `refusal` is what to raise where other indexes would have to be
     asked for an answer, and this person may not make us ask (`[access] cache_update`): stored files are served all the
-    same. `local`: only what is stored is wanted, and nobody is asked (``/local/``).
+    same. `local`: only what is stored is wanted, and nobody is asked (``/local/``). `before`: the index is wanted as it was
+    before this moment (``/at/``).
     """
 
     via: tuple[str, ...] = ()
     refusal: PypidError | None = None
     local: bool = False
+    before: datetime | None = None
 
     @property
     def may_reach_out(self) -> bool:

@@ -16,7 +16,7 @@ from attrs import define, evolve, field, frozen
 from pypid.core.errors import Missing, PypidError, Unreadable
 from pypid.core.layout import KEPT, SET_ASIDE, Kind, Place, beside_key, key, lies_at, place
 from pypid.core.model import Blob, File
-from pypid.core.records import Deleted, ProjectStatus, Yanked
+from pypid.core.records import Deleted, History, ProjectStatus, Yanked
 from pypid.index import truth
 from pypid.index.parts import Pace, Parts, digests_of
 from pypid.index.progress import Progress, Tell
@@ -24,8 +24,13 @@ from pypid.index.publishing import UNDER_WAY
 from pypid.index.reconciling import project_at
 
 _NEVER_ALONE = (Kind.METADATA, Kind.YANKED, Kind.SIGNATURE, Kind.PROVENANCE)
-_Document = Yanked | Deleted | ProjectStatus
-_DOCUMENTS: Mapping[Kind, type[_Document]] = {Kind.YANKED: Yanked, Kind.DELETED: Deleted, Kind.PROJECT: ProjectStatus}
+_Document = Yanked | Deleted | History | ProjectStatus
+_DOCUMENTS: Mapping[Kind, type[_Document]] = {
+    Kind.YANKED: Yanked,
+    Kind.DELETED: Deleted,
+    Kind.HISTORY: History,
+    Kind.PROJECT: ProjectStatus,
+}
 
 
 class Wrong(Enum):
@@ -278,7 +283,7 @@ def _unclaimed(placed: Sequence[tuple[Place, Blob]], files: Mapping[str, File | 
     referred = {where for file in files.values() if file is not None for where in _referred(file)}
     places = {where for where, _ in placed}
     for where, blob in placed:
-        is_ours = where.kind in (Kind.RECORD, Kind.DELETED, Kind.PROJECT)
+        is_ours = where.kind in (Kind.RECORD, Kind.DELETED, Kind.HISTORY, Kind.PROJECT)
         is_damaged = where.filename in files and files[where.filename] is None
         if is_ours or is_damaged or blob.key in referred or now - blob.modified < UNDER_WAY:
             continue

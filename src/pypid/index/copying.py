@@ -25,7 +25,7 @@ AT_ONCE = 8
 """Objects that are copied at the same time."""
 _ITS_OWN = (STORAGE_IDENTITY, SNAPSHOT, THEIR_SNAPSHOT, OF_RECORD)
 """What says something of the one storage alone."""
-_MARKS = (Kind.YANKED.value, Kind.DELETED.value, f"/{Kind.PROJECT.value}")
+_MARKS = (Kind.YANKED.value, Kind.DELETED.value, Kind.HISTORY.value, f"/{Kind.PROJECT.value}")
 _RECORDS = Kind.RECORD.value
 
 

@@ -44,7 +44,7 @@ from pypid.index.publishing import BodyAnew, Outcome, Publisher
 from pypid.index.reconciling import Counted, Reconciled, Reconciler
 from pypid.index.thawing import Thawing
 from pypid.index.theirs import Correspondent
-from pypid.index.views import View, Views
+from pypid.index.views import Seen, View, Views
 from pypid.ports import Blobs, Body, Bucket, Catalog, Describing, Upstream
 
 if TYPE_CHECKING:  # imported where they are needed, which is rare: they look into archives
@@ -123,6 +123,10 @@ class Index:
         Raises `NoSuchProject`, `NotYetKnown`, what `asked` says; and, where the other index has to be asked and nothing that is
         known of the project can be served, `UpstreamDown`, `BadListing`, `Loop`.
         """
+        return (await self.seen(name, asked)).view
+
+    async def seen(self, name: ProjectName, asked: Asked) -> Seen:
+        """The same, with what it was made of."""
         epoch = self.catalog.epoch  # first: what is read later may be newer than what it is kept by, and never older
         ours = await self.parts.ours(name)
         try:
@@ -135,7 +139,7 @@ class Index:
         found = await self._views.of(name, ours, theirs, self.world.now(), epoch)
         if not isinstance(ours, Project) and theirs is not None and not theirs.reachable and not found.project.files:
             raise theirs.failure or self._nothing(name, ours, asked)
-        return found
+        return Seen(found, ours, theirs)
 
     async def edition(self) -> Hashable:
         """Another one, and what is seen of all projects may be another. Raises `CatalogDown`."""
@@ -150,6 +154,13 @@ class Index:
     async def project(self, name: ProjectName, asked: Asked = DIRECTLY) -> Project:
         """As `view`, only the project."""
         return (await self.view(name, asked)).project
+
+    async def _project(self, name: ProjectName, asked: Asked) -> Project:
+        if asked.before is None:
+            return await self.project(name, asked)
+        from pypid.index.moments import then_of
+
+        return (await then_of(self, name, asked)).then.project
 
     async def _theirs(self, name: ProjectName, ours: Project | Presence, asked: Asked) -> Theirs | None:
         """What is known of the project of theirs, asked for only if the name may be told."""
@@ -172,7 +183,7 @@ class Index:
         `view`.
         """
         try:
-            file = (await self.project(name, asked)).file(filename)
+            file = (await self._project(name, asked)).file(filename)
         except NoSuchProject:
             file = None
         if file is None:

@@ -15,14 +15,15 @@ from pypid.core.errors import BadRequest, NoSuchFile, StorageDown, StorageFull, 
 from pypid.core.layout import Kind, beside_key, folder, key, place
 from pypid.core.model import File, Project, Status
 from pypid.core.names import ProjectName, same_version
+from pypid.core.past import Event, Past
 from pypid.core.records import Deleted, ProjectStatus, Yanked
 from pypid.flow import shielded
 from pypid.index import truth
-from pypid.index.parts import Parts, with_files, without_files
+from pypid.index.parts import Parts, with_files, with_pasts, without_files
 
 LONGEST_REASON = 1000
 """Characters that a reason (of a yank, of a status) may have."""
-_WITNESSES = (Kind.DELETED, Kind.PROJECT, Kind.YANKED)
+_WITNESSES = (Kind.DELETED, Kind.PROJECT, Kind.YANKED, Kind.HISTORY)
 """What keeps the name of a project without files."""
 
 
@@ -45,9 +46,11 @@ class Manager:
     async def _yank(self, name: ProjectName, filenames: frozenset[str], reason: str) -> Project:
         async with self._changing(name):
             files = _chosen(await self.parts.held(name), filenames)
+            now, pasts = self.parts.world.now(), []
             for file in files:
+                pasts += await self._noted(file, Event(now, file.yanked, reason))
                 await truth.write_document(self.parts.blobs, key(name, file.filename, Kind.YANKED), Yanked(reason))
-            return await self.parts.amend(name, lambda p: _marked(p, files, reason))
+            return await self.parts.amend(name, lambda p: with_pasts(_marked(p, files, reason), pasts))
 
     async def unyank(self, name: ProjectName, filenames: Iterable[str]) -> Project:
         """Take the mark off the files."""
@@ -56,9 +59,17 @@ class Manager:
     async def _unyank(self, name: ProjectName, filenames: frozenset[str]) -> Project:
         async with self._changing(name):
             files = _chosen(await self.parts.held(name), filenames)
+            now, pasts = self.parts.world.now(), []
             for file in files:
+                pasts += await self._noted(file, Event(now, file.yanked))
                 await self.parts.blobs.delete(key(name, file.filename, Kind.YANKED))
-            return await self.parts.amend(name, lambda p: _marked(p, files, None))
+            return await self.parts.amend(name, lambda p: with_pasts(_marked(p, files, None), pasts))
+
+    async def _noted(self, file: File, event: Event) -> list[Past]:
+        """Note what is going to happen to the file, so that it can be told later how things stood before."""
+        if event.was == event.yanked and not event.gone:
+            return []
+        return [await truth.note(self.parts.blobs, file, event)]
 
     async def set_status(self, name: ProjectName, status: Status, reason: str = "") -> Project:
         """Set the project status marker (PEP 792)."""
@@ -81,11 +92,13 @@ class Manager:
                 await held.enter_async_context(self.parts.places.hold(f"{name}/{filename}"))
             await held.enter_async_context(self._changing(name))
             files = [await self._current(file) for file in _chosen(await self.parts.held(name), filenames)]
+            now, pasts = self.parts.world.now(), []
             for file in files:
-                tombstone = Deleted(sha256=file.sha256 or "", deleted=self.parts.world.now(), by=by)
+                pasts += await self._noted(file, Event(now, file.yanked, gone=True, sha256=file.sha256, begun=file.uploaded))
+                tombstone = Deleted(sha256=file.sha256 or "", deleted=now, by=by)
                 await truth.write_document(self.parts.blobs, key(name, file.filename, Kind.DELETED), tombstone)
                 await self.parts.blobs.delete(key(name, file.filename, Kind.RECORD))
-            project = await self.parts.amend(name, lambda p: without_files(p, filenames))
+            project = await self.parts.amend(name, lambda p: with_pasts(without_files(p, filenames), pasts))
             back = [file for file in files if await self._is_back(file)]
             if back:
                 project = (await self.parts.bring(name)).project or project

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from pypid.core.errors import CatalogDown, NoSuchProject, NotYetKnown, PypidErro
 from pypid.core.layout import Plan
 from pypid.core.model import Blob, Digests, File, Presence, Project, in_order
 from pypid.core.names import ProjectName
+from pypid.core.past import Past, in_bounds
 from pypid.core.policy import Policy
 from pypid.flow import Flights, Hashes, Locks, World
 from pypid.index import truth
@@ -275,3 +276,8 @@ def with_files(project: Project, *files: File) -> Project:
 def without_files(project: Project, filenames: frozenset[str]) -> Project:
     """`project` without the files of these names."""
     return evolve(project, files=tuple(file for file in project.files if file.filename not in filenames))
+
+
+def with_pasts(project: Project, pasts: Iterable[Past]) -> Project:
+    """`project`, to whose files this happened."""
+    return evolve(project, history=in_bounds((*project.history, *pasts), {file.filename for file in project.files}))

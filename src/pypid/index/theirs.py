@@ -16,7 +16,7 @@ from pypid.core.errors import BadListing, CatalogDown, NotYetKnown, PypidError, 
 from pypid.core.model import Heard, Remembered
 from pypid.core.names import ProjectName
 from pypid.core.policy import Theirs
-from pypid.core.remembering import remembered
+from pypid.core.remembering import heard_now
 from pypid.flow import Flights, World
 from pypid.index.envoy import Envoy
 from pypid.index.storing import KeptFiles
@@ -123,17 +123,21 @@ class Correspondent:
 
     async def _remember(self, said: Remembered) -> Heard:
         """Put down what upstream says; where that is much, it is compared with what it said before off the reactor thread."""
-        before = (await self.catalog.theirs(said.name)).said
+        before = await self.catalog.theirs(said.name)
         compared = await self._compared(said, before)
         return await self.catalog.edit_theirs(
             said.name,
-            lambda heard: evolve(heard, said=compared if heard.said is before else remembered(said, heard.said)),
+            lambda heard: (
+                evolve(heard, said=compared.said, history=compared.history, since=compared.since)
+                if heard.said is before.said and heard.history == before.history
+                else heard_now(heard, said)
+            ),
         )
 
-    async def _compared(self, said: Remembered, before: Remembered | None) -> Remembered:
+    async def _compared(self, said: Remembered, before: Heard) -> Heard:
         if len(said.files or ()) <= FEW:
-            return remembered(said, before)
-        return await self.world.thinking(remembered, said, before)
+            return heard_now(before, said)
+        return await self.world.thinking(heard_now, before, said)
 
     def _note(self, name: ProjectName, before: Remembered | None, error: Failure) -> None:
         now = self.world.now()
@@ -151,5 +155,11 @@ class Correspondent:
 
 def _known(heard: Heard, *, failure: PypidError | None, reachable: bool = True) -> Theirs:
     return Theirs(
-        said=heard.said, kept=heard.kept, reachable=reachable and failure is None, serial=heard.serial, failure=failure
+        said=heard.said,
+        kept=heard.kept,
+        reachable=reachable and failure is None,
+        serial=heard.serial,
+        failure=failure,
+        history=heard.history,
+        since=heard.since,
     )

@@ -5,7 +5,7 @@ The record is the commit: a file is there if its record is there, and is shown i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from contextlib import aclosing
 from datetime import UTC, datetime
 from functools import partial
@@ -21,7 +21,8 @@ from pypid.core.errors import Missing, StorageDown, Unreadable
 from pypid.core.layout import Kind, Place, beside_key, folder, key, lies_at, place
 from pypid.core.model import Blob, File, Project, Status, in_order
 from pypid.core.names import ProjectName
-from pypid.core.records import Deleted, ProjectStatus, Yanked, dump, load, load_record
+from pypid.core.past import MOST_DELETED, Event, Past, in_bounds, noted
+from pypid.core.records import Deleted, History, ProjectStatus, Yanked, dump, load, load_record
 from pypid.flow import BytesBody, whole
 from pypid.index.together import all_of
 from pypid.ports import Blobs
@@ -119,6 +120,24 @@ async def tombstone(blobs: Blobs, project: ProjectName, filename: str) -> Delete
         return Deleted(sha256="", deleted=datetime.fromtimestamp(0, UTC))
 
 
+async def past(blobs: Blobs, project: ProjectName, filename: str) -> Past:
+    """What happened to the file name. Raises `Unreadable`, `StorageDown`."""
+    document = await read_document(blobs, History, key(project, filename, Kind.HISTORY))
+    return Past(filename, () if document is None else document.events)
+
+
+async def note(blobs: Blobs, file: File, event: Event) -> Past:
+    """Note what is going to happen to the file, before it does; what has happened to it then."""
+    try:
+        before = await past(blobs, file.project, file.filename)
+    except Unreadable as error:
+        _log.error("{error}; it is begun anew", error=error)
+        before = Past(file.filename)
+    after = noted(before, event)
+    await write_document(blobs, key(file.project, file.filename, Kind.HISTORY), History(after.events))
+    return after
+
+
 # --- a whole project ----------------------------------------------------------------------------------------
 
 
@@ -134,6 +153,9 @@ def mark_of(listing: Sequence[Blob]) -> str:
     for blob in listing:
         archived = "\0archived" if blob.archived else ""  # its bytes and its ETag are as they were
         digest.update(f"{blob.key}\0{blob.size}\0{blob.etag}{archived}\n".encode())
+    if any(blob.key.endswith(Kind.HISTORY.value) for blob in listing):
+        # an older pypid that shares the catalog leaves out what it does not know: what it put there is read again by us
+        digest.update(b"with history\n")
     return digest.hexdigest()
 
 
@@ -144,11 +166,22 @@ async def project_of(blobs: Blobs, name: ProjectName, listing: Sequence[Blob]) -
     records = [partial(reading.file, where) for where in placed if where.kind is Kind.RECORD]
     files = [file for file in await all_of(records, RECORDS_AT_ONCE) if file is not None]
     status = await reading.status(name)
+    history = await _history(reading, name, placed, {file.filename for file in files})
     known = any(where.kind in (Kind.RECORD, Kind.DELETED, Kind.PROJECT) for where in placed)
-    project = Project(name=name, files=in_order(tuple(files)), status=status.status, status_reason=status.reason)
+    project = Project(
+        name=name, files=in_order(tuple(files)), status=status.status, status_reason=status.reason, history=history
+    )
     keys = {file.key for file in files}
     strays = tuple(blob for blob in listing if blob.key not in keys and _is_artifact(blob.key, name))
     return Found(project if known else None, mark_of(listing) if reading.understood else None, strays)
+
+
+async def _history(reading: _Reading, name: ProjectName, placed: Mapping[Place, Blob], there: Set[str]) -> tuple[Past, ...]:
+    """What happened to the files; of those that are not there only to those that went last."""
+    noted = {where.filename: blob for where, blob in placed.items() if where.kind is Kind.HISTORY}
+    gone = sorted(noted.keys() - there, key=lambda filename: noted[filename].modified)[-MOST_DELETED:]
+    wanted = [Place(name, filename, Kind.HISTORY) for filename in (*(noted.keys() & there), *gone)]
+    return in_bounds(await all_of([partial(reading.past, where) for where in wanted], RECORDS_AT_ONCE), there)
 
 
 def _is_artifact(where: str, name: ProjectName) -> bool:
@@ -215,6 +248,15 @@ class _Reading:
         reason, understood = await _marked(self.blobs, document)
         self.understood = self.understood and understood
         return reason
+
+    async def past(self, where: Place) -> Past:
+        """What happened to a file."""
+        try:
+            return await past(self.blobs, where.project, where.filename)
+        except Unreadable as error:
+            _log.error("{error}; when {filename} was yanked or deleted is not known", error=error, filename=where.filename)
+            self.understood = False
+            return Past(where.filename)
 
     async def status(self, name: ProjectName) -> ProjectStatus:
         """The project's status document."""

@@ -34,6 +34,15 @@ class View:
 
 
 @frozen
+class Seen:
+    """A view, and what it was made of."""
+
+    view: View
+    ours: Project | Presence
+    theirs: Theirs | None
+
+
+@frozen
 class _Seen:
     basis: Hashable
     """What it was made of: the catalog's epoch, and the serials of both sides."""

@@ -44,6 +44,7 @@ STATUSES: dict[type[PypidError], int] = {
     errors.BadName: 400,
     errors.BadFilename: 400,
     errors.BadRequest: 400,
+    errors.BadMoment: 400,
     errors.UploadRejected: 400,
     errors.AttestationsRejected: 400,
     errors.AlreadyExists: 400,  # as the public index; 409 means a namespace conflict (PEP 752)
@@ -58,6 +59,7 @@ STATUSES: dict[type[PypidError], int] = {
     errors.RegistrationClosed: 403,
     errors.NoSuchProject: 404,
     errors.NoSuchFile: 404,
+    errors.NoSuchSnapshot: 404,
     errors.NoSuchUser: 404,
     errors.NoSuchGroup: 404,
     errors.NoRiddles: 404,

@@ -1,0 +1,253 @@
+"""How things stood at a moment, told from how they stand now and what happened since. Pure.
+
+Only when files came and went, and yanks, are of that moment. Which files somebody may see, what is denied, in quarantine, too
+young, or ours by its name, is as it is now: what is told here goes through `policy.view` of today. And a file whose bytes can
+be had no more is not shown, since a page never names what cannot be downloaded; it is counted.
+
+A moment is told by its end, `before`: what happened earlier than that counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
+from operator import itemgetter
+
+from attrs import evolve, frozen
+from msgspec.structs import replace
+
+from pypid.core.model import File, Heard, Presence, Project, Remembered, in_order
+from pypid.core.names import ProjectName
+from pypid.core.past import Past, of_file
+from pypid.core.policy import BEGINNING, Policy, Theirs, may_show_theirs, view
+
+Spans = tuple[tuple[datetime, datetime | None], ...]
+"""Times from, and up to."""
+THE_PROJECT = ""
+"""In place of a file's name: the project of theirs as a whole."""
+
+
+@frozen(kw_only=True)
+class Life:
+    """From `begun` (None: for ever) until `ended` (None: it has not) there were bytes of this hash under a name."""
+
+    begun: datetime | None
+    ended: datetime | None
+    sha256: str | None
+
+    def covers(self, before: datetime) -> bool:
+        """Whether it was there at the moment."""
+        return (self.begun is None or self.begun < before) and (self.ended is None or before <= self.ended)
+
+
+@frozen(kw_only=True)
+class Then:
+    """What was to be seen of a project.
+
+    `gone`: how many files more there were, whose bytes cannot be had any more. `apart`: files that the other index has taken
+    away since; they are stored here, and what is seen of the project now does not have them. `since`: from when on changes
+    were noticed, where that was later; None: all of them were, or nobody knows.
+    """
+
+    project: Project
+    gone: int = 0
+    apart: frozenset[str] = frozenset()
+    since: datetime | None = None
+
+
+def lives(past: Past, file: File | None) -> Iterator[Life]:
+    """The lives of a file's name, the ended ones first; `file` is what has the name now."""
+    for event in past.events:
+        if event.gone:
+            yield Life(begun=event.begun, ended=event.at, sha256=event.sha256)
+    if file is not None:
+        begun = past.since(file.uploaded or file.seen)
+        if begun is not None:  # of what nobody knows when it came nobody can say that it was there
+            yield Life(begun=begun, ended=None, sha256=file.sha256)
+
+
+def yanked_then(past: Past, now: str | None, before: datetime) -> str | None:
+    """Whether the file was yanked then (as `File.yanked`), which is so `now`."""
+    events = past.events
+    if not events:
+        return now
+    if events[0].at >= before:
+        return events[0].was
+    last = max(number for number, event in enumerate(events) if event.at < before)
+    # of the time since the last change that is what is so now: it may be that the change did not come to be
+    return now if last == len(events) - 1 else events[last].yanked
+
+
+def file_then(file: File, past: Past, before: datetime) -> File | None:
+    """The file as it was then; None if it was not there, or had other bytes, which are gone."""
+    life = _life(past, file, before)
+    if life is None or not _same(life.sha256, file.sha256):
+        return None
+    uploaded = file.uploaded if file.source is not None else life.begun or file.uploaded
+    return _changed(file, yanked_then(past, file.yanked, before), uploaded)
+
+
+def _life(past: Past, file: File | None, before: datetime) -> Life | None:
+    """The one in which the moment falls; the last where one begins before another has ended (clocks differ)."""
+    return next((life for life in reversed([*lives(past, file)]) if life.covers(before)), None)
+
+
+def _same(one: str | None, other: str | None) -> bool:
+    return one is None or other is None or one == other
+
+
+def _changed(file: File, yanked: str | None, uploaded: datetime | None) -> File:
+    if (file.yanked, file.uploaded) == (yanked, uploaded):
+        return file
+    return replace(file, yanked=yanked, uploaded=uploaded)
+
+
+# --- a project of ours --------------------------------------------------------------------------------------------
+
+
+def ours_then(files: Iterable[File], history: Iterable[Past], before: datetime) -> tuple[File, ...]:
+    """The files of ours that were there."""
+    pasts = _by_name(history)
+    found = (_then(file, pasts, before) for file in files)
+    return tuple([file for file in found if file is not None])
+
+
+def _then(file: File, pasts: Mapping[str, Past], before: datetime) -> File | None:
+    past = pasts.get(file.filename)
+    if past is not None:
+        return file_then(file, past, before)
+    begun = file.uploaded or file.seen
+    return file if begun is not None and begun < before else None
+
+
+def _by_name(history: Iterable[Past]) -> Mapping[str, Past]:
+    return {past.filename: past for past in history}
+
+
+def _lost(history: Iterable[Past], there: Callable[[str], File | None], before: datetime) -> int:
+    """How many names were used then for bytes that are not to be had now."""
+    count = 0
+    for past in history:
+        file = there(past.filename)
+        life = _life(past, file, before) if past.filename != THE_PROJECT else None
+        count += life is not None and (file is None or not _same(life.sha256, file.sha256))
+    return count
+
+
+# --- a project of theirs ------------------------------------------------------------------------------------------
+
+
+def said_then(said: Remembered, kept: Iterable[File], history: tuple[Past, ...], before: datetime) -> Remembered:
+    """What the other index said then, as far as it can be had: what it took away since only where it is kept here."""
+    if said.files is None:
+        return said
+    if not _was_there(of_file(history, THE_PROJECT), before):
+        return evolve(said, files=())
+    pasts = _by_name(history)
+    now = ours_then(said.files, history, before)
+    names = {file.filename for file in said.files}
+    left = [
+        found
+        for file in kept
+        if file.filename not in names and file.filename in pasts
+        if (found := _left(file, pasts[file.filename], before)) is not None
+    ]
+    return evolve(said, files=in_order((*now, *left)) if left else now)
+
+
+def _left(file: File, past: Past, before: datetime) -> File | None:
+    """A kept file that the other index has taken away, if it was there then."""
+    life = _life(past, None, before)
+    if life is None or not _same(life.sha256, file.sha256):
+        return None
+    return _changed(file, yanked_then(past, None, before), file.uploaded)
+
+
+def _was_there(past: Past, before: datetime) -> bool:
+    """Whether the other index had the project: `gone` and `back` of it as a whole."""
+    for event in reversed(past.events):
+        if event.at < before:
+            return not event.gone
+    return True
+
+
+# --- what is seen -------------------------------------------------------------------------------------------------
+
+
+def view_then(
+    policy: Policy,
+    ours: Project | Presence,
+    theirs: Theirs | None,
+    now: datetime,
+    name: ProjectName,
+    before: datetime,
+    recorded: datetime | None,
+) -> Then:
+    """What a client may see today of the project as it was; `recorded`: since when changes of ours are noted, if not always."""
+    own = ours if isinstance(ours, Project) else None
+    then, apart, gone, since = theirs, frozenset[str](), 0, recorded if own is not None else None
+    if theirs is not None and may_show_theirs(policy, name, ours) and theirs.said is not None:
+        said = said_then(theirs.said, theirs.kept, theirs.history, before)
+        then = evolve(theirs, said=said)
+        listed_now = {file.filename for file in theirs.said.files or ()}
+        apart = frozenset(file.filename for file in said.files or () if file.filename not in listed_now)
+        since = max((each for each in (since, theirs.since) if each is not None), default=None)
+        held = {file.filename: file for file in (*theirs.kept, *(theirs.said.files or ()))}
+        gone = _lost(theirs.history, held.get, before) if theirs.said.status.offers_files else 0
+    elif theirs is not None and theirs.said is None:  # kept, and never heard of: what the storage says
+        then = evolve(theirs, kept=ours_then(theirs.kept, (), before))
+    seen = view(policy, ours, then, now, name)
+    if own is None:
+        return Then(project=seen, gone=gone, apart=apart, since=_later(since, before))
+    if not own.status.offers_files:
+        return Then(project=seen)
+    were = ours_then(own.files, own.history, before)
+    files = in_order((*were, *(file for file in seen.files if file.source is not None)))
+    gone += _lost(own.history, own.file, before)
+    return Then(project=evolve(seen, files=files), gone=gone, apart=apart, since=_later(since, before))
+
+
+def _later(since: datetime | None, before: datetime) -> datetime | None:
+    return since if since is not None and since >= before else None
+
+
+def spans(own: Project | None, heard: Heard | None) -> Spans:
+    """When the project had any of the files that are stored now; for a list of projects. In order, none touches another."""
+    lived: list[Life] = []
+    if own is not None:
+        pasts = _by_name(own.history)
+        for file in own.files:
+            lived += _lives_of_these(file, pasts, file)
+    if heard is not None:
+        pasts = _by_name(heard.history)
+        for file in heard.kept:
+            lived += _lives_of_these(file, pasts, file if _is_said(heard, file.filename) else None)
+    return _merged(lived)
+
+
+def _lives_of_these(file: File, pasts: Mapping[str, Past], now: File | None) -> Iterator[Life]:
+    """Those in which the name had these very bytes."""
+    past = pasts.get(file.filename, Past(file.filename))
+    return (life for life in lives(past, now) if _same(life.sha256, file.sha256))
+
+
+def _is_said(heard: Heard, filename: str) -> bool:
+    """Whether the other index lists the file, or nobody knows."""
+    said = heard.said
+    return said is None or said.files is None or any(file.filename == filename for file in said.files)
+
+
+def _merged(lived: Iterable[Life]) -> Spans:
+    merged: list[tuple[datetime, datetime | None]] = []
+    for begun, ended in sorted(((life.begun or BEGINNING, life.ended) for life in lived), key=itemgetter(0)):
+        if merged and (merged[-1][1] is None or begun <= merged[-1][1]):
+            first, last = merged.pop()
+            merged.append((first, None if last is None or ended is None else max(last, ended)))
+        else:
+            merged.append((begun, ended))
+    return tuple(merged)
+
+
+def was_any(spans: Spans, before: datetime) -> bool:
+    """Whether the moment falls into one of the spans."""
+    return any(begun < before and (ended is None or before <= ended) for begun, ended in spans)

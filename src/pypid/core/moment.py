@@ -1,0 +1,70 @@
+"""A moment in an address: ``/at/2026-08-01/simple/``. Pure.
+
+Spelt as uv's ``exclude-newer`` is: a date means that whole day (uv takes it in the zone of the machine, we take it in UTC, so
+that it is the same everywhere), and a time with or without a zone (without one it is UTC) means that instant. What happened
+before it, or before the end of the day, counts, and nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from attrs import frozen
+
+from pypid.core.errors import BadMoment
+
+SETTLED = timedelta(minutes=1)
+"""So old a moment has to be: what is being published has its upload time already, and is not listed yet; clocks differ."""
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_TIME = re.compile(
+    r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})[Tt](?P<time>[0-9]{2}:[0-9]{2}(?::[0-9]{2})?)(?P<zone>[Zz]|[+-][0-9]{2}:[0-9]{2})?"
+)
+_DAY = timedelta(days=1)
+
+
+@frozen
+class Moment:
+    """A moment: what happened `before` it (aware, UTC) counts. `text` is its one canonical spelling."""
+
+    text: str
+    before: datetime
+
+
+def parse_moment(text: str) -> Moment:
+    """The moment that is meant, however it is spelt; raises `BadMoment`."""
+    try:
+        if _DATE.fullmatch(text):
+            day = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+            return Moment(text, day + _DAY)
+        found = _TIME.fullmatch(text)
+        if found is not None:
+            return moment_of(_time(found["date"], found["time"], found["zone"] or "Z"))
+    except (ValueError, OverflowError):
+        pass  # no day of any calendar, or beyond the years that can be written
+    raise BadMoment(text, "it is a date (2026-08-01), or a date and a time (2026-08-01T12:30:00Z, 2026-08-01T14:30+02:00)")
+
+
+def moment_of(before: datetime) -> Moment:
+    """The moment that is written as a time (in whole seconds, or with its fraction)."""
+    text = before.astimezone(UTC).replace(tzinfo=None).isoformat()
+    return Moment(f"{text}Z", before.astimezone(UTC))
+
+
+def _time(date: str, time: str, zone: str) -> datetime:
+    seconds = time if len(time) > len("00:00") else f"{time}:00"
+    offset = "+00:00" if zone in "Zz" else zone
+    return datetime.strptime(f"{date}T{seconds}{offset}", "%Y-%m-%dT%H:%M:%S%z").astimezone(UTC)
+
+
+def settled(moment: Moment, now: datetime) -> Moment:
+    """The moment, if it is over for good; raises `BadMoment` for one in the future or within the last minute."""
+    if moment.before > now - SETTLED:
+        latest = (now - SETTLED).astimezone(UTC).replace(microsecond=0)
+        yesterday = (latest - _DAY).date().isoformat()
+        raise BadMoment(
+            moment.text,
+            f"it is not over yet. The last one that can be asked for is {moment_of(latest).text}, the last whole day "
+            f"{yesterday}. For what is there now, use /simple/; to freeze it, make a snapshot (pypid snapshot make)",
+        )
+    return moment
