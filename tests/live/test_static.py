@@ -5,16 +5,21 @@ from __future__ import annotations
 import functools
 import json
 import random
+import shutil
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from unittest import SkipTest
 from urllib.parse import unquote, urljoin
+from urllib.request import Request, urlopen
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -22,7 +27,8 @@ from pypid.core.errors import BadFilename, BadName
 from pypid.core.names import project_name
 from pypid.static.naming import _guessed, places
 from tests.distributions import wheel, wheel_filename
-from tests.live.clients import client
+from tests.live.clients import ROOT, client, in_ci
+from tests.live.processes import free_port, scratch
 
 PYPID = Path(sys.executable).with_name("pypid")
 HASH = "0123456789abcdef" * 4
@@ -234,9 +240,8 @@ class InstallTests(SynchronousTestCase):
                 server.shutdown()
                 thread.join()
 
-    def test_install(self) -> None:
-        """pip and uv find what is listed, leave out what is yanked, check its hash, and install it."""
-        folder = Path(self.mktemp()).absolute()
+    def made(self, folder: Path) -> Path:
+        """An index in a new folder, with its files: spam 1.0 and 1.1, and 2.0, which is yanked."""
         (folder / "pool").mkdir(parents=True)
         listed = []
         for version, reason in (("1.0", None), ("1.1", None), ("2.0", "broken")):
@@ -245,17 +250,67 @@ class InstallTests(SynchronousTestCase):
             listed.append({"filename": filename, "hash": hash_of(data), "yanked_reason": reason})
         command = [PYPID, "static", "--package-list-json", "-", "--packages-url", "../../pool/", "--output-dir", folder]
         subprocess.run(command, input="\n".join(map(json.dumps, listed)), text=True, check=True)
-        with self.served(folder) as url:
-            for program in (
-                [sys.executable, "-m", "pip", "--isolated", "install", "--quiet", "--no-deps", "--no-cache-dir", "--index-url"],
-                [client("uv"), "pip", "install", "--quiet", "--no-deps", "--no-cache", "--default-index"],
-            ):
-                target = folder / f"to-{Path(program[0]).name}"
-                done = subprocess.run(
-                    [*program, f"{url}/simple/", "--target", target, "spam"], capture_output=True, text=True, check=False
-                )
-                self.assertEqual(done.returncode, 0, done.stderr)
-                self.assertTrue((target / "spam-1.1.dist-info").is_dir(), list(target.iterdir()))
+        return folder
+
+    def install(self, url: str) -> None:
+        """pip and uv take the newest that is not yanked."""
+        for program in (
+            [sys.executable, "-m", "pip", "--isolated", "install", "--quiet", "--no-deps", "--no-cache-dir", "--index-url"],
+            [client("uv"), "pip", "install", "--quiet", "--no-deps", "--no-cache", "--default-index"],
+        ):
+            target = Path(self.mktemp()).absolute()
+            command = [*program, f"{url}/simple/", "--target", target, "spam"]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertTrue((target / "spam-1.1.dist-info").is_dir(), list(target.iterdir()))
+
+    def test_install(self) -> None:
+        """pip and uv find what is listed, leave out what is yanked, check its hash, and install it."""
+        with self.served(self.made(Path(self.mktemp()).absolute())) as url:
+            self.install(url)
+
+    def test_nginx(self) -> None:
+        """With the nginx.conf of the documents they get the page in JSON, and old clients the one in HTML."""
+        nginx = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+        if nginx is None:
+            if in_ci():
+                raise AssertionError("nginx is missing: apt install nginx-light")
+            raise SkipTest("nginx: not on this machine (apt install nginx-light)")
+        with scratch() as folder:
+            port = free_port()
+            index = self.made(folder / "index")
+            server = (ROOT / "docs/examples/static-nginx.conf").read_text()
+            server = server.replace("listen 80;", f"listen 127.0.0.1:{port};").replace("/srv/index", str(index))
+            log = f"error_log {folder}/log; pid {folder}/pid; daemon off; master_process off;"
+            (folder / "conf").write_text(f"{log} events {{}} http {{ access_log off; {server} }}")
+            process = subprocess.Popen([nginx, "-p", folder, "-c", folder / "conf"], stderr=subprocess.DEVNULL)
+            try:
+                wait_for(port)
+                url = f"http://127.0.0.1:{port}"
+                for accept, said, end in (
+                    ("application/vnd.pypi.simple.v1+json, text/html;q=0.1", "application/vnd.pypi.simple.v1+json", "json"),
+                    ("text/html", "text/html", "html"),
+                ):
+                    with urlopen(Request(f"{url}/simple/spam/", headers={"Accept": accept})) as answer:
+                        self.assertEqual(answer.headers["Content-Type"].partition(";")[0], said)
+                        self.assertEqual(answer.headers["Vary"], "Accept")
+                        self.assertEqual(answer.read(), (index / f"simple/spam/index.{end}").read_bytes())
+                with urlopen(f"{url}/pypi/spam/json") as answer:
+                    self.assertEqual(answer.headers["Content-Type"], "application/json")
+                self.install(url)
+            finally:
+                process.terminate()
+                process.wait(30)
+
+
+def wait_for(port: int) -> None:
+    """Until somebody listens there."""
+    for _ in range(1000):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.01)
+    raise AssertionError("nginx does not listen")
 
 
 def hash_of(data: bytes) -> str:
