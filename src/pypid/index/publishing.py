@@ -27,13 +27,14 @@ from pypid.core.errors import (
 )
 from pypid.core.layout import Kind, key, metadata_key
 from pypid.core.model import Blob, File, Upload
+from pypid.core.past import Event, Past
 from pypid.core.policy import admits
 from pypid.core.records import dump_record
 from pypid.flow import BytesBody, shielded
 from pypid.index import truth
 from pypid.index.beside import description_of, documents_of, file_of, left_by
 from pypid.index.earlier import Earlier, Finder
-from pypid.index.parts import NOTHING, STANDS, Parts, digests_of, with_files
+from pypid.index.parts import NOTHING, STANDS, Parts, digests_of, with_files, with_pasts
 from pypid.ports import Body
 
 _log = Logger()
@@ -159,12 +160,13 @@ class Publisher:
 
     async def _store(self, upload: Upload, body: BodyAnew, by: str, older: File | None, *, is_alone: bool = False) -> Outcome:
         plan = self.parts.plan
-        file = file_of(upload, by, self.parts.world.now(), plan, overwrites=older is not None)
-        beside = documents_of(file, upload, plan)
+        file = named = file_of(upload, by, self.parts.world.now(), plan, overwrites=older is not None)
         written: list[str] = []
         is_recorded = False
         try:
             artifact, is_new = await self._write_artifact(file, body, is_alone=is_alone)
+            file = structs.replace(file, key=artifact.key)
+            beside = documents_of(file, upload, plan)
             if is_new:
                 written.append(artifact.key)
             for where, data in beside:
@@ -174,7 +176,7 @@ class Publisher:
                 written.clear()
                 raise Busy(f"Somebody else is publishing {file.filename!r} right now.", 30)
             is_recorded = True  # perhaps: a write that fails may have written all the same
-            await self.commit(file, replace=older is not None)
+            await self.commit(file, replace=older is not None, older=older)
         except CatalogDown:  # its record is there, and others may have been answered by it
             raise
         except BaseException as error:
@@ -186,6 +188,8 @@ class Publisher:
             beside = documents_of(file, upload, plan)
             await self._sweep(left_by(older, plan, keep={file.key, *(where for where, _ in beside)}))
             return Outcome.OVERWRITTEN
+        if file.key != named.key:  # what lay there is kept aside; and if somebody is at it after all, our record was first
+            await self._sweep(left_by(named, plan, keep={file.key, *(where for where, _ in beside)}))
         return Outcome.PUBLISHED
 
     async def _brought_home(self, file: File, upload: Upload, body: BodyAnew) -> File:
@@ -224,13 +228,18 @@ class Publisher:
         """The bytes, only if absent; and whether nothing lay there before.
 
         Bytes without a record belong to a publish under way, to one that broke off, or to somebody who dropped them there.
+        Among nodes nobody puts others in their place: who began them may be asleep, or the engine has lost the lease, and then
+        goes on with what was there. So ours lie by their hash, and each record names bytes of its own, whoever is first.
         """
         where = file.key or ""
         try:
             return await self._write(file, body), True
         except Exists:
             await self._set_aside(where, file, is_alone=is_alone)
+        if not self.parts.shared or self.parts.plan.home(file) is not None:
             return await self._write(file, body, replace=True), False
+        apart = self.parts.plan.overwrite(file.project, file.version, file.filename, file.sha256 or "")
+        return await self._write(structs.replace(file, key=apart), body, replace=True), True
 
     async def _set_aside(self, where: str, file: File, *, is_alone: bool) -> None:
         """Keep what lies under the key, unless it is the very file. Raises `Busy` if somebody may be at it just now.
@@ -268,19 +277,33 @@ class Publisher:
         except Missing:
             return False
 
-    async def commit(self, file: File, *, replace: bool = False, is_new: bool = False) -> None:
-        """Write the record and list the file; `is_new`: nothing of this name was ever ours. Raises `AlreadyExists` if somebody
-        else's record was first; `CatalogDown` where the record stands, and the file is listed later.
+    async def commit(self, file: File, *, replace: bool = False, older: File | None = None, is_new: bool = False) -> None:
+        """Write the record and list the file; `is_new`: nothing of this name was ever ours; `older`: what it replaces.
+
+        Raises `AlreadyExists` if somebody else's record was first; `CatalogDown` where the record stands, and the file is
+        listed later.
         """
         where = key(file.project, file.filename, Kind.RECORD)
         async with self.parts.locks.hold(file.project):
             # the mark stays when the bytes are overwritten: only an un-yank takes it off
             yanked = None if is_new else await truth.yanked(self.parts.blobs, file.project, file.filename)
+            pasts: list[Past] = []
+            if older is not None and older.sha256 != file.sha256:
+                went = Event(
+                    file.uploaded or self.parts.world.now(),
+                    yanked,
+                    yanked,
+                    gone=True,
+                    sha256=older.sha256,
+                    begun=older.uploaded,
+                )
+                pasts.append(await truth.note(self.parts.blobs, older, went))
             try:
                 await self.parts.blobs.write(where, BytesBody(dump_record(file)), replace=replace)
             except Exists:
                 raise await self._already_exists(file) from None
-            await self.parts.amend(file.project, lambda project: with_files(project, structs.replace(file, yanked=yanked)))
+            listed = structs.replace(file, yanked=yanked)
+            await self.parts.amend(file.project, lambda project: with_pasts(with_files(project, listed), pasts))
 
     async def _already_exists(self, file: File) -> AlreadyExists:
         try:
