@@ -1,13 +1,18 @@
 """pypid static, as it is called."""
 
+import gc
+import io
 import json
 import os
 import pty
 import subprocess
 import sys
+from contextlib import chdir
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
+
+from pypid import cli
 
 PYPID = Path(sys.executable).with_name("pypid")
 URL = ("--packages-url", "../../pool/")
@@ -20,16 +25,18 @@ class StaticTests(SynchronousTestCase):
 
     def static(self, *words: str, said: str = "", to: str = "out") -> tuple[int, str]:
         """Exit status and standard error; nothing is ever said on standard output."""
-        done = subprocess.run(
-            [PYPID, "static", *words, *URL, "--output-dir", to],
-            input=said,
-            capture_output=True,
-            text=True,
-            cwd=self.folder,
-            check=False,
-        )
-        self.assertEqual(done.stdout, "")
-        return done.returncode, done.stderr
+        self.addCleanup(gc.enable)  # what ends with its process need not be swept
+        given, out, err = io.TextIOWrapper(io.BytesIO(said.encode())), io.StringIO(), io.StringIO()
+        patched = [self.patch(sys, name, stream) for name, stream in (("stdin", given), ("stdout", out), ("stderr", err))]
+        with chdir(self.folder), self.assertRaises(SystemExit) as ended:
+            cli.main(["static", *words, *URL, "--output-dir", to])
+        for patch in patched:
+            patch.restore()
+        self.assertEqual(out.getvalue(), "")
+        code = ended.exception.code
+        if isinstance(code, str):  # Python prints it, and ends with 1
+            return 1, f"{err.getvalue()}{code}\n"
+        return int(code or 0), err.getvalue()
 
     def page(self, path: str) -> str:
         return (self.folder / "out" / path).read_text()
