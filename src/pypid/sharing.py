@@ -11,7 +11,6 @@ from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from pypid.access.sql.accounts import SqlAccounts
 from pypid.access.sql.place import SqliteFile
 from pypid.catalog import shared
 from pypid.catalog.engine import Anew, Away, Engine, Unusable
@@ -54,6 +53,8 @@ class Sharing(MultiService):
     _claimed_by: str | None = field(default=None, init=False)
     _refused: float | None = field(default=None, init=False)
     """Since when somebody else has the claim."""
+    _rights_changed: float = field(default=float("-inf"), init=False)
+    """When it was heard last, on the clock, that people or rights had changed."""
     _telling: Deferred[None] | None = field(default=None, init=False)
     _again: bool = field(default=False, init=False)
 
@@ -86,8 +87,17 @@ class Sharing(MultiService):
     def serve(self, people: Identities, state: Path) -> None:
         """Have the people here change with those of other nodes. `state`: the state folder. Raises `CannotStart`; blocks."""
         accounts, following = people.stores.accounts, self.catalog.following
-        following.confirmed = people.share(self.tell, lambda: following.until)
-        following.rights_changed = lambda: _look(accounts)
+
+        def look() -> None:
+            self._rights_changed = self.world.clock.seconds()
+            start(accounts.poll())
+
+        def told_until() -> float:
+            # what changed is not known before the accounts were looked at, which may be held up, or away
+            return following.until if accounts.current.looked >= self._rights_changed else 0.0
+
+        following.confirmed = people.share(self.tell, told_until)
+        following.rights_changed = look
         if isinstance(accounts.current.database.place, SqliteFile):
             self._claimed_by = name_of_node(state, self.world)
             self._add(CLAIM, self._claim, "claiming the accounts")
@@ -133,10 +143,6 @@ _OTHERS = (
     "Another pypid shares this catalog and keeps accounts and tokens in a file of its own, so each would know other people. "
     "Give all of them the same server: [access] url = postgresql://..."
 )
-
-
-def _look(accounts: SqlAccounts) -> None:
-    start(accounts.poll())
 
 
 def sharing(config: Config, places: Where, identity: str, serial: int, world: World, reactor: Any) -> Sharing | None:

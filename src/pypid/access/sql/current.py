@@ -86,6 +86,11 @@ class Current:
         """Whether anything was ever read of it."""
         return self._roll is not None
 
+    @property
+    def looked(self) -> float:
+        """When the last look at it began that came to its end, on the clock."""
+        return self._heard
+
     def is_there(self) -> bool:
         """Whether there is a database; a server always is one."""
         return self.database.is_there()
@@ -151,10 +156,11 @@ class Current:
             self._turn.release()
 
     async def _look_now(self) -> None:
-        if self._roll is None and not self.database.is_there():
-            self._is_empty = True
-            return
         began = self._world.clock.seconds()
+        if self._roll is None and not self.database.is_there():
+            self._is_empty, self._heard = True, began
+            self._tell_of_contact()
+            return
         before = self._trusted
         try:
             roll = await self.database.read(PART, partial(_read, before))

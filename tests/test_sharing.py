@@ -1,0 +1,91 @@
+"""What nodes are to one another beside the catalog: who is believed while people change elsewhere."""
+
+# trial's assertions are not annotated
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+from twisted.internet import reactor  # noqa: TID251
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import TestCase
+
+from pypid.catalog.following import FRESH
+from pypid.catalog.shared import SharedSettings, make
+from pypid.core.permissions import Rules
+from pypid.core.policy import Claims
+from pypid.flow import start
+from pypid.leases import Shared
+from pypid.service import load_config
+from pypid.sharing import Sharing
+from pypid.sources import identities
+from pypid.state import where
+from pypid.testing.worlds import world
+from pypid.web.epoch import Epoch
+from pypid.web.face import Face, FaceSettings
+from tests.catalog.engines import Place, PlacedEngine
+from tests.test_identities import ini
+
+
+class RightsTests(TestCase):
+    """Somebody's right, token or password is withdrawn at another node."""
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp())
+        (self.folder / "state").mkdir(parents=True)
+        self.clock = Clock()
+        self.place = Place()
+
+    def face(self) -> Face:
+        """As much of one as is told."""
+        face = Face.__new__(Face)
+        face.epoch, face.rules, face.closed = Epoch(), Rules(), None
+        face.settings = FaceSettings(spool=self.folder, max_upload=1)
+        return face
+
+    def test_not_before_it_is_seen(self) -> Deferred[None]:
+        """Once a node hears of a change nobody is believed from memory before it has seen what changed: the look at the
+        accounts may be held up by others, or fail.
+        """
+
+        async def work() -> None:
+            config, here = load_config(ini(self.folder, "the first")), world(self.clock)
+            people = identities(config, where(config, {}), here, reactor, Claims())
+            await people.open()
+            engine = PlacedEngine(self.clock, self.place)
+            catalog = make(SharedSettings("storage", timedelta(seconds=60)), engine, here)
+            sharing = Sharing(catalog, engine, Shared(engine, "here", here), here)
+            face = self.face()
+            people.faces = (face,)
+            try:
+                sharing.serve(people, self.folder / "state")
+                await sharing.begin()
+                self.go(0.5)
+                self.assertGreater(face.epoch.until, self.clock.seconds(), "all is well")
+                turn = people.stores.accounts.current._turn
+                await turn.acquire()  # somebody's change waits for the file
+                await PlacedEngine(self.clock, self.place).note_rights()
+                self.go(0.5)
+                self.assertLessEqual(face.epoch.until, self.clock.seconds())
+                waiting = people.access.freshly()
+                self.assertIsNotNone(waiting, "whoever comes now is looked up")
+                looking = start(waiting)  # type: ignore[arg-type]
+                self.assertNoResult(looking)
+                turn.release()
+                await looking
+                self.assertGreater(face.epoch.until, self.clock.seconds())
+                self.assertLessEqual(face.epoch.until, self.clock.seconds() + FRESH)
+                self.assertIsNone(people.access.freshly())
+            finally:
+                await sharing.end()
+                await people.end()
+
+        return start(work())
+
+    def go(self, seconds: float) -> None:
+        """Let time pass."""
+        for _ in range(round(seconds / 0.1)):
+            self.clock.advance(0.1)
