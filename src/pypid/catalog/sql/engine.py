@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -28,6 +28,7 @@ from pypid.catalog.engine import (
     Slice,
     State,
 )
+from pypid.catalog.sql.grouping import Grouping
 from pypid.core.model import Link
 from pypid.core.names import ProjectName
 from pypid.databases.places import Place, Server, SqliteFile
@@ -71,6 +72,7 @@ class SqlEngine:
         self._opening = Lock()
         self._turns = DeferredSemaphore(WRITERS if isinstance(settings.place, Server) else 1)
         self._driver: Sqlite | Postgresql | None = None
+        self._grouping = Grouping(self._swap, world.clock, LONGEST)
 
     async def open(self, identity: str, serial: int = 0) -> State:
         from pypid.catalog.sql.schema import SCHEMA, prepare
@@ -102,11 +104,14 @@ class SqlEngine:
         return await self._read(lambda connection: rows.changes(connection, since, most))
 
     async def swap(self, epoch: str, change: Change) -> Row | Conflict:
-        from pypid.catalog.sql import rows
-
         if change.line is None and not change.expected:
             raise ValueError(f"{change.name} is taken out of where it is not")
-        return await self._repeated(lambda connection: rows.swap(connection, epoch, change))
+        return await self._grouping.swap(epoch, change)
+
+    async def _swap(self, epoch: str, changes: Sequence[Change]) -> list[Row | Conflict]:
+        from pypid.catalog.sql import rows
+
+        return await self._repeated(lambda connection: [rows.swap(connection, epoch, change) for change in changes])
 
     async def say_complete(self, epoch: str) -> State:
         from pypid.catalog.sql import rows

@@ -1,0 +1,111 @@
+"""Changes that wait for each other are made in one transaction: one write to the disk, and one word to the other nodes.
+
+Alone a change waits for nothing. Many at once (a catalog that is filled, a storm of uploads) would each wait for the disk.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeAlias
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
+
+from pypid.catalog.engine import Away, Change, Conflict, Full, Row
+from pypid.flow import start
+
+MOST_CHANGES = 64
+MOST_BYTES = 4 << 20
+"""Of the lines of one transaction, but for one line that is longer by itself."""
+
+Made: TypeAlias = Row | Conflict
+Make: TypeAlias = Callable[[str, Sequence[Change]], Coroutine[Any, Any, list[Made]]]
+"""Makes changes, all in one transaction and one after the other; what came of each."""
+
+
+@define(eq=False)
+class _Wanted:
+    epoch: str
+    change: Change
+    made: Deferred[Made] = field(factory=lambda: Deferred(canceller=lambda _: None), init=False)
+    patience: IDelayedCall | None = field(default=None, init=False)
+    """While it waits for its turn."""
+
+    @property
+    def size(self) -> int:
+        return len(self.change.line or b"")
+
+    def settle(self, made: Made | Failure) -> None:
+        if not self.made.called:  # nobody has gone away
+            self.made.callback(made)
+
+
+@define(eq=False)
+class Grouping:
+    """One transaction at a time, of all that wait when it begins and fit. Who waits for `longest` seconds waits in vain."""
+
+    make: Make
+    clock: IReactorTime
+    longest: float
+    _waiting: deque[_Wanted] = field(factory=deque, init=False, repr=False)
+    _is_busy: bool = field(default=False, init=False)
+
+    async def swap(self, epoch: str, change: Change) -> Made:
+        """As `Engine.swap`. Goes on if whoever waits goes away."""
+        wanted = _Wanted(epoch, change)
+        self._waiting.append(wanted)
+        if self._is_busy:
+            wanted.patience = self.clock.callLater(self.longest, self._give_up, wanted)
+        else:
+            self._is_busy = True
+            start(self._work())
+        return await wanted.made
+
+    def _give_up(self, wanted: _Wanted) -> None:
+        wanted.patience = None
+        self._waiting.remove(wanted)
+        wanted.settle(Failure(Away("others change it, and this one's turn did not come")))  # type: ignore[no-untyped-call]
+
+    async def _work(self) -> None:
+        try:
+            while self._waiting:
+                await self._group(self._next())
+        finally:
+            self._is_busy = False
+
+    def _next(self) -> list[_Wanted]:
+        """Those that waited longest, of one epoch."""
+        group = [self._take()]
+        size = group[0].size
+        while self._waiting and len(group) < MOST_CHANGES and self._waiting[0].epoch == group[0].epoch:
+            size += self._waiting[0].size
+            if size > MOST_BYTES:
+                break
+            group.append(self._take())
+        return group
+
+    def _take(self) -> _Wanted:
+        wanted = self._waiting.popleft()
+        if wanted.patience is not None:
+            wanted.patience.cancel()
+            wanted.patience = None
+        return wanted
+
+    async def _group(self, group: list[_Wanted]) -> None:
+        try:
+            made = await self.make(group[0].epoch, [wanted.change for wanted in group])
+        except Full:
+            if len(group) > 1:  # there may be room for some of them
+                for wanted in group:
+                    await self._group([wanted])
+                return
+            group[0].settle(Failure())  # type: ignore[no-untyped-call]
+        except Exception:
+            for wanted in group:
+                wanted.settle(Failure())  # type: ignore[no-untyped-call]
+        else:
+            for wanted, each in zip(group, made, strict=True):
+                wanted.settle(each)

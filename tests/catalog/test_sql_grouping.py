@@ -1,0 +1,130 @@
+"""Changes that wait for each other are one transaction."""
+
+# trial's assertions are not annotated
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.catalog.engine import Anew, Away, Change, Conflict, Full, Kind, Row
+from pypid.catalog.sql.grouping import MOST_BYTES, MOST_CHANGES, Grouping, Made
+from pypid.core.names import project_name
+from pypid.flow import start
+
+
+def change(number: int, size: int = 1) -> Change:
+    """Of a project of this number."""
+    return Change(Kind.OURS, project_name(f"p{number}"), b"x" * size, 0)
+
+
+def row(of: Change) -> Row:
+    """What came of it."""
+    return Row(of.kind, of.name, 1, 1, of.line)
+
+
+class GroupingTests(SynchronousTestCase):
+    """With transactions that a test ends."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.begun: list[tuple[str, list[Change]]] = []
+        self.ends: list[Deferred[None]] = []
+        self.grouping = Grouping(self.make, self.clock, 6.0)
+
+    async def make(self, epoch: str, changes: Sequence[Change]) -> list[Made]:
+        self.begun.append((epoch, list(changes)))
+        self.ends.append(Deferred())
+        await self.ends[-1]
+        return [row(each) for each in changes]
+
+    def swap(self, number: int, size: int = 1, epoch: str = "e") -> Deferred[Row | Conflict]:
+        return start(self.grouping.swap(epoch, change(number, size)))
+
+    def sizes(self) -> list[int]:
+        """How many changes each transaction had."""
+        return [len(changes) for _, changes in self.begun]
+
+    def end(self) -> None:
+        """End the transaction under way."""
+        self.ends.pop(0).callback(None)
+
+    def test_alone(self) -> None:
+        """A change for which nobody else waits is begun at once."""
+        made = self.swap(1)
+        self.assertEqual(self.sizes(), [1])
+        self.end()
+        self.assertEqual(self.successResultOf(made), row(change(1)))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_together(self) -> None:
+        """What came while a transaction was under way is the next one, in its order, and each is told its own."""
+        made = [self.swap(number) for number in range(5)]
+        self.end()
+        self.assertEqual(self.sizes(), [1, 4])
+        self.assertEqual([each.name for each in self.begun[1][1]], ["p1", "p2", "p3", "p4"])
+        self.end()
+        for number, each in enumerate(made):
+            self.assertEqual(self.successResultOf(each), row(change(number)))
+        self.swap(9)
+        self.assertEqual(self.sizes(), [1, 4, 1])
+
+    def test_bounds(self) -> None:
+        """No transaction has too many changes, too many bytes, or those of two epochs."""
+        self.swap(0)
+        for number in range(1, MOST_CHANGES + 2):
+            self.swap(number)
+        self.swap(200, MOST_BYTES - 1)
+        self.swap(201, MOST_BYTES * 2)
+        self.swap(202, 2)
+        self.swap(203, epoch="f")
+        while self.ends:
+            self.end()
+        self.assertEqual(self.sizes(), [1, MOST_CHANGES, 2, 1, 1, 1])
+        self.assertEqual(self.begun[-1][0], "f")
+
+    def test_fails(self) -> None:
+        """What a transaction fails with all of it are told; those behind have their turn."""
+        first, second, third = (self.swap(number) for number in range(3))
+        self.ends.pop(0).errback(Anew())
+        self.failureResultOf(first, Anew)
+        self.ends.pop(0).errback(Away("it is gone"))
+        self.failureResultOf(second, Away)
+        self.failureResultOf(third, Away)
+        self.assertNoResult(self.swap(4))
+
+    def test_no_room(self) -> None:
+        """Where there is no room for all there may be for each: they are made one by one."""
+        first, second, third = (self.swap(number) for number in range(3))
+        self.end()
+        self.ends.pop(0).errback(Full("the disk is full"))
+        self.ends.pop(0).errback(Full("the disk is full"))
+        self.end()
+        self.successResultOf(first)
+        self.failureResultOf(second, Full)
+        self.assertEqual(self.successResultOf(third), row(change(2)))
+        self.assertEqual(self.sizes(), [1, 2, 1, 1])
+
+    def test_goes_away(self) -> None:
+        """A change goes on though whoever wanted it has gone away."""
+        self.swap(0)
+        gone = self.swap(1)
+        gone.cancel()
+        self.failureResultOf(gone, CancelledError)
+        self.end()
+        self.assertEqual(self.sizes(), [1, 1])
+        self.end()
+
+    def test_in_vain(self) -> None:
+        """Whoever waits too long for a turn is told so, and the change is not made later."""
+        first = self.swap(0)
+        second = self.swap(1)
+        self.clock.advance(6)
+        self.failureResultOf(second, Away)
+        self.assertNoResult(first)
+        self.end()
+        self.assertEqual(self.sizes(), [1])
