@@ -99,6 +99,22 @@ class SeeingTests(Nodes):
         self.have(self.there.theirs(SPAM))
         self.assertEqual(self.engine(self.there).asked, asked)
 
+    def test_clock_set_back(self) -> None:
+        """Where the system's clock is set back by an hour nobody believes in an engine that is silent for as long."""
+        self.put(self.here, "1")
+        self.go(0.4)
+        self.clock.rightNow += 3600
+        self.go(0.4)
+        self.assertTrue(self.there.following.is_current)
+        self.engine(self.there).is_mute = True
+        self.clock.rightNow -= 3600
+        self.assertFalse(self.there.following.is_current)
+        self.assertLessEqual(self.there.following.until, self.clock.seconds())
+        held = self.put(self.here, "1", "2")
+        self.assertEqual(self.seen(self.there), held)
+        self.assertTrue(self.there.following.is_current)
+        self.assertLessEqual(self.there.following.until, self.clock.seconds() + FRESH)
+
     def test_without_beats(self) -> None:
         """A node that hears no beat asks the engine after a second, and so shows nothing older."""
         self.engine(self.there).is_mute = True

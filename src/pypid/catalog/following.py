@@ -75,18 +75,9 @@ class Following:
     @property
     def is_current(self) -> bool:
         """Whether the copy may be believed without asking: nothing is missing that was acknowledged `FRESH` seconds ago."""
-        return self.world.clock.seconds() - self._known < FRESH
-
-    @property
-    def age(self) -> float:
-        """Seconds since the last moment of which all that was acknowledged is known to be held; 0 where nothing was read yet."""
-        return max(0.0, self.world.clock.seconds() - self._known) if self.first_epoch else 0.0
-
-    @property
-    def lag(self) -> int:
-        """How many versions the feed has told of that are not held yet."""
-        beat, replica = self._beat, self.replica
-        return 0 if beat is None or beat.state.epoch != replica.epoch else max(0, beat.state.version - replica.version)
+        now = self.world.clock.seconds()
+        # a moment that is still to come: the system's clock was set back, and nobody may count from there
+        return now - FRESH < self._known <= now
 
     @property
     def age(self) -> float:
@@ -102,7 +93,7 @@ class Following:
     @property
     def until(self) -> float:
         """Until when, on the clock, the copy may be believed if nobody hears from the engine again."""
-        return self._known + FRESH
+        return self._known + FRESH if self._known <= self.world.clock.seconds() else 0.0
 
     @property
     def may_be_shown(self) -> bool:
@@ -115,7 +106,7 @@ class Following:
         Raises `CatalogDown` where that is longer ago than `stale_for`.
         """
         now = self.world.clock.seconds()
-        while self._known <= now - FRESH:
+        while not now - FRESH < self._known <= self.world.clock.seconds():
             if not await self._ask():
                 if not self.may_be_shown:
                     raise CatalogDown from self.away
@@ -288,7 +279,7 @@ class Following:
         replica = self.replica
         if state.epoch != replica.epoch or state.version > replica.version:
             return False
-        self._known = max(self._known, asked)
+        self._known = max(self._known, asked) if self._known <= self.world.clock.seconds() else asked
         replica.reach(state.version, state.serial)
         if state.complete:  # only now: what was compared is held
             replica.now_complete()
