@@ -23,6 +23,7 @@ from pypid.core.documenting import configuration_rst, table
 from pypid.core.environment import variable
 from pypid.core.errors import BadConfig
 from pypid.core.inforce import describe
+from pypid.core.ini import Entry
 from pypid.core.permissions import Principals
 from pypid.core.settings import FREE, ISSUER, NOT_YET, SECTIONS, IssuerSettings, keys
 
@@ -515,6 +516,9 @@ class Problems(SynchronousTestCase):
         self.assertIn("[cache] backend = sql, which needs no url", found)
         [found] = problems("[storage]\nbackend = memory\n", environ={"PYPID_SERVER_WORKERS": "2"})
         self.assertTrue(found.startswith("PYPID_SERVER_WORKERS: [server] workers: several workers need a [storage]"), found)
+        said = {("server", "workers"): Entry("2", "--workers")}
+        [found] = problems("[server]\nworkers = 1\n", environ={"PYPID_SERVER_WORKERS": "1"}, options=said)
+        self.assertTrue(found.startswith("--workers: [server] workers: several workers need a catalog"), found)
         self.assertEqual(problems("[server]\nworkers = 2\n[cache]\nbackend = sql\n"), [])
         self.assertEqual(problems("[server]\nworkers = 1\n"), [])
 

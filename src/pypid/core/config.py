@@ -102,13 +102,14 @@ def parse(
     read_file: Callable[[str], str] = environment.no_files,
     not_yet: AbstractSet[str] = NOT_YET,
     cwd: str = "/",
+    options: Mapping[tuple[str, str], Entry] = _NONE,
 ) -> Config:
     """The configuration that the INI `text` and the ``PYPID_*`` variables of `environ` say together.
 
     `filename` is for messages, and where relative paths begin. `read_file` gives the text of the file that a ``PYPID_..._FILE``
     variable names (it may raise `OSError` and `ValueError`). `not_yet` are the capabilities to refuse. `cwd` is the folder that
-    `filename` is seen from: in a config.ini of pypicloud's relative paths begin there, and ``PPC_*`` variables hold. Raises
-    `BadConfig` with all problems, nothing else.
+    `filename` is seen from: in a config.ini of pypicloud's relative paths begin there, and ``PPC_*`` variables hold. `options`
+    are what the command line says, by (section, key). Raises `BadConfig` with all problems, nothing else.
     """
     document = ini.read(text, filename)
     translation = None
@@ -122,8 +123,8 @@ def parse(
     found = {name: dict(section.entries) for name, section in document.sections.items()}
     said, problems = environment.read(environ, (name for name in found if name.startswith(ISSUER)), read_file)
     judge.problems.extend(problems)
-    for (section, key), entry in said.items():
-        found.setdefault(section, {})[key] = entry  # the environment wins
+    for (section, key), entry in (*said.items(), *options.items()):
+        found.setdefault(section, {})[key] = entry  # the environment wins over the file, the command line over both
     config = judge.config(found)
     if translation is not None:
         judge.problems = [translation.in_its_words(problem) for problem in judge.problems]

@@ -64,5 +64,5 @@ def misfits_of_workers(server: ServerSettings, cache: CacheSettings, storage: St
     elif cache.backend is CatalogStore.MEMORY:
         yield (
             "several workers need a catalog that they share: say [cache] backend = sql, which needs no url (it is SQLite then, "
-            "in a file below state), or 1 worker"
+            "in a file below state), or workers = 1"
         )
