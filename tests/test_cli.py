@@ -9,7 +9,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid import cli, service
+from pypid import cli
+from pypid.cli import asking
 from pypid.control import Question, Refused
 from pypid.core.errors import NoSuchProject
 
@@ -45,7 +46,7 @@ class CliCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.asked: list[Question] = []
         self.answer: Any = {"changed": ["spam-1.0.tar.gz"]}
-        self.patch(service, "ask", self.ask)
+        self.patch(asking, "answer", self.ask)
 
     def ask(self, file: Path, question: Question) -> Any:
         """Be the daemon."""
@@ -84,6 +85,13 @@ class HelpTests(CliCase):
             self.assertEqual((status, err), (0, ""))
             self.assertIn(f"usage: pypid {command}", out)
             self.assertIn(".\n", out)
+
+    def test_alone(self) -> None:
+        """A command is known without the others, wherever it is declared."""
+        actions = cli.parser()._subparsers._group_actions  # type: ignore[union-attr]
+        self.assertEqual(set(cli._MODULES), set(actions[0].choices or ()))
+        for name, module in cli._MODULES.items():
+            self.assertIn(name, cli.parser((module,))._subparsers._group_actions[0].choices)  # type: ignore
 
     def test_wrong(self) -> None:
         """A wrong command line is status 2, on standard error."""

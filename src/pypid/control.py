@@ -1,37 +1,28 @@
-"""Talking to a pypid from the command line: to the running one, through the socket in its state folder."""
+"""Talking to a running pypid from the command line: through the socket in its state folder.
+
+Plain blocking sockets: a command that asks a daemon needs no reactor, and to import Twisted's HTTP client took four times as
+long as the whole command does now. Whoever has a reactor asks in a thread (see `alone`).
+"""
 
 from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Callable, Coroutine, Mapping
+import time
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
 from errno import EACCES, EPERM
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
-from socket import AF_UNIX, socket
-from typing import Any, TypeVar, cast
+from socket import AF_UNIX, SHUT_RDWR, socket
+from typing import Any
 
 import msgspec
-import treq
 from attrs import define, field, frozen
-from treq.client import HTTPClient
-from twisted.internet.defer import CancelledError
-from twisted.internet.endpoints import UNIXClientEndpoint
-from twisted.internet.error import ConnectError, ReactorNotRunning
-from twisted.internet.interfaces import IReactorUNIX, IStreamClientEndpoint
-from twisted.internet.task import deferLater
-from twisted.python.failure import Failure
-from twisted.web._newclient import RequestNotSent, ResponseFailed
-from twisted.web.client import URI, Agent
-from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgentEndpointFactory
-from zope.interface import implementer
 
 from pypid.core.errors import PypidError
-from pypid.daemon import Daemon
-from pypid.flow import start
-from pypid.state import control_socket, owner_of
-
-T = TypeVar("T")
+from pypid.state import owner_of
 
 AWAKE_WITHIN = 10.0
 """Seconds in which a daemon that is well answers the simplest question."""
@@ -92,36 +83,41 @@ class _Lines:
                 self.tell(said)
 
 
-@implementer(IAgentEndpointFactory)
-@frozen
-class _Socket:
-    reactor: IReactorUNIX
-    path: Path
+class _Connection(HTTPConnection):
+    """HTTP over the socket at `path`."""
 
-    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
-        return cast(IStreamClientEndpoint, UNIXClientEndpoint(self.reactor, str(self.path)))  # type: ignore[no-untyped-call]
+    def __init__(self, path: Path, within: float) -> None:
+        super().__init__("localhost", timeout=within)
+        self.path = path
+
+    def connect(self) -> None:
+        """As of `HTTPConnection`; raises `OSError`."""
+        self.sock = socket(AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(os.fsencode(self.path))
 
 
-@frozen
+@define(eq=False)
 class Control:
-    """The JSON API of the daemon that listens on `path`."""
+    """The JSON API of the daemon that listens on `path`. All of it blocks; `leave` is for another thread."""
 
-    reactor: Any
     path: Path
     awake_within: float = AWAKE_WITHIN
+    _connection: _Connection | None = field(default=None, init=False)
+    _left: bool = field(default=False, init=False)
 
-    async def answer(self, question: Question) -> Any:
+    def answer(self, question: Question) -> Any:
         """The answer, decoded. Raises `Refused` with the daemon's text, or for a daemon that does not answer."""
         try:
-            await self._send(Question("GET", "/health"), self.awake_within)
-        except (CancelledError, ConnectError, RequestNotSent, ResponseFailed):
+            self._send(Question("GET", "/health"), self.awake_within)
+        except (OSError, HTTPException):
             raise Refused(
                 f"The running pypid (its control socket is {self.path}) does not answer within {self.awake_within:g} s. "
                 "Look into its log; if it hangs, start it again. Nothing was done."
             ) from None
         try:
-            code, body = await self._send(question, ANSWER_WITHIN)
-        except (ConnectError, RequestNotSent, ResponseFailed):
+            code, body = self._send(question, ANSWER_WITHIN)
+        except (OSError, HTTPException):
             raise _ended() from None
         if code >= 400:
             raise Refused(_message(body))
@@ -129,88 +125,50 @@ class Control:
             return _last(body)
         return msgspec.json.decode(body) if body else None
 
-    async def answers(self, question: Question) -> Any:
+    def answers(self, question: Question) -> Any:
         """The last answer of a row of questions. Raises as `answer`."""
         while True:
-            answer = await self.answer(question)
+            answer = self.answer(question)
             following = None if question.then is None else question.then(answer)
             if following is None:
                 return answer
-            await deferLater(self.reactor, PAUSE)
+            time.sleep(PAUSE)
             question = following
 
-    async def _send(self, question: Question, within: float) -> tuple[int, bytes]:
+    def leave(self) -> None:
+        """Have nothing more answered: who waits for an answer is told that pypid ended."""
+        self._left = True
+        sock = None if self._connection is None else self._connection.sock
+        if sock is not None:
+            with suppress(OSError):
+                sock.shutdown(SHUT_RDWR)
+
+    def _send(self, question: Question, within: float) -> tuple[int, bytes]:
         streamed = question.tell is not None
-        agent = Agent.usingEndpointFactory(self.reactor, _Socket(self.reactor, self.path))  # type: ignore[no-untyped-call]
-        response = await HTTPClient(agent).request(
-            question.method,
-            f"http://localhost{question.url}",
-            auth=(f"operator/{account()}", "-"),
-            data=None if question.document is None else msgspec.json.encode(question.document),
-            headers=Headers({"Accept": [LINES if streamed else "application/json"], "Content-Type": ["application/json"]}),
-            timeout=within,
-            unbuffered=streamed,
-        )
-        if question.tell is None or response.code != 200:
-            return response.code, await treq.content(response)
-        lines = _Lines(question.tell)
-        await treq.collect(response, lines.feed)
-        return response.code, lines.last
+        headers = {
+            "Accept": LINES if streamed else "application/json",
+            "Authorization": "Basic " + b64encode(f"operator/{account()}:-".encode()).decode(),
+            "Content-Type": "application/json",
+        }
+        body = None if question.document is None else msgspec.json.encode(question.document)
+        with closing(_Connection(self.path, within)) as connection:
+            self._connection = connection
+            connection.connect()
+            if self._left:
+                raise ConnectionAbortedError
+            with suppress(BrokenPipeError, ConnectionResetError):  # it has answered before it had all
+                connection.request(question.method, question.url, body, headers)
+            return _read(connection.getresponse(), question.tell)
 
 
-def ask(reactor: Any, state: Path, question: Question, make: Callable[[], Daemon]) -> Any:
-    """The answer of the pypid that runs with this state folder or, if none does, of one that is started for the question.
-
-    Runs the reactor, once. Raises `Refused` and whatever `make` and the start raise; `KeyboardInterrupt` if it is stopped.
-    """
-    path = control_socket(state)
-    is_running = listens(path)
-    if not is_running and question.then is not None:
-        raise Refused("There is nothing to follow: pypid is not running. Start it, or ask without --follow.")
-    if not is_running and question.of_running:
-        raise Refused("pypid is not running. It starts with what the configuration says: [log] level, for example.")
-    daemon = None if is_running else make()  # made before the reactor runs, as in a start: then nothing has to wait
-    return run(reactor, lambda: Control(reactor, path).answers(question), daemon)
-
-
-def run(reactor: Any, work: Callable[[], Coroutine[Any, Any, T]], daemon: Daemon | None = None) -> T:
-    """What `work` gives, with the reactor running for as long as it takes, once (and with `daemon`, if there is one).
-
-    Raises what it raises; `KeyboardInterrupt` if a signal ends the reactor before.
-    """
-    if daemon is not None:
-        daemon.startService()
-    outcome: list[Any] = []
-
-    def begin() -> None:
-        working = start(work())
-
-        def give_up() -> None:
-            if not outcome:  # a signal ends the reactor
-                outcome.append(Failure(KeyboardInterrupt()))  # type: ignore[no-untyped-call]
-                working.cancel()
-
-        reactor.addSystemEventTrigger("before", "shutdown", give_up)
-        if daemon is not None:
-            reactor.addSystemEventTrigger("before", "shutdown", daemon.stopService)
-        working.addBoth(outcome.append)
-        working.addCallback(lambda _: _stop(reactor))
-
-    reactor.callWhenRunning(begin)
-    reactor.run()
-    match outcome:
-        case [Failure(value=BaseException() as error), *_]:
-            raise error
-        case [answer, *_]:
-            return cast(T, answer)
-    raise KeyboardInterrupt
-
-
-def _stop(reactor: Any) -> None:
-    try:
-        reactor.stop()
-    except ReactorNotRunning:  # a signal did
-        return
+def _read(response: HTTPResponse, tell: Tell | None) -> tuple[int, bytes]:
+    """The status, and the body; of one that comes in lines the last."""
+    if tell is None or response.status != 200:
+        return response.status, response.read()
+    lines = _Lines(tell)
+    while data := response.read1(65_536):
+        lines.feed(data)
+    return response.status, lines.last
 
 
 def listens(path: Path, within: float = AWAKE_WITHIN) -> bool:

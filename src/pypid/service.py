@@ -10,7 +10,7 @@ from contextvars import copy_context
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred
@@ -22,12 +22,13 @@ from pypid import listening, logs
 from pypid.access.firstrun import RECORD, first_run, greeting
 from pypid.assembly import Assembly, assemble
 from pypid.core.choices import Store
-from pypid.core.config import Config, parse
+from pypid.core.config import Config
 from pypid.core.errors import BadConfig, CannotStart, ConfigProblem, PypidError
 from pypid.core.permissions import EVERYONE
 from pypid.crewing import Joining, crew_of, scales_of, sockets_of
 from pypid.daemon import Daemon
 from pypid.flow import World, at_once
+from pypid.loading import load_config as load_config
 from pypid.measuring import measure
 from pypid.metrics.together import Folder
 from pypid.process import Process
@@ -46,9 +47,6 @@ from pypid.web.routes import resource
 from pypid.workers import how_many, number
 from pypid.workers.messages import Siblings
 
-if TYPE_CHECKING:
-    from pypid import control
-
 T = TypeVar("T")
 _log = Logger()
 
@@ -57,23 +55,6 @@ THREADS = 16
 
 
 # --- the configuration ------------------------------------------------------------------------------------------
-
-
-def load_config(file: Path, workers: int | None = None, text: bytes | None = None) -> Config:
-    """The configuration in force: the file's, with the environment's. The file may be a pypicloud's config.ini.
-
-    `workers` is what the command line says of them, if it does; `text` is what to take in place of what the file says now.
-    Raises `BadConfig` with all the problems; blocks.
-    """
-    try:
-        data = file.read_bytes() if text is None else text
-    except OSError as error:
-        hint = "Give another one with --config FILE; the source has a commented one, etc/pypid.ini."
-        raise BadConfig([ConfigProblem(str(file), None, "", None, f"cannot be read: {error.strerror}. {hint}")]) from None
-    environ = dict(os.environ)
-    if workers is not None:
-        environ["PYPID_SERVER_WORKERS"] = str(workers)
-    return parse(data, filename=str(file), environ=environ, read_file=lambda name: Path(name).read_text(), cwd=str(Path.cwd()))
 
 
 def converted_config(file: Path) -> tuple[str, tuple[str, ...]]:
@@ -286,19 +267,6 @@ def serve(file: Path, workers: int | None = None) -> None:
     process.startService()
     reactor.addSystemEventTrigger("before", "shutdown", process.stopService)
     reactor.run()
-
-
-def ask(file: Path, question: control.Question) -> Any:
-    """One request of the operator's to the daemon of this configuration, or to one that is started for it. Raises `Refused`."""
-    from twisted.internet import reactor
-
-    from pypid import control  # here: it brings an HTTP client along
-
-    config = load_config(file)
-    begin_logging("warn", "text", sys.stderr, redirect=False)
-    environ = dict(os.environ)
-    make = partial(make_daemon, config, reactor, environ, only_control=True)
-    return control.ask(reactor, where(config, environ).state, question, make)
 
 
 def begin_logging(level: str | logs.Threshold, form: str, stream: logs.Stream, *, redirect: bool) -> None:

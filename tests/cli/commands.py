@@ -11,8 +11,9 @@ import msgspec
 from twisted.internet.address import UNIXAddress
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid import cli, service
+from pypid import cli
 from pypid.access.operator import Operator
+from pypid.cli import asking
 from pypid.control import Question, Refused
 from pypid.web.channel import Site
 from pypid.web.registry import Configured
@@ -40,7 +41,7 @@ class CommandCase(SynchronousTestCase):
         self.pypid = Pypid(Path(self.mktemp()))
         self.people = Peopled(self.pypid, Path(self.mktemp()), configured=self.configured)
         self.questions: list[Question] = []
-        self.patch(service, "ask", self.ask)
+        self.patch(asking, "answer", self.ask)
 
     def between(self) -> None:
         """What happens between two questions of a row."""

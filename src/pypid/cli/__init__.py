@@ -15,20 +15,31 @@ from importlib import import_module
 from pypid import __version__
 from pypid.core.errors import PypidError
 
-_STARTING = ("starting",)
 _GROUPS = (
-    *(*_STARTING, "clients", "projects", "why", "storage", "copying", "collect", "cache", "tier", "static"),
+    *("starting", "clients", "projects", "why", "storage", "copying", "collect", "cache", "tier", "static"),
     *("people", "rights", "tokens", "invitations", "acl", "audit", "loglevel"),
 )
 """The modules, in the order of the help."""
-_ALONE = {"serve": _STARTING, "static": ("static",)}
-"""What need not know the other commands: a start, and what a timer calls again and again."""
+_MODULES = {
+    **dict.fromkeys(("serve", "check-config", "convert-config", "gen-password", "gen-secret"), "starting"),
+    **dict.fromkeys(("yank", "unyank", "status", "delete", "release-name"), "projects"),
+    **dict.fromkeys(("rebuild", "adopt", "check"), "storage"),
+    **dict.fromkeys(("user", "group"), "people"),
+    **dict.fromkeys(("audit", "downloads"), "audit"),
+    **{name: name for name in ("why", "collect", "cache", "tier", "static", "acl")},
+    **{name: f"{name}s" for name in ("right", "token", "invitation")},
+    "client-config": "clients",
+    "copy-storage": "copying",
+    "log-level": "loglevel",
+}
+"""Where a command is declared: it need not know the others."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; exits with 0, with 1 when pypid says no (the text says why), with 2 when the command line is wrong."""
     words = sys.argv[1:] if arguments is None else arguments
-    line = parser(_ALONE.get(words[0], _GROUPS) if words else _GROUPS)
+    module = _MODULES.get(words[0]) if words else None
+    line = parser(_GROUPS if module is None else (module,))
     options = line.parse_args(words)
     if options.run is None:
         line.print_help()

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+
+if TYPE_CHECKING:  # `--help` need not wait for it
+    from pypid.control import Question
 
 
 def ask(
@@ -22,15 +27,13 @@ def ask(
 
     With `of_running` none is started.
     """
-    from pypid import service  # it takes a while to import, which `--help` need not wait for
     from pypid.control import Question
 
-    return service.ask(options.config, Question(method, url, document, tell, of_running=of_running))
+    return answer(options.config, Question(method, url, document, tell, of_running=of_running))
 
 
 def follow(options: argparse.Namespace, url: str, heard: Callable[[Any], None]) -> None:
     """Ask the running daemon again and again, until somebody presses Ctrl-C; `heard` gets each answer."""
-    from pypid import service
     from pypid.control import Question
 
     def again(answer: Any) -> Question:
@@ -38,7 +41,26 @@ def follow(options: argparse.Namespace, url: str, heard: Callable[[Any], None]) 
         return question
 
     question = Question("GET", url, then=again)
-    service.ask(options.config, question)
+    answer(options.config, question)
+
+
+def answer(file: Path, question: Question) -> Any:
+    """That of the daemon of this configuration, or of one that is started for the question. Raises `Refused`."""
+    from pypid.control import Control, Refused, listens
+    from pypid.loading import load_config
+    from pypid.state import control_socket, where
+
+    config = load_config(file)
+    path = control_socket(where(config, os.environ).state)
+    if listens(path):
+        return Control(path).answers(question)
+    if question.then is not None:
+        raise Refused("There is nothing to follow: pypid is not running. Start it, or ask without --follow.")
+    if question.of_running:
+        raise Refused("pypid is not running. It starts with what the configuration says: [log] level, for example.")
+    from pypid import alone  # all of a daemon, which takes a while
+
+    return alone.ask(config, question)
 
 
 def print_json(answer: Any) -> None:

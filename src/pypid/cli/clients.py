@@ -34,7 +34,7 @@ def add(commands: Any) -> None:
 
 def _client_config(options: argparse.Namespace) -> None:
     from pypid import listening
-    from pypid.service import load_config
+    from pypid.loading import load_config
     from pypid.state import where
     from pypid.web.clientfiles import PUBLIC, roots
 

@@ -55,7 +55,7 @@ def _copied(source: Path, target: Path) -> Copied:
     from twisted.internet import reactor
 
     from pypid import service
-    from pypid.control import run
+    from pypid.alone import run
     from pypid.index.copying import Copier
     from pypid.state import where
     from pypid.stores import open_storage

@@ -74,7 +74,7 @@ def _gen_secret(options: argparse.Namespace) -> None:
 
 def _check_config(options: argparse.Namespace) -> None:
     from pypid.core.inforce import describe
-    from pypid.service import load_config
+    from pypid.loading import load_config
 
     config = load_config(Path(options.file))
     for note in config.notes:
