@@ -11,7 +11,7 @@ from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid import daemon as life
+from pypid import comparing
 from pypid.core.errors import CannotStart, StorageDown
 from pypid.daemon import DRAIN, Daemon
 from pypid.index import Index
@@ -70,7 +70,7 @@ class DaemonCase(SynchronousTestCase):
         self.folder = Path(made.name) / "state"
         self.reactor = MemoryReactorClock()
         self.said: list[str] = []
-        self.patch(life, "_settle", lambda: None)  # the collector's generations are the test run's as well
+        self.patch(comparing, "_settle", lambda: None)  # the collector's generations are the test run's as well
 
     def daemon(self, index: Storage | None = None, site: Draining | None = None, **more: Any) -> Daemon:
         """A daemon that listens on port 8000 of a reactor in memory."""

@@ -20,15 +20,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pypid import __version__, workers
+from pypid.comparing import Comparing
 from pypid.condition import Condition
-from pypid.core.errors import CannotStart, StorageDown
+from pypid.core.errors import CannotStart
 from pypid.flow import Periodic, World, start
 from pypid.identities import Identities
 from pypid.index import Index
-from pypid.index.reconciling import Reconciled
-from pypid.leases import COMPARE, FILL, RECONCILE
 from pypid.listening import Listening, url_of
-from pypid.sdnotify import READY, STOPPING, WATCHDOG, reloading, status
+from pypid.sdnotify import READY, STOPPING, WATCHDOG, reloading
 from pypid.state import State
 from pypid.tls import Certificate
 from pypid.upkeep import Upkeep
@@ -51,8 +50,6 @@ LOOK_AT_CERTIFICATE = 3.0
 """Seconds between two looks at the certificate's files; see `Certificate.reload_if_changed`."""
 SWITCH = 0.001
 """Seconds after which a thread that computes gives Python's lock to the reactor, which wants it (Python's own: 5 ms)."""
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
-"""Seconds between two tries to compare with a storage that is away."""
 
 
 class Written(Protocol):
@@ -94,12 +91,14 @@ class Daemon(MultiService):
     stopping: bool = field(default=False, init=False)
     _ports: list[IListeningPort] = field(factory=list, init=False)
     _turn: DeferredLock = field(factory=DeferredLock, init=False)
-    _comparing: Deferred[None] | None = field(default=None, init=False)
+    _comparing: Comparing = field(init=False)
     _furnishing: Deferred[None] | None = field(default=None, init=False)
     _left: float = field(default=DRAIN, init=False)
 
     def __attrs_post_init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted's services are not annotated
+        jobs = self.throwaway, self.sharing
+        self._comparing = Comparing(self.index, self.world, self.notify, self._fail, self._call_others, *jobs)
         for snapshot in self.snapshots:
             self._add(self.snapshot_interval, snapshot.write, "writing the snapshot")
         self.upkeep.setServiceParent(self)  # type: ignore[no-untyped-call]
@@ -108,7 +107,6 @@ class Daemon(MultiService):
             self.throwaway.setServiceParent(self)  # type: ignore[no-untyped-call]
         if self.sharing is not None:
             self.sharing.failed = self._fail
-            self.sharing.catalog.following.begun_anew = self._compare_again
             self.sharing.setServiceParent(self)  # type: ignore[no-untyped-call]
         if self.watchdog is not None:
             self._add(self.watchdog / 2, self._bark, "telling the service manager that we are alive")
@@ -139,93 +137,18 @@ class Daemon(MultiService):
             self._call_others()
         self._furnishing = start(furnish(self.world, SOON))
         self._furnishing.addErrback(_trap_cancelled)
-        self._comparing = start(self._begin())
-        self._comparing.addErrback(_trap_cancelled)
+        self._comparing.begin()
 
     def _call_others(self) -> None:
         """Once what is of record is there. The other workers start while this one answers."""
         if self.crew is not None and not self.stopping:
             self.crew.begin(self._sockets)
 
-    async def _begin(self) -> None:
-        if self.sharing is not None:
-            try:
-                await self.sharing.begin()
-            except CannotStart as error:
-                self._fail(error)
-                return
-        await self._compare()
-
-    def _compare_again(self) -> None:
-        """The catalog that several nodes share was begun anew: somebody has to fill it."""
-        if self._comparing is not None and self._comparing.called and not self.stopping:
-            self._comparing = start(self._compare())
-            self._comparing.addErrback(_trap_cancelled)
-
-    async def _compare(self) -> None:
-        """Compare with the storage, until it worked once: only then is an absence proven."""
-        pause = FIRST_PAUSE
-        while not self.failed and not await self._compared(pause):
-            await deferLater(self.world.clock, pause)
-            pause = min(pause * 2, LONGEST_PAUSE)
-
-    async def _compared(self, pause: float) -> bool:
-        try:
-            if self.throwaway is not None:
-                await self.throwaway.prepare()
-                self._call_others()
-            found = await self._reconciled()
-        except CannotStart as error:
-            return self._fail(error)
-        except StorageDown as error:
-            _log.error("{error} Comparing with it is tried again in {pause} s.", error=error, pause=pause)
-            return False
-        except CancelledError:  # pypid stops, and this is no failure
-            raise
-        except Exception:
-            _log.failure("comparing with the storage failed; it is tried again in {pause} s", pause=pause)
-            return False
-        if found is None and not await self.index.catalog.is_complete():
-            return False
-        self._say(found)
-        _settle()
-        if self.throwaway is not None:
-            await self.throwaway.compared()
-        return True
-
-    async def _reconciled(self) -> Reconciled | None:
-        """What came of it; None where another node has compared, or does."""
-        if self.sharing is None:
-            return await self.index.reconcile()
-        found: list[Reconciled] = []
-
-        async def compare() -> None:
-            found.append(await self.index.reconcile())
-
-        # that it was compared a while ago says nothing of a catalog that was begun anew since
-        job = (RECONCILE, COMPARE * 0.9) if await self.index.catalog.is_complete() else (FILL, 0.0)
-        if not await self.sharing.leases.run(job[0], compare, job[1]):
-            return None
-        return found[0] if await self.index.catalog.is_complete() else None
-
-    def _say(self, found: Reconciled | None) -> None:
-        if found is None:
-            _log.info("another node has compared the shared catalog with the storage")
-            return
-        self.notify(status(f"{found.projects} projects"))
-        _log.info(
-            "compared with the storage: {projects} projects, {changed} of them read anew{strays}",
-            projects=found.projects,
-            changed=found.changed,
-            strays=f"; {len(found.strays)} files have no record: `pypid rebuild` takes them in" if found.strays else "",
-        )
-
-    def _fail(self, error: CannotStart) -> bool:
+    def _fail(self, error: CannotStart) -> None:
         """End, since it turned out that it cannot go on as it is configured."""
         _log.critical("{error}", error=error)
         self.failed = True
         self.reactor.stop()
-        return False
 
     # --- go on ----------------------------------------------------------------------------------------------
 
@@ -261,9 +184,9 @@ class Daemon(MultiService):
     def stopService(self) -> Deferred[None]:
         self.stopping = self.condition.stopping = True
         self.notify(STOPPING)
-        for job in self._comparing, self._furnishing:
-            if job is not None:
-                job.cancel()
+        self._comparing.end()
+        if self._furnishing is not None:
+            self._furnishing.cancel()
         return start(self._stop())
 
     def hurry(self) -> None:
@@ -320,12 +243,6 @@ def _keep() -> None:
     linecache.clearcache()  # the source of what attrs made: a megabyte
     gc.freeze()
     gc.enable()
-
-
-def _settle() -> None:
-    """What is known now lives long: the collector need not look at it again and again (it held up the reactor for 20 ms)."""
-    gc.collect()
-    gc.freeze()
 
 
 def _trap_cancelled(failure: Failure) -> None:
