@@ -280,7 +280,14 @@ class Identities(MultiService):
         current, clock = self.stores.accounts.current, self.world.clock
         current.on_write.append(tell)
         self.told_until = told_until
-        self.access.freshly = lambda: None if clock.seconds() < told_until() else current.refresh()
+
+        async def look() -> None:
+            try:
+                await current.refresh()
+            except PeopleUnknown:  # administrators of the configuration get in all the same, by nothing that is said there
+                current.doubt()
+
+        self.access.freshly = lambda: None if clock.seconds() < told_until() else look()
         return self._heard
 
     def _lease(self) -> float:

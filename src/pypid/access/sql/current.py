@@ -138,6 +138,12 @@ class Current:
         except (Away, Unusable):
             raise PeopleUnknown(NAME) from None
 
+    def doubt(self) -> None:
+        """What it said last counts no more, however fresh: a change may have gone unheard, and a look at it has failed."""
+        if isinstance(self.database.place, Server):
+            self._heard = float("-inf")
+            self._tell_of_contact()
+
     async def poll(self) -> None:
         """See whether somebody else has changed something, or whether it is there again. Call it every `POLL` seconds.
 
