@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pypid.core.config import Config, parse
 from pypid.core.errors import BadConfig, ConfigProblem
+from pypid.core.ini import Entry
 
 
 def load_config(file: Path, workers: int | None = None, text: bytes | None = None) -> Config:
@@ -20,7 +21,11 @@ def load_config(file: Path, workers: int | None = None, text: bytes | None = Non
     except OSError as error:
         hint = "Give another one with --config FILE; the source has a commented one, etc/pypid.ini."
         raise BadConfig([ConfigProblem(str(file), None, "", None, f"cannot be read: {error.strerror}. {hint}")]) from None
-    environ = dict(os.environ)
-    if workers is not None:
-        environ["PYPID_SERVER_WORKERS"] = str(workers)
-    return parse(data, filename=str(file), environ=environ, read_file=lambda name: Path(name).read_text(), cwd=str(Path.cwd()))
+    return parse(
+        data,
+        filename=str(file),
+        environ=os.environ,
+        read_file=lambda name: Path(name).read_text(),
+        cwd=str(Path.cwd()),
+        options={} if workers is None else {("server", "workers"): Entry(str(workers), "--workers")},
+    )

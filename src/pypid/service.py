@@ -214,7 +214,13 @@ class Options(UsageOptions):
     longdesc = "A team's Python package index. All else is in the configuration file; `pypid check-config FILE` explains one."
     optParameters = [  # noqa: RUF012  # Twisted's declaration
         ["config", "c", "etc/pypid.ini", "The configuration file."],
-        ["workers", "w", None, "Processes that answer; else [server] workers says how many.", how_many],
+        [
+            "workers",
+            "w",
+            None,
+            "Processes that answer (default: [server] workers); several need [cache] backend = sql.",
+            how_many,
+        ],
     ]
     loaded: Config
     loudness: logs.Threshold | None = None

@@ -82,7 +82,8 @@ class LookingFeed:
 
     async def _lose(self, error: Exception | None) -> None:
         if not self._lost and not self._stopped and error is not None:
-            self._log.warn("The feed of the shared catalog is lost: {error} It is tried again.", error=error)
+            reason = str(error).rstrip(".")
+            self._log.warn("The feed of the shared catalog is lost: {reason}. It is tried again.", reason=reason)
         self._lost = True
         self._not_before = self._clock.seconds() + AGAIN
         await self._feeding(self._looking.close)
