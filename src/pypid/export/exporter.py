@@ -12,14 +12,14 @@ from datetime import datetime, timedelta
 from attrs import define, evolve, field, frozen
 from twisted.logger import Logger
 
-from pypid.core.errors import NoSuchFile, PypidError, StorageDown
+from pypid.core.errors import BadRequest, NoSuchFile, PypidError, StorageDown
 from pypid.core.model import File, Project
 from pypid.core.names import ProjectName
 from pypid.core.releases import describing_file
 from pypid.core.summaries import only
 from pypid.export.newest import Newest
 from pypid.export.pages import Shown, Written, described_releases, list_pages, pages_for_people, project_pages
-from pypid.export.places import Copy, Piece, Place
+from pypid.export.places import Checked, Copy, Piece, Place
 from pypid.export.seeing import Look, Seer
 from pypid.export.wishes import Wishes, can_be_copied, file_path, provenance_path
 from pypid.flow import BytesBody
@@ -107,14 +107,16 @@ class Exporter:
         project, until = seen
         if until is not None:
             self.until[name] = until
+        copies: frozenset[str] = frozenset()
         if self.wishes.copies:
+            copies = frozenset(copy.path for file in project.files for copy in copies_of(file))
             lacking = await self._lacking(project)
             if lacking and len(lacking) == len(project.files) and name not in self.there:
                 return None  # there will be a page when there is something on it
             if lacking:
                 project = evolve(project, files=tuple(file for file in project.files if file.filename not in lacking))
         try:
-            return Shown(project, await self._metadata(project), await self._urls(project))
+            return Shown(project, await self._metadata(project), await self._urls(project), copies)
         except PypidError as error:
             self.failed[name] = error
             return None
@@ -156,7 +158,7 @@ class Exporter:
     async def _signed(self, file: File, lifetime: timedelta) -> str:
         link = await self.index.blobs.link(file.key or "", lifetime, file.filename)
         if link is None:
-            raise NoSuchFile(file.filename)
+            raise BadRequest("This storage signs no URLs: signed links need a bucket ([storage] backend = s3).")
         return link.url
 
     async def _put(self, shown: Sequence[Shown]) -> None:
@@ -170,9 +172,7 @@ class Exporter:
             name = each.project.name
             self.there.add(name)
             self.newest.note(each.project)
-            keep = {page.path for page in its}
-            if self.wishes.copies:
-                keep.update(copy.path for file in each.project.files for copy in copies_of(file))
+            keep = each.copies.union(page.path for page in its)
             self._stale += [path for path in there[name] if path not in keep]
 
     def _pages(self, shown: Sequence[Shown]) -> list[list[Written]]:
@@ -181,18 +181,17 @@ class Exporter:
 
     # --- all together ---
 
-    async def write_lists(self, look: Look) -> None:
-        """The lists of those projects whose pages are there."""
-        there = self.there
+    async def write_lists(self, look: Look, *, people: bool = True) -> None:
+        """The lists of those projects whose pages are there; with the pages for `people`."""
+        there, compressed = self.there, self.place.compressed
 
         def make() -> list[Written]:
             kept = [only(run, lambda one: one.name in there) for run in look.names.runs]
             names = [one for run in kept for one in run]
-            compressed = self.place.compressed
-            return [
-                *list_pages(names, look.serial, compressed=compressed),
-                *pages_for_people((one.name for one in names), self.newest, self.wishes, compressed=compressed),
-            ]
+            pages = list(list_pages(names, look.serial, compressed=compressed))
+            if people:
+                pages += pages_for_people((one.name for one in names), self.newest, self.wishes, compressed=compressed)
+            return pages
 
         written, same = await self.place.put(await self.index.world.thinking(make))
         self.counts = self.counts.plus(written=written, same=same)
@@ -206,7 +205,7 @@ class Exporter:
             self.failed.pop(name, None)
 
     async def tidy(self, gone: Sequence[ProjectName] = ()) -> None:
-        """Remove what no page names any more, and all that there is of `gone`. Lists were written before."""
+        """Remove what no page names any more, and all that there is of `gone`, which no list names any more."""
         stale, self._stale = self._stale, []
         if not self.clears:
             return
@@ -225,7 +224,8 @@ class Exporter:
     async def _body(self, copy: Copy) -> Body:
         match copy.piece:
             case Piece.BYTES:
-                return await self.index.open(copy.file, None, STORED)
+                body = await self.index.open(copy.file, None, STORED)
+                return Checked(body, copy.file, self.index.world.blocking)
             case Piece.METADATA:
                 return BytesBody(await self.index.metadata(copy.file, STORED))
             case Piece.SIGNATURE:

@@ -39,11 +39,12 @@ class Written(NamedTuple):
 @frozen
 class Shown:
     """A project as somebody sees it. `metadata`: what describes each release, by its version, as far as that is stored; `urls`:
-    the signed URLs of its files, by name."""
+    the signed URLs of its files, by name; `copies`: where copies of its files may lie, also those that are not there yet."""
 
     project: Project
     metadata: Mapping[str, bytes] = field(factory=dict, repr=False)
     urls: Mapping[str, str] | None = field(default=None, repr=False)
+    copies: frozenset[str] = field(default=frozenset(), repr=False)
 
 
 def project_pages(shown: Shown, wishes: Wishes, *, compressed: bool) -> Iterator[Written]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from enum import Enum
 from hashlib import sha256
@@ -19,7 +19,7 @@ from pypid.core.model import File
 from pypid.core.names import ProjectName
 from pypid.export.pages import Written
 from pypid.export.wishes import FOLDERS, JSON_PAGE, MANIFEST, PAGE, fits, normal, owner_of
-from pypid.flow import World
+from pypid.flow import Blocking, World
 from pypid.ports import Body
 from pypid.static.tree import Folder, digest
 
@@ -234,12 +234,8 @@ class FolderPlace:
         async with aclosing(body):
             file = await blocking(_opened, beside)
             try:
-                hashed = sha256()
                 async for piece in body:
-                    await blocking(_append, file, piece, hashed)
-                wanted = copy.file.sha256
-                if copy.piece is Piece.BYTES and wanted is not None and hashed.hexdigest() != wanted:
-                    raise Damaged(copy.file.filename)
+                    await blocking(_append, file, piece)
                 await self._run(self._land, file, beside, copy)
             except BaseException:
                 file.close()
@@ -283,13 +279,37 @@ class Damaged(PypidError):
         return f"the bytes of {self.filename!r} are damaged in the storage: `pypid check --hashes` says more."
 
 
+@define
+class Checked:
+    """A body of a file that ends with `Damaged` where its bytes are not those that were published."""
+
+    body: Body
+    file: File
+    blocking: Blocking
+
+    @property
+    def size(self) -> int | None:
+        return self.body.size
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        hashed, wanted = sha256(), self.file.sha256
+        async for piece in self.body:
+            if wanted is not None:
+                await self.blocking(hashed.update, piece)
+            yield piece
+        if wanted is not None and hashed.hexdigest() != wanted:
+            raise Damaged(self.file.filename)
+
+    async def aclose(self) -> None:
+        await self.body.aclose()
+
+
 def _opened(path: str) -> Any:
     os.makedirs(os.path.dirname(path), exist_ok=True)
     return open(path, "xb", buffering=0)
 
 
-def _append(file: Any, piece: bytes, hashed: Any) -> None:
-    hashed.update(piece)
+def _append(file: Any, piece: bytes) -> None:
     rest = memoryview(piece)
     while rest:
         rest = rest[file.write(rest) :]

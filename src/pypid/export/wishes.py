@@ -25,8 +25,8 @@ fits = re.compile(rf"{_SEGMENT}(/{_SEGMENT})*\Z").match
 """Whether it can be a path in a tree. Hidden names are nobody's."""
 _PLAIN = re.compile(r"(?!\.)[A-Za-z0-9._+!~-]+\Z").match
 _OURS = re.compile(
-    r"simple/(?P<simple>[a-z0-9-]+)/index\.(html|json)(\.gz)?"
-    r"|pypi/(?P<pypi>[a-z0-9-]+)/([^/]+/)?json"
+    r"simple/(?P<simple>[a-z0-9-]+)/index\.(?:html|json)(?:\.gz)?"
+    r"|pypi/(?P<pypi>[a-z0-9-]+)/(?:[^/]+/)?json"
     r"|rss/project/(?P<rss>[a-z0-9-]+)/releases\.xml"
     r"|integrity/(?P<integrity>[a-z0-9-]+)/[^/]+/[^/]+/provenance"
     r"|packages/(?P<packages>[a-z0-9-]+)/(?P<file>[^/]+)"

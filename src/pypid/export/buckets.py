@@ -1,0 +1,165 @@
+"""A tree in a bucket, or in any other `Blobs`: listed once, and from then on it is known what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing, suppress
+from datetime import datetime
+from hashlib import md5
+from typing import Protocol
+
+from attrs import field, frozen
+from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
+
+from pypid.core.errors import Missing
+from pypid.core.model import Blob
+from pypid.core.names import ProjectName
+from pypid.export.pages import Written
+from pypid.export.places import Copy, Place, Stamp, must_be_ours
+from pypid.export.wishes import JSON_PAGE, MANIFEST, PAGE, owner_of
+from pypid.flow import BytesBody, World, start, whole
+from pypid.ports import Blobs, Body
+
+AT_ONCE = 8
+"""Objects that are written or deleted at the same time."""
+JSON = "application/json"
+HTML = "text/html; charset=utf-8"
+SIMPLE = "application/vnd.pypi.simple.v1+json"
+
+
+class Closing(Blobs, Protocol):
+    """A store that has something open."""
+
+    async def close(self) -> None:
+        """Let go of it."""
+
+
+@frozen
+class _There:
+    """What is known of an object; `digest`: of its bytes, if we wrote them."""
+
+    size: int
+    modified: datetime
+    etag: str = field(repr=False)
+    digest: str | None = None
+
+
+def content_type(key: str) -> str | None:
+    """As pypid itself says it, for pages; None for files, of which the store knows."""
+    match key.split("/"):
+        case ["simple", *_, page] if page == JSON_PAGE:
+            return SIMPLE
+        case ["pypi", *_, "json"] | ["integrity", *_, "provenance"]:
+            return JSON
+        case ["packages", *_]:
+            return None
+        case [*_, last] if last.endswith(".html"):
+            return HTML
+        case [*_, last] if last.endswith(".xml"):
+            return "text/xml; charset=utf-8"
+        case [*_, last] if last.endswith(".js"):
+            return "text/javascript; charset=utf-8"
+    return JSON if key == MANIFEST else None
+
+
+class BucketPlace:
+    """A store of its own, or a prefix of one. `opening` is called when it is first needed."""
+
+    compressed = False  # nothing in front of a bucket looks for them
+
+    def __init__(self, opening: Callable[[], Awaitable[Closing]], world: World) -> None:
+        self._opening = opening
+        self._opened: Closing | None = None
+        self._world = world
+        self._have: dict[str, dict[str, _There]] = {}
+        """By project ("" for all that is nobody's), and path."""
+        self._turns = DeferredSemaphore(AT_ONCE)
+
+    async def _blobs(self) -> Closing:
+        if self._opened is None:
+            self._opened = await self._opening()
+        return self._opened
+
+    async def claim(self, stamp: Stamp, *, clears: bool) -> None:
+        blobs = await self._blobs()
+        self._have = {}
+        async with aclosing(blobs.list()) as listing:
+            async for blob in listing:
+                self._note(blob, None)
+        said = None
+        with suppress(Missing):
+            said = await whole(await blobs.read(MANIFEST), 1 << 16)
+        must_be_ours(said, not self._have, stamp, "The target", clears=clears)
+        if said != stamp.text():
+            await blobs.write(MANIFEST, BytesBody(stamp.text()), replace=True)
+
+    def _note(self, blob: Blob, digest: str | None) -> None:
+        if not blob.key.startswith("."):
+            there = _There(blob.size, blob.modified, blob.etag, digest)
+            self._have.setdefault(owner_of(blob.key) or "", {})[blob.key] = there
+
+    def _find(self, path: str) -> _There | None:
+        return self._have.get(owner_of(path) or "", {}).get(path)
+
+    async def projects(self) -> Mapping[ProjectName, bool]:
+        return {
+            ProjectName(name): all(f"simple/{name}/{page}" in paths for page in (PAGE, JSON_PAGE))
+            for name, paths in self._have.items()
+            if name and paths
+        }
+
+    async def put(self, pages: Sequence[Written]) -> tuple[int, int]:
+        done = await gatherResults([self._turns.run(self._putting, page) for page in pages])
+        return sum(done), len(done) - sum(done)
+
+    def _putting(self, page: Written) -> Deferred[bool]:
+        return start(self._put(page))
+
+    async def _put(self, page: Written) -> bool:
+        hashed = md5(page.body, usedforsecurity=False).hexdigest()
+        there = self._find(page.path)
+        if there is not None and hashed in (there.digest, there.etag.strip('"')):
+            return False
+        blobs = await self._blobs()
+        self._note(await blobs.write(page.path, BytesBody(page.body), replace=True), hashed)
+        return True
+
+    async def of(self, names: Iterable[ProjectName]) -> Mapping[ProjectName, Sequence[str]]:
+        return {name: list(self._have.get(name, ())) for name in names}
+
+    async def lacks(self, copies: Sequence[Copy]) -> Sequence[Copy]:
+        return [copy for copy in copies if not self._has(copy)]
+
+    def _has(self, copy: Copy) -> bool:
+        there, uploaded = self._find(copy.path), copy.file.uploaded
+        if there is None or copy.size not in (None, there.size):
+            return False
+        return uploaded is None or there.modified >= uploaded.replace(microsecond=0)
+
+    async def copy(self, copy: Copy, body: Body) -> None:
+        blobs = await self._blobs()
+        self._note(await blobs.write(copy.path, body, replace=True), None)
+
+    async def remove(self, paths: Sequence[str]) -> int:
+        blobs = await self._blobs()
+        pages = [path for path in paths if not path.startswith(("packages/", "integrity/"))]
+        for those in (pages, [path for path in paths if path not in set(pages)]):
+            await gatherResults([self._turns.run(self._removing, blobs, path) for path in those])
+        return len(paths)
+
+    def _removing(self, blobs: Blobs, path: str) -> Deferred[None]:
+        async def remove() -> None:
+            await blobs.delete(path)
+            self._have.get(owner_of(path) or "", {}).pop(path, None)
+
+        return start(remove())
+
+    async def settle(self) -> None:
+        return None
+
+    async def close(self) -> None:
+        if self._opened is not None:
+            await self._opened.close()
+
+
+_: type[Place] = BucketPlace
