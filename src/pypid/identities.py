@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -280,6 +280,7 @@ class Identities(MultiService):
         current, clock = self.stores.accounts.current, self.world.clock
         current.on_write.append(tell)
         self.told_until = told_until
+        self.access.watch = self._watch
 
         async def look() -> None:
             try:
@@ -289,6 +290,20 @@ class Identities(MultiService):
 
         self.access.freshly = lambda: None if clock.seconds() < told_until() else look()
         return self._heard
+
+    def _watch(self) -> Callable[[], Awaitable[bool]]:
+        """What looks whether the accounts are others than now; not where they cannot be looked at."""
+        current = self.stores.accounts.current
+        known = current.known
+
+        async def has_changed() -> bool:
+            try:
+                await current.refresh()
+            except PeopleUnknown:
+                return False
+            return current.known is not known
+
+        return has_changed
 
     def _lease(self) -> float:
         elsewhere = isinstance(self.stores.accounts.current.database.place, Server)

@@ -133,8 +133,11 @@ class Current:
 
     async def refresh(self) -> None:
         """See now what it says. Raises `PeopleUnknown` where that cannot be seen."""
+        asked = self._world.clock.seconds()
         try:
             await shielded(self._looks.single(None, self._look))
+            if self._heard < asked:  # that was somebody else's look, and may have missed what we want to see
+                await shielded(self._looks.single(None, self._look))
         except (Away, Unusable):
             raise PeopleUnknown(NAME) from None
 

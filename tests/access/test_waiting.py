@@ -1,0 +1,59 @@
+"""Access that waits: for what it knows people by, and, among several nodes, for what another one has just changed."""
+
+# trial's assertions are not annotated
+# mypy: allow-untyped-calls
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.internet import reactor  # noqa: TID251
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import TestCase
+
+from pypid.access.tokens import new_token
+from pypid.core.errors import Unauthenticated
+from pypid.core.people import TOKEN_USER
+from pypid.core.permissions import Action, Credential, Scope
+from pypid.core.policy import Claims
+from pypid.flow import start
+from pypid.service import load_config
+from pypid.sources import identities
+from pypid.state import where
+from pypid.testing.worlds import world
+from tests.test_identities import ini
+
+
+class SharedTests(TestCase):
+    """Two nodes with the same accounts."""
+
+    def test_given_elsewhere(self) -> Deferred[None]:
+        """A token that another node has just given, or a session, is none that is wrong; one that is wrong is refused."""
+
+        async def work() -> None:
+            folder = Path(self.mktemp())
+            (folder / "state").mkdir(parents=True)
+            config, here, reading = load_config(ini(folder, "x")), world(Clock()), Scope(frozenset({Action.READ}))
+            both = [identities(config, where(config, {}), here, reactor, Claims()) for _ in range(2)]
+            ours, theirs = both
+            try:
+                for people in both:
+                    await people.open()
+                    people.share(lambda: None, lambda: float("inf"))
+                for count in range(3):
+                    secret, token = new_token(here.random, name=f"ci-{count}", user="carol", scope=reading, now=here.now())
+                    await theirs.stores.accounts.add_token(token)
+                    who = await ours.access.identify(Credential(TOKEN_USER, secret, "192.0.2.1"))
+                    self.assertEqual((who.user, who.token), ("carol", token.id))
+                await theirs.stores.accounts.revoke_token(token.id)
+                await ours.stores.accounts.poll()
+                never_given, _ = new_token(here.random, name="ci", user="carol", scope=reading, now=here.now())
+                for wrong in secret, never_given:
+                    with self.assertRaises(Unauthenticated):
+                        await ours.access.identify(Credential(TOKEN_USER, wrong, "192.0.2.1"))
+            finally:
+                for people in both:
+                    await people.end()
+
+        return start(work())
