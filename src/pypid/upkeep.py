@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence, Set
 from datetime import timedelta
 from typing import Any
 
@@ -17,6 +17,7 @@ from pypid.core.policy import asks_upstream
 from pypid.flow import Periodic, start
 from pypid.index import Index
 from pypid.index.purging import stock_of
+from pypid.index.stock import Held
 from pypid.index.surplus import surplus
 from pypid.leases import COMPARE, EVICT, RECONCILE, REFRESH, Alone, Leases
 
@@ -162,7 +163,8 @@ class Upkeep(MultiService):
             while True:
                 self._size, self._came = None, 0  # what comes from now on may have been seen or not
                 self._size = await self._evicted(self.max_cache)
-                if self._stopping or self._size + self._came <= self.max_cache:
+                # what is still too much, with nothing new, is what snapshots need
+                if self._stopping or not self._came or self._size + self._came <= self.max_cache:
                     break
         finally:
             self._evicting = None
@@ -175,7 +177,8 @@ class Upkeep(MultiService):
         left = sum(file.size for file in found)
         if left <= limit:
             return left
-        going = await self.index.world.thinking(surplus, await stock.taken(found), limit, limit - limit // ROOM)
+        needed = await self._needed(found, limit)
+        going = await self.index.world.thinking(surplus, await stock.taken(found), limit, limit - limit // ROOM, needed)
         gone = []
         for file in going:
             if self._stopping:
@@ -188,3 +191,16 @@ class Upkeep(MultiService):
             size=sum(gone),
         )
         return left - sum(gone)
+
+    async def _needed(self, found: Sequence[Held], limit: int) -> Set[tuple[ProjectName, str]]:
+        """The kept files that snapshots show: they stay."""
+        needed = await self.index.moments.needed({file.project for file in found})
+        size = sum(file.size for file in found if (file.project, file.filename) in needed)
+        if size > limit:
+            _log.warn(
+                "Snapshots need {size} bytes of upstream's files, more than max_cache ({limit}): no other is kept for long. "
+                "Delete some (pypid snapshot list), or raise max_cache in [upstream].",
+                size=size,
+                limit=limit,
+            )
+        return needed

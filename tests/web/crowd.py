@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 
@@ -21,10 +22,12 @@ from pypid.access.sql.place import SqliteFile
 from pypid.access.tokens import new_token
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.choices import Mode
+from pypid.core.layout import SNAPSHOTS
 from pypid.core.permissions import EVERYONE, Action, Principals, Rules, Scope
 from pypid.core.policy import Claims, Policy
+from pypid.core.records import SnapshotDocument, dump
 from pypid.core.rights import claimed, grants_of, parse_right
-from pypid.flow import at_once
+from pypid.flow import BytesBody, at_once
 from pypid.testing.worlds import BEGINNING
 from pypid.web.registry import Configured, Registry
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
@@ -128,6 +131,9 @@ def _hashes() -> Mapping[str, str]:
     return {user: hasher.hash(f"{user}'s") for user in USERS}
 
 
+SNAPSHOT = "release-42"
+
+
 def crowded(spool: Path, upstream: Elsewhere, rules: Rules, mode: Mode = Mode.CACHE, serial: int = 0) -> Pypid:
     """A pypid that knows them all; nothing is published yet. `serial`: the catalog's first one."""
     policy = Policy(mode=mode, claims=Claims(claimed(rules.projects)))
@@ -138,6 +144,9 @@ def crowded(spool: Path, upstream: Elsewhere, rules: Rules, mode: Mode = Mode.CA
     pypid.papers = Papers({token.digest: token for _, token in TOKENS.values()})
     pypid.access = Chain([Source(people)], pypid.papers, pypid.world, verifier, admins=["ada"])
     pypid.face.access = pypid.access
+    # of a moment that this clock has not come to yet: so that it shows all there is
+    snapshot = SnapshotDocument(SNAPSHOT, BEGINNING + timedelta(days=1), BEGINNING)
+    now(pypid.index.blobs.write(f"{SNAPSHOTS}{SNAPSHOT}.json", BytesBody(dump(snapshot))))
     return pypid
 
 

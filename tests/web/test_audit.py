@@ -167,6 +167,8 @@ class EveryChangeTests(WholeCase):
     def storage(self) -> None:
         self.pypid.face.loudness = Threshold("info")
         self.api("set-log-level", "PUT", "/api/log-level", {"level": "debug"})
+        self.api("make-snapshot", "POST", "/api/snapshots", {"name": "release-42"})
+        self.api("delete-snapshot", "DELETE", "/api/snapshots/<snapshot>", None, snapshot="release-42")
         self.api("rebuild", "POST", "/api/rebuild")
         self.api("rebuild", "POST", "/api/rebuild/<project>", None, project="spam")
         self.api("adopt", "POST", "/api/adopt", {"folder": "/srv/storage"})

@@ -44,6 +44,22 @@ MATRIX = {
     ("/local/<project>/", "OPTIONS"): READ,
     ("/local/<project>/<filename>", GET): READ,
     ("/local/<project>/<filename>", "OPTIONS"): READ,
+    # as of a moment
+    ("/at/<moment>/simple/", GET): READ,
+    ("/at/<moment>/simple/", "OPTIONS"): READ,
+    ("/at/<moment>/simple/<project>/", GET): READ,
+    ("/at/<moment>/simple/<project>/", "OPTIONS"): READ,
+    ("/at/<moment>/packages/<project>/<filename>", GET): READ,
+    ("/at/<moment>/packages/<project>/<filename>", "OPTIONS"): READ,
+    ("/snapshots/<snapshot>/simple/", GET): READ,
+    ("/snapshots/<snapshot>/simple/", "OPTIONS"): READ,
+    ("/snapshots/<snapshot>/simple/<project>/", GET): READ,
+    ("/snapshots/<snapshot>/simple/<project>/", "OPTIONS"): READ,
+    ("/snapshots/<snapshot>/packages/<project>/<filename>", GET): READ,
+    ("/snapshots/<snapshot>/packages/<project>/<filename>", "OPTIONS"): READ,
+    ("/api/snapshots", GET): READ,
+    ("/api/snapshots", "POST"): ADMIN,
+    ("/api/snapshots/<snapshot>", "DELETE"): ADMIN,
     # files
     ("/packages/<project>/<filename>", GET): READ,
     ("/packages/<project>/<filename>", "OPTIONS"): READ,
@@ -180,7 +196,7 @@ MATRIX = {
 
 VALUES = {"project": "spam", "filename": wheel_filename(), "version": "1.0", "python": "py3", "letter": "s"}
 VALUES |= {"name": "bob", "user": "bob", "kind": "everyone", "id": "a" * 16}
-VALUES |= {"group": "devs", "permission": "read"}
+VALUES |= {"group": "devs", "permission": "read", "moment": "2025-12-30", "snapshot": "release-42"}
 
 
 def each_request() -> Iterator[tuple[str, str, object]]:
@@ -264,6 +280,7 @@ class MatrixTests(WholeCase):
         for method, path, right in each_request():
             pypid = Pypid(Path(self.mktemp()), rules=PRIVATE)
             self.published(self.publish(wheel_filename(), wheel(), pypid=pypid))
+            pypid.api("POST", "/api/snapshots", {"name": VALUES["snapshot"]}, user="ada")
             answer = pypid.ask(method, path, body=b"{}" if method in ("PUT", "POST") else None, user=least[right])
             self.assertNotIn(answer.status, (401, 403, 404 if right not in (READ, ANYBODY) else 0, 500), (method, path, answer))
 

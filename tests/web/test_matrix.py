@@ -22,6 +22,7 @@ from tests.web.crowd import (
     OPEN,
     OWN,
     PLAIN,
+    SNAPSHOT,
     THEIRS,
     UNKNOWN,
     Who,
@@ -131,6 +132,10 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("/local/<project>/", *GET),
         ("/local/<project>/<filename>", *GET),
         ("/packages/<project>/<filename>", *GET),
+        ("/at/<moment>/simple/<project>/", *GET),
+        ("/at/<moment>/packages/<project>/<filename>", *GET),
+        ("/snapshots/<snapshot>/simple/<project>/", *GET),
+        ("/snapshots/<snapshot>/packages/<project>/<filename>", *GET),
         (OLD, *GET),
         ("/integrity/<project>/<version>/<filename>/provenance", *GET),
         ("/pypi/<project>/json", *GET),
@@ -144,6 +149,9 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("/", *GET),
         ("/simple/", *GET, "OPTIONS"),
         ("/local/", *GET, "OPTIONS"),
+        ("/at/<moment>/simple/", *GET, "OPTIONS"),
+        ("/snapshots/<snapshot>/simple/", *GET, "OPTIONS"),
+        ("/api/snapshots", *GET),
         ("/legacy/", *GET),
         ("/pypi/", *GET, "POST"),
         ("/api/projects", *GET),
@@ -158,6 +166,10 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("/local/<project>/", "OPTIONS"),
         ("/local/<project>/<filename>", "OPTIONS"),
         ("/packages/<project>/<filename>", "OPTIONS"),
+        ("/at/<moment>/simple/<project>/", "OPTIONS"),
+        ("/at/<moment>/packages/<project>/<filename>", "OPTIONS"),
+        ("/snapshots/<snapshot>/simple/<project>/", "OPTIONS"),
+        ("/snapshots/<snapshot>/packages/<project>/<filename>", "OPTIONS"),
         ("/pypi/<project>/json", "OPTIONS"),
         ("/pypi/<project>/<version>/json", "OPTIONS"),
     ),
@@ -188,6 +200,8 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("/api/cache", *GET, "DELETE"),
         ("/api/cache/<project>", *GET, "DELETE"),
         ("/api/cache/<project>/<filename>", "DELETE"),
+        ("/api/snapshots", "POST"),
+        ("/api/snapshots/<snapshot>", "DELETE"),
         ("/api/check", "POST"),
         ("/api/tier", "POST"),
         ("/api/rebuild", "POST"),
@@ -266,10 +280,12 @@ OWN_ROWS: dict[tuple[str, str], dict[str, str]] = (
         for method in GET
     }
     | {
-        # none of these files has any
-        ("/integrity/<project>/<version>/<filename>/provenance", method): {
-            kind: row.replace(".", "4") for kind, row in PROJECT_CLASSES["read"].items()
-        }
+        # none of these files has any, and none was there then
+        (rule, method): {kind: row.replace(".", "4") for kind, row in PROJECT_CLASSES["read"].items()}
+        for rule in (
+            "/integrity/<project>/<version>/<filename>/provenance",
+            "/at/<moment>/packages/<project>/<filename>",
+        )
         for method in GET
     }
     | {
@@ -338,6 +354,8 @@ def target_of(rule: str, project: str) -> str:
         "group": "devs",
         "permission": "read",
         "id": "a" * 16,
+        "moment": "2025-12-30",
+        "snapshot": SNAPSHOT,
     }
     return re.sub(r"<(\w+)>", lambda match: values[match[1]], rule)
 
@@ -390,7 +408,8 @@ class MatrixTests(WholeCase):
         for route in guarded_routes(app):
             values = set(re.findall(r"<(?:\w+(?:\([^)]*\))?:)?(\w+)>", route.rule))
             if isinstance(route.may, Action) and route.may is not Action.ADMIN:
-                self.assertLessEqual(values, {"project", "filename", "version", "python", "letter"}, route.rule)
+                others = {"filename", "version", "python", "letter", "moment", "snapshot"}
+                self.assertLessEqual(values, {"project", *others}, route.rule)
             self.assertEqual("<project>" in route.rule, "project" in values, route.rule)
 
     def each(self) -> Iterator[tuple[str, str, str]]:

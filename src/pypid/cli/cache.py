@@ -28,7 +28,8 @@ PURGE = """\
 
 Files of ours are never removed by this. What is wanted again is fetched
 again, if upstream has it then. To have it done by itself, set max_cache in
-[upstream]: the files that nobody wanted for longest go first.
+[upstream]: the files that nobody wanted for longest go first. What a snapshot
+shows stays in either case, unless you say --force.
 """
 
 
@@ -43,6 +44,7 @@ def add(commands: Any) -> None:
     purging.add_argument("project", metavar="PROJECT", nargs="?", help="only of this one")
     purging.add_argument("file", metavar="FILE", nargs="?", help="only this one")
     purging.add_argument("--older-than", metavar="TIME", help="only what nobody wanted for so long: 30d, 12h")
+    purging.add_argument("--force", action="store_true", help="also what snapshots show (pypid snapshot list)")
     purging.add_argument("--yes", action="store_true", help="do not ask")
     for command, example in (listing, LIST), (purging, PURGE):
         command.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -113,14 +115,17 @@ def _purge(options: argparse.Namespace) -> None:
         sys.exit("pypid: an argument is empty; nothing was removed")
     if not options.yes:
         _confirm(options)
-    query = f"?older_than={quote(options.older_than, safe='')}" if options.older_than else ""
-    answer = ask(options, "DELETE", _url(options.project, options.file) + query)
+    words = [f"older_than={quote(options.older_than, safe='')}"] if options.older_than else []
+    query = "&".join([*words, *(["force"] if options.force else [])])
+    answer = ask(options, "DELETE", _url(options.project, options.file) + (f"?{query}" if query else ""))
     if options.json:
         print_json(answer)
         return
     for project in answer["projects"]:
         print(f"{project['name']}: {project['files']} files, {in_words(project['size'])}")
     print(f"Removed: {answer['files']} files, {in_words(answer['size'])}")
+    if "needed" in answer:
+        print(f"{answer['needed']} files stay, since snapshots show them (pypid snapshot list; --force removes them, too)")
 
 
 def _confirm(options: argparse.Namespace) -> None:

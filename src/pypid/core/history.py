@@ -160,7 +160,8 @@ def _left(file: File, past: Past, before: datetime) -> File | None:
     life = _life(past, None, before)
     if life is None or not _same(life.sha256, file.sha256):
         return None
-    return _changed(file, yanked_then(past, None, before), file.uploaded)
+    # where its provenance would be is answered by what is seen now
+    return replace(file, yanked=yanked_then(past, None, before), attested=False)
 
 
 def _was_there(past: Past, before: datetime) -> bool:
@@ -229,6 +230,20 @@ def _lives_of_these(file: File, pasts: Mapping[str, Past], now: File | None) -> 
     """Those in which the name had these very bytes."""
     past = pasts.get(file.filename, Past(file.filename))
     return (life for life in lives(past, now) if _same(life.sha256, file.sha256))
+
+
+def shown_at(heard: Heard, moments: Iterable[datetime]) -> frozenset[str]:
+    """The names of the kept files that were there in any of the moments: what snapshots of these need."""
+    pasts, befores = _by_name(heard.history), tuple(moments)
+    return frozenset(
+        file.filename
+        for file in heard.kept
+        if any(
+            life.covers(before)
+            for life in _lives_of_these(file, pasts, file if _is_said(heard, file.filename) else None)
+            for before in befores
+        )
+    )
 
 
 def _is_said(heard: Heard, filename: str) -> bool:

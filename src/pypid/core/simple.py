@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from html import escape
 from itertools import chain
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -24,6 +24,9 @@ from pypid.core.model import File, Page, Project, Summary
 from pypid.core.negotiation import Format
 from pypid.core.policy import is_listed
 from pypid.core.releases import releases
+
+if TYPE_CHECKING:
+    from pypid.core.asof import AsOf
 
 _T = TypeVar("_T")
 API_VERSION = "1.4"
@@ -38,6 +41,9 @@ FILES_URL = "../../packages/"
 class _Meta(msgspec.Struct, rename="kebab", frozen=True):
     api_version: str
     last_serial: int = msgspec.field(name="_last-serial")
+    moment: str | UnsetType = msgspec.field(name="_moment", default=UNSET)
+    recorded_since: str | UnsetType = msgspec.field(name="_recorded-since", default=UNSET)
+    deleted_since: int | UnsetType = msgspec.field(name="_deleted-since", default=UNSET)
 
 
 class _Status(msgspec.Struct, frozen=True):
@@ -84,6 +90,7 @@ def render_project(
     provenance_url: str | None = None,
     flat: bool = False,
     url_of: Callable[[File], str] | None = None,
+    as_of: AsOf | None = None,
 ) -> Page:
     """The project's page. `project` is what the client may see (`policy.view`).
 
@@ -91,7 +98,7 @@ def render_project(
     in a folder of its own or, if `flat`, all together.
     `provenance_url` is the absolute base of provenance objects (``https://host/integrity/``), or None; as the
     specification demands a secure one, it is used only if it begins with ``https://``. `url_of` gives each file's URL where
-    no `files_url` can (signed ones).
+    no `files_url` can (signed ones). `as_of`: which moment is shown, if it is not this one.
     """
     if provenance_url is not None and not provenance_url.startswith("https://"):
         provenance_url = None
@@ -101,7 +108,8 @@ def render_project(
     blocks = ([_entry(file, files_url, provenance_url, url_of) for file in block] for block in _in_blocks(files))
     reason = plain(project.status_reason) or UNSET
     status = _Status(project.status.value, reason)
-    body = _detail_json(project, status, blocks) if format.is_json else _detail_html(project, status, blocks)
+    detail = _detail_json if format.is_json else _detail_html
+    body = detail(project, status, blocks, as_of)
     return finished(body, format.value)
 
 
@@ -109,12 +117,13 @@ def _in_blocks(lines: Sequence[_T]) -> Iterator[Sequence[_T]]:
     return (lines[start : start + BLOCK] for start in range(0, len(lines), BLOCK))
 
 
-def _detail_json(project: Project, status: _Status, blocks: Iterable[list[_Entry]]) -> bytes:
+def _detail_json(project: Project, status: _Status, blocks: Iterable[list[_Entry]], as_of: AsOf | None) -> bytes:
     complete = all(file.size is not None for file in project.files)
     version = API_VERSION if complete else API_VERSION_WITHOUT_SIZES
     # what only has a name (`pypid.static`) may have no version
     versions = [plain(release.version) for release in releases(project) if release.version]
-    beginning = _encoder.encode(_Detail(_Meta(version, project.serial), project.name, status, versions))
+    meta = _Meta(version, project.serial, **({} if as_of is None else as_of.keys()))  # type: ignore[arg-type]
+    beginning = _encoder.encode(_Detail(meta, project.name, status, versions))
     pieces = [beginning.removesuffix(b"]}")]
     for block in blocks:
         pieces += (_encoder.encode(block)[1:-1], b",")
@@ -243,8 +252,9 @@ def _document(title: str, head: str, blocks: Iterable[str], serial: int) -> byte
     return b"".join([text.encode() for text in (beginning, *blocks, end)])
 
 
-def _detail_html(project: Project, status: _Status, blocks: Iterable[list[_Entry]]) -> bytes:
-    head = f'<meta name="pypi:project-status" content="{status.status}">\n'
+def _detail_html(project: Project, status: _Status, blocks: Iterable[list[_Entry]], as_of: AsOf | None) -> bytes:
+    head, told = ("", "") if as_of is None else (as_of.head(), as_of.notice())
+    head += f'<meta name="pypi:project-status" content="{status.status}">\n'
     notice = ""
     if status.reason is not UNSET:
         reason = escape(status.reason)
@@ -253,7 +263,7 @@ def _detail_html(project: Project, status: _Status, blocks: Iterable[list[_Entry
     elif project.status is not project.status.ACTIVE:
         notice = f"<p>{status.status}</p>\n"
     lines = ("".join(map(_anchor, block)) for block in blocks)
-    return _document(f"Links for {project.name}", head, chain((notice,), lines), project.serial)
+    return _document(f"Links for {project.name}", head, chain((told, notice), lines), project.serial)
 
 
 def _anchor(entry: _Entry) -> str:

@@ -50,6 +50,7 @@ from pypid.ports import Blobs, Body, Bucket, Catalog, Describing, Upstream
 if TYPE_CHECKING:  # imported where they are needed, which is rare: they look into archives
     from pypid.index.adopting import Adopted
     from pypid.index.checking import Checked
+    from pypid.index.moments import Moments
     from pypid.index.takeover import TakeOver
 
 
@@ -93,6 +94,7 @@ class Index:
     """How far a comparison of everything is, while there is one."""
     _views: Views = field(init=False, repr=False)
     _names: Names = field(init=False, repr=False)
+    _moments: Moments | None = field(default=None, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         besides = self.describing, self.under_way
@@ -155,12 +157,19 @@ class Index:
         """As `view`, only the project."""
         return (await self.view(name, asked)).project
 
+    @property
+    def moments(self) -> Moments:
+        """The index as it was."""
+        if self._moments is None:
+            from pypid.index.moments import Moments  # here: no start needs it
+
+            self._moments = Moments(self)
+        return self._moments
+
     async def _project(self, name: ProjectName, asked: Asked) -> Project:
         if asked.before is None:
             return await self.project(name, asked)
-        from pypid.index.moments import then_of
-
-        return (await then_of(self, name, asked)).then.project
+        return (await self.moments.then(name, asked)).then.project
 
     async def _theirs(self, name: ProjectName, ours: Project | Presence, asked: Asked) -> Theirs | None:
         """What is known of the project of theirs, asked for only if the name may be told."""

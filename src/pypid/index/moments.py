@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from datetime import datetime
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from msgspec import UNSET
 
 from pypid.core.errors import Exists, Unreadable
 from pypid.core.globs import matches
-from pypid.core.history import Spans, Then, spans, view_then, was_any
+from pypid.core.history import Spans, Then, shown_at, spans, view_then, was_any
 from pypid.core.layout import RECORDING, STORAGE_IDENTITY
 from pypid.core.model import Project, Summary
 from pypid.core.names import ProjectName
@@ -22,6 +22,7 @@ from pypid.index import truth
 from pypid.index.asking import Asked
 from pypid.index.index import Index
 from pypid.index.parts import Pace
+from pypid.index.snapshots import Snapshots
 
 FEW = 1000
 """Files that are looked at in the reactor thread: in some milliseconds."""
@@ -40,6 +41,39 @@ class ThenSeen:
         return any(file.attested for file in self.then.project.files)
 
 
+@define(eq=False)
+class Moments:
+    """The moments of one index. What it remembers is bounded by what the index holds, not by how many moments are asked for."""
+
+    index: Index
+    snapshots: Snapshots = field(init=False)
+    _recorded: Recorded = field(factory=lambda: Recorded(), init=False, repr=False)
+    _spanned: Spanned = field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.snapshots = Snapshots(self.index.blobs, self.index.world)
+        self._spanned = Spanned(self.index)
+
+    async def then(self, name: ProjectName, asked: Asked) -> ThenSeen:
+        """As `then_of`."""
+        return await then_of(self.index, name, asked, await self._recorded.since(self.index))
+
+    async def names(self, before: datetime) -> Sequence[Summary]:
+        """The projects of which files are stored that were there, by name."""
+        return await self._spanned.names(await self.index.stored_names(), before)
+
+    async def needed(self, projects: Iterable[ProjectName]) -> Set[tuple[ProjectName, str]]:
+        """The kept files of these projects that snapshots show: project and file name. Raises `StorageDown`."""
+        moments = [snapshot.moment for snapshot in (await self.snapshots.all()).values()]
+        if not moments:
+            return frozenset()
+        pace, found = Pace(self.index.world), set[tuple[ProjectName, str]]()
+        for name in projects:
+            found.update((name, filename) for filename in shown_at(await self.index.catalog.theirs(name), moments))
+            await pace.keep()
+        return found
+
+
 async def then_of(index: Index, name: ProjectName, asked: Asked, recorded: datetime | None = None) -> ThenSeen:
     """What was to be seen of the project before `asked.before`.
 
@@ -49,11 +83,19 @@ async def then_of(index: Index, name: ProjectName, asked: Asked, recorded: datet
     assert asked.before is not None
     seen = await index.seen(name, asked)
     what = (index.policy, seen.ours, seen.theirs, index.world.now(), name, asked.before, recorded)
+    now = seen.view.project
     if _files_of(seen.ours, seen.theirs and seen.theirs.said) <= FEW:
-        then = view_then(*what)
+        then = _to_be_had(view_then(*what), now)
     else:
-        then = await index.world.thinking(view_then, *what)
+        then = await index.world.thinking(lambda: _to_be_had(view_then(*what), now))
     return ThenSeen(then, (seen.view.edition, asked.before, recorded))
+
+
+def _to_be_had(then: Then, now: Project) -> Then:
+    """Without what nobody is given now: a file that was yanked then, and is not now, may be too young."""
+    names = {file.filename for file in now.files} | then.apart
+    files = tuple(file for file in then.project.files if file.filename in names)
+    return then if len(files) == len(then.project.files) else evolve(then, project=evolve(then.project, files=files))
 
 
 def _files_of(*sides: object) -> int:

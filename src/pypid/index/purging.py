@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from datetime import timedelta
 
 from pypid.core.names import ProjectName
@@ -22,15 +22,20 @@ async def purge(
     filename: str | None = None,
     *,
     unwanted: timedelta | None = None,
+    needed: Set[tuple[ProjectName, str]] = frozenset(),
 ) -> Sequence[Held]:
     """Take away what is kept: all, of one project, one file; with `unwanted` only what nobody wanted for so long.
 
-    Returns what went; that nothing did is no error. Raises `StorageDown`.
+    The `needed` files stay (project and name). Returns what went; that nothing did is no error. Raises `StorageDown`.
     """
     found = await stock_of(index).taken(project=project)
     before = None if unwanted is None else (index.world.now() - unwanted).timestamp()
     going = [
-        file for file in found if (filename is None or file.filename == filename) and (before is None or file.wanted <= before)
+        file
+        for file in found
+        if (filename is None or file.filename == filename)
+        and (before is None or file.wanted <= before)
+        and (file.project, file.filename) not in needed
     ]
     progress = Progress(index.world.clock)
     for done, file in enumerate(going):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from pypid.core.errors import BadRequest
 from pypid.core.names import ProjectName, project_name
@@ -20,7 +20,7 @@ from pypid.web.describing import Described, Moment
 from pypid.web.documents import send_json
 from pypid.web.face import Face, app
 from pypid.web.guard import guarded
-from pypid.web.query import Parameter, names, parameters
+from pypid.web.query import Parameter, flag, names, parameters
 from pypid.web.request import Request
 
 ASKS = (
@@ -29,6 +29,7 @@ ASKS = (
         "A duration (30d): only what nobody wanted for so long.",
         {"type": "string", "pattern": "^[0-9]{1,15}[smhd]?$", "examples": ["30d"]},
     ),
+    Parameter("force", "Alone, or with yes: also what a snapshot shows.", {"type": "string", "enum": ["", "yes", "no"]}),
 )
 
 
@@ -51,11 +52,12 @@ class HeldFile(TypedDict):
 
 
 class Purged(TypedDict):
-    """What was taken away."""
+    """What was taken away. `needed`: how many of the files stay whatever their age, since snapshots show them."""
 
     files: int
     size: int
     projects: list[HeldProject]
+    needed: NotRequired[int]
 
 
 class Cache(Purged):
@@ -83,7 +85,13 @@ class _Sums(TypedDict):
 async def projects(face: Face, request: Request, who: Identity) -> None:
     """The projects of which files are kept."""
     held = await stock_of(face.index).taken()
-    document: Cache = {**_sums(held), "limit": face.settings.max_cache, "projects": _by_project(held)}
+    sums = _sums(held)
+    document: Cache = {
+        "files": sums["files"],
+        "size": sums["size"],
+        "limit": face.settings.max_cache,
+        "projects": _by_project(held),
+    }
     send_json(request, document)
 
 
@@ -126,21 +134,34 @@ async def purge_file(face: Face, request: Request, who: Identity, project: str, 
 async def _purge(
     face: Face, request: Request, who: Identity, name: ProjectName | None = None, filename: str | None = None
 ) -> None:
-    unwanted = _older_than(request)
+    given = parameters(request, *names(ASKS))  # with a slip in a parameter's name everything would be taken away
+    unwanted, needed = _older_than(given), frozenset[tuple[ProjectName, str]]()
+    if not flag(given, "force"):
+        needed = await _needed(face, name, filename)
     subject = "/".join(word for word in (name, filename) if word) or "cache"
-    purging = purge(face.index, name, filename, unwanted=unwanted)
+    purging = purge(face.index, name, filename, unwanted=unwanted, needed=needed)
     gone = await attempted(face, request, who, "purge-cache", subject, purging, _purged)
-    document: Purged = {**_sums(gone), "projects": _by_project(gone)}
+    sums = _sums(gone)
+    document: Purged = {"files": sums["files"], "size": sums["size"], "projects": _by_project(gone)}
+    if needed:
+        document["needed"] = len(needed)
     send_json(request, document)
+
+
+async def _needed(face: Face, name: ProjectName | None, filename: str | None) -> frozenset[tuple[ProjectName, str]]:
+    """What snapshots show of it."""
+    projects = await face.index.catalog.their_names() if name is None else (name,)
+    needed = await face.index.moments.needed(projects)
+    return frozenset(pair for pair in needed if filename is None or pair[1] == filename)
 
 
 def _purged(gone: Sequence[Held]) -> Details:
     return {"files": listed({f"{file.project}/{file.filename}" for file in gone}), "size": str(_size(gone))}
 
 
-def _older_than(request: Request) -> timedelta | None:
-    """Raises `BadRequest` also for a parameter that is not known: with a slip in its name everything would be taken away."""
-    text = parameters(request, *names(ASKS)).get("older_than")
+def _older_than(given: Mapping[str, str]) -> timedelta | None:
+    """Raises `BadRequest`."""
+    text = given.get("older_than")
     if text is None:
         return None
     try:

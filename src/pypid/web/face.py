@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from attrs import Factory, define, field, frozen
 from klein import Klein
@@ -33,6 +33,9 @@ from pypid.web.sights import Lists, Sights
 from pypid.web.stock import Stock
 from pypid.web.turnstile import Turnstile
 from pypid.workers.messages import Siblings
+
+if TYPE_CHECKING:
+    from pypid.web.then import ThenPages
 
 LOOKING = 2
 """Archives that are looked through at once: each may take a thread for minutes, and 256 MiB (xz); others need threads, too."""
@@ -122,6 +125,7 @@ class Face:
     )
     """The number of this worker, and what all workers have counted; raises `OSError`."""
     _lists: Lists = field(factory=Lists, init=False, repr=False)
+    _then: ThenPages | None = field(default=None, init=False, repr=False)
     turnstile: Turnstile = field(factory=Turnstile, init=False)
     """Whoever registers comes through it."""
     app = app
@@ -144,6 +148,15 @@ class Face:
         # a token of many globs has each of them tried on each name
         at_once = by.within is None and len(names) <= FEW_NAMES
         return through(names) if at_once else await self.world.thinking(through, names)
+
+    @property
+    def then(self) -> ThenPages:
+        """The pages of the index as of a moment."""
+        if self._then is None:
+            from pypid.web.then import ThenPages  # here: no start needs it
+
+            self._then = ThenPages(self.index, self.world)
+        return self._then
 
     @property
     def known(self) -> Registry:

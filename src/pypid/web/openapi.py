@@ -48,6 +48,7 @@ PLACES: Mapping[str, Mapping[str, Any]] = {
     "user": {"type": "string", "minLength": 1},
     "kind": {"enum": [whom.value for whom in Whom]},
     "id": {"type": "string", "minLength": 1},
+    "snapshot": {"type": "string", "minLength": 1},
 }
 """What can stand in each place of an address."""
 
