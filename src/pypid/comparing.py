@@ -123,7 +123,7 @@ class Comparing:
 
     def _say(self, found: Reconciled | None) -> None:
         if found is None:
-            _log.info("another node has compared the shared catalog with the storage")
+            _log.info("the shared catalog has been compared with the storage a while ago, which was not done again")
             return
         self.notify(status(f"{found.projects} projects"))
         _log.info(

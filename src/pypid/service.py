@@ -218,7 +218,7 @@ class Options(UsageOptions):
             "workers",
             "w",
             None,
-            "Processes that answer (default: [server] workers); several need [cache] backend = sql.",
+            "Processes that answer (default: [server] workers); several need a shared [cache].",
             how_many,
         ],
     ]

@@ -295,7 +295,7 @@ class Following:
         if self.away is None:
             _log.warn(
                 "The shared catalog cannot be asked: {reason}. What is known is shown for {stale_for} s, nothing is published.",
-                reason=error.reason,
+                reason=error.reason.rstrip("."),
                 stale_for=round(self.stale_for.total_seconds()),
             )
         self.away = error
