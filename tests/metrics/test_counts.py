@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.metrics import families
 from pypid.metrics.counts import Counts, Taken, lasting, summed
+from pypid.metrics.exposition import page
 from pypid.metrics.families import TABLE, Family, Kind, Together
-from pypid.metrics.together import Folder, Worker
+from pypid.metrics.together import Folder, Worker, Written
 
 modest = settings(max_examples=30, deadline=None, database=None)
 
@@ -176,6 +178,22 @@ class FolderTests(SynchronousTestCase):
         self.send(2, 10)
         self.assertEqual(self.told(2), 11)
         self.assertEqual(list(self.path.glob("*.new")), [])
+
+    def test_of_another_shape(self) -> None:
+        """So does one that another version of pypid has left, with other labels or buckets; and what is no text at all."""
+        self.send(1, 1)
+        shapes = (
+            Taken({families.REQUESTS.name: [(("GET",), 5.0)]}),
+            Taken({}, {families.REQUEST_SECONDS.name: [(("/", "GET"), [1.0, 2.0])]}),
+            Taken({}, {families.REQUEST_SECONDS.name: [((), [0.0] * (len(families.REQUEST_SECONDS.buckets) + 2))]}),
+        )
+        for written in (*(msgspec.json.encode(Written("x", 1, taken)) for taken in shapes), b'{"run":"\xff"}'):
+            for name in "2.json", "3.json", "ended.json":
+                (self.path / name).write_bytes(written)
+            self.assertEqual(self.told(1), 1)
+            told = self.folders[1].told(self.counts[1].taken())
+            self.assertIn(b"pypid_workers", page(told, "1", "")[0])
+            self.folders[1].end(3)
 
     @modest
     @given(st.lists(st.tuples(st.sampled_from(["send", "write", "tell", "die"]), st.integers(1, 3)), max_size=40))

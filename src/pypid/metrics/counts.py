@@ -69,6 +69,18 @@ class Counts:
         return Taken({family.name: list(values.items()) for family, values in self._numbers.items()}, histograms)
 
 
+def is_whole(taken: Taken) -> bool:
+    """Whether all has as many labels and buckets as its family has (those that are not known here count for nothing)."""
+    for name, values in taken.numbers.items():
+        if (family := FAMILIES.get(name)) and any(len(labels) != len(family.labels) for labels, _ in values):
+            return False
+    for name, histogram in taken.histograms.items():
+        family, size = FAMILIES.get(name), len(FAMILIES[name].buckets) + 2 if name in FAMILIES else 0
+        if family and any(len(labels) != len(family.labels) or len(counted) != size for labels, counted in histogram):
+            return False
+    return True
+
+
 def lasting(taken: Taken) -> Taken:
     """What of it still holds when the process has ended: all but the gauges, and what is told of each worker."""
     kept = {name: values for name, values in taken.numbers.items() if name in FAMILIES and FAMILIES[name].kind is Kind.COUNTER}

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 from attrs import field, frozen
 
-from pypid.metrics.counts import Counts, Taken, lasting, summed
+from pypid.metrics.counts import Counts, Taken, is_whole, lasting, summed
 
 ENDED = "ended"
 
@@ -86,9 +86,10 @@ class Folder:
 
     def _read(self, name: str) -> Written:
         try:
-            return msgspec.json.decode(self._file(name).read_bytes(), type=Written)
-        except (FileNotFoundError, msgspec.MsgspecError):  # what is damaged counts for nothing: these are only numbers
+            written = msgspec.json.decode(self._file(name).read_bytes(), type=Written)
+        except (FileNotFoundError, msgspec.MsgspecError, UnicodeDecodeError):
             return _EMPTY
+        return written if is_whole(written.taken) else _EMPTY  # what is damaged counts for nothing: these are only numbers
 
     def _replace(self, name: str, written: Written) -> None:
         beside = self.path / f"{name}.new"
