@@ -24,6 +24,8 @@ from tests.live.wheels import offline, wheels
 
 SUPPORTED: Final = ("3.11", "3.12", "3.13")
 OLDEST_TWISTED: Final = "24.7.0"
+RAW: Final = {"PIP_NO_COMPILE": "1"}
+"""What is compiled beforehand takes pip longer than all else; Python compiles what it imports."""
 IMPORT_ALL: Final = (
     "import pkgutil, importlib, pypid\n"
     "names = [m.name for m in pkgutil.walk_packages(pypid.__path__, 'pypid.')]\n"
@@ -178,7 +180,7 @@ class OneFileTests(SynchronousTestCase):
         with scratch() as folder:
             source = copy_source(folder / "checkout")
             stamped = ("--old-file=.venv/test.stamp", f"BIN={BIN}")  # with the tools that run this test
-            done(["make", *stamped, "binary"], cwd=source, environ=near(), timeout=600)
+            done(["make", *stamped, "binary"], cwd=source, environ=near() | RAW, timeout=600)
             binary = shutil.copy(source / "dist/pypid", folder / "pypid")
             config = configure(folder, f"tcp:{port}:interface=127.0.0.1")
             environ = clean_environ(SHIV_ROOT=str(folder / "unpacked"))
@@ -220,7 +222,7 @@ class MakeTests(SynchronousTestCase):
                 if user is not None:
                     os.lchown(path, user, user)
             before = {path.name for path in source.iterdir()}
-            environ = clean_environ(HOME=str(folder / "home"), PYPID_SERVER_LISTEN=f"tcp:{port}:interface=127.0.0.1")
+            environ = clean_environ(HOME=str(folder / "home"), PYPID_SERVER_LISTEN=f"tcp:{port}:interface=127.0.0.1") | RAW
             if version_of(python) == OURS:  # where ours lie, another user may not read
                 environ |= offline(shutil.copytree(wheels(), folder / "wheels"))
             command = ["make", "run", f"PYTHON={python}"]
