@@ -20,6 +20,7 @@ from pypid.core import via
 from pypid.core.choices import Mode, Store
 from pypid.core.config import Config
 from pypid.core.errors import CannotStart
+from pypid.core.exporting import Exported, ExportWanted
 from pypid.core.layout import SNAPSHOT, STORAGE_IDENTITY, THEIR_SNAPSHOT
 from pypid.core.permissions import Identity, Rules
 from pypid.core.policy import Policy
@@ -34,13 +35,15 @@ from pypid.sharing import Sharing, sharing
 from pypid.sources import identities
 from pypid.spool import sweep, sweep_collections
 from pypid.state import State, Where
-from pypid.stores import Opened, open_storage, plan_of
+from pypid.stores import Opened, bucket_settings, open_storage, plan_of
 from pypid.upkeep import Upkeep
 from pypid.upstreams import Reached, reach
 from pypid.web.face import Face, FaceSettings
 
 if TYPE_CHECKING:  # for buckets only
     from pypid.catalog.urls import WrittenLinks
+    from pypid.export.publishing import Publishing
+    from pypid.exporting import Exports
     from pypid.index.links import Links
     from pypid.throwaway import Throwaway
 
@@ -72,6 +75,8 @@ class Assembly:
     throwaway: Throwaway | None = None
     sharing: Sharing | None = None
     """Where several nodes share the catalog."""
+    publishing: Publishing | None = None
+    """Where the index is kept as files, too (`[publish]`)."""
 
 
 def assemble(
@@ -132,7 +137,37 @@ def assemble(
     upkeep = _upkeep(config, index, reached, leases)
     for watch in condition.watches:
         watch.setServiceParent(upkeep)  # type: ignore[no-untyped-call]  # Twisted's services are not annotated
-    return Assembly(index, catalog, written, upkeep, people, faces, throwaway, shares)
+    publishing = _publishing(config, places, index, faces, storage, leases, reactor)
+    return Assembly(index, catalog, written, upkeep, people, faces, throwaway, shares, publishing)
+
+
+def _publishing(
+    config: Config,
+    places: Where,
+    index: Index,
+    faces: tuple[Face, ...],
+    storage: Opened,
+    leases: Leases,
+    reactor: Any,
+) -> Publishing | None:
+    """What keeps `[publish] target`, if there is one; and have the faces write exports."""
+    settings = partial(bucket_settings, config.storage, places)
+    made: list[Exports] = []
+
+    async def export(wanted: ExportWanted, heard: Callable[[int, int], None]) -> Exported:
+        if not made:  # here: few ask so
+            from pypid.exporting import Exports
+
+            made.append(Exports(config, places, index, faces[0], storage.identity, reactor, settings))
+        return await made[0](wanted, heard)
+
+    for face in faces:
+        face.exports = export
+    if config.publish.target is None:
+        return None
+    from pypid.exporting import publishing
+
+    return publishing(config, places, index, faces[0], storage.identity, leases, reactor, settings)
 
 
 def _resolver(reactor: Any, face: Face, who: Identity) -> AbstractAsyncContextManager[Resolver]:

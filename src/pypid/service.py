@@ -170,6 +170,8 @@ def make_daemon(
         sharing=assembly.sharing,
         crew=crew_of(config, places, environ, reactor, siblings, scales, workers, loudness) if is_first and scales else None,
     )
+    if assembly.publishing is not None and not only_control:
+        assembly.publishing.setServiceParent(daemon)  # type: ignore[no-untyped-call]  # Twisted's services are not annotated
     if not only_control:
         folder = Folder(state.metrics, number()) if config.server.workers > 1 else None
         measure(daemon, assembly.faces, ours, folder, siblings)

@@ -104,7 +104,7 @@ def _bucket(wanted: StorageSettings, places: Where, world: World, reactor: Any) 
         if (error.name or "").startswith("botocore"):
             raise CannotStart("[storage] backend = s3 needs the extra s3: pip install 'pypid[s3]'.") from None
         raise
-    settings = _settings(wanted, places)
+    settings = bucket_settings(wanted, places)
     settings.wishes()  # what cannot be is said before anything starts
 
     async def opened() -> store.S3Blobs:
@@ -130,7 +130,7 @@ def _bucket(wanted: StorageSettings, places: Where, world: World, reactor: Any) 
     return Opened(blobs, sha256(where.encode()).hexdigest()[:32], new=False, bucket=bucket, describing=describing, close=close)
 
 
-def _settings(wanted: StorageSettings, places: Where) -> S3Settings:
+def bucket_settings(wanted: StorageSettings, places: Where) -> S3Settings:
     """What the configuration says of the bucket; paths are absolute."""
     from pypid.blobs.s3.store import S3Settings
 

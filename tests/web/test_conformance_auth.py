@@ -114,6 +114,7 @@ MATRIX = {
     ("/api/cache/<project>", "DELETE"): ADMIN,
     ("/api/cache/<project>/<filename>", "DELETE"): ADMIN,
     ("/api/check", "POST"): ADMIN,
+    ("/api/export", "POST"): ADMIN,
     ("/api/tier", "POST"): ADMIN,
     ("/api/rebuild", "POST"): ADMIN,
     ("/api/rebuild/<project>", "POST"): ADMIN,

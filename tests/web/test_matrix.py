@@ -203,6 +203,7 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("/api/snapshots", "POST"),
         ("/api/snapshots/<snapshot>", "DELETE"),
         ("/api/check", "POST"),
+        ("/api/export", "POST"),
         ("/api/tier", "POST"),
         ("/api/rebuild", "POST"),
         ("/api/rebuild/<project>", "POST"),

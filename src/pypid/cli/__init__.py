@@ -16,7 +16,8 @@ from pypid import __version__
 from pypid.core.errors import PypidError
 
 _GROUPS = (
-    *("starting", "clients", "projects", "why", "storage", "copying", "collect", "cache", "snapshots", "tier", "static"),
+    *("starting", "clients", "projects", "why", "storage", "copying", "collect", "cache", "snapshots", "tier"),
+    *("static", "export"),
     *("people", "rights", "tokens", "invitations", "acl", "audit", "loglevel"),
 )
 """The modules, in the order of the help."""
@@ -26,7 +27,7 @@ _MODULES = {
     **dict.fromkeys(("rebuild", "adopt", "check"), "storage"),
     **dict.fromkeys(("user", "group"), "people"),
     **dict.fromkeys(("audit", "downloads"), "audit"),
-    **{name: name for name in ("why", "collect", "cache", "tier", "static", "acl")},
+    **{name: name for name in ("why", "collect", "cache", "tier", "static", "export", "acl")},
     **{name: f"{name}s" for name in ("right", "token", "invitation", "snapshot")},
     "client-config": "clients",
     "copy-storage": "copying",

@@ -5,15 +5,12 @@ from __future__ import annotations
 import argparse
 import gc
 import os
-import shutil
 import sys
-from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from attrs import define
-
+from pypid.cli.bar import Bar
 from pypid.cli.command import add_command
 
 if TYPE_CHECKING:  # a start need not know them
@@ -53,8 +50,6 @@ status is 0 then, too, unless --strict is given. A list that cannot be read is
 refused, and nothing is written. pip and uv take .../simple/ for an index URL:
 docs/static.rst has the nginx for it.
 """
-
-_BAR = 30
 
 
 def add(commands: Any) -> None:
@@ -111,7 +106,7 @@ def _static(options: argparse.Namespace) -> int:
     from pypid.static.tree import Folder
 
     gc.disable()  # a million values that only end with us
-    bar = _Bar(sys.stderr, sys.stderr.isatty())
+    bar = Bar(sys.stderr, sys.stderr.isatty())
     try:
         previous = _previous(options, bar)
         listed = _read(options.package_list, options.package_list_json, bar)
@@ -147,13 +142,13 @@ def _static(options: argparse.Namespace) -> int:
     return 0
 
 
-def _previous(options: argparse.Namespace, bar: _Bar) -> PackageList | None:
+def _previous(options: argparse.Namespace, bar: Bar) -> PackageList | None:
     if options.previous_package_list is None and options.previous_package_list_json is None:
         return None
     return _read(options.previous_package_list, options.previous_package_list_json, bar)
 
 
-def _read(names: str | None, objects: str | None, bar: _Bar) -> PackageList:
+def _read(names: str | None, objects: str | None, bar: Bar) -> PackageList:
     from pypid.static.reading import lines_of, read_json, read_names
 
     path, read = (objects, read_json) if names is None else (names, read_names)
@@ -195,37 +190,3 @@ def _report(listed: PackageList, outcome: Outcome, *, terminal: bool) -> None:
             f"pypid: {outcome.gone} projects are in the list no more; their pages are still there (--delete removes them)",
             file=sys.stderr,
         )
-
-
-@define
-class _Bar:
-    """One line of a terminal, written again and again; nothing where it is none."""
-
-    stream: TextIO
-    terminal: bool
-    _shown: bool = False
-
-    def lines(self, lines: Iterable[bytes]) -> Iterator[bytes]:
-        """The same lines; how many is said on the way."""
-        for number, line in enumerate(lines, 1):
-            if number % 5000 == 0:
-                self._show(f"{number} lines read")
-            yield line
-
-    def pages(self, done: int, of: int) -> None:
-        """So many projects are done."""
-        filled = _BAR * done // of if of else _BAR
-        self._show(f"[{'#' * filled}{'.' * (_BAR - filled)}] {done} of {of} projects written")
-
-    def end(self) -> None:
-        """The line is gone."""
-        if self._shown:
-            self.stream.write("\r\x1b[K")
-            self.stream.flush()
-            self._shown = False
-
-    def _show(self, text: str) -> None:
-        if self.terminal:
-            self.stream.write(f"\r\x1b[K{text[: shutil.get_terminal_size().columns - 1]}")
-            self.stream.flush()
-            self._shown = True

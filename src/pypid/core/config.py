@@ -17,6 +17,7 @@ from attrs import define, evolve, field, frozen
 from pypid.core import environment, ini
 from pypid.core.choices import AccessStore, Store
 from pypid.core.errors import BadConfig, BadName, ConfigProblem, shortened
+from pypid.core.exporting import misfits_of_publish
 from pypid.core.fitting import misfits_of_ldap, misfits_of_registration, misfits_of_remote, misfits_of_workers
 from pypid.core.ini import Entry, printable
 from pypid.core.judging import nearest, value_of
@@ -239,6 +240,11 @@ class _Judge:
             entry = found["projects"][key]
             self.problem("projects", key, entry, f"this is the rule {printable(other)!r} again; remove one of the two")
         self._issuers(config.issuers, found)
+        of_publish = misfits_of_publish(
+            config.publish, config.storage, config.server, config.access, frozenset(config.users), self.filename
+        )
+        for key, advice in of_publish:
+            self.problem("publish", key, found["publish"][key], advice)
 
     def _issuers(self, issuers: Mapping[str, IssuerSettings], found: Mapping[str, Mapping[str, Entry]]) -> None:
         names: dict[str, str] = {}

@@ -35,11 +35,7 @@ from pypid.core.ldapfilters import GROUP_FILTER, USER_FILTER
 from pypid.core.permissions import Principals
 from pypid.core.values import Cooldown, Kind, choice, count, duration, optional, several, size
 
-NOT_YET = frozenset(
-    {
-        "publish",
-    }
-)
+NOT_YET: frozenset[str] = frozenset()
 """Capabilities that the contract names and this version does not have: deleting a word here opens all that needs it."""
 
 PUBLIC_INDEX = "https://pypi.org/simple/"
@@ -301,7 +297,9 @@ class PublishSettings:
     )
     target: str | None = key(_TEXT, "", "Folder or ``s3://bucket/prefix`` that is kept up to date.", needs="publish")
     files: Linking = key(choice(Linking), "link", "Whether files are linked or copied.", needs="publish")
-    files_url: str | None = key(optional(values.BASE_URL), "", "Base of file links in published pages.", needs="publish")
+    files_url: str | None = key(
+        optional(values.BASE_URL), "", "Base of file links in published pages; empty: relative ones.", needs="publish"
+    )
 
 
 @frozen(kw_only=True)

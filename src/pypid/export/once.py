@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
+from twisted.internet.task import deferLater
 
-from pypid.core.errors import PypidError
+from pypid.core.errors import Busy, PypidError
 from pypid.core.names import ProjectName
 from pypid.export.exporter import Counts, Exporter
 from pypid.export.places import Copy, Place, Stamp
@@ -20,6 +21,9 @@ AT_ONCE = 4
 """Files that are copied at the same time."""
 STEP = 64
 """Projects after which is said how far it is."""
+
+LOOK, LONGEST = 0.2, 600.0
+"""Seconds between two looks whether the storage has been read, and that it is waited for."""
 
 Heard = Callable[[int, int], None]
 """Is told how many projects are done, of how many."""
@@ -73,8 +77,10 @@ async def export(
 ) -> Outcome:
     """Write all that is seen, as far as it is not there yet.
 
-    Raises `BadRequest` as `Place.claim`, what the place raises, and the first error of a project that could not be written.
+    Waits until the catalog has been compared with the storage. Raises `BadRequest` as `Place.claim`, `Busy`, what the place
+    raises, and the first error of a project that could not be written.
     """
+    await _compared(index)
     seer = Seer(index, authority, wishes.user, wishes.stored_only)
     await place.claim(Stamp(identity, wishes.user or "anonymous"), clears=clears)
     look = await seer.look()
@@ -98,3 +104,13 @@ async def export(
     await place.settle()
     left = 0 if clears else sum(map(bool, (await place.of(gone)).values()))
     return Outcome(len(exporter.there), look.hidden, left, exporter.counts)
+
+
+async def _compared(index: Index) -> None:
+    """Once the catalog has been compared with the storage: what is not known before may be missing from it."""
+    waited = 0.0
+    while not await index.catalog.is_complete():
+        if waited >= LONGEST:
+            raise Busy("The storage is still being read.", retry_after=60)
+        await deferLater(index.world.clock, LOOK)
+        waited += LOOK

@@ -85,9 +85,10 @@ class Publishing(Service):
         pause = FIRST
         while not self._stopping and not await self.index.catalog.is_away():
             try:
-                if await self._is_ready():
-                    await self._keep()
-                    break
+                while not self._stopping and not await self._is_ready():
+                    await self._rest(LOOK)
+                await self._keep()
+                break
             except (PypidError, OSError) as error:
                 self._say(error)
             except Exception as error:

@@ -16,6 +16,7 @@ from twisted.internet.defer import DeferredSemaphore
 from pypid.attesting import Attesting
 from pypid.condition import Condition
 from pypid.core.errors import NotAvailable, PypidError
+from pypid.core.exporting import Exported, ExportWanted
 from pypid.core.model import Summary
 from pypid.core.permissions import EVERYONE, NOBODY, Identity, Rules, Sight
 from pypid.core.registration import AccountSettings
@@ -101,6 +102,8 @@ class Face:
     resolvers: Resolvers | None = None
     registry: Registry | None = None
     """Where people, tokens and what they did are written down."""
+    exports: Callable[[ExportWanted, Callable[[int, int], None]], Awaitable[Exported]] | None = None
+    """Writes an export; hears meanwhile how many projects are done, of how many."""
     publishers: Publishers | None = None
     """Trusted publishing; None, and one that knows no issuer, are the same."""
     closed: PypidError | None = None

@@ -1,0 +1,45 @@
+"""A line on a terminal that says how far it is."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator
+from typing import TextIO
+
+from attrs import define
+
+_BAR = 30
+
+
+@define
+class Bar:
+    """One line of a terminal, written again and again; nothing where it is none."""
+
+    stream: TextIO
+    terminal: bool
+    _shown: bool = False
+
+    def lines(self, lines: Iterable[bytes]) -> Iterator[bytes]:
+        """The same lines; how many is said on the way."""
+        for number, line in enumerate(lines, 1):
+            if number % 5000 == 0:
+                self._show(f"{number} lines read")
+            yield line
+
+    def pages(self, done: int, of: int) -> None:
+        """So many projects are done."""
+        filled = _BAR * done // of if of else _BAR
+        self._show(f"[{'#' * filled}{'.' * (_BAR - filled)}] {done} of {of} projects written")
+
+    def end(self) -> None:
+        """The line is gone."""
+        if self._shown:
+            self.stream.write("\r\x1b[K")
+            self.stream.flush()
+            self._shown = False
+
+    def _show(self, text: str) -> None:
+        if self.terminal:
+            self.stream.write(f"\r\x1b[K{text[: shutil.get_terminal_size().columns - 1]}")
+            self.stream.flush()
+            self._shown = True
