@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.metrics import families
 from pypid.metrics.counts import Counts
-from pypid.metrics.exposition import page
+from pypid.metrics.exposition import OfProcess, page
 from pypid.metrics.families import TABLE, Kind
 from pypid.metrics.together import Worker
 from tests.metrics.documenting import PAGE, rows, written
@@ -115,6 +115,20 @@ class PageTests(SynchronousTestCase):
     def test_gone(self) -> None:
         """Of a process that is gone by now nothing is told, and all else is."""
         self.assertNotIn("process_", shown([Worker("2", 2**22 + 1, Counts().taken())]).replace("pypid_", ""))
+
+    def test_only_processes_are_seen(self) -> None:
+        """With ``ProcSubset=pid``, as in our unit, there is no /proc/stat: a process is told of all the same."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        (folder / str(os.getpid())).symlink_to(f"/proc/{os.getpid()}")
+        found = {}
+        for proc in "/proc", str(folder):
+            told = OfProcess(pid=os.getpid, registry=None, proc=proc).collect()
+            found[proc] = {sample.name: sample.value for metric in told for sample in metric.samples}
+        self.assertEqual(set(found["/proc"]), set(found[str(folder)]))
+        started = {proc: each["process_start_time_seconds"] for proc, each in found.items()}
+        self.assertLess(abs(started["/proc"] - started[str(folder)]), 2, started)
+        self.assertEqual(list(OfProcess(pid=os.getpid, registry=None, proc=str(folder / "none")).collect()), [])
 
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from itertools import accumulate
+from pathlib import Path
 
 from prometheus_client import exposition, process_collector
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -113,6 +116,22 @@ def _of_processes(workers: Iterable[Worker]) -> Iterator[Metric]:
 def _of_process(pid: int) -> Iterable[Metric]:
     """What is known of it; nothing without /proc, or without a limit of open files (which the library takes for a number)."""
     try:
-        return list(process_collector.ProcessCollector(pid=lambda: pid, registry=None).collect())
+        return list(OfProcess(pid=lambda: pid, registry=None).collect())
     except ValueError:
         return ()
+
+
+class OfProcess(process_collector.ProcessCollector):
+    """The library's own, also where only processes are seen below /proc, as with ``ProcSubset=pid`` in a unit of systemd's."""
+
+    def _boot_time(self) -> float | None:
+        try:
+            return super()._boot_time()  # type: ignore[no-any-return, no-untyped-call]
+        except OSError:
+            return _booted() if Path(self._proc, str(self._pid())).is_dir() else None
+
+
+@cache
+def _booted() -> float:
+    now = time.time()  # noqa: TID251  # of the machine itself, as what it is compared with
+    return float(round(now - time.clock_gettime(time.CLOCK_BOOTTIME)))  # whole seconds, as /proc/stat has it
