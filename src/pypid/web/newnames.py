@@ -55,8 +55,8 @@ async def demand_free(face: Face, text: str, *, inherit: bool = False) -> None:
         raise NameTaken(name, "another source of people has somebody of that name")
     where = None if inherit else await _mentioned(face, name)
     if where is not None:
-        handing = "and an administrator hands that to a new account by 'inherit' (pypid user add --inherit)"
-        raise NameTaken(name, f"{where} gives something to it, {handing}")
+        handing = "an administrator can make the account with all that (pypid user add --inherit, or 'inherit')"
+        raise NameTaken(name, f"{where} gives something to it; {handing}")
 
 
 async def _mentioned(face: Face, name: str) -> str | None:
