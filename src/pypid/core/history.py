@@ -203,8 +203,9 @@ def view_then(
     if not own.status.offers_files:
         return Then(project=seen)
     were = ours_then(own.files, own.history, before)
-    files = in_order((*were, *(file for file in seen.files if file.source is not None)))
-    gone += _lost(own.history, own.file, before)
+    others = [file for file in seen.files if file.source is not None] if then is not None else []
+    files = in_order((*were, *others)) if others else were
+    gone += _lost(own.history, {file.filename: file for file in own.files}.get, before) if own.history else 0
     return Then(project=evolve(seen, files=files), gone=gone, apart=apart, since=_later(since, before))
 
 
