@@ -37,7 +37,10 @@ _PRE_1_0 = "before 1.0"
 _OLDEST = "0.1, the oldest"
 
 _FRAMEWORK = "it is of the framework that pypicloud is made with"
-_CACHE = "pypicloud's caches (SQL, Redis, DynamoDB) are not needed: the catalog is made from the storage"
+_CACHE = (  # it is no [cache] of ours: they had one for one process, too, and without accounts that nodes share it is of no use
+    "pypicloud's caches (SQL, Redis, DynamoDB) are not read: the catalog is made from the storage, in memory. Several pypids "
+    "on one storage share one that [cache] names (docs/scale)"
+)
 _SESSION = "pypid makes its own sessions, with its own keys"
 _TUNING = "pypid's connections to S3 need no such advice"
 _HASHING = "new hashes are argon2id; those that are there are understood"
