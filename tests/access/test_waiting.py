@@ -12,8 +12,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
+from pypid.access.sql import current as current_
 from pypid.access.tokens import new_token
-from pypid.core.errors import Unauthenticated
+from pypid.core.errors import PeopleUnknown, Unauthenticated
 from pypid.core.people import TOKEN_USER
 from pypid.core.permissions import Action, Credential, Scope
 from pypid.core.policy import Claims
@@ -21,7 +22,7 @@ from pypid.flow import start
 from pypid.service import load_config
 from pypid.sources import identities
 from pypid.state import where
-from pypid.testing.worlds import world
+from pypid.testing.worlds import Turns, world
 from tests.test_identities import ini
 
 
@@ -55,5 +56,35 @@ class SharedTests(TestCase):
             finally:
                 for people in both:
                     await people.end()
+
+        return start(work())
+
+    def test_silent_server(self) -> Deferred[None]:
+        """Nobody waits for long for a server that keeps connections and does not answer; it is not asked twice at once."""
+
+        async def work() -> None:
+            folder, clock, threads = Path(self.mktemp()), Clock(), Turns()
+            (folder / "state").mkdir(parents=True)
+            config = load_config(ini(folder, "x"))
+            people = identities(config, where(config, {}), world(clock), reactor, Claims())
+            await people.open()
+            current = people.stores.accounts.current
+            try:
+                await people.stores.accounts.add_group("team")
+                self.patch(current_, "Server", type(current.database.place))
+                self.patch(current.database, "read", lambda *_: threads(lambda: current.known))
+                for _ in range(3):
+                    looking = start(current.refresh())
+                    clock.pump([0.1] * 19)
+                    self.assertNoResult(looking)
+                    clock.advance(0.2)
+                    self.failureResultOf(looking, PeopleUnknown)
+                    self.assertEqual(len(threads), 1)
+                looking = start(current.refresh())
+                threads.turn()
+                threads.turn()
+                self.successResultOf(looking)
+            finally:
+                await people.end()
 
         return start(work())

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import field, frozen
-from twisted.internet.defer import DeferredLock
+from twisted.internet.defer import DeferredLock, TimeoutError
 from twisted.logger import Logger
 
 from pypid.access.sql.database import Database
@@ -20,7 +20,7 @@ from pypid.access.sql.roll import Roll
 from pypid.core.errors import Busy, CannotStart, PeopleUnknown, PypidError
 from pypid.databases.faults import Away, Unusable
 from pypid.databases.places import Server
-from pypid.flow import Flights, World, shielded
+from pypid.flow import Flights, World, shielded, start
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -35,6 +35,8 @@ POLL = 1.0
 """Seconds between two looks at whether another node has changed something, and whether the database is still there."""
 CONTACT = 5.0
 """Seconds without an answer of a server after which what it said last counts no more."""
+PATIENCE = 2.0
+"""Seconds that somebody who logs in waits for a server that does not answer."""
 PAUSE = 1.0
 """Seconds after a failure in which nobody else waits for the same one."""
 MOST_WAITING = 200
@@ -74,7 +76,7 @@ class Current:
         self._failed: _Since | None = None
         self._forgot: datetime | None = None
         self._turn = DeferredLock()
-        self._looks: Flights[None, None] = Flights()
+        self._looks: Flights[None, bool] = Flights()
 
     @property
     def known(self) -> Roll:
@@ -132,14 +134,29 @@ class Current:
             raise CannotStart(f"The accounts database cannot be used: {error}") from None
 
     async def refresh(self) -> None:
-        """See now what it says. Raises `PeopleUnknown` where that cannot be seen."""
-        asked = self._world.clock.seconds()
+        """See now what it says. Raises `PeopleUnknown` where that cannot be seen, of a server within `PATIENCE`."""
+        looking = start(self._refresh(self._world.clock.seconds()))
+        if isinstance(self.database.place, Server):  # it may keep connections and not answer; it is asked on
+            looking.addTimeout(PATIENCE, self._world.clock)
         try:
-            await shielded(self._looks.single(None, self._look))
-            if self._heard < asked:  # that was somebody else's look, and may have missed what we want to see
-                await shielded(self._looks.single(None, self._look))
+            is_seen = await looking
+        except TimeoutError:
+            is_seen = False
+        if not is_seen:
+            raise PeopleUnknown(NAME)
+
+    async def _refresh(self, asked: float) -> bool:
+        is_seen = await shielded(self._looks.single(None, self._see))
+        if is_seen and self._heard < asked:  # that was somebody else's look, and may have missed what we want to see
+            return await shielded(self._looks.single(None, self._see))
+        return is_seen
+
+    async def _see(self) -> bool:
+        try:
+            await self._look()
         except (Away, Unusable):
-            raise PeopleUnknown(NAME) from None
+            return False
+        return True
 
     def doubt(self) -> None:
         """What it said last counts no more, however fresh: a change may have gone unheard, and a look at it has failed."""
@@ -152,10 +169,7 @@ class Current:
 
         What fails is logged, once.
         """
-        try:
-            await shielded(self._look())
-        except (Away, Unusable):
-            return
+        await shielded(self._see())
 
     async def _look(self) -> None:
         await self._turn.acquire()
