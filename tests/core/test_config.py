@@ -490,6 +490,26 @@ class Problems(SynchronousTestCase):
             "[issuer:a]\nurl = https://h\n[issuer:b]\nurl = https://h/\n", "x.ini:4: [issuer:b] url: this is [issuer:a]"
         )
 
+    def test_publish(self) -> None:
+        """A tree has a place of its own, and somebody whose view it is."""
+        at = "x.ini:2: [publish] target: "
+        folders = "[storage]\npath = /srv/files\n[server]\nstate = var\n"
+        for target in ("/srv/files", "/srv/files/tree", "/srv", "/srv/x/../files/y"):
+            self.assert_says(f"[publish]\ntarget = {target}\n{folders}", f"{at}|the storage folder")
+        self.assert_says(f"[publish]\ntarget = var/tree\n{folders}", f"{at}|the state folder")
+        self.assertEqual(problems(f"[publish]\ntarget = /srv/tree\n{folders}"), [])
+        bucket = "[storage]\nbackend = s3\nbucket = acme\nprefix = files/\n"
+        for target in ("s3://acme", "s3://acme/files", "s3://acme/files/tree"):
+            self.assert_says(f"[publish]\ntarget = {target}\n{bucket}", f"{at}|a prefix of its own")
+        for target in ("s3://acme/tree", "s3://other", "/srv/tree"):
+            self.assertEqual(problems(f"[publish]\ntarget = {target}\n{bucket}"), [])
+        for target in ("s3:acme", "s3://", "s3:///x", "s3://acme/a//b"):
+            self.assert_says(f"[publish]\ntarget = {target}\n", f"{at}|s3://bucket/prefix")
+        tree = "[publish]\nas_user = bob\ntarget = /srv/tree\n"
+        self.assert_says(tree, "x.ini:2: [publish] as_user: |no 'bob'")
+        self.assertEqual(problems(tree.replace("bob", "admin")), [])  # whom a first run makes
+        self.assertEqual(problems(f"{tree}[access]\nbackend = config sql\n"), [])
+
     def test_bad_values(self) -> None:
         """One bad value for each rule of the keys that there are."""
         bad = {

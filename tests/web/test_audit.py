@@ -31,6 +31,7 @@ from tests.web.elsewhere import Elsewhere
 from tests.web.peopled import Peopled, have
 from tests.web.test_collecting import Scripted
 from tests.web.test_people import PeopleCase
+from tests.web.test_exporting import exported
 from tests.web.whole import PASSWORDS, Answer, Fragile, Pypid, WholeCase, basic, content, spelled
 
 CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -173,6 +174,8 @@ class EveryChangeTests(WholeCase):
         self.api("rebuild", "POST", "/api/rebuild/<project>", None, project="spam")
         self.api("adopt", "POST", "/api/adopt", {"folder": "/srv/storage"})
         self.api("sweep", "POST", "/api/check", {"sweep": True})
+        self.pypid.face.exports = exported
+        self.api("export", "POST", "/api/export", {"target": "/srv/index"})
         self.pypid.api("POST", "/api/check")
         self.assertEqual(len(self.people.deeds()), self.seen)  # only looked
 

@@ -1,0 +1,81 @@
+"""``POST /api/export``: what it takes, and how it tells how far it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from pypid.core.errors import BadRequest
+from pypid.core.exporting import Exported, ExportWanted
+from tests.web.whole import WholeCase, basic
+
+
+async def exported(wanted: ExportWanted, heard: Callable[[int, int], None]) -> Exported:
+    """Three projects."""
+    for done in range(4):
+        heard(done, 3)
+    return Exported(projects=3, hidden=1, left=0, written=9, same=2, copied=0, removed=0)
+
+
+class ExportTests(WholeCase):
+    """What the route takes, and says."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.asked: list[ExportWanted] = []
+
+        async def export(wanted: ExportWanted, heard: Callable[[int, int], None]) -> Exported:
+            self.asked.append(wanted)
+            if "bad" in wanted.target:
+                raise BadRequest("There is no room left in /bad.")
+            return await exported(wanted, heard)
+
+        self.pypid.face.exports = export
+
+    def test_document(self) -> None:
+        """What is wanted is told as it was said; the answer counts what came of it."""
+        answer = self.pypid.api("POST", "/api/export", {"target": "/srv/index", "copy_files": True, "as_user": "bob"})
+        self.assertEqual(self.asked, [ExportWanted(target="/srv/index", copies=True, as_user="bob")])
+        self.assertEqual(
+            answer.json,
+            {
+                "target": "/srv/index",
+                "projects": 3,
+                "hidden": 1,
+                "left": 0,
+                "written": 9,
+                "same": 2,
+                "copied": 0,
+                "removed": 0,
+            },
+        )
+
+    def test_lines(self) -> None:
+        """Whoever wants lines hears how far it is, though not each step, and the end of it."""
+        body = json.dumps({"target": "/srv/index", "delete": True, "timestamp": False}).encode()
+        connection = self.pypid.connect()
+        head = b"POST /api/export HTTP/1.1\r\nHost: x\r\nAccept: application/x-ndjson\r\nContent-Type: application/json\r\n"
+        login = self._login()
+        connection.send(head + login + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        said = [json.loads(line) for line in connection.rest().split(b"\r\n") if line.startswith(b"{")]
+        self.assertEqual(
+            [(one["event"], one.get("done")) for one in said], [("progress", 0), ("progress", 3), ("result", None)]
+        )
+        self.assertEqual(said[-1]["projects"], 3)
+        self.assertTrue(self.asked[0].clears)
+        self.assertFalse(self.asked[0].dated)
+
+    def _login(self) -> bytes:
+        name, value = basic("ada")
+        return f"{name}: {value}\r\n".encode()
+
+    def test_refused(self) -> None:
+        """What cannot be is said, and why."""
+        self.refused(self.pypid.api("POST", "/api/export", {"target": "/bad"}), 400, "no room left")
+        both = {"target": "/srv", "files_url": "https://f.example/", "signed_links": True}
+        self.refused(self.pypid.api("POST", "/api/export", both), 400, "one of the two")
+        self.refused(self.pypid.api("POST", "/api/export", {"target": "/srv", "files_url": "/x"}), 400, "absolute")
+        self.refused(self.pypid.api("POST", "/api/export", {}), 400, "target")
+        self.refused(self.pypid.api("POST", "/api/export", {"target": "/srv"}, user="alice"), 403)
+        self.pypid.face.exports = None
+        self.refused(self.pypid.api("POST", "/api/export", {"target": "/srv"}), 501)
