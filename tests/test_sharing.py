@@ -13,10 +13,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
+from pypid.access.sql.current import CONTACT
 from pypid.catalog.following import FRESH
 from pypid.catalog.shared import SharedSettings, make
+from pypid.core.errors import PeopleUnknown
 from pypid.core.permissions import Rules
-from pypid.core.policy import Claims
+from pypid.core.policy import EVERY_NAME, Claims
 from pypid.flow import start
 from pypid.leases import Shared
 from pypid.service import load_config
@@ -74,8 +76,15 @@ class RightsTests(TestCase):
                 self.assertIsNotNone(waiting, "whoever comes now is looked up")
                 looking = start(waiting)  # type: ignore[arg-type]
                 self.assertNoResult(looking)
+                self.go(CONTACT - 1)
+                self.assertIsNone(face.closed)
+                self.go(1)
+                self.assertIsInstance(face.closed, PeopleUnknown, "what everybody may read is not known, either")
+                self.assertIs(people.claims.names, EVERY_NAME)
                 turn.release()
                 await looking
+                self.assertIsNone(face.closed)
+                self.assertIsNot(people.claims.names, EVERY_NAME)
                 self.assertGreater(face.epoch.until, self.clock.seconds())
                 self.assertLessEqual(face.epoch.until, self.clock.seconds() + FRESH)
                 self.assertIsNone(people.access.freshly())

@@ -122,6 +122,9 @@ class Identities(MultiService):
     faces: tuple[Face, ...] = field(default=(), init=False)
     told_until: Callable[[], float] = field(default=lambda: float("inf"), init=False, repr=False)
     """Until when, on the clock, other nodes would have told us of a change; see `sharing`."""
+    has_missed: Callable[[], bool] = field(default=lambda: False, init=False, repr=False)
+    """Whether they have told of a change that cannot be seen: a project may be private by now, or a name ours."""
+    _was_known: bool = field(default=True, init=False)
     _in_force: InForce = field(factory=lambda: InForce(Rules(), frozenset()), init=False, repr=False)
     _made_of: tuple[object, object] = field(default=(None, None), init=False, repr=False)
     """What that was made of: the configuration, and the rights of the database."""
@@ -254,7 +257,8 @@ class Identities(MultiService):
 
     def _tell(self) -> None:
         # as long as a server has never answered nobody knows what is hidden, nor which names are ours by a right there
-        self.claims.names = self._in_force.claims if self._is_open and self._are_known() else EVERY_NAME
+        self._was_known = self._are_known()
+        self.claims.names = self._in_force.claims if self._is_open and self._was_known else EVERY_NAME
         for face in self.faces:
             face.epoch.turn()
             face.epoch.lease = self._lease()
@@ -262,10 +266,12 @@ class Identities(MultiService):
             face.rules = self._in_force.rules
             face.settings = evolve(face.settings, people=account_settings(self.config))
             if self._is_open:
-                face.closed = None if self._are_known() else PeopleUnknown("the accounts database")
+                face.closed = None if self._was_known else PeopleUnknown("the accounts database")
 
     def _heard(self) -> None:
         """The accounts database has answered, or failed to."""
+        if self._is_open and self._are_known() is not self._was_known:
+            self._tell()
         until = self._until()
         for face in self.faces:
             face.epoch.until = until
@@ -273,13 +279,17 @@ class Identities(MultiService):
     def _until(self) -> float:
         return min(self.stores.accounts.current.until, self.told_until())
 
-    def share(self, tell: Callable[[], object], told_until: Callable[[], float]) -> Callable[[], None]:
+    def share(
+        self, tell: Callable[[], object], told_until: Callable[[], float], has_missed: Callable[[], bool] = lambda: False
+    ) -> Callable[[], None]:
         """Have other nodes told of what changes here. `told_until`: until when they would have told us of theirs; what is
         returned is to be called when that is another time. After it, nobody is believed before it was looked at anew.
+
+        While it `has_missed` what changed elsewhere nobody is let in: what everybody may read is in the accounts, too.
         """
         current, clock = self.stores.accounts.current, self.world.clock
         current.on_write.append(tell)
-        self.told_until = told_until
+        self.told_until, self.has_missed = told_until, has_missed
         self.access.watch = self._watch
 
         async def look() -> None:
@@ -320,7 +330,7 @@ class Identities(MultiService):
 
     def _are_known(self) -> bool:
         current = self.stores.accounts.current
-        return current.is_open or not isinstance(current.database.place, Server)
+        return (current.is_open or not isinstance(current.database.place, Server)) and not self.has_missed()
 
     # --- the end ---
 

@@ -11,6 +11,7 @@ from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from pypid.access.sql.current import CONTACT
 from pypid.access.sql.place import SqliteFile
 from pypid.catalog import shared
 from pypid.catalog.engine import Anew, Away, Engine, Unusable
@@ -55,6 +56,8 @@ class Sharing(MultiService):
     """Since when somebody else has the claim."""
     _rights_changed: float = field(default=float("-inf"), init=False)
     """When it was heard last, on the clock, that people or rights had changed."""
+    _unseen: float = field(default=float("inf"), init=False)
+    """When that was heard first of what has not been seen since."""
     _telling: Deferred[None] | None = field(default=None, init=False)
     _again: bool = field(default=False, init=False)
 
@@ -90,13 +93,23 @@ class Sharing(MultiService):
 
         def look() -> None:
             self._rights_changed = self.world.clock.seconds()
+            self._unseen = min(self._unseen, self._rights_changed)
             start(accounts.poll())
+
+        def is_seen() -> bool:
+            seen = accounts.current.looked >= self._rights_changed
+            if seen:
+                self._unseen = float("inf")
+            return seen
 
         def told_until() -> float:
             # what changed is not known before the accounts were looked at, which may be held up, or away
-            return following.until if accounts.current.looked >= self._rights_changed else 0.0
+            return following.until if is_seen() else 0.0
 
-        following.confirmed = people.share(self.tell, told_until)
+        def has_missed() -> bool:
+            return not is_seen() and self.world.clock.seconds() - self._unseen > CONTACT
+
+        following.confirmed = people.share(self.tell, told_until, has_missed)
         following.rights_changed = look
         if isinstance(accounts.current.database.place, SqliteFile):
             self._claimed_by = name_of_node(state, self.world)
