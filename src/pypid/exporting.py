@@ -164,8 +164,9 @@ def open_place(
 
 async def _opened(settings: Callable[[], S3Settings], bucket: tuple[str, str], world: World, reactor: Any) -> Any:
     from pypid.blobs.s3 import store
+    from pypid.export.buckets import content_type
 
-    wished = evolve(settings(), bucket=bucket[0], prefix=bucket[1])
+    wished = evolve(settings(), bucket=bucket[0], prefix=bucket[1], page_type=content_type)
     return await store.open(wished, world, reactor)
 
 

@@ -9,13 +9,13 @@ from hashlib import md5
 from typing import Protocol
 
 from attrs import field, frozen
-from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
+from twisted.internet.defer import Deferred, DeferredSemaphore
 
 from pypid.core.errors import Missing
 from pypid.core.model import Blob
 from pypid.core.names import ProjectName
 from pypid.export.pages import Written
-from pypid.export.places import Copy, Place, Stamp, must_be_ours
+from pypid.export.places import Copy, Place, Stamp, all_of, must_be_ours
 from pypid.export.wishes import JSON_PAGE, MANIFEST, PAGE, owner_of
 from pypid.flow import BytesBody, World, start, whole
 from pypid.ports import Blobs, Body
@@ -109,7 +109,7 @@ class BucketPlace:
         }
 
     async def put(self, pages: Sequence[Written]) -> tuple[int, int]:
-        done = await gatherResults([self._turns.run(self._putting, page) for page in pages])
+        done = await all_of([self._turns.run(self._putting, page) for page in pages])
         return sum(done), len(done) - sum(done)
 
     def _putting(self, page: Written) -> Deferred[bool]:
@@ -144,7 +144,7 @@ class BucketPlace:
         blobs = await self._blobs()
         pages = [path for path in paths if not path.startswith(("packages/", "integrity/"))]
         for those in (pages, [path for path in paths if path not in set(pages)]):
-            await gatherResults([self._turns.run(self._removing, blobs, path) for path in those])
+            await all_of([self._turns.run(self._removing, blobs, path) for path in those])
         return len(paths)
 
     def _removing(self, blobs: Blobs, path: str) -> Deferred[None]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from attrs import define, field, frozen
-from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
+from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.task import deferLater
 
 from pypid.core.errors import Busy, PypidError
 from pypid.core.names import ProjectName
 from pypid.export.exporter import Counts, Exporter
-from pypid.export.places import Copy, Place, Stamp
+from pypid.export.places import Copy, Place, Stamp, all_of
 from pypid.export.seeing import Authority, Seer
 from pypid.export.wishes import Wishes
 from pypid.flow import start
@@ -49,7 +49,7 @@ class Fetching:
 
     async def __call__(self, copies: Sequence[Copy]) -> Sequence[Copy]:
         """As `Exporter.fetch`."""
-        done = await gatherResults([self.turns.run(self._begin, copy) for copy in copies])
+        done = await all_of([self.turns.run(self._begin, copy) for copy in copies])
         return [copy for copy, is_there in zip(copies, done, strict=True) if not is_there]
 
     def _begin(self, copy: Copy) -> Deferred[bool]:

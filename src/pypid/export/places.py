@@ -9,10 +9,10 @@ from contextlib import aclosing, suppress
 from enum import Enum
 from hashlib import sha256
 from itertools import count
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from attrs import define, field, frozen
-from twisted.internet.defer import DeferredLock
+from twisted.internet.defer import Deferred, DeferredList, DeferredLock
 
 from pypid.core.errors import BadRequest, PypidError
 from pypid.core.model import File
@@ -23,6 +23,7 @@ from pypid.flow import Blocking, World
 from pypid.ports import Body
 from pypid.static.tree import Folder, digest
 
+T = TypeVar("T")
 FORMAT = 1
 INCOMING = ".pypid-incoming"
 """The folder of files that are being copied, in that of the tree."""
@@ -131,6 +132,15 @@ def must_be_ours(said: bytes | None, is_empty: bool, stamp: Stamp, where: str, *
             f"{where} holds what {audience} may see, and what {stamp.audience} may not see would stay there: "
             "take another place, or let what is gone be removed (--delete)."
         )
+
+
+async def all_of(jobs: Iterable[Deferred[T]]) -> list[T]:
+    """What all of them come to, once all have ended; raises what the first one of those that failed did."""
+    ended: list[tuple[bool, Any]] = await DeferredList(jobs, consumeErrors=True)
+    for went_well, result in ended:
+        if not went_well:
+            raise result.value
+    return [result for _, result in ended]
 
 
 class FolderPlace:

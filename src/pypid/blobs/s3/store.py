@@ -5,7 +5,7 @@ Nothing that matters is kept here: what a bucket holds is read from it. See the 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -75,6 +75,8 @@ class S3Settings:
     cloudfront_key_id: str | None = None
     cloudfront_key_file: str | None = None
     timeout: float = 30.0
+    page_type: Callable[[str], str | None] = field(default=lambda key: None, repr=False)
+    """The Content-Type of what is a page under its key, for browsers and installers; None for files."""
 
     def wishes(self) -> Mapping[str, str]:
         """The headers that every object is written with. Raises `CannotStart` where they cannot be."""
@@ -253,7 +255,7 @@ async def open(settings: S3Settings, world: World, reactor: Any) -> S3Blobs:
         await reached.close()
         raise
     classes = Classes(asker, settings.bucket, settings.prefix, world.blocking)
-    writer = Writer(asker, settings.prefix, wishes, ability, world)
+    writer = Writer(asker, settings.prefix, wishes, ability, world, settings.page_type)
     return S3Blobs(asker, classes, settings.prefix, writer, world, reached, front)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 
 from attrs import frozen
@@ -51,14 +51,24 @@ class Ability:
 
 
 class Writer:
-    """Writes. `wishes` are the headers that every object is written with (encryption, storage class)."""
+    """Writes. `wishes` are the headers that every object is written with (encryption, storage class); `page_type` is the
+    Content-Type of what is a page under its key, and None for files."""
 
-    def __init__(self, asker: Asker, prefix: str, wishes: Mapping[str, str], ability: Ability, world: World) -> None:
+    def __init__(
+        self,
+        asker: Asker,
+        prefix: str,
+        wishes: Mapping[str, str],
+        ability: Ability,
+        world: World,
+        page_type: Callable[[str], str | None] = lambda key: None,
+    ) -> None:
         self.ability = ability
         self._asker = asker
         self._prefix = prefix
         self._wishes = wishes
         self._world = world
+        self._page_type = page_type
         self._locks: Locks[str] = Locks()
         self._aborting: set[Deferred[None]] = set()
 
@@ -140,7 +150,9 @@ class Writer:
         return self._world.random(16).hex()
 
     def _headers(self, key: str, mark: str, said: Mapping[str, str]) -> dict[str, str]:
-        usual = {"Content-Type": content_type(key), "Content-Disposition": disposition(file_name(key)), MARK: mark}
+        page = self._page_type(key)  # which a browser is to show, and not to save
+        said_of_it = {"Content-Type": content_type(key), "Content-Disposition": disposition(file_name(key))}
+        usual = {**(said_of_it if page is None else {"Content-Type": page}), MARK: mark}
         return {**{META + name: text for name, text in said.items()}, **usual, **self._wishes}
 
     @asynccontextmanager
