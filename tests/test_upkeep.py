@@ -12,6 +12,7 @@ from pathlib import Path
 from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
@@ -22,6 +23,7 @@ from pypid.core.errors import StorageDown, UpstreamDown
 from pypid.core.model import Blob, File, Project, Remembered
 from pypid.core.names import ProjectName, parse_filename, project_name
 from pypid.core.policy import Policy
+from pypid.core.records import SnapshotDocument
 from pypid.flow import start, whole
 from pypid.index import Index
 from pypid.index.asking import DIRECTLY, Asked
@@ -165,6 +167,30 @@ class EvictingTests(UpkeepCase):
         self.assertEqual(self.kept(), ["ant-1.0.tar.gz", "bee-1.0.tar.gz", "zebra-1.0.tar.gz"])
         self.assertEqual(self.want("mouse-1.0.tar.gz"), noise(20 * KIB))
         self.assertEqual(self.kept(), ["bee-1.0.tar.gz", "mouse-1.0.tar.gz", "zebra-1.0.tar.gz"])
+
+    def test_snapshots(self) -> None:
+        """What a snapshot shows stays, whatever it takes of the room; where it takes more than there is, the log says so."""
+        self.upkeep(max_cache=2 * (20 * KIB + RECORD) + 5 * KIB)
+        self.keep("ant-1.0.tar.gz")
+        self.clock.advance(1)
+        snapshots = self.index.moments.snapshots
+        self.have(snapshots.make(SnapshotDocument("x", self.world.now(), self.world.now())))
+        self.clock.advance(3600)
+        for name in ("bee", "cat", "dog"):
+            filename = f"{name}-1.0.tar.gz"
+            self.upstream.has(name, filename, noise(20 * KIB), uploaded=self.world.now())
+            self.want(filename)
+            self.clock.advance(60)
+        self.assertEqual(self.kept(), ["ant-1.0.tar.gz", "dog-1.0.tar.gz"])
+        with capturedLogs() as events:
+            upkeep = self.upkeep(max_cache=KIB)
+            self.have(upkeep.evict())
+        self.assertEqual(self.kept(), ["ant-1.0.tar.gz"])
+        self.assertIn("Snapshots need", " ".join(filter(None, map(formatEvent, events))))
+        self.have(snapshots.delete("x"))
+        upkeep._came = 1
+        self.have(upkeep.evict())
+        self.assertEqual(self.kept(), [])
 
     def test_never_ours(self) -> None:
         """Files of ours take nothing of the limit, and stay, also those of a name that both have."""

@@ -9,7 +9,7 @@ A moment is told by its end, `before`: what happened earlier than that counts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from operator import itemgetter
 
@@ -219,38 +219,34 @@ def spans(own: Project | None, heard: Heard | None) -> Spans:
     if own is not None:
         pasts = _by_name(own.history)
         for file in own.files:
-            lived += _lives_of_these(file, pasts, file)
+            lived += _of_these(file.sha256, lives(pasts.get(file.filename, Past(file.filename)), file))
     if heard is not None:
-        pasts = _by_name(heard.history)
-        for file in heard.kept:
-            lived += _lives_of_these(file, pasts, file if _is_said(heard, file.filename) else None)
+        for _, its in _lives_of_kept(heard):
+            lived += its
     return _merged(lived)
-
-
-def _lives_of_these(file: File, pasts: Mapping[str, Past], now: File | None) -> Iterator[Life]:
-    """Those in which the name had these very bytes."""
-    past = pasts.get(file.filename, Past(file.filename))
-    return (life for life in lives(past, now) if _same(life.sha256, file.sha256))
 
 
 def shown_at(heard: Heard, moments: Iterable[datetime]) -> frozenset[str]:
     """The names of the kept files that were there in any of the moments: what snapshots of these need."""
-    pasts, befores = _by_name(heard.history), tuple(moments)
+    befores = tuple(moments)
     return frozenset(
-        file.filename
-        for file in heard.kept
-        if any(
-            life.covers(before)
-            for life in _lives_of_these(file, pasts, file if _is_said(heard, file.filename) else None)
-            for before in befores
-        )
+        filename for filename, its in _lives_of_kept(heard) if any(life.covers(before) for life in its for before in befores)
     )
 
 
-def _is_said(heard: Heard, filename: str) -> bool:
-    """Whether the other index lists the file, or nobody knows."""
-    said = heard.said
-    return said is None or said.files is None or any(file.filename == filename for file in said.files)
+def _lives_of_kept(heard: Heard) -> Iterator[tuple[str, Sequence[Life]]]:
+    """The names of the kept files, each with when the other index had these very bytes under it."""
+    pasts, said = _by_name(heard.history), heard.said
+    is_heard = said is not None and said.files is not None
+    listed = {file.filename: file for file in (said.files if said is not None else None) or ()} if heard.kept else {}
+    for file in heard.kept:
+        now = listed.get(file.filename) if is_heard else file
+        yield file.filename, tuple(_of_these(file.sha256, lives(pasts.get(file.filename, Past(file.filename)), now)))
+
+
+def _of_these(sha256: str | None, lived: Iterable[Life]) -> Iterator[Life]:
+    """Those in which there were these very bytes."""
+    return (life for life in lived if _same(life.sha256, sha256))
 
 
 def _merged(lived: Iterable[Life]) -> Spans:

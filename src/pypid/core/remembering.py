@@ -8,7 +8,7 @@ from attrs import evolve
 from msgspec.structs import replace
 
 from pypid.core.model import File, Heard, Remembered
-from pypid.core.past import Event, Past, in_bounds, noted
+from pypid.core.past import MOST_DELETED, Event, Past, in_bounds, noted
 
 MOST = 2000
 """Files of a project of theirs whose past is held."""
@@ -27,28 +27,27 @@ def _noticed(history: tuple[Past, ...], before: Remembered | None, now: Remember
     if before is None or before.files is now.files:
         return history
     pasts = {past.filename: past for past in history}
+    # of a project that has gone as a whole only so many pasts would be held
+    were = {file.filename: file for file in (before.files or ())[-MOST_DELETED if now.files is None else 0 :]}
+    are = {file.filename: file for file in now.files or ()}
     events: dict[str, list[Event]] = {}
     if before.files is None or now.files is None:
-        event = _of_the_whole(pasts.get(_THE_PROJECT), now)
-        events = {} if event is None else {_THE_PROJECT: [event]}
-    else:
-        were, are = {file.filename: file for file in before.files}, {file.filename: file for file in now.files}
-        for name in were.keys() | pasts.keys() | (are.keys() if pasts else set()):
-            if were.get(name) is not are.get(name):
-                events[name] = _of_file(pasts.get(name, Past(name)), were.get(name), are.get(name), now.asked)
+        events[_THE_PROJECT] = _of_the_whole(pasts.get(_THE_PROJECT), now)
+    for name in were.keys() | pasts.keys() | (are.keys() if pasts else set()):
+        if were.get(name) is not are.get(name):
+            events[name] = _of_file(pasts.get(name, Past(name)), were.get(name), are.get(name), now.asked)
     if not any(events.values()):
         return history
     for name, its in events.items():
         for event in its:
             pasts[name] = noted(pasts.get(name, Past(name)), event)
-    there = {file.filename for file in now.files or before.files or ()} | {_THE_PROJECT}
-    return in_bounds(pasts.values(), there, MOST)
+    return in_bounds(pasts.values(), are.keys() | {_THE_PROJECT}, MOST)
 
 
-def _of_the_whole(past: Past | None, now: Remembered) -> Event | None:
+def _of_the_whole(past: Past | None, now: Remembered) -> list[Event]:
     if now.files is None:
-        return Event(now.asked, gone=True)
-    return Event(now.asked, back=True) if past is not None and past.events[-1].gone else None
+        return [Event(now.asked, gone=True)]
+    return [Event(now.asked, back=True)] if past is not None and past.events[-1].gone else []
 
 
 def _of_file(past: Past, was: File | None, now: File | None, at: datetime) -> list[Event]:
