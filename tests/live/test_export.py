@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
+from urllib.request import urlopen
 
 from tests.live.daemon import IndexTestCase, LiveIndex, Settings, configuration, pypid, until_ready
 from tests.live.isolation import fails, pip, uv, works
 from tests.live.processes import BIN, clean_environ, done, free_port, running, scratch
 from tests.live.projects import call, manage, publish, sdist, wheel
+from tests.live.stores import store
 
 NEWEST: Final = "pip-on-3.11"
 J, H = "application/vnd.pypi.simple.v1+json", "text/html"
@@ -262,3 +264,55 @@ class CommandTests(IndexTestCase):
         self.assertIn("signs no URLs", self.export("--signed-links", self.folder / "signed", status=1))
         self.assertIn("storage folder", self.export(self.index.storage / "x", status=1))
         self.assertIn("/dev/null/x", self.export("/dev/null/x", status=1))
+
+
+class BucketTests(TreeCase):
+    """A tree in a bucket, beside the files of the index."""
+
+    def start(self) -> LiveIndex:
+        self.s3 = self.entered(store("radosgw"))
+        self.bucket = self.s3.bucket()
+        return self.entered(pypid(self.entered(scratch()), self.wanted()))
+
+    def wanted(self) -> Settings:
+        told = {
+            "backend": "s3",
+            "bucket": self.bucket,
+            "prefix": "files/",
+            "region": self.s3.region,
+            "endpoint_url": self.s3.endpoint,
+            "access_key": self.s3.access_key,
+            "secret_key": self.s3.secret_key,
+        }
+        sections = f"[publish]\ntarget = s3://{self.bucket}/tree\nfiles = copy\n"
+        return Settings(bucket="\n".join(f"{key} = {value}" for key, value in told.items()), sections=sections)
+
+    def got(self, key: str) -> Any:
+        """What the store has there."""
+        return self.s3.ask("GET", f"/{self.bucket}/tree/{key}")
+
+    def test_kept(self) -> None:
+        """Uploads and deletes are there soon, with the types that browsers and installers know; what is gone is gone."""
+        ours = wheel("pail")
+        publish(self.index, ours, wheel("pail", "2.0"))
+        self.until(lambda: b"pail-2.0" in self.got("simple/pail/index.html").body, 10)
+        for accept, page in ((J, "index.json"), (H, "index.html")):
+            self.until(lambda page=page: b"pail" in self.got(f"simple/{page}").body, 5)
+            found = self.got(f"simple/pail/{page}")
+            self.assertEqual(found.body, call(self.index, "GET", "/simple/pail/", accept=accept))
+            self.assertTrue(found.headers["content-type"].startswith(accept), found.headers)
+            self.assertNotIn("content-disposition", found.headers)
+        self.assertEqual(self.got(f"packages/pail/{ours.filename}").body, ours.data)
+        manage(self.index, "DELETE", f"pail/files/{ours.filename}")
+        self.until(lambda: self.got(f"packages/pail/{ours.filename}").status == 404, 10)
+        self.assertNotIn(ours.filename.encode(), self.got("simple/pail/index.json").body)
+
+    def test_signed(self) -> None:
+        """Signed links lead to the files of the index in its bucket."""
+        ours = wheel("signed")
+        publish(self.index, ours)
+        tree = self.folder / "signed"
+        done([BIN / "pypid", "export", "--config", self.index.config, "--signed-links", tree])
+        [file] = json.loads((tree / "simple/signed/index.json").read_bytes())["files"]
+        with urlopen(file["url"]) as answer:
+            self.assertEqual(answer.read(), ours.data)
