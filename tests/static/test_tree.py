@@ -47,6 +47,17 @@ class FolderTests(SynchronousTestCase):
         self.assertEqual((self.root / "a/b/page").read_bytes(), b"two")
         self.assertEqual(self.files(), ["a/b/page"])
 
+    def test_another_second(self) -> None:
+        """What is replaced has another second than before, however often that is: of size and second nginx makes its tags."""
+        seconds = []
+        for number in range(4):
+            self.folder.write("page", b"%d" % number)
+            seconds.append(int((self.root / "page").stat().st_mtime))
+        self.assertEqual(seconds, sorted(set(seconds)))
+        os.utime(self.root / "page", (0, 0))
+        self.folder.write("page", b"5")
+        self.assertGreaterEqual(int((self.root / "page").stat().st_mtime), seconds[0])
+
     def test_whole(self) -> None:
         """Who has opened a page reads it to its end, whole, while it is replaced."""
         self.folder.write("page", b"one" * 100)
