@@ -37,6 +37,19 @@ class Release:
 
 def releases(project: Project) -> tuple[Release, ...]:
     """The releases of the project, oldest version first."""
+    global _last
+    last, found = _last
+    if last is not project:
+        found = _releases(project)
+        _last = project, found
+    return found
+
+
+_last: tuple[Project | None, tuple[Release, ...]] = (None, ())
+"""What was worked out last: whoever renders a project asks ten times for its releases."""
+
+
+def _releases(project: Project) -> tuple[Release, ...]:
     groups: list[list[File]] = []
     for file in project.files:
         # Files come in order of version, so what belongs together stands together.
