@@ -82,7 +82,9 @@ class Exporter:
         """
         shown: list[Shown] = []
         files = 0
+        pace = Pace(self.index.world)
         for name in names:
+            await pace.keep()
             found = await self._shown(name)
             if found is None:
                 continue
@@ -171,12 +173,13 @@ class Exporter:
         for each, its in zip(shown, pages, strict=True):
             name = each.project.name
             self.there.add(name)
-            self.newest.note(each.project)
             keep = each.copies.union(page.path for page in its)
             self._stale += [path for path in there[name] if path not in keep]
 
     def _pages(self, shown: Sequence[Shown]) -> list[list[Written]]:
         compressed = self.place.compressed
+        for each in shown:
+            self.newest.note(each.project)
         return [list(project_pages(each, self.wishes, compressed=compressed)) for each in shown]
 
     # --- all together ---
