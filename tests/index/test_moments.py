@@ -17,7 +17,7 @@ from pypid.index.asking import Asked
 from pypid.index.moments import Recorded, Spanned, then_of
 from tests.index.uploads import SPAM, WHEEL, IndexCase, publishing, sent
 
-NAMES = (WHEEL, "spam-1.0.tar.gz", "spam-2.0.tar.gz")
+NAMES = (WHEEL, "spam-2.0.tar.gz")
 Seen = dict[str, tuple[str | None, str | None, datetime | None]]
 
 
@@ -95,6 +95,17 @@ class HistoryTests(MomentCase):
             self.assertEqual(self.then(gap, index), ({}, 0))
             self.assertEqual(list(self.then(now, index)[0]), [WHEEL])
         self.assertLess(self.then(there)[0][WHEEL][2], gap)
+
+    def test_yanked_and_deleted(self) -> None:
+        """A file that was yanked, and then deleted, and is back was yanked then; the one that came back is not."""
+        self.publish(sent())
+        self.later()
+        self.have(self.index.yank(SPAM, [WHEEL], "bad"))
+        yanked = self.later()
+        self.have(self.index.delete(SPAM, [WHEEL], "carol"))
+        self.later()
+        self.publish(sent())
+        self.assertEqual([self.then(moment)[0][WHEEL][1] for moment in (yanked, self.later())], ["bad", None])
 
     def test_overwritten(self) -> None:
         """Bytes that were overwritten are not to be had, and so not shown; they are, if they come back."""
@@ -184,7 +195,7 @@ class HistoryTests(MomentCase):
         self.assertEqual(load_project(line).history, ())
 
     @given(st.lists(steps, min_size=1, max_size=14), st.booleans())
-    @settings(max_examples=60, deadline=None, database=None)
+    @settings(max_examples=80, deadline=None, database=None)
     def test_any_history(self, taken: list[Step], restarted: bool) -> None:
         """What is told of any moment, whatever happened since, is what was seen in it, but for bytes that are gone."""
         self.setUp()

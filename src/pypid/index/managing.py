@@ -118,11 +118,12 @@ class Manager:
         return recorded is not None
 
     async def _current(self, file: File) -> File:
-        """The file as its record has it: the catalog may lag behind an overwrite."""
+        """The file as its record has it, which says nothing of yanks: the catalog may lag behind an overwrite."""
         try:
-            return await truth.read_record(self.parts.blobs, file.project, file.filename) or file
+            recorded = await truth.read_record(self.parts.blobs, file.project, file.filename)
         except Unreadable:
             return file
+        return file if recorded is None else replace(recorded, yanked=file.yanked)
 
     async def _remove_bytes(self, file: File) -> None:
         await self.parts.blobs.delete(key(file.project, file.filename, Kind.YANKED))
