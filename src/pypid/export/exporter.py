@@ -178,9 +178,11 @@ class Exporter:
 
     def _pages(self, shown: Sequence[Shown]) -> list[list[Written]]:
         compressed = self.place.compressed
+        pages = []
         for each in shown:
             self.newest.note(each.project)
-        return [list(project_pages(each, self.wishes, compressed=compressed)) for each in shown]
+            pages.append(list(project_pages(each, self.wishes, compressed=compressed)))
+        return pages
 
     # --- all together ---
 
