@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http import Request
 
 from pypid.core.permissions import Identity
-from pypid.web.accesslog import AccessLog, Asker, Many, Said, escaped, path_of
+from pypid.web.accesslog import AccessLog, Asker, Entry, Many, Said, escaped, path_of
 from pypid.web.pour import write
 from tests.web.answers import Talk
 
@@ -58,6 +58,26 @@ class AccessLogTests(SynchronousTestCase):
             line,
             '192.0.2.7 - alice [01/Mar/2026:12:30:15 +0000] "GET /simple/foo/ HTTP/1.1" 200 5 "-" "pip/26.3" 12.3 k3x5qa00002f',
         )
+
+    def test_monitors(self) -> None:
+        """What only tells a monitor that all is well is written at the level debug: some ask twice a second."""
+        levels = []
+        log = AccessLog(lambda: NOW, lambda: 0.0)
+
+        def observe(event: dict[str, object]) -> None:
+            if event.get("log_namespace") == AccessLog._log.namespace:
+                levels.append(str(event["log_level"]).partition("=")[2].rstrip(">"))
+
+        globalLogPublisher.addObserver(observe)
+        try:
+            for path, status in ("/ready", 200), ("/health", 200), ("/ready", 503), ("/healthy/", 200):
+                log.write(
+                    Entry(time="", client=None, user=None, method="GET", path=path, protocol="HTTP/1.1", status=status, size=0,
+                          milliseconds=None, agent="")
+                )  # fmt: skip
+        finally:
+            globalLogPublisher.removeObserver(observe)
+        self.assertEqual(levels, ["debug", "debug", "info", "info"])
 
     def test_json(self) -> None:
         """As JSON, the same is one object on one line."""

@@ -13,13 +13,15 @@ from typing import Any
 
 from attrs import asdict, field, frozen
 from twisted.logger import Logger
-from twisted.web.http import Request
+from twisted.web.http import OK, Request
 
 from pypid.core.permissions import Identity
 from pypid.web.ids import Ids, blocks
 
 LONGEST = 200
 """Characters of a field that the client makes."""
+PROBES = frozenset({"/health", "/ready"})
+"""What load balancers ask every other second."""
 
 _AUTHORITY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 _TO_ESCAPE = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0x100))} | {0x22: '\\"', 0x5C: "\\\\"}
@@ -153,8 +155,9 @@ class AccessLog:
         self.write(self.entry(request))
 
     def write(self, entry: Entry) -> None:
-        """Write this entry."""
-        self._log.info("{line}", line=entry.json() if self._json else entry.text(), access=entry)
+        """Write this entry; one that only tells a monitor that all is well at the level debug."""
+        write = self._log.debug if entry.status == OK and entry.path in PROBES else self._log.info
+        write("{line}", line=entry.json() if self._json else entry.text(), access=entry)
 
     def many(self, answers: Sequence[tuple[str, str | None, Asker, Said]]) -> None:
         """Write an entry for each of these answers; the event's field ``answers`` is `Many`."""
