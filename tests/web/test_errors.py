@@ -59,7 +59,7 @@ class TableTests(SynchronousTestCase):
 
     def test_names(self) -> None:
         """A name that cannot be is not found where it is in the path, and a bad request where it is in a form."""
-        for error in (errors.BadName("-x"), errors.BadFilename("x", "no."), UnicodeDecodeError("utf-8", b"\xff", 0, 1, "no")):
+        for error in (errors.BadName("-x"), errors.BadFilename("x", "no.")):
             self.assertEqual([refusal_of(error, method).status for method in (b"GET", b"HEAD", b"POST")], [404, 404, 400])
 
 

@@ -162,10 +162,6 @@ def refusal_of(error: BaseException | None, method: bytes = b"GET") -> Refusal |
     match error:
         case PypidError():
             return _of_ours(error, method)
-        case UnicodeError():
-            if method in _WITH_A_FORM:
-                return Refusal(400, "The request is not text in UTF-8.")
-            return Refusal(404, "There is nothing here: the address is not text in UTF-8.")
         case CancelledError():
             return Refusal(503, "The request was broken off. Try again.", ((b"Retry-After", b"5"),))
         case MethodNotAllowed():

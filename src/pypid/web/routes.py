@@ -27,7 +27,7 @@ from pypid.core.errors import StorageDown
 from pypid.flow import World
 from pypid.web import simple  # the room that is open from the start
 from pypid.web.channel import ONE_HOST
-from pypid.web.errors import Refusal, refusal_of, respond_error, send_refusal
+from pypid.web.errors import Refusal, respond_error, send_refusal
 from pypid.web.face import Face, app
 from pypid.web.guard import guarded_routes
 from pypid.web.heads import origins
@@ -218,8 +218,8 @@ def _unroutable(request: Request) -> Refusal | None:
     try:
         for segment in request.postpath or ():
             segment.decode()
-    except UnicodeDecodeError as error:
-        return refusal_of(error, request.method)
+    except UnicodeDecodeError:  # here alone: of what we have read such an error says nothing about the address
+        return Refusal(404, "There is nothing here: the address is not text in UTF-8.")
     if request.path.endswith(b"//") and request.path.strip(b"/"):  # the relative links of such a page would lead nowhere
         return Refusal(404, "There is nothing at this address: it ends with two slashes.")
     return None
