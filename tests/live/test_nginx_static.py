@@ -1,0 +1,438 @@
+"""etc/nginx.conf: real nginx in front of a real pypid that publishes its index as files; pip, uv and twine come through it."""
+
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from gzip import decompress
+from pathlib import Path
+from unittest import SkipTest
+from urllib.parse import quote
+
+from attrs import define, evolve
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.core.test_negotiation import CLIENTS, RULES
+from tests.live.asking import Answered, ask, basic
+from tests.live.clients import ROOT, client, in_ci
+from tests.live.daemon import PASSWORDS, IndexTestCase, LiveIndex, Settings, pypid, stop
+from tests.live.isolation import Ended, pip, run, uv, works
+from tests.live.processes import BIN, clean_environ, done, free_port, running, scratch
+from tests.live.projects import Artifact, manage, publish, sdist, wheel
+from tests.live.test_install import NEWEST, installed
+
+SHIPPED = ROOT / "etc/nginx.conf"
+PUBLISHING = Settings(
+    sections="[publish]\ntarget = tree\nfiles = copy\n",
+    server="trusted_proxies = 127.0.0.1\nmax_upload = 4M\n",
+)
+JSON = "application/vnd.pypi.simple.v1+json"
+GZIP = {"Accept-Encoding": "gzip"}
+OWN = {"date", "server", "connection", "etag", "last-modified", "content-length", "x-pypi-last-serial", "x-request-id"}
+"""Header fields in which two servers may differ. Of pages nginx sends no serial, and an entity tag of its own."""
+FORMAT = 'log_format tested "$http_x_number $upstream_addr"; access_log {} tested;'
+
+
+def program() -> str:
+    """nginx."""
+    path = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+    if path is None:
+        if in_ci():
+            raise AssertionError("nginx is missing: apt install nginx-light")
+        raise SkipTest("nginx: not on this machine (apt install nginx-light)")
+    return path
+
+
+def configured(folder: Path, tree: Path, behind: int, port: int, changed: Mapping[str, str]) -> list[str | Path]:
+    """The command that runs nginx with the shipped file, of which only what it says is replaced."""
+    text = SHIPPED.read_text()
+    values = {
+        "listen 80;": f"listen 127.0.0.1:{port};",
+        "/srv/index;": f"{tree};",
+        "server 127.0.0.1:6543;": f"server 127.0.0.1:{behind};",
+    }
+    for old, new in {**values, **changed}.items():
+        assert old in text, old
+        text = text.replace(old, new)
+    (folder / "pypid.conf").write_text(text)
+    paths = "".join(f"{what}_temp_path {folder / what};" for what in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    log = FORMAT.format(folder / "access")
+    (folder / "nginx.conf").write_text(
+        f"daemon off; master_process off; pid {folder}/pid; error_log {folder}/errors;\n"
+        f"events {{}}\nhttp {{ {paths} {log} include {folder}/pypid.conf; }}\n"
+    )
+    return [program(), "-p", folder, "-e", folder / "errors", "-c", folder / "nginx.conf"]
+
+
+@define
+class Front:
+    """An nginx that runs."""
+
+    port: int
+    folder: Path
+    tree: Path
+    asked: int = 0
+
+    def ask(self, path: str, headers: Mapping[str, str] | None = None, *, method: str = "GET") -> Answered:
+        """One request."""
+        self.asked += 1
+        return ask(self.port, path, {**(headers or {}), "X-Number": str(self.asked)}, method=method)
+
+    def alone(self) -> bool:
+        """Whether nginx answered the last request without asking pypid. It logs a moment after it has answered."""
+        for _ in range(500):
+            for line in (self.folder / "access").read_text().splitlines():
+                number, _, behind = line.partition(" ")
+                if number == str(self.asked):
+                    return behind == "-"
+            time.sleep(0.01)
+        raise AssertionError("nginx has not logged the last request")
+
+    def until(self, path: str, text: str, within: float = 20.0) -> float:
+        """Seconds until the page in the tree holds `text`."""
+        begun = time.monotonic()
+        while True:
+            answered = self.ask(path, {"Accept": "text/html"})
+            if answered.status == 200 and text in answered.text and self.alone():
+                return time.monotonic() - begun
+            if time.monotonic() - begun > within:
+                raise AssertionError(f"{path} does not say {text} in {within} s: {answered.status} {answered.text}")
+            time.sleep(0.02)
+
+
+@contextmanager
+def fronted(folder: Path, index: LiveIndex, changed: Mapping[str, str] | None = None) -> Iterator[Front]:
+    """nginx before the index, which publishes into its folder ``tree``."""
+    port, tree = free_port(), index.folder / "tree"
+    folder.mkdir(exist_ok=True)
+    with running(configured(folder, tree, index.port, port, changed or {}), folder / "output") as process:
+        process.until_answers(f"http://127.0.0.1:{port}/health")
+        yield Front(port, folder, tree)
+
+
+class FileTests(SynchronousTestCase):
+    def test_accepted(self) -> None:
+        """nginx accepts the file, as it is shipped and with everything replaced, without a warning."""
+        for changed in {}, {"    # listen 443 ssl http2;": "    listen 127.0.0.1:8443;"}:
+            with scratch() as folder:
+                said = done([*configured(folder, folder, 1, free_port(), changed), "-t"])
+                said += (folder / "errors").read_text()
+                self.assertIn("test is successful", said)
+                self.assertNotIn("[warn]", said)
+
+
+class FrontCase(IndexTestCase):
+    """nginx in front of the shared pypid."""
+
+    settings = PUBLISHING
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.front = self.entered(fronted(self.folder / "nginx", self.index))
+
+    def published(self, name: str, *artifacts: Artifact) -> str:
+        """The path of the page of a new project, which is in the tree."""
+        wanted = artifacts or (wheel(name, metadata_bytes=None), sdist(name))
+        publish(self.index, *wanted)
+        for artifact in wanted:
+            self.front.until(f"/simple/{name}/", artifact.filename)
+        self.front.until("/simple/", f">{name}<")
+        return f"/simple/{name}/"
+
+    def same(
+        self, path: str, headers: Mapping[str, str] | None = None, *, method: str = "GET", alone: bool | None = None
+    ) -> Answered:
+        """What both answer."""
+        ours, direct = self.front.ask(path, headers, method=method), ask(self.index.port, path, headers, method=method)
+        self.assertEqual((ours.status, ours.body), (direct.status, direct.body), (path, headers))
+        said, wanted = (set(one.headers.items()) for one in (ours, direct))
+        self.assertEqual({name for name, _ in said ^ wanted if name.lower() not in OWN}, set(), (path, headers))
+        if alone is not None:
+            self.assertIs(self.front.alone(), alone, (path, headers))
+        return ours
+
+    def install(self, name: str) -> None:
+        url = f"http://127.0.0.1:{self.front.port}/simple/"
+        works(pip(NEWEST, "install", url, "--target", self.folder / "pip", name), self.folder)
+        works(uv(url, "--no-cache", "--target", self.folder / "uv", name), self.folder)
+        self.assertEqual(installed(self.folder / "pip") | installed(self.folder / "uv"), {f"{name.replace('-', '_')}-1.0"})
+
+
+class NegotiationTests(FrontCase):
+    def test_clients(self) -> None:
+        """What clients send is answered from the tree, with pypid's bytes, type and header fields: the list, and a page."""
+        path = self.published("nx-clients")
+        for who, (accept, format) in CLIENTS.items():
+            for page in path, "/simple/":
+                said = self.same(page, {} if accept is None else {"Accept": accept}, alone=True)
+                self.assertEqual(said.headers["Content-Type"], format.value, who)
+                self.assertEqual(said.headers["Vary"], "Accept, Accept-Encoding")
+
+    def test_rules(self) -> None:
+        """Whatever else somebody accepts is answered as by pypid, which weighs what nginx cannot."""
+        path = self.published("nx-rules")
+        for accept, format in RULES.values():
+            said = self.same(path, {"Accept": accept})
+            self.assertEqual(said.status, 406 if format is None else 200)
+
+    def test_format(self) -> None:
+        """?format= goes before Accept, as in pypid."""
+        path = self.published("nx-format")
+        for wanted in quote(JSON), JSON, "text/html", "bogus", "":
+            self.same(f"{path}?format={wanted}", {"Accept": "text/html"}, alone=False)
+
+    def test_redirects(self) -> None:
+        """Other spellings, and addresses without their last slash, lead to the page as in pypid."""
+        self.published("nx-redirects")
+        for path in (
+            "/simple",
+            "/simple/nx-redirects",
+            "/simple/NX.Redirects/",
+            "/simple/nx_redirects",
+            "/simple/nx--redirects/",
+        ):
+            self.assertEqual(self.same(path).status, 301)
+
+    def test_missing(self) -> None:
+        """What there is not is pypid's 404; so is what only pypid has, its health for example."""
+        for path in (
+            "/simple/nx-nobody/",
+            "/packages/nx-nobody/nx_nobody-1.0.tar.gz",
+            "//simple//",
+            "/simple/a/b/c",
+            "/pypi/nx-nobody/json",
+        ):
+            self.assertEqual(self.same(path).status, 404, path)
+        self.assertEqual(self.front.ask("/health").json["status"], "ok")
+        self.assertEqual(self.same("/simple/", method="OPTIONS").status, 204)
+
+    def test_head(self) -> None:
+        """HEAD is answered from the tree, too."""
+        path = self.published("nx-head")
+        self.same(path, {"Accept": JSON}, method="HEAD", alone=True)
+        self.same("/packages/nx-head/nx_head-1.0.tar.gz", method="HEAD", alone=True)
+
+
+class TreeTests(FrontCase):
+    def test_files(self) -> None:
+        """Files and metadata have pypid's bytes, types and header fields; parts of them can be had."""
+        self.published("nx-files")
+        for name in "nx_files-1.0.tar.gz", "nx_files-1.0-py2.py3-none-any.whl", "nx_files-1.0-py2.py3-none-any.whl.metadata":
+            said = self.same(f"/packages/nx-files/{name}", GZIP, alone=True)
+            self.assertIn("immutable", said.headers["Cache-Control"])
+            self.assertNotIn("Content-Encoding", said.headers)
+            self.assertEqual(
+                said.headers["Last-Modified"], ask(self.index.port, f"/packages/nx-files/{name}").headers["Last-Modified"]
+            )
+            part = self.front.ask(f"/packages/nx-files/{name}", {"Range": "bytes=3-9"})
+            self.assertEqual((part.status, part.body), (206, said.body[3:10]))
+            again = self.front.ask(f"/packages/nx-files/{name}", {"If-None-Match": said.headers["ETag"]})
+            self.assertEqual((again.status, again.body), (304, b""))
+        self.same("/packages/nx-files/nx_files-1.0.tar", alone=False)
+
+    def test_documents(self) -> None:
+        """The legacy JSON, for people the first page with its script, and feeds come from the tree."""
+        self.published("nx-documents")
+        for path, kind in {
+            "/pypi/nx-documents/json": "application/json",
+            "/pypi/nx-documents/1.0/json": "application/json",
+            "/": "text/html; charset=utf-8",
+            "/index.html": "text/html; charset=utf-8",
+            "/filter.js": "application/javascript; charset=utf-8",
+            "/simple/nx-documents/index.html": "text/html; charset=utf-8",
+            "/rss/updates.xml": "text/xml; charset=utf-8",
+            "/changelog/page1.html": "text/html; charset=utf-8",
+        }.items():
+            said = self.front.ask(path)
+            self.assertEqual((said.status, said.headers["Content-Type"], self.front.alone()), (200, kind, True), path)
+            self.assertEqual(said.headers["X-Content-Type-Options"], "nosniff")
+            self.assertEqual("Content-Security-Policy" in said.headers, "application/json" not in kind)
+
+    def test_compressed(self) -> None:
+        """Who takes gzip is sent the compressed page as it lies there, with an entity tag of its own."""
+        path = self.published("nx-compressed", *(wheel("nx-compressed", f"1.{number}") for number in range(12)))
+        for accept, name in (JSON, "index.json"), ("text/html", "index.html"):
+            said = self.front.ask(path, {"Accept": accept, **GZIP})
+            self.assertEqual(said.headers["Content-Encoding"], "gzip")
+            self.assertEqual(said.body, (self.front.tree / f"simple/nx-compressed/{name}.gz").read_bytes())
+            plain = self.front.ask(path, {"Accept": accept})
+            self.assertEqual(decompress(said.body), plain.body)
+            self.assertNotEqual(said.headers["ETag"], plain.headers["ETag"])
+            self.assertEqual(self.front.ask(path, {"Accept": accept, "Via": "1.1 a", **GZIP}).body, said.body)
+            direct = ask(self.index.port, path, {"Accept": accept, **GZIP})
+            self.assertEqual(decompress(direct.body), plain.body)
+
+    def test_conditions(self) -> None:
+        """A page that is the same is 304, with the same header fields; one that changed in the same second is sent."""
+        path = self.published("nx-conditions")
+        for headers in {"Accept": JSON}, {"Accept": JSON, **GZIP}, {"Accept": "text/html"}:
+            said = self.front.ask(path, headers)
+            for condition in {"If-None-Match": said.headers["ETag"]}, {"If-Modified-Since": said.headers["Last-Modified"]}:
+                again = self.front.ask(path, {**headers, **condition})
+                self.assertEqual((again.status, again.body, again.headers["ETag"]), (304, b"", said.headers["ETag"]))
+                self.assertEqual(again.headers["Vary"], said.headers["Vary"])
+                self.assertEqual(again.headers["Cache-Control"], "no-cache")
+        seen = {}
+        for number in range(4):  # each page as long as the one before
+            manage(self.index, "PUT", "nx-conditions/files/nx_conditions-1.0.tar.gz/yank", reason=f"number {number}")
+            self.front.until(path, f"number {number}")
+            said = self.front.ask(path, {"Accept": "text/html"})
+            seen[said.headers["ETag"]] = seen[said.headers["Last-Modified"]] = number
+        self.assertEqual(len(seen), 8)
+
+    def test_hidden(self) -> None:
+        """What is the tree's own is nobody's: whose it is, files that are being written, anything with a dot."""
+        self.published("nx-hidden")
+        secrets = ".pypid-export.json", "simple/nx-hidden/.index.html.1.new", ".pypid-incoming/1.1", "packages/nx-hidden/.x"
+        for path in secrets:
+            (self.front.tree / path).parent.mkdir(exist_ok=True)
+            (self.front.tree / path).write_text("secret")
+            for spelling in path, path.replace(".", "%2e"), f"simple/../{path}", f"packages/nx-hidden/..%2f../{path}":
+                said = self.front.ask(f"/{spelling}")
+                self.assertIn(said.status, (400, 404), spelling)
+                self.assertNotIn("secret", said.text)
+        for folder in "/packages/nx-hidden/", "/packages/", "/packages/nx-hidden", "/pypi/nx-hidden/", "/rss/":
+            self.assertNotIn(b"Index of", self.front.ask(folder).body)
+
+
+class RightsTests(FrontCase):
+    """A project that only carol and administrators may read."""
+
+    settings = evolve(PUBLISHING, sections=PUBLISHING.sections + "[projects]\nnx-secret.user.carol = r\n")
+
+    def test_rights(self) -> None:
+        """A project that not everybody may read is not in the tree; who may read it gets it through nginx all the same."""
+        publish(self.index, wheel("nx-secret"), user="admin")
+        self.published("nx-open")
+        self.assertEqual(self.front.ask("/simple/nx-secret/").status, 401)
+        self.assertNotIn("nx-secret", self.front.ask("/simple/").text)
+        self.assertFalse((self.front.tree / "simple/nx-secret").exists())
+        carol = basic("carol")
+        self.assertEqual(self.front.ask("/simple/nx-secret/", carol).status, 200)
+        self.assertIn("nx-secret", self.front.ask("/simple/", carol).text)
+        target = self.folder / "target"
+        url = self.index.url("/simple/", "carol", port=self.front.port)
+        works(uv(url, "--no-cache", "--target", target, "nx-secret", "nx-open"), self.folder)
+        self.assertEqual(len(installed(target)), 2)
+
+
+def twine(front: Front, folder: Path, *files: Path, password: str = PASSWORDS["alice"]) -> Ended:
+    """twine upload through nginx."""
+    command = [
+        client("twine"),
+        "upload",
+        "--non-interactive",
+        "--disable-progress-bar",
+        "--verbose",
+        "-u",
+        "alice",
+        "-p",
+        password,
+    ]
+    return run([*command, "--repository-url", f"http://127.0.0.1:{front.port}/legacy/", *files], folder)
+
+
+class ClientTests(FrontCase):
+    def test_install(self) -> None:
+        """pip and uv install through nginx, and pypid hears of none of it."""
+        self.published("nx-install")
+        since = self.index.log_size()
+        self.install("nx-install")
+        self.assertEqual([line for line in self.index.answers(since) if line.agent.startswith(("pip/", "uv/"))], [])
+
+    def test_upload(self) -> None:
+        """twine publishes through nginx, also what is large; a wrong password, and what is too large, are refused by pypid."""
+        large = wheel("nx-upload", files={"noise": os.urandom(3 << 20)})
+        said = twine(self.front, self.folder, large.into(self.folder))
+        self.assertEqual(said.status, 0, said.said)
+        self.front.until("/simple/nx-upload/", large.filename)
+        self.assertEqual(self.front.ask(f"/packages/nx-upload/{large.filename}").body, large.data)
+        said = twine(self.front, self.folder, large.into(self.folder), password="wrong")
+        self.assertNotEqual(said.status, 0)
+        self.assertIn("401", said.said)
+        huge = wheel("nx-upload", "2.0", files={"noise": os.urandom(9 << 20)})
+        said = twine(self.front, self.folder, huge.into(self.folder))
+        self.assertNotEqual(said.status, 0)
+        self.assertIn("413", said.said)
+
+    def test_within_a_second(self) -> None:
+        """What was published is on the page that nginx sends within a second; what was deleted is gone as soon."""
+        path = self.published("nx-quick")
+        took = []
+        for number in range(3):
+            publish(self.index, wheel("nx-quick", f"2.{number}"))
+            took.append(self.front.until(path, f"nx_quick-2.{number}"))
+        self.assertLess(min(took), 1)
+        manage(self.index, "DELETE", "nx-quick/files/nx_quick-2.0-py2.py3-none-any.whl")
+        begun, file = time.monotonic(), "/packages/nx-quick/nx_quick-2.0-py2.py3-none-any.whl"
+        while "nx_quick-2.0" in self.front.ask(path).text or self.front.ask(file).status != 404:
+            self.assertLess(time.monotonic() - begun, 20)
+
+    def test_pypid_first(self) -> None:
+        """With "default pypid" pages come from pypid, but for the projects that are named; a node that is away is passed by."""
+        changed = {
+            "default                             tree;": "default pypid;",
+            '# "~^/(simple|pypi)/acme-" ': '"~^/(simple|pypi)/nx-acme" ',
+            f"server 127.0.0.1:{self.index.port};": f"server 127.0.0.1:{free_port()}; server 127.0.0.1:{self.index.port};",
+        }
+        self.published("nx-acme")
+        self.published("nx-first")
+        with fronted(self.folder / "other", self.index, changed) as self.front:
+            self.same("/simple/nx-first/", {"Accept": JSON}, alone=False)
+            self.same("/packages/nx-first/nx_first-1.0.tar.gz", alone=True)
+            self.same("/simple/nx-acme/", {"Accept": JSON}, alone=True)
+
+
+class StoppedTests(FrontCase):
+    """pypid is stopped, and started again; it has a folder of its own."""
+
+    def start(self) -> LiveIndex:
+        folder = self.entered(scratch())
+        return self.entered(pypid(folder, evolve(PUBLISHING, server=PUBLISHING.server + " ")))
+
+    def test_stopped(self) -> None:
+        """pip and uv go on installing what was published; the rest is a clear 503 until pypid is there again."""
+        self.published("nx-stopped")
+        first = self.entered(
+            fronted(self.folder / "first", self.index, {"default                             tree;": "default pypid;"})
+        )
+        stop(self.index)
+        self.install("nx-stopped")
+        for front in self.front, first:
+            for accept, format in CLIENTS.values():
+                said = front.ask("/simple/nx-stopped/", {} if accept is None else {"Accept": accept})
+                self.assertEqual((said.status, said.headers["Content-Type"]), (200, format.value))
+                self.assertEqual(said.headers["Cache-Control"], "no-cache")
+            said = front.ask("/simple/", {"Accept": f"{JSON};q=0.4, text/html;q=0.2", **basic("alice")})
+            self.assertEqual((said.status, said.headers["Content-Type"]), (200, JSON))
+        for path in (
+            "/simple/nx-nobody/",
+            "/simple/NX.Stopped/",
+            "/packages/nx-nobody/x-1.0.tar.gz",
+            "/api/projects/",
+            "/.pypid-export.json",
+        ):
+            said = self.front.ask(path)
+            self.assertEqual((said.status, said.headers["Content-Type"]), (503, "text/plain; charset=utf-8"), path)
+            self.assertEqual((said.headers["Retry-After"], said.headers["Cache-Control"]), ("5", "no-store"))
+            said = self.front.ask(path, {"Accept": "application/json;q=0.9, text/plain;q=0.8"})
+            self.assertEqual(
+                (said.status, said.headers["Content-Type"], said.json["title"]),
+                (503, "application/json", "Service Unavailable"),
+            )
+        file = wheel("nx-again").into(self.folder)
+        refused = twine(self.front, self.folder, file)
+        self.assertNotEqual(refused.status, 0)
+        self.assertIn("503", refused.said)
+        self.assertIn("out of order, or just being started", refused.said)
+        self.goes_on(file)
+
+    def goes_on(self, file: Path) -> None:
+        command = [BIN / "twistd", "--nodaemon", "--pidfile=", "pypid", "--config", self.index.config]
+        with running(command, self.index.folder / "again", cwd=self.index.folder, environ=clean_environ()) as process:
+            process.until_answers(self.index.url("/ready"))
+            accepted = twine(self.front, self.folder, file)
+            self.assertEqual(accepted.status, 0, accepted.said)
+            self.front.until("/simple/nx-again/", file.name)
+            self.front.until("/simple/nx-stopped/", "nx_stopped-1.0")
