@@ -165,9 +165,19 @@ class CacheSettings:
     """Where the catalog (what pypid knows of the files) lives."""
 
     backend: CatalogStore = key(
-        choice(CatalogStore), "memory", "One process, or shared by several.", needs={"sql": "sql", "redis": "redis"}
+        choice(CatalogStore),
+        "memory",
+        "memory: of one process; sql, redis: shared by several (docs: scale).",
+        needs={"sql": "sql", "redis": "redis"},
     )
-    url: str | None = key(_TEXT, "", "sql: an SQLAlchemy URL; redis: ``redis://...``", secret=True, needs="shared_catalog")
+    url: str | None = key(
+        _TEXT,
+        "",
+        "sql: ``postgresql://user:password@host/database``, ``sqlite:///FILE``; empty: SQLite, ``catalog.db`` below the state "
+        "folder. redis: ``redis://user:password@host:6379/0``, ``rediss://``, ``unix://``.",
+        secret=True,
+        needs="shared_catalog",
+    )
     snapshot: str = key(values.FOLDER, "snapshot", "memory: folder below the state folder, of JSON files.")
     snapshot_interval: timedelta = key(duration("1s"), "60s", "How often changes are written to the snapshot.")
     stale_for: timedelta = key(
