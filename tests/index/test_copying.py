@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import timedelta
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,13 +12,19 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
+from pypid.catalog.memory import MemoryCatalog
 from pypid.core.errors import StorageFull
 from pypid.core.layout import STORAGE_IDENTITY
 from pypid.core.model import Blob
+from pypid.core.policy import Policy
+from pypid.core.records import StorageIdentity, dump
 from pypid.flow import BytesBody, whole
+from pypid.index import Index
 from pypid.index.copying import Copied, Copier
+from pypid.index.moments import Recorded
 from pypid.ports import Body
 from pypid.testing.worlds import Awaiting, world
+from pypid.upstream.nothing import Nothing
 from tests.index.uploads import Described
 
 FILE, RECORD = "spam/spam-1.0.tar.gz", "spam/spam-1.0.tar.gz.record.json"
@@ -52,6 +59,20 @@ class CopyCase(Awaiting, SynchronousTestCase):
             return {blob.key: await whole(await blobs.read(blob.key), 100) async for blob in blobs.list()}
 
         return self.have(read())
+
+
+class RecordedTests(CopyCase):
+    """Since when changes are noted with their moments."""
+
+    def test_goes_along(self) -> None:
+        """The target is a storage of its own, and all that was noted in the source is there, too: it says so."""
+        since = self.world.now()
+        self.put(self.source, STORAGE_IDENTITY, dump(StorageIdentity("one", recorded=since)))
+        self.put(self.target, STORAGE_IDENTITY, dump(StorageIdentity("two", recorded=since + timedelta(days=9))))
+        for _ in range(2):
+            self.copy()
+            index = Index(self.target, MemoryCatalog(), Nothing(), Policy(), self.world)
+            self.assertEqual(self.have(Recorded().since(index)), since)
 
 
 class DescribedTests(CopyCase):

@@ -12,11 +12,14 @@ from functools import partial
 
 import msgspec
 from attrs import define, field, frozen
+from msgspec import UNSET
 
-from pypid.core.errors import Exists, Missing
-from pypid.core.layout import DESCRIBED, OF_RECORD, SNAPSHOT, STORAGE_IDENTITY, THEIR_SNAPSHOT, Kind, is_only_ours
+from pypid.core.errors import Exists, Missing, Unreadable
+from pypid.core.layout import DESCRIBED, OF_RECORD, RECORDING, SNAPSHOT, STORAGE_IDENTITY, THEIR_SNAPSHOT, Kind, is_only_ours
 from pypid.core.model import Blob
+from pypid.core.records import Recording, StorageIdentity, dump
 from pypid.flow import BytesBody, World
+from pypid.index import truth
 from pypid.index.progress import Progress, Tell
 from pypid.index.together import Together
 from pypid.ports import Blobs, Describing
@@ -60,7 +63,16 @@ class Copier:
         await self._pass(progress, lambda key: not key.endswith((*_MARKS, _RECORDS)))
         await self._pass(progress, lambda key: key.endswith(_MARKS))
         await self._pass(progress, lambda key: key.endswith(_RECORDS))
+        await self._note_since()
         return Copied(self._copied, self._there, self._size, tuple(sorted(self._differ)))
+
+    async def _note_since(self) -> None:
+        """The target is a storage of its own, perhaps a new one: since when changes were noted is as it was in the source."""
+        with suppress(Unreadable):
+            identity = await truth.read_document(self.source, StorageIdentity, STORAGE_IDENTITY)
+            if identity is not None and identity.recorded is not UNSET:
+                with suppress(Exists):
+                    await self.target.write(RECORDING, BytesBody(dump(Recording(identity.recorded))))
 
     async def _pass(self, progress: Progress, wanted: Callable[[str], bool]) -> None:
         together = Together(AT_ONCE)

@@ -122,13 +122,13 @@ class Recorded:
             identity = await truth.read_document(index.blobs, StorageIdentity, STORAGE_IDENTITY)
             if identity is None:  # in tests
                 return None
-            if identity.recorded is not UNSET:
-                return identity.recorded
-            begun = Recording(index.world.now())
-            with suppress(Exists):
-                await index.blobs.write(RECORDING, BytesBody(dump(begun)))
-            found = await truth.read_document(index.blobs, Recording, RECORDING)
-            return found.since if found is not None else begun.since
+            found = await truth.read_document(index.blobs, Recording, RECORDING)  # of an older storage, or of a copy
+            if found is None and identity.recorded is UNSET:
+                found = Recording(index.world.now())
+                with suppress(Exists):
+                    await index.blobs.write(RECORDING, BytesBody(dump(found)))
+            begun = [] if identity.recorded is UNSET else [identity.recorded]
+            return min([*begun, *([] if found is None else [found.since])])
         return None
 
 
