@@ -85,7 +85,7 @@ class SqlJournal:
 
     def _fail(self, reason: str) -> None:
         if self._failed is None or self._failed.reason != reason:
-            said = "The audit log cannot be written, which is tried again; {count} lines wait for it: {error}"
+            said = "The audit log cannot be written, which is tried again (lines that wait: {count}): {error}"
             self._log.error(said, count=len(self._waiting), error=reason)
         self._failed = _Failed(reason)
 
