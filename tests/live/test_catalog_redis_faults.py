@@ -17,7 +17,7 @@ from urllib.parse import quote
 from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog.engine import Anew, Away, Change, Conflict, Engine, Full, Kind, Row, State, Unusable
+from pypid.catalog.engine import Anew, Away, Change, Conflict, Engine, Full, Kind, Position, Row, Slice, State, Unusable
 from pypid.core.errors import CannotStart
 from pypid.core.model import Link
 from pypid.core.names import project_name
@@ -179,6 +179,48 @@ class LostTests(Faulty, SynchronousTestCase):
         self.put(b"stays", "ham")
         self.server.ask("HDEL", "{pypid}:lines", "ours/spam")
         self.is_begun_anew(before)
+
+
+class NonsenseTests(Faulty, SynchronousTestCase):
+    """Somebody has written into it what no pypid writes."""
+
+    def test_rows(self) -> None:
+        """A damaged row is one whose line nobody can read, and may be replaced; what is no row is none."""
+        state = self.begin()
+        other = self.put(b"other", "ham")
+        for held in b"nonsense", b"", b"x+line", b"\xff\xfe", b"-", b"9" * 40 + b"+line":
+            self.server.ask("HSET", "{pypid}:lines", "ours/spam", held)
+            [row] = [each for each in self.have(self.engine.changes(state.beginning)).rows if each.name == SPAM]
+            self.assertEqual((row.version, row.serial), (self.row.version, 0))
+            self.assertEqual(self.have(self.swap(b"x", 99)), Conflict(row))
+            self.row = self.have(self.swap(b"line"))
+            self.assertEqual(self.have(self.engine.row(Kind.OURS, SPAM)), self.row)
+        self.server.ask("HSET", "{pypid}:lines", b"odd\xff/x", b"1+line")
+        self.server.ask("ZADD", "{pypid}:order", "1", b"odd\xff/x")
+        self.server.ask("HINCRBY", "{pypid}:standing", "count", "1")
+        found = self.have(self.engine.changes(state.beginning)).rows
+        self.assertEqual(found, (other, self.row))
+        self.assertEqual(self.have(self.engine.changes(state.beginning, 1)), Slice((), Position(self.epoch, 1), True))
+
+    def test_standing(self) -> None:
+        """Where it stands is not guessed: it cannot be used, and says what to do."""
+        for field, nonsense in ("epoch", b"\xff"), ("rights", b"many"), ("serial", b"1.5"):
+            self.begin()
+            self.server.ask("HSET", "{pypid}:standing", field, nonsense)
+            error = self.refused(self.engine.state(), Unusable)
+            self.assertIn("Take its keys away", str(error))
+            self.server.ask("FLUSHALL")
+            self.have(self.engine.open(IDENTITY))
+
+    def test_links(self) -> None:
+        """A link that nobody can read has ended."""
+        self.begin()
+        link = Link("https://x.example/", BEGINNING + timedelta(hours=1))
+        for held in b"", b"nonsense", b"nonsense x", b"9" * 40 + b" x", b"\xff":
+            self.server.ask("SET", "{pypid}:link:k", held)
+            self.assertIsNone(self.have(self.engine.link("k", BEGINNING)))
+            self.assertEqual(self.have(self.engine.keep_link("k", link, BEGINNING)), link)
+            self.assertEqual(self.have(self.engine.link("k", BEGINNING)), link)
 
 
 class MemoryTests(Faulty, SynchronousTestCase):

@@ -6,6 +6,7 @@ is enough: the storage is the truth, and a server that was started again, or too
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -53,6 +54,10 @@ TIDIED = 1000
 """Rows at a time."""
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK = timedelta(microseconds=1)
+LONGEST_TIME = 18
+"""Digits of a moment in microseconds, and more."""
+_KINDS = frozenset(kind.value for kind in Kind)
+_HELD = re.compile(rb"(?P<serial>[0-9]{1,18})(?P<mark>[+-])")
 _LOST = State("", 0, 0, False, 0)
 """What is there is not to be believed, or nothing is: `open` begins anew. No copy is of this epoch."""
 
@@ -91,8 +96,9 @@ class RedisEngine:
     async def changes(self, since: Position, most: int = MOST_ROWS) -> Slice:
         answer = await self._read(scripts.CHANGES, since.epoch, since.version, most, MOST_BYTES)
         fields, versions, held = answer[2::3], answer[3::3], answer[4::3]
-        rows = tuple(_row(*_unfield(field), *rest) for field, *rest in zip(fields, versions, held, strict=True))
-        position = Position(since.epoch, rows[-1].version) if rows else since
+        named = zip(map(_unfield, fields), versions, held, strict=True)
+        rows = tuple(_row(*which, *rest) for which, *rest in named if which is not None)
+        position = Position(since.epoch, int(versions[-1])) if versions else since
         return Slice(rows, position, answer[1] == b"1")
 
     async def swap(self, epoch: str, change: Change) -> Row | Conflict:
@@ -229,28 +235,38 @@ class RedisEngine:
 
 def _state(answer: list[Any]) -> State:
     _, epoch, version, serial, complete, rights, _ = answer
-    return State(epoch.decode(), int(version), int(serial), complete == b"1", int(rights))
+    try:
+        return State(epoch.decode(), int(version), int(serial), complete == b"1", int(rights))
+    except (ValueError, AttributeError):
+        raise Unusable(
+            "it holds what no pypid has written. Take its keys away (or a ?prefix=), and it is filled anew."
+        ) from None
 
 
 def _field(kind: Kind, name: ProjectName) -> bytes:
     return f"{kind.value}/{name}".encode()
 
 
-def _unfield(field: bytes) -> tuple[Kind, ProjectName]:
-    kind, _, name = field.decode().partition("/")
-    return Kind(kind), ProjectName(name)
+def _unfield(field: bytes) -> tuple[Kind, ProjectName] | None:
+    """What `_field` made of these; None for what it never makes."""
+    kind, _, name = field.decode(errors="replace").partition("/")
+    return None if kind not in _KINDS else (Kind(kind), ProjectName(name))
 
 
 def _row(kind: Kind, name: ProjectName, version: bytes, held: bytes) -> Row:
-    """`held` is the row's serial, and ``+`` with its line, or ``-``."""
-    end = next(at for at, byte in enumerate(held) if byte in b"+-")
-    line = held[end + 1 :] if held[end] == ord("+") else None
-    return Row(kind, name, int(version), int(held[:end]), line)
+    """`held` is the row's serial, and ``+`` with its line, or ``-``; what is damaged is a line that nobody can read."""
+    match = _HELD.match(held)
+    if match is None:
+        return Row(kind, name, int(version), 0, held)
+    line = held[match.end() :] if match["mark"] == b"+" else None
+    return Row(kind, name, int(version), int(match["serial"]), line)
 
 
 def _link(held: bytes) -> Link:
     ends, _, url = held.partition(b" ")
-    return Link(url.decode(), _BEGINNING + int(ends) * _TICK)
+    if not (ends.isdigit() and len(ends) < LONGEST_TIME):  # nobody of us has written it: it has ended long ago
+        return Link("", _BEGINNING)
+    return Link(url.decode(errors="replace"), _BEGINNING + int(ends) * _TICK)
 
 
 def _ticks(moment: datetime) -> int:

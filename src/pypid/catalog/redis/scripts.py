@@ -153,10 +153,11 @@ local field, expected, seen, wanted = ARGV[4], tonumber(ARGV[5]), ARGV[6] == '1'
 local held, at, its = redis.call('HGET', lines, field), 0, '0'
 if held then
   at = tonumber(redis.call('ZSCORE', order, field))
-  local mark = held:find('[+-]')
-  its = held:sub(1, mark - 1)
-  if #held - mark + 1 == #wanted and held:sub(mark) == wanted then return {'OK', whole(at), its} end
-  if held:sub(mark, mark) == '-' then at = 0 end
+  local mark = held:find('[+-]') or #held + 1
+  local is_whole = mark < 20 and held:sub(1, mark - 1):match('^%d+$')
+  its = is_whole or '0'
+  if is_whole and #held - mark + 1 == #wanted and held:sub(mark) == wanted then return {'OK', whole(at), its} end
+  if is_whole and held:sub(mark, mark) == '-' then at = 0 end
 end
 if at ~= expected then
   if at == 0 then return {'CONFLICT'} end
@@ -224,7 +225,8 @@ RELEASE = Script("if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL'
 
 KEEP_LINK = Script("""
 local held = redis.call('GET', KEYS[1])
-if held and tonumber(held:match('^%d+')) > tonumber(ARGV[1]) then return held end
+local ends = held and held:match('^(%d+) ')
+if ends and #ends < 18 and tonumber(ends) > tonumber(ARGV[1]) then return held end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 return ARGV[2]
 """)
