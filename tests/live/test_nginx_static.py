@@ -1,6 +1,7 @@
 """etc/nginx.conf: real nginx in front of a real pypid that publishes its index as files; pip, uv and twine come through it."""
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -11,8 +12,11 @@ from unittest import SkipTest
 from urllib.parse import quote
 
 from attrs import define, evolve
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from pypid.core.negotiation import Format, negotiate
 from tests.core.test_negotiation import CLIENTS, RULES
 from tests.live.asking import Answered, ask, basic
 from tests.live.clients import ROOT, client, in_ci
@@ -28,6 +32,12 @@ PUBLISHING = Settings(
     server="trusted_proxies = 127.0.0.1\nmax_upload = 4M\n",
 )
 JSON = "application/vnd.pypi.simple.v1+json"
+PIECES = (
+    *("application/vnd.pypi.simple.v1+json", "application/vnd.pypi.simple.latest+json", "application/vnd.pypi.simple.v1+html"),
+    *("text/html", "TEXT/HTML", "text/*", "*/*", "*", "application/*", "application/json", ",", ",", ", ", ";", " "),
+    *(";q=1", "; q=1.000", ";q=0", ";q=0.5", ";q=7", ";q=", ";q=x", ";Q=.9", ";level=1", "q=1", "=", "/", "\t", "x"),
+)
+"""What an Accept header is made of."""
 GZIP = {"Accept-Encoding": "gzip"}
 OWN = {"date", "server", "connection", "etag", "last-modified", "content-length", "x-pypi-last-serial", "x-request-id"}
 """Header fields in which two servers may differ. Of pages nginx sends no serial, and an entity tag of its own."""
@@ -120,6 +130,28 @@ class FileTests(SynchronousTestCase):
                 said += (folder / "errors").read_text()
                 self.assertIn("test is successful", said)
                 self.assertNotIn("[warn]", said)
+
+    @given(st.lists(st.sampled_from(PIECES), max_size=9).map("".join))
+    @settings(max_examples=500, deadline=None, database=None)
+    def test_like_pypid(self, accept: str) -> None:
+        """Where nginx chooses by Accept, it chooses as pypid does, whatever the header is."""
+        chosen = self.chosen(accept)
+        if chosen != "-":
+            self.assertIs(negotiate(accept or None), Format.JSON if chosen == "index.json" else Format.TEXT_HTML)
+
+    def chosen(self, accept: str) -> str:
+        """What the map says; its regular expressions mean the same in Python."""
+        block = re.search(r"map \$http_accept \$pypid_accepted \{(.*?)\n\}", SHIPPED.read_text(), re.DOTALL)
+        assert block is not None
+        lines = [line.rsplit(None, 1) for line in block[1].strip().splitlines()]
+        rules = {key.strip().strip('"'): value.rstrip(";") for key, value in lines}
+        if accept in rules:
+            return rules[accept]
+        for key, value in rules.items():
+            pattern, ignoring = (key[2:], re.IGNORECASE) if key.startswith("~*") else (key[1:], 0)
+            if key.startswith("~") and re.search(pattern, accept, ignoring):
+                return value
+        return rules["default"]
 
 
 class FrontCase(IndexTestCase):
@@ -404,6 +436,8 @@ class StoppedTests(FrontCase):
                 said = front.ask("/simple/nx-stopped/", {} if accept is None else {"Accept": accept})
                 self.assertEqual((said.status, said.headers["Content-Type"]), (200, format.value))
                 self.assertEqual(said.headers["Cache-Control"], "no-cache")
+            said = front.ask("/pypi/nx-stopped/json")
+            self.assertEqual((said.status, said.headers["Content-Type"]), (200, "application/json"))
             said = front.ask("/simple/", {"Accept": f"{JSON};q=0.4, text/html;q=0.2", **basic("alice")})
             self.assertEqual((said.status, said.headers["Content-Type"]), (200, JSON))
         for path in (
