@@ -36,12 +36,14 @@ class Closing(Blobs, Protocol):
 
 @frozen
 class _There:
-    """What is known of an object; `digest`: of its bytes, if we wrote them."""
+    """What is known of an object; `digest`: of its bytes, if it is a page that we wrote; `stamp`: as `Copy.stamp`, if it is a copy
+    that we made: its `modified` is another clock's."""
 
     size: int
     modified: datetime
     etag: str = field(repr=False)
     digest: str | None = None
+    stamp: int | None = None
 
 
 def content_type(key: str) -> str | None:
@@ -93,9 +95,9 @@ class BucketPlace:
         if said != stamp.text():
             await blobs.write(MANIFEST, BytesBody(stamp.text()), replace=True)
 
-    def _note(self, blob: Blob, digest: str | None) -> None:
+    def _note(self, blob: Blob, digest: str | None, stamp: int | None = None) -> None:
         if not blob.key.startswith("."):
-            there = _There(blob.size, blob.modified, blob.etag, digest)
+            there = _There(blob.size, blob.modified, blob.etag, digest, stamp)
             self._have.setdefault(owner_of(blob.key) or "", {})[blob.key] = there
 
     def _find(self, path: str) -> _There | None:
@@ -134,11 +136,13 @@ class BucketPlace:
         there, uploaded = self._find(copy.path), copy.file.uploaded
         if there is None or copy.size not in (None, there.size):
             return False
+        if there.stamp is not None:
+            return there.stamp == copy.stamp
         return uploaded is None or there.modified >= uploaded.replace(microsecond=0)
 
     async def copy(self, copy: Copy, body: Body) -> None:
         blobs = await self._blobs()
-        self._note(await blobs.write(copy.path, body, replace=True), None)
+        self._note(await blobs.write(copy.path, body, replace=True), None, copy.stamp)
 
     async def remove(self, paths: Sequence[str]) -> int:
         blobs = await self._blobs()

@@ -9,6 +9,7 @@ from contextlib import aclosing, suppress
 from enum import Enum
 from hashlib import sha256
 from itertools import count
+from secrets import token_hex
 from typing import Any, Protocol, TypeVar
 
 from attrs import define, field, frozen
@@ -27,7 +28,10 @@ T = TypeVar("T")
 FORMAT = 1
 INCOMING = ".pypid-incoming"
 """The folder of files that are being copied, in that of the tree."""
-_names = count()
+LAST = 1 << 31
+"""Seconds since 1970 that any file system can date a file: others write down another date, and what is there would look changed."""
+_names, _mine = count(), token_hex(8)
+"""A run's own: in containers each has the same process id, and finds what the one before it left."""
 
 
 class Piece(Enum):
@@ -56,8 +60,8 @@ class Copy:
     def stamp(self) -> int:
         """Nanoseconds since 1970 that a copy is dated: when the file was uploaded; else what tells it from other bytes."""
         uploaded = self.file.uploaded
-        if uploaded is not None:
-            return round(uploaded.timestamp() * 1_000_000) * 1000
+        if uploaded is not None and 0 <= (seconds := uploaded.timestamp()) < LAST:
+            return round(seconds * 1_000_000) * 1000
         return int((self.file.sha256 or "0")[:7], 16) * 1_000_000_000
 
 
@@ -178,7 +182,7 @@ class FolderPlace:
         self._folder = Folder(self.root, fits)
         os.makedirs(self._incoming, exist_ok=True)
         for name in os.listdir(self._incoming):  # of one that was killed
-            if not name.startswith(f"{os.getpid()}."):
+            if not name.startswith(f"{_mine}."):
                 os.unlink(f"{self._incoming}/{name}")
 
     async def projects(self) -> Mapping[ProjectName, bool]:
@@ -239,7 +243,7 @@ class FolderPlace:
         return is_dated and copy.size in (None, found.st_size)
 
     async def copy(self, copy: Copy, body: Body) -> None:
-        beside = f"{self._incoming}/{os.getpid()}.{next(_names)}"
+        beside = f"{self._incoming}/{_mine}.{next(_names)}"
         blocking = self._world.blocking
         async with aclosing(body):
             file = await blocking(_opened, beside)

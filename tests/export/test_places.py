@@ -1,0 +1,51 @@
+"""A folder and a bucket as places for copies: what a run that was killed left behind, and odd dates."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from pypid.core.names import project_name
+from pypid.export.places import INCOMING, Copy, FolderPlace, Piece, Place, Stamp
+from pypid.flow import BytesBody
+from tests.export.test_buckets import BucketCase
+
+
+class CopyTests(BucketCase):
+    """What is copied is there."""
+
+    def copied(self, place: Place, uploaded: datetime) -> list[Copy]:
+        """What a place says to lack of a copy that it was just given."""
+        filename, data = self.have_wheel()
+        file = self.have(self.pypid.index.project(project_name("spam"))).files[0]
+        self.have(place.claim(Stamp("ours", "anonymous"), clears=False))
+        copy = Copy(f"packages/spam/{filename}", Piece.BYTES, replace(file, uploaded=uploaded))
+        self.have(place.copy(copy, BytesBody(data)))
+        again = replace(copy.file, uploaded=uploaded + timedelta(days=3), sha256="1" * 64)
+        self.assertEqual(len(self.have(place.lacks([Copy(copy.path, Piece.BYTES, again)]))), 1)
+        return list(self.have(place.lacks([copy])))
+
+    def test_dates(self) -> None:
+        """Upstream says of some files that they come from a year that no file system knows; they are not copied for ever."""
+        for year in (1, 1901, 1969, 2026, 2500, 9998):
+            self.folder = Path(self.mktemp()).absolute()
+            place = FolderPlace(str(self.folder), self.pypid.world)
+            self.assertEqual(self.copied(place, datetime(year, 5, 1, tzinfo=UTC)), [], year)
+
+    def test_clock_of_bucket(self) -> None:
+        """Nor are those that a bucket, by its own clock, got before they were uploaded."""
+        self.assertEqual(self.copied(self.place(), self.pypid.world.now() + timedelta(seconds=90)), [])
+
+    def test_killed(self) -> None:
+        """In a container each run has the same process id: what a killed one left half copied is in nobody's way, and goes."""
+        incoming = self.folder / INCOMING
+        self.have_wheel()
+        self.write(copies=True)
+        for number in range(100):
+            (incoming / f"{os.getpid()}.{number}").write_bytes(b"half")
+        self.have_wheel("eggs")
+        self.assertEqual(self.write(copies=True).counts.copied, 1)
+        self.assertEqual(list(incoming.iterdir()), [])
