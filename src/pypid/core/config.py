@@ -103,7 +103,7 @@ def parse(
     read_file: Callable[[str], str] = environment.no_files,
     not_yet: AbstractSet[str] = NOT_YET,
     cwd: str = "/",
-    options: Mapping[tuple[str, str], Entry] = _NONE,
+    options: Mapping[tuple[str, str], Entry] = MappingProxyType({}),
 ) -> Config:
     """The configuration that the INI `text` and the ``PYPID_*`` variables of `environ` say together.
 
