@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
-from twisted.logger import globalLogPublisher
+from twisted.logger import Logger, LoggingFile, globalLogPublisher
 from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -89,6 +89,19 @@ class FirstRunTests(ServiceCase):
         self.assertEqual(self.make()[1], "")
         self.assertNotIn(password, repr(self.events))
         self.assertEqual(self.logged("warn"), [])
+
+    def test_never_logged(self) -> None:
+        """On a machine that looks into its bucket first all that is printed is logged by then: not this. But of a daemon that
+        has no terminal nobody would see it elsewhere.
+        """
+        for place, is_seen in (self.folder / "terminal", True), (Path(os.devnull), False):
+            with place.open("w+") as terminal:
+                self.patch(sys, "__stdout__", terminal)
+                self.patch(sys, "stdout", LoggingFile(Logger()))
+                self.assertIs(service._in_sight(), terminal if is_seen else sys.stdout)
+        with io.StringIO() as printed:
+            self.patch(sys, "stdout", printed)
+            self.assertIs(service._in_sight(), printed)
 
     def test_commands_greet_nobody(self) -> None:
         """What is started for one command makes no admin, and listens on the control socket alone."""

@@ -10,12 +10,12 @@ from contextvars import copy_context
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TextIO, TypeVar
 
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
-from twisted.logger import Logger, globalLogBeginner
+from twisted.logger import Logger, LoggingFile, globalLogBeginner
 from twisted.python.usage import Options as UsageOptions
 
 from pypid import listening, logs
@@ -191,11 +191,20 @@ def _greet(config: Config, places: Where, world: World) -> None:
         return
     readable = config.access.read == EVERYONE
     try:
-        print(greeting(listening.base_url(config), password, places.state, readable=readable), flush=True)
+        print(greeting(listening.base_url(config), password, places.state, readable=readable), flush=True, file=_in_sight())
     except OSError as error:  # nobody has seen it
         (places.state / RECORD).unlink(missing_ok=True)
         reason = "The password of the first administrator cannot be printed"
         raise CannotStart(f"{reason}: {error.strerror}. Start pypid with its standard output open.") from None
+
+
+def _in_sight() -> TextIO | LoggingFile:
+    """Standard output, also when what is printed goes to the log by now; the log for a daemon, whose output nobody sees."""
+    own = sys.__stdout__
+    if own is None or own.closed or not isinstance(sys.stdout, LoggingFile):
+        return sys.stdout
+    is_nowhere = os.path.samestat(os.fstat(own.fileno()), Path(os.devnull).stat())
+    return sys.stdout if is_nowhere else own
 
 
 async def _welcome(config: Config, places: Where, assembly: Assembly) -> None:
