@@ -19,7 +19,7 @@ from pypid.condition import Condition, Watch, asking, whether_there
 from pypid.core import via
 from pypid.core.choices import Mode, Store
 from pypid.core.config import Config
-from pypid.core.errors import CannotStart
+from pypid.core.errors import BadRequest, CannotStart
 from pypid.core.exporting import Exported, ExportWanted
 from pypid.core.layout import SNAPSHOT, STORAGE_IDENTITY, THEIR_SNAPSHOT
 from pypid.core.permissions import Identity, Rules
@@ -161,8 +161,16 @@ def _publishing(
             made.append(Exports(config, places, index, faces[0], storage.identity, reactor, settings))
         return await made[0](wanted, heard)
 
-    for face in faces:
-        face.exports = export
+    async def elsewhere(wanted: ExportWanted, heard: Callable[[int, int], None]) -> Exported:
+        raise BadRequest(
+            "An export is written wherever pypid itself may write: it is asked for on pypid's machine, by `pypid export`, "
+            "and not over the network. What is to be kept up to date is named by [publish] target."
+        )
+
+    *public, operators = faces
+    operators.exports = export
+    for face in public:
+        face.exports = elsewhere
     if config.publish.target is None:
         return None
     from pypid.exporting import publishing

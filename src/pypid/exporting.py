@@ -153,7 +153,7 @@ def open_place(
         from pypid.export.buckets import BucketPlace
 
         return BucketPlace(partial(_opened, settings, bucket, world, reactor), world)
-    if not Path(target).is_absolute():
+    if "\0" in target or not Path(target).is_absolute():
         raise BadRequest(f"{target} is no absolute path; the server does not know what it is relative to.")
     real = os.path.realpath(target)
     for what, folder in {"storage": places.storage, "state": places.state}.items():

@@ -36,8 +36,8 @@ class Closing(Blobs, Protocol):
 
 @frozen
 class _There:
-    """What is known of an object; `digest`: of its bytes, if it is a page that we wrote; `stamp`: as `Copy.stamp`, if it is a copy
-    that we made: its `modified` is another clock's."""
+    """What is known of an object; `digest`: of its bytes, if it is a page that we wrote; `stamp`: as `Copy.stamp`, if it is a
+    copy that we made: its `modified` is another clock's."""
 
     size: int
     modified: datetime

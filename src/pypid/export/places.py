@@ -29,7 +29,8 @@ FORMAT = 1
 INCOMING = ".pypid-incoming"
 """The folder of files that are being copied, in that of the tree."""
 LAST = 1 << 31
-"""Seconds since 1970 that any file system can date a file: others write down another date, and what is there would look changed."""
+"""Seconds since 1970: by dates before these all file systems can date a file. Of others some write down another date, and what
+is there would look as if it had changed."""
 _names, _mine = count(), token_hex(8)
 """A run's own: in containers each has the same process id, and finds what the one before it left."""
 
