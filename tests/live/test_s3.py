@@ -152,7 +152,9 @@ class RedirectTests(BucketCase):
     """What holds towards any store; here it is radosgw."""
 
     def test_answers(self) -> None:
-        """A GET is sent to a signed URL, which nobody may keep; it gives the bytes under the right name, and parts of them."""
+        """A GET is sent to a signed URL, which nobody may keep; it gives the bytes under the right name, and parts of them
+        (C50).
+        """
         artifact = wheel("s3-answers")
         publish(self.index, artifact)
         url = self.packages(artifact, "s3-answers")
@@ -171,7 +173,7 @@ class RedirectTests(BucketCase):
         self.assertEqual(get(url).location, sent.location)
 
     def test_heads(self) -> None:
-        """A HEAD is answered by pypid: a URL that was signed for GET is good for nothing else."""
+        """A HEAD is answered by pypid: a URL that was signed for GET is good for nothing else (C50)."""
         artifact = wheel("s3-heads")
         publish(self.index, artifact)
         head = get(self.packages(artifact, "s3-heads"), "HEAD")
@@ -213,7 +215,7 @@ class RedirectTests(BucketCase):
 
     @for_each("pip-20-on-2.7", "pip-23-on-3.11", NEWEST)
     def pip(self, name: str) -> None:
-        """This pip installs from the bucket: a wheel, a local version, and an sdist that it builds."""
+        """This pip installs from the bucket: a wheel, a local version, and an sdist that it builds (C50)."""
         project = "s3-" + name.replace(".", "-")
         artifacts = self.publish_all(project)
         target = self.folder / "target"
@@ -224,7 +226,7 @@ class RedirectTests(BucketCase):
             self.assertEqual(self.downloads(artifact), [("pip", "GET")])
 
     def test_uv(self) -> None:
-        """uv installs from the bucket, and asks for no file a second time, whatever else it forgets."""
+        """uv installs from the bucket, and asks for no file a second time, whatever else it forgets (C50)."""
         artifacts = self.publish_all("s3-uv")
         what = ("s3-uv-plain", "s3-uv-local==1.0+cu118", "s3-uv-source")
         for again in "first", "second":
