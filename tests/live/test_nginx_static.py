@@ -349,6 +349,39 @@ class RightsTests(FrontCase):
         self.assertEqual(len(installed(target)), 2)
 
 
+class PasswordTests(FrontCase):
+    """An index that only those read who have a password, as alice sees it."""
+
+    settings = evolve(PUBLISHING, read="authenticated", sections="[publish]\ntarget = tree\nfiles = copy\nas_user = alice\n")
+
+    def setUp(self) -> None:
+        IndexTestCase.setUp(self)
+        (self.folder / "htpasswd").write_text(f"alice:{{PLAIN}}{PASSWORDS['alice']}\n")
+        asking = f"    auth_basic pypid;\n    auth_basic_user_file {self.folder / 'htpasswd'};\n    location = /health {{"
+        changed = {
+            "    location / {": f"{asking} auth_basic off; proxy_pass http://pypid; }}\n    location / {{",
+            '"public,': '"private,',
+        }
+        self.front = self.entered(fronted(self.folder / "nginx", self.index, changed))
+
+    def test_as_user(self) -> None:
+        """nginx asks for a password, and sends who has one what alice may see; pypid is asked with the same one."""
+        publish(self.index, wheel("nx-closed"))
+        page, file = "/simple/nx-closed/", "/packages/nx-closed/nx_closed-1.0-py2.py3-none-any.whl"
+        deadline = time.monotonic() + 20
+        while self.front.ask(page, basic("alice")).status != 200 or not self.front.alone():
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.05)
+        for path in page, file:
+            for headers in {}, basic("alice", "wrong"), basic("bob"):
+                self.assertEqual(self.front.ask(path, headers).status, 401)
+            said = self.front.ask(path, basic("alice"))
+            self.assertEqual((said.status, self.front.alone()), (200, True))
+            self.assertNotIn("public", said.headers["Cache-Control"])
+        self.assertIn("nx-closed", self.front.ask("/simple/", basic("alice")).text)
+        self.assertFalse(self.front.alone())
+
+
 def twine(front: Front, folder: Path, *files: Path, password: str = PASSWORDS["alice"]) -> Ended:
     """twine upload through nginx."""
     command = [
