@@ -156,10 +156,13 @@ def open_place(
     if "\0" in target or not Path(target).is_absolute():
         raise BadRequest(f"{target} is no absolute path; the server does not know what it is relative to.")
     real = os.path.realpath(target)
-    for what, folder in {"storage": places.storage, "state": places.state}.items():
-        if folder is not None and overlap(real, os.path.realpath(folder)):
+    apart = {
+        str(folder): what for what, folder in {"storage": places.storage, "state": places.state}.items() if folder is not None
+    }
+    for folder, what in apart.items():
+        if overlap(real, os.path.realpath(folder)):
             raise BadRequest(f"{target} is in, or around, the {what} folder, {folder}: take a folder of its own.")
-    return FolderPlace(os.path.normpath(target), world)
+    return FolderPlace(os.path.normpath(target), world, apart)
 
 
 async def _opened(settings: Callable[[], S3Settings], bucket: tuple[str, str], world: World, reactor: Any) -> Any:

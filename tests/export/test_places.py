@@ -8,9 +8,10 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from pypid.core.errors import BadRequest
 from pypid.core.names import project_name
 from pypid.export.places import INCOMING, Copy, FolderPlace, Piece, Place, Stamp
-from pypid.flow import BytesBody
+from pypid.flow import BytesBody, start
 from tests.export.test_buckets import BucketCase
 
 
@@ -49,3 +50,35 @@ class CopyTests(BucketCase):
         self.have_wheel("eggs")
         self.assertEqual(self.write(copies=True).counts.copied, 1)
         self.assertEqual(list(incoming.iterdir()), [])
+
+
+class LinkTests(BucketCase):
+    """Symbolic links in a tree."""
+
+    def test_storage(self) -> None:
+        """Whoever had files served out of the storage itself would lose them, with --delete or [publish]: it is refused."""
+        storage = Path(self.mktemp()).absolute()
+        filename, data = self.have_wheel()
+        bytes_ = storage / "spam" / filename
+        bytes_.parent.mkdir(parents=True)
+        bytes_.write_bytes(data)
+        place = FolderPlace(str(self.folder), self.pypid.world, {str(storage): "storage"})
+        self.write(place, clears=True)
+        (self.folder / "packages").symlink_to(storage)
+        for each in (place, FolderPlace(str(self.folder), self.pypid.world, {str(storage): "storage"})):
+            failure = self.failureResultOf(start(self.writing(each, clears=True)), BadRequest)
+            self.assertIn("packages is in, or around, the storage folder", str(failure.value))
+        self.failureResultOf(start(place.of([project_name("spam")])), BadRequest)
+        self.assertEqual(bytes_.read_bytes(), data)
+
+    def test_of_project(self) -> None:
+        """A project's folder that is a link is none that an export has made: nothing is removed there."""
+        elsewhere = Path(self.mktemp()).absolute()
+        filename, data = self.have_wheel()
+        elsewhere.mkdir()
+        (elsewhere / filename).write_bytes(data)
+        self.write()
+        (self.folder / "packages").mkdir()
+        (self.folder / "packages/spam").symlink_to(elsewhere)
+        self.write(clears=True)
+        self.assertEqual((elsewhere / filename).read_bytes(), data)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from enum import Enum
 from hashlib import sha256
 from itertools import count
 from secrets import token_hex
+from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, DeferredList, DeferredLock
 
 from pypid.core.errors import BadRequest, PypidError
+from pypid.core.exporting import overlap
 from pypid.core.model import File
 from pypid.core.names import ProjectName
 from pypid.export.pages import Written
@@ -153,8 +155,10 @@ class FolderPlace:
 
     compressed = True
 
-    def __init__(self, root: str, world: World) -> None:
+    def __init__(self, root: str, world: World, apart: Mapping[str, str] = MappingProxyType({})) -> None:
+        """`apart`: the folders, and what each is, of which nothing may be in the tree, not even by a symbolic link."""
         self.root = root
+        self._apart = {os.path.realpath(folder): what for folder, what in apart.items()}
         self._folder = Folder(root, fits)
         self._world = world
         self._turn = DeferredLock()  # who removes an empty folder, and who puts something into it, are not to meet
@@ -163,7 +167,17 @@ class FolderPlace:
     async def claim(self, stamp: Stamp, *, clears: bool) -> None:
         await self._run(self._claim, stamp, clears)
 
+    def _must_be_apart(self) -> None:
+        """Who has files served from elsewhere by a link has not asked for them to be removed there."""
+        for word in ("", *sorted({folder.partition("/")[0] for folder in FOLDERS})):
+            where = f"{self.root}/{word}".rstrip("/")
+            real = os.path.realpath(where)
+            for folder, what in self._apart.items():
+                if overlap(real, folder):
+                    raise BadRequest(f"{where} is in, or around, the {what} folder, {folder}: take a folder of its own.")
+
     def _claim(self, stamp: Stamp, clears: bool) -> None:
+        self._must_be_apart()
         os.makedirs(self.root, exist_ok=True)
         manifest = f"{self.root}/{MANIFEST}"
         try:
@@ -225,10 +239,14 @@ class FolderPlace:
         return found
 
     def _of(self, names: Sequence[ProjectName]) -> Mapping[ProjectName, Sequence[str]]:
-        return {
-            name: [path for folder in FOLDERS for path in self._folder.list(folder.format(name)) if owner_of(path) == name]
-            for name in names
-        }
+        self._must_be_apart()
+        return {name: list(self._its(name)) for name in names}
+
+    def _its(self, name: ProjectName) -> Iterator[str]:
+        for folder in FOLDERS:
+            under = folder.format(name)
+            if not os.path.islink(f"{self.root}/{under}"):  # no export has made that
+                yield from (path for path in self._folder.list(under) if owner_of(path) == name)
 
     async def lacks(self, copies: Sequence[Copy]) -> Sequence[Copy]:
         lacking: Sequence[Copy] = await self._run(lambda: [copy for copy in copies if not self._has(copy)])
