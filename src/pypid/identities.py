@@ -290,7 +290,7 @@ class Identities(MultiService):
         current, clock = self.stores.accounts.current, self.world.clock
         current.on_write.append(tell)
         self.told_until, self.has_missed = told_until, has_missed
-        self.access.watch = self._watch
+        self.chain.watch = self._watch
 
         async def look() -> None:
             try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from math import ceil
 from typing import Protocol
@@ -81,6 +81,11 @@ class Chain:
         self.sources: tuple[Source, ...] = tuple(sources)
         self.admins: frozenset[str] = frozenset(admins)
         self.accounts = accounts
+        self.watch: Callable[[], Callable[[], Awaitable[bool]]] = lambda: _never
+        """Comes before each question. What it returns comes before a refusal, and before that is counted as one: it looks at
+        the accounts, and says whether they are others than when it was made. A token that another node has just given, and
+        whose client sends it here, is no wrong one.
+        """
         self._world = world
         self._verifier = verifier
         self.session_key = world.random(32) if session_key is None else session_key
@@ -156,17 +161,25 @@ class Chain:
         return who
 
     async def _ask(self, credential: Credential) -> Identity:
-        began = self._world.clock.seconds()
+        began, has_changed = self._world.clock.seconds(), self.watch()
         try:
-            for source in self.sources:
-                found = await self._check(source, credential)
-                if found is not None:
-                    return await self._whole(found, source)
-            await self._decoy(credential)
-            raise Unauthenticated(WRONG)
+            try:
+                return await self._found(credential)
+            except Unauthenticated:
+                if not await has_changed():
+                    raise
+            return await self._found(credential)
         except Unauthenticated:
             await self._until_the_floor(began)
             raise
+
+    async def _found(self, credential: Credential) -> Identity:
+        for source in self.sources:
+            found = await self._check(source, credential)
+            if found is not None:
+                return await self._whole(found, source)
+        await self._decoy(credential)
+        raise Unauthenticated(WRONG)
 
     async def _check(self, source: Source, credential: Credential) -> Identity | None:
         try:
@@ -190,13 +203,19 @@ class Chain:
     # --- tokens and sessions ------------------------------------------------------------------------------------
 
     async def _by_token(self, credential: Credential) -> Identity:
-        found = await self._token(credential.password)
-        who = None if found is None else await self._bearer_of(found)
-        if found is None or who is None or self.accounts is None:
+        has_changed = self.watch()
+        who = await self._bearer(credential.password)
+        if who is None and await has_changed():
+            who = await self._bearer(credential.password)
+        if who is None or self.accounts is None:
             self._throttle.wrong_token(credential.address)
             raise Unauthenticated(WRONG_TOKEN)
-        self.accounts.token_used(found.id, credential.address)
+        self.accounts.token_used(who.token or "", credential.address)
         return who
+
+    async def _bearer(self, secret: str) -> Identity | None:
+        found = await self._token(secret)
+        return None if found is None else await self._bearer_of(found)
 
     async def _token(self, secret: str) -> Token | None:
         digest = token_digest(secret)
@@ -216,13 +235,20 @@ class Chain:
     async def _by_session(self, secret: str) -> Identity:
         if self.accounts is None or len(secret) > LONGEST_SECRET or not secret.isascii():
             raise Unauthenticated(ENDED)
-        session = await self.accounts.session(digest_of(secret, self.session_key))
-        user = None
-        if session is not None and self._world.now() < session.expires:
-            user = await self.find(session.user)
-        if session is None or user is None:
+        has_changed, digest = self.watch(), digest_of(secret, self.session_key)
+        who = await self._logged_in(self.accounts, digest)
+        if who is None and await has_changed():
+            who = await self._logged_in(self.accounts, digest)
+        if who is None:
             raise Unauthenticated(ENDED)
-        return evolve(user, until=session.expires)
+        return who
+
+    async def _logged_in(self, accounts: Papers, digest: str) -> Identity | None:
+        session = await accounts.session(digest)
+        if session is None or self._world.now() >= session.expires:
+            return None
+        user = await self.find(session.user)
+        return None if user is None else evolve(user, until=session.expires)
 
     # --- several sources ----------------------------------------------------------------------------------------
 
@@ -250,6 +276,10 @@ class Chain:
         if source not in self._slow:
             self._slow[source] = SlowPeople(source.people, self._world, self._throttle.fingerprint, source.believed)
         return self._slow[source]
+
+
+async def _never() -> bool:
+    return False
 
 
 def _only(user: str, found: Identity | None) -> Identity | None:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from attrs import define, field
 
-from pypid.core.errors import StorageDown, Unauthenticated
+from pypid.core.errors import StorageDown
 from pypid.core.permissions import Credential, Identity
 from pypid.ports import Access
 
@@ -19,9 +19,6 @@ class Waiting:
     is_open: bool = True
     freshly: Callable[[], Awaitable[object] | None] = field(default=lambda: None, repr=False)
     """Comes before each question: looks at what may have changed where nobody would have told of it. Raises as `identify`."""
-    watch: Callable[[], Callable[[], Awaitable[bool]] | None] = field(default=lambda: None, repr=False)
-    """Comes before each question, where others change the accounts, too. What it returns comes before a refusal: it looks at
-    the accounts, and says whether they are others than when it was made."""
 
     async def identify(self, credential: Credential) -> Identity:
         """As `Access.identify`."""
@@ -30,13 +27,6 @@ class Waiting:
         looking = self.freshly()
         if looking is not None:
             await looking
-        has_changed = self.watch()
-        try:
-            return await self.access.identify(credential)
-        except Unauthenticated:
-            # a token that another node has just given, and whose client sends it here, is no wrong one
-            if has_changed is None or not await has_changed():
-                raise
         return await self.access.identify(credential)
 
 
