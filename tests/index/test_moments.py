@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from hashlib import blake2b
 
-from attrs import frozen
+from attrs import evolve, frozen
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pypid.core.history import spans, was_any
-from pypid.core.model import File, Project, Status
+from pypid.core.model import Blob, File, Project, Status
 from pypid.core.past import MOST_DELETED, MOST_EVENTS
 from pypid.core.records import Recording, StorageIdentity, dump, dump_project, load_project
 from pypid.index import Index
 from pypid.index.asking import Asked
 from pypid.index.moments import Recorded, Spanned, then_of
+from pypid.index.truth import mark_of
+from tests.index.nodes import SqliteNodesCase
 from tests.index.uploads import SPAM, WHEEL, IndexCase, publishing, sent
 
 NAMES = (WHEEL, "spam-2.0.tar.gz")
@@ -274,3 +277,47 @@ class SpannedTests(MomentCase):
         self.assertEqual([names(moment) for moment in (one, both)], [[], ["eggs"]])
         self.publish(sent())
         self.assertEqual([names(moment) for moment in (one, both)], [["spam"], ["eggs", "spam"]])
+
+
+class NodesTests(SqliteNodesCase):
+    """Nodes with a catalog in common."""
+
+    def then(self, node: Index, before: datetime) -> Seen:
+        return said(self.have(then_of(node, SPAM, Asked(before=before))).then.project.files)
+
+    def test_seen_elsewhere(self) -> None:
+        """What one node has noted another one tells, within a second; each notes on top of what the other has noted."""
+        self.have(self.here.reconcile())
+        self.publish(self.here, sent())
+        self.go(1)
+        there = self.world.now()
+        self.go(1)
+        self.have(self.there.yank(SPAM, [WHEEL], "bad"))
+        self.go(1)
+        yanked = self.world.now()
+        self.go(1)
+        self.have(self.here.delete(SPAM, [WHEEL], "carol"))
+        self.publish(self.there, sent())
+        self.go(1)
+        for node in (self.here, self.there, self.node()):
+            self.assertEqual([self.then(node, moment)[WHEEL][1] for moment in (there, yanked)], [None, "bad"])
+
+    def test_older_node(self) -> None:
+        """What an older pypid leaves out of the shared catalog is read again by the next comparison of a newer one."""
+        self.have(self.here.reconcile())
+        self.publish(self.here, sent())
+        self.have(self.here.yank(SPAM, [WHEEL], "bad"))
+        listing = self.have(self.listing())
+        digest = blake2b(digest_size=16)
+        for blob in listing:
+            digest.update(f"{blob.key}\0{blob.size}\0{blob.etag}\n".encode())
+        forgets = self.here.catalog.edit(SPAM, lambda held: held and evolve(held, history=()), mark=digest.hexdigest())
+        self.assertEqual(getattr(self.have(forgets), "history", None), ())
+        self.have(self.here.reconcile())
+        held = self.have(self.here.catalog.ours(SPAM))
+        assert isinstance(held, Project)
+        self.assertEqual([past.filename for past in held.history], [WHEEL])
+        self.assertEqual(self.have(self.here.catalog.mark(SPAM)), mark_of(listing))
+
+    async def listing(self) -> list[Blob]:
+        return [blob async for blob in self.store.list("spam/")]
