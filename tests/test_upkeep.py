@@ -28,6 +28,7 @@ from pypid.flow import start, whole
 from pypid.index import Index
 from pypid.index.asking import DIRECTLY, Asked
 from pypid.index.purging import stock_of
+from pypid.leases import COMPARE
 from pypid.spool import sweep
 from pypid.testing import world
 from pypid.testing.worlds import Awaiting
@@ -466,6 +467,23 @@ class RefreshingTests(UpkeepCase):
         self.assertEqual(len(self.upstream.waiting), REFRESHES)
         self.stop(upkeep)
         self.assertEqual(len(self.upstream.waiting), REFRESHES)
+
+
+class ComparingTests(UpkeepCase):
+    def test_dead_node(self) -> None:
+        """What a node wrote that died before it told the catalog is found ten minutes later, and the log says so."""
+        upkeep = Upkeep(self.index, self.disconnected, compares=True)
+        upkeep.startService()
+        self.addCleanup(self.stop, upkeep)
+        self.have(publishing(self.another(), sent()))
+        with capturedLogs() as events:
+            self.clock.advance(COMPARE - 1)
+            self.assertEqual(len(self.have(self.index.names())), 0)
+            self.clock.advance(1)
+            self.assertEqual(len(self.have(self.index.names())), 1)
+            self.clock.advance(COMPARE)
+        said = [formatEvent(event) for event in events if event["log_level"].name == "info"]
+        self.assertEqual(said, ["compared with the storage: 1 of 1 projects read anew"])
 
 
 class StoppingTests(UpkeepCase):

@@ -91,7 +91,13 @@ class Upkeep(MultiService):
         await self.index.keeper.touches.write_down(self.index.catalog)
 
     async def _compare(self) -> None:
-        await self.leases.run(RECONCILE, self.index.reconcile, COMPARE * 0.9)
+        await self.leases.run(RECONCILE, self._compared, COMPARE * 0.9)
+
+    async def _compared(self) -> None:
+        found = await self.index.reconcile()
+        if found.changed:
+            said = "compared with the storage: {changed} of {projects} projects read anew"
+            _log.info(said, changed=found.changed, projects=found.projects)
 
     # --- refreshing ---
 
