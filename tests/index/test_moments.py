@@ -8,11 +8,14 @@ from hashlib import blake2b
 from attrs import evolve, frozen
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
 
-from pypid.core.history import spans, was_any
+from pypid.core.history import Spans, spans, was_any
 from pypid.core.model import Blob, File, Project, Status
+from pypid.core.names import ProjectName
 from pypid.core.past import MOST_DELETED, MOST_EVENTS
 from pypid.core.records import Recording, StorageIdentity, dump, dump_project, load_project
+from pypid.flow import start
 from pypid.index import Index
 from pypid.index.asking import Asked
 from pypid.index.moments import Recorded, Spanned, then_of
@@ -277,6 +280,33 @@ class SpannedTests(MomentCase):
         self.assertEqual([names(moment) for moment in (one, both)], [[], ["eggs"]])
         self.publish(sent())
         self.assertEqual([names(moment) for moment in (one, both)], [["spam"], ["eggs", "spam"]])
+
+    def test_once(self) -> None:
+        """Whoever asks for many moments has each project looked at once, also where all are asked for at the same time."""
+        self.publish(sent())
+        self.publish(sent(b"x", "eggs-1.0.tar.gz"))
+        spanned, waiting = Spanned(self.index), Deferred[None]()
+        looked: list[str] = []
+        spans = Spanned._spans
+
+        async def slow(spanned: Spanned, name: ProjectName) -> Spans:
+            looked.append(name)
+            if not waiting.called:
+                await waiting
+            return await spans(spanned, name)
+
+        self.patch(Spanned, "_spans", slow)
+        listed, moments = self.have(self.index.stored_names()), [self.later() for _ in range(5)]
+        asked = [start(spanned.names(listed, moment)) for moment in moments]
+        waiting.callback(None)
+        for one in asked:
+            self.assertEqual([summary.name for summary in self.successResultOf(one)], ["eggs", "spam"])
+        self.assertEqual(looked, ["eggs", "spam"])
+        self.have(self.index.yank(SPAM, [WHEEL], "bad"))
+        listed = self.have(self.index.stored_names())
+        for moment in moments:
+            self.have(spanned.names(listed, moment))
+        self.assertEqual(looked, ["eggs", "spam", "spam"])
 
 
 class NodesTests(SqliteNodesCase):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
+from collections.abc import Hashable, Iterable, Sequence, Set
 from contextlib import suppress
 from datetime import datetime
 
@@ -17,13 +17,14 @@ from pypid.core.model import Project, Summary
 from pypid.core.names import ProjectName
 from pypid.core.policy import may_show_theirs
 from pypid.core.records import Recording, StorageIdentity, dump
-from pypid.flow import BytesBody
+from pypid.flow import BytesBody, Flights
 from pypid.index import truth
 from pypid.index.asking import Asked
 from pypid.index.index import Index
 from pypid.index.parts import Pace
 from pypid.index.snapshots import Snapshots
 
+_Known = dict[ProjectName, tuple[Summary, str, Spans]]
 FEW = 1000
 """Files that are looked at in the reactor thread: in some milliseconds."""
 
@@ -137,21 +138,33 @@ class Spanned:
     """When each project had any files: looked up once for each change of it, and not for each moment."""
 
     index: Index
-    _known: dict[ProjectName, tuple[Summary, str, Spans]] = field(factory=dict, init=False, repr=False)
+    _known: _Known = field(factory=dict, init=False, repr=False)
+    _made_of: tuple[Sequence[Summary], str] | None = field(default=None, init=False, repr=False)
+    """The names, and the catalog's epoch, that `_known` is of."""
+    _flights: Flights[Hashable, _Known] = field(factory=Flights, init=False, repr=False)
 
     async def names(self, names: Sequence[Summary], before: datetime) -> Sequence[Summary]:
         """Those of the `names` (all that are stored) of which a file that is stored now was there."""
-        epoch, pace = self.index.catalog.epoch, Pace(self.index.world)
-        known: dict[ProjectName, tuple[Summary, str, Spans]] = {}
+        return await self.index.world.thinking(_there, await self._all(names), before)
+
+    async def _all(self, names: Sequence[Summary]) -> _Known:
+        """Of all `names`: as it is known, as long as they are the same object; looked up once for all who wait for it."""
+        epoch, made_of = self.index.catalog.epoch, self._made_of
+        # of one that is blended the summary says nothing of theirs
+        if made_of is not None and made_of[0] is names and made_of[1] == epoch and not self.index.policy.blend:
+            return self._known
+        return await self._flights.single((id(names), epoch), lambda: self._look(names, epoch))
+
+    async def _look(self, names: Sequence[Summary], epoch: str) -> _Known:
+        pace, blend, known = Pace(self.index.world), self.index.policy.blend, _Known()
         for summary in names:
             held = self._known.get(summary.name)
-            # of one that is blended the summary says nothing of theirs
-            if held is None or held[:2] != (summary, epoch) or matches(summary.name, self.index.policy.blend):
+            if held is None or held[:2] != (summary, epoch) or matches(summary.name, blend):
                 held = (summary, epoch, await self._spans(summary.name))
-                await pace.keep()
             known[summary.name] = held
-        self._known = known
-        return await self.index.world.thinking(_there, known, before)
+            await pace.keep()
+        self._known, self._made_of = known, (names, epoch)
+        return known
 
     async def _spans(self, name: ProjectName) -> Spans:
         ours = await self.index.catalog.ours(name)
@@ -159,5 +172,5 @@ class Spanned:
         return spans(ours if isinstance(ours, Project) else None, await self.index.catalog.theirs(name) if shown else None)
 
 
-def _there(known: Mapping[ProjectName, tuple[Summary, str, Spans]], before: datetime) -> Sequence[Summary]:
+def _there(known: _Known, before: datetime) -> Sequence[Summary]:
     return [summary for summary, _, its in known.values() if was_any(its, before)]
