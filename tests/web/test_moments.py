@@ -17,7 +17,7 @@ from pypid.core.names import project_name
 from pypid.core.policy import Policy
 from pypid.core.values import Cooldown
 from pypid.flow import BytesBody
-from pypid.index.snapshots import FRESH
+from pypid.index.snapshots import AGAIN, FRESH
 from pypid.web.then import MOST
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.web.elsewhere import Elsewhere
@@ -376,6 +376,9 @@ class SnapshotTests(MomentsCase):
         other.clock.advance(FRESH)
         self.assertEqual(other.get("/api/snapshots").json, {"snapshots": []})
         self.make("x")
+        self.assertEqual(other.get("/snapshots/x/simple/").status, 404)  # it has just looked, for whatever name
+        other.clock.advance(2 * AGAIN)
+        self.assertEqual(other.get("/snapshots/x/simple/").status, 200)
         self.have(self.pypid.blobs.write(".pypid/snapshots/bad.json", BytesBody(b"{")))
         self.have(self.pypid.blobs.write(".pypid/snapshots/Foreign.txt", BytesBody(b"{")))
         other.clock.advance(FRESH)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 from attrs import define, field
 from twisted.logger import Logger
@@ -23,6 +23,8 @@ MOST = 1000
 """How many there may be."""
 FRESH = 3.0
 """Seconds for which nobody looks again whether another node has made or deleted one."""
+AGAIN = 0.1
+"""Seconds for which that holds of a name that is not known."""
 LONGEST_NOTE = 500
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 _SUFFIX = ".json"
@@ -61,8 +63,16 @@ class Snapshots:
         return {name: said for name, (_, said) in self._known.items() if said is not None}
 
     async def find(self, name: str) -> SnapshotDocument:
-        """One. Raises `NoSuchSnapshot`."""
+        """One. Raises `NoSuchSnapshot`.
+
+        One that another worker or node has just made is found at once: what is not known is looked for, though not more often
+        than every `AGAIN` seconds, whoever makes up names.
+        """
         found = (await self.all()).get(name)
+        if found is None and self._looked is not None and self.world.clock.seconds() - self._looked >= AGAIN:
+            with suppress(StorageDown):
+                await self._flights.single(None, self._look)
+            found = (await self.all()).get(name)
         if found is None:
             raise NoSuchSnapshot(name)
         return found
