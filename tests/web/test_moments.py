@@ -373,7 +373,7 @@ class SnapshotTests(MomentsCase):
     def test_other_nodes(self) -> None:
         """Another node knows of a snapshot, and that it is deleted, within seconds; one that is damaged is not there."""
         other = Pypid(Path(self.mktemp()), blobs=self.pypid.blobs)
-        other.clock.advance(FRESH)
+        other.clock.advance(FRESH + 1)
         self.assertEqual(other.get("/api/snapshots").json, {"snapshots": []})
         self.make("x")
         self.assertEqual(other.get("/snapshots/x/simple/").status, 404)  # it has just looked, for whatever name
@@ -381,12 +381,12 @@ class SnapshotTests(MomentsCase):
         self.assertEqual(other.get("/snapshots/x/simple/").status, 200)
         self.have(self.pypid.blobs.write(".pypid/snapshots/bad.json", BytesBody(b"{")))
         self.have(self.pypid.blobs.write(".pypid/snapshots/Foreign.txt", BytesBody(b"{")))
-        other.clock.advance(FRESH)
+        other.clock.advance(FRESH + 1)
         self.assertEqual([each["name"] for each in other.get("/api/snapshots").json["snapshots"]], ["x"])
         self.assertEqual(other.get("/snapshots/x/simple/").status, 200)
         self.assertEqual(other.get("/snapshots/bad/simple/").status, 404)
         self.pypid.api("DELETE", "/api/snapshots/x")
-        other.clock.advance(FRESH)
+        other.clock.advance(FRESH + 1)
         self.assertEqual(other.get("/snapshots/x/simple/").status, 404)
 
     def test_storage_away(self) -> None:
