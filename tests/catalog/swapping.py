@@ -79,6 +79,8 @@ class Writer:
     unsure: int = 0
     """How often an answer was lost, and the row told later that it had been done."""
     away: int = 0
+    conflicts: int = 0
+    """How often somebody else was faster."""
 
     def add(self, name: ProjectName, number: int) -> None:
         """Have the row say `number` for this writer, which says one less."""
@@ -89,6 +91,9 @@ class Writer:
             if counts.get(self.name) == number:
                 self.unsure += 1
                 return
+            assert counts.get(self.name, 0) == number - 1, (
+                f"{name} lost what {self.name} did: {counts}, and {number} is to come"
+            )
             line = json.dumps({**counts, self.name: number}, sort_keys=True).encode()
             change = Change(Kind.OURS, name, line, 0 if row is None else row.version, seen)
             found = self.patiently(lambda change=change: self.engine.swap(self.epoch, change))  # type: ignore[misc]
@@ -96,6 +101,7 @@ class Writer:
                 self.took.append((found.version, found.serial if seen else None))
                 return
             assert isinstance(found, Conflict)
+            self.conflicts += 1
             row = found.row
 
     def patiently(self, ask: Any) -> Any:
@@ -113,12 +119,13 @@ def main(url: str, name: str, count: int) -> None:
     """Change each row so many times, and tell what came of it."""
     writer = Writer(engine_at(url), name)
     writer.epoch = writer.patiently(writer.engine.state).epoch
-    first = int(name[1:]) % len(NAMES)
-    sys.stdin.readline()  # all begin at once
+    print("ready", flush=True)
+    sys.stdin.readline()  # all begin at once, and with the same row: so a few changes are a storm
     for number in range(1, count + 1):
-        for row in NAMES[first:] + NAMES[:first]:
+        for row in NAMES:
             writer.add(row, number)
-    print(json.dumps({"took": writer.took, "unsure": writer.unsure, "away": writer.away}))
+    told = {"took": writer.took, "unsure": writer.unsure, "away": writer.away, "conflicts": writer.conflicts}
+    print(json.dumps(told))
     if url.startswith("redis"):
         from tests.live.redis import let_go
 
@@ -164,6 +171,9 @@ class Storm:
         with ExitStack() as stack:
             names = [f"w{number}" for number in range(self.writers)]
             running = [stack.enter_context(self._started(name, root)) for name in names]
+            for process in running:
+                assert process.stdout is not None
+                process.stdout.readline()
             for process in running:
                 assert process.stdin is not None
                 process.stdin.write(b"go\n")

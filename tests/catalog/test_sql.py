@@ -38,7 +38,7 @@ class SqliteContractTests(InSqlite, SynchronousTestCase):
 
 
 class ProcessesTests(SynchronousTestCase):
-    """Several processes with one file. (Thousands of changes: `tests.live.test_catalog_postgresql`.)"""
+    """Several processes with one file. (More of them: `tests.live.test_catalog_postgresql`.)"""
 
     def test_nothing_is_lost(self) -> None:
         """Of changes that two processes make to the same rows none is lost, and who follows sees them in their order."""
@@ -47,7 +47,7 @@ class ProcessesTests(SynchronousTestCase):
         engine = engine_at(url)
         state = self.successResultOf(start(engine.open("storage")))
         follower = Follower(engine, state.beginning)
-        storm = Storm(url, writers=2, count=30)
+        storm = Storm(url, writers=2, count=20)
         storm.run(follower, ROOT)
         storm.prove(self, follower)
         self.successResultOf(start(engine.close()))

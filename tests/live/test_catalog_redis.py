@@ -140,8 +140,8 @@ class ProcessesTests(OverSockets, SynchronousTestCase):
         return storm
 
     def test_nothing_is_lost(self) -> None:
-        """Of 630 changes by three processes none is lost; versions and serials are given once, in the order one sees."""
-        self.storm(shared().catalog(), writers=3, count=70)
+        """Of 270 changes by three processes none is lost; versions and serials are given once, in the order one sees."""
+        self.storm(shared().catalog(), writers=3, count=30)
 
     def test_cut(self) -> None:
         """A server that cuts connections and hangs, again and again, costs time, and nothing else."""
@@ -222,13 +222,13 @@ class NodesTests(OverSockets, SynchronousTestCase):
         with redis() as server:
             here, there = self.nodes(server)
             took = []
-            for number in range(50):
+            for number in range(20):
                 row = self.have(here.put(b"%d" % number))
                 begun = reactor.seconds()
                 self.assertTrue(self.until(lambda row=row: there.last.version >= row.version))  # type: ignore[misc]
                 took.append(reactor.seconds() - begun)
             self.assertLess(max(took), 1.0)
-            self.assertLess(sorted(took)[25], 0.1)
+            self.assertLess(sorted(took)[10], 0.1)
             for beat, heard in there.beats:
                 self.assertLess(beat.asked, heard)
             server.ask("DEL", here.key("news"))  # thrown away
