@@ -32,6 +32,7 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 FIRST: Final = (
     *("live.test_packaging", "live.test_container", "live.test_catalog_postgresql", "live.test_cache", "live.test_throwaway"),
     *("live.test_pypicloud_ini", "live.test_pypicloud_storage", "live.test_api_fuzz", "live.test_upload", "live.test_daemon"),
+    *("live.test_workers", "live.test_catalog_redis", "live.test_static"),
     *("live.test_pypicloud_fallback", "live.test_commands", "live.test_starting", "live.test_collect"),
     *("live.test_upstream_away", "live.test_private_names"),
     *("live.test_install", "live.test_tokens", "live.test_tls", "live.test_rights", "live.test_trusted_publishing"),
@@ -40,7 +41,7 @@ FIRST: Final = (
     *("web.test_sendfile", "web.test_frontdoor_files", "web.test_frontdoor", "access.test_oidc", "index.test_publishing"),
 )
 TOGETHER: Final = (
-    "live.test_s3 live.test_s3_contract live.test_stores",
+    "live.test_nodes live.test_s3 live.test_s3_contract live.test_stores",
     "live.test_accounts_postgresql live.test_people_away",
     "live.test_ldap live.test_directory",
 )

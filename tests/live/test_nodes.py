@@ -38,7 +38,7 @@ class NodesCase(SynchronousTestCase):
         storm = Storm(among)
         storm.begin()
         try:
-            storm.go_on(15)
+            storm.go_on(8)
             yield storm
         finally:
             storm.end()
@@ -54,13 +54,14 @@ class NodesCase(SynchronousTestCase):
 
 
 class PostgresqlTests(NodesCase):
-    def test_read_your_writes(self) -> None:
-        """What was published, yanked or deleted through one node is so on all others within a second."""
+    def test_three_nodes(self) -> None:
+        """What was published, yanked, deleted or revoked through one node is so on all others within a second."""
         database = postgresql.shared().database()
         s3: Store = self.stack.enter_context(store("radosgw"))
         three = self.stack.enter_context(nodes(3, s3, f"backend = sql\nurl = {database}", database))
-        for turn in range(6):
+        for turn in range(3):
             self.turn(three, turn)
+        self.people(three)
         for node in three:
             node.stop()
 
@@ -89,22 +90,17 @@ class PostgresqlTests(NodesCase):
         for node in all_nodes:
             self.soon(node, lambda node=node: seen(node) is None)  # type: ignore[misc]
 
-    def test_people(self) -> None:
+    def people(self, all_nodes: list[Node]) -> None:
         """Who loses a right, or a token, has lost it on all nodes within a second."""
-        database = postgresql.shared().database()
-        s3: Store = self.stack.enter_context(store("radosgw"))
-        two = self.stack.enter_context(nodes(2, s3, f"backend = sql\nurl = {database}", database))
-        here, there = two
+        here, there, _ = all_nodes
         wanted = {"name": "ci", "actions": ["read"], "expires": "1d"}
         made = here.ask("/api/tokens", basic("alice"), method="POST", document=wanted).json
         token = bearer(made["secret"])
-        for node in two:
+        for node in all_nodes:
             self.soon(node, lambda node=node: node.ask("/api/tokens", token).status == 200)  # type: ignore[misc]
         self.assertEqual(there.ask(f"/api/tokens/{made['id']}", basic("alice"), method="DELETE").status, 200)
-        for node in two:
+        for node in all_nodes:
             self.soon(node, lambda node=node: node.ask("/simple/", token).status == 401)  # type: ignore[misc]
-        for node in two:
-            node.stop()
 
     def test_storm(self) -> None:
         """Nodes, the database and the bucket's server die amidst many publishes: all that was acknowledged is there."""
@@ -115,18 +111,18 @@ class PostgresqlTests(NodesCase):
         with self.storm(three) as storm:
             for node in three[:2]:
                 node.kill()
-                storm.go_on(5)
+                storm.go_on(3)
                 node.start()
-                storm.go_on(5)
+                storm.go_on(3)
             server.stop()
             time.sleep(1.5)
             server.start()
-            storm.go_on(10)
+            storm.go_on(5)
             with restarted(s3.running) as start:
                 time.sleep(1.5)
                 start()
                 until(three[0], lambda: s3.ask("GET", "/").status == 200)
-                storm.go_on(10)
+                storm.go_on(5)
                 self.over(storm)
 
 
@@ -141,12 +137,12 @@ class RedisTests(NodesCase):
             server.kill()
             time.sleep(1.5)
             server.start()
-            storm.go_on(10)
+            storm.go_on(5)
             two[0].kill()
-            storm.go_on(5)
+            storm.go_on(3)
             two[0].start()
-            storm.go_on(5)
+            storm.go_on(3)
             with server.frozen():
                 time.sleep(2)
-            storm.go_on(10)
+            storm.go_on(5)
             self.over(storm)
