@@ -135,7 +135,8 @@ def publishing(
         base_url=_base_url(config),
     )
     stamp = Stamp(identity, wanted.as_user or ANONYMOUS)
-    return Publishing(index, authority_of(face), place, wishes, stamp, target, partial(leases.run, LEASE))
+    alone, holds = partial(leases.run, LEASE), partial(leases.holds, LEASE)
+    return Publishing(index, authority_of(face), place, wishes, stamp, target, alone, holds)
 
 
 def open_place(

@@ -41,6 +41,9 @@ class Leases(Protocol):
         Raises what the job raises: then another node may do it at once.
         """
 
+    def holds(self, name: str) -> bool:
+        """False: another node has taken over the job under way here, since we seemed dead. A long one is to end then."""
+
 
 class Alone:
     """Of a pypid that shares its catalog with nobody."""
@@ -48,6 +51,10 @@ class Alone:
     async def run(self, name: str, job: Job, rest: float = 0.0) -> bool:
         """Do it."""
         await job()
+        return True
+
+    def holds(self, name: str) -> bool:
+        """There is nobody else."""
         return True
 
 
@@ -59,6 +66,7 @@ class Shared:
     holder: str
     world: World
     _doing: set[str] = field(factory=set, init=False)
+    _lost: set[str] = field(factory=set, init=False)
 
     async def run(self, name: str, job: Job, rest: float = 0.0) -> bool:
         """As `Leases.run`. Where the engine cannot be asked nothing is done."""
@@ -71,7 +79,12 @@ class Shared:
             await self._do(name, job, rest)
         finally:
             self._doing.discard(name)
+            self._lost.discard(name)
         return True
+
+    def holds(self, name: str) -> bool:
+        """As `Leases.holds`: what the engine said when the lease was renewed; while it cannot be asked nobody is told more."""
+        return name not in self._lost
 
     async def _do(self, name: str, job: Job, rest: float) -> None:
         begun = self.world.clock.seconds()
@@ -115,15 +128,23 @@ class Shared:
         else:
             await self._give_back(name)
 
-    def _renew(self, name: str) -> Deferred[bool]:
-        return start(self._take(name, HELD))
+    def _renew(self, name: str) -> Deferred[None]:
+        return start(self._renewed(name))
+
+    async def _renewed(self, name: str) -> None:
+        if await self._asked(name, HELD) is False:
+            self._lost.add(name)
 
     async def _take(self, name: str, seconds: float) -> bool:
+        return await self._asked(name, seconds) or False
+
+    async def _asked(self, name: str, seconds: float) -> bool | None:
+        """Whether the lease is ours; None where the engine cannot be asked."""
         try:
             return await self.engine.lease(name, self.holder, seconds)
         except (Anew, Away, Unusable) as error:
             _log.debug("the lease {name} could not be asked for: {reason}", name=name, reason=str(error))
-            return False
+            return None
 
     async def _give_back(self, name: str) -> None:
         try:

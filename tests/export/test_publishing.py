@@ -384,6 +384,20 @@ class AwayTests(PublishingCase):
         self.soon(5)
         self.assertEqual(self.shown(), ["spam"])
 
+    def test_taken_over(self) -> None:
+        """A node that stood still so long that another one publishes now ends: its copies would be in the way."""
+        self.soon()
+        taken: list[bool] = []
+        self.publishing.holds = lambda: not taken
+        self.have_wheel()
+        self.soon()
+        self.assertEqual(self.shown(), ["spam"])
+        taken.append(True)
+        self.have_wheel("eggs")
+        self.soon(1)
+        self.assertIsNone(self.publishing.keeping)
+        self.assertFalse((self.folder / "simple/eggs").exists())
+
 
 class StopTests(PublishingCase):
     def test_at_once(self) -> None:

@@ -48,6 +48,8 @@ class Publishing(Service):
     target: str
     """What the log says of it."""
     alone: Callable[[Job], Awaitable[bool]]
+    holds: Callable[[], bool] = lambda: True
+    """Whether no other node has taken over: two would break off each other's copies."""
     away: str | None = field(default=None, init=False)
     """Why nothing can be published now."""
     keeping: Keeping | None = field(default=None, init=False)
@@ -81,13 +83,14 @@ class Publishing(Service):
         await self.place.close()
 
     async def _publish(self) -> None:
-        """Until pypid stops, or the catalog is away and another node may see more."""
+        """Until pypid stops, another node does it, or the catalog is away and another node may see more."""
         pause = FIRST
-        while not self._stopping and not await self.index.catalog.is_away():
+        while not self._stopping and self.holds() and not await self.index.catalog.is_away():
             try:
-                while not self._stopping and not await self._is_ready():
+                while not self._stopping and self.holds() and not await self._is_ready():
                     await self._rest(LOOK)
-                await self._keep()
+                if not self._stopping and self.holds():
+                    await self._keep()
                 break
             except (PypidError, OSError) as error:
                 self._say(error)
@@ -105,7 +108,7 @@ class Publishing(Service):
         was_whole = False
         try:
             await keeping.begin()
-            while not self._stopping and not await self.index.catalog.is_away():
+            while not self._stopping and self.holds() and not await self.index.catalog.is_away():
                 more = await keeping.step()
                 if self.away is not None:
                     _log.info("publishing to {target} goes on", target=self.target)
