@@ -184,6 +184,14 @@ class OursTests(MomentsCase):
         self.assertLessEqual(len(self.pypid.face.then._kept), MOST)
         self.assertEqual(len(self.pypid.face.pages._kept), kept)
 
+    def test_storage_away(self) -> None:
+        """While the storage is away pages of moments are given as others are: only the bytes are missing."""
+        self.have_wheel()
+        self.later(2)
+        self.pypid.blobs.away = StorageDown("somebody tripped over the cable.")
+        for path in ("simple/spam/", "simple/"):
+            self.assertEqual(self.pypid.get(f"/at/{FIRST}/{path}", J).status, 200, path)
+
     def test_today(self) -> None:
         """What is in quarantine now is at no moment; its status is that of now, too."""
         self.have_wheel()

@@ -9,7 +9,7 @@ from datetime import datetime
 from attrs import define, evolve, field, frozen
 from msgspec import UNSET
 
-from pypid.core.errors import Exists, Unreadable
+from pypid.core.errors import Exists, StorageDown, StorageFull, Unreadable
 from pypid.core.globs import matches
 from pypid.core.history import Spans, Then, shown_at, spans, view_then, was_any
 from pypid.core.layout import RECORDING, STORAGE_IDENTITY
@@ -23,6 +23,7 @@ from pypid.index.asking import Asked
 from pypid.index.index import Index
 from pypid.index.parts import Pace
 from pypid.index.snapshots import Snapshots
+from pypid.index.views import Seen
 
 _Known = dict[ProjectName, tuple[Summary, str, Spans]]
 FEW = 1000
@@ -30,16 +31,27 @@ FEW = 1000
 
 
 @frozen
+class Looked:
+    """What is seen of a project now, and before when it is asked about: enough to know whether its page is there already."""
+
+    name: ProjectName
+    seen: Seen
+    before: datetime
+    recorded: datetime | None
+    """See `Recorded`."""
+
+    @property
+    def edition(self) -> Hashable:
+        """Another one for another moment, and after another change."""
+        return self.seen.view.edition, self.before, self.recorded
+
+
+@frozen
 class ThenSeen:
-    """What was to be seen of a project. `edition` tells it from what is told of another moment, or after another change."""
+    """What was to be seen of a project; `edition` as `Looked.edition`."""
 
     then: Then
     edition: Hashable
-
-    @property
-    def attested(self) -> bool:
-        """Whether any of its files has a provenance object here."""
-        return any(file.attested for file in self.then.project.files)
 
 
 @define(eq=False)
@@ -54,6 +66,14 @@ class Moments:
     def __attrs_post_init__(self) -> None:
         self.snapshots = Snapshots(self.index.blobs, self.index.world)
         self._spanned = Spanned(self.index)
+
+    async def look(self, name: ProjectName, asked: Asked) -> Looked:
+        """The project, of which `tell` tells how it was before `asked.before`. Raises as `Index.view`."""
+        return await _look(self.index, name, asked, await self._recorded.since(self.index))
+
+    async def tell(self, looked: Looked) -> Then:
+        """How it was."""
+        return await _told(self.index, looked)
 
     async def then(self, name: ProjectName, asked: Asked) -> ThenSeen:
         """As `then_of`."""
@@ -81,15 +101,22 @@ async def then_of(index: Index, name: ProjectName, asked: Asked, recorded: datet
     There is one if there is one now, whether or not it had files then: a name that is ours must not be looked for elsewhere.
     Raises as `Index.view`. `recorded`: see `Recorded`.
     """
+    looked = await _look(index, name, asked, recorded)
+    return ThenSeen(await _told(index, looked), looked.edition)
+
+
+async def _look(index: Index, name: ProjectName, asked: Asked, recorded: datetime | None) -> Looked:
     assert asked.before is not None
-    seen = await index.seen(name, asked)
-    what = (index.policy, seen.ours, seen.theirs, index.world.now(), name, asked.before, recorded)
+    return Looked(name, await index.seen(name, asked), asked.before, recorded)
+
+
+async def _told(index: Index, looked: Looked) -> Then:
+    seen = looked.seen
+    what = (index.policy, seen.ours, seen.theirs, index.world.now(), looked.name, looked.before, looked.recorded)
     now = seen.view.project
     if _files_of(seen.ours, seen.theirs and seen.theirs.said) <= FEW:
-        then = _to_be_had(view_then(*what), now)
-    else:
-        then = await index.world.thinking(lambda: _to_be_had(view_then(*what), now))
-    return ThenSeen(then, (seen.view.edition, asked.before, recorded))
+        return _to_be_had(view_then(*what), now)
+    return await index.world.thinking(lambda: _to_be_had(view_then(*what), now))
 
 
 def _to_be_had(then: Then, now: Project) -> Then:
@@ -112,11 +139,12 @@ class Recorded:
     async def since(self, index: Index) -> datetime | None:
         """It is asked of the storage once. In one that is older than this is noted, it is written down that we begin now.
 
-        None: nobody knows. Raises `StorageDown`.
+        None: nobody knows, or the storage is away and cannot be asked now.
         """
         if self._known is None:
-            self._known = (await self._read(index),)
-        return self._known[0]
+            with suppress(StorageDown, StorageFull):
+                self._known = (await self._read(index),)
+        return None if self._known is None else self._known[0]
 
     async def _read(self, index: Index) -> datetime | None:
         with suppress(Unreadable):

@@ -53,10 +53,14 @@ class ThenPages:
         self, name: ProjectName, format: Format, asked: Asked, called: str, *, provenance: Callable[[], str | None]
     ) -> tuple[FinishedPage, int]:
         """The project's page as of `asked.before`, which is `called` so there; and its serial. Raises as `Index.view`."""
-        found = await self._index.moments.then(name, asked)
-        then = found.then
-        provenance_url = provenance() if found.attested else None
+        moments = self._index.moments
+        looked = await moments.look(name, asked)
+        provenance_url = provenance() if looked.seen.view.attested else None
         key = (name, format, asked.before, called, provenance_url)
+        kept = self._kept.get(key)
+        if kept is not None and kept.edition == looked.edition:
+            return kept.finished, kept.serial
+        then = await moments.tell(looked)
 
         def url_of(file: File) -> str:
             base = APART_URL if file.filename in then.apart else FILES_URL
@@ -70,9 +74,9 @@ class ThenPages:
                 url_of=url_of,
                 as_of=AsOf(moment=called, since=then.since, gone=then.gone),
             )
-            return _Kept(found.edition, FinishedPage(page, self._world.blocking), then.project.serial)
+            return _Kept(looked.edition, FinishedPage(page, self._world.blocking), then.project.serial)
 
-        return await self._finished(key, found.edition, make, at_once=len(then.project.files) <= FEW)
+        return await self._finished(key, looked.edition, make, at_once=len(then.project.files) <= FEW)
 
     async def names(self, before: datetime, format: Format, by: Sight) -> tuple[FinishedPage, int]:
         """The list of projects that had a file then, as far as `by` sees them; and its serial."""
