@@ -14,7 +14,7 @@ from pypid.core.history import said_then, shown_at, spans, was_any
 from pypid.core.model import File, Heard, Remembered, in_order
 from pypid.core.names import project_name
 from pypid.core.past import MOST_EVENTS, Event, Past, in_bounds, noted
-from pypid.core.remembering import MOST, heard_now
+from pypid.core.remembering import LONGEST, MOST, heard_now
 from pypid.testing import BEGINNING
 
 SPAM = project_name("spam")
@@ -88,6 +88,9 @@ class TheirsTests(SynchronousTestCase):
             self.assertEqual({name for name in expected if kept.get(name) == expected[name][0]} - shown, set())
             if shown and listing is not None:
                 self.assertTrue(was_any(spans(None, heard), at(number + 0.25)))
+        drawn = data.draw(st.lists(st.integers(-2, 18), max_size=4))
+        moments = [at(number / 2) for number in drawn]  # also those in which something happened
+        self.assertEqual(shown_at(heard, moments), frozenset().union(*(shown_at(heard, [moment]) for moment in moments)))
 
     def test_first_look(self) -> None:
         """What was heard before anything was noted, or for the first time, is no event; `since` says from when there are."""
@@ -107,7 +110,12 @@ class TheirsTests(SynchronousTestCase):
             world.ask(number, {name: ("aa" * 32, str(number)) for name in (names if number == 0 else names[:5])})
         world.ask(99, dict.fromkeys(names, ("aa" * 32, "x")))
         world.ask(100, dict.fromkeys(names, ("aa" * 32, "y")))
-        self.assertEqual(len(world.heard.history), MOST)
+        world.ask(101, {names[0]: ("aa" * 32, "long" * 1000)})
+        world.ask(102, {names[0]: ("aa" * 32, "long" * 1000 + "er")})
+        world.ask(103, {names[0]: ("aa" * 32, None)})
+        [first] = [past for past in world.heard.history if past.filename == names[0]]
+        self.assertEqual([len(event.yanked or "") for event in first.events[-2:]], [LONGEST, 0])
+        self.assertLessEqual(len(world.heard.history), MOST)
         self.assertLessEqual(max(len(past.events) for past in world.heard.history), MOST_EVENTS)
 
 

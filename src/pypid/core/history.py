@@ -9,6 +9,7 @@ A moment is told by its end, `before`: what happened earlier than that counts.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from operator import itemgetter
@@ -228,10 +229,14 @@ def spans(own: Project | None, heard: Heard | None) -> Spans:
 
 def shown_at(heard: Heard, moments: Iterable[datetime]) -> frozenset[str]:
     """The names of the kept files that were there in any of the moments: what snapshots of these need."""
-    befores = tuple(moments)
-    return frozenset(
-        filename for filename, its in _lives_of_kept(heard) if any(life.covers(before) for life in its for before in befores)
-    )
+    befores = sorted(moments)
+    return frozenset(filename for filename, its in _lives_of_kept(heard) if any(_covers_any(life, befores) for life in its))
+
+
+def _covers_any(life: Life, befores: Sequence[datetime]) -> bool:
+    """Whether it was there at any of the moments, which are in order: there may be a thousand, for each of many files."""
+    first = 0 if life.begun is None else bisect_right(befores, life.begun)
+    return first < len(befores) and life.covers(befores[first])
 
 
 def _lives_of_kept(heard: Heard) -> Iterator[tuple[str, Sequence[Life]]]:
