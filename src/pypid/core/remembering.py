@@ -12,6 +12,8 @@ from pypid.core.past import MOST_DELETED, Event, Past, in_bounds, noted
 
 MOST = 2000
 """Files of a project of theirs whose past is held."""
+LONGEST = 200
+"""Characters of a yank's reason that are held in it: it is theirs, and each change of it would be held."""
 _THE_PROJECT = ""
 
 
@@ -54,13 +56,18 @@ def _of_file(past: Past, was: File | None, now: File | None, at: datetime) -> li
     """What has happened to a file that was listed so, and is so now."""
     if was is None:
         is_back = now is not None and bool(past.events) and past.events[-1].gone
-        return [Event(at, past.events[-1].yanked, now.yanked, back=True)] if is_back and now is not None else []
-    went = Event(at, was.yanked, was.yanked, gone=True, sha256=was.sha256, begun=past.since(was.uploaded or was.seen))
+        return [Event(at, past.events[-1].yanked, _yank(now), back=True)] if is_back else []
+    before, after = _yank(was), _yank(now)
+    went = Event(at, before, before, gone=True, sha256=was.sha256, begun=past.since(was.uploaded or was.seen))
     if now is None:
         return [went]
     if was.sha256 is not None and now.sha256 is not None and was.sha256 != now.sha256:
-        return [went, Event(at, was.yanked, now.yanked, back=True)]
-    return [] if was.yanked == now.yanked else [Event(at, was.yanked, now.yanked)]
+        return [went, Event(at, before, after, back=True)]
+    return [] if before == after else [Event(at, before, after)]
+
+
+def _yank(file: File | None) -> str | None:
+    return None if file is None or file.yanked is None else file.yanked[:LONGEST]
 
 
 def remembered(said: Remembered, before: Remembered | None) -> Remembered:
