@@ -21,7 +21,9 @@ from pypid.index import Index
 _log = Logger()
 
 BATCH = 64
-"""Projects that are looked at in one step."""
+"""Projects that are looked at in one step, at most."""
+LONG = 0.3
+"""Seconds after which a step takes too long."""
 EVERY = 1.0
 """Seconds between two times that the lists are written while a long pass goes on, at least."""
 SERIAL_ALONE = 10.0
@@ -52,7 +54,12 @@ class Keeping:
     _look: Look = field(factory=Look, init=False, repr=False)
     _names: tuple[Look, set[ProjectName]] | None = field(default=None, init=False, repr=False)
     _basis: Hashable = field(default=None, init=False, repr=False)
-    _todo: OrderedDict[ProjectName, None] = field(factory=OrderedDict, init=False, repr=False)
+    _todo: OrderedDict[ProjectName, bool] = field(factory=OrderedDict, init=False, repr=False)
+    """Whether all of it, or all but its legacy JSON."""
+    _later: OrderedDict[ProjectName, bool] = field(factory=OrderedDict, init=False, repr=False)
+    """Whose legacy JSON is to be written when nothing else is."""
+    _size: int = field(default=BATCH, init=False)
+    """Projects of the next step: fewer where a step takes long, so that what is urgent does not wait."""
     _again: dict[ProjectName, float] = field(factory=dict, init=False, repr=False)
     _wanted: OrderedDict[str, Copy] = field(factory=OrderedDict, init=False, repr=False)
     _copying: dict[str, Deferred[None]] = field(factory=dict, init=False, repr=False)
@@ -81,10 +88,13 @@ class Keeping:
         seen = self._seen()
         self.exporter.there = {name for name, has_pages in there.items() if has_pages and name in seen}
         gone = sorted(there.keys() - seen)
-        if self.exporter.there or gone:
-            await self.exporter.write_lists(self._look, people=bool(gone))
-        await self.exporter.tidy(gone)
-        self._todo.update(dict.fromkeys(summary.name for summary in self._look.names))
+        try:
+            if self.exporter.there or gone:
+                await self.exporter.write_lists(self._look, people=bool(gone))
+        finally:  # also where a disk is full: what nobody may see is not to wait until somebody has made room
+            await self.exporter.tidy(gone)
+        self._todo.update((summary.name, False) for summary in self._look.names)
+        self._later.update((summary.name, True) for summary in self._look.names)
         self._full = self._known = self.index.world.clock.seconds()
 
     async def step(self) -> bool:
@@ -96,19 +106,32 @@ class Keeping:
         gone |= await self._due(now)
         if gone:
             self._forget(gone)
-            await self._lists()
-            await self.exporter.tidy(sorted(gone))
-        if self._todo:
-            batch = [self._todo.popitem(last=False)[0] for _ in range(min(BATCH, len(self._todo)))]
-            await self.exporter.write(batch)
-            await self.exporter.tidy()
-            self._again.update((name, now + AGAIN) for name in batch if name in self.exporter.failed)
-            self._changed = True
+            try:
+                await self._lists()
+            finally:  # as in `begin`
+                await self.exporter.tidy(sorted(gone))
+        await self._write_some(now)
         await self._lists_if_due()
-        if not self._todo and not self._wanted and not self._copying and not self.is_whole:
+        if not self._todo and not self._later and not self._wanted and not self._copying and not self.is_whole:
             await self.place.settle()
             self.is_whole = True
-        return bool(self._todo)
+        return bool(self._todo or self._later)
+
+    async def _write_some(self, now: float) -> None:
+        """What is next: changes before everything else, and pages for installers before legacy JSON."""
+        queue = self._todo or self._later
+        if not queue:
+            return
+        self._changed |= queue is self._todo
+        batch = [queue.popitem(last=False) for _ in range(min(self._size, len(queue)))]
+        light = [name for name, whole in batch if not whole]
+        await self.exporter.write([name for name, whole in batch if whole])
+        await self.exporter.write(light, light=True)
+        await self.exporter.tidy()
+        self._later.update((name, True) for name in light if name in self.exporter.unfinished)
+        self._again.update((name, now + AGAIN) for name, _ in batch if name in self.exporter.failed)
+        took = self.index.world.clock.seconds() - now
+        self._size = max(1, self._size // 2) if took > LONG else min(BATCH, self._size * 2)
 
     async def end(self) -> None:
         """Break off what is being copied."""
@@ -168,16 +191,18 @@ class Keeping:
 
     def _urge(self, names: Iterable[ProjectName]) -> None:
         for name in names:
-            self._todo[name] = None
+            self._todo[name] = True
             self._todo.move_to_end(name, last=False)
+            self._later.pop(name, None)
 
     def _put_back(self, names: Iterable[ProjectName]) -> None:
         for name in names:
-            self._todo.setdefault(name, None)
+            self._todo.setdefault(name, False)
 
     def _forget(self, gone: Iterable[ProjectName]) -> None:
         for name in gone:
             self._todo.pop(name, None)
+            self._later.pop(name, None)
             self._again.pop(name, None)
         self.exporter.forget(gone)
 
