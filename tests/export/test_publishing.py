@@ -231,6 +231,26 @@ class ChangesTests(PublishingCase):
         self.assertEqual(self.tree().keys() ^ tree.keys(), set())
         self.assertEqual([path for path, body in self.tree().items() if tree[path] != body], [])
 
+    def test_an_hour_later(self) -> None:
+        """Nothing of the storage is read for a pass in which nothing has changed; legacy JSON that is gone is made again."""
+        self.have_wheel()
+        self.soon()
+        tree = self.tree()
+        asked: list[str] = []
+        read = self.pypid.blobs.read
+
+        async def noted(key: str, span: Any = None) -> Any:
+            asked.append(key)
+            return await read(key, span)
+
+        self.patch(self.pypid.blobs, "read", noted)
+        self.soon(keeping.FULL + 2)
+        self.assertEqual(asked, [])
+        (self.folder / "pypi/spam/1.0/json").unlink()
+        (self.folder / "pypi/spam/json").write_text("{}")
+        self.soon(keeping.FULL + 2)
+        self.assertEqual(self.tree(), tree)
+
     def test_restart(self) -> None:
         """What happened while nobody published is done at the start; what is hidden goes first."""
         self.have_wheel()

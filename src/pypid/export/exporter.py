@@ -10,19 +10,21 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 
 from attrs import define, evolve, field, frozen
+from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.logger import Logger
 
 from pypid.core.errors import BadRequest, NoSuchFile, PypidError, StorageDown
 from pypid.core.model import File, Project
 from pypid.core.names import ProjectName
+from pypid.core.recent import Recent
 from pypid.core.releases import describing_file
 from pypid.core.summaries import only
 from pypid.export.newest import Newest
-from pypid.export.pages import Shown, Written, described_releases, list_pages, pages_for_people, project_pages
-from pypid.export.places import Checked, Copy, Piece, Place
+from pypid.export.pages import Shown, Written, described_releases, legacy_paths, list_pages, pages_for_people, project_pages
+from pypid.export.places import Checked, Copy, Piece, Place, all_of
 from pypid.export.seeing import Look, Seer
 from pypid.export.wishes import Wishes, can_be_copied, file_path, provenance_path
-from pypid.flow import BytesBody
+from pypid.flow import BytesBody, start
 from pypid.index import Index
 from pypid.index.asking import Asked
 from pypid.index.parts import Pace
@@ -34,6 +36,10 @@ BATCH = 64
 """Projects that are rendered and written together."""
 FILES = 4000
 """Files of the projects of a batch, after which it is full."""
+READ = 8
+"""Core metadata that is read at the same time."""
+MOST, DESCRIBED = 100_000, 32 << 20
+"""How much of it is remembered, in pieces and bytes."""
 STORED = Asked(local=True)
 
 
@@ -70,22 +76,28 @@ class Exporter:
     """When what is seen of a project changes by itself."""
     failed: dict[ProjectName, PypidError] = field(factory=dict)
     """The projects that could not be looked at, or of which something could not be copied."""
+    unfinished: set[ProjectName] = field(factory=set)
+    """The projects of which some legacy JSON is missing."""
+    _described: Recent[str, bytes] = field(factory=lambda: Recent(MOST, DESCRIBED), init=False, repr=False)
+    """Metadata that was read, by its hash: it is wanted again with each change of its project."""
+    _turns: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(READ), init=False, repr=False)
     _stale: list[str] = field(factory=list, init=False)
     """What is to be removed once no page names it."""
 
     # --- projects ---
 
-    async def write(self, names: Iterable[ProjectName]) -> None:
+    async def write(self, names: Iterable[ProjectName], *, light: bool = False) -> None:
         """The pages of these projects, and their files before; what they have no more is remembered for `tidy`.
 
-        Raises what the place raises.
+        `light`: their legacy JSON, which takes longest, is left as it is; those of which some of it is missing are noted in
+        `unfinished`. Raises what the place raises.
         """
         shown: list[Shown] = []
         files = 0
         pace = Pace(self.index.world)
         for name in names:
             await pace.keep()
-            found = await self._shown(name)
+            found = await self._shown(name, light)
             if found is None:
                 continue
             shown.append(found)
@@ -95,7 +107,7 @@ class Exporter:
                 shown, files = [], 0
         await self._put(shown)
 
-    async def _shown(self, name: ProjectName) -> Shown | None:
+    async def _shown(self, name: ProjectName, light: bool) -> Shown | None:
         """The project, with as many of its files as are there; None: it cannot be shown now, or need not."""
         self.failed.pop(name, None)
         self.until.pop(name, None)
@@ -118,7 +130,8 @@ class Exporter:
             if lacking:
                 project = evolve(project, files=tuple(file for file in project.files if file.filename not in lacking))
         try:
-            return Shown(project, await self._metadata(project), await self._urls(project), copies)
+            metadata = {} if light else await self._metadata(project)
+            return Shown(project, metadata, await self._urls(project), copies, light)
         except PypidError as error:
             self.failed[name] = error
             return None
@@ -133,20 +146,26 @@ class Exporter:
         return lacking | {copy.file.filename for copy in missing}
 
     async def _metadata(self, project: Project) -> dict[str, bytes]:
-        found: dict[str, bytes] = {}
-        pace = Pace(self.index.world)
-        for version in described_releases(project, all=self.wishes.releases):
-            file = describing_file(project, version)
-            if file is not None:
-                data = await self._metadata_of(file)
-                if data is not None:
-                    found[version] = data
-            await pace.keep()
-        return found
+        described = {
+            version: file
+            for version in described_releases(project, all=self.wishes.releases)
+            if (file := describing_file(project, version)) is not None
+        }
+        read = await all_of([self._turns.run(self._reading, file) for file in described.values()])
+        return {version: data for version, data in zip(described, read, strict=True) if data is not None}
+
+    def _reading(self, file: File) -> Deferred[bytes | None]:
+        return start(self._metadata_of(file))
 
     async def _metadata_of(self, file: File) -> bytes | None:
+        known = None if file.metadata_sha256 is None else self._described.get(file.metadata_sha256)
+        if known is not None:
+            return known
         try:
-            return await self.index.metadata(file, STORED)
+            data = await self.index.metadata(file, STORED)
+            if file.metadata_sha256 is not None:
+                self._described.put(file.metadata_sha256, data, len(data))
+            return data
         except NoSuchFile:
             return None
         except StorageDown as error:  # the pages that installers read need not wait for it
@@ -174,6 +193,12 @@ class Exporter:
             name = each.project.name
             self.there.add(name)
             keep = each.copies.union(page.path for page in its)
+            self.unfinished.discard(name)
+            if each.light:
+                legacy = legacy_paths(each.project, self.wishes)
+                keep |= legacy
+                if not legacy.issubset(there[name]):
+                    self.unfinished.add(name)
             self._stale += [path for path in there[name] if path not in keep]
 
     def _pages(self, shown: Sequence[Shown]) -> list[list[Written]]:
@@ -208,6 +233,7 @@ class Exporter:
             self.newest.forget(name)
             self.until.pop(name, None)
             self.failed.pop(name, None)
+            self.unfinished.discard(name)
 
     async def tidy(self, gone: Sequence[ProjectName] = ()) -> None:
         """Remove what no page names any more, and all that there is of `gone`, which no list names any more."""

@@ -45,6 +45,8 @@ class Shown:
     metadata: Mapping[str, bytes] = field(factory=dict, repr=False)
     urls: Mapping[str, str] | None = field(default=None, repr=False)
     copies: frozenset[str] = field(default=frozenset(), repr=False)
+    light: bool = False
+    """Without the legacy JSON, for which the metadata of each release would have to be read."""
 
 
 def project_pages(shown: Shown, wishes: Wishes, *, compressed: bool) -> Iterator[Written]:
@@ -61,7 +63,8 @@ def project_pages(shown: Shown, wishes: Wishes, *, compressed: bool) -> Iterator
         )
     name = project.name
     provenance = None if wishes.base_url is None else f"{wishes.base_url}/integrity/"
-    yield from _legacy(shown, project, wishes)
+    if not shown.light:
+        yield from _legacy(shown, project, wishes)
     feed = releases_of(name, news_of(project)[:OF_PROJECT], wishes.base_url or "../../..")
     yield Written(f"rss/project/{name}/releases.xml", feed)
     for path, format in FORMATS:
@@ -102,6 +105,14 @@ def _legacy(shown: Shown, project: Project, wishes: Wishes) -> Iterator[Written]
     body = told(None, choose_release(project), "../..")
     if body is not None:
         yield Written(f"pypi/{name}/json", body)
+
+
+def legacy_paths(project: Project, wishes: Wishes) -> set[str]:
+    """Where the legacy JSON of a project lies."""
+    if not project.files:
+        return set()
+    paths = {release_path(project.name, release.version) for release in releases(project)} if wishes.releases else set()
+    return {path for path in paths if path is not None} | {f"pypi/{project.name}/json"}
 
 
 def list_pages(names: Sequence[Summary], serial: int | None, *, compressed: bool) -> Iterator[Written]:
