@@ -94,6 +94,19 @@ class FolderTests(SynchronousTestCase):
         put(self.folder, "page", b"new")
         self.assertEqual((outside.read_bytes(), (self.root / "page").is_symlink()), (b"secret", False))
 
+    def test_no_file(self) -> None:
+        """A pipe is replaced, and nobody waits for what comes out of it; a folder is in the way, and nothing is left open."""
+        os.mkfifo(self.root / "page")
+        self.assertTrue(put(self.folder, "page", b"new"))
+        self.assertEqual((self.root / "page").read_bytes(), b"new")
+        (self.root / "other").mkdir()
+        opened = Path("/proc/self/fd")
+        before = len([*opened.iterdir()])
+        for _ in range(3):
+            self.assertRaises(IsADirectoryError, put, self.folder, "other", b"new")
+        self.assertEqual(len([*opened.iterdir()]), before)
+        self.assertEqual(self.files(), ["page"])
+
     def test_hostile(self) -> None:
         """No path that leads elsewhere is taken, for nothing."""
         for path in HOSTILE:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
+from stat import S_ISREG
 from typing import Protocol
 
 from attrs import define, field
@@ -78,13 +79,17 @@ class Folder:
     def have(self, path: str) -> bytes | None:
         """As `Target` has it."""
         try:
-            handle = os.open(self._where(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            # a named pipe that somebody has put there is not waited for
+            handle = os.open(self._where(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             if error.errno == errno.ELOOP:  # a symbolic link, which is replaced by a file
                 return None
             raise
+        if not S_ISREG(os.fstat(handle).st_mode):
+            os.close(handle)
+            return None
         with open(handle, "rb", buffering=0) as file:
             return digest(file.read())
 
