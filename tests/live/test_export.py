@@ -219,7 +219,7 @@ class ServedTests(TreeCase):
     """What comes of a tree that only a web server has (C117)."""
 
     def test_installed(self) -> None:
-        """pip and uv install out of it while there is no pypid."""
+        """pip and uv install out of it while there is no pypid (C117)."""
         publish(self.index, wheel("static-ours", extra=[("Requires-Dist", "static-lib>=1")]), sdist("static-lib"))
         publish(self.index, wheel("static-lib", "2.0"))
         manage(self.index, "PUT", "static-lib/releases/2.0/yank", reason="bad")
