@@ -418,7 +418,6 @@ class Site(server.Site):
         trusted_proxies: TrustedProxies = TrustedProxies(),  # noqa: B008  # frozen
         access_log: Callable[[Request], object] | None = None,
         front_door: FrontDoor | None = None,
-        counts: Counts | None = None,
         ids: Ids | None = None,
     ) -> None:
         super().__init__(resource, reactor=reactor, timeout=timeout)  # type: ignore[no-untyped-call]
