@@ -254,6 +254,13 @@ class CommandTests(IndexTestCase):
         self.assertIn("1 project. ", said)
         self.assertIn("1 project left out, which anonymous may not see", said)
         self.assertEqual([path.name for path in (tree / "packages").iterdir()], ["once-ours"])
+        theirs = self.folder / "bob"
+        self.export("--as-user", "bob", theirs)
+        for user, folder, names in ((None, tree, ["once-ours"]), ("bob", theirs, ["once-ours", "once-secret"])):
+            for name in ("", *(f"{name}/" for name in names)):
+                for accept, page in ((J, "index.json"), (H, "index.html")):
+                    body = call(self.index, "GET", f"/simple/{name}", user=user, accept=accept)
+                    self.assertEqual((folder / f"simple/{name}{page}").read_bytes(), body, (user, name))
         self.index.running.stop()
         again = json.loads(self.export("--copy-files", "--no-timestamp", "--json", tree))
         self.assertEqual((again["copied"], again["written"]), (0, 2))
