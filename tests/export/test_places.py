@@ -10,11 +10,12 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from pypid.core.errors import BadRequest
-from pypid.core.names import project_name
+from pypid.core.errors import BadRequest, StorageDown
+from pypid.core.names import ProjectName, project_name
 from pypid.export.pages import Written
 from pypid.export.places import INCOMING, Copy, FolderPlace, Piece, Place, Stamp
 from pypid.export.publishing import LOOK, Publishing
+from pypid.export.seeing import Seer
 from pypid.export.wishes import Wishes
 from pypid.flow import BytesBody, start
 from tests.export.test_buckets import BucketCase
@@ -138,3 +139,23 @@ class FullTests(BucketCase):
         stopped = made.stopService()
         assert stopped is not None
         self.successResultOf(stopped)
+
+
+class FailingTests(BucketCase):
+    """An export that fails in the middle."""
+
+    def test_hidden(self) -> None:
+        """What is hidden has gone by then, from the lists and itself."""
+        for name in ("secret", "spam"):
+            self.have_wheel(name)
+        self.write(copies=True)
+        self.hide("secret")
+
+        async def fails(seer: Seer, name: ProjectName) -> None:
+            raise StorageDown("it is away.")
+
+        self.patch(Seer, "project", fails)
+        self.failureResultOf(start(self.writing(copies=True, clears=True)), StorageDown)
+        self.assertEqual(names_in(self.folder), ["spam"])
+        self.assertFalse([path for path, body in self.tree().items() if "secret" in path or b"secret" in body])
+        self.assertIn("simple/spam/index.html", self.tree())

@@ -12,7 +12,7 @@ from pypid.core.errors import Busy, PypidError
 from pypid.core.names import ProjectName
 from pypid.export.exporter import Counts, Exporter
 from pypid.export.places import Copy, Place, Stamp, all_of
-from pypid.export.seeing import Authority, Seer
+from pypid.export.seeing import Authority, Look, Seer
 from pypid.export.wishes import Wishes
 from pypid.flow import start
 from pypid.index import Index
@@ -90,6 +90,8 @@ async def export(
     if wishes.dated:
         exporter.newest.made = index.world.now()
     names: list[ProjectName] = [summary.name for summary in look.names]
+    if clears:
+        await _hide(exporter, look, names)
     heard(0, len(names))
     for begin in range(0, len(names), STEP):
         await exporter.write(names[begin : begin + STEP])
@@ -104,6 +106,17 @@ async def export(
     await place.settle()
     left = 0 if clears else sum(map(bool, (await place.of(gone)).values()))
     return Outcome(len(exporter.there), look.hidden, left, exporter.counts)
+
+
+async def _hide(exporter: Exporter, look: Look, names: Sequence[ProjectName]) -> None:
+    """First of all have what is not seen any more go, from the lists and then itself: what follows takes long, and may fail."""
+    there, seen = await exporter.place.projects(), set(names)
+    gone = sorted(there.keys() - seen)
+    if gone:
+        exporter.there = {name for name, has_pages in there.items() if has_pages and name in seen}
+        await exporter.write_lists(look)
+        await exporter.tidy(gone)
+        exporter.there = set()
 
 
 async def _compared(index: Index) -> None:
