@@ -30,8 +30,8 @@ from tests.index.test_tiering import Shelves
 from tests.web.elsewhere import Elsewhere
 from tests.web.peopled import Peopled, have
 from tests.web.test_collecting import Scripted
-from tests.web.test_people import PeopleCase
 from tests.web.test_exporting import exported
+from tests.web.test_people import PeopleCase
 from tests.web.whole import PASSWORDS, Answer, Fragile, Pypid, WholeCase, basic, content, spelled
 
 CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
