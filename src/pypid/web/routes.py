@@ -219,7 +219,8 @@ def _unroutable(request: Request) -> Refusal | None:
         for segment in request.postpath or ():
             segment.decode()
     except UnicodeDecodeError:  # here alone: of what we have read such an error says nothing about the address
-        return Refusal(404, "There is nothing here: the address is not text in UTF-8.")
+        status = 404 if request.method in (b"GET", b"HEAD") else 400
+        return Refusal(status, "There is nothing here: the address is not text in UTF-8.")
     if request.path.endswith(b"//") and request.path.strip(b"/"):  # the relative links of such a page would lead nowhere
         return Refusal(404, "There is nothing at this address: it ends with two slashes.")
     return None
