@@ -47,6 +47,7 @@ LAST: Final = ("deleteProjectsProject", "deleteNamesProject")
 OUT_OF_REACH: Final = {
     "POST /api/adopt": "no folder in the storage is guessed",
     "GET /api/captcha": "nobody has to solve a riddle here",
+    "POST /api/export": "nobody over a network has files written",
     "POST /api/invitations": "nobody registers by invitation here",
     "POST /api/package/{project}/{filename}": "no distribution is made up",
     "POST /api/tier": "the storage is no bucket",
