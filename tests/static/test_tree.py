@@ -120,8 +120,8 @@ class FolderTests(SynchronousTestCase):
     def test_inside(self, path: str) -> None:
         """Whatever is a path leads to a place inside."""
         if PATH(path):
-            where = os.path.normpath(os.path.join("/root", path))  # noqa: PTH118
-            self.assertEqual(where, f"/root/{path}")
+            where = os.path.normpath(os.path.join("/tree", path))  # noqa: PTH118
+            self.assertEqual(where, f"/tree/{path}")
 
     def test_remove(self) -> None:
         """What is removed is gone, with the folders that are empty then; once more is no error."""
