@@ -15,10 +15,11 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.catalog.engine import Anew, Away, Beat, Change, Full, Kind, Row, State, Unusable
+from pypid.catalog.hearing import SILENCE
 from pypid.catalog.sql import engine as engines
 from pypid.catalog.sql import sqlite
 from pypid.catalog.sql.engine import SqlEngine, SqlSettings
-from pypid.catalog.sql.feed import SILENCE, LookingFeed
+from pypid.catalog.sql.feed import LookingFeed
 from pypid.catalog.sql.place import Server, SqliteFile, place_of
 from pypid.catalog.sql.schema import SCHEMA
 from pypid.core.errors import CannotStart

@@ -31,10 +31,11 @@ from pypid.catalog.engine import (
     State,
     Unusable,
 )
+from pypid.catalog.hearing import SILENCE
 from pypid.catalog.redis import scripts
 from pypid.catalog.redis.connections import Connections
 from pypid.catalog.redis.faults import Lost, refusal
-from pypid.catalog.redis.feed import SILENCE, Looked, StreamFeed
+from pypid.catalog.redis.feed import Looked, StreamFeed
 from pypid.catalog.redis.place import Place
 from pypid.catalog.redis.scripts import Script
 from pypid.catalog.redis.wire import PATIENCE, Wire, Word
