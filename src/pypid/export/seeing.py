@@ -71,6 +71,9 @@ class Seer:
     _known_at: int | None = field(default=None, init=False)
     _sight: Sight = field(default=EVERYTHING, init=False)
     _rules: Rules | None = field(default=None, init=False)
+    _based_on: Rules | None = field(default=None, init=False, repr=False)
+    _turns: int = field(default=0, init=False)
+    """How often there were other rules."""
     _sieve: Sieve | None = field(default=None, init=False, repr=False)
     _fetches: bool = field(default=False, init=False)
 
@@ -91,8 +94,10 @@ class Seer:
 
     async def basis(self) -> Hashable:
         """Another one, and something may look otherwise. Raises as `who`, and `CatalogDown`."""
-        index = self.index
-        return (await index.edition(), id(self.authority.rules()), self.authority.changes(), await self.who())
+        rules = self.authority.rules()
+        if rules is not self._based_on:  # held, since another one may come to lie where it lay
+            self._based_on, self._turns = rules, self._turns + 1
+        return (await self.index.edition(), self._turns, self.authority.changes(), await self.who())
 
     async def look(self) -> Look:
         """What is seen now. Raises as `basis`."""
