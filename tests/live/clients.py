@@ -1,8 +1,9 @@
 """The clients that live tests drive, each in a virtual environment of its own below ``.clients/`` (not in git).
 
-`client("twine")` is the path of its executable. The first call makes the environment, others and later runs find it;
-``python -m tests.live.clients`` makes them all. What cannot be had is a skipped test that names it. Where the environment says
-CI, only a Python that the machine lacks may be skipped; a client that cannot be installed is a failure.
+`client("twine")` is the path of its executable, and `axe()` that of what the tests of the site run in a browser. The first
+call makes the environment, others and later runs find it; ``python -m tests.live.clients`` makes them all. What cannot be had
+is a skipped test that names it. Where the environment says CI, only a Python that the machine lacks may be skipped; a client
+that cannot be installed is a failure.
 """
 
 import fcntl
@@ -26,6 +27,8 @@ CLIENTS: Final = ROOT / ".clients"
 INSTALL_TIMEOUT: Final = 600.0
 """Seconds that one installation may take."""
 
+AXE: Final = "axe-core@4.14.1"
+"""What looks through pages for what people cannot use: no program, but JavaScript that tests run in a browser; from npm."""
 OURS: Final = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
@@ -100,6 +103,27 @@ def client(name: str) -> Path:
         if in_ci():
             raise
         raise SkipTest(str(error)) from error
+
+
+def axe() -> Path:
+    """The JavaScript of axe-core, fetched on the first use. Raises as `client` does."""
+    folder = CLIENTS / "axe"
+    stamp, found = folder / "made", folder / "node_modules/axe-core/axe.min.js"
+    with locked("axe"):
+        if stamp.is_file() and stamp.read_text() == AXE and found.is_file():
+            return found
+        shutil.rmtree(folder, ignore_errors=True)
+        npm = shutil.which("npm")
+        # no lock file: one would name the address of whatever registry this machine has
+        options = ("--no-save", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund")
+        ended = None if npm is None else _run([npm, "install", "--prefix", folder, *options, AXE], dict(os.environ))
+        if ended is not None and ended.returncode == 0 and found.is_file():
+            stamp.write_text(AXE)
+            return found
+    said = "there is no npm" if ended is None else " / ".join((ended.stderr or ended.stdout).strip().splitlines()[-3:])
+    if in_ci():
+        raise Unavailable(f"{AXE} cannot be installed: {said}")
+    raise SkipTest(f"{AXE} cannot be installed: {said}")
 
 
 def in_ci() -> bool:
@@ -218,7 +242,7 @@ def main() -> None:
     pythons()  # once, before several ask
     failed = []
     with ThreadPoolExecutor(3) as several:  # each waits for the registry half of its time
-        made = [several.submit(client, name) for name in TABLE]
+        made = [several.submit(axe), *(several.submit(client, name) for name in TABLE)]
     for each in made:
         try:
             each.result()
@@ -226,7 +250,7 @@ def main() -> None:
             print(f"not here: {reason}")
         except Unavailable as reason:
             failed.append(str(reason))
-    print(f"{len(TABLE)} clients wanted; they are in {CLIENTS.relative_to(ROOT)}/")
+    print(f"{len(made)} clients wanted; they are in {CLIENTS.relative_to(ROOT)}/")
     if failed:
         sys.exit("\n".join(failed))
 
