@@ -6,7 +6,7 @@ A backend is one file in the folder of its socket, and passes the contract suite
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from pypid.core.model import Blob, Heard, Link, Presence, Project, Remembered, Span, Standing, Summary, Unfinished
@@ -331,6 +331,12 @@ class Downloads(Protocol):
 
     async def of(self, sha256: str, *, most: int = 1000) -> Sequence[Download]:
         """Those of one file, the newest first."""
+
+    async def by_day(self, project: str, since: date) -> Sequence[tuple[date, int]]:
+        """On which days (in UTC, from `since` on, the oldest first) files of the project were given to somebody, and how often.
+
+        Days without any are left out. Costs the same however many there were. Raises `PeopleUnknown`.
+        """
 
 
 class Upstream(Protocol):

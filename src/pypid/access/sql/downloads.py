@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,7 @@ MOST_WAITING = 50_000
 """Downloads that wait for the database; those that come then are only counted."""
 AGE = timedelta(days=400)
 ROWS = 10_000_000
-"""How long, and how many, are kept."""
+"""How long, and how many, are kept; so are the counts of a project's days."""
 MOST = 10_000
 """Downloads in one answer."""
 
@@ -45,9 +45,12 @@ class SqlDownloads:
         self._world = world
         self._rows = rows
         self._waiting: deque[Download] = deque()
-        self._flights: Flights[None, None] = Flights()
+        self._flights: Flights[str, None] = Flights()
         self._missed = 0
         self._reason: str | None = None
+        self._counted = False
+        """Whether all are counted by day, those of an older pypid, too."""
+        self._closing = False
 
     def note(self, download: Download) -> None:
         if len(self._waiting) >= MOST_WAITING:
@@ -60,7 +63,7 @@ class SqlDownloads:
     async def flush(self) -> None:
         """Write what waits. What fails is logged, once, and is tried again with the next call."""
         if self._waiting:
-            await self._flights.single(None, self._write)
+            await self._flights.single("write", self._write)
 
     async def _write(self) -> None:
         while self._waiting:
@@ -89,10 +92,34 @@ class SqlDownloads:
             self._log.error("The downloads cannot be read: {error}", error=str(error))
             raise PeopleUnknown(NAME) from None
 
+    async def by_day(self, project: str, since: date) -> Sequence[tuple[date, int]]:
+        await self.flush()
+        if not self._database.is_there():
+            return ()
+        if not (self._counted or self._closing):
+            start(self._flights.single("count", self._count))  # what an older pypid left is there soon, and not waited for
+        try:
+            return await self._database.read(PART, partial(_select_days, storable(project), since))
+        except (Away, Unusable) as error:
+            self._log.error("The downloads cannot be read: {error}", error=str(error))
+            raise PeopleUnknown(NAME) from None
+
+    async def _count(self) -> None:
+        """Count what is older than the counts. What fails is logged, and tried again."""
+        try:
+            more = True
+            while more and not self._closing:
+                more = await self._database.write(PART, _count_older)  # a piece at a time, as below
+            self._counted = not more
+        except (Away, Unusable, PypidError) as error:
+            self._log.error("Older downloads cannot be counted, which is tried again: {error}", error=str(error))
+
     async def sweep(self) -> None:
         """Forget what is too old or too much. What fails is logged."""
         if not self._database.is_there():
             return
+        if not self._counted:
+            await self._flights.single("count", self._count)
         begin = self._world.now() - AGE
         try:
             while await self._database.write(PART, partial(_forget, begin, self._rows)):
@@ -102,9 +129,14 @@ class SqlDownloads:
 
     async def close(self) -> None:
         """Write what waits; what cannot be written is lost, and the log says how many."""
+        self._closing = True
+        await self._flights.single("count", self._nothing)  # whoever counts has ended then
         await self.flush()
         if self._waiting:
             self._log.error("{count} downloads were not written down.", count=len(self._waiting) + self._missed)
+
+    async def _nothing(self) -> None:
+        return
 
 
 def _insert(batch: Sequence[Download], connection: Connection) -> None:
@@ -119,10 +151,24 @@ def _select(sha256: str, most: int, connection: Connection) -> Sequence[Download
     return find_downloads(connection, sha256, most)
 
 
+def _select_days(project: str, since: date, connection: Connection) -> Sequence[tuple[date, int]]:
+    from pypid.access.sql.days import find_days
+
+    return find_days(connection, project, since)
+
+
+def _count_older(connection: Connection) -> bool:
+    from pypid.access.sql.days import count_older
+
+    return count_older(connection)
+
+
 def _forget(begin: datetime, rows: int, connection: Connection) -> bool:
+    from pypid.access.sql.days import forget_days
     from pypid.access.sql.lines import forget_downloads
 
-    return forget_downloads(connection, begin, rows)
+    more = forget_downloads(connection, begin, rows)
+    return forget_days(connection, begin, rows) or more
 
 
 def _storable(download: Download) -> Download:

@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from sqlalchemy import Connection, delete, func, insert, select
 
+from pypid.access.sql import days
 from pypid.access.sql.schema import take
 from pypid.access.sql.tables import PARTS
 from pypid.access.sql.tables import deeds as log
@@ -63,7 +64,8 @@ def find_deeds(connection: Connection, before: int | None, most: int, wanted: Ma
 
 
 def add_downloads(connection: Connection, downloads: Sequence[Download]) -> None:
-    """In this order."""
+    """In this order; and they are counted."""
+    days.count(connection, downloads)
     rows = [
         {
             "when": each.when,

@@ -5,7 +5,21 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    func,
+    insert,
+    select,
+)
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
@@ -131,7 +145,36 @@ downloads = Table(
     Column("token", Text),
     Index("pypid_downloads_sha256", "sha256", "id"),
 )
+days = Table(  # how many there were of a project on a day: a million of them cannot be counted while a page waits
+    "pypid_downloads_days",
+    _downloads,
+    Column("project", Text, primary_key=True),
+    Column("day", Integer, primary_key=True, autoincrement=False),  # since 1970, in UTC
+    Column("count", BigInteger, nullable=False),
+    Index("pypid_downloads_days_day", "day"),
+    sqlite_with_rowid=False,
+)
+uncounted = Table(  # one row at most: up to this id downloads are older than `days`, and not counted in it yet
+    "pypid_downloads_uncounted",
+    _downloads,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+)
+
+
+def _with_days(connection: Connection) -> None:
+    """From version 1. To count ten million would take longer than a server is waited for: see `days.count_older`."""
+    for table in (days, uncounted):
+        table.create(connection)
+    newest = connection.scalar(select(func.max(downloads.c.id)))
+    if newest is not None:
+        connection.execute(insert(uncounted).values(id=newest))
+
 
 PARTS = {
-    part.name: part for part in (Part("accounts", 1, _accounts), Part("journal", 1, _journal), Part("downloads", 1, _downloads))
+    part.name: part
+    for part in (
+        Part("accounts", 1, _accounts),
+        Part("journal", 1, _journal),
+        Part("downloads", 2, _downloads, {1: _with_days}),
+    )
 }

@@ -1,0 +1,109 @@
+"""A small plot of numbers by day, as SVG that stands in a page: classes only, and no word in it that is not escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, timedelta
+from html import escape
+
+from attrs import frozen
+
+MOST_DAYS, MOST_WEEKS = 100, 105
+"""Longer times are shown in weeks, and of still longer ones the last of these."""
+WIDTH, HEIGHT = 360, 110
+TOP, FLOOR, BOTTOM = 16, 92, 106
+"""Where the highest bar ends, where all of them stand, and the line of the words below."""
+_WEEK = 7
+
+
+@frozen
+class Bar:
+    """How many there were from `first` to `last` (the same for one day)."""
+
+    first: date
+    last: date
+    count: int
+
+    @property
+    def when(self) -> str:
+        """In words."""
+        return str(self.first) if self.first == self.last else f"{self.first} to {self.last}"
+
+
+def gathered(counted: Iterable[tuple[date, int]], since: date, until: date) -> tuple[Bar, ...]:
+    """A bar for each day from `since` to `until`, or for each week that ends with `until`, the oldest first.
+
+    Days outside are left out, and counts below 0 are 0; the first week may be a shorter one. None where `since` is later.
+    """
+    counts: dict[date, int] = {}
+    for day, count in counted:
+        counts[day] = counts.get(day, 0) + max(count, 0)
+    days = (until - since).days + 1
+    if days <= MOST_DAYS:
+        return tuple(_bar(counts, since + timedelta(days=number), 1) for number in range(days))
+    weeks = min(-(-days // _WEEK), MOST_WEEKS)
+    ends = (until - timedelta(days=_WEEK * number) for number in reversed(range(weeks)))
+    return tuple(_bar(counts, end, min(_WEEK, (end - since).days + 1)) for end in ends)
+
+
+def _bar(counts: Mapping[date, int], last: date, days: int) -> Bar:
+    each = [last - timedelta(days=number) for number in range(days)]
+    return Bar(each[-1], last, sum(counts.get(day, 0) for day in each))
+
+
+def bars(counted: Iterable[tuple[date, int]], since: date, until: date, *, title: str, name: str = "plot") -> str:
+    """The plot of what `Downloads.by_day` gives, as one ``<svg class="plot">`` of well-formed XML.
+
+    `title` says what is counted ("Downloads of spam"), and is read out with a sentence on how many there were; `name` begins
+    the ids in it, and is letters, digits and dashes that no other id of the page begins with. Its style is in ``plot.css``.
+    """
+    shown = gathered(counted, since, until)
+    highest = max((bar.count for bar in shown), default=0)
+    said = escape(_sentence(shown, highest))
+    drawn = "".join(_drawn(shown, highest))
+    words = "".join(_words(shown, highest))
+    name = escape(name)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'aria-labelledby="{name}-title {name}-desc">'
+        f'<title id="{name}-title">{escape(_xml(title))}</title><desc id="{name}-desc">{said}</desc>'
+        f'{drawn}<path class="plot-floor" d="M0 {FLOOR}.5H{WIDTH}"/>{words}</svg>'
+    )
+
+
+def _sentence(shown: Sequence[Bar], highest: int) -> str:
+    if not shown or not highest:
+        return "None."
+    total = sum(bar.count for bar in shown)
+    most = next(bar for bar in shown if bar.count == highest)
+    each = "day" if all(bar.first == bar.last for bar in shown) else "week"
+    return f"{total} from {shown[0].first} to {shown[-1].last}, at most {highest} in a {each} ({most.when})."
+
+
+def _drawn(shown: Sequence[Bar], highest: int) -> Iterable[str]:
+    step = WIDTH / max(len(shown), 1)
+    broad = max(step - max(step * 0.2, 0.4), 0.4)
+    for number, bar in enumerate(shown):
+        if bar.count:
+            tall = max((FLOOR - TOP) * bar.count / highest, 1.0)
+            yield (
+                f'<rect class="plot-bar" x="{number * step:.2f}" y="{FLOOR - tall:.2f}" width="{broad:.2f}" '
+                f'height="{tall:.2f}"><title>{bar.when}: {bar.count}</title></rect>'
+            )
+
+
+def _words(shown: Sequence[Bar], highest: int) -> Iterable[str]:
+    if not shown:
+        return
+    yield f'<text class="plot-word" x="0" y="{BOTTOM}">{shown[0].first}</text>'
+    yield f'<text class="plot-word plot-end" x="{WIDTH}" y="{BOTTOM}">{shown[-1].last}</text>'
+    if highest:
+        yield f'<text class="plot-word" x="0" y="{TOP - 5}">{highest}</text>'
+
+
+def _xml(text: str) -> str:
+    """Without what XML cannot hold: most control characters, halves of characters, and two that are none."""
+    return "".join(
+        each if each in "\t\n\r" or (each >= " " and not "\ud800" <= each <= "\udfff" and each not in "\ufffe\uffff") else " "
+        for each in text
+    )
