@@ -16,7 +16,7 @@ from twisted.logger import Logger, LogPublisher, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid import logs
-from pypid.web import home
+from pypid.web import health
 from pypid.web.ids import OF_REQUEST, PLAIN, Ids, blocks, given_id
 from pypid.web.proxies import TrustedProxies
 from pypid.web.request import Request
@@ -96,7 +96,7 @@ class RequestTests(WholeCase):
         def broken(*_: object) -> None:
             raise ZeroDivisionError("hunter2")
 
-        self.patch(home, "_condition", broken)
+        self.patch(health, "_condition", broken)
         observe = logs.observer("debug", "json", stream)
         globalLogPublisher.addObserver(observe)
         try:

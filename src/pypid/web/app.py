@@ -11,7 +11,7 @@ from pypid.web import (
     exporting,
     files,
     groups,
-    home,
+    health,
     invitations,
     legacy,
     local,
@@ -37,6 +37,8 @@ from pypid.web import (
 from pypid.web.face import Face, FaceSettings, app
 from pypid.web.pypicloud import accounts, acl, admin, listing, packages, permissions, posts
 from pypid.web.routes import resource
+from pypid.web.ui import assets
+from pypid.web.ui import home as first_page
 
 ROOMS = (
     simple,
@@ -68,7 +70,7 @@ ROOMS = (
     clientfiles,
     loglevel,
     metrics,
-    home,
+    health,
     packages,
     accounts,
     admin,
@@ -76,6 +78,8 @@ ROOMS = (
     acl,
     posts,
     listing,
+    assets,
+    first_page,
 )
 """The modules whose routes make up the face; importing them is what registers the routes."""
 

@@ -14,6 +14,8 @@ from pypid.web.request import Request
 from pypid.web.respond import header_of
 
 HEADER = "x-csrf-token"
+FIELD = "csrf_token"
+"""The same in a form."""
 HARMLESS = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 """Methods that change nothing (RFC 9110, 9.2.1): a link anywhere leads to them."""
 
@@ -30,7 +32,7 @@ def credential_of_cookie(request: Request) -> Credential | None:
 def demand_csrf_token(request: Request, secret: str, said: str | None = None) -> None:
     """Raise `NoCsrfToken` where a request that changes something does not say the token of the session with this secret.
 
-    It is said in the header ``X-CSRF-Token``; a route that takes a form may have taken it out of that (`said`).
+    It is said in the header ``X-CSRF-Token``, or in a form's field (`said`).
     """
     if request.method not in HARMLESS and not is_csrf_token(said or header_of(request, HEADER) or "", secret):
         raise NoCsrfToken()

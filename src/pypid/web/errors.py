@@ -59,6 +59,7 @@ STATUSES: dict[type[PypidError], int] = {
     errors.RegistrationClosed: 403,
     errors.NoSuchProject: 404,
     errors.NoSuchFile: 404,
+    errors.NoSuchMember: 404,
     errors.NoSuchSnapshot: 404,
     errors.NoSuchUser: 404,
     errors.NoSuchGroup: 404,
@@ -72,6 +73,7 @@ STATUSES: dict[type[PypidError], int] = {
     errors.LastAdmin: 409,
     errors.TooLarge: 413,
     errors.MintRefused: 422,
+    errors.Opaque: 422,
     errors.TooManyAttempts: 429,
     errors.TooManyRegistrations: 429,
     errors.UpstreamDown: 503,
@@ -108,6 +110,12 @@ FORMS_OF_PYPICLOUD = b"/acct/"
 _NAMES_IN_THE_PATH = (errors.BadName, errors.BadFilename)
 _WITH_A_FORM = (b"POST", b"PUT", b"PATCH")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+POLICY = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    b"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+"""Content-Security-Policy of pages: our own script, style and icon, and nothing that anybody has stored or sent."""
+_NOTHING = b"default-src 'none'"
 _OF_ANOTHER_ANSWER = (
     b"ETag",
     b"Last-Modified",
@@ -196,8 +204,18 @@ def _of_ours(error: PypidError, method: bytes) -> Refusal | None:
     return Refusal(status, error.text(), tuple(head))
 
 
-async def respond_error(request: Request, error: Failure | BaseException, *, random: Callable[[int], bytes]) -> None:
-    """Answer with the error: in plain text, JSON or HTML, as the request accepts.
+PageOf = Callable[[Refusal, BaseException], bytes]
+"""Makes the page that a browser gets."""
+
+
+async def respond_error(
+    request: Request,
+    error: Failure | BaseException,
+    *,
+    random: Callable[[int], bytes],
+    page_of: PageOf | None = None,
+) -> None:
+    """Answer with the error: in plain text, JSON or HTML (`page_of`), as the request accepts.
 
     One that is not meant for clients is logged with its traceback, and only the id of the request is sent (500).
     Where an answer has begun already the connection is closed at once, and `CancelledError` raised when that is done; where
@@ -230,24 +248,33 @@ async def respond_error(request: Request, error: Failure | BaseException, *, ran
             status=refusal.status,
             text=refusal.text,
         )
-    send_refusal(request, refusal)
+    is_page = error_format(request) is ErrorFormat.HTML
+    send_refusal(request, refusal, page_of(refusal, value) if page_of is not None and value is not None and is_page else None)
 
 
-def send_refusal(request: Request, refusal: Refusal) -> None:
-    """Write the refusal, whole, in the format that the request accepts."""
+def error_format(request: Request) -> ErrorFormat:
+    """How the request wants an error told."""
     chosen = choose_error_format(header_of(request, "accept"))
-    as_pypicloud = OF_PYPICLOUD.match(request.path) is not None or (
+    return ErrorFormat.JSON if _as_pypicloud(request, chosen) else chosen
+
+
+def _as_pypicloud(request: Request, chosen: ErrorFormat) -> bool:
+    return OF_PYPICLOUD.match(request.path) is not None or (
         request.path.startswith(FORMS_OF_PYPICLOUD) and chosen is ErrorFormat.PLAIN
     )
-    chosen = ErrorFormat.JSON if as_pypicloud else chosen
-    body = _body(refusal, chosen, as_pypicloud=as_pypicloud)
+
+
+def send_refusal(request: Request, refusal: Refusal, page: bytes | None = None) -> None:
+    """Write the refusal, whole, in the format that the request accepts; as this `page`, if it is given."""
+    chosen = error_format(request)
+    body = page or _body(refusal, chosen, as_pypicloud=_as_pypicloud(request, chosen))
     head: Head = (
         (b"Content-Type", chosen.value.encode("ascii")),
         (b"Content-Length", b"%d" % len(body)),
         (b"Cache-Control", b"no-store"),
         (b"Vary", b"Accept"),
         (b"X-Content-Type-Options", b"nosniff"),
-        (b"Content-Security-Policy", b"default-src 'none'"),
+        (b"Content-Security-Policy", _NOTHING if page is None else POLICY),
         *refusal.head,
     )
     for name in _OF_ANOTHER_ANSWER:

@@ -18,8 +18,9 @@ from pypid.core.errors import OtherSite, PypidError, Unauthenticated
 from pypid.core.names import project_name
 from pypid.core.permissions import ANONYMOUS, Action, Credential, Identity, Rules, demand
 from pypid.ports import Access
-from pypid.web.cookies import HARMLESS, credential_of_cookie, demand_csrf_token
+from pypid.web.cookies import FIELD, HARMLESS, credential_of_cookie, demand_csrf_token
 from pypid.web.credentials import credential_of
+from pypid.web.fields import read_fields
 from pypid.web.request import Request
 
 
@@ -79,6 +80,9 @@ def guarded(
     methods: Sequence[str] = ("GET",),
     entrance: bool = False,
     instead: tuple[Callable[[Request], bool], Action] | None = None,
+    page: bool = False,
+    form: bool = False,
+    multipart: bool = False,
     **options: Any,
 ) -> Callable[[Route[G, P, R]], Route[G, P, R]]:
     """Register ``async def route(self, request, who, **values)`` for `rule`, to be used by those who may do `may`.
@@ -86,7 +90,10 @@ def guarded(
     The value ``project`` of the rule, if any, is the project that is asked about; the method gets it as it was written.
     At an `entrance` people log in or register: the cookie of a session that may be going on is not looked at, and pages of
     other sites lead nobody through. `instead`: another right of requests of which this is so, where one address takes two
-    kinds of them. `options` go to Klein (``strict_slashes``, ``branch``, ...). The guard raises `Unauthenticated`,
+    kinds of them. A `page` is for people: somebody unknown is sent to log in, and errors are pages. A `form` (urlencoded) is
+    read before anything is asked, for the token against CSRF stands in it; the route finds it in ``request.form``. Of a
+    `multipart` form the route takes the token itself, before anything else (`demand_csrf_token` with ``request.session``).
+    `options` go to Klein (``strict_slashes``, ``branch``, ...). The guard raises `Unauthenticated`,
     `Forbidden`, `Busy`, `BadName` and, for what changes something, `OtherSite` and `NoCsrfToken`; it sets ``request.identity``
     and ``request.session``. Several may stand above one method, each with its own right.
     """
@@ -104,7 +111,10 @@ def guarded(
         @wraps(method)
         async def route(self: G, request: Request, *args: P.args, **values: P.kwargs) -> R:
             right = instead[1] if instead is not None and instead[0](request) else may
-            who = await _admit(self, request, right, values.get("project"), entrance=entrance)
+            request.page = page
+            if form:
+                await _read_form(request)
+            who = await _admit(self, request, right, values.get("project"), entrance=entrance, later=multipart)
             return await method(self, request, who, *args, **values)
 
         route.__pypid_may__ = may  # type: ignore[attr-defined]  # for guarded_routes; Klein's wrapper inherits it
@@ -130,11 +140,23 @@ def guarded_routes(app: Klein) -> tuple[GuardedRoute, ...]:
     return tuple(sorted(routes, key=lambda route: (route.rule, sorted(route.methods))))
 
 
-async def _admit(guards: Guards, request: Request, may: Action | Open, project: object, *, entrance: bool) -> Identity:
+async def _read_form(request: Request) -> None:
+    """The fields of a small form. Raises `OtherSite` before that, `BadRequest`, `TooLarge`."""
+    request.identity = ANONYMOUS
+    if _is_of_other_site(request):
+        raise OtherSite()
+    kind = (request.requestHeaders.getRawHeaders(b"content-type") or (b"",))[0]
+    request.form = await read_fields(request.body, kind.decode("latin-1"))
+
+
+async def _admit(
+    guards: Guards, request: Request, may: Action | Open, project: object, *, entrance: bool, later: bool = False
+) -> Identity:
+    """`later`: the route looks for the token against CSRF itself."""
     request.identity = ANONYMOUS
     if (entrance or may not in (Action.READ, ANYBODY)) and _is_of_other_site(request):
         raise OtherSite()
-    who = await identity_of(guards.access, request, cookies=not entrance)
+    who = await identity_of(guards.access, request, cookies=not entrance, later=later)
     request.identity = who
     if may is SOMEBODY and who.user is None:
         raise Unauthenticated()
@@ -156,7 +178,7 @@ def _is_of_other_site(request: Request) -> bool:
     return any(origin.partition(b"://")[2].lower() != host.lower() for origin in origins)
 
 
-async def identity_of(access: Access, request: Request, *, cookies: bool = True) -> Identity:
+async def identity_of(access: Access, request: Request, *, cookies: bool = True, later: bool = False) -> Identity:
     """Who sends the request: ANONYMOUS without an Authorization header and a session's cookie; then nothing is verified.
 
     The header comes first. Raises `Unauthenticated` for a wrong or damaged one, also where nobody needs one (so that a typing
@@ -170,16 +192,17 @@ async def identity_of(access: Access, request: Request, *, cookies: bool = True)
     if credential is not None:
         return await access.identify(evolve(credential, address=request.client_address() or UNIX))
     cookie = credential_of_cookie(request) if cookies else None
-    return ANONYMOUS if cookie is None else await _by_cookie(access, request, cookie)
+    return ANONYMOUS if cookie is None else await _by_cookie(access, request, cookie, later=later)
 
 
-async def _by_cookie(access: Access, request: Request, cookie: Credential) -> Identity:
+async def _by_cookie(access: Access, request: Request, cookie: Credential, *, later: bool) -> Identity:
     try:
         who = await access.identify(cookie)
     except Unauthenticated:
         return ANONYMOUS
     if request.method not in HARMLESS and _is_of_other_site(request):
         raise OtherSite()
-    demand_csrf_token(request, cookie.password)
+    if not later:
+        demand_csrf_token(request, cookie.password, None if request.form is None else request.form.text(FIELD))
     request.session = cookie.password
     return who

@@ -22,6 +22,7 @@ from pypid.web.proxies import TrustedProxies, client_of, host_of, scheme_of
 
 if TYPE_CHECKING:
     from pypid.web.channel import Channel
+    from pypid.web.fields import Fields
     from pypid.web.keeping import About, Question, SentHead
     from pypid.web.openfile import OpenFile
 
@@ -38,6 +39,10 @@ class Request(server.Request):
     """Who sends it, once the guard knows; for the access log."""
     session: str | None = None
     """The secret of the session by whose cookie the guard knows it; in no repr."""
+    page = False
+    """Whether it asks for a page of the site: then errors are pages, too."""
+    form: Fields | None = None
+    """The fields of a form that the guard has read."""
     question: Question | None = None
     """What the front door may keep the answer for."""
     about: About | None = None

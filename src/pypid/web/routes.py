@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Coroutine, Generator, Mapping, Sequence
 from contextvars import copy_context
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import import_module
 from types import coroutine
 from typing import Any
@@ -23,15 +23,17 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 from werkzeug.exceptions import BadHost
 
-from pypid.core.errors import StorageDown
+from pypid.core.errors import StorageDown, Unauthenticated
 from pypid.flow import World
 from pypid.web import simple  # the room that is open from the start
 from pypid.web.channel import ONE_HOST
-from pypid.web.errors import Refusal, respond_error, send_refusal
+from pypid.web.entrance import go_and_log_in
+from pypid.web.errors import Refusal, error_format, respond_error, send_refusal
 from pypid.web.face import Face, app
 from pypid.web.guard import guarded_routes
 from pypid.web.heads import origins
 from pypid.web.ids import OF_REQUEST
+from pypid.web.negotiation import ErrorFormat
 from pypid.web.request import Request
 
 _log = Logger()
@@ -43,7 +45,7 @@ PAGES = b"simple/"
 FILES, DEPTH = b"packages/", 2
 """Nor has one that is not opened `SOON` any below this, with so many slashes in all."""
 HEALTH, READY = b"health", b"ready"
-SOON = ("pypid.web.home", "pypid.web.files")
+SOON = ("pypid.web.health", "pypid.web.files")
 """What a running pypid brings by itself."""
 METRICS, MEASURES = b"metrics", "pypid.web.metrics"
 """For whoever looks every few seconds no other room has to be there."""
@@ -97,7 +99,23 @@ async def error(face: Face, request: Request, failure: Failure) -> None:
         face.condition.doubt()
     for name, value in origins(restricted=face.restricted):  # micropip asks the next index after a 404 that it may read
         request.responseHeaders.setRawHeaders(name, [value])
-    await respond_error(request, failure, random=face.world.random)
+    if failure.check(Unauthenticated) and _is_to_log_in(face, request):  # type: ignore[no-untyped-call]
+        go_and_log_in(request)
+    else:
+        await respond_error(request, failure, random=face.world.random, page_of=partial(_page_of, face, request))
+
+
+def _is_to_log_in(face: Face, request: Request) -> bool:
+    """Whether a browser asks for a page, and has sent no password that would have to be typed again."""
+    unknown = face.registry is not None and not request.requestHeaders.hasHeader(b"authorization")
+    wants = request.page and request.method in (b"GET", b"HEAD") and request.channel is not None
+    return unknown and wants and not request.startedWriting and error_format(request) is ErrorFormat.HTML
+
+
+def _page_of(face: Face, request: Request, refusal: Refusal, error: BaseException) -> bytes:
+    from pypid.web.ui.mistakes import page_of  # here: no start needs it
+
+    return page_of(face, request, refusal, error)
 
 
 class Routes(Resource):

@@ -1,0 +1,65 @@
+"""Errors as pages, for browsers: what happened, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import quote
+
+from attrs import frozen
+
+from pypid.core.errors import LoginRefused, NoCsrfToken, NoSuchFile, NoSuchProject, OtherSite, Unauthenticated
+from pypid.core.permissions import Action, may
+from pypid.web.entrance import login_address
+from pypid.web.errors import Refusal
+from pypid.web.face import Face
+from pypid.web.request import Request
+from pypid.web.ui.pages import common, environment
+
+
+@frozen
+class Way:
+    """Something to do next: a link, by its path from the root, or mere advice."""
+
+    words: str
+    path: str | None = None
+
+
+def page_of(face: Face, request: Request, refusal: Refusal, error: BaseException) -> bytes:
+    """The page that tells of the error, as bytes of HTML."""
+    values = common(face, request, request.identity)
+    text = (
+        environment()
+        .get_template("error.html")
+        .render(
+            **values,
+            status=refusal.status,
+            title=refusal.title,
+            lines=[line for line in refusal.text.splitlines() if line.strip()],
+            ways=list(_ways(face, request, refusal, error)),
+            number=request.id,
+        )
+    )
+    return text.encode("utf-8", "replace")
+
+
+def _ways(face: Face, request: Request, refusal: Refusal, error: BaseException) -> Iterator[Way]:
+    who = request.identity
+    match error:
+        case NoCsrfToken() | OtherSite():
+            yield Way("Go back, load the page anew, and send the form again: it was open while you logged in or out.")
+        case NoSuchProject(name=str() as name) if may(face.rules, who, Action.READ):
+            yield Way(f"Search for {name}", f"search?q={quote(name, safe='')}")
+        case NoSuchFile() if may(face.rules, who, Action.READ):
+            yield Way("Search the index", "search")
+        case _:
+            pass
+    if refusal.status in (401, 403) and who.user is None and face.registry is not None and not isinstance(error, LoginRefused):
+        yield Way("Log in", login_address(request))
+    elif refusal.status == 403 and who.user is not None:
+        yield Way(f"You are logged in as {who.user}. Ask an administrator for the right, or log in as somebody else.")
+    if refusal.status in (429, 502, 503, 504):
+        yield Way("Wait a moment and load the page again.")
+    if refusal.status == 500:
+        yield Way("Try it again; if it happens again, tell an administrator the number below, which stands in the log.")
+    if not isinstance(error, Unauthenticated):
+        yield Way("Go to the first page", "")

@@ -1,0 +1,185 @@
+"""How a page for people is made: a template, what every page has, and the head that lets nothing but our own files in.
+
+Whatever is stored is text here: Jinja2 escapes it, and nothing but a README that was made safe (`marked_up`) is anything else.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import cache
+from gzip import compress
+from typing import Any
+from urllib.parse import parse_qs, quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from pypid import __version__
+from pypid.core.permissions import Action, Identity, may
+from pypid.core.sessions import csrf_token
+from pypid.core.simple import utc_text
+from pypid.web.entrance import root_of
+from pypid.web.errors import POLICY
+from pypid.web.face import Face
+from pypid.web.heads import Head
+from pypid.web.negotiation import Encoding, choose_encoding
+from pypid.web.pour import write
+from pypid.web.request import Request
+from pypid.web.respond import header_of, set_head
+from pypid.web.ui.assets import DIGEST
+from pypid.web.ui.said import DONE
+
+HTML = b"text/html; charset=utf-8"
+SMALL = 1024
+"""Bytes that are not worth while to compress."""
+LARGE = 1 << 17
+"""Bytes that are compressed in a thread: of fewer it takes a millisecond."""
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+@cache
+def environment() -> Environment:
+    """The templates, made once; a name that a page forgot to give is an error, and not nothing."""
+    made = Environment(
+        loader=PackageLoader("pypid.web.ui"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+        extensions=["jinja2.ext.do"],
+    )
+    made.filters.update(when=when, size=size, count=count, part=part, day=day)
+    made.globals.update(version=__version__, digest=DIGEST)
+    return made
+
+
+async def show(face: Face, request: Request, who: Identity, template: str, *, status: int = 200, **values: Any) -> None:
+    """Answer with the page: the template, filled in with `values` and what every page has (`common`)."""
+    text = environment().get_template(template).render(**common(face, request, who), **values)
+    await send_html(face, request, text, status=status)
+
+
+async def send_html(face: Face, request: Request, text: str, *, status: int = 200) -> None:
+    """Answer with these words of a page, which nobody keeps."""
+    body, zips = text.encode("utf-8", "replace"), _zips(request)
+    plain = len(body)
+    if zips and plain > SMALL:
+        body = compress(body, 5, mtime=0) if plain <= LARGE else await face.world.blocking(compress, body, 5)
+    head: Head = (*page_head(request), (b"Content-Length", b"%d" % len(body)))
+    if zips and plain > SMALL:
+        head = (*head, (b"Content-Encoding", b"gzip"))
+    set_head(request, status, head)
+    write(request, body)
+
+
+def page_head(request: Request) -> Head:
+    """The head of a page but its length. Pages of somebody who is known are kept nowhere, also not for the way back."""
+    keep = b"private, no-cache" if request.identity.user is None else b"private, no-store"
+    return (
+        (b"Content-Type", HTML),
+        (b"Cache-Control", keep),
+        (b"Vary", b"Cookie, Accept-Encoding"),
+        (b"Content-Security-Policy", POLICY),
+        (b"X-Content-Type-Options", b"nosniff"),
+        (b"Referrer-Policy", b"same-origin"),
+        (b"Cross-Origin-Opener-Policy", b"same-origin"),
+    )
+
+
+def common(face: Face, request: Request, who: Identity) -> dict[str, Any]:
+    """What the layout, and so every page, is given."""
+    return {
+        "root": root_of(request),
+        "path": path_of(request),
+        "who": who,
+        "is_admin": face.closed is None and may(face.rules, who, Action.ADMIN),
+        "may_publish": face.closed is None and may(face.rules, who, Action.WRITE),
+        "may_read": face.closed is None and may(face.rules, who, Action.READ),
+        "has_accounts": face.registry is not None,
+        "csrf": "" if request.session is None else csrf_token(request.session),
+        "said": said(request),
+        "query": _asked(request, "q") if path_of(request) == "search" else "",
+        "now": face.world.now(),
+    }
+
+
+def go(request: Request, where: str, *, done: str | None = None, **asked: str) -> None:
+    """303 to a page of ours, by its path from the root (``project/spam/``): what a form that was carried out answers.
+
+    `done`: a word of `ui.said.DONE`, which that page says; `asked`: what stands behind the question mark besides.
+    """
+    given = {**asked, **({} if done is None else {"done": done})}
+    query = "&".join(f"{quote(name, safe='')}={quote(text, safe='')}" for name, text in given.items())
+    path, _, fragment = where.partition("#")
+    target = root_of(request) + path + (f"?{query}" if query else "") + (f"#{fragment}" if fragment else "")
+    head = ((b"Location", target.encode("ascii")), (b"Cache-Control", b"no-store"), (b"Content-Length", b"0"))
+    set_head(request, 303, head)
+    write(request, b"")
+
+
+def path_of(request: Request) -> str:
+    """The address below the root, as it was asked, without its query: ``project/spam/``."""
+    return bytes(request.uri.partition(b"?")[0]).decode("latin-1").lstrip("/")
+
+
+def said(request: Request) -> str:
+    """What was done just now, in words of ours; "" where nothing was."""
+    return DONE.get(_asked(request, "done"), "")
+
+
+def part(text: str) -> str:
+    """A text as one part of a path, or the value of a parameter."""
+    return quote(text, safe="")
+
+
+def marked_up(safe: str) -> Markup:
+    """HTML that was made safe in `pypid.rendering`, or is made of numbers and escaped text alone (`core.plot`)."""
+    return Markup(safe)
+
+
+def when(moment: datetime | None) -> Markup:
+    """A moment, to the minute, in UTC, with the exact one for machines."""
+    if moment is None:
+        return Markup('<span class="dim">unknown</span>')
+    moment = moment.astimezone(UTC)
+    text = Markup('<time datetime="{}" title="{} UTC">{}</time>')
+    return text.format(utc_text(moment), f"{moment:%Y-%m-%d %H:%M:%S}", f"{moment:%Y-%m-%d %H:%M}")
+
+
+def day(moment: datetime | None) -> Markup:
+    """A moment, to the day."""
+    if moment is None:
+        return Markup('<span class="dim">unknown</span>')
+    moment = moment.astimezone(UTC)
+    text = Markup('<time datetime="{}" title="{} UTC">{}</time>')
+    return text.format(utc_text(moment), f"{moment:%Y-%m-%d %H:%M:%S}", f"{moment.day} {moment:%b %Y}")
+
+
+def size(count: int | None) -> str:
+    """Bytes, for people: ``12.3 KiB``."""
+    if count is None:
+        return "unknown"
+    number, unit = float(count), 0
+    while number >= 1024 and unit < len(_UNITS) - 1:
+        number, unit = number / 1024, unit + 1
+    return f"{count} B" if unit == 0 else f"{number:.1f} {_UNITS[unit]}"
+
+
+def count(number: int, one: str = "", many: str = "") -> str:
+    """A number with its thousands apart, and the right word behind it: ``1 file``, ``12,300 files``."""
+    if not one:
+        return f"{number:,}"
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def _zips(request: Request) -> bool:
+    return choose_encoding(header_of(request, "accept-encoding")) is Encoding.GZIP
+
+
+def _asked(request: Request, name: str) -> str:
+    query = request.uri.partition(b"?")[2].decode("latin-1")
+    try:
+        return parse_qs(query, max_num_fields=50).get(name, [""])[-1]
+    except ValueError:
+        return ""
