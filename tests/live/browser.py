@@ -1,7 +1,7 @@
 """A real Chromium that looks at the site: Debian's, driven by Playwright, with nothing around it but the pypid under test.
 
-`SiteTestCase.visit` opens a window that is watched: a dialog, a script's error, anything that the Content-Security-Policy had to
-stop, a request to another host or an answer 500 fails the test at its end. What the steps of a journey look like lies in
+`SiteTestCase.visit` opens a window that is watched: a dialog, a script's error, anything that the Content-Security-Policy had
+to stop, a request to another host or an answer 500 fails the test at its end. What the steps of a journey look like lies in
 ``build/screenshots/``, also when all went well. `looks_well` asks axe-core, and whether the page scrolls sideways.
 """
 
@@ -180,8 +180,12 @@ class SiteTestCase(IndexTestCase):
 
     def nothing_amiss(self) -> None:
         """In no window of the test."""
-        faults = [fault for watch in self.watches for fault in watch.faults]
-        self.assertEqual(faults, [], "\n".join(["", *faults]))
+        self.none_of([fault for watch in self.watches for fault in watch.faults])
+
+    def none_of(self, faults: list[str]) -> None:
+        """Fail with all of them."""
+        if faults:
+            self.fail("\n".join([f"{len(faults)} faults:", *faults]))
 
     def visit(self, look: Look, path: str = "/", user: str | None = None) -> "Page":
         """A window of a browser that was never here, at `path`; `user` logs in first."""
@@ -220,9 +224,7 @@ class SiteTestCase(IndexTestCase):
         """Nothing that axe-core finds, no scrolling sideways; and with a name for it a picture."""
         if step:
             self.picture(page, look, step)
-        self.assertEqual((page.evaluate(WIDEST), page.url), ("", page.url), "the page scrolls sideways")
-        found = violations(page)
-        self.assertEqual(found, [], f"{page.url} ({look}):\n" + "\n".join(found))
+        self.none_of([f"{page.url} ({look.theme}, {look.width}): {fault}" for fault in faults_of(page)])
 
     def picture(self, page: "Page", look: Look, step: str) -> Path:
         """Of the whole page."""
@@ -232,6 +234,12 @@ class SiteTestCase(IndexTestCase):
         path = SCREENSHOTS / f"{journey}-{self.steps:02}-{step}-{look.theme}-{look.width}{scripts}.png"
         page.screenshot(path=path, full_page=True)
         return path
+
+
+def faults_of(page: "Page") -> list[str]:
+    """What axe-core finds, and what makes the page scroll sideways."""
+    wide = page.evaluate(WIDEST)
+    return [*violations(page), *([f"it scrolls sideways: {wide}"] if wide else [])]
 
 
 def violations(page: "Page") -> list[str]:

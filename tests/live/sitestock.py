@@ -2,13 +2,11 @@
 
 import functools
 import json
-from pathlib import Path
 from typing import Any, Final
 
-from pypid.core.names import project_name
 from tests import distributions as made
-from tests.live.asking import ask, basic
-from tests.live.daemon import PASSWORDS, LiveIndex, Settings, shared
+from tests.live.asking import ask
+from tests.live.daemon import LiveIndex, Settings, shared
 from tests.live.projects import Artifact, call, publish
 
 MARKDOWN: Final = """
@@ -95,9 +93,7 @@ def published(
         description=readme,
     )
     if source:
-        return Artifact(
-            made.sdist_filename(name, version), made.sdist(name, version, metadata_bytes=metadata, files=files)
-        )
+        return Artifact(made.sdist_filename(name, version), made.sdist(name, version, metadata_bytes=metadata, files=files))
     return Artifact(made.wheel_filename(name, version), made.wheel(name, version, metadata_bytes=metadata, files=files))
 
 
