@@ -26,6 +26,7 @@ RELEASE = f"{PROJECT}/releases/<version>"
 MATRIX = {
     ("/", GET): READ,
     ("/", "POST"): WRITE,
+    ("/_/ui/<digest>/<name>", GET): ANYBODY,
     ("/health", GET): ANYBODY,
     ("/ready", GET): ANYBODY,
     ("/metrics", GET): Action.METRICS,
@@ -197,7 +198,7 @@ MATRIX = {
 
 VALUES = {"project": "spam", "filename": wheel_filename(), "version": "1.0", "python": "py3", "letter": "s"}
 VALUES |= {"name": "bob", "user": "bob", "kind": "everyone", "id": "a" * 16}
-VALUES |= {"group": "devs", "permission": "read", "moment": "2025-12-30", "snapshot": "release-42"}
+VALUES |= {"group": "devs", "permission": "read", "moment": "2025-12-30", "snapshot": "release-42", "digest": "0" * 16}
 
 
 def each_request() -> Iterator[tuple[str, str, object]]:

@@ -259,6 +259,7 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("/_/oidc/mint-token", "POST"),
         ("/_/oidc/github/mint-token", "POST"),
         ("/.well-known/pytp", *GET),
+        ("/_/ui/<digest>/<name>", *GET),
     ),
     "somebody": (
         ("/api/user/password", "POST"),
@@ -357,6 +358,7 @@ def target_of(rule: str, project: str) -> str:
         "id": "a" * 16,
         "moment": "2025-12-30",
         "snapshot": SNAPSHOT,
+        "digest": "0" * 16,
     }
     return re.sub(r"<(\w+)>", lambda match: values[match[1]], rule)
 

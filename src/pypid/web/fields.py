@@ -16,6 +16,7 @@ LARGEST = 64 << 10
 MOST = 500
 """Fields of a form."""
 KIND = "application/x-www-form-urlencoded"
+NO_FORM = f"This address takes a form ({KIND}), as its page sends it. Programs use the JSON API."
 
 
 @frozen
@@ -37,10 +38,13 @@ class Fields:
         return bool(self.all(name))
 
 
-async def read_fields(body: Body, content_type: str) -> Fields:
+def is_form(content_type: str) -> bool:
+    """Whether such a body is a form that `read_fields` reads."""
+    return content_type.partition(";")[0].strip().lower() == KIND
+
+
+async def read_fields(body: Body) -> Fields:
     """The form in the body (WHATWG URL, 5: ``application/x-www-form-urlencoded``). Raises `BadRequest`, `TooLarge`."""
-    if content_type.partition(";")[0].strip().lower() != KIND:
-        raise BadRequest(f"This address takes a form ({KIND}), as its page sends it. Programs use the JSON API.")
     data = await read_small(body, LARGEST)
     try:
         pairs = parse_qsl(data.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MOST)

@@ -14,13 +14,13 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 from attrs import evolve, field, frozen
 from klein import Klein
 
-from pypid.core.errors import OtherSite, PypidError, Unauthenticated
+from pypid.core.errors import BadRequest, OtherSite, PypidError, Unauthenticated
 from pypid.core.names import project_name
 from pypid.core.permissions import ANONYMOUS, Action, Credential, Identity, Rules, demand
 from pypid.ports import Access
 from pypid.web.cookies import FIELD, HARMLESS, credential_of_cookie, demand_csrf_token
 from pypid.web.credentials import credential_of
-from pypid.web.fields import read_fields
+from pypid.web.fields import NO_FORM, is_form, read_fields
 from pypid.web.request import Request
 
 
@@ -115,6 +115,8 @@ def guarded(
             if form:
                 await _read_form(request)
             who = await _admit(self, request, right, values.get("project"), entrance=entrance, later=multipart)
+            if form and request.form is None:  # whoever may not do it is told so first
+                raise BadRequest(NO_FORM)
             return await method(self, request, who, *args, **values)
 
         route.__pypid_may__ = may  # type: ignore[attr-defined]  # for guarded_routes; Klein's wrapper inherits it
@@ -141,12 +143,13 @@ def guarded_routes(app: Klein) -> tuple[GuardedRoute, ...]:
 
 
 async def _read_form(request: Request) -> None:
-    """The fields of a small form. Raises `OtherSite` before that, `BadRequest`, `TooLarge`."""
+    """The fields, if what is sent is a small form. Raises `OtherSite` before that, `BadRequest`, `TooLarge`."""
     request.identity = ANONYMOUS
     if _is_of_other_site(request):
         raise OtherSite()
     kind = (request.requestHeaders.getRawHeaders(b"content-type") or (b"",))[0]
-    request.form = await read_fields(request.body, kind.decode("latin-1"))
+    if is_form(kind.decode("latin-1")):
+        request.form = await read_fields(request.body)
 
 
 async def _admit(
