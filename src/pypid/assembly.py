@@ -30,6 +30,7 @@ from pypid.identities import Identities
 from pypid.index import Index
 from pypid.leases import Alone, Leases
 from pypid.ports import Catalog, Glance, Resolver
+from pypid.rendering.readmes import Readmes
 from pypid.safekeeping.marker import is_new
 from pypid.sharing import Sharing, sharing
 from pypid.sources import identities
@@ -128,15 +129,17 @@ def assemble(
     resolvers = partial(_resolver, reactor)
     whose = (people.access, Operator())
     condition = _condition(config, storage, shares, people, world)
-    faces = tuple(Face(index, access, Rules(), world, settings, resolvers=resolvers, condition=condition) for access in whose)
+    readmes = Readmes(reactor)
+    common: dict[str, Any] = {"resolvers": resolvers, "condition": condition, "readmes": readmes}
+    faces = tuple(Face(index, access, Rules(), world, settings, **common) for access in whose)
     people.greet, people.is_first = greet, storage.new
     people.serve(*faces)
     if people.access.is_open:
         _now(people.open())
     written: tuple[Written, ...] = (*snapshots, *_written_links(config, links, places, storage, world))
     upkeep = _upkeep(config, index, reached, leases)
-    for watch in condition.watches:
-        watch.setServiceParent(upkeep)  # type: ignore[no-untyped-call]  # Twisted's services are not annotated
+    for service in (*condition.watches, readmes):
+        service.setServiceParent(upkeep)  # type: ignore[no-untyped-call]  # Twisted's services are not annotated
     publishing = _publishing(config, places, index, faces, storage, leases, reactor)
     return Assembly(index, catalog, written, upkeep, people, faces, throwaway, shares, publishing)
 

@@ -24,6 +24,7 @@ from pypid.flow import World
 from pypid.index import Index
 from pypid.metrics.together import Worker, alone
 from pypid.ports import Access, Accounts, Downloads, Journal, Publishers, Resolver
+from pypid.rendering.readmes import Readmes
 from pypid.web.epoch import Epoch
 from pypid.web.pages import FEW_NAMES, Pages
 from pypid.web.proxies import is_plain
@@ -116,6 +117,8 @@ class Face:
     """None where the log is somebody else's (twistd's, with ``--syslog``)."""
     siblings: Siblings = field(factory=Siblings)
     """The other workers: what one of them is told by its client, all may have to know."""
+    readmes: Readmes = field(factory=Readmes)
+    """Shows READMEs; as they were written, unless it is given a reactor to start its process with."""
     pages: Pages = field(init=False)
     sights: Sights = field(init=False)
     stock: Stock = field(init=False)

@@ -1,0 +1,132 @@
+"""The child process as pypid sees it: asked one thing at a time, and ended when it takes too long or says what is no answer."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as TimedOut
+from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.protocol import ProcessProtocol
+from twisted.python.failure import Failure
+
+from pypid.rendering.frames import Frames, Garbled, framed
+
+PROGRAM = (sys.executable, "-P", "-s", "-m", "pypid.rendering.program")
+COMPLAINT = 1000
+"""Bytes of what it says last on its standard error that are kept for the log."""
+
+
+class Ended(Exception):
+    """It has ended, or had to be. The text says how."""
+
+
+class Child(ProcessProtocol):
+    """One that runs. `expect` comes right after it was started, and after each `say`."""
+
+    transport: Any
+
+    def __init__(self) -> None:
+        self._frames = Frames()
+        self._expecting: Deferred[Mapping[str, Any]] | None = None
+        self._said = b""
+        self._over: str | None = None
+        self._gone: list[Deferred[None]] = []
+        self._has_gone = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing can be asked any more."""
+        return self._over is not None
+
+    @property
+    def complaint(self) -> str:
+        """What it said last on its standard error."""
+        return self._said.decode(errors="backslashreplace").strip()
+
+    def say(self, document: Mapping[str, Any]) -> None:
+        """Ask it this."""
+        self.transport.write(framed(document))
+
+    async def expect(self, clock: Any, within: float) -> Mapping[str, Any]:
+        """The next object that it says. Raises `Ended`, and then it has ended, or is about to."""
+        if self._over is not None:
+            raise Ended(self._over)
+        expected: Deferred[Mapping[str, Any]] = Deferred()
+        self._expecting = expected
+        expected.addTimeout(within, clock)
+        try:
+            return await expected
+        except TimedOut:
+            self.kill(f"it took longer than {within:g} s")
+            raise Ended(self._over) from None
+        finally:
+            self._expecting = None
+
+    def kill(self, why: str) -> None:
+        """End it without asking."""
+        self._end(why)
+        with suppress(ProcessExitedAlready):
+            self.transport.signalProcess("KILL")
+
+    async def gone(self) -> None:
+        """Wait until it has."""
+        if not self._has_gone:
+            waiter: Deferred[None] = Deferred()
+            self._gone.append(waiter)
+            await waiter
+
+    def _end(self, why: str) -> None:
+        if self._over is None:
+            self._over = why
+        expecting, self._expecting = self._expecting, None
+        if expecting is not None and not expecting.called:
+            expecting.errback(Ended(self._over))
+
+    # --- what Twisted calls ---
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        if childFD != 1:
+            self._said = (self._said + data)[-COMPLAINT:]
+            return
+        if self._over is not None:
+            return
+        try:
+            found = self._frames.feed(data)
+        except Garbled as error:
+            self.kill(f"what it said is no answer: {error}")
+            return
+        for document in found:
+            expecting, self._expecting = self._expecting, None
+            if expecting is None or expecting.called:
+                self.kill("it said something that nobody had asked for")
+                return
+            expecting.callback(document)
+
+    def childConnectionLost(self, childFD: int) -> None:
+        if childFD == 1:
+            self.kill("it closed its output")
+
+    def processEnded(self, reason: Failure) -> None:
+        self._has_gone = True
+        self._end("it ended by itself")
+        gone, self._gone = self._gone, []
+        for waiter in gone:
+            waiter.callback(None)
+
+
+def start_child(reactor: Any, program: tuple[str, ...]) -> Child:
+    """One that is about to be ready; `reactor` is an `IReactorProcess`. Raises `OSError`.
+
+    Nothing of our environment is around it, and no folder of ours.
+    """
+    child = Child()
+    found = os.pathsep.join(str(Path(each).absolute()) for each in sys.path if each)
+    environ = {"PYTHONPATH": found, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1", "LC_ALL": "C.UTF-8"}
+    reactor.spawnProcess(child, program[0], list(program), env=environ, path="/", childFDs={0: "w", 1: "r", 2: "r"})
+    return child

@@ -1,0 +1,93 @@
+"""What the child may do: compute for a while, in so much memory, and read the programs that it is made of. Nothing else.
+
+The renderers are told to read no file, and there is nothing in them that would start a process or open a connection. This is
+for the day on which one of them has a hole.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+MEMORY = 512 << 20
+"""Bytes of address space."""
+CPU = 10
+"""Seconds of computing for a README: more than pypid waits. It ends a child whose pypid has gone meanwhile."""
+_PROGRAMS = (".py", ".pyc", ".so")
+_NEVER = (
+    *(
+        "socket.",
+        "subprocess.",
+        "os.exec",
+        "os.fork",
+        "os.posix_spawn",
+        "os.spawn",
+        "os.system",
+        "os.startfile",
+        "pty.",
+        "shutil.",
+    ),
+    *(
+        "shutil.",
+        "os.chmod",
+        "os.chown",
+        "os.link",
+        "os.mkdir",
+        "os.remove",
+        "os.rename",
+        "os.rmdir",
+        "os.symlink",
+        "os.truncate",
+    ),
+)
+"""How the names of events begin that no renderer has any business with."""
+
+
+def confine() -> None:
+    """From now on, and for good."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for pypid, which ends this one then
+    for limit, most in (
+        (resource.RLIMIT_AS, MEMORY),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_NPROC, 0),
+        (resource.RLIMIT_NOFILE, 32),
+    ):
+        hard = resource.getrlimit(limit)[1]
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(limit, (most, most))
+    os.nice(5)
+    _watch()
+
+
+def compute_for(seconds: int) -> None:
+    """End (SIGXCPU) after so much more computing."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    most = int(used.ru_utime + used.ru_stime) + 1 + seconds
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    resource.setrlimit(resource.RLIMIT_CPU, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+
+
+def _watch() -> None:
+    """Refuse what Python is asked to open, but for programs, and docutils' own style sheets."""
+    found = find_spec("docutils")
+    own = Path(found.origin).parent if found is not None and found.origin else None
+
+    def look(event: str, given: tuple[object, ...]) -> None:
+        if event == "open":
+            path, _, flags = given
+            writes = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+            if writes or not isinstance(path, str) or not (path.endswith(_PROGRAMS) or _is_below(path, own)):
+                raise PermissionError(f"a README wants to open {path!r}")
+        elif event.startswith(_NEVER):
+            raise PermissionError(f"a README wants {event}")
+
+    sys.addaudithook(look)
+
+
+def _is_below(path: str, folder: Path | None) -> bool:
+    return folder is not None and ".." not in path and Path(path).is_relative_to(folder)

@@ -1,0 +1,63 @@
+"""What pypid and the child tell each other: JSON objects, each after its length in four bytes (big-endian)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import define, field
+
+LONGEST = 4 << 20
+"""Bytes of an object."""
+HEAD = 4
+
+
+class Garbled(Exception):
+    """What came is no object, or a longer one than any that is sent."""
+
+
+def framed(document: Mapping[str, Any]) -> bytes:
+    """The object with its length. Raises `ValueError` for one that is too long."""
+    data = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
+    if len(data) > LONGEST:
+        raise ValueError(f"{len(data)} bytes are more than {LONGEST}")
+    return len(data).to_bytes(HEAD, "big") + data
+
+
+def length_of(head: bytes) -> int:
+    """What the first bytes say. Raises `Garbled`."""
+    length = int.from_bytes(head, "big")
+    if length > LONGEST:
+        raise Garbled(f"{length} bytes are more than {LONGEST}")
+    return length
+
+
+def read(data: bytes) -> dict[str, Any]:
+    """The object. Raises `Garbled`."""
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        raise Garbled("no JSON") from None
+    if not isinstance(document, dict):
+        raise Garbled("no JSON object")
+    return document
+
+
+@define(eq=False)
+class Frames:
+    """Makes objects of bytes that come in whatever pieces."""
+
+    _rest: bytearray = field(factory=bytearray, init=False, repr=False)
+
+    def feed(self, data: bytes) -> list[dict[str, Any]]:
+        """Those that are complete with this. Raises `Garbled`."""
+        self._rest += data
+        found = []
+        while len(self._rest) >= HEAD:
+            end = HEAD + length_of(self._rest[:HEAD])
+            if len(self._rest) < end:
+                break
+            found.append(read(bytes(self._rest[HEAD:end])))
+            del self._rest[:end]
+        return found

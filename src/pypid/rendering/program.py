@@ -1,0 +1,48 @@
+"""The child: reads READMEs from its input, and writes what they became to its output, until there is no input any more.
+
+Run as ``python -m pypid.rendering.program``. Its first frame, an empty one, says that it is ready. A request has ``text`` and
+``kind``; an answer has ``html``, which is null for what is to be shown as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import BinaryIO
+
+from pypid.rendering.confining import CPU, compute_for, confine
+from pypid.rendering.frames import HEAD, framed, length_of, read
+from pypid.rendering.kinds import Kind
+
+
+def main() -> None:
+    """To the end of the input."""
+    asked = os.fdopen(os.dup(0), "rb")
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a renderer prints is no answer
+    confine()
+    from pypid.rendering.making import made
+
+    _say(answers, framed({}))
+    while head := asked.read(HEAD):
+        document = read(asked.read(length_of(head)))
+        compute_for(CPU)
+        html = made(str(document["text"]), Kind(document["kind"]))
+        _say(answers, _answer(html))
+
+
+def _answer(html: str | None) -> bytes:
+    try:
+        return framed({"html": html})
+    except ValueError:  # far more than it was made of
+        return framed({"html": None})
+
+
+def _say(answers: BinaryIO, frame: bytes) -> None:
+    answers.write(frame)
+    answers.flush()
+
+
+if __name__ == "__main__":
+    sys.setrecursionlimit(2000)
+    main()

@@ -1,0 +1,163 @@
+"""READMEs as safe HTML: made by a child process when they are first wanted, and remembered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import define, field, frozen
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import TimeoutError as TimedOut
+from twisted.logger import Logger
+
+from pypid.core.recent import Recent
+from pypid.flow import Flights, start
+from pypid.rendering.child import PROGRAM, Child, Ended, start_child
+from pypid.rendering.kinds import Kind, kind_of
+from pypid.rendering.plain import beginning, cleaned, preformatted
+
+_log = Logger()
+
+LONGEST = 512 << 10
+"""Bytes of a README. Nobody has written a longer one by hand; of such a one `SHOWN` bytes are shown as they are."""
+SHOWN = 64 << 10
+LIMIT, STARTING = 5.0, 30.0
+"""Seconds that a README may take, and that a child may take to be ready (the disk may be slow, the machine busy)."""
+PATIENCE = 8.0
+"""Seconds that a page waits for its README; it is made all the same, for the next time."""
+MOST_WAITING = 16
+"""READMEs that wait for their turn."""
+IDLE = 300.0
+"""Seconds after which a child that was not needed ends: it takes some 60 MiB."""
+AGAIN = 600.0
+"""Seconds after which a README is tried again that a child has not survived."""
+MOST, HEAVIEST = 500, 8 << 20
+"""READMEs, and characters, that are remembered."""
+
+
+@frozen
+class Rendered:
+    """A README as HTML that can stand in a page below a heading of level 2, in an element of the class ``readme``.
+
+    It holds no script, no style, no image, no form; its ids and classes are none of ours. `plain`: it is shown as it was
+    written, for what it is, or because it could not be rendered. `cut`: only its beginning is there, and it says so.
+    """
+
+    html: str = field(repr=False)
+    plain: bool = False
+    cut: bool = False
+
+
+@define(slots=False, eq=False)
+class Readmes(Service):
+    """Renders READMEs. `reactor` is an `IReactorProcess` and `IReactorTime`; None: all are shown as they were written."""
+
+    reactor: Any = field(default=None, repr=False)
+    program: tuple[str, ...] = PROGRAM
+    limit: float = LIMIT
+    idle: float = IDLE
+    patience: float = PATIENCE
+    child: Child | None = field(default=None, init=False, repr=False)
+    """The one that is running, if there is one."""
+    _turn: DeferredLock = field(factory=DeferredLock, init=False, repr=False)
+    _flights: Flights[object, str | None] = field(factory=Flights, init=False, repr=False)
+    _made: Recent[object, str] = field(factory=lambda: Recent(MOST, HEAVIEST), init=False, repr=False)
+    _failed: Recent[object, float] = field(factory=lambda: Recent(10 * MOST, 10 * MOST), init=False, repr=False)
+    """Until when those are not tried again."""
+    _retiring: Any = field(default=None, init=False, repr=False)
+    _over: bool = field(default=False, init=False)
+
+    async def html(self, text: str, content_type: str | None, digest: str) -> Rendered:
+        """The README `text`, written in `content_type` (``Description-Content-Type``), as HTML; never fails.
+
+        `digest` is that of the text, or of what it was read from: what has the same one is rendered once.
+        """
+        kind, text = kind_of(content_type), cleaned(text)
+        if len(text) > LONGEST or len(text.encode()) > LONGEST:
+            note = f'<p class="readme-note">The README is longer than {LONGEST >> 10} KiB. This is how it begins:</p>'
+            return Rendered(note + preformatted(beginning(text, SHOWN)), plain=True, cut=True)
+        found = None
+        if kind is not Kind.PLAIN and text.strip() and self.reactor is not None:
+            found = await self._rendered(text, kind, (digest, kind, hash(text)))  # who gives a wrong digest gets no other text
+        return Rendered(preformatted(text), plain=True) if found is None else Rendered(found)
+
+    async def _rendered(self, text: str, kind: Kind, key: object) -> str | None:
+        """None: it is to be shown as it is."""
+        made = self._made.get(key)
+        if made is not None:
+            return made or None
+        if self._over or (self._failed.get(key) or 0.0) > self.reactor.seconds():
+            return None
+        flight: Deferred[str | None] = start(self._flights.single(key, lambda: self._make(text, kind, key)))
+        flight.addTimeout(self.patience, self.reactor)
+        try:
+            return await flight
+        except TimedOut:
+            return None
+
+    async def _make(self, text: str, kind: Kind, key: object) -> str | None:
+        if len(self._turn.waiting) >= MOST_WAITING:
+            return None
+        async with self._turn:
+            if self._over:
+                return None
+            try:
+                html = await self._asked(text, kind)
+            except (Ended, OSError, ValueError) as error:
+                self._give_up(key, error)
+                return None
+        self._made.put(key, html or "", len(html or "") + 200)  # "": it is no README of its kind, and is not asked again
+        return html
+
+    async def _asked(self, text: str, kind: Kind) -> str | None:
+        """What the child says. Raises `Ended`, `OSError`, `ValueError`."""
+        self._stay()
+        if self.child is None or self.child.is_over:
+            self.child = start_child(self.reactor, self.program)
+            await self.child.expect(self.reactor, STARTING)
+        child = self.child
+        child.say({"text": text, "kind": kind.value})
+        html = (await child.expect(self.reactor, self.limit)).get("html")
+        if html is not None and not isinstance(html, str):
+            child.kill("its answer is none")
+            raise Ended("its answer is none")
+        self._retiring = self.reactor.callLater(self.idle, self._retire)
+        return html
+
+    def _give_up(self, key: object, error: Exception) -> None:
+        child, self.child = self.child, None
+        complaint = ""
+        if child is not None:
+            child.kill("it is not trusted any more")
+            complaint = child.complaint
+        if self._over:
+            return
+        self._failed.put(key, self.reactor.seconds() + AGAIN)
+        said = "a README is shown as it was written, since its renderer failed: {error}"
+        _log.warn(said, error=str(error), complaint=complaint)
+
+    # --- the end ---
+
+    def _stay(self) -> None:
+        if self._retiring is not None and self._retiring.active():
+            self._retiring.cancel()
+        self._retiring = None
+
+    def _retire(self) -> None:
+        if self.child is not None:
+            self.child.kill("it is not needed")
+            self.child = None
+
+    def stopService(self) -> Deferred[None]:
+        """Ends the child; what is asked later is shown as it was written."""
+        super().stopService()  # type: ignore[no-untyped-call]  # Twisted's Service is not annotated
+        return start(self.end())
+
+    async def end(self) -> None:
+        """As `stopService`."""
+        self._over = True
+        self._stay()
+        child, self.child = self.child, None
+        if child is not None:
+            child.kill("pypid ends")
+            await child.gone()

@@ -1,0 +1,244 @@
+"""What a renderer made, as a part of a page of ours: no images, no links to nowhere, headings below the page's own.
+
+What comes in is nh3's output: balanced, and with the elements that readme_renderer lets through. What goes out nh3 looks at
+once more (`allowed.clean`), so that nothing depends on what is done here but whether the page is a good one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from html.parser import HTMLParser
+from urllib.parse import unquote, urlsplit
+
+from attrs import define
+
+from pypid.rendering.allowed import PREFIX, SCHEMES, TOKENS, clean
+
+BELOW = 2
+"""The level of the heading that the README stands below."""
+SHORT = 30
+"""Characters of a line that fit on a phone."""
+THEIR_PREFIX = "user-content-"
+"""What readme_renderer puts before ids."""
+VOID = frozenset({"br", "col", "hr", "img", "input"})
+HEADINGS = frozenset(f"h{level}" for level in range(1, 7))
+OTHERS = {"section": "div", "aside": "div", "nav": "div", "tt": "code", "acronym": "abbr", "picture": "span"}
+"""Landmarks are the page's own; and elements that have gone out of use."""
+LITERAL = frozenset({"literal", "math"})
+"""Classes of spans in which docutils has text that means just itself."""
+PARENTS = {"li": {"ul", "ol"}, "dt": {"dl"}, "dd": {"dl"}}
+KINDS = {
+    **dict.fromkeys(("warning", "caution", "attention"), f"{PREFIX}warn"),
+    **dict.fromkeys(("danger", "error"), f"{PREFIX}bad"),
+}
+SAME = {
+    "admonition-title": f"{PREFIX}title",
+    "topic-title": f"{PREFIX}title",
+    "footnote": f"{PREFIX}footnote",
+    "line-block": f"{PREFIX}lines",
+}
+
+
+def tamed(html: str) -> str:
+    """What may stand in a page below a heading of level 2. Raises what `HTMLParser` does."""
+    tamer = _Tamer()
+    tamer.feed(html)
+    tamer.close()
+    return clean(tamer.made())
+
+
+@define(eq=False)
+class _Open:
+    """An element that is open: what it was, what it became (empty: nothing), and what had been written before it."""
+
+    was: str
+    tag: str
+    at: int
+    said: int
+    target: str | None = None
+    """The id that it leads to, within the README."""
+    after: str = ""
+    """What its wrapper needs at its end."""
+
+
+class _Tamer(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self._out: list[str] = []
+        self._stack: list[_Open] = []
+        self._depths: dict[str, int] = {}
+        """How many of each are open."""
+        self._levels: list[int] = []
+        """Of the headings that the next one may be below."""
+        self._ids: set[str] = set()
+        self._inward: list[tuple[int, int, str]] = []
+        """Where a link within the README begins and ends, and the id that it leads to."""
+        self._said = 0
+        """Characters that can be seen."""
+        self._code: list[str] = []
+        """The text of the pre that is open."""
+
+    def made(self) -> str:
+        """All of it."""
+        while self._stack:
+            self._close(self._stack.pop())
+        for begin, end, target in self._inward:
+            if target not in self._ids:
+                self._out[begin], self._out[end] = f"<span{_only_id(self._out[begin])}>", "</span>"
+        return "".join(self._out)
+
+    # --- what the parser calls ---
+
+    def handle_data(self, data: str) -> None:
+        self._said += len(data) - data.count(" ") - data.count("\n")
+        if self._is_in("pre"):
+            self._code.append(data)
+        self._out.append(escape(data, quote=False))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        match tag:
+            case "img":
+                self._image(given)
+            case "input":
+                self._task(given)
+            case _ if tag in VOID:
+                self._out.append(f"<{tag}>")
+            case _:
+                self._open(tag, given)
+
+    def handle_endtag(self, tag: str) -> None:
+        if self._is_in(tag):
+            while self._stack:
+                element = self._stack.pop()
+                self._close(element)
+                if element.was == tag:
+                    return
+
+    # --- elements ---
+
+    def _is_in(self, tag: str) -> bool:
+        return self._depths.get(tag, 0) > 0
+
+    def _open(self, tag: str, given: Mapping[str, str]) -> None:
+        element = _Open(tag, OTHERS.get(tag, tag), len(self._out), self._said)
+        attributes = {name: given[name] for name in ("align", "start", "colspan", "rowspan", "title") if name in given}
+        if name := self._id(given.get("id", "")):
+            attributes["id"] = name
+        if classes := self._classes(tag, given.get("class", "")):
+            attributes["class"] = classes
+        before = ""
+        if tag in HEADINGS:
+            element.tag = self._heading(int(tag[1]))
+        elif tag == "a":
+            self._link(element, attributes, given.get("href", ""))
+        elif tag == "table" and not self._is_in("table"):
+            before, element.after = f'<div class="{PREFIX}scroll" role="group" tabindex="0" aria-label="Table">', "</div>"
+        elif tag == "th" and self._is_in("thead"):
+            attributes["scope"] = "col"
+        elif tag == "pre" and not self._is_in("pre"):
+            self._code.clear()
+        elif tag == "span" and LITERAL & set(given.get("class", "").split()):
+            element.tag = "code"
+        elif tag in PARENTS and (not self._stack or self._stack[-1].tag not in PARENTS[tag]):
+            element.tag = "div"  # an item of no list
+        self._stack.append(element)
+        self._depths[tag] = self._depths.get(tag, 0) + 1
+        self._out.append(before + _started(element.tag, attributes))
+
+    def _close(self, element: _Open) -> None:
+        self._depths[element.was] -= 1
+        is_empty = self._said == element.said
+        start = self._out[element.at]
+        if is_empty and (element.was == "a" or element.was in HEADINGS):  # nothing that could be read out
+            name = _only_id(start)
+            self._out[element.at] = f"<span{name}>" if name else ""  # what leads there still does
+            self._out.append("</span>" if name else "")
+            return
+        if is_empty and element.was == "th":
+            element.tag, self._out[element.at] = "td", start.replace("<th", "<td", 1)
+        if element.was == "pre" and not self._is_in("pre") and _is_wide("".join(self._code)):
+            self._out[element.at] = start.replace("<pre", '<pre role="group" tabindex="0" aria-label="Code"', 1)
+        if element.target is not None:
+            self._inward.append((element.at, len(self._out), element.target))
+        self._out.append(f"</{element.tag}>{element.after}")
+
+    def _heading(self, level: int) -> str:
+        """One below the last one that was above it, so that no level is left out, whichever they began with."""
+        while self._levels and self._levels[-1] >= level:
+            self._levels.pop()
+        self._levels.append(level)
+        return f"h{min(BELOW + len(self._levels), 6)}"
+
+    def _link(self, element: _Open, attributes: dict[str, str], href: str) -> None:
+        if href.startswith("#") and len(href) > 1:
+            name = href[1:].removeprefix(THEIR_PREFIX)
+            element.target = PREFIX + unquote(name)
+            attributes["href"] = f"#{PREFIX}{name}"
+        elif _leads_out(href, SCHEMES):
+            attributes["href"] = href
+        else:  # to a file beside the README, or nowhere
+            element.tag = "span"
+            attributes.pop("title", None)
+
+    def _id(self, name: str) -> str | None:
+        """The first of its name; with a prefix, so that it is none of the page's."""
+        name = PREFIX + name.removeprefix(THEIR_PREFIX)
+        if name == PREFIX or name in self._ids or len(name) > 200 or any(each.isspace() for each in name):
+            return None
+        self._ids.add(name)
+        return name
+
+    def _classes(self, tag: str, text: str) -> str:
+        """None of the page's own: a README that looks like a part of pypid could ask for a password."""
+        given = text.split()
+        if tag == "span":
+            inside = self._is_in("pre") or self._is_in("code")
+            return " ".join(name for name in given if name in TOKENS) if inside else ""
+        found = [SAME[name] for name in given if name in SAME]
+        if "admonition" in given:
+            found += [f"{PREFIX}admonition", *(KINDS[name] for name in given if name in KINDS)]
+        return " ".join(found)
+
+    def _image(self, given: Mapping[str, str]) -> None:
+        """What would be shown of it where it cannot be: others would see who looks at a page, and when."""
+        alt, source = given.get("alt", "").strip(), given.get("src", "")
+        leads = _leads_out(source, ("http:", "https:"))
+        if not alt and not leads and not self._is_in("a"):
+            return
+        words = escape(alt or "image")
+        self._said += len(words)
+        if leads and not self._is_in("a"):
+            self._out.append(f'<a class="{PREFIX}image" href="{escape(source)}">{words}</a>')
+        else:
+            self._out.append(f'<span class="{PREFIX}image">{words}</span>')
+
+    def _task(self, given: Mapping[str, str]) -> None:
+        """A box that nobody can check needs no label as a sign that is read out."""
+        if given.get("type", "").lower() == "checkbox":
+            self._out.append(f'<span class="{PREFIX}task">{"☑" if "checked" in given else "☐"}</span>')
+
+
+def _started(tag: str, attributes: Mapping[str, str]) -> str:
+    return f"<{tag}{''.join(f' {name}={chr(34)}{escape(value)}{chr(34)}' for name, value in attributes.items())}>"
+
+
+def _only_id(start: str) -> str:
+    """The attribute of a tag that was written here."""
+    _, found, rest = start.partition(' id="')
+    return f'{found}{rest.partition(chr(34))[0]}"' if found else ""
+
+
+def _leads_out(address: str, schemes: tuple[str, ...]) -> bool:
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return False
+    if f"{parts.scheme}:" not in schemes:
+        return False
+    return bool(parts.netloc) if parts.scheme != "mailto" else bool(parts.path)
+
+
+def _is_wide(code: str) -> bool:
+    return any(len(line) > SHORT or not line.isascii() for line in code.split("\n"))
