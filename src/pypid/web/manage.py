@@ -17,8 +17,8 @@ from pypid.core.errors import (
 from pypid.core.model import Project, Status
 from pypid.core.names import ProjectName, project_name
 from pypid.core.permissions import Action, Identity, may
+from pypid.web import changing
 from pypid.web.asking import asked_of
-from pypid.web.deeds import listed, recorded
 from pypid.web.describing import Described
 from pypid.web.describing_projects import (
     ChangedProject,
@@ -28,7 +28,7 @@ from pypid.web.describing_projects import (
     project_document,
 )
 from pypid.web.documents import read_json, send_json
-from pypid.web.face import Face, app, user_of
+from pypid.web.face import Face, app
 from pypid.web.guard import guarded
 from pypid.web.request import Request
 
@@ -89,11 +89,8 @@ async def _yank(
     face: Face, request: Request, who: Identity, name: ProjectName, subject: str, filenames: frozenset[str]
 ) -> None:
     reason = (await read_json(request, Reason)).reason
-    said = {"files": listed(filenames), "reason": reason}
-    yanking = face.index.yank(name, filenames, reason)
-    _changed(
-        face, request, who, await recorded(face, request, who, "yank", f"{name}/{subject}", yanking, lambda _: said), filenames
-    )
+    yanked = await changing.yank(face, request, who, name, subject, filenames, reason)
+    _changed(face, request, who, yanked, filenames)
 
 
 @guarded(app, PROJECT + "/files/<filename>/yank", may=Action.WRITE, methods=("DELETE",))
@@ -114,15 +111,7 @@ async def unyank_release(face: Face, request: Request, who: Identity, project: s
 async def _unyank(
     face: Face, request: Request, who: Identity, name: ProjectName, subject: str, filenames: frozenset[str]
 ) -> None:
-    said = {"files": listed(filenames)}
-    unyanking = face.index.unyank(name, filenames)
-    _changed(
-        face,
-        request,
-        who,
-        await recorded(face, request, who, "unyank", f"{name}/{subject}", unyanking, lambda _: said),
-        filenames,
-    )
+    _changed(face, request, who, await changing.unyank(face, request, who, name, subject, filenames), filenames)
 
 
 @guarded(app, PROJECT + "/status", may=Action.ADMIN, methods=("PUT",))
@@ -131,9 +120,8 @@ async def set_status(face: Face, request: Request, who: Identity, project: str) 
     """Set the project's status."""
     name = project_name(project)
     wanted = await read_json(request, NewStatus)
-    said = {"status": wanted.status.value, "reason": wanted.reason}
-    setting = face.index.set_status(name, wanted.status, wanted.reason)
-    _changed(face, request, who, await recorded(face, request, who, "set-status", name, setting, lambda _: said), frozenset())
+    changed = await changing.set_status(face, request, who, name, wanted.status, wanted.reason)
+    _changed(face, request, who, changed, frozenset())
 
 
 # --- delete -------------------------------------------------------------------------------------------------
@@ -158,25 +146,15 @@ async def delete_files(
     face: Face, request: Request, who: Identity, name: ProjectName, what: str, subject: str, filenames: frozenset[str]
 ) -> None:
     """Delete them and answer with the project as it is then; `what` and `subject` say it in the audit log."""
-    said = {"files": listed(filenames)}
-    deleting = face.index.delete(name, filenames, user_of(who))
-    _changed(
-        face, request, who, await recorded(face, request, who, what, f"{name}/{subject}", deleting, lambda _: said), filenames
-    )
+    _changed(face, request, who, await changing.delete(face, request, who, name, what, subject, filenames), filenames)
 
 
 @guarded(app, PROJECT, may=Action.DELETE, methods=("DELETE",))
 @Described(ChangedProject, refuses=ABSENT)
 async def delete_project(face: Face, request: Request, who: Identity, project: str) -> None:
     """Delete all files of a project for good; its name stays ours."""
-    name = project_name(project)
-    before = await face.index.parts.known(name)
-    filenames = frozenset(file.filename for file in before.files)
-    deleting = face.index.delete_project(name, user_of(who))
-    said = {"files": listed(filenames)}
-    _changed(
-        face, request, who, await recorded(face, request, who, "delete-project", name, deleting, lambda _: said), filenames
-    )
+    left, filenames = await changing.delete_all(face, request, who, project_name(project))
+    _changed(face, request, who, left, filenames)
 
 
 @guarded(app, "/api/names/<project>", may=Action.ADMIN, methods=("DELETE",))
@@ -184,7 +162,7 @@ async def delete_project(face: Face, request: Request, who: Identity, project: s
 async def release_name(face: Face, request: Request, who: Identity, project: str) -> None:
     """Give the name of an empty project back: it may then belong to somebody else again."""
     name = project_name(project)
-    await recorded(face, request, who, "release-name", name, face.index.release_name(name))
+    await changing.give_back(face, request, who, name)
     document: Released = {"name": name, "released": True}
     send_json(request, document)
 
