@@ -117,6 +117,28 @@ class NoSuchFile(PypidError):
 
 
 @define(slots=False, repr=False)
+class NoSuchMember(PypidError):
+    """An archive has no member of this path: HTTP 404."""
+
+    filename: str
+    path: str
+
+    def text(self) -> str:
+        return f"There is no {shortened(self.path)!r} in {shortened(self.filename)!r}: its list of contents says what there is."
+
+
+@define(slots=False, repr=False)
+class Opaque(PypidError):
+    """A file that is there and cannot be looked into: HTTP 422. It can be downloaded all the same."""
+
+    filename: str
+    reason: str
+
+    def text(self) -> str:
+        return f"{shortened(self.filename)!r} cannot be looked into: {self.reason}"
+
+
+@define(slots=False, repr=False)
 class NotYetKnown(PypidError):
     """Whether the name is ours is not known yet: the listing of the storage, or of the rules, is not complete (503)."""
 

@@ -7,7 +7,8 @@ Nothing of the wheel is judged here (see `archive`): it is another index's, and 
 from __future__ import annotations
 
 import os
-from typing import BinaryIO, cast
+from collections.abc import Callable
+from typing import BinaryIO, TypeVar, cast
 
 from attrs import define, field
 
@@ -17,6 +18,8 @@ from pypid.core.members import LARGEST_PART, Findings, Unusable
 from pypid.core.model import Span
 from pypid.core.names import ProjectName, project_name
 from pypid.core.zips import Entry, list_zip, read_entry
+
+T = TypeVar("T")
 
 TAIL = 22 + 0xFFFF
 """Bytes in which the end of a zip archive begins, at the latest (APPNOTE.TXT 4.3.16)."""
@@ -55,8 +58,13 @@ def first_part(size: int) -> Span:
 
 def peek(parts: Parts, project: ProjectName) -> bytes | Span:
     """The METADATA, or the part that is needed for it. Raises `Unusable`."""
+    return look(parts, lambda file: metadata_of(file, project))
+
+
+def look(parts: Parts, reading: Callable[[BinaryIO], T]) -> T | Span:
+    """What `reading` finds in the file (no `Span`), or the part that it needs, to be called again. Raises `Unusable`."""
     try:
-        return metadata_of(cast(BinaryIO, _Sparse(parts)), project)
+        return reading(cast(BinaryIO, _Sparse(parts)))
     except _Needed as needed:
         if needed.span.stop - needed.span.start > LARGEST_PART:
             raise Unusable("its directory or its metadata is too large to be read by itself.") from None

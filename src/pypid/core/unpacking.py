@@ -12,7 +12,7 @@ import os
 import zlib
 from typing import BinaryIO, Protocol
 
-from pypid.core.members import BOMB, Unusable, is_bomb
+from pypid.core.members import BOMB, MOST_UNPACKED, Unusable, is_bomb
 
 _BATCH = 1 << 18
 _PIECE = 1 << 20
@@ -66,10 +66,11 @@ class Unpacked:
     """The bytes of one compressed file, read forwards once.
 
     `filename` tells the compression (``.gz`` and ``.tgz``, ``.bz2``, ``.xz``). `read` and `skip` raise `Unusable` where the
-    stream is damaged, cut off, or a bomb.
+    stream is damaged, cut off, a bomb, or has more than `most` bytes.
     """
 
-    def __init__(self, file: BinaryIO, filename: str) -> None:
+    def __init__(self, file: BinaryIO, filename: str, most: int = MOST_UNPACKED) -> None:
+        self._most = most
         self._size = file.seek(0, os.SEEK_END)
         file.seek(0)
         self._file = file
@@ -138,3 +139,5 @@ class Unpacked:
         self._unpacked += len(self._buffer)
         if is_bomb(self._unpacked, self._size):
             raise Unusable(BOMB)
+        if self._unpacked > self._most:
+            raise Unusable(f"it unpacks to more than {self._most >> 20} MiB.")

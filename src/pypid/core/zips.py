@@ -11,6 +11,7 @@ Source: PKWARE APPNOTE.TXT 6.3, by section (``4.3.7``). Only headers are read, n
 from __future__ import annotations
 
 import io
+import os
 import stat
 import struct
 import zlib
@@ -74,7 +75,12 @@ def list_zip(file: BinaryIO, findings: Findings) -> dict[str, Entry]:
 
     Raises `Unusable` where the structure cannot be followed.
     """
-    return {entry.name: entry for entry in _read_directory(file, zip_end(file, findings))}
+    return {entry.name: entry for entry in zip_entries(file, findings)}
+
+
+def zip_entries(file: BinaryIO, findings: Findings) -> list[Entry]:
+    """The same in the order of the directory, with those whose names come twice."""
+    return _read_directory(file, zip_end(file, findings))
 
 
 def read_entry(file: BinaryIO, entry: Entry, limit: int) -> bytes:
@@ -82,13 +88,7 @@ def read_entry(file: BinaryIO, entry: Entry, limit: int) -> bytes:
     shown = repr(shortened(entry.name))
     if entry.unpacked > limit or entry.packed > limit + (limit >> 4) + 64:
         raise Unusable(f"{shown} is larger than the {limit >> 20} MiB that are allowed for it.")
-    file.seek(entry.offset)
-    header = file.read(_LOCAL.size)
-    if len(header) < _LOCAL.size:
-        raise Unusable(f"the zip archive ends within {shown}.")
-    *_, name_size, extra_size = _LOCAL.unpack(header)
-    file.seek(entry.offset + _LOCAL.size + name_size + extra_size)
-    data = file.read(entry.packed)
+    data = _packed(file, entry, entry.packed)
     if entry.method == _DEFLATED:
         inflating = zlib.decompressobj(-15)
         try:
@@ -102,6 +102,36 @@ def read_entry(file: BinaryIO, entry: Entry, limit: int) -> bytes:
     if len(data) != entry.unpacked or zlib.crc32(data) != entry.crc:
         raise Unusable(f"{shown} in the zip archive is damaged: its size or CRC-32 is not what the directory says.")
     return data
+
+
+def begin_entry(file: BinaryIO, entry: Entry, most: int) -> bytes:
+    """The first unpacked bytes of a member, at most `most`; all of it, and proven, where it has no more (see `read_entry`)."""
+    shown = repr(shortened(entry.name))
+    if entry.flags & (_ENCRYPTED | _STRONG | _MASKED):
+        raise Unusable(f"{shown} in the zip archive is encrypted; no installer can read it.")
+    if entry.unpacked <= most:
+        return read_entry(file, entry, most)
+    if entry.method not in (_STORED, _DEFLATED):
+        raise Unusable(f"{shown} is compressed by a method that installers do not know.")
+    data = _packed(file, entry, min(entry.packed, most + (most >> 4) + 64))
+    if entry.method == _STORED:
+        return data[:most]
+    try:
+        return zlib.decompressobj(-15).decompress(data, most)
+    except zlib.error:
+        raise Unusable(f"{shown} in the zip archive is damaged.") from None
+
+
+def _packed(file: BinaryIO, entry: Entry, size: int) -> bytes:
+    """The first `size` bytes of a member as they lie in the archive."""
+    ends = file.seek(0, os.SEEK_END)  # an offset may be a number that no file takes
+    file.seek(min(entry.offset, ends))
+    header = file.read(_LOCAL.size)
+    if len(header) < _LOCAL.size:
+        raise Unusable(f"the zip archive ends within {shortened(entry.name)!r}.")
+    *_, name_size, extra_size = _LOCAL.unpack(header)
+    file.seek(entry.offset + _LOCAL.size + name_size + extra_size)
+    return file.read(size)
 
 
 def _read_directory(file: BinaryIO, directory: Directory) -> list[Entry]:

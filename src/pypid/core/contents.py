@@ -1,0 +1,258 @@
+"""What lies in a distribution: its members, and the beginning of one of them, as people look at it.
+
+Names inside an archive are whatever somebody wrote there. Each member has a `path` for people and for addresses: its name, in
+which a backslash, and all that cannot be printed (control characters, what turns the direction of text, bytes that are no
+UTF-8), stands as Python would escape it. A name that comes twice, or is very long, ends in ``\\#`` and the member's number. So
+no two members have the same path, and none needs more than printable characters.
+
+Nothing is judged here (see `archive`): an archive that cannot be followed is `Unusable`, and all else is shown as it is.
+"""
+
+from __future__ import annotations
+
+import stat
+from typing import BinaryIO
+from zlib import crc32
+
+import msgspec
+from attrs import define, field, frozen
+
+from pypid.core.members import Findings, Unusable
+from pypid.core.tars import Kind, Member, read_tar
+from pypid.core.unpacking import Unpacked
+from pypid.core.zips import Entry, begin_entry, zip_entries
+
+MOST_HELD = 20_000
+"""Members of one archive that are held; the largest that people look at (botocore, tensorflow) have some thousands."""
+MOST_NAMES = 4 << 20
+"""Characters of all their paths."""
+LONGEST_PATH = 250
+"""Characters of a path, without its number."""
+MOST_SHOWN = 1 << 20
+"""Bytes of one member that are shown."""
+MOST_UNPACKED = 1 << 30
+"""Bytes of a tar that are unpacked to look into it: ten seconds of a thread."""
+_SUMMED = 4 << 20
+"""Bytes of a member of a tar of which a CRC-32 is taken; it is in memory meanwhile."""
+
+_CONTROLS = frozenset(map(chr, (*range(0x20), *range(0x7F, 0xA0)))) - frozenset("\t\n\v\f\r")
+
+
+class Inner(msgspec.Struct, frozen=True, gc=False):
+    """One member: a file, or a link (folders are left out). Sizes in bytes. Not attrs: there are many, as of `model.File`."""
+
+    path: str
+    size: int
+    packed: int | None = None
+    """What it takes up in a zip; None in a tar, which is compressed as a whole."""
+    crc: int | None = None
+    """The CRC-32 of its bytes; None where it is not known."""
+    kind: Kind = Kind.FILE
+    link: str = ""
+    """Where a link of a tar leads to, spelled as a `path`."""
+    entry: Entry | None = None
+    """Where it lies in a zip."""
+
+
+@frozen
+class Listing:
+    """The members of an archive, in its order: at most `MOST_HELD` of a `total`."""
+
+    members: tuple[Inner, ...] = field(repr=False)
+    total: int
+
+    @property
+    def more(self) -> int:
+        """How many are not held."""
+        return self.total - len(self.members)
+
+    @property
+    def weight(self) -> int:
+        """About so many bytes of memory."""
+        return 500 + sum(600 + 4 * len(member.path) for member in self.members)
+
+    def member(self, path: str) -> Inner | None:
+        """The one of this path."""
+        return next((member for member in self.members if member.path == path), None)
+
+
+@frozen
+class Opened:
+    """A member with the first of its bytes, at most `MOST_SHOWN`."""
+
+    member: Inner
+    data: bytes = field(repr=False)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether it has more."""
+        return self.member.kind is Kind.FILE and len(self.data) < self.member.size
+
+
+@frozen
+class Text:
+    """What the bytes say; `encoding` is ``utf-8`` or ``latin-1``."""
+
+    text: str = field(repr=False)
+    encoding: str
+
+
+def printable(name: str) -> str:
+    """`name` with a backslash before each backslash, and an escape in place of what cannot be printed; no two become one."""
+    if name.isprintable() and "\\" not in name:
+        return name
+    return "".join(letter if letter.isprintable() and letter != "\\" else _escaped(letter) for letter in name)
+
+
+def _escaped(letter: str) -> str:
+    code = ord(letter)
+    if letter == "\\":
+        return "\\\\"
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is no UTF-8, as `tars` decodes it (PEP 383)
+        return f"\\x{code - 0xDC00:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def visible(line: str) -> str:
+    """A line of text for a page: what cannot be printed stands as an escape, but for tabs; other backslashes stay."""
+    if line.isprintable():
+        return line
+    return "".join(letter if letter.isprintable() or letter in "\t\xa0" else _escaped(letter) for letter in line)
+
+
+def read_text(data: bytes, *, cut: bool) -> Text | None:
+    """The text that `data` is, or None where it is none: UTF-8 (when `cut`, its last letter may be torn), or older text.
+
+    Older text is taken for Latin-1 if it has no control characters; sources of Python 2 are written so.
+    """
+    if b"\0" in data:
+        return None
+    try:
+        return Text(data.decode("utf-8-sig"), "utf-8")
+    except UnicodeDecodeError as error:
+        if cut and error.start >= len(data) - 3 and error.reason == "unexpected end of data":
+            return Text(data[: error.start].decode("utf-8-sig"), "utf-8")
+    text = data.decode("latin-1")
+    return None if _CONTROLS.intersection(text) else Text(text, "latin-1")
+
+
+def list_members(file: BinaryIO, filename: str) -> Listing:
+    """The members of the archive in the seekable `file`, which is named so; blocks. Raises `Unusable`.
+
+    Of a zip, a wheel or an egg only the directory is read; a tar is unpacked once, in bounded memory.
+    """
+    return _of_zip(file) if is_zip(filename) else _of_tar(file, filename)
+
+
+def open_zipped(file: BinaryIO, member: Inner) -> Opened:
+    """A member of a zip; blocks. Raises `Unusable` where it is damaged, encrypted, or packed in a way that nobody knows."""
+    if member.entry is None or member.kind is not Kind.FILE:
+        return Opened(member, b"")
+    return Opened(member, begin_entry(file, member.entry, MOST_SHOWN))
+
+
+def open_tarred(file: BinaryIO, filename: str, path: str) -> Opened | None:
+    """The member of a tar that has this path, or None; blocks. Raises `Unusable`, at what comes before it."""
+    stream = Unpacked(file, filename, MOST_UNPACKED)
+    listed = _Listed()
+
+    def stops(member: Member) -> bool:
+        inner = listed.take_tarred(member)
+        if inner is not None and inner.path == path:
+            raise _Found(Opened(inner, stream.read(min(member.size, MOST_SHOWN))))
+        return False
+
+    try:
+        for member, _ in read_tar(stream, stops):
+            inner = None if member.kind is Kind.FILE else listed.take_tarred(member)
+            if inner is not None and inner.path == path:
+                return Opened(inner, b"")
+    except _Found as found:
+        if len(found.opened.data) < min(found.opened.member.size, MOST_SHOWN):
+            raise Unusable("the tar archive was cut off.") from None
+        return found.opened
+    return None
+
+
+def is_zip(filename: str) -> bool:
+    """Whether the distribution of this name is a zip archive; else it is a tar."""
+    return filename.endswith((".whl", ".zip", ".egg"))
+
+
+class _Found(Exception):
+    def __init__(self, opened: Opened) -> None:
+        super().__init__(opened)
+        self.opened = opened
+
+
+@define
+class _Listed:
+    """What has been seen of an archive so far."""
+
+    members: list[Inner] = field(factory=list)
+    total: int = 0
+    _letters: int = 0
+    _paths: set[str] = field(factory=set)
+
+    def path(self, name: str) -> str | None:
+        """The path of the next member; None where it is only counted."""
+        self.total += 1
+        if self.total > MOST_HELD or self._letters > MOST_NAMES:
+            return None
+        shown = printable(name[: LONGEST_PATH + 1])
+        if len(name) > LONGEST_PATH or len(shown) > LONGEST_PATH or shown in self._paths:
+            shown = f"{shown[:LONGEST_PATH]}\\#{self.total}"
+        else:
+            self._paths.add(shown)
+        self._letters += len(shown)
+        return shown
+
+    def take_tarred(self, member: Member) -> Inner | None:
+        """The next member of a tar, unless it is a folder, or is only counted."""
+        path = None if member.kind is Kind.FOLDER else self.path(member.name)
+        if path is None:
+            return None
+        link = printable(member.link)[:LONGEST_PATH] if member.kind in (Kind.SYMLINK, Kind.HARDLINK) else ""
+        return Inner(path, member.size, kind=member.kind, link=link)
+
+    def listing(self) -> Listing:
+        return Listing(tuple(self.members), self.total)
+
+
+def _of_zip(file: BinaryIO) -> Listing:
+    listed = _Listed()
+    for entry in zip_entries(file, Findings()):
+        path = None if entry.is_folder else listed.path(entry.name)
+        if path is not None:
+            kind = _kind(entry.mode)
+            listed.members.append(Inner(path, entry.unpacked, entry.packed, entry.crc, kind, entry=entry))
+    return listed.listing()
+
+
+def _kind(mode: int) -> Kind:
+    match stat.S_IFMT(mode):
+        case 0 | stat.S_IFREG:
+            return Kind.FILE
+        case stat.S_IFLNK:
+            return Kind.SYMLINK
+        case _:
+            return Kind.OTHER
+
+
+def _of_tar(file: BinaryIO, filename: str) -> Listing:
+    listed = _Listed()
+    taken: Inner | None = None
+
+    def sums(member: Member) -> bool:
+        nonlocal taken
+        taken = listed.take_tarred(member)
+        return taken is not None and member.size <= _SUMMED
+
+    for member, data in read_tar(Unpacked(file, filename, MOST_UNPACKED), sums):
+        if member.kind is not Kind.FILE:
+            taken = listed.take_tarred(member)
+        elif taken is not None and len(data) == member.size:
+            taken = msgspec.structs.replace(taken, crc=crc32(data))
+        if taken is not None:
+            listed.members.append(taken)
+    return listed.listing()
