@@ -62,6 +62,9 @@ class GuardedRoute:
     methods: frozenset[str]
     may: Action | Open
     entrance: bool = False
+    page: bool = False
+    form: bool = False
+    """Whether it takes a form of ours, with the token against CSRF in it."""
     does: Callable[..., Any] | None = field(default=None, eq=False, repr=False)
     """What is called, with the docstring and the attributes of the function that was registered."""
 
@@ -121,6 +124,7 @@ def guarded(
 
         route.__pypid_may__ = may  # type: ignore[attr-defined]  # for guarded_routes; Klein's wrapper inherits it
         route.__pypid_entrance__ = entrance  # type: ignore[attr-defined]
+        route.__pypid_page__ = page, form or multipart  # type: ignore[attr-defined]
         app.route(rule, methods=list(methods), endpoint=endpoint, **options)(
             route  # type: ignore[type-var]  # Klein's typing knows no async function of these parameters
         )
@@ -138,7 +142,8 @@ def guarded_routes(app: Klein) -> tuple[GuardedRoute, ...]:
         if may is None:
             raise TypeError(f"The route {rule.rule!r} was registered without a guard: use guarded().")
         entrance = getattr(does, "__pypid_entrance__", False)
-        routes.append(GuardedRoute(rule.rule, frozenset(rule.methods or ()), may, entrance, does))
+        page, form = getattr(does, "__pypid_page__", (False, False))
+        routes.append(GuardedRoute(rule.rule, frozenset(rule.methods or ()), may, entrance, page, form, does))
     return tuple(sorted(routes, key=lambda route: (route.rule, sorted(route.methods))))
 
 
