@@ -267,7 +267,8 @@ def _as_pypicloud(request: Request, chosen: ErrorFormat) -> bool:
 def send_refusal(request: Request, refusal: Refusal, page: bytes | None = None) -> None:
     """Write the refusal, whole, in the format that the request accepts; as this `page`, if it is given."""
     chosen = error_format(request)
-    body = page or _body(refusal, chosen, as_pypicloud=_as_pypicloud(request, chosen))
+    asked = choose_error_format(header_of(request, "accept"))
+    body = page or _body(refusal, chosen, as_pypicloud=_as_pypicloud(request, asked))
     head: Head = (
         (b"Content-Type", chosen.value.encode("ascii")),
         (b"Content-Length", b"%d" % len(body)),

@@ -63,16 +63,14 @@ async def groups(face: Face, request: Request, who: Identity) -> None:
 @Described(GroupDocument, refuses=NO_GROUP)
 async def group(face: Face, request: Request, who: Identity, name: str) -> None:
     """One group with its members."""
-    send_json(request, _document(name, await _members(face, name)))
+    send_json(request, _document(name, await members_of(face, name)))
 
 
 @guarded(app, "/api/groups", may=Action.ADMIN, methods=("POST",))
 @Described(GroupDocument, status=201, takes=NewGroup, refuses=(NameTaken, ChangedElsewhere, NotAvailable))
 async def add(face: Face, request: Request, who: Identity) -> None:
     """A new group, empty. Rights that its name was given before are its own."""
-    name = new_name((await read_json(request, NewGroup)).name)
-    demand_changeable(face, name)
-    await recorded(face, request, who, "add-group", name, face.accounts.add_group(name))
+    name = await added(face, request, who, (await read_json(request, NewGroup)).name)
     send_json(request, _document(name, ()), 201)
 
 
@@ -80,9 +78,7 @@ async def add(face: Face, request: Request, who: Identity) -> None:
 @Described(Removed, refuses=NO_GROUP)
 async def remove(face: Face, request: Request, who: Identity, name: str) -> None:
     """Take the group away, with its rights."""
-    members = await _members(face, name)
-    removing = face.accounts.remove_group(name)
-    await recorded(face, request, who, "remove-group", name, removing, lambda _: {"members": str(len(members))})
+    await removed(face, request, who, name)
     document: Removed = {"name": name, "removed": True}
     send_json(request, document)
 
@@ -91,16 +87,8 @@ async def remove(face: Face, request: Request, who: Identity, name: str) -> None
 @Described(GroupDocument, refuses=(*NO_GROUP, BadRequest))
 async def join(face: Face, request: Request, who: Identity, name: str, user: str) -> None:
     """Make somebody a member. A user whom nobody knows (yet) can be one; the answer warns of it."""
-    before = await _members(face, name)
-    try:
-        account_name(user)
-    except ValueError as error:
-        raise BadRequest(f"This cannot be a user: {error}.") from None
-    is_known = await face.known.find(user) is not None
-    joining = face.accounts.join(name, user)
-    await recorded(face, request, who, "join-group", f"{name}/{user}", joining, lambda _: None if user in before else {})
-    warnings = [] if is_known else [f"Nobody can log in as {user!r} now: is it spelled right?"]
-    document: GroupDocument = {**_document(name, await _members(face, name)), "warnings": warnings}
+    warnings = await joined(face, request, who, name, user)
+    document: GroupDocument = {**_document(name, await members_of(face, name)), "warnings": warnings}
     send_json(request, document)
 
 
@@ -108,13 +96,50 @@ async def join(face: Face, request: Request, who: Identity, name: str, user: str
 @Described(GroupDocument, refuses=NO_GROUP)
 async def leave(face: Face, request: Request, who: Identity, name: str, user: str) -> None:
     """Make somebody no member any more; who is none already stays none."""
-    before = await _members(face, name)
+    await left(face, request, who, name, user)
+    send_json(request, _document(name, await members_of(face, name)))
+
+
+# --- what these do, and pages, too ----------------------------------------------------------------------------
+
+
+async def added(face: Face, request: Request, who: Identity, text: str) -> str:
+    """Make the group; its name. Raises `BadRequest`, `NameTaken`, `ChangedElsewhere`."""
+    name = new_name(text)
+    demand_changeable(face, name)
+    await recorded(face, request, who, "add-group", name, face.accounts.add_group(name))
+    return name
+
+
+async def removed(face: Face, request: Request, who: Identity, name: str) -> None:
+    """Take the group away, with its rights. Raises `NoSuchGroup`, `ChangedElsewhere`."""
+    members = await members_of(face, name)
+    removing = face.accounts.remove_group(name)
+    await recorded(face, request, who, "remove-group", name, removing, lambda _: {"members": str(len(members))})
+
+
+async def joined(face: Face, request: Request, who: Identity, name: str, user: str) -> list[str]:
+    """Make them a member; what may not have been meant. Raises `BadRequest`, and as `removed`."""
+    before = await members_of(face, name)
+    try:
+        account_name(user)
+    except ValueError as error:
+        raise BadRequest(f"This cannot be a user: {error}.") from None
+    is_known = await face.known.find(user) is not None
+    joining = face.accounts.join(name, user)
+    await recorded(face, request, who, "join-group", f"{name}/{user}", joining, lambda _: None if user in before else {})
+    return [] if is_known else [f"Nobody can log in as {user!r} now: is it spelled right?"]
+
+
+async def left(face: Face, request: Request, who: Identity, name: str, user: str) -> None:
+    """Make them no member any more. Raises as `removed`."""
+    before = await members_of(face, name)
     leaving = face.accounts.leave(name, user)
     await recorded(face, request, who, "leave-group", f"{name}/{user}", leaving, lambda _: {} if user in before else None)
-    send_json(request, _document(name, await _members(face, name)))
 
 
-async def _members(face: Face, name: str) -> frozenset[str]:
+async def members_of(face: Face, name: str) -> frozenset[str]:
+    """Whoever is in the group. Raises `ChangedElsewhere` for one of the configuration, `NoSuchGroup`."""
     found = (await face.accounts.memberships()).get(name)
     if found is None:
         demand_changeable(face, name)

@@ -11,7 +11,7 @@ import msgspec
 from pypid.core.choices import Registration
 from pypid.core.errors import BadRequest, NotAvailable
 from pypid.core.permissions import Action, Identity
-from pypid.core.registration import LONGEST_INVITATION, USUAL_INVITATION, invite
+from pypid.core.registration import LONGEST_INVITATION, USUAL_INVITATION, Invitation, invite
 from pypid.core.simple import utc_text
 from pypid.core.values import parse_duration
 from pypid.web.deeds import note, recorded
@@ -49,29 +49,44 @@ class Withdrawn(TypedDict):
 @Described(InvitationDocument, status=201, takes=NewInvitation, refuses=(NotAvailable,))
 async def make(face: Face, request: Request, who: Identity) -> None:
     """A new invitation, for one account."""
-    known = face.known
-    if face.settings.people.registration is not Registration.TOKEN:
-        raise BadRequest("Nobody registers by invitation here. To have that, set [access] registration = token, and reload.")
-    wanted = await read_json(request, NewInvitation)
-    made = invite(known.session_key, face.world.now(), _lifetime(wanted.expires), face.world.random)
-    await note(face, request, who, "make-invitation", made.id, {"expires": utc_text(made.expires)})
-    document: InvitationDocument = {"id": made.id, "secret": made.secret, "expires": utc_text(made.expires)}
+    demand_invitations(face)
+    new = await made(face, request, who, (await read_json(request, NewInvitation)).expires)
+    document: InvitationDocument = {"id": new.id, "secret": new.secret, "expires": utc_text(new.expires)}
     send_json(request, document, 201)
+
+
+def demand_invitations(face: Face) -> None:
+    """Raise `NotAvailable`, or `BadRequest` where nobody registers by invitation."""
+    _, mode = face.known, face.settings.people.registration
+    if mode is not Registration.TOKEN:
+        raise BadRequest("Nobody registers by invitation here. To have that, set [access] registration = token, and reload.")
+
+
+async def made(face: Face, request: Request, who: Identity, expires: str | None) -> Invitation:
+    """A new one, good for as long (``7d``). Raises `BadRequest`, and as `demand_invitations`."""
+    demand_invitations(face)
+    new = invite(face.known.session_key, face.world.now(), _lifetime(expires), face.world.random)
+    await note(face, request, who, "make-invitation", new.id, {"expires": utc_text(new.expires)})
+    return new
 
 
 @guarded(app, "/api/invitations/<id>", may=Action.ADMIN, methods=("DELETE",))
 @Described(Withdrawn, refuses=(BadRequest, NotAvailable))
 async def withdraw(face: Face, request: Request, who: Identity, id: str) -> None:
     """Withdraw an invitation: nobody registers by it any more. Whether somebody has done so already the answer tells."""
+    document: Withdrawn = {"id": id, "withdrawn": await withdrawn(face, request, who, id)}
+    send_json(request, document)
+
+
+async def withdrawn(face: Face, request: Request, who: Identity, id: str) -> bool:
+    """Withdraw it; False if somebody has registered by it already, or it was withdrawn before. Raises `BadRequest`."""
     if not _ID.match(id):
         raise BadRequest(
             "An invitation's id has 24 hexadecimal digits: the answer that made it told it, and the audit log has it."
         )
     until = face.world.now() + LONGEST_INVITATION  # it has ended by then, if there was one
     withdrawing = face.accounts.once("invitation", id, until)
-    done = await recorded(face, request, who, "withdraw-invitation", id, withdrawing, lambda done: {} if done else None)
-    document: Withdrawn = {"id": id, "withdrawn": done}
-    send_json(request, document)
+    return await recorded(face, request, who, "withdraw-invitation", id, withdrawing, lambda done: {} if done else None)
 
 
 def _lifetime(text: str | None) -> timedelta:

@@ -83,7 +83,7 @@ class ProjectRights(TypedDict):
 
 
 @frozen
-class _Rights:
+class AllRights:
     """All the rights in force. What is said twice counts once, and the greater one counts."""
 
     configured: Sequence[Right]
@@ -93,12 +93,13 @@ class _Rights:
     def whole(self) -> Sequence[Right]:
         return (*self.configured, *self.kept)
 
-    def of(self, name: ProjectName) -> _Rights:
-        return _Rights(*([right for right in rights if right.project == name] for rights in (self.configured, self.kept)))
+    def of(self, name: ProjectName) -> AllRights:
+        return AllRights(*([right for right in rights if right.project == name] for rights in (self.configured, self.kept)))
 
 
-async def _rights(face: Face) -> _Rights:
-    return _Rights(face.known.configured().rights, await face.accounts.rights())
+async def rights_now(face: Face) -> AllRights:
+    """Those of the configuration, and those of the database."""
+    return AllRights(face.known.configured().rights, await face.accounts.rights())
 
 
 # --- looking --------------------------------------------------------------------------------------------------
@@ -108,21 +109,26 @@ async def _rights(face: Face) -> _Rights:
 @Described(Rights, refuses=(NotAvailable,))
 async def rights(face: Face, request: Request, who: Identity) -> None:
     """The defaults, and all rights on single projects."""
-    found = await _rights(face)
-    listed: list[RightOfProject] = [{"project": right.project, **_document(right, origin)} for right, origin in _each(found)]
-    listed.sort(key=lambda right: (right["project"], right["kind"].value, right["name"]))
-    document: Rights = {"defaults": _defaults(face), "rights": listed}
-    send_json(request, document)
+    send_json(request, await listed(face))
 
 
 @guarded(app, RIGHTS, may=Action.ADMIN)
 @Described(ProjectRights, refuses=(NotAvailable,))
 async def project(face: Face, request: Request, who: Identity, project: str) -> None:
     """The rights of one project, with where each comes from, and what they make together."""
-    send_json(request, _whole(face, project_name(project), await _rights(face)))
+    send_json(request, whole(face, project_name(project), await rights_now(face)))
 
 
-def _whole(face: Face, name: ProjectName, all_rights: _Rights) -> ProjectRights:
+async def listed(face: Face) -> Rights:
+    """The defaults, and all rights on single projects, by project."""
+    found = await rights_now(face)
+    rights: list[RightOfProject] = [{"project": right.project, **_document(right, origin)} for right, origin in _each(found)]
+    rights.sort(key=lambda right: (right["project"], right["kind"].value, right["name"]))
+    return {"defaults": _defaults(face), "rights": rights}
+
+
+def whole(face: Face, name: ProjectName, all_rights: AllRights) -> ProjectRights:
+    """The rights of one project, with where each comes from, and what they make together."""
     found = all_rights.of(name)
     own = grants_of(found.whole).get(name)
     read, write = (face.rules.read, face.rules.write) if own is None else (own.read, own.write)
@@ -134,7 +140,7 @@ def _whole(face: Face, name: ProjectName, all_rights: _Rights) -> ProjectRights:
     }
 
 
-def _each(found: _Rights) -> list[tuple[Right, Origin]]:
+def _each(found: AllRights) -> list[tuple[Right, Origin]]:
     return [(right, Origin.CONFIGURATION) for right in found.configured] + [(right, Origin.DATABASE) for right in found.kept]
 
 
@@ -162,17 +168,20 @@ def _defaults(face: Face) -> Defaults:
 async def grant(face: Face, request: Request, who: Identity, project: str, kind: str, name: str = "") -> None:
     """Give a right, in place of the one that was there."""
     wanted = await read_json(request, NewRight)
-    whom = _whom(kind, name)
-    right = Right(project_name(project), whom, name, wanted.right == "rw")
-    before = await _rights(face)
+    whom = whom_of(kind, name)
+    send_json(request, await granted(face, request, who, Right(project_name(project), whom, name, wanted.right == "rw")))
+
+
+async def granted(face: Face, request: Request, who: Identity, right: Right) -> ProjectRights:
+    """Give the right; the rights of its project then, with warnings."""
+    before = await rights_now(face)
     warnings = [*_of_the_first(face, right, before), *await _of_nobody(face, right), *_of_the_file(right, before)]
 
     def told(_: None) -> dict[str, str] | None:
         return None if right in before.kept else {"whom": _words(right), "right": right.text}
 
     await recorded(face, request, who, "set-right", right.project, face.accounts.grant(right), told)
-    document: ProjectRights = {**_whole(face, right.project, await _rights(face)), "warnings": warnings}
-    send_json(request, document)
+    return {**whole(face, right.project, await rights_now(face)), "warnings": warnings}
 
 
 @guarded(app, MANY, may=Action.ADMIN, methods=("DELETE",))
@@ -180,8 +189,12 @@ async def grant(face: Face, request: Request, who: Identity, project: str, kind:
 @Described(ProjectRights, refuses=(BadRequest, ChangedElsewhere, NotAvailable))
 async def withdraw(face: Face, request: Request, who: Identity, project: str, kind: str, name: str = "") -> None:
     """Take a right away; one that is not there is no error."""
-    key = (project_name(project), _whom(kind, name), name)
-    before = await _rights(face)
+    send_json(request, await withdrawn(face, request, who, (project_name(project), whom_of(kind, name), name)))
+
+
+async def withdrawn(face: Face, request: Request, who: Identity, key: tuple[ProjectName, Whom, str]) -> ProjectRights:
+    """Take the right away; the rights of its project then, with warnings. Raises `ChangedElsewhere`."""
+    before = await rights_now(face)
     gone, fixed = ([right for right in rights if _key(right) == key] for rights in (before.kept, before.configured))
     if fixed and not gone:
         raise ChangedElsewhere(f"this right of {key[0]}", "[projects] of the configuration gives it; take it out there")
@@ -190,19 +203,19 @@ async def withdraw(face: Face, request: Request, who: Identity, project: str, ki
         return {"whom": _words(gone[0]), "right": gone[0].text} if gone else None
 
     await recorded(face, request, who, "remove-right", key[0], face.accounts.withdraw(*key), told)
-    after = await _rights(face)
+    after = await rights_now(face)
     warnings = _of_the_last(face, key[0], before, after)
     if fixed:
         warnings.append(f"[projects] of the configuration still gives the right {fixed[0].text} to {_words(fixed[0])}.")
-    document: ProjectRights = {**_whole(face, key[0], after), "warnings": warnings}
-    send_json(request, document)
+    return {**whole(face, key[0], after), "warnings": warnings}
 
 
 def _key(right: Right) -> tuple[ProjectName, Whom, str]:
     return right.project, right.whom, right.name
 
 
-def _whom(kind: str, name: str) -> Whom:
+def whom_of(kind: str, name: str) -> Whom:
+    """Whom these words mean. Raises `BadRequest`."""
     try:
         whom = Whom(kind)
     except ValueError:
@@ -225,7 +238,7 @@ def _words(right: Right) -> str:
 # --- what an administrator may not expect ---------------------------------------------------------------------
 
 
-def _of_the_first(face: Face, right: Right, before: _Rights) -> list[str]:
+def _of_the_first(face: Face, right: Right, before: AllRights) -> list[str]:
     """The first rule takes a project out of the defaults, for everybody."""
     grants = grants_of(before.of(right.project).whole)
     found = []
@@ -249,12 +262,12 @@ async def _of_nobody(face: Face, right: Right) -> list[str]:
     return []
 
 
-def _of_the_file(right: Right, before: _Rights) -> list[str]:
+def _of_the_file(right: Right, before: AllRights) -> list[str]:
     same = [other for other in before.configured if _key(other) == _key(right) and other.write and not right.write]
     return [f"[projects] of the configuration gives {_words(right)} rw, which goes on to hold."] if same else []
 
 
-def _of_the_last(face: Face, name: ProjectName, before: _Rights, after: _Rights) -> list[str]:
+def _of_the_last(face: Face, name: ProjectName, before: AllRights, after: AllRights) -> list[str]:
     if not before.of(name).whole or after.of(name).whole:
         return []
     read, write = face.rules.read.text(), face.rules.write.text()

@@ -96,12 +96,17 @@ async def begin(face: Face, request: Request, login: Login) -> tuple[Identity, s
 @Described(LoggedOut, refuses=(NotAvailable,))
 async def log_out(face: Face, request: Request, who: Identity) -> None:
     """End the session, at once and for good. What has ended already stays so."""
-    if request.session is not None:
-        ending = face.accounts.end_session(digest_of(request.session, face.known.session_key))
-        await recorded(face, request, who, "end-session", str(who.user), ending)
+    await end(face, request, who)
     end_session(request)
     document: LoggedOut = {"user": None}
     send_json(request, document)
+
+
+async def end(face: Face, request: Request, who: Identity) -> None:
+    """End the session by whose cookie they came, if they did."""
+    if request.session is not None:
+        ending = face.accounts.end_session(digest_of(request.session, face.known.session_key))
+        await recorded(face, request, who, "end-session", str(who.user), ending)
 
 
 async def _begun(face: Face, request: Request, login: Login, begun: Session) -> None:

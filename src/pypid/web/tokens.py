@@ -124,12 +124,25 @@ async def tokens(face: Face, request: Request, who: Identity) -> None:
 @Described(MadeToken, status=201, takes=NewToken, refuses=(NotByToken, Forbidden, NotAvailable))
 async def make(face: Face, request: Request, who: Identity) -> None:
     """A new token: one's own, or by an administrator somebody else's. Tokens make no tokens."""
+    demand_no_token(who)
+    secret, token = await made(face, request, who, await read_json(request, NewToken))
+    document: MadeToken = {**document_of(token, face.world.now()), "secret": secret}
+    send_json(request, document, 201)
+
+
+def demand_no_token(who: Identity) -> str:
+    """The user who has come without a token. Raises `NotByToken`."""
     if who.scope is not None or who.user is None:
         raise NotByToken()
-    wanted = await read_json(request, NewToken)
-    user = who.user if wanted.user is None else wanted.user
-    if user != who.user and not may(face.rules, who, Action.ADMIN):
-        raise Forbidden(who.user, "make tokens for others")
+    return who.user
+
+
+async def made(face: Face, request: Request, who: Identity, wanted: NewToken) -> tuple[str, Token]:
+    """Make the token; its secret, which nobody tells again. Raises `NotByToken`, `Forbidden`, `BadRequest`."""
+    own = demand_no_token(who)
+    user = own if wanted.user is None else wanted.user
+    if user != own and not may(face.rules, who, Action.ADMIN):
+        raise Forbidden(own, "make tokens for others")
     now = face.world.now()
     scope, expires = scope_of(wanted.actions, wanted.projects), expiry_of(wanted.expires, now)
     await _demand_may(face, user, scope)
@@ -143,20 +156,23 @@ async def make(face: Face, request: Request, who: Identity) -> None:
         "expires": "never" if expires is None else utc_text(expires),
     }
     await recorded(face, request, who, "make-token", token.id, face.accounts.add_token(token), lambda _: said)
-    document: MadeToken = {**document_of(token, now), "secret": secret}
-    send_json(request, document, 201)
+    return secret, token
 
 
 @guarded(app, "/api/tokens/<id>", may=SOMEBODY, methods=("DELETE",))
 @Described(TokenDocument, refuses=(NoSuchToken, NotAvailable))
 async def revoke(face: Face, request: Request, who: Identity, id: str) -> None:
     """Revoke a token: from now on nobody is anybody by it. Who has only a token may revoke that one."""
+    send_json(request, document_of(await revoked(face, request, who, id), face.world.now()))
+
+
+async def revoked(face: Face, request: Request, who: Identity, id: str) -> Token:
+    """Revoke it; what is left of it. Raises `NoSuchToken`, also for one that is not theirs."""
     token = next((token for token in await face.accounts.tokens() if token.id == id), None)
     if token is None or not _is_theirs(face, who, token):
         raise NoSuchToken(id)
     said = {"user": token.user, "name": token.name}
-    gone = await recorded(face, request, who, "revoke-token", id, face.accounts.revoke_token(id), lambda _: said)
-    send_json(request, document_of(gone, face.world.now()))
+    return await recorded(face, request, who, "revoke-token", id, face.accounts.revoke_token(id), lambda _: said)
 
 
 def _is_theirs(face: Face, who: Identity, token: Token) -> bool:

@@ -22,42 +22,26 @@ from pypid.core.errors import (
 )
 from pypid.core.permissions import Credential, Identity
 from pypid.core.registration import Invitation
-from pypid.core.sessions import csrf_token, digest_of
+from pypid.core.sessions import csrf_token
+from pypid.web.accounts import changeable_account, set_own_password
 from pypid.web.cookies import credential_of_cookie, end_session
-from pypid.web.deeds import recorded
 from pypid.web.describing import Described
 from pypid.web.describing_people import NewSecret
-from pypid.web.documents import send, send_json
+from pypid.web.documents import send_json
+from pypid.web.entrance import LOGIN
 from pypid.web.face import Face, app
 from pypid.web.guard import ANYBODY, SOMEBODY, UNIX, guarded
 from pypid.web.negotiation import ErrorFormat, choose_error_format
-from pypid.web.people import changeable_account, set_own_password
 from pypid.web.pour import write
 from pypid.web.pypicloud.arguments import arguments
 from pypid.web.pypicloud.inviting import read_token
 from pypid.web.registering import WELCOME, Applicant, Welcome, enrolled, invitation_of, mode_of
 from pypid.web.request import Request
 from pypid.web.respond import header_of, set_head
-from pypid.web.sessions import Login, begin
+from pypid.web.sessions import Login, begin, end
 
 LONGEST = 100
 """Characters of a password by which somebody registers, as with pypicloud."""
-_NOTHING_ELSE = b"default-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head><meta charset="utf-8"><title>Log in</title><meta name="viewport" content="width=device-width, initial-scale=1"></head>
-<body>
-<main>
-<h1>Log in</h1>
-<form method="post" action="login">
-<p><label>User name <input name="username" autocomplete="username" required autofocus></label></p>
-<p><label>Password <input name="password" type="password" autocomplete="current-password" required></label></p>
-<p><button>Log in</button></p>
-</form>
-</main>
-</body>
-</html>
-"""
 
 
 class NewAccount(msgspec.Struct, forbid_unknown_fields=True):
@@ -197,13 +181,8 @@ def demand_changing(face: Face) -> None:
 
 @guarded(app, "/acct/login", may=ANYBODY)
 async def login_page(face: Face, request: Request, who: Identity) -> None:
-    """A form for people; whoever is logged in is sent to the first page."""
-    if who.user is not None:
-        return _go_home(request)
-    if not request.path.endswith(b"/login"):
-        return _go(request, b"../login")
-    request.responseHeaders.setRawHeaders(b"Content-Security-Policy", [_NOTHING_ELSE])
-    return send(request, 200, "text/html; charset=utf-8", _PAGE.encode())
+    """The page where one logs in is another one now."""
+    _go(request, _home(request) + LOGIN.encode())
 
 
 @guarded(app, "/acct/login", may=ANYBODY, methods=("POST",), entrance=True)
@@ -224,16 +203,18 @@ async def _log_in(face: Face, request: Request, name: str, password: str) -> Non
 @guarded(app, "/acct/logout", may=ANYBODY, methods=("POST",))
 async def log_out(face: Face, request: Request, who: Identity) -> None:
     """End the session, at once and for good. A form of another site's comes without the cookie, and takes none away."""
-    if request.session is not None:
-        ending = face.accounts.end_session(digest_of(request.session, face.known.session_key))
-        await recorded(face, request, who, "end-session", str(who.user), ending)
+    await end(face, request, who)
     if credential_of_cookie(request) is not None:
         end_session(request)
     _go_home(request)
 
 
 def _go_home(request: Request) -> None:
-    _go(request, b"../../" if request.path.endswith(b"/") else b"../")
+    _go(request, _home(request))
+
+
+def _home(request: Request) -> bytes:
+    return b"../../" if request.path.endswith(b"/") else b"../"
 
 
 def _go(request: Request, where: bytes) -> None:

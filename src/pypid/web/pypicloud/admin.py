@@ -17,6 +17,7 @@ from pypid.core.errors import BadRequest, ChangedElsewhere, NoSuchGroup, NoSuchU
 from pypid.core.people import Account, Standing
 from pypid.core.permissions import Action, Identity, account_name
 from pypid.core.simple import utc_text
+from pypid.web.accounts import changeable_account
 from pypid.web.admins import keeping_an_admin
 from pypid.web.deeds import note, recorded
 from pypid.web.documents import send_json
@@ -24,7 +25,6 @@ from pypid.web.face import Face, app
 from pypid.web.groups import demand_changeable
 from pypid.web.guard import guarded
 from pypid.web.newnames import demand_free, new_name
-from pypid.web.people import changeable_account
 from pypid.web.pour import write
 from pypid.web.pypicloud.accounts import demand_changing
 from pypid.web.pypicloud.arguments import arguments, truth
