@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import re
-from contextlib import suppress
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import urlencode, urljoin, urlsplit
@@ -214,7 +214,7 @@ class FieldsTests(SynchronousTestCase):
     @given(st.binary(max_size=300))
     def test_anything(self, data: bytes) -> None:
         """Whatever is sent is read, or is a bad request."""
-        with suppress(BadRequest):
+        with contextlib.suppress(BadRequest):
             self.assertIsInstance(now(read_fields(BytesBody(data))), Fields)
 
 
