@@ -22,6 +22,7 @@ NOT_FOR_A_PAGE = (
     *("boto3", "botocore", "ldap", "psycopg", "pypi_attestations", "sigstore", "txredisapi"),  # extras
     *("passlib.handlers", "hypothesis", "twisted.trial"),
     *("pypid.control", "pypid.core.htmllisting", "pypid.testing", "pypid.web.mirrors"),
+    *("readme_renderer", "docutils", "pygments", "nh3", "comrak", "pypid.rendering.making"),  # of the child
     *("argon2", "packaging.specifiers", "concurrent.futures.thread"),
     *(
         "pypid.upstream.opening",

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from attrs import evolve
+from sqlalchemy import Connection, text
 from twisted.internet import reactor as installed
 from twisted.internet.defer import gatherResults
 from twisted.internet.task import deferLater
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from pypid.access.sql import current, database
+from pypid.access.sql import current, database, days
 from pypid.access.sql.accounts import SqlAccounts
 from pypid.access.sql.database import Database
 from pypid.access.sql.downloads import SqlDownloads
@@ -33,6 +34,7 @@ from pypid.flow import at_once, start
 from pypid.ports import Accounts, Downloads, Journal
 from pypid.testing import AccountsContract, DownloadsContract, JournalContract
 from pypid.testing.accounts import SPAM, a_session, a_token, an_account
+from pypid.testing.downloads import a_download
 from pypid.testing.journal import a_deed
 from pypid.testing.worlds import BEGINNING, Timed, world
 from tests.live.postgresql import PASSWORD, Postgresql, postgresql, shared
@@ -107,6 +109,37 @@ class DownloadsTests(InPostgresql, DownloadsContract, SynchronousTestCase):
     async def make(self) -> Downloads:
         self.url = self.server().database()
         return SqlDownloads(self.a_database(), self.world)
+
+    def test_nodes(self) -> None:
+        """Nodes that count the same days at the same time, in whatever order, wait for each other, and all of it is counted."""
+        nodes = [SqlDownloads(self.a_database(), self.world) for _ in range(4)]
+
+        def node(downloads: SqlDownloads, order: int) -> None:
+            for _ in range(20):
+                for number in range(50)[::order]:
+                    downloads.note(a_download(86400 * (number % 5), project=f"spam{number % 10}"))
+                self.have(downloads.flush())
+
+        at_the_same_time(*[lambda at=at, each=each: node(each, (1, -1)[at % 2]) for at, each in enumerate(nodes)])
+        counted = [count for number in range(10) for _, count in self.have(nodes[0].by_day(f"spam{number}", BEGINNING.date()))]
+        self.assertEqual(counted, [400] * 10)
+
+    def test_older(self) -> None:
+        """What is there without days (version 1) is counted, once, by whichever node comes first."""
+        nodes = [SqlDownloads(self.a_database(), self.world) for _ in range(3)]
+        for number in range(300):
+            nodes[0].note(a_download(number))
+        self.have(nodes[0].flush())
+
+        def make_older(connection: Connection) -> None:
+            for table in ("pypid_downloads_days", "pypid_downloads_uncounted"):
+                connection.execute(text(f"DROP TABLE {table}"))
+            connection.execute(text("UPDATE pypid_schema SET version = 1 WHERE part = 'downloads'"))
+
+        self.have(nodes[0]._database.write("downloads", make_older))
+        self.patch(days, "AT_ONCE", 7)
+        at_the_same_time(*[lambda each=each: self.have(each.sweep()) for each in nodes[1:]])
+        self.assertEqual(self.have(nodes[1].by_day("spam", BEGINNING.date())), [(BEGINNING.date(), 300)])
 
 
 def at_the_same_time(*jobs: Callable[[], T]) -> list[T]:

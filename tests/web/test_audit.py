@@ -401,3 +401,19 @@ class DownloadTests(PeopleCase):
             self.refused(self.pypid.api("GET", f"/api/downloads{query}"), 400, "sha256")
         nothing = self.pypid.api("GET", f"/api/downloads?sha256={'0' * 64}").json
         self.assertEqual(nothing, {"sha256": "0" * 64, "downloads": []})
+
+    def test_by_day(self) -> None:
+        """Who may read a project is told how many downloads it had, and of nobody's name; what is not there has none."""
+        path = f"/packages/spam/{self.filename}"
+        for user in (None, "bob", "alice"):
+            self.pypid.get(path, user=user)
+        answer = self.pypid.api("GET", "/api/projects/Spam/downloads?days=2", user="bob")
+        counted = {"since": "2025-12-31", "days": [{"day": "2026-01-01", "count": 3}], "total": 3}
+        self.assertEqual(answer.json, {"project": "spam", **counted})
+        self.assertEqual(self.pypid.api("GET", "/api/projects/spam/downloads").json["since"], "2025-10-04")
+        for query in ("?days=0", "?days=401", "?days=x", "?day=1"):
+            self.refused(self.pypid.api("GET", f"/api/projects/spam/downloads{query}"), 400, "day")
+        self.assertEqual(self.pypid.api("GET", "/api/projects/eggs/downloads").status, 404)
+        self.pypid.api("PUT", "/api/projects/spam/rights/user/alice", {"right": "r"})
+        self.assertEqual(self.pypid.api("GET", "/api/projects/spam/downloads", user="bob").status, 403)
+        self.assertEqual(self.pypid.api("GET", "/api/projects/spam/downloads", user="alice").json["total"], 3)

@@ -145,6 +145,9 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("/simple/<project>/json", *GET),
         ("/<project>/", *GET),
         (PACKAGE, *GET),
+        (f"{FILE}/contents", *GET),
+        (f"{PROJECT}/compare", *GET),
+        (f"{PROJECT}/downloads", *GET),
         # and of the whole index
         ("/", *GET),
         ("/simple/", *GET, "OPTIONS"),
@@ -282,12 +285,22 @@ OWN_ROWS: dict[tuple[str, str], dict[str, str]] = (
         for method in GET
     }
     | {
+        # nobody says which releases
+        (f"{PROJECT}/compare", method): {kind: row.replace(".", "0") for kind, row in PROJECT_CLASSES["read"].items()}
+        for method in GET
+    }
+    | {
         # none of these files has any, and none was there then
         (rule, method): {kind: row.replace(".", "4") for kind, row in PROJECT_CLASSES["read"].items()}
         for rule in (
             "/integrity/<project>/<version>/<filename>/provenance",
             "/at/<moment>/packages/<project>/<filename>",
         )
+        for method in GET
+    }
+    | {
+        # nobody counts downloads in this index: it has no accounts either
+        (f"{PROJECT}/downloads", method): {kind: row.replace(".", "*") for kind, row in PROJECT_CLASSES["read"].items()}
         for method in GET
     }
     | {

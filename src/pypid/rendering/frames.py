@@ -55,7 +55,7 @@ class Frames:
         self._rest += data
         found = []
         while len(self._rest) >= HEAD:
-            end = HEAD + length_of(self._rest[:HEAD])
+            end = HEAD + length_of(bytes(self._rest[:HEAD]))
             if len(self._rest) < end:
                 break
             found.append(read(bytes(self._rest[HEAD:end])))

@@ -1,11 +1,15 @@
-"""What every `Downloads` keeps, as tests."""
+"""What every `Downloads` keeps, as tests; and one in memory."""
 
 # trial's assertions are not annotated
 # mypy: allow-untyped-calls
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta, timezone
+
+from attrs import define, evolve, field
 
 from pypid.core.people import Download
 from pypid.ports import Downloads
@@ -16,6 +20,26 @@ def a_download(number: int, **fields: object) -> Download:
     """One of many."""
     values: dict[str, object] = {"sha256": "ab" * 32, "project": "spam", "filename": "spam-1.tar.gz", "who": "alice"}
     return Download(when=BEGINNING + timedelta(seconds=number), **{**values, **fields})  # type: ignore[arg-type]
+
+
+@define
+class MemoryDownloads:
+    """`Downloads` that are forgotten with it."""
+
+    _noted: list[Download] = field(factory=list, init=False, repr=False)
+
+    def note(self, download: Download) -> None:
+        self._noted.append(download)
+
+    async def of(self, sha256: str, *, most: int = 1000) -> Sequence[Download]:
+        return [each for each in reversed(self._noted) if each.sha256 == sha256][: max(most, 0)]
+
+    async def by_day(self, project: str, since: date) -> Sequence[tuple[date, int]]:
+        days = (each.when.astimezone(UTC).date() for each in self._noted if each.project == project)
+        return sorted(Counter(day for day in days if day >= since).items())
+
+
+_: type[Downloads] = MemoryDownloads
 
 
 class DownloadsContract(Timed):
@@ -53,3 +77,39 @@ class DownloadsContract(Timed):
         for text in ("\0", "\ud800", "x" * 1_000_000):
             self.downloads.note(a_download(1, who=text, where=text, token=text))
         self.assertEqual(len(self.have(self.downloads.of("ab" * 32))), 3)
+
+    def by_day(self, project: str = "spam", since: date = date(2026, 1, 1)) -> list[tuple[date, int]]:
+        """As the port has it."""
+        return list(self.have(self.downloads.by_day(project, since)))
+
+    def test_by_day(self) -> None:
+        """Those of a project are counted by day, in UTC, the oldest first, whichever file it was; days without are left out."""
+        self.assertEqual(self.by_day(), [])
+        first, day = BEGINNING.date(), timedelta(days=1)
+        hours = (0, 1, 23, 24, 71)
+        for hour in hours:
+            self.downloads.note(a_download(3600 * hour, sha256=f"{hour:064}"))
+        self.downloads.note(a_download(3600, project="eggs"))
+        self.assertEqual(self.by_day(), [(first, 3), (first + day, 1), (first + 2 * day, 1)])
+        self.assertEqual(self.by_day(since=first + day), [(first + day, 1), (first + 2 * day, 1)])
+        self.assertEqual(self.by_day(since=first + 3 * day), [])
+        self.assertEqual(self.by_day("eggs", since=date.min), [(first, 1)])
+        for unknown in ("", "ham", "\0", "\ud800"):
+            self.assertEqual(self.by_day(unknown), [])
+
+    def test_by_day_elsewhere(self) -> None:
+        """The day is that of Greenwich, wherever the clock stands."""
+        east = datetime(2026, 1, 2, 1, 30, tzinfo=timezone(timedelta(hours=2)))
+        self.downloads.note(evolve(a_download(0), when=east))
+        self.assertEqual(self.by_day(), [(date(2026, 1, 1), 1)])
+
+    def test_many_by_day(self) -> None:
+        """Thousands are counted, all of them, in whatever order they come; and more of them later."""
+        for number in range(2500):
+            self.downloads.note(a_download(86400 * (number % 3), project=f"spam{number % 5}"))
+        days = [BEGINNING.date() + timedelta(days=number) for number in range(3)]
+        for project in range(5):
+            counted = [sum(1 for number in range(project, 2500, 5) if number % 3 == day) for day in range(3)]
+            self.assertEqual(self.by_day(f"spam{project}"), list(zip(days, counted, strict=True)))
+        self.downloads.note(a_download(0, project="spam1"))
+        self.assertEqual(self.by_day("spam1")[0], (days[0], 168))

@@ -1,14 +1,20 @@
-"""Who was given which file: ``GET /api/downloads``; what it tells is noted in `web.given`."""
+"""Who was given which file, ``GET /api/downloads``, and how many a project's were; what is told here is noted in `web.given`.
+
+How many there were of a project all may know who may read it; who it was only administrators are told.
+"""
 
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import TypedDict
 
-from pypid.core.errors import BadRequest, NotAvailable
+from pypid.core.errors import BadListing, BadRequest, Busy, Loop, NoSuchProject, NotAvailable, NotYetKnown, UpstreamDown
+from pypid.core.names import project_name
 from pypid.core.people import Download
 from pypid.core.permissions import Action, Identity
 from pypid.core.simple import utc_text
+from pypid.web.asking import asked_of
 from pypid.web.describing import Described, Moment
 from pypid.web.documents import send_json
 from pypid.web.face import Face, app
@@ -23,6 +29,13 @@ _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 ASKS = (
     Parameter("sha256", "The file's digest.", {"type": "string", "pattern": "^[0-9A-Fa-f]{64}$"}, required=True),
     Parameter("most", "Lines in the answer.", {"type": "integer", "minimum": 1, "maximum": MOST, "default": MOST}),
+)
+
+REFUSES = (NotAvailable, NoSuchProject, Busy, NotYetKnown, UpstreamDown, BadListing, Loop)
+DAYS, MOST_DAYS = 90, 400
+"""Days that are told of, and that are remembered."""
+ASKS_DAYS = (
+    Parameter("days", "How many, up to today.", {"type": "integer", "minimum": 1, "maximum": MOST_DAYS, "default": DAYS}),
 )
 
 
@@ -44,6 +57,22 @@ class DownloadsOf(TypedDict):
     downloads: list[DownloadDocument]
 
 
+class DayDocument(TypedDict):
+    """How many downloads there were on a day (in UTC)."""
+
+    day: str
+    count: int
+
+
+class DownloadsOfProject(TypedDict):
+    """How many downloads there were from `since` to today: `total`, and on each day that had any, the oldest first."""
+
+    project: str
+    since: str
+    days: list[DayDocument]
+    total: int
+
+
 @guarded(app, "/api/downloads", may=Action.ADMIN)
 @Described(DownloadsOf, asks=ASKS, refuses=(NotAvailable,))
 async def downloads(face: Face, request: Request, who: Identity) -> None:
@@ -54,6 +83,24 @@ async def downloads(face: Face, request: Request, who: Identity) -> None:
         raise BadRequest("Name the file by its digest: /api/downloads?sha256= and 64 hexadecimal digits, as pages have them.")
     found = await face.downloads.of(sha256, most=number(asked, "most", 1, MOST) or MOST)
     document: DownloadsOf = {"sha256": sha256, "downloads": [_document(download) for download in found]}
+    send_json(request, document)
+
+
+@guarded(app, "/api/projects/<project>/downloads", may=Action.READ)
+@Described(DownloadsOfProject, asks=ASKS_DAYS, refuses=REFUSES)
+async def downloads_of_project(face: Face, request: Request, who: Identity, project: str) -> None:
+    """How often files of a project were downloaded, by day."""
+    name, asked = project_name(project), parameters(request, *names(ASKS_DAYS))
+    days = number(asked, "days", 1, MOST_DAYS) or DAYS
+    await face.index.project(name, asked_of(face, request, who, project))  # what is not there has none
+    since = face.world.now().date() - timedelta(days=days - 1)
+    found = await face.downloads.by_day(name, since)
+    document: DownloadsOfProject = {
+        "project": name,
+        "since": str(since),
+        "days": [{"day": str(day), "count": count} for day, count in found],
+        "total": sum(count for _, count in found),
+    }
     send_json(request, document)
 
 

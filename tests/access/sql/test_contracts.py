@@ -1,4 +1,4 @@
-"""The contracts of accounts, journal and downloads, in files of sqlite."""
+"""The contracts of accounts, journal and downloads, in files of sqlite; and of downloads in memory."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.access.sql.journal import SqlJournal
 from pypid.ports import Accounts, Downloads, Journal
 from pypid.testing import AccountsContract, DownloadsContract, JournalContract
+from pypid.testing.downloads import MemoryDownloads
 from tests.access.sql.sqlite import InFiles
 
 
@@ -35,3 +36,10 @@ class DownloadsTests(InFiles, DownloadsContract, SynchronousTestCase):
 
     async def make(self) -> Downloads:
         return self.new_downloads()
+
+
+class MemoryDownloadsTests(DownloadsContract, SynchronousTestCase):
+    """Those for tests."""
+
+    async def make(self) -> Downloads:
+        return MemoryDownloads()

@@ -60,7 +60,7 @@ def forget_days(connection: Connection, begin: datetime, most: int) -> bool:
 
 def count_older(connection: Connection) -> bool:
     """Count some of the downloads that were there before days were counted; whether there are more."""
-    last = connection.scalar(select(uncounted.c.id).with_for_update())
+    last: int | None = connection.scalar(select(uncounted.c.id).with_for_update())
     if last is None:
         return False
     first = max(last - AT_ONCE, 0)
