@@ -239,6 +239,22 @@ class OtherReadersTests(IndexTestCase):
         self.assertEqual(installed(site), {"pd_wheel-1.0", "pd_source-1.0"})
         self.answered("GET", "/packages/pd-source/pd_source-1.0.tar.gz")
 
+    def test_pdm_by_json(self) -> None:
+        """pdm with ``pypi.json_api`` reads what a release depends on out of legacy JSON, and locks the same (C111)."""
+        publish(self.index, wheel("pd-base"), wheel("pd-json", extra=[("Requires-Dist", "pd-base>=1")]))
+        project = self.folder / "project"
+        project.mkdir()
+        (project / "pyproject.toml").write_text(
+            '[project]\nname = "eater"\nversion = "1"\nrequires-python = ">=3.11"\ndependencies = ["pd-json"]\n'
+            "[tool.pdm]\ndistribution = false\n"
+            f'[[tool.pdm.source]]\nname = "pypi"\nurl = "{self.index.url()}"\nverify_ssl = true\n'
+        )
+        executable = client("pdm")
+        works([executable, "config", "--local", "pypi.json_api", "true"], self.folder, cwd=project)
+        works([executable, "lock"], self.folder, cwd=project)
+        self.answered("GET", "/pypi/pd-json/1.0/json")
+        self.assertIn('name = "pd-base"', (project / "pdm.lock").read_text())
+
     def test_pip_download(self) -> None:
         """`pip download` of an sdist and a wheel gives the very bytes that were published (C40)."""
         publish(self.index, wheel("dl-wheel"), sdist("dl-source"))

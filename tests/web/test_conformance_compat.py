@@ -59,6 +59,22 @@ class LegacyJsonTests(WholeCase):
             self.assertEqual([file["filename"] for file in document["urls"]], ["foo_bar-1.0.tar.gz"])
             self.assertNotIn("releases", document)
 
+    def test_renovate(self) -> None:
+        """What renovate's datasource reads is there: home, links, and of each file when it came, for which Python, and whether it
+        is yanked; and where it falls back, the page of links (C111)."""
+        yanked = self.pypid.api("PUT", "/api/projects/foo-bar/releases/1.0/yank", {"reason": "broken"})
+        self.assertEqual(yanked.status, 200)
+        document = self.ask_json("/pypi/foo-bar/json", ("User-Agent", "RenovateBot/41")).json
+        self.assertEqual((document["info"]["name"], document["info"]["project_urls"]["Home"]), ("foo_bar", "https://x.example/"))
+        releases = {
+            version: [(file["requires_python"], file["yanked"], file["upload_time"][:4]) for file in files]
+            for version, files in document["releases"].items()
+        }
+        self.assertEqual(releases, {"1.0": [(None, True, "2026")], "2.0": [(">=3.8", False, "2026")]})
+        fallback = self.pypid.get("/pypi/foo-bar/", "text/html")
+        self.assertEqual(fallback.status, 200)
+        self.assertIn('data-requires-python="&gt;=3.8"', fallback.text)
+
     def test_missing(self) -> None:
         """What is not there is 404 (C110)."""
         paths = ("/pypi/nothing/json", "/pypi/foo-bar/9/json", "/pypi/foo-bar/x/json", "/pypi/-/json", "/pypi/foo-bar/%00/json")
