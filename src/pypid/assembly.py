@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from hashlib import sha256
@@ -35,14 +35,15 @@ from pypid.safekeeping.marker import is_new
 from pypid.sharing import Sharing, sharing
 from pypid.sources import identities
 from pypid.spool import sweep, sweep_collections
-from pypid.state import State, Where
+from pypid.state import State, Where, files_of
 from pypid.stores import Opened, bucket_settings, open_storage, plan_of
 from pypid.upkeep import Upkeep
-from pypid.upstreams import Reached, reach
+from pypid.upstreams import Reached, indexes_of, reach
 from pypid.web.face import Face, FaceSettings
 
-if TYPE_CHECKING:  # for buckets only
+if TYPE_CHECKING:  # for buckets only, or for administrators
     from pypid.catalog.urls import WrittenLinks
+    from pypid.core.inforce import Said
     from pypid.export.publishing import Publishing
     from pypid.exporting import Exports
     from pypid.index.links import Links
@@ -134,6 +135,8 @@ def assemble(
     faces = tuple(Face(index, access, Rules(), world, settings, **common) for access in whose)
     people.greet, people.is_first = greet, storage.new
     people.serve(*faces)
+    for face in faces:
+        face.configuration = partial(_in_force, config, people)
     if people.access.is_open:
         _now(people.open())
     written: tuple[Written, ...] = (*snapshots, *_written_links(config, links, places, storage, world))
@@ -181,6 +184,12 @@ def _publishing(
     return publishing(config, places, index, faces[0], storage.identity, leases, reactor, settings)
 
 
+def _in_force(config: Config, people: Identities) -> Sequence[Said]:
+    from pypid.core.inforce import in_force  # here, since only an administrator asks for it
+
+    return in_force(config, people.config)
+
+
 def _resolver(reactor: Any, face: Face, who: Identity) -> AbstractAsyncContextManager[Resolver]:
     from pypid.resolver.loopback import Loopback  # here, since only a collection needs it
 
@@ -214,6 +223,8 @@ def _face_settings(config: Config, places: Where, state: State) -> FaceSettings:
         storage_folder=places.storage,
         max_cache=config.upstream.max_cache,
         certificate=places.certificate,
+        place=files_of(config, places),
+        indexes=() if config.upstream.mode is Mode.OFFLINE else indexes_of(config),
     )
 
 

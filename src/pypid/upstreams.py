@@ -14,6 +14,7 @@ from pypid.core.errors import CannotStart
 from pypid.core.model import Remembered, Span
 from pypid.core.names import ProjectName
 from pypid.core.settings import PUBLIC_INDEX
+from pypid.core.values import without_userinfo
 from pypid.flow import World
 from pypid.ports import Body, Upstream
 from pypid.state import Where
@@ -46,6 +47,11 @@ def reach(config: Config, places: Where, world: World, reactor: Any, identity: s
 
     late = Late(make)
     return Reached(late, late.close)
+
+
+def indexes_of(config: Config) -> tuple[str, ...]:
+    """The URLs of those that are configured, for people: without anybody's name and password."""
+    return tuple(without_userinfo(url) for url in config.upstream.url or (PUBLIC_INDEX,))
 
 
 def _authorities(file: Path | None) -> Any:

@@ -96,7 +96,7 @@ class RequestTests(WholeCase):
         def broken(*_: object) -> None:
             raise ZeroDivisionError("hunter2")
 
-        self.patch(health, "_condition", broken)
+        self.patch(health, "condition_of", broken)
         observe = logs.observer("debug", "json", stream)
         globalLogPublisher.addObserver(observe)
         try:

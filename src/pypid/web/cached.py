@@ -8,6 +8,8 @@ from itertools import groupby
 from operator import attrgetter
 from typing import NotRequired, TypedDict
 
+from attrs import frozen
+
 from pypid.core.errors import BadRequest
 from pypid.core.names import ProjectName, project_name
 from pypid.core.permissions import Action, Identity
@@ -135,17 +137,34 @@ async def _purge(
     face: Face, request: Request, who: Identity, name: ProjectName | None = None, filename: str | None = None
 ) -> None:
     given = parameters(request, *names(ASKS))  # with a slip in a parameter's name everything would be taken away
-    unwanted, needed = _older_than(given), frozenset[tuple[ProjectName, str]]()
-    if not flag(given, "force"):
-        needed = await _needed(face, name, filename)
-    subject = "/".join(word for word in (name, filename) if word) or "cache"
-    purging = purge(face.index, name, filename, unwanted=unwanted, needed=needed)
-    gone = await attempted(face, request, who, "purge-cache", subject, purging, _purged)
+    wanted = Purge(name, filename, _older_than(given), force=flag(given, "force"))
+    gone, needed = await purged(face, request, who, wanted)
     sums = _sums(gone)
     document: Purged = {"files": sums["files"], "size": sums["size"], "projects": _by_project(gone)}
     if needed:
-        document["needed"] = len(needed)
+        document["needed"] = needed
     send_json(request, document)
+
+
+@frozen
+class Purge:
+    """What is to be taken away: all, of one project, one file of it; `unwanted`: only what nobody wanted for so long;
+    `force`: also what snapshots show."""
+
+    name: ProjectName | None = None
+    filename: str | None = None
+    unwanted: timedelta | None = None
+    force: bool = False
+
+
+async def purged(face: Face, request: Request, who: Identity, wanted: Purge) -> tuple[Sequence[Held], int]:
+    """Take it away; what went, and how many files stay whatever their age, since snapshots show them."""
+    needed = frozenset[tuple[ProjectName, str]]()
+    if not wanted.force:
+        needed = await _needed(face, wanted.name, wanted.filename)
+    subject = "/".join(word for word in (wanted.name, wanted.filename) if word) or "cache"
+    purging = purge(face.index, wanted.name, wanted.filename, unwanted=wanted.unwanted, needed=needed)
+    return await attempted(face, request, who, "purge-cache", subject, purging, _purged), len(needed)
 
 
 async def _needed(face: Face, name: ProjectName | None, filename: str | None) -> frozenset[tuple[ProjectName, str]]:

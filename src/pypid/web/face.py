@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -37,7 +38,11 @@ from pypid.web.turnstile import Turnstile
 from pypid.workers.messages import Siblings
 
 if TYPE_CHECKING:
+    from pypid.core.inforce import Said
+    from pypid.index.contents import Contents
+    from pypid.web.measures import Measures
     from pypid.web.then import ThenPages
+    from pypid.web.ui.exhibits import Exhibits
 
 LOOKING = 2
 """Archives that are looked through at once: each may take a thread for minutes, and 256 MiB (xz); others need threads, too."""
@@ -68,6 +73,10 @@ class FaceSettings:
     """Who may make an account, and how long a session lasts."""
     certificate: Path | None = None
     """The chain that TLS is spoken with."""
+    place: str = "in memory"
+    """Where the files lie, for people: a folder, ``s3://bucket/prefix``; no secret."""
+    indexes: tuple[str, ...] = ()
+    """The URLs of the other indexes, without anybody's name and password."""
 
 
 class Resolvers(Protocol):
@@ -113,12 +122,16 @@ class Face:
     """For whoever keeps what somebody may see."""
     condition: Condition = field(factory=Condition)
     """For whoever sends clients here, or somewhere else."""
+    configuration: Callable[[], Sequence[Said]] = field(default=tuple, repr=False)
+    """The configuration in force, without secrets; takes a tenth of a second where it is long."""
     loudness: Loudness | None = None
     """None where the log is somebody else's (twistd's, with ``--syslog``)."""
     siblings: Siblings = field(factory=Siblings)
     """The other workers: what one of them is told by its client, all may have to know."""
     readmes: Readmes = field(factory=Readmes)
     """Shows READMEs; as they were written, unless it is given a reactor to start its process with."""
+    since: datetime = field(init=False)
+    """When this process was put together."""
     pages: Pages = field(init=False)
     sights: Sights = field(init=False)
     stock: Stock = field(init=False)
@@ -132,11 +145,15 @@ class Face:
     """The number of this worker, and what all workers have counted; raises `OSError`."""
     _lists: Lists = field(factory=Lists, init=False, repr=False)
     _then: ThenPages | None = field(default=None, init=False, repr=False)
+    _exhibits: Exhibits | None = field(default=None, init=False, repr=False)
+    _measures: Measures | None = field(default=None, init=False, repr=False)
+    _contents: Contents | None = field(default=None, init=False, repr=False)
     turnstile: Turnstile = field(factory=Turnstile, init=False)
     """Whoever registers comes through it."""
     app = app
 
     def __attrs_post_init__(self) -> None:
+        self.since = self.world.now()
         self.pages = Pages(self.index, self.world)
         self.sights = Sights(self.world)
         self.stock = Stock(self.index, self.world)
@@ -163,6 +180,34 @@ class Face:
 
             self._then = ThenPages(self.index, self.world)
         return self._then
+
+    @property
+    def contents(self) -> Contents:
+        """What is inside files."""
+        if self._contents is None:
+            from pypid.index.contents import Contents  # here: no start needs it
+
+            self._contents = Contents(self.index, self.settings.spool, self.looking)
+        return self._contents
+
+    @property
+    def measures(self) -> Measures:
+        """What projects take, and what room is left."""
+        if self._measures is None:
+            from pypid.web.measures import Measures  # here: no start needs it
+
+            folders = {"state": self.settings.spool, "storage": self.settings.storage_folder}
+            self._measures = Measures(self.index.catalog, self.world, folders)
+        return self._measures
+
+    @property
+    def exhibits(self) -> Exhibits:
+        """What the pages of projects are made of."""
+        if self._exhibits is None:
+            from pypid.web.ui.exhibits import Exhibits  # here: no start needs it
+
+            self._exhibits = Exhibits(self.index, self.world)
+        return self._exhibits
 
     @property
     def known(self) -> Registry:

@@ -16,20 +16,20 @@ AGAIN = 5
 @guarded(app, "/health", may=ANYBODY)
 async def health(face: Face, request: Request, who: Identity) -> None:
     """200 as long as the process answers; the condition of its parts is told besides, and how far comparing is."""
-    send_json(request, {"status": "ok", **_condition(face)})
+    send_json(request, {"status": "ok", **condition_of(face)})
 
 
 @guarded(app, "/ready", may=ANYBODY)
 async def ready(face: Face, request: Request, who: Identity) -> None:
     """200 while clients should be sent here, 503 while they should be sent to another one, if there is one."""
-    said = _condition(face)
+    said = condition_of(face)
     if said["ready"]:
         return send_json(request, {"status": "ok", **said})
     set_head(request, 503, ((b"Retry-After", b"%d" % AGAIN),))
     return send_json(request, {"status": "unavailable", **said}, 503)
 
 
-def _condition(face: Face) -> dict[str, object]:
+def condition_of(face: Face) -> dict[str, object]:
     """What is remembered of the parts: nothing here waits for any of them, and nothing tells where they are."""
     condition, under_way = face.condition, face.index.comparing
     access = condition.access() and face.closed is None

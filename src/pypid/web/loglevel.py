@@ -15,6 +15,8 @@ from pypid.web.face import LOUDNESS, Face, Loudness, app
 from pypid.web.guard import guarded
 from pypid.web.request import Request
 
+Level = Literal["debug", "info", "warn", "error", "critical", "default"]
+
 
 class LogLevel(TypedDict):
     """From which level on lines are written: the one in force, and the one that the file says."""
@@ -26,7 +28,7 @@ class LogLevel(TypedDict):
 class WantedLevel(msgspec.Struct, forbid_unknown_fields=True):
     """``default`` is what the file says."""
 
-    level: Literal["debug", "info", "warn", "error", "critical", "default"]
+    level: Level
 
 
 @guarded(app, "/api/log-level", may=Action.ADMIN)
@@ -40,15 +42,19 @@ async def log_level(face: Face, request: Request, who: Identity) -> None:
 @Described(LogLevel, takes=WantedLevel, refuses=(LogElsewhere,))
 async def set_log_level(face: Face, request: Request, who: Identity) -> None:
     """Write lines to the log from this level on, in all workers, until pypid ends or the file says another one."""
-    wanted = await read_json(request, WantedLevel)
+    send_json(request, await changed(face, request, who, (await read_json(request, WantedLevel)).level))
+
+
+async def changed(face: Face, request: Request, who: Identity, level: Level) -> LogLevel:
+    """Have all workers go on with it."""
     loudness = _loudness(face)
     was = loudness.in_force
 
     async def change() -> LogLevel:
-        face.siblings.tell({"kind": LOUDNESS, "level": None if wanted.level == "default" else wanted.level})
+        face.siblings.tell({"kind": LOUDNESS, "level": None if level == "default" else level})
         return _said(loudness)
 
-    send_json(request, await recorded(face, request, who, "set-log-level", wanted.level, change(), lambda _: {"was": was}))
+    return await recorded(face, request, who, "set-log-level", level, change(), lambda _: {"was": was})
 
 
 def _loudness(face: Face) -> Loudness:

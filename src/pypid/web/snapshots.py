@@ -58,22 +58,31 @@ async def snapshots(face: Face, request: Request, who: Identity) -> None:
 @Described(Snapshot, status=201, takes=NewSnapshot, refuses=(BadMoment, BadRequest, NameTaken))
 async def make(face: Face, request: Request, who: Identity) -> None:
     """A new snapshot, of now or of a moment that is over; kept files of upstream's that it shows are not evicted."""
-    wish, now = await read_json(request, NewSnapshot), face.world.now()
+    send_json(request, _document(await made(face, request, who, await read_json(request, NewSnapshot)), who), 201)
+
+
+async def made(face: Face, request: Request, who: Identity, wish: NewSnapshot) -> SnapshotDocument:
+    """Make it."""
+    now = face.world.now()
     before = now if wish.moment is None else settled(parse_moment(wish.moment), now).before
     snapshot = SnapshotDocument(snapshot_name(wish.name), before, now, user_of(who), wish.note)
     making = face.index.moments.snapshots.make(snapshot)
     await recorded(face, request, who, "make-snapshot", wish.name, making, lambda _: _told(snapshot))
-    send_json(request, _document(snapshot, who), 201)
+    return snapshot
 
 
 @guarded(app, "/api/snapshots/<snapshot>", may=Action.ADMIN, methods=("DELETE",))
 @Described(Removed, refuses=(NoSuchSnapshot,))
 async def delete(face: Face, request: Request, who: Identity, snapshot: str) -> None:
     """Take the snapshot away; files stay, and so does ``/at/`` of its moment."""
-    deleting = face.index.moments.snapshots.delete(snapshot)
-    await recorded(face, request, who, "delete-snapshot", snapshot, deleting, _told)
+    await deleted(face, request, who, snapshot)
     document: Removed = {"name": snapshot, "removed": True}
     send_json(request, document)
+
+
+async def deleted(face: Face, request: Request, who: Identity, name: str) -> None:
+    """Take it away."""
+    await recorded(face, request, who, "delete-snapshot", name, face.index.moments.snapshots.delete(name), _told)
 
 
 def _told(snapshot: SnapshotDocument) -> Details:

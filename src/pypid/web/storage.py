@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from pypid.core.errors import BadRequest, Busy, PypidError
-from pypid.core.names import project_name
+from pypid.core.names import ProjectName, project_name
 from pypid.core.permissions import Action, Identity
 from pypid.index.adopting import Adopted, Result
 from pypid.index.checking import Checked
@@ -23,7 +24,8 @@ from pypid.web.face import Face, app, user_of
 from pypid.web.guard import guarded
 from pypid.web.request import Request
 
-_Came = tuple[Reconciled, Sequence[Adopted]]
+Came = tuple[Reconciled, Sequence[Adopted]]
+"""What a comparison found, and what became of files that had no record."""
 
 
 class Folder(msgspec.Struct, forbid_unknown_fields=True):
@@ -43,25 +45,20 @@ class Checkup(msgspec.Struct, forbid_unknown_fields=True):
 @Described(Rebuilt, refuses=(Busy,), streams=True)
 async def rebuild(face: Face, request: Request, who: Identity) -> None:
     """Compare with the storage, and take in files without a record."""
-
-    def rebuilding(tell: Tell | None) -> Awaitable[_Came]:
-        job = face.index.rebuild(user_of(who), tell=tell)
-        return attempted(face, request, who, "rebuild", "storage", job, _counts)
-
-    await _told(request, rebuilding)
+    await _told(request, partial(rebuilt, face, request, who, None))
 
 
 @guarded(app, "/api/rebuild/<project>", may=Action.ADMIN, methods=("POST",))
 @Described(Rebuilt, refuses=(Busy,), streams=True)
 async def rebuild_project(face: Face, request: Request, who: Identity, project: str) -> None:
     """Compare one project with the storage, and take in its files without a record."""
-    name = project_name(project)
+    await _told(request, partial(rebuilt, face, request, who, project_name(project)))
 
-    def rebuilding(tell: Tell | None) -> Awaitable[_Came]:
-        job = face.index.rebuild(user_of(who), name, tell=tell)
-        return attempted(face, request, who, "rebuild", name, job, _counts)
 
-    await _told(request, rebuilding)
+async def rebuilt(face: Face, request: Request, who: Identity, name: ProjectName | None, tell: Tell | None = None) -> Came:
+    """Compare all, or the project of this name, with the storage; `tell` hears how far it is."""
+    job = face.index.rebuild(user_of(who), name, tell=tell)
+    return await attempted(face, request, who, "rebuild", name or "storage", job, _counts)
 
 
 @guarded(app, "/api/adopt", may=Action.ADMIN, methods=("POST",))
@@ -71,7 +68,7 @@ async def adopt(face: Face, request: Request, who: Identity) -> None:
     wanted = await read_json(request, Folder)
     prefix = _prefix_of(face, Path(wanted.folder))
 
-    def adopting(tell: Tell | None) -> Awaitable[_Came]:
+    def adopting(tell: Tell | None) -> Awaitable[Came]:
         job = face.index.adopt(prefix, user_of(who), tell=tell)
         return attempted(face, request, who, "adopt", wanted.folder, job, _counts)
 
@@ -82,9 +79,7 @@ async def adopt(face: Face, request: Request, who: Identity) -> None:
 @Described(CheckedStorage, takes=Checkup, refuses=(Busy,))
 async def check(face: Face, request: Request, who: Identity) -> None:
     """Look for what is wrong in the storage."""
-    wanted = await read_json(request, Checkup)
-    checking = face.index.check(sweep=wanted.sweep, hashes=wanted.hashes)
-    found = await (attempted(face, request, who, "sweep", "storage", checking, _swept) if wanted.sweep else checking)
+    found = await checked(face, request, who, await read_json(request, Checkup))
     findings: list[FindingDocument] = [
         {"key": finding.key, "wrong": finding.wrong, "advice": finding.advice, "swept": finding.swept}
         for finding in found.findings
@@ -96,6 +91,12 @@ async def check(face: Face, request: Request, who: Identity) -> None:
         "findings": findings,
     }
     send_json(request, document)
+
+
+async def checked(face: Face, request: Request, who: Identity, wanted: Checkup, tell: Tell | None = None) -> Checked:
+    """Look for what is wrong; `tell` hears how far it is."""
+    checking = face.index.check(sweep=wanted.sweep, hashes=wanted.hashes, tell=tell)
+    return await (attempted(face, request, who, "sweep", "storage", checking, _swept) if wanted.sweep else checking)
 
 
 def _prefix_of(face: Face, folder: Path) -> str:
@@ -113,7 +114,7 @@ def _prefix_of(face: Face, folder: Path) -> str:
     return "" if below == "." else f"{below}/"
 
 
-async def _told(request: Request, run: Callable[[Tell | None], Awaitable[_Came]]) -> None:
+async def _told(request: Request, run: Callable[[Tell | None], Awaitable[Came]]) -> None:
     """Answer with what came of it; whoever wants a stream hears meanwhile how far it is."""
     kind = stream_of(request)
     if kind is None:
@@ -127,7 +128,7 @@ async def _told(request: Request, run: Callable[[Tell | None], Awaitable[_Came]]
     return stream.say("result", _rebuilt(*came))
 
 
-def _counts(came: _Came) -> Details:
+def _counts(came: Came) -> Details:
     found, taken = came
     adopted = [line.key for line in taken if line.outcome is Result.ADOPTED]
     return {"changed": str(found.changed), "adopted": str(len(adopted)), "files": listed(adopted)}

@@ -100,7 +100,7 @@ class OneFileWhy(ProjectWhyCommon):
 @Described(ProjectWhy, refuses=(NotYetKnown,))
 async def of_project(face: Face, request: Request, who: Identity, project: str) -> None:
     """What a name is here, what upstream said of it, and each file of it that is hidden."""
-    found = await _found(face, who, project)
+    found = await found_of(face, who, project)
     # off the reactor thread: ten thousand files may be hidden, while upstream is away
     body = await face.world.thinking(_encoded, found, face.index.envoy.outage)
     send(request, 200, "application/json", body)
@@ -110,12 +110,13 @@ async def of_project(face: Face, request: Request, who: Identity, project: str) 
 @Described(OneFileWhy, refuses=(NotYetKnown,))
 async def of_file(face: Face, request: Request, who: Identity, project: str, filename: str) -> None:
     """What a name is here, and why a file of it is visible or hidden, whether there is one of this name or not."""
-    found = await _found(face, who, project)
+    found = await found_of(face, who, project)
     document: OneFileWhy = {**_document(found, face.index.envoy.outage), "file": _file(found.file(filename))}
     send_json(request, document)
 
 
-async def _found(face: Face, who: Identity, project: str) -> Why:
+async def found_of(face: Face, who: Identity, project: str) -> Why:
+    """All that can be said of the name to somebody who may publish. Raises `Forbidden` for whom may not read it."""
     name = project_name(project)
     demand(face.rules, who, Action.READ, name)  # it tells of files: a token to publish is not enough
     return await why(face.index, name)

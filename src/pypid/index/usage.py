@@ -1,0 +1,172 @@
+"""What each project takes of the storage, as the catalog knows it: counted once, and then only what has changed since."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as TimedOut
+from twisted.logger import Logger
+
+from pypid.core.errors import PypidError
+from pypid.core.model import File, Project, Summary
+from pypid.core.names import ProjectName
+from pypid.flow import World, start
+from pypid.index.parts import Pace
+from pypid.ports import Catalog
+
+_log = Logger()
+
+PATIENCE = 1.5
+"""Seconds that somebody waits for a count; it goes on without them."""
+
+
+class Sum(msgspec.Struct, frozen=True, gc=False):
+    """Files and their bytes, as they were at this `serial` of their project. No attrs class: there are many of them."""
+
+    serial: int
+    files: int = 0
+    size: int = 0
+
+
+class Use(msgspec.Struct, frozen=True, gc=False):
+    """What a project takes: `files` of ours and the `kept` ones of theirs. Sizes in bytes, without metadata and records."""
+
+    name: ProjectName
+    files: int = 0
+    size: int = 0
+    kept: int = 0
+    kept_size: int = 0
+
+
+@frozen
+class Used:
+    """What all take together, and each: the largest first, `by_kept` those of which files are kept. `projects` are ours."""
+
+    projects: int = 0
+    files: int = 0
+    size: int = 0
+    kept: int = 0
+    kept_size: int = 0
+    by_size: tuple[Use, ...] = field(default=(), repr=False)
+    by_kept: tuple[Use, ...] = field(default=(), repr=False)
+
+
+Sums = dict[ProjectName, Sum]
+_NEVER = Sum(-1)
+
+
+@define(eq=False)
+class Usage:
+    """Of one catalog. A hundred thousand projects are counted in some seconds, with others having their turn; what did not change
+    since is not counted again."""
+
+    catalog: Catalog
+    world: World
+    done: int = field(default=0, init=False)
+    of: int = field(default=0, init=False)
+    """How far a count is, in projects."""
+    _ours: Sums = field(factory=dict, init=False, repr=False)
+    _theirs: Sums = field(factory=dict, init=False, repr=False)
+    _basis: tuple[object, object, str] | None = field(default=None, init=False, repr=False)
+    """What the latest one was counted of."""
+    _latest: Used | None = field(default=None, init=False, repr=False)
+    _failure: PypidError | None = field(default=None, init=False, repr=False)
+    _waiting: list[Deferred[None]] | None = field(default=None, init=False, repr=False)
+    """Who waits for the count that is under way."""
+
+    @property
+    def is_counting(self) -> bool:
+        """Whether a count is under way."""
+        return self._waiting is not None
+
+    async def told(self) -> Used | None:
+        """All of it, now; what was counted last where that takes longer than `PATIENCE`, None where nothing was.
+
+        Raises `CatalogDown`.
+        """
+        if self._waiting is None:
+            self._waiting = []
+            start(self._counted())
+        if self._waiting is not None:  # else it has ended already
+            waiter: Deferred[None] = Deferred()
+            self._waiting.append(waiter)
+            try:
+                await waiter.addTimeout(PATIENCE, self.world.clock)
+            except TimedOut:
+                return self._latest
+        if self._failure is not None:
+            raise self._failure
+        return self._latest
+
+    async def _counted(self) -> None:
+        self._failure = None
+        try:
+            await self._count()
+        except PypidError as error:
+            self._failure = error
+        except Exception:
+            _log.failure("what projects take could not be counted")
+        waiting, self._waiting = self._waiting or [], None
+        for waiter in waiting:
+            if not waiter.called:
+                waiter.callback(None)
+
+    async def _count(self) -> None:
+        catalog, thinking = self.catalog, self.world.thinking
+        names, theirs, epoch = await catalog.names(), await catalog.their_summaries(), catalog.epoch
+        basis = self._basis
+        if basis is not None and basis[0] is names and basis[1] is theirs and basis[2] == epoch:
+            return
+        if basis is None or basis[2] != epoch:  # the same serials may mean something else
+            self._ours, self._theirs = {}, {}
+        ours_now, theirs_now = self._ours, self._theirs
+        stale = await thinking(_stale, names, ours_now)
+        their_stale = await thinking(_stale, theirs, theirs_now)
+        self.done, self.of = 0, len(stale) + len(their_stale)
+        pace = Pace(self.world)
+        for summary in stale:
+            project = await catalog.ours(summary.name)
+            ours_now[summary.name] = _sum(summary, project.files if isinstance(project, Project) else ())
+            self.done += 1
+            await pace.keep()
+        for summary in their_stale:
+            theirs_now[summary.name] = _sum(summary, (await catalog.theirs(summary.name)).kept)
+            self.done += 1
+            await pace.keep()
+        self._ours, self._theirs, self._latest = await thinking(_together, names, theirs, ours_now, theirs_now)
+        self._basis = (names, theirs, epoch)
+
+
+def _stale(summaries: Iterable[Summary], sums: Sums) -> list[Summary]:
+    return [summary for summary in summaries if sums.get(summary.name, _NEVER).serial != summary.serial]
+
+
+def _sum(summary: Summary, files: Sequence[File]) -> Sum:
+    return Sum(summary.serial, len(files), sum(file.size or 0 for file in files))
+
+
+def _together(names: Iterable[Summary], theirs: Iterable[Summary], ours: Sums, kept: Sums) -> tuple[Sums, Sums, Used]:
+    """What of both sums is still there, and all of it in order."""
+    ours = {summary.name: ours[summary.name] for summary in names}
+    kept = {summary.name: kept[summary.name] for summary in theirs}
+    uses = [Use(name, one.files, one.size, *_kept(kept.get(name))) for name, one in ours.items() if one.files or name in kept]
+    uses += [Use(name, 0, 0, *_kept(one)) for name, one in kept.items() if name not in ours]
+    uses.sort(key=lambda use: (-use.size - use.kept_size, use.name))
+    held = sorted((use for use in uses if use.kept), key=lambda use: (-use.kept_size, use.name))
+    used = Used(
+        projects=sum(1 for one in ours.values() if one.files),
+        files=sum(one.files for one in ours.values()),
+        size=sum(one.size for one in ours.values()),
+        kept=sum(one.files for one in kept.values()),
+        kept_size=sum(one.size for one in kept.values()),
+        by_size=tuple(uses),
+        by_kept=tuple(held),
+    )
+    return ours, kept, used
+
+
+def _kept(one: Sum | None) -> tuple[int, int]:
+    return (0, 0) if one is None else (one.files, one.size)

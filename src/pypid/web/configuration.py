@@ -1,0 +1,45 @@
+"""The configuration in force: ``/api/configuration``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pypid.core.inforce import Said, written
+from pypid.core.permissions import Action, Identity
+from pypid.web.describing import Described
+from pypid.web.describing_machine import ConfigurationDocument, KeyDocument
+from pypid.web.documents import send_json
+from pypid.web.face import Face, app
+from pypid.web.guard import guarded
+from pypid.web.request import Request
+
+
+@guarded(app, "/api/configuration", may=Action.ADMIN)
+@Described(ConfigurationDocument)
+async def configuration(face: Face, request: Request, who: Identity) -> None:
+    """The configuration in force, without secrets: each value with where it came from."""
+    send_json(request, await face.world.thinking(_document, await said(face)))
+
+
+async def said(face: Face) -> Sequence[Said]:
+    """The sections as they are in force."""
+    return await face.world.thinking(face.configuration)
+
+
+def _document(sections: Sequence[Said]) -> ConfigurationDocument:
+    def keys(section: Said) -> list[KeyDocument]:
+        return [
+            {
+                "key": line.key,
+                "value": line.value,
+                "origin": line.origin,
+                "takes_effect": "reload" if line.by_reload else "restart",
+                "waits": line.waits,
+            }
+            for line in section.lines
+        ]
+
+    return {
+        "text": written(sections),
+        "sections": [{"section": section.section, "keys": keys(section)} for section in sections],
+    }

@@ -1,0 +1,94 @@
+"""What there is to measure for an administrator: what projects take, and what room is left on the disks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from shutil import disk_usage
+
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as TimedOut
+
+from pypid.flow import World
+from pypid.index.usage import Usage
+from pypid.ports import Catalog
+
+PATIENCE = 1.0
+"""Seconds in which a disk has to say how full it is."""
+
+
+@frozen
+class Disk:
+    """The disk (partition) that a folder lies on. Bytes; `free` for whoever is not root."""
+
+    total: int
+    free: int
+
+    @property
+    def is_short(self) -> bool:
+        """Whether it is time to make room: less than a twentieth of it is left, or than 1 GiB."""
+        return self.free < max(self.total // 20, 1 << 30)
+
+
+@define(eq=False)
+class Disks:
+    """Asked in a thread; one that hangs (over a network) takes one thread, and not one for each who asks."""
+
+    world: World
+    _asking: dict[Path, Deferred[Disk | None]] = field(factory=dict, init=False, repr=False)
+
+    async def of(self, folder: Path | None) -> Disk | None:
+        """Of the disk that the folder lies on; None where there is no folder, or where the disk does not say it soon."""
+        if folder is None:
+            return None
+        asking = self._asking.get(folder)
+        if asking is None:
+            asking = self.world.blocking(_asked, folder)
+            if not asking.called:
+                self._asking[folder] = asking
+                asking.addBoth(self._ended, folder)
+        answer: Deferred[Disk | None] = Deferred()
+        asking.addCallback(_pass_on, answer)
+        try:
+            return await answer.addTimeout(PATIENCE, self.world.clock)
+        except TimedOut:
+            return None
+
+    def _ended(self, found: Disk | None, folder: Path) -> Disk | None:
+        del self._asking[folder]
+        return found
+
+
+def _pass_on(found: Disk | None, answer: Deferred[Disk | None]) -> Disk | None:
+    if not answer.called:
+        answer.callback(found)
+    return found
+
+
+def _asked(folder: Path) -> Disk | None:
+    try:
+        found = disk_usage(folder)
+    except OSError:
+        return None
+    return Disk(found.total, found.free)
+
+
+@define(eq=False)
+class Measures:
+    """All that is measured."""
+
+    catalog: Catalog
+    world: World
+    folders: Mapping[str, Path | None]
+    """``state`` and ``storage``; None for what is no folder."""
+    usage: Usage = field(init=False)
+    _disks: Disks = field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.usage = Usage(self.catalog, self.world)
+        self._disks = Disks(self.world)
+
+    async def disk(self, which: str) -> Disk | None:
+        """That of the folder."""
+        return await self._disks.of(self.folders[which])

@@ -1,0 +1,38 @@
+"""What is in force for what is not ours, and whether upstream answers: ``/api/upstream``."""
+
+from __future__ import annotations
+
+from pypid.core.errors import CatalogDown
+from pypid.core.permissions import Action, Identity
+from pypid.core.simple import utc_text
+from pypid.core.values import COOLDOWN, duration_text
+from pypid.web.describing import Described
+from pypid.web.describing_machine import UpstreamDocument
+from pypid.web.documents import send_json
+from pypid.web.face import Face, app
+from pypid.web.guard import guarded
+from pypid.web.request import Request
+
+
+@guarded(app, "/api/upstream", may=Action.ADMIN)
+@Described(UpstreamDocument, refuses=(CatalogDown,))
+async def upstream(face: Face, request: Request, who: Identity) -> None:
+    """The other indexes, whether they answer, what may be asked of them, and how much of theirs is kept."""
+    policy, outage = face.index.policy, face.index.envoy.outage
+    used = await face.measures.usage.told()
+    since = None if outage.since is None else utc_text(outage.since)
+    document: UpstreamDocument = {
+        "mode": policy.mode,
+        "indexes": list(face.settings.indexes),
+        "outage": None if outage.error is None else {"since": since, "error": str(outage.error)},
+        "ttl": duration_text(face.index.ttl),
+        "cooldown": COOLDOWN.show(policy.cooldown),
+        "reserved": list(policy.reserved),
+        "allow": list(policy.allow),
+        "deny": list(policy.deny),
+        "blend": list(policy.blend),
+        "limit": face.settings.max_cache,
+        "kept": None if used is None else used.kept,
+        "kept_size": None if used is None else used.kept_size,
+    }
+    send_json(request, document)

@@ -1,0 +1,60 @@
+"""What the storage holds, by project: ``/api/storage``."""
+
+from __future__ import annotations
+
+from pypid.core.errors import CatalogDown
+from pypid.core.permissions import Action, Identity
+from pypid.index.usage import Use
+from pypid.web.describing import Described
+from pypid.web.describing_machine import DiskDocument, StorageDocument, UseDocument
+from pypid.web.documents import send_json
+from pypid.web.face import Face, app
+from pypid.web.guard import guarded
+from pypid.web.measures import Disk
+from pypid.web.query import Parameter, names, number, parameters
+from pypid.web.request import Request
+
+USUAL, MOST = 100, 1000
+"""Projects in one answer."""
+LARGEST = (1 << 31) - 1
+ASKS = (
+    Parameter("skip", "Leave out so many of the largest projects.", {"type": "integer", "minimum": 0, "maximum": LARGEST}),
+    Parameter(
+        "most",
+        f"Projects in the answer: {USUAL}, unless this says otherwise.",
+        {"type": "integer", "minimum": 1, "maximum": MOST},
+    ),
+)
+
+
+@guarded(app, "/api/storage", may=Action.ADMIN)
+@Described(StorageDocument, asks=ASKS, refuses=(CatalogDown,))
+async def storage(face: Face, request: Request, who: Identity) -> None:
+    """What the storage holds, ours and kept, and which projects take most of it."""
+    given = parameters(request, *names(ASKS))
+    skip = number(given, "skip", 0, LARGEST) or 0
+    most = number(given, "most", 1, MOST) or USUAL
+    measures = face.measures
+    usage = measures.usage
+    used = await usage.told()
+    document: StorageDocument = {
+        "place": face.settings.place,
+        "limit": face.settings.max_cache,
+        "files": None if used is None else used.files,
+        "size": None if used is None else used.size,
+        "kept": None if used is None else used.kept,
+        "kept_size": None if used is None else used.kept_size,
+        "counting": {"done": usage.done, "of": usage.of} if usage.is_counting else None,
+        "state_disk": _disk(await measures.disk("state")),
+        "storage_disk": _disk(await measures.disk("storage")),
+        "projects": [] if used is None else [_use(use) for use in used.by_size[skip : skip + most]],
+    }
+    send_json(request, document)
+
+
+def _disk(disk: Disk | None) -> DiskDocument | None:
+    return None if disk is None else {"total": disk.total, "free": disk.free}
+
+
+def _use(use: Use) -> UseDocument:
+    return {"name": use.name, "files": use.files, "size": use.size, "kept": use.kept, "kept_size": use.kept_size}
