@@ -27,6 +27,9 @@ MATRIX = {
     ("/", GET): READ,
     ("/", "POST"): WRITE,
     ("/_/ui/<digest>/<name>", GET): ANYBODY,
+    ("/project/<project>/", GET): READ,
+    ("/project/<project>/<version>/", GET): READ,
+    ("/project/<project>/-/versions", GET): READ,
     ("/health", GET): ANYBODY,
     ("/ready", GET): ANYBODY,
     ("/metrics", GET): Action.METRICS,
@@ -85,6 +88,15 @@ MATRIX = {
     ("/requirements.txt", "POST"): FETCH,  # and READ: the answer tells what is here
     ("/packages/<python>/<letter>/<project>/<filename>", GET): READ,
     ("/packages/<python>/<letter>/<project>/<filename>", "PUT"): WRITE,
+    # the site: publishing and changing
+    ("/upload", GET): WRITE,
+    ("/upload", "POST"): WRITE,
+    ("/project/<project>/-/settings", GET): WRITE,  # and READ: it tells what is there
+    ("/project/<project>/-/yank", "POST"): WRITE,
+    ("/project/<project>/-/unyank", "POST"): WRITE,
+    ("/project/<project>/-/delete", "POST"): DELETE,
+    ("/project/<project>/-/status", "POST"): ADMIN,
+    ("/project/<project>/-/release-name", "POST"): ADMIN,
     # pypicloud's
     ("/api/package/", GET): READ,
     ("/api/package/<project>/", GET): READ,

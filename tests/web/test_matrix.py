@@ -117,6 +117,7 @@ INDEX_CLASSES: dict[str, dict[str, str]] = {
 
 GET = ("GET", "HEAD")
 PROJECT = "/api/projects/<project>"
+SITE = "/project/<project>/-"
 FILE, RELEASE = f"{PROJECT}/files/<filename>", f"{PROJECT}/releases/<version>"
 RIGHTS = f"{PROJECT}/rights"
 OLD = "/packages/<python>/<letter>/<project>/<filename>"
@@ -145,6 +146,9 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("/simple/<project>/json", *GET),
         ("/<project>/", *GET),
         (PACKAGE, *GET),
+        ("/project/<project>/", *GET),
+        ("/project/<project>/<version>/", *GET),
+        ("/project/<project>/-/versions", *GET),
         (f"{FILE}/contents", *GET),
         (f"{PROJECT}/compare", *GET),
         (f"{PROJECT}/downloads", *GET),
@@ -189,16 +193,23 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         (PACKAGE, "POST"),
         ("/api/why/<project>", *GET),
         ("/api/why/<project>/<filename>", *GET),
+        ("/upload", *GET, "POST"),
+        (f"{SITE}/settings", *GET),
+        (f"{SITE}/yank", "POST"),
+        (f"{SITE}/unyank", "POST"),
     ),
     "delete": (
         (PROJECT, "DELETE"),
         (FILE, "DELETE"),
         (RELEASE, "DELETE"),
         (PACKAGE, "DELETE"),
+        (f"{SITE}/delete", "POST"),
     ),
     "fetch": (("/requirements.txt", "POST"),),
     "admin": (
         (f"{PROJECT}/status", "PUT"),
+        (f"{SITE}/status", "POST"),
+        (f"{SITE}/release-name", "POST"),
         ("/api/names/<project>", "DELETE"),
         ("/api/cache", *GET, "DELETE"),
         ("/api/cache/<project>", *GET, "DELETE"),
@@ -309,6 +320,26 @@ OWN_ROWS: dict[tuple[str, str], dict[str, str]] = (
         | {"closed": "1333...333", "closed, unknown": "1333...333", "theirs, own rules": "133333.333", "open": "1333...33."}
         for rule in ("/api/why/<project>", "/api/why/<project>/<filename>")
         for method in GET
+    }
+    | {
+        # so does this; and what is not published here has no settings
+        (f"{SITE}/settings", method): {
+            "open": "1333...333",
+            "own rules": "1333...333",
+            "claimed": "1333444333",
+            "unknown": "1333444333",
+            "theirs": "1333444333",
+            "theirs, own rules": "1333334333",
+            "closed": "1333...333",
+            "closed, unknown": "1333444333",
+        }
+        for method in GET
+    }
+    | {
+        # a form that says nothing is a mistake, before it is looked whether there is anything to delete
+        (f"{SITE}/delete", "POST"): {
+            kind: row.replace(".", "*").replace("4", "*") for kind, row in PROJECT_CLASSES["delete"].items()
+        }
     }
     | {
         # pypicloud said 400 where there is nothing to delete; and who deletes there may publish there

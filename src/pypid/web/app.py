@@ -7,6 +7,8 @@ from pypid.web import (
     cached,
     clientfiles,
     collecting,
+    compare,
+    contents,
     downloads,
     exporting,
     files,
@@ -37,7 +39,7 @@ from pypid.web import (
 from pypid.web.face import Face, FaceSettings, app
 from pypid.web.pypicloud import accounts, acl, admin, listing, packages, permissions, posts
 from pypid.web.routes import resource
-from pypid.web.ui import assets
+from pypid.web.ui import assets, deeds, project, settings, upload, versions
 from pypid.web.ui import home as first_page
 
 ROOMS = (
@@ -46,6 +48,8 @@ ROOMS = (
     moments,
     snapshots,
     files,
+    contents,
+    compare,
     uploads,
     legacy,
     pypicache,
@@ -80,6 +84,11 @@ ROOMS = (
     listing,
     assets,
     first_page,
+    project,
+    versions,
+    upload,
+    settings,
+    deeds,
 )
 """The modules whose routes make up the face; importing them is what registers the routes."""
 

@@ -1,0 +1,156 @@
+"""``/api/projects/<project>/compare``: what differs between two releases."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from pypid.core.choices import Mode
+from pypid.core.errors import StorageDown, UpstreamDown
+from pypid.core.policy import Policy
+from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
+from tests.web.crowd import register
+from tests.web.elsewhere import Elsewhere
+from tests.web.whole import PRIVATE, Answer, Pypid, WholeCase
+
+
+class CompareTests(WholeCase):
+    """Releases of a project of ours."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.have_wheel(
+            extra=[("Requires-Dist", "eggs>=1")], files={"spam/a.py": b"one\ntwo\n", "spam/b.py": b"b", "spam/c.so": b"\0"}
+        )
+        self.have_sdist()
+        self.have_wheel(
+            version="2.0",
+            requires_python=">=3.9",
+            extra=[("Requires-Dist", "eggs>=2"), ("Requires-Dist", "ham")],
+            files={"spam/a.py": b"one\nthree\n", "spam/c.so": b"\0\1", "spam/d.py": b"d"},
+        )
+
+    def ask_for(self, query: str, project: str = "spam", user: str | None = None, pypid: Pypid | None = None) -> Answer:
+        return (pypid or self.pypid).api("GET", f"/api/projects/{project}/compare?{query}", user=user)
+
+    def compared(self, query: str = "from=1.0&to=2.0", project: str = "spam", **options: Any) -> dict[str, Any]:
+        answer = self.ask_for(query, project, **options)
+        self.assertEqual(answer.status, 200, answer)
+        found: dict[str, Any] = answer.json
+        return found
+
+    def test_everything(self) -> None:
+        """Metadata, the files of each release, and what lies in the wheels of both."""
+        found = self.compared()
+        self.assertEqual((found["name"], found["from"], found["to"], found["kind"]), ("spam", "1.0", "2.0", "py3-none-any"))
+        self.assertEqual(
+            found["metadata"],
+            [
+                {"field": "Requires-Python", "added": [">=3.9"], "removed": [], "changed": []},
+                {"field": "Requires-Dist", "added": ["ham"], "removed": [], "changed": [{"from": "eggs>=1", "to": "eggs>=2"}]},
+            ],
+        )
+        self.assertEqual(
+            [(pair["kind"], pair["from"], pair["to"]) for pair in found["files"]],
+            [
+                ("py3-none-any", "spam-1.0-py3-none-any.whl", "spam-2.0-py3-none-any.whl"),
+                ("sdist", "spam-1.0.tar.gz", None),
+            ],
+        )
+        inside = found["contents"]
+        self.assertEqual(inside["added"], [{"path": "spam/d.py", "size": 1}])
+        self.assertEqual(inside["removed"], [{"path": "spam/b.py", "size": 1}])
+        self.assertEqual(
+            [each["path"] for each in inside["changed"]],
+            ["spam-*.dist-info/METADATA", "spam-*.dist-info/RECORD", "spam/a.py", "spam/c.so"],
+        )
+        self.assertEqual((inside["same"], inside["more"], found["problem"], found["text"]), (1, 0, None, None))
+
+    def test_lines(self) -> None:
+        """The lines of a member that differ; what is no text has none, and what does not differ is 404."""
+        text = self.compared("from=1.0&to=2.0&path=" + quote("spam/a.py", safe=""))["text"]
+        self.assertEqual(
+            [(line["mark"], line["from"], line["to"], line["text"]) for line in text["lines"]],
+            [(" ", 1, 1, "one"), ("-", 2, None, "two"), ("+", None, 2, "three"), (" ", 3, 3, "")],
+        )
+        self.assertEqual(self.compared("from=1.0&to=2.0&path=spam/b.py")["text"]["lines"][0]["mark"], "-")
+        self.assertEqual(self.compared("from=1.0&to=2.0&path=spam/c.so")["text"]["lines"], None)
+        self.assertEqual(self.ask_for("from=1.0&to=2.0&path=spam/x.py").status, 404)
+        self.assertEqual(self.ask_for("from=1.0&to=2.0&path=spam-*.dist-info/WHEEL").status, 404)
+
+    def test_itself(self) -> None:
+        """A release does not differ from itself, in any spelling."""
+        found = self.compared("from=2.0&to=2.0.0")
+        self.assertEqual((found["metadata"], found["contents"]["changed"], found["contents"]["added"]), ([], [], []))
+
+    def test_no_pair(self) -> None:
+        """Where no two files belong together the rest is told; one kind can be chosen."""
+        found = self.compared("from=1.0&to=2.0&kind=sdist")
+        self.assertEqual((found["contents"], found["kind"]), (None, "sdist"))
+        self.assertIn("Only one", found["problem"])
+        self.have_sdist(version="3.0", files={"a.py": b"x"})
+        found = self.compared("from=2.0&to=3.0")
+        self.assertEqual((found["contents"], found["kind"], found["problem"]), (None, None, None))
+        self.assertEqual(self.ask_for("from=2.0&to=3.0&path=x").status, 400)
+        found = self.compared("from=1.0&to=3.0")
+        self.assertEqual((found["kind"], [each["path"] for each in found["contents"]["added"]]), ("sdist", ["a.py"]))
+
+    def test_sdists_alone(self) -> None:
+        """The metadata of sdists lies in them."""
+        for version, extra in (("1.0", []), ("2.0", [("Requires-Dist", "eggs")])):
+            filename, data = sdist_filename("eggs", version), sdist("eggs", version, extra=extra)
+            self.published(self.publish(filename, data))
+        found = self.compared(project="eggs")
+        self.assertEqual(found["metadata"], [{"field": "Requires-Dist", "added": ["eggs"], "removed": [], "changed": []}])
+        self.assertEqual([each["path"] for each in found["contents"]["changed"]], ["PKG-INFO"])
+
+    def test_refused(self) -> None:
+        """Without two releases it is 400; a release that is not there is 404."""
+        for query, status in (("from=1.0", 400), ("to=1.0", 400), ("from=1&to=9", 404), ("from=1&to=x%2F", 404), ("a=b", 400)):
+            self.assertEqual(self.ask_for(query).status, status, query)
+        self.assertEqual(self.ask_for("from=1.0&to=2.0", "nothing").status, 404)
+
+    def test_rights(self) -> None:
+        """Who may not read the project is told nothing."""
+        self.pypid.face.rules = PRIVATE
+        self.assertEqual(self.ask_for("from=1.0&to=2.0").status, 401)
+        self.assertEqual(self.ask_for("from=1.0&to=2.0", user="bob").status, 200)
+
+    def test_no_download(self) -> None:
+        """To compare, or to look into a file, counts as no download."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        register(self.pypid, folder)
+        self.compared("from=1.0&to=2.0&path=spam/a.py")
+        data = wheel(
+            extra=[("Requires-Dist", "eggs>=1")], files={"spam/a.py": b"one\ntwo\n", "spam/b.py": b"b", "spam/c.so": b"\0"}
+        )
+        answer = self.pypid.api("GET", f"/api/downloads?sha256={sha256(data).hexdigest()}")
+        self.assertEqual((answer.status, answer.json["downloads"]), (200, []))
+
+    def test_storage_away(self) -> None:
+        """While the storage is away what is known of the files is told, and why the rest is not."""
+        self.pypid.blobs.away = StorageDown("it is away.")
+        found = self.compared()
+        self.assertEqual((found["metadata"], found["contents"]), (None, None))
+        self.assertIn("away", found["problem"])
+
+    def test_theirs(self) -> None:
+        """Wheels of upstream are compared by parts, and none is kept; while upstream is away it is said."""
+        upstream = Elsewhere()
+        for version in ("1.0", "2.0"):
+            data = wheel("ham", version, files={"ham.py": version.encode(), "x": bytes(range(256)) * 1000}, compression=0)
+            upstream.has("ham", wheel_filename("ham", version), data)
+        pypid = Pypid(Path(self.mktemp()), policy=Policy(mode=Mode.CACHE), upstream=upstream)
+        found = self.compared(project="ham", pypid=pypid)
+        self.assertEqual([each["path"] for each in found["contents"]["changed"]][-1], "ham.py")
+        self.assertEqual(found["metadata"], [])
+        upstream.has("ham", wheel_filename("ham", "3.0"), wheel("ham", "3.0"))
+        pypid = Pypid(Path(self.mktemp()), policy=Policy(mode=Mode.CACHE), upstream=upstream)
+        pypid.page("ham")
+        upstream.away = UpstreamDown("it sleeps.")
+        found = self.compared("from=2.0&to=3.0", "ham", pypid=pypid)
+        self.assertEqual((found["metadata"], found["contents"]), (None, None))
+        self.assertIn("it sleeps", found["problem"])
