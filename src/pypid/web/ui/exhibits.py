@@ -1,0 +1,149 @@
+"""What project pages are made of, worked out once for each change and kept: a page of what is kept costs a template.
+
+All of it is made of what somebody may see already (`Index.seen`): by the edition of that, or by the digest of its bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from datetime import date, timedelta
+from typing import TypeVar
+
+from attrs import define, field
+
+from pypid.core.errors import NoSuchFile, PeopleUnknown, PypidError, UpstreamDown, WrongBytes
+from pypid.core.facts import Facts, facts_of
+from pypid.core.model import File, Project
+from pypid.core.names import ProjectName
+from pypid.core.plot import bars
+from pypid.core.recent import Recent
+from pypid.core.showing import FileLine, Lines, Shown, all_lines, shown
+from pypid.core.signers import Signer, signers_in
+from pypid.flow import Flights, World
+from pypid.index import Index
+from pypid.index.asking import Asked
+from pypid.index.together import Together
+from pypid.index.views import View
+from pypid.ports import Downloads
+from pypid.web.pages import FEW_FILES
+
+T = TypeVar("T")
+
+MOST = 1000
+"""Of each kind that are kept."""
+LINES = 100_000
+"""Files and releases that are kept together."""
+FACTS = 32 << 20
+"""Bytes of metadata, READMEs and all."""
+SIGNED = 16
+"""Files of a release whose provenance is read for its page."""
+AT_ONCE = 8
+DAYS = 90
+FRESH = 60
+"""Seconds for which a plot of downloads is shown again."""
+PLOTS = 8 << 20
+
+
+@define(eq=False)
+class Exhibits:
+    """The project pages of one index."""
+
+    index: Index
+    world: World
+    _shown: Recent[tuple[ProjectName, str | None], tuple[Hashable, Shown]] = field(
+        factory=lambda: Recent(MOST, LINES), init=False, repr=False
+    )
+    _lines: Recent[ProjectName, tuple[Hashable, Lines]] = field(factory=lambda: Recent(MOST, LINES), init=False, repr=False)
+    _facts: Recent[str, Facts] = field(factory=lambda: Recent(MOST, FACTS), init=False, repr=False)
+    _signers: Recent[Hashable, tuple[Signer, ...]] = field(factory=lambda: Recent(MOST * 4, MOST * 4), init=False, repr=False)
+    _plots: Recent[ProjectName, tuple[float, str]] = field(factory=lambda: Recent(MOST, PLOTS), init=False, repr=False)
+    _flights: Flights[Hashable, Facts] = field(factory=Flights, init=False, repr=False)
+
+    async def shown(self, view: View, version: str | None) -> Shown | None:
+        """The release as its page shows it; None where there is none of this version."""
+        key = view.project.name, version
+        kept = self._shown.get(key)
+        if kept is not None and kept[0] == view.edition:
+            return kept[1]
+        found = await self._made(view.project, lambda: shown(view.project, version))
+        if found is not None:
+            self._shown.put(key, (view.edition, found), 1 + len(found.files) + len(found.lines))
+        return found
+
+    async def lines(self, view: View) -> Lines:
+        """All its releases."""
+        kept = self._lines.get(view.project.name)
+        if kept is not None and kept[0] == view.edition:
+            return kept[1]
+        found = await self._made(view.project, lambda: all_lines(view.project))
+        self._lines.put(view.project.name, (view.edition, found), 1 + len(found.each))
+        return found
+
+    async def _made(self, project: Project, make: Callable[[], T]) -> T:
+        return make() if len(project.files) <= FEW_FILES else await self.world.thinking(make)
+
+    async def facts(self, file: File | None, asked: Asked) -> Facts | None:
+        """What the metadata of the file says; None where it cannot be had. Raises as `Index.metadata` for files of ours."""
+        if file is None:
+            return None
+        digest = file.metadata_sha256 or (f"of {file.sha256}" if file.sha256 else None)
+        kept = None if digest is None else self._facts.get(digest)
+        if kept is not None or digest is None:
+            return kept
+        try:
+            data = await self.index.metadata(file, asked)
+        except PypidError as error:
+            if file.source is None or not (error is asked.refusal or isinstance(error, (NoSuchFile, UpstreamDown, WrongBytes))):
+                raise
+            return None
+
+        async def read() -> Facts:
+            made = await self.world.thinking(facts_of, data)
+            self._facts.put(digest, made, made.weight)
+            return made
+
+        return await self._flights.single(digest, read)
+
+    async def signers(self, files: Sequence[FileLine]) -> Mapping[str, tuple[Signer, ...]]:
+        """Who signed them, by file name: of the first ones that have a provenance object here."""
+        found: dict[str, tuple[Signer, ...]] = {}
+        together = Together(AT_ONCE)
+        for file in [line.file for line in files if line.file.attested][:SIGNED]:
+
+            async def read(file: File = file) -> None:
+                found[file.filename] = await self._signers_of(file)
+
+            await together.add(read)
+        await together.ended()
+        return found
+
+    async def _signers_of(self, file: File) -> tuple[Signer, ...]:
+        key = file.project, file.filename, file.sha256, file.uploaded
+        kept = self._signers.get(key)
+        if kept is None:
+            try:
+                kept = signers_in(await self.index.provenance(file))
+            except NoSuchFile:  # it was just deleted
+                return ()
+            self._signers.put(key, kept)
+        return kept
+
+    async def plot(self, name: ProjectName, downloads: Downloads) -> str:
+        """The downloads of the last days as SVG; "" where they cannot be had now."""
+        now = self.world.clock.seconds()
+        kept = self._plots.get(name)
+        if kept is not None and kept[0] <= now < kept[0] + FRESH:
+            return kept[1]
+        until = self.world.now().date()
+        since = until - timedelta(days=DAYS - 1)
+        try:
+            counted = await downloads.by_day(name, since)
+        except PeopleUnknown:
+            return ""
+        drawn = _plot(name, counted, since, until)
+        self._plots.put(name, (now, drawn), len(drawn))
+        return drawn
+
+
+def _plot(name: ProjectName, counted: Sequence[tuple[date, int]], since: date, until: date) -> str:
+    return bars(counted, since, until, title=f"Downloads of {name} by day", name="downloads-plot") if counted else ""

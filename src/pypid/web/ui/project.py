@@ -1,0 +1,127 @@
+"""The page of a project: one release, described, with its files; and what there is besides.
+
+Of somebody's metadata nothing but text comes into it (`core.facts`), and a README that was made safe (`pypid.rendering`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from attrs import frozen
+
+from pypid.core.errors import NoSuchFile
+from pypid.core.facts import NOTHING, Facts
+from pypid.core.model import Project, Status
+from pypid.core.names import is_prerelease, project_name
+from pypid.core.permissions import ANONYMOUS, Action, Identity, may
+from pypid.core.showing import Age, Shown
+from pypid.index.views import Seen
+from pypid.web.asking import asked_of
+from pypid.web.face import Face, app
+from pypid.web.guard import guarded
+from pypid.web.redirects import redirect
+from pypid.web.request import Request
+from pypid.web.ui.pages import marked_up, part, show
+
+STATUS_WORDS = {
+    Status.ARCHIVED: "This project is archived: no more releases are to be expected.",
+    Status.QUARANTINED: "This project is in quarantine: it may do harm, and none of its files is given to anybody.",
+    Status.DEPRECATED: "This project is deprecated: those who made it advise to use something else.",
+}
+_ON_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
+
+
+@guarded(app, "/project/<project>/", may=Action.READ, page=True)
+async def project_page(face: Face, request: Request, who: Identity, project: str) -> None:
+    """A project, by the release that installers would choose."""
+    name = project_name(project)
+    if project != name or not request.path.endswith(b"/"):
+        return redirect(request, f"/project/{name}/", permanent=True, restricted=face.restricted)
+    return await _show(face, request, who, project, None)
+
+
+@guarded(app, "/project/<project>/<version>/", may=Action.READ, page=True)
+async def release_page(face: Face, request: Request, who: Identity, project: str, version: str) -> None:
+    """One release of a project."""
+    name = project_name(project)
+    if project != name or not request.path.endswith(b"/"):
+        return redirect(request, f"/project/{name}/{part(version)}/", permanent=True, restricted=face.restricted)
+    return await _show(face, request, who, project, version)
+
+
+async def _show(face: Face, request: Request, who: Identity, project: str, version: str | None) -> None:
+    asked = asked_of(face, request, who, project)
+    seen = await face.index.seen(project_name(project), asked)
+    found = await face.exhibits.shown(seen.view, version)
+    values = project_values(face, who, seen)
+    if found is None:
+        if version is not None:
+            raise NoSuchFile(f"{project} {version}")
+        return await show(face, request, who, "project_empty.html", **values)
+    facts = await face.exhibits.facts(found.describing, asked)
+    return await show(
+        face,
+        request,
+        who,
+        "project.html",
+        **values,
+        shown=found,
+        told=facts is not None,
+        facts=facts or NOTHING,
+        summary=(facts or NOTHING).summary or found.summary,
+        description=await _description(face, found, facts or NOTHING),
+        signers=await face.exhibits.signers(found.files),
+        snippets=snippets(face.base_url(request), found, pinned=version is not None),
+        plot=marked_up(await _plot(face, seen.view.project)),
+        is_open=may(face.rules, ANONYMOUS, Action.READ, seen.view.project.name),
+    )
+
+
+def project_values(face: Face, who: Identity, seen: Seen) -> dict[str, Any]:
+    """What each page about a project is given."""
+    project = seen.view.project
+    return {
+        "project": project,
+        "is_ours": isinstance(seen.ours, Project),
+        "status_words": STATUS_WORDS.get(project.status, ""),
+        "may_settle": may(face.rules, who, Action.WRITE, project.name),
+        "may_rule": may(face.rules, who, Action.ADMIN, project.name),
+        "has_people": face.registry is not None,
+    }
+
+
+async def _description(face: Face, found: Shown, facts: Facts) -> Any:
+    """The README as HTML that was made safe; "" where there is none."""
+    if not facts.description.strip() or found.describing is None:
+        return ""
+    digest = found.describing.metadata_sha256 or found.describing.sha256 or ""
+    rendered = await face.readmes.html(facts.description, facts.content_type, digest)
+    return marked_up(rendered.html)
+
+
+async def _plot(face: Face, project: Project) -> str:
+    return "" if face.registry is None else await face.exhibits.plot(project.name, face.downloads)
+
+
+@frozen
+class Snippet:
+    """A command that installs the release from here."""
+
+    program: str
+    command: str
+
+
+def snippets(base_url: str | None, found: Shown, *, pinned: bool) -> tuple[Snippet, ...]:
+    """How pip and uv install it; nothing where this host may not be believed. An exact version where it would not be chosen."""
+    if base_url is None:
+        return ()
+    exact = pinned or found.age is not Age.CHOSEN or found.line.is_yanked or is_prerelease(found.line.version)
+    what = f"{found.name}=={found.line.version}" if exact else found.name
+    url = f"{base_url}/simple/"
+    host = urlsplit(base_url).hostname or ""
+    trusting = f" --trusted-host {host}" if base_url.startswith("http://") and host not in _ON_THIS_MACHINE else ""
+    return (
+        Snippet("pip", f"pip install --index-url {url}{trusting} {what}"),
+        Snippet("uv", f"uv pip install --default-index {url} {what}"),
+    )

@@ -1,0 +1,52 @@
+"""All the releases of a project, in pages of a hundred; two of them can be chosen to be compared."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qs
+
+from pypid.core.names import project_name
+from pypid.core.permissions import Action, Identity
+from pypid.web.asking import asked_of
+from pypid.web.face import Face, app
+from pypid.web.guard import guarded
+from pypid.web.redirects import redirect
+from pypid.web.request import Request
+from pypid.web.ui.pages import show
+from pypid.web.ui.project import project_values
+
+LINES = 100
+"""Releases on one page."""
+
+
+@guarded(app, "/project/<project>/-/versions", may=Action.READ, page=True)
+async def versions(face: Face, request: Request, who: Identity, project: str) -> None:
+    """All releases of a project, the newest first."""
+    name = project_name(project)
+    if project != name or request.path.endswith(b"/"):
+        return redirect(request, f"/project/{name}/-/versions", permanent=True, restricted=face.restricted)
+    seen = await face.index.seen(name, asked_of(face, request, who, project))
+    found = await face.exhibits.lines(seen.view)
+    pages = max(1, -(-len(found.each) // LINES))
+    page = page_asked(request, pages)
+    return await show(
+        face,
+        request,
+        who,
+        "versions.html",
+        **project_values(face, who, seen),
+        lines=found.each[(page - 1) * LINES : page * LINES],
+        newest=found.newest,
+        total=len(found.each),
+        page=page,
+        pages=pages,
+    )
+
+
+def page_asked(request: Request, pages: int) -> int:
+    """Which page is wanted: what is no number, or beyond the last, is the nearest that there is."""
+    query = request.uri.partition(b"?")[2].decode("latin-1")
+    try:
+        text = parse_qs(query, max_num_fields=50).get("page", ["1"])[-1]
+    except ValueError:
+        return 1
+    return min(max(int(text), 1), pages) if text.isascii() and text.isdigit() and len(text) < 10 else 1
