@@ -93,11 +93,16 @@ async def read_form(body: Body, content_type: str, *, limits: Limits, spool: Sin
     kind = content_type.partition(";")[0].strip().lower()
     if kind == "application/x-www-form-urlencoded":
         return await _read_urlencoded(body, limits)
+    boundary = boundary_in(content_type)
+    return await _read_multipart(body, boundary, limits, _Reading(limits, spool, part))
+
+
+def boundary_in(content_type: str) -> bytes:
+    """What stands between the parts of a multipart form, by its Content-Type. Raises `BadRequest` for what is no such form."""
     boundary = _BOUNDARY.search(content_type)
-    if kind != "multipart/form-data" or boundary is None:
+    if content_type.partition(";")[0].strip().lower() != "multipart/form-data" or boundary is None:
         raise BadRequest(NOT_A_FORM)
-    reading = _Reading(limits, spool, part)
-    return await _read_multipart(body, (boundary[1] or boundary[2]).encode("latin-1", "replace"), limits, reading)
+    return (boundary[1] or boundary[2]).encode("latin-1", "replace")
 
 
 async def _read_urlencoded(body: Body, limits: Limits) -> Form:
@@ -136,16 +141,16 @@ async def _read_multipart(body: Body, boundary: bytes, limits: Limits, reading: 
                 raise TooLarge(limits.content, MAX_UPLOAD)
         parts.close()
     except MultipartError as error:
-        raise _refusal(error, limits) from error
+        raise refusal_of_form(error, limits.parts) from error
     return await reading.form()
 
 
-def _refusal(error: MultipartError, limits: Limits) -> BadRequest:
-    """What is wrong with the form, in words that help."""
+def refusal_of_form(error: MultipartError, most: int) -> BadRequest:
+    """What is wrong with the form, of which at most so many parts are read, in words that help."""
     if "Invalid line break" in str(error):
         return BadRequest(BARE_LF)
     if isinstance(error, ParserLimitReached):
-        return BadRequest(f"The form has more than {limits.parts} parts, or a part with too long headers.")
+        return BadRequest(f"The form has more than {most} parts, or a part with too long headers.")
     if "Unexpected end" in str(error):
         return BadRequest(CUT_OFF)
     return BadRequest(f"The body is not multipart/form-data (RFC 7578) with the boundary of its Content-Type: {error}.")

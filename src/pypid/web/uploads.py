@@ -57,10 +57,10 @@ async def take(face: Face, request: Request, who: Identity, *, unsaid: str | Non
     limits = Limits(content=face.settings.max_upload)
     refuse_early_form(request.body.size, limits)
     # what has begun goes to its end, and its spool with it, even if the client goes away (a body that breaks off is an end too)
-    return await shielded(_counted(face, _taken(face, request, who, limits, unsaid)))
+    return await shielded(counted(face, _taken(face, request, who, limits, unsaid)))
 
 
-async def _counted(face: Face, taking: Coroutine[Any, Any, T]) -> T:
+async def counted(face: Face, taking: Coroutine[Any, Any, T]) -> T:
     """While it is under way it is counted."""
     face.world.counts.add(UPLOADS)
     try:

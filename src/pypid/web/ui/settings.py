@@ -1,0 +1,120 @@
+"""The settings of a project: what is published, to yank and delete it; its status; its name. The page, and what it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import frozen
+
+from pypid.core.errors import NoSuchFile, PypidError
+from pypid.core.model import File, Project, Status
+from pypid.core.names import ProjectName, project_name
+from pypid.core.permissions import Action, Identity, demand, may
+from pypid.core.releases import Release, release_of, releases
+from pypid.index.managing import LONGEST_REASON
+from pypid.web.errors import refusal_of
+from pypid.web.face import Face, app
+from pypid.web.fields import Fields
+from pypid.web.guard import guarded
+from pypid.web.pages import FEW_FILES
+from pypid.web.query import parameters
+from pypid.web.redirects import redirect
+from pypid.web.request import Request
+from pypid.web.ui.pages import show
+
+LINES = 100
+"""Releases, or files of one release, on a page."""
+ADDRESS = "/project/<project>/-/"
+
+MEANINGS = {
+    Status.ACTIVE: "In use: files can be installed and published.",
+    Status.DEPRECATED: (
+        "Obsolete, perhaps for another project that the reason names: files can be installed and published, and installers may "
+        "say so."
+    ),
+    Status.ARCHIVED: "Not worked on any more: nothing can be published; files can be installed, and installers may say so.",
+    Status.QUARANTINED: (
+        "Not safe, or not known to be: nobody can install or download any file or publish one, until the status is another."
+    ),
+}
+"""By status: what it means to installers and publishers (PEP 792)."""
+
+
+@frozen(kw_only=True)
+class Listed:
+    """What of a project is on the page."""
+
+    project: Project
+    release: Release | None
+    """The one whose files are shown; None: the releases are."""
+    releases: Sequence[Release]
+    files: Sequence[File]
+    page: int
+    pages: int
+
+
+@guarded(app, ADDRESS + "settings", may=Action.WRITE, page=True)
+async def settings(face: Face, request: Request, who: Identity, project: str) -> None:
+    """What can be changed of a project of ours by whoever asks."""
+    name = project_name(project)
+    if project != name or request.path.endswith(b"/"):
+        redirect(request, f"/project/{name}/-/settings", permanent=True, restricted=face.restricted)
+        return
+    asked = parameters(request, "version", "page", "done")
+    await show_settings(face, request, who, name, asked.get("version"), asked.get("page", ""))
+
+
+async def show_settings(
+    face: Face,
+    request: Request,
+    who: Identity,
+    name: ProjectName,
+    version: str | None = None,
+    page: str = "",
+    *,
+    error: PypidError | None = None,
+    sent: Fields | None = None,
+) -> None:
+    """The page: a page of the releases, or of the files of the release that has this `version` in any spelling.
+
+    With what is wrong with a form that was `sent`, and its fields as they were. Raises `NoSuchProject`, `NotYetKnown`,
+    `NoSuchFile`, and what `demand` does for somebody who may publish the project but not read it (a token).
+    """
+    demand(face.rules, who, Action.READ, name)
+    known = await face.index.parts.known(name)
+    is_long = len(known.files) > FEW_FILES
+    listed = await face.world.thinking(listing, known, version, page) if is_long else listing(known, version, page)
+    refusal = None if error is None else refusal_of(error, request.method)
+    await show(
+        face,
+        request,
+        who,
+        "settings.html",
+        status=200 if refusal is None else refusal.status,
+        problems=[] if refusal is None else [refusal.text],
+        sent=sent or Fields(),
+        project=known,
+        listed=listed,
+        may_delete=may(face.rules, who, Action.DELETE, name),
+        statuses=[(status, MEANINGS[status]) for status in Status],
+        longest=LONGEST_REASON,
+    )
+
+
+def listing(project: Project, version: str | None, page: str) -> Listed:
+    """The lines of a page, the newest first; a page that is not there is the first or the last. Raises `NoSuchFile`."""
+    release = None if version is None else release_of(project, version)
+    if version is not None and release is None:
+        raise NoSuchFile(f"{project.name} {version}")
+    lines: Sequence[Release] | Sequence[File] = releases(project)[::-1] if release is None else release.files
+    pages = max(1, -(-len(lines) // LINES))
+    number = min(max(1, int(page)), pages) if page.isascii() and page.isdigit() and len(page) < 10 else 1
+    part = lines[(number - 1) * LINES : number * LINES]
+    return Listed(
+        project=project,
+        release=release,
+        releases=[line for line in part if isinstance(line, Release)],
+        files=[line for line in part if isinstance(line, File)],
+        page=number,
+        pages=pages,
+    )

@@ -1,0 +1,117 @@
+"""Publishing in the page: a form for several files, and what became of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TypedDict
+
+from pypid.core.names import ProjectName
+from pypid.core.permissions import Action, Identity, Rules, may
+from pypid.web.documents import send_json
+from pypid.web.errors import error_format, refusal_of
+from pypid.web.face import Face, app
+from pypid.web.guard import guarded
+from pypid.web.negotiation import ErrorFormat
+from pypid.web.request import Request
+from pypid.web.sights import MANY
+from pypid.web.ui.pages import show
+from pypid.web.ui.taking import FILES, MOST_FILES, OVERWRITE, Taken, Taking, take
+
+MOST_NAMES = 20
+"""Names of projects that somebody is told who may publish these alone."""
+
+
+class FileTaken(TypedDict):
+    """What became of a file. `outcome`: ``published``, ``overwritten``, ``unchanged`` or ``refused``."""
+
+    filename: str
+    outcome: str
+    words: str
+    problems: Sequence[str]
+    project: str | None
+    version: str | None
+    status: int
+
+
+class FormTaken(TypedDict):
+    """What became of a form; `problems` are those of the form itself."""
+
+    files: list[FileTaken]
+    problems: list[str]
+
+
+@guarded(app, "/upload", may=Action.WRITE, page=True)
+async def form(face: Face, request: Request, who: Identity) -> None:
+    """The form."""
+    await _show(face, request, who, Taking())
+
+
+@guarded(app, "/upload", may=Action.WRITE, methods=("POST",), page=True, multipart=True)
+async def upload(face: Face, request: Request, who: Identity) -> None:
+    """Publish the files of the form; answers with what became of each, as a page, or as JSON for who accepts that.
+
+    In JSON each file has a status of its own, so that the answer as a whole is 200 where the form was read to its end.
+    """
+    taking = await take(face, request, who)
+    if error_format(request) is ErrorFormat.JSON:
+        send_json(request, _document(taking), 200 if taking.problem is None else taking.status)
+    else:
+        await _show(face, request, who, taking)
+
+
+async def _show(face: Face, request: Request, who: Identity, taking: Taking) -> None:
+    names = await _only_these(face, who)
+    await show(
+        face,
+        request,
+        who,
+        "upload.html",
+        status=taking.status,
+        files=taking.files,
+        problems=_problems(taking),
+        published=sum(not file.problems for file in taking.files),
+        only=None if names is None else names[:MOST_NAMES],
+        more=0 if names is None else len(names[MOST_NAMES:]),
+        may_overwrite=may(face.rules, who, Action.OVERWRITE),
+        max_upload=face.settings.max_upload,
+        most_files=MOST_FILES,
+        fields={"files": FILES, "overwrite": OVERWRITE},
+        base=face.base_url(request),
+    )
+
+
+def _document(taking: Taking) -> FormTaken:
+    return {"files": [_file_document(file) for file in taking.files], "problems": _problems(taking)}
+
+
+def _file_document(file: Taken) -> FileTaken:
+    return {
+        "filename": file.filename,
+        "outcome": file.outcome,
+        "words": file.words,
+        "problems": file.problems,
+        "project": file.project,
+        "version": file.version,
+        "status": file.status,
+    }
+
+
+def _problems(taking: Taking) -> list[str]:
+    refusal = None if taking.problem is None else refusal_of(taking.problem, b"POST")
+    if refusal is not None:
+        return [refusal.text]
+    return []
+
+
+async def _only_these(face: Face, who: Identity) -> Sequence[ProjectName] | None:
+    """The projects that they may publish, where that is not any; None where it is, or may be what nobody has listed."""
+    rules = face.rules
+    if (who.scope is not None) or who.admin or rules.write.include(who):
+        return None
+    named = partial(_named, rules, who)
+    return await face.world.thinking(named) if len(rules.projects) > MANY else named()
+
+
+def _named(rules: Rules, who: Identity) -> Sequence[ProjectName]:
+    return sorted(name for name in rules.projects if may(rules, who, Action.WRITE, name))
