@@ -26,6 +26,10 @@ Run = tuple[Summary, ...]
 name_of = attrgetter("name")
 
 
+def _last_of(run: Run) -> ProjectName:
+    return run[-1].name
+
+
 def ends_run(name: str) -> bool:
     """Whether a run ends behind this name, in whatever list."""
     return crc32(name.encode()) % RUN == 0
@@ -61,6 +65,13 @@ class Summaries(Sequence[Summary]):
             raise IndexError(index)
         return next(islice(self, index % self._length, None))
 
+    def has(self, name: ProjectName) -> bool:
+        """Whether a project of this name is among them."""
+        number = bisect_left(self.runs, name, key=_last_of)
+        run = self.runs[number] if number < len(self.runs) else ()
+        place = bisect_left(run, name, key=name_of)
+        return place < len(run) and run[place].name == name
+
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Summaries):
             return self.runs == other.runs
@@ -90,6 +101,16 @@ def only(run: Run, stays: Callable[[Summary], bool]) -> Run:
 def in_runs(ordered: Sequence[Summary]) -> Summaries:
     """The same, in runs."""
     return ordered if isinstance(ordered, Summaries) else Summaries(tuple(cut(ordered)))
+
+
+def differing(old: Summaries, new: Summaries) -> tuple[set[ProjectName], set[ProjectName]]:
+    """The names whose lines are new or others, and those that are gone; runs that are the same object are not looked at."""
+    if old is new:
+        return set(), set()
+    before, after = {id(run) for run in old.runs}, {id(run) for run in new.runs}
+    had = {summary.name: summary for run in old.runs if id(run) not in after for summary in run}
+    has = {summary.name: summary for run in new.runs if id(run) not in before for summary in run}
+    return {name for name, summary in has.items() if had.get(name) != summary}, had.keys() - has.keys()
 
 
 class Roll:

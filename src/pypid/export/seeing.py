@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable
 from datetime import datetime
 
 from attrs import define, evolve, field, frozen
 
 from pypid.core.errors import NotYetKnown, PypidError
-from pypid.core.model import Presence, Project, Summary
+from pypid.core.model import Presence, Project
 from pypid.core.names import ProjectName
 from pypid.core.permissions import ANONYMOUS, EVERYTHING, Identity, Rules, Sight, sight
 from pypid.core.policy import asks_upstream, changes_at, exists, may_show_theirs, view
-from pypid.core.summaries import Run, Sieve, Summaries, in_runs
+from pypid.core.summaries import Run, Sieve, Summaries, differing, in_runs
 from pypid.index import Index
 
 MANY = 4096
@@ -160,24 +160,10 @@ def _seen_by(by: Sight) -> Callable[[Run], Run]:
 
 def difference(old: Look, new: Look) -> Difference:
     """What is between them."""
-    changed, gone = _differing(old.names, new.names)
+    changed, gone = differing(old.names, new.names)
     # of what is ours and theirs at once, the list shows one half only
-    beside = _differing(old.ours, new.ours)[0] | _differing(old.theirs, new.theirs)[0]
+    beside = differing(old.ours, new.ours)[0] | differing(old.theirs, new.theirs)[0]
     if beside - changed:
         listed = {summary.name for summary in new.names}
         changed |= beside & listed
     return Difference(frozenset(changed), frozenset(gone), all=old.fetches != new.fetches)
-
-
-def _differing(old: Summaries, new: Summaries) -> tuple[set[ProjectName], set[ProjectName]]:
-    """The names whose lines are new or others, and those that are gone; runs that are the same object are not looked at."""
-    if old is new:
-        return set(), set()
-    before, after = {id(run) for run in old.runs}, {id(run) for run in new.runs}
-    had = _by_name([run for run in old.runs if id(run) not in after])
-    has = _by_name([run for run in new.runs if id(run) not in before])
-    return {name for name, summary in has.items() if had.get(name) != summary}, had.keys() - has.keys()
-
-
-def _by_name(runs: Sequence[Run]) -> dict[ProjectName, Summary]:
-    return {summary.name: summary for run in runs for summary in run}

@@ -27,6 +27,7 @@ from pypid.metrics.together import Worker, alone
 from pypid.ports import Access, Accounts, Downloads, Journal, Publishers, Resolver
 from pypid.rendering.readmes import Readmes
 from pypid.web.epoch import Epoch
+from pypid.web.newest import Newest
 from pypid.web.pages import FEW_NAMES, Pages
 from pypid.web.proxies import is_plain
 from pypid.web.registry import Registry
@@ -40,6 +41,7 @@ from pypid.workers.messages import Siblings
 if TYPE_CHECKING:
     from pypid.core.inforce import Said
     from pypid.index.contents import Contents
+    from pypid.search.search import Search
     from pypid.web.measures import Measures
     from pypid.web.then import ThenPages
     from pypid.web.ui.exhibits import Exhibits
@@ -114,6 +116,8 @@ class Face:
     """Where people, tokens and what they did are written down."""
     exports: Callable[[ExportWanted, Callable[[int, int], None]], Awaitable[Exported]] | None = None
     """Writes an export; hears meanwhile how many projects are done, of how many."""
+    searching: Callable[[], Search] | None = None
+    """Gives the search index; None: one in memory is made where somebody searches."""
     publishers: Publishers | None = None
     """Trusted publishing; None, and one that knows no issuer, are the same."""
     closed: PypidError | None = None
@@ -135,6 +139,7 @@ class Face:
     pages: Pages = field(init=False)
     sights: Sights = field(init=False)
     stock: Stock = field(init=False)
+    newest: Newest = field(init=False)
     looking: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(LOOKING), init=False)
     """Held while an archive is looked through."""
     collecting: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(COLLECTIONS), init=False)
@@ -145,6 +150,7 @@ class Face:
     """The number of this worker, and what all workers have counted; raises `OSError`."""
     _lists: Lists = field(factory=Lists, init=False, repr=False)
     _then: ThenPages | None = field(default=None, init=False, repr=False)
+    _search: Search | None = field(default=None, init=False, repr=False)
     _exhibits: Exhibits | None = field(default=None, init=False, repr=False)
     _measures: Measures | None = field(default=None, init=False, repr=False)
     _contents: Contents | None = field(default=None, init=False, repr=False)
@@ -157,6 +163,7 @@ class Face:
         self.pages = Pages(self.index, self.world)
         self.sights = Sights(self.world)
         self.stock = Stock(self.index, self.world)
+        self.newest = Newest(self.index)
 
     async def sight(self, who: Identity) -> Sight:
         """Which projects they see on a list."""
@@ -208,6 +215,17 @@ class Face:
 
             self._exhibits = Exhibits(self.index, self.world)
         return self._exhibits
+
+    @property
+    def search(self) -> Search:
+        """What answers whoever searches."""
+        if self.searching is not None:
+            return self.searching()
+        if self._search is None:
+            from pypid.search.search import Search  # here: no start needs it
+
+            self._search = Search(self.index, promptly=True)
+        return self._search
 
     @property
     def known(self) -> Registry:

@@ -1,0 +1,157 @@
+"""Cards of projects, made of what is seen of them, and of the core metadata of their newest release. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from attrs import frozen
+
+from pypid.core.coremetadata import read_metadata
+from pypid.core.finding import Card, Description
+from pypid.core.model import File, Project
+from pypid.core.names import ProjectName
+from pypid.core.releases import Release, choose_release, describing_file, release_of
+
+MOST_KEYWORDS, LONGEST_KEYWORD = 30, 50
+MOST_CLASSIFIERS, LONGEST_CLASSIFIER = 60, 200
+LONGEST_LICENSE = 200
+"""Characters: many write the whole text of it there."""
+MINORS = {2: range(6, 8), 3: range(40)}
+"""The versions of Python that somebody may look for."""
+NOTHING = Description()
+
+
+@frozen
+class Seen:
+    """What is seen of a project, as it is filed."""
+
+    project: Project
+    ours: bool
+    mark: str
+    """Another one when something of it has changed."""
+    until: datetime | None = None
+    """When that changes by itself."""
+
+
+@frozen
+class Filed:
+    """A card, and what has to be known to make the next one."""
+
+    card: Card
+    mark: str
+    until: datetime | None = None
+    described: str | None = None
+    """The SHA-256 of the metadata that the description was made of; "" where there is none."""
+    description: Description = NOTHING
+    unread: File | None = None
+    """Whose metadata is to be read yet."""
+
+    @property
+    def name(self) -> ProjectName:
+        """Of the project."""
+        return self.card.name
+
+
+def filed(seen: Seen, described: str | None, description: Description) -> Filed:
+    """The card. `described` and `description`: what was made of its metadata before; it counts as long as that is the same."""
+    project = seen.project
+    version = choose_release(project)
+    release = None if version is None else release_of(project, version)
+    file = None if version is None else describing_file(project, version)
+    if file is not None and file.source is not None and file.key is None:
+        file = None  # it is stored elsewhere only, and nobody is asked
+    wanted = (file.metadata_sha256 or "") if file is not None else ""
+    if described != wanted:
+        description = NOTHING
+    made = _card(project, seen.ours, release, description)
+    return Filed(made, seen.mark, seen.until, wanted, description, unread=file if wanted and described != wanted else None)
+
+
+def _card(project: Project, ours: bool, release: Release | None, description: Description) -> Card:
+    moments = [file.uploaded for file in project.files if file.uploaded is not None]
+    files = release.files if release is not None else ()
+    said = [file.requires_python for file in files if file.requires_python] or [description.requires_python]
+    return Card(
+        name=project.name,
+        ours=ours,
+        version=release.version if release is not None else "",
+        summary=_encodable(description.summary or next((file.summary for file in files if file.summary), "")),
+        yanked=release is None or release.is_yanked,
+        created=min(moments, default=None),
+        updated=max(moments, default=None),
+        keywords=description.keywords,
+        license=description.license,
+        classifiers=description.classifiers,
+        pythons=_together([pythons(text) for text in dict.fromkeys(said)]),
+    )
+
+
+def _together(found: list[frozenset[str] | None]) -> frozenset[str] | None:
+    return None if None in found else frozenset().union(*(some for some in found if some is not None))
+
+
+@lru_cache(maxsize=1024)
+def pythons(requires_python: str) -> frozenset[str] | None:
+    """The versions that it lets through, as `Query.python`; None: any, also where nobody can read it."""
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet  # here, since no page needs it
+
+    if not requires_python.strip():
+        return None
+    try:
+        wanted = SpecifierSet(requires_python[:500])
+    except InvalidSpecifier:
+        return None
+    fitting = {
+        f"{major}.{minor}"
+        for major, minors in MINORS.items()
+        for minor in minors
+        if any(wanted.contains(f"{major}.{minor}.{micro}") for micro in (0, 1, 4, 9, 99))
+    }
+    return frozenset({*fitting, *(minor.partition(".")[0] for minor in fitting)})
+
+
+# --- metadata -------------------------------------------------------------------------------------------------
+
+
+def describe(metadata: bytes) -> Description:
+    """What core metadata says. Never raises: where it cannot be read it says nothing."""
+    # the text below the head is a description of pages, in which nothing is looked for
+    head = metadata.replace(b"\r\n", b"\n").partition(b"\n\n")[0]
+    read = read_metadata(head + b"\n\n")
+    fields = read.fields
+    classifiers = _texts(fields, "classifiers")[:MOST_CLASSIFIERS]
+    return Description(
+        summary=_encodable(read.summary or ""),
+        keywords=_keywords(_texts(fields, "keywords")),
+        license=_license(fields, classifiers),
+        classifiers=tuple(text[:LONGEST_CLASSIFIER] for text in classifiers),
+        requires_python=read.requires_python or "",
+    )
+
+
+def _texts(fields: Mapping[str, Any], word: str) -> list[str]:
+    value = fields.get(word) or ()
+    return [_encodable(text.strip()) for text in value if isinstance(text, str) and text.strip()]
+
+
+def _keywords(texts: list[str]) -> tuple[str, ...]:
+    """Between commas, as is said; or, as many write them, with nothing but blanks between."""
+    if len(texts) == 1:
+        texts = texts[0].split()
+    plain = (" ".join(text.split())[:LONGEST_KEYWORD] for text in texts)
+    return tuple(dict.fromkeys(text for text in plain if text))[:MOST_KEYWORDS]
+
+
+def _license(fields: Mapping[str, Any], classifiers: list[str]) -> str:
+    said = [fields.get("license_expression"), fields.get("license")]
+    texts = [" ".join(text.split())[:LONGEST_LICENSE] for text in said if isinstance(text, str)]
+    texts += [text.rpartition("::")[2].strip() for text in classifiers if text.lower().startswith("license ::")]
+    return _encodable(", ".join(text for text in texts if text and text != "UNKNOWN"))
+
+
+def _encodable(text: str) -> str:
+    """What UTF-8 cannot encode, and NUL, become ``?``."""
+    return text.encode(errors="replace").decode().replace("\0", "?")

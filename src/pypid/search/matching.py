@@ -1,0 +1,100 @@
+"""What is looked for, in the language of SQLite's FTS5: the rules of `core.finding` as questions to an index of words.
+
+Words are cut by our own rules, and not by SQLite, whose Unicode is another one: its tokenizer ``ascii`` leaves all letters
+beyond ASCII as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+
+from pypid.core.finding import SHORT, Card, Query
+
+COLUMNS = ("name", "starts", "insides", "keywords", "summary", "facts")
+TABLE = (
+    f"CREATE VIRTUAL TABLE words USING fts5({', '.join(COLUMNS)}, "
+    "tokenize=\"ascii tokenchars '-'\", detail=column, columnsize=0, prefix='1 2 3')"
+)
+NAME, WORD, INSIDE = "name", "name starts", "name starts insides"
+ANY_PYTHON = "-p-any"
+
+
+def words(card: Card) -> tuple[str, ...]:
+    """What `COLUMNS` hold of a card."""
+    texts = (card.starts, card.insides, card.keyword_words, card.summary_words, _facts(card))
+    return (card.name, *map(" ".join, texts))
+
+
+def _facts(card: Card) -> Sequence[str]:
+    """What filters look at: no typed word begins as these do."""
+    pythons = [ANY_PYTHON] if card.pythons is None else map(_python, sorted(card.pythons))
+    licenses = (f"-l-{word}" for word in card.license_words)
+    return ["-s-ours" if card.ours else "-s-theirs", *pythons, *licenses, *map(_classifier, card.branches)]
+
+
+def _python(version: str) -> str:
+    return f"-p-{version.replace('.', '-')}"
+
+
+def _classifier(text: str) -> str:
+    return f"-c-{blake2b(text.encode(errors='replace'), digest_size=8).hexdigest()}"
+
+
+def filters(query: Query) -> str | None:
+    """What only lets through what the query's filters do; None where there are none."""
+    found = []
+    if query.ours is not None:
+        found.append(_in("facts", "-s-ours" if query.ours else "-s-theirs"))
+    if query.python is not None:
+        found.append(f"({_in('facts', ANY_PYTHON)} OR {_in('facts', _python(query.python))})")
+    found += [_in("facts", f"-l-{word}", begins=len(word) >= SHORT) for word in query.license]
+    if query.classifier:
+        found.append(_in("facts", _classifier(query.classifier)))
+    return " AND ".join(found) or None
+
+
+def tiers(query: Query) -> tuple[str, ...]:
+    """For each `Tier`, the best first, what is found there and in those before. The query has words."""
+    name = query.name
+    exact, beginning = _in(NAME, name), _in(NAME, name, begins=True)
+    whole = [_in("starts", text, begins=True) for text in dict.fromkeys((name, query.squashed))]
+    word = _or(beginning, *whole, _each(query, WORD, WORD))
+    inside = _or(word, _each(query, INSIDE, WORD))
+    keyword = _or(word, _each(query, f"{INSIDE} keywords", WORD, "keywords"))
+    summary = _or(word, _each(query, f"{INSIDE} keywords summary", WORD, "keywords summary"))
+    if len(query.words) == 1:  # the same, and less work
+        word, inside = _each(query, WORD, WORD), _each(query, INSIDE, WORD)
+        keyword = _each(query, f"{INSIDE} keywords", WORD, "keywords")
+        summary = _each(query, f"{INSIDE} keywords summary", WORD, "keywords summary")
+    return exact, beginning, word, inside, keyword, summary
+
+
+def both(one: str, other: str | None) -> str:
+    """What both find."""
+    return one if other is None else f"({other}) AND ({one})"
+
+
+def without(one: str, other: str | None) -> str:
+    """What one finds, and the other does not."""
+    return one if other is None else f"({one}) NOT ({other})"
+
+
+def _each(query: Query, columns: str, of_short: str, whole: str = "") -> str:
+    """All words: each begins something in `columns`; a short one something in `of_short`, or is all of something in `whole`."""
+    return " AND ".join(f"({_one(word, columns, of_short, whole)})" for word in dict.fromkeys(query.words))
+
+
+def _one(word: str, columns: str, of_short: str, whole: str) -> str:
+    if len(word) >= SHORT:
+        return _in(columns, word, begins=True)
+    return _or(_in(of_short, word, begins=True), *([_in(whole, word)] if whole else []))
+
+
+def _or(*parts: str) -> str:
+    return " OR ".join(f"({part})" for part in parts)
+
+
+def _in(columns: str, token: str, *, begins: bool = False) -> str:
+    """Tokens are letters, digits and dashes: there is nothing in them to escape."""
+    return f'{{{columns}}} : "{token}"{"*" if begins else ""}'

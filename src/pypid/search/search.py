@@ -1,0 +1,127 @@
+"""What others ask: what fits, what was uploaded last, and what is new; each only of what somebody may see now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from attrs import define, field
+from twisted.internet.defer import DeferredSemaphore
+
+from pypid.core.errors import Busy
+from pypid.core.finding import Findings, Found, Query
+from pypid.core.names import ProjectName
+from pypid.core.permissions import Sight
+from pypid.core.summaries import Summaries, differing
+from pypid.flow import start
+from pypid.index import Index
+from pypid.search.cabinet import READERS, Cabinet, Outdated
+from pypid.search.following import Following
+from pypid.search.reading import Eyes, Reader
+
+T = TypeVar("T")
+
+FILE = "search.sqlite"
+"""Below the state folder."""
+MOST = 100
+"""Projects on a page of findings."""
+FARTHEST = 10_000
+"""Findings that can be paged to."""
+WAITING = 64
+"""Questions that wait for their turn; more are refused, as whoever types has gone on meanwhile."""
+MARGIN = 20
+"""So many more are looked up than are wanted, since some may have gone a moment ago."""
+
+
+@define(eq=False)
+class Search:
+    """The search index of one process. `promptly`: it is brought up to date before each answer, and not in the background.
+
+    Everything that answers raises `Busy` where too many ask, and what `Index.stored_names` raises.
+    """
+
+    index: Index
+    folder: Path | None = None
+    """Where the cards lie; None: in memory."""
+    identity: str = ""
+    """Of the storage."""
+    promptly: bool = False
+    following: Following = field(init=False, repr=False)
+    _cabinet: Cabinet = field(init=False, repr=False)
+    _turns: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(READERS), init=False, repr=False)
+    _between: tuple[Summaries, Summaries, frozenset[ProjectName]] | None = field(default=None, init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._cabinet = Cabinet(None if self.folder is None else self.folder / FILE, self.identity)
+        self.following = Following(self.index, self._cabinet)
+
+    async def find(self, query: Query, by: Sight, *, most: int = 20, skip: int = 0) -> Findings:
+        """At most so many projects (`MOST`) that fit, the best first, behind those that are skipped (`FARTHEST`)."""
+        most, skip = min(most, MOST), min(skip, FARTHEST)
+        names, eyes = await self._look(by)
+
+        def ask(reader: Reader) -> tuple[Sequence[Found], int, int, int | None]:
+            found, total = reader.find(query, eyes, most, skip)
+            return found, total, reader.unread(eyes), reader.filed(eyes)
+
+        nothing: tuple[Sequence[Found], int, int, int | None] = ((), 0, 0, 0)
+        found, total, unread, filed = await self._ask(ask, nothing)
+        if filed is not None:  # nothing is known of the others, not even a name
+            unread += max(0, await self._count(names, by) - filed)
+        there = tuple(each for each in found if names.has(each.name))
+        return Findings(found=there, total=total - (len(found) - len(there)), unread=unread)
+
+    async def updated(self, by: Sight, most: int = 100) -> Sequence[ProjectName]:
+        """The projects of which a file was uploaded last, the newest first."""
+        return await self._newest("updated", by, most)
+
+    async def created(self, by: Sight, most: int = 40) -> Sequence[ProjectName]:
+        """The projects whose first file was uploaded last, the newest first."""
+        return await self._newest("created", by, most)
+
+    async def _newest(self, which: str, by: Sight, most: int) -> Sequence[ProjectName]:
+        names, eyes = await self._look(by)
+        none: Sequence[ProjectName] = ()
+        found = await self._ask(lambda reader: reader.newest(which, eyes, most + MARGIN), none)
+        return [name for name in found if names.has(name)][:most]
+
+    async def catch_up(self) -> None:
+        """Until everything that can be known is filed."""
+        while await self.following.look():
+            pass
+
+    def close(self) -> None:
+        """At the end; blocks."""
+        self._cabinet.close()
+
+    async def _look(self, by: Sight) -> tuple[Summaries, Eyes]:
+        """All projects that there are now, and whose eyes these are: what has gone meanwhile counts nowhere."""
+        if self.promptly:
+            await self.catch_up()
+        names = await self.index.stored_names()
+        known = self.following.known.names
+        if self._between is None or self._between[0] is not known or self._between[1] is not names:
+            self._between = known, names, frozenset(differing(known, names)[1])
+        return names, Eyes(by, self._between[2])
+
+    async def _ask(self, ask: Callable[[Reader], T], nothing: T) -> T:
+        """What it says in its turn, in a thread; `nothing` where there are no cards yet."""
+        if len(self._turns.waiting) >= WAITING:
+            raise Busy("Too many search at this moment.", 1)
+        return await self._turns.run(lambda: start(self._asked(ask, nothing)))
+
+    async def _asked(self, ask: Callable[[Reader], T], nothing: T) -> T:
+        def read() -> T:
+            with self._cabinet.reading() as reader:
+                return ask(reader)
+
+        try:
+            return await self.index.world.blocking(read)
+        except Outdated:
+            return nothing
+
+    async def _count(self, names: Summaries, by: Sight) -> int:
+        if by.sees_all:
+            return len(names)
+        return await self.index.world.thinking(lambda: sum(by.sees(summary.name) for summary in names))
