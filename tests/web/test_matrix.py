@@ -162,6 +162,10 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("/legacy/", *GET),
         ("/pypi/", *GET, "POST"),
         ("/api/projects", *GET),
+        ("/api/news", *GET),
+        ("/rss/updates.xml", *GET),
+        ("/rss/packages.xml", *GET),
+        ("/rss/project/<project>/releases.xml", *GET),
         ("/api/package/", *GET),
         ("/packages/", *GET),
     ),
@@ -324,11 +328,11 @@ OWN_ROWS: dict[tuple[str, str], dict[str, str]] = (
     | {
         # so does this; and what is not published here has no settings
         (f"{SITE}/settings", method): {
-            "open": "1333...333",
+            "open": "1333...33.",
             "own rules": "1333...333",
             "claimed": "1333444333",
-            "unknown": "1333444333",
-            "theirs": "1333444333",
+            "unknown": "1333444334",
+            "theirs": "1333444334",
             "theirs, own rules": "1333334333",
             "closed": "1333...333",
             "closed, unknown": "1333444333",

@@ -44,7 +44,7 @@ def pip_conf(place: Place) -> str:
     ]
     if place.ca:
         lines += [f"# Save {place.base}/config/{CA} and say where it lies:", f"# cert = /etc/ssl/certs/{NAME}.pem"]
-    if not _is_safe(place.base):
+    if not is_safe(place.base):
         lines += [
             "# pip warns of what comes without TLS, and leaves it out, unless the host is named:",
             f"trusted-host = {place.host}",
@@ -103,8 +103,8 @@ def _netrc(place: Place, client: str) -> list[str]:
     ]
 
 
-def _is_safe(base: str) -> bool:
-    """As pip judges it: TLS, or this very machine."""
+def is_safe(base: str) -> bool:
+    """Whether pip takes the URL without being told to, as it judges that: TLS, or this very machine."""
     parts = urlsplit(base)
     host = parts.hostname or ""
     if parts.scheme == "https" or host == "localhost" or host.endswith(".localhost"):

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from email.utils import format_datetime
 from html import escape
+from urllib.parse import quote
 
 from attrs import frozen
 
@@ -20,6 +21,18 @@ from pypid.core.simple import plain
 CONTENT_TYPE = "text/xml; charset=utf-8"
 UPDATES, PROJECTS, OF_PROJECT = 100, 40, 100
 """Items of each feed."""
+
+
+@frozen
+class Where:
+    """Where the links of a feed lead: a project's page below the base, and whether each release has one below that."""
+
+    project: str
+    releases: bool
+
+
+SIMPLE, PAGES = Where("simple", False), Where("project", True)
+"""To the pages of the Simple API, which files have as well; and to those for people."""
 
 
 @frozen
@@ -49,29 +62,31 @@ def newest_first(news: News) -> tuple[float, str, str]:
     return (-news.uploaded.timestamp(), news.project, news.version)
 
 
-def updates(newest: Iterable[News], base_url: str) -> bytes:
+def updates(newest: Iterable[News], base_url: str, where: Where = SIMPLE) -> bytes:
     """The feed of releases. `base_url`: of the index, absolute or relative to the feed, without its last slash."""
-    return _feed("Updates", base_url, "The newest releases", (_release(news, base_url) for news in newest))
+    return _feed("Updates", base_url, "The newest releases", (_release(news, base_url, where) for news in newest))
 
 
-def projects(newest: Iterable[News], base_url: str) -> bytes:
+def projects(newest: Iterable[News], base_url: str, where: Where = SIMPLE) -> bytes:
     """The feed of projects: each with its first release."""
     items = (
-        _item(f"{news.project} added", f"{base_url}/simple/{news.project}/", news.project, news, news.summary)
+        _item(f"{news.project} added", f"{base_url}/{where.project}/{news.project}/", news.project, news, news.summary)
         for news in newest
     )
     return _feed("Projects", base_url, "The newest projects", items)
 
 
-def releases_of(name: ProjectName, newest: Sequence[News], base_url: str) -> bytes:
+def releases_of(name: ProjectName, newest: Sequence[News], base_url: str, where: Where = SIMPLE) -> bytes:
     """The feed of one project's releases."""
-    items = (_release(news, base_url, news.version) for news in newest[:OF_PROJECT])
-    return _feed(f"Releases of {name}", f"{base_url}/simple/{name}", f"The newest releases of {name}", items)
+    items = (_release(news, base_url, where, news.version) for news in newest[:OF_PROJECT])
+    return _feed(f"Releases of {name}", f"{base_url}/{where.project}/{name}", f"The newest releases of {name}", items)
 
 
-def _release(news: News, base_url: str, title: str | None = None) -> str:
+def _release(news: News, base_url: str, where: Where, title: str | None = None) -> str:
     words = title or f"{news.project} {news.version}"
-    return _item(words, f"{base_url}/simple/{news.project}/", f"{news.project} {news.version}", news, news.summary)
+    version = f"{quote(news.version, safe='+!')}/" if where.releases else ""
+    link = f"{base_url}/{where.project}/{news.project}/{version}"
+    return _item(words, link, f"{news.project} {news.version}", news, news.summary)
 
 
 def _item(title: str, link: str, guid: str, news: News, description: str) -> str:

@@ -35,11 +35,19 @@ async def client_file(face: Face, request: Request, who: Identity, filename: str
     write = FILES.get(filename)
     if write is None:
         return send_refusal(request, Refusal(404, f"Here are {', '.join(FILES)} and {CA}."))
+    place = await place_of(face, request)
+    if place is None:
+        raise BadRequest(NO_HOST)
+    return send_plain(request, 200, write(place))
+
+
+async def place_of(face: Face, request: Request) -> Place | None:
+    """Where whoever asks finds the index; None where the host that they named may not be believed."""
     base = face.base_url(request)
     if base is None:
-        raise BadRequest(NO_HOST)
+        return None
     has_roots = base.startswith("https:") and bool(await _roots(face))
-    return send_plain(request, 200, write(Place(base, has_roots, login=not face.rules.read.everyone)))
+    return Place(base, has_roots, login=not face.rules.read.everyone)
 
 
 async def _roots(face: Face) -> bytes:

@@ -1,15 +1,35 @@
-"""The first page: what this index is, what is new in it, and how programs are pointed at it."""
+"""The first page: what is new, and how programs are pointed at this index."""
 
 from __future__ import annotations
 
+from pypid.core.clientfiles import FILES
 from pypid.core.permissions import Action, Identity
+from pypid.core.snippets import to_install, to_publish
+from pypid.web.clientfiles import place_of
 from pypid.web.face import Face, app
 from pypid.web.guard import guarded
+from pypid.web.news import projects, releases
 from pypid.web.request import Request
 from pypid.web.ui.pages import show
+
+RELEASES, PROJECTS = 12, 6
+"""Lines of the lists."""
 
 
 @guarded(app, "/", may=Action.READ, page=True)
 async def home(face: Face, request: Request, who: Identity) -> None:
-    """What is new, and how to connect."""
-    await show(face, request, who, "home.html", base=face.base_url(request) or "")
+    """What is new, and how to connect: with commands for this host, and for whoever asks."""
+    place = await place_of(face, request)
+    await show(
+        face,
+        request,
+        who,
+        "home.html",
+        projects=len(await face.names(who)),
+        releases=await releases(face, who, RELEASES),
+        new=await projects(face, who, PROJECTS),
+        installing=() if place is None else to_install(place, who.user),
+        publishing=() if place is None else to_publish(place, who.user),
+        files=tuple(FILES),
+        has_ca=place is not None and place.ca,
+    )

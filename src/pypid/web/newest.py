@@ -1,0 +1,85 @@
+"""What came last, of all that somebody sees: gathered once for each change, for the first page and the feeds."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from heapq import nsmallest
+
+from attrs import define, field, frozen
+
+from pypid.core.errors import NoSuchProject, NotYetKnown
+from pypid.core.feeds import News, newest_first, news_of
+from pypid.core.names import ProjectName
+from pypid.core.permissions import Sight
+from pypid.core.recent import Recent
+from pypid.flow import Flights
+from pypid.index import Index
+from pypid.index.asking import Asked
+
+STORED = Asked(local=True)
+"""Nobody else is asked for anything."""
+SEERS = 32
+"""So many lists are kept, of those who see different things."""
+
+Names = Callable[[Sight, int], Awaitable[Sequence[ProjectName]]]
+"""The projects that somebody sees, in the order of what came last; so many. It may lag behind."""
+
+
+@frozen
+class _Kept:
+    edition: Hashable
+    news: tuple[News, ...]
+
+
+@define(eq=False)
+class Newest:
+    """The news of one index. Raises `StorageDown`, `CatalogDown`."""
+
+    index: Index
+    _kept: Recent[Hashable, _Kept] = field(factory=lambda: Recent(SEERS, SEERS), init=False, repr=False)
+    _flights: Flights[Hashable, tuple[News, ...]] = field(factory=Flights, init=False, repr=False)
+
+    async def releases(self, by: Sight, names: Names, most: int) -> tuple[News, ...]:
+        """The newest releases of all projects that `by` sees; `names` gives the projects by their newest upload.
+
+        Exact as far as `names` is: a release that is among the newest is of a project that is.
+        """
+        found = await names(by, most)
+
+        async def gather() -> tuple[News, ...]:
+            every = [news for project in found for news in (await self.of(project, by))[:most]]
+            return tuple(nsmallest(most, every, key=newest_first))
+
+        return await self._once(("releases", by, tuple(found), most), gather)
+
+    async def projects(self, by: Sight, names: Names, most: int) -> tuple[News, ...]:
+        """The first releases of the newest projects; `names` gives the projects by their first upload."""
+        found = await names(by, most)
+
+        async def gather() -> tuple[News, ...]:
+            first = [news[-1] for project in found if (news := await self.of(project, by))]
+            return tuple(nsmallest(most, first, key=newest_first))
+
+        return await self._once(("projects", by, tuple(found), most), gather)
+
+    async def of(self, name: ProjectName, by: Sight) -> tuple[News, ...]:
+        """The releases of one project of which files are stored, the newest first; none of one that is not seen (any more)."""
+        if not by.sees(name):
+            return ()
+        try:
+            return news_of(await self.index.project(name, STORED))
+        except (NoSuchProject, NotYetKnown):
+            return ()
+
+    async def _once(self, what: Hashable, gather: Callable[[], Awaitable[tuple[News, ...]]]) -> tuple[News, ...]:
+        edition = await self.index.edition()
+        kept = self._kept.get(what)
+        if kept is not None and kept.edition == edition:
+            return kept.news
+
+        async def job() -> tuple[News, ...]:
+            news = await gather()
+            self._kept.put(what, _Kept(edition, news))
+            return news
+
+        return await self._flights.single((edition, what), job)
