@@ -12,7 +12,7 @@ from pypid.web.news import projects, releases
 from pypid.web.request import Request
 from pypid.web.ui.pages import show
 
-RELEASES, PROJECTS = 12, 6
+RELEASES, PROJECTS = 10, 6
 """Lines of the lists."""
 
 
