@@ -60,8 +60,9 @@ _NEVER = Sum(-1)
 
 @define(eq=False)
 class Usage:
-    """Of one catalog. A hundred thousand projects are counted in some seconds, with others having their turn; what did not change
-    since is not counted again."""
+    """Of one catalog. A hundred thousand projects are counted in some seconds, with others having their turn; what did not
+    change since is not counted again.
+    """
 
     catalog: Catalog
     world: World

@@ -8,6 +8,7 @@ from pypid.web import (
     clientfiles,
     collecting,
     compare,
+    configuration,
     contents,
     downloads,
     exporting,
@@ -26,6 +27,7 @@ from pypid.web import (
     openapi,
     people,
     pypicache,
+    reaching_out,
     registering,
     rights,
     sessions,
@@ -35,13 +37,26 @@ from pypid.web import (
     tiering,
     tokens,
     uploads,
+    usage,
     why,
 )
 from pypid.web.face import Face, FaceSettings, app
 from pypid.web.pypicloud import accounts, acl, admin, listing, packages, permissions, posts
 from pypid.web.routes import resource
-from pypid.web.ui import assets, deeds, project, settings, upload, versions
+from pypid.web.ui import account, assets, deeds, inviting, login, project, register, settings, upload, users, versions
+from pypid.web.ui import audit as audit_page
+from pypid.web.ui import compare as compare_page
+from pypid.web.ui import configuration as configuration_page
+from pypid.web.ui import contents as contents_page
+from pypid.web.ui import groups as group_pages
 from pypid.web.ui import home as first_page
+from pypid.web.ui import manage as manage_page
+from pypid.web.ui import rights as right_pages
+from pypid.web.ui import snapshots as snapshots_page
+from pypid.web.ui import storage as storage_page
+from pypid.web.ui import tokens as token_page
+from pypid.web.ui import upstream as upstream_page
+from pypid.web.ui import why as why_page
 
 ROOMS = (
     simple,
@@ -86,11 +101,31 @@ ROOMS = (
     listing,
     assets,
     first_page,
+    configuration,
+    usage,
+    reaching_out,
+    manage_page,
+    upstream_page,
+    storage_page,
+    snapshots_page,
+    configuration_page,
+    why_page,
     project,
     versions,
+    contents_page,
+    compare_page,
     upload,
     settings,
     deeds,
+    login,
+    register,
+    account,
+    users,
+    inviting,
+    group_pages,
+    right_pages,
+    token_page,
+    audit_page,
 )
 """The modules whose routes make up the face; importing them is what registers the routes."""
 

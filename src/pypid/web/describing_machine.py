@@ -63,8 +63,8 @@ class StorageDocument(TypedDict):
     """What the storage holds, as the catalog knows it; sizes in bytes, without metadata and records.
 
     `place`: a folder, or ``s3://bucket/prefix``. `limit`: of what is kept, or null. `counting` is null where all is counted;
-    else what is told is what was counted last, and null where nothing was yet. A disk is null where it does not answer, or where
-    there is none. `projects`: those that take most, the largest first.
+    else what is told is what was counted last, and null where nothing was yet. A disk is null where it does not answer, or
+    where there is none. `projects`: those that take most, the largest first.
     """
 
     place: str

@@ -1,0 +1,74 @@
+"""The configuration in force, and the level of the log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import get_args
+
+from attrs import frozen
+
+from pypid.core.inforce import Line, Said
+from pypid.core.permissions import Action, Identity
+from pypid.web.configuration import said
+from pypid.web.face import Face, app
+from pypid.web.fields import Fields
+from pypid.web.guard import guarded
+from pypid.web.loglevel import Level, changed
+from pypid.web.request import Request
+from pypid.web.ui.pages import go, show
+from pypid.web.ui.said import say as say_done
+
+MOST = 300
+"""Lines of a section that are shown: there may be a rule for each project."""
+LEVELS: tuple[str, ...] = get_args(Level)
+
+say_done(log_level_set="From now on the log is written from that level on, until pypid ends or the file says another one.")
+
+
+@frozen
+class Section:
+    """A section, as far as it is shown; `more` lines are not."""
+
+    name: str
+    lines: Sequence[Line]
+    more: int
+
+
+@guarded(app, "/manage/configuration", may=Action.ADMIN, page=True)
+async def configuration(face: Face, request: Request, who: Identity) -> None:
+    """What is in force, and where it stands."""
+    await _page(face, request, who)
+
+
+@guarded(app, "/manage/log-level", may=Action.ADMIN, methods=("POST",), page=True, form=True)
+async def set_log_level(face: Face, request: Request, who: Identity) -> None:
+    """Write lines to the log from this level on."""
+    wanted = (request.form or Fields()).text("level")
+    for level in get_args(Level):
+        if level == wanted:
+            await changed(face, request, who, level)
+            return go(request, "manage/configuration", done="log-level-set")
+    return await _page(face, request, who, problems=[f"A level is one of {', '.join(LEVELS)}."])
+
+
+async def _page(face: Face, request: Request, who: Identity, problems: Sequence[str] = ()) -> None:
+    sections = await said(face)
+    waiting = [f"[{section.section}] {line.key}" for section in sections for line in section.lines if line.waits]
+    loudness = face.loudness
+    await show(
+        face,
+        request,
+        who,
+        "configuration.html",
+        status=400 if problems else 200,
+        problems=problems,
+        sections=[_shown(section) for section in sections],
+        waiting=waiting[:MOST],
+        levels=LEVELS,
+        level=None if loudness is None else loudness.in_force,
+        configured=None if loudness is None else loudness.configured,
+    )
+
+
+def _shown(section: Said) -> Section:
+    return Section(section.section, section.lines[:MOST], max(0, len(section.lines) - MOST))

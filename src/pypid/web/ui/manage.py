@@ -1,0 +1,195 @@
+"""The administration's first page: how each part is, how much there is, and what was done last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from attrs import frozen
+
+from pypid.core.choices import Mode
+from pypid.core.errors import BadName, PypidError
+from pypid.core.names import project_name
+from pypid.core.people import Deed, Standing
+from pypid.core.permissions import Action, Identity
+from pypid.web.face import Face, app
+from pypid.web.guard import guarded
+from pypid.web.health import condition_of
+from pypid.web.measures import Disk
+from pypid.web.request import Request
+from pypid.web.ui.pages import go, part, show, size
+from pypid.web.ui.storage import used_of
+from pypid.web.ui.turning import text_asked
+
+LAST = 10
+"""Deeds that are shown."""
+
+
+@frozen
+class Part:
+    """A part of the machine: how it is, in a word (on a badge of this `kind`) and in a sentence; what to do about it."""
+
+    name: str
+    word: str
+    kind: str
+    says: str
+    todo: str = ""
+
+
+@guarded(app, "/manage/", may=Action.ADMIN, page=True)
+async def manage(face: Face, request: Request, who: Identity) -> None:
+    """How each part is."""
+    used, _ = await used_of(face)
+    usage, measures = face.measures.usage, face.measures
+    disks = {"state": await measures.disk("state"), "storage": await measures.disk("storage")}
+    await show(
+        face,
+        request,
+        who,
+        "manage.html",
+        parts=[*_parts(face), *_disks(face, disks), *await _workers(face)],
+        since=face.since,
+        shared=face.index.shared,
+        used=used,
+        counting=usage.is_counting,
+        limit=face.settings.max_cache,
+        pending=await _pending(face),
+        deeds=await _deeds(face),
+    )
+
+
+@guarded(app, "/manage/why", may=Action.ADMIN, page=True)
+async def ask_why(face: Face, request: Request, who: Identity) -> None:
+    """To the page that tells why a name is as it is here."""
+    typed, problems = text_asked(request, "name").strip(), []
+    try:
+        return go(request, f"project/{part(project_name(typed))}/-/why")
+    except BadName as error:
+        problems = [str(error)] if typed else []
+    return await show(face, request, who, "why_ask.html", status=400 if problems else 200, problems=problems, name=typed)
+
+
+# --- the parts ----------------------------------------------------------------------------------------------------
+
+
+def _parts(face: Face) -> Iterator[Part]:
+    said = condition_of(face)
+    yield from _readiness(face, bool(said["ready"]))
+    yield _either(
+        bool(said["access"]),
+        Part("Accounts", "well", "good", "They say who somebody is."),
+        Part(
+            "Accounts",
+            "away",
+            "bad",
+            "Nobody can be asked who somebody is. Administrators whom the configuration names get in all the same.",
+            "See whether the accounts database ([access] url) answers, and what the log says of it. They are asked again by "
+            "themselves.",
+        ),
+    )
+    yield _either(
+        bool(said["cache"]),
+        Part("Catalog", "well", "good", "What is known of the projects can be asked." if face.index.shared else "In memory."),
+        Part(
+            "Catalog",
+            "away",
+            "bad",
+            "The shared catalog cannot be asked: nothing can be published, and pages go on for [cache] stale_for.",
+            "See whether its server ([cache] url) answers, and what the log says of it.",
+        ),
+    )
+    yield _either(
+        bool(said["storage"]),
+        Part("Storage", "well", "good", f"It answers: {face.settings.place}"),
+        Part(
+            "Storage",
+            "away",
+            "bad",
+            f"It does not answer: {face.settings.place}",
+            "Is the disk mounted, and not full? Does the bucket answer, with the keys of [storage]? It is asked every five "
+            "seconds, and one that answers is back.",
+        ),
+    )
+    yield _comparison(face)
+    yield _upstream(face)
+
+
+def _either(is_well: bool, well: Part, ill: Part) -> Part:
+    return well if is_well else ill
+
+
+def _readiness(face: Face, is_ready: bool) -> Iterator[Part]:
+    if face.condition.stopping:
+        yield Part("Clients", "stopping", "warn", "It was asked to stop: nobody new is let in.")
+    elif not is_ready:
+        says = "A part is missing that reading needs, and load balancers are told so (/ready)."
+        yield Part("Clients", "turned away", "bad", says, "See below which part it is.")
+    else:
+        yield Part("Clients", "welcome", "good", "Load balancers are told to send them here (/ready).")
+
+
+def _comparison(face: Face) -> Part:
+    under_way, name = face.index.comparing, "Comparison with the storage"
+    if under_way is not None:
+        far = f"Under way: {under_way.objects:,} objects were listed, and {under_way.projects:,} projects read."
+        return Part(name, "under way", "warn", f"{far} A project that is not known yet is looked up when somebody asks for it.")
+    if face.index.catalog.was_complete:
+        return Part(name, "complete", "good", "All that lies in the storage has been compared since the start.")
+    says = "Not all that lies in the storage has been compared since the start: what is not known is looked up when asked."
+    return Part(name, "not complete", "bad", says, "See the log for the reason; then compare it with the form under Storage.")
+
+
+def _upstream(face: Face) -> Part:
+    outage = face.index.envoy.outage
+    if face.index.policy.mode is Mode.OFFLINE:
+        return Part("Upstream", "offline", "", "No other index is asked ([upstream] mode).")
+    if outage.error is None:
+        return Part("Upstream", "well", "good", "It answered the last time that it was asked, or was not asked yet.")
+    since = "" if outage.since is None else f" Since {outage.since:%Y-%m-%d %H:%M} UTC."
+    todo = "See whether the other index can be reached from here. Until it answers, what is stored is served."
+    return Part("Upstream", "away", "bad", f"{outage.error}{since}", todo)
+
+
+def _disks(face: Face, disks: dict[str, Disk | None]) -> Iterator[Part]:
+    names = {"state": "Disk of the state folder", "storage": "Disk of the storage"}
+    needed = {"state": True, "storage": face.settings.storage_folder is not None}
+    for which, disk in disks.items():
+        if disk is None and needed[which]:
+            todo = "See whether the disk, or the network that it is reached by, works."
+            yield Part(names[which], "unknown", "warn", "It did not say in a second how full it is.", todo)
+        elif disk is not None:
+            says = f"{size(disk.free)} of {size(disk.total)} are free."
+            todo = "Make room: uploads are refused, and files of upstream's not kept, once it is full."
+            yield Part(names[which], "short", "bad", says, todo) if disk.is_short else Part(names[which], "well", "good", says)
+
+
+async def _workers(face: Face) -> list[Part]:
+    try:
+        number, workers = await face.measured()
+    except OSError:
+        return [Part("Processes", "unknown", "warn", "What they have counted cannot be read.", "See the log for the reason.")]
+    alive = [worker for worker in workers if worker.number]
+    many = f"{len(alive)} processes answer; this is number {number}." if len(alive) > 1 else "One process answers."
+    return [Part("Processes", str(len(alive)), "", many)]
+
+
+# --- people -------------------------------------------------------------------------------------------------------
+
+
+async def _pending(face: Face) -> int | None:
+    """How many have registered and wait for somebody; None where that is not known."""
+    if face.registry is None:
+        return None
+    try:
+        return sum(1 for account in await face.accounts.users() if account.standing is Standing.PENDING)
+    except PypidError:
+        return None
+
+
+async def _deeds(face: Face) -> Sequence[Deed] | None:
+    """What was done last, the newest first; None where that is not known."""
+    if face.registry is None:
+        return None
+    try:
+        return await face.journal.deeds(most=LAST)
+    except PypidError:
+        return None

@@ -1,0 +1,71 @@
+"""Names for moments: made, listed, deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pypid.core.errors import BadMoment, BadRequest, NameTaken, NoSuchSnapshot, shortened
+from pypid.core.permissions import Action, Identity
+from pypid.core.records import SnapshotDocument
+from pypid.web.face import Face, app
+from pypid.web.fields import Fields
+from pypid.web.guard import guarded
+from pypid.web.request import Request
+from pypid.web.snapshots import NewSnapshot, deleted, made
+from pypid.web.ui.pages import go, show
+from pypid.web.ui.said import say
+from pypid.web.ui.turning import Leaf, leaf_of
+
+say(snapshot_made="The snapshot was made.", snapshot_deleted="The snapshot was deleted. Files stay.")
+
+
+@guarded(app, "/manage/snapshots", may=Action.ADMIN, page=True)
+async def snapshots(face: Face, request: Request, who: Identity) -> None:
+    """The snapshots that there are."""
+    await _page(face, request, who)
+
+
+@guarded(app, "/manage/snapshots", may=Action.ADMIN, methods=("POST",), page=True, form=True)
+async def make(face: Face, request: Request, who: Identity) -> None:
+    """A new one."""
+    fields = request.form or Fields()
+    wish = NewSnapshot(fields.text("name").strip(), fields.text("moment").strip() or None, fields.text("note").strip())
+    try:
+        await made(face, request, who, wish)
+    except (BadMoment, BadRequest, NameTaken) as error:
+        return await _page(face, request, who, problems=[str(error)], wish=wish)
+    return go(request, "manage/snapshots", done="snapshot-made")
+
+
+@guarded(app, "/manage/snapshots/delete", may=Action.ADMIN, methods=("POST",), page=True, form=True)
+async def delete(face: Face, request: Request, who: Identity) -> None:
+    """Take one away, whose name was typed."""
+    fields = request.form or Fields()
+    name = fields.text("name")
+    if fields.text("confirm").strip() != name:
+        problem = f"To delete the snapshot {shortened(name)}, type its name. Nothing was deleted."
+        return await _page(face, request, who, problems=[problem])
+    try:
+        await deleted(face, request, who, name)
+    except NoSuchSnapshot as error:
+        return await _page(face, request, who, problems=[str(error)])
+    return go(request, "manage/snapshots", done="snapshot-deleted")
+
+
+async def _page(
+    face: Face, request: Request, who: Identity, *, problems: Sequence[str] = (), wish: NewSnapshot | None = None
+) -> None:
+    found = (await face.index.moments.snapshots.all()).values()
+    newest_first = sorted(found, key=lambda each: (each.made, each.name), reverse=True)
+    leaf: Leaf[SnapshotDocument] = leaf_of(request, newest_first)
+    await show(
+        face,
+        request,
+        who,
+        "snapshots.html",
+        status=400 if problems else 200,
+        problems=problems,
+        leaf=leaf,
+        wish=wish or NewSnapshot(""),
+        base=face.base_url(request) or "",
+    )

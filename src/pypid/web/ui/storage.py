@@ -1,0 +1,141 @@
+"""What the storage holds, by project; and the work on it as a whole: compare, take in, check."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from attrs import field, frozen
+
+from pypid.core.errors import CatalogDown, PypidError
+from pypid.core.names import project_name
+from pypid.core.permissions import Action, Identity
+from pypid.index.adopting import Adopted, Result
+from pypid.index.checking import Finding
+from pypid.index.progress import Tell
+from pypid.index.usage import Use, Used
+from pypid.web.face import Face, app
+from pypid.web.fields import Fields
+from pypid.web.guard import guarded
+from pypid.web.request import Request
+from pypid.web.storage import Checkup, checked, rebuilt
+from pypid.web.ui.going_on import show_meanwhile
+from pypid.web.ui.pages import show
+from pypid.web.ui.turning import Leaf, leaf_of
+
+MOST_TOLD = 500
+"""Files, or findings, that a page tells of; of more it says how many there are."""
+SWEEP = "sweep"
+"""The word that has to be typed before anything is removed."""
+
+
+@guarded(app, "/manage/storage", may=Action.ADMIN, page=True)
+async def storage(face: Face, request: Request, who: Identity) -> None:
+    """What is used, and by which projects."""
+    await _page(face, request, who)
+
+
+@guarded(app, "/manage/rebuild", may=Action.ADMIN, methods=("POST",), page=True, form=True)
+async def rebuild(face: Face, request: Request, who: Identity) -> None:
+    """Compare with the storage; the page tells how far it is."""
+    typed = (request.form or Fields()).text("project").strip()
+    try:
+        name = project_name(typed) if typed else None
+    except PypidError as error:
+        return await _page(face, request, who, problems=[str(error)], project=typed)
+
+    async def run(tell: Tell) -> Rebuilt:
+        found, adopted = await rebuilt(face, request, who, name, tell)
+        return Rebuilt(found.projects, found.changed, *_sorted(adopted))
+
+    return await show_meanwhile(face, request, who, "rebuild.html", run, project=name, most=MOST_TOLD)
+
+
+@guarded(app, "/manage/check", may=Action.ADMIN, methods=("POST",), page=True, form=True)
+async def check(face: Face, request: Request, who: Identity) -> None:
+    """Look for what is wrong; the page tells how far it is."""
+    form = request.form or Fields()
+    wanted = Checkup(sweep=form.flag("sweep"), hashes=form.flag("hashes"))
+    if wanted.sweep and form.text("confirm").strip() != SWEEP:
+        problem = f"To remove what is left over, type {SWEEP} into the field beside the box. Nothing was looked at."
+        return await _page(face, request, who, problems=[problem], sweep=True, hashes=wanted.hashes)
+
+    async def run(tell: Tell) -> Found:
+        found = await checked(face, request, who, wanted, tell)
+        counts = Counter(finding.wrong.value for finding in found.findings)
+        return Found(found.objects, found.files, found.kept, counts, found.findings)
+
+    return await show_meanwhile(face, request, who, "check.html", run, wanted=wanted, most=MOST_TOLD)
+
+
+@frozen
+class Rebuilt:
+    """What came of a comparison, for the page: what was taken in, and what needs a look first."""
+
+    projects: int
+    changed: int
+    odd: Sequence[Adopted]
+    """Refused, left, or adopted with something odd about it."""
+    adopted: Sequence[Adopted]
+    counts: Counter[str]
+
+
+@frozen
+class Found:
+    """What came of a check, for the page."""
+
+    objects: int
+    files: int
+    kept: int
+    counts: Counter[str]
+    findings: Sequence[Finding] = field(repr=False)
+
+
+def _sorted(adopted: Sequence[Adopted]) -> tuple[list[Adopted], list[Adopted], Counter[str]]:
+    odd = [one for one in adopted if one.outcome is not Result.ADOPTED or one.problems]
+    odd.sort(key=lambda one: one.outcome is not Result.REFUSED)
+    good = [one for one in adopted if one.outcome is Result.ADOPTED and not one.problems]
+    return odd, good, Counter(one.outcome.value for one in adopted)
+
+
+async def _page(
+    face: Face,
+    request: Request,
+    who: Identity,
+    *,
+    problems: Sequence[str] = (),
+    project: str = "",
+    sweep: bool = False,
+    hashes: bool = False,
+) -> None:
+    used, failure = await used_of(face)
+    leaf: Leaf[Use] = leaf_of(request, () if used is None else used.by_size)
+    usage, measures = face.measures.usage, face.measures
+    await show(
+        face,
+        request,
+        who,
+        "storage.html",
+        status=400 if problems else 200,
+        problems=problems,
+        used=used,
+        failure=failure,
+        counting=(usage.done, usage.of) if usage.is_counting else None,
+        leaf=leaf,
+        place=face.settings.place,
+        disk=await measures.disk("storage"),
+        state_disk=await measures.disk("state"),
+        project=project,
+        sweep=sweep,
+        hashes=hashes,
+        word=SWEEP,
+        comparing=face.index.comparing,
+    )
+
+
+async def used_of(face: Face) -> tuple[Used | None, str]:
+    """What all take, and why that is not known: a page of an administrator is there also where the catalog is not."""
+    try:
+        return await face.measures.usage.told(), ""
+    except CatalogDown as error:
+        return None, str(error)

@@ -1,0 +1,163 @@
+"""What is in force for what is not ours, whether upstream answers, and what is kept of it: seen, and taken away."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from attrs import frozen
+
+from pypid.core.choices import Mode
+from pypid.core.errors import BadRequest, PypidError, StorageDown
+from pypid.core.names import project_name
+from pypid.core.permissions import Action, Identity
+from pypid.core.values import duration_text, parse_duration
+from pypid.index.progress import Tell
+from pypid.index.usage import Use
+from pypid.web.cached import Purge, purged
+from pypid.web.face import Face, app
+from pypid.web.fields import Fields
+from pypid.web.guard import guarded
+from pypid.web.request import Request
+from pypid.web.ui.going_on import show_meanwhile
+from pypid.web.ui.pages import show
+from pypid.web.ui.storage import used_of
+from pypid.web.ui.turning import Leaf, leaf_of
+
+ALL = "everything"
+"""The word that has to be typed before all that is kept is taken away."""
+MODES = {
+    Mode.CACHE: "What is asked for is fetched from upstream, checked, kept here and served from here (cache).",
+    Mode.REDIRECT: "Clients are told what upstream has, and are sent there for its files; nothing is kept (redirect).",
+    Mode.MIRROR: "What is asked for is fetched, checked and kept here, and what is kept is kept fresh (mirror).",
+    Mode.OFFLINE: "No other index is asked; what is stored is served (offline).",
+}
+MOST_GLOBS = 200
+"""Names of a rule that are shown."""
+
+
+@frozen
+class Rule:
+    """A rule of ``[upstream]``: its key, what it says for people, and its names and globs (the first ones)."""
+
+    key: str
+    says: str
+    globs: Sequence[str]
+    more: int
+
+
+@frozen
+class Gone:
+    """What a purge took away, for the page, and how many files stay since snapshots show them."""
+
+    projects: int
+    files: int
+    size: int
+    needed: int
+
+
+@guarded(app, "/manage/upstream", may=Action.ADMIN, page=True)
+async def upstream(face: Face, request: Request, who: Identity) -> None:
+    """How upstream is, what may be asked of it, and what is kept."""
+    await _page(face, request, who)
+
+
+@guarded(app, "/manage/upstream/purge", may=Action.ADMIN, methods=("POST",), page=True, form=True)
+async def purge(face: Face, request: Request, who: Identity) -> None:
+    """Take away what is kept: of a project, what nobody wanted for long, or all."""
+    fields = request.form or Fields()
+    try:
+        wanted = _wanted(fields)
+    except PypidError as error:
+        return await _page(face, request, who, problems=[str(error)], fields=fields)
+
+    async def run(tell: Tell) -> Gone:
+        gone, needed = await purged(face, request, who, wanted)
+        return Gone(
+            len({file.project for file in gone}),
+            sum(file.recorded for file in gone),
+            sum(file.size for file in gone),
+            needed,
+        )
+
+    return await show_meanwhile(face, request, who, "purge.html", run, wanted=wanted, age=_age(wanted.unwanted))
+
+
+def _wanted(fields: Fields) -> Purge:
+    """What the form asks for. Raises `BadRequest`, `BadName`."""
+    project, age, force = fields.text("project").strip(), fields.text("older_than").strip(), fields.flag("force")
+    unwanted: timedelta | None = None
+    if age:
+        try:
+            unwanted = parse_duration(age)
+        except ValueError:
+            raise BadRequest("An age is a whole number of s, m, h or d (one unit): 30d, for example.") from None
+    match fields.text("what"):
+        case "project" if project:
+            return Purge(project_name(project), unwanted=unwanted, force=force)
+        case "project":
+            raise BadRequest("Name the project.")
+        case "older" if unwanted is not None:
+            return Purge(unwanted=unwanted, force=force)
+        case "older":
+            raise BadRequest("Say for how long nobody wanted it: 30d, for example.")
+        case "all" if fields.text("confirm").strip() == ALL:
+            return Purge(force=force)
+        case "all":
+            raise BadRequest(f"To take away all that is kept, type {ALL}. Nothing was taken away.")
+        case _:
+            raise BadRequest("The form does not say what is to be taken away.")
+
+
+def _age(unwanted: timedelta | None) -> str:
+    return "" if unwanted is None else duration_text(unwanted)
+
+
+async def _page(
+    face: Face, request: Request, who: Identity, *, problems: Sequence[str] = (), fields: Fields | None = None
+) -> None:
+    policy, used = face.index.policy, (await used_of(face))[0]
+    leaf: Leaf[Use] = leaf_of(request, () if used is None else used.by_kept)
+    await show(
+        face,
+        request,
+        who,
+        "upstream.html",
+        status=400 if problems else 200,
+        problems=problems,
+        fields=fields or Fields(),
+        mode=MODES[policy.mode],
+        offline=policy.mode is Mode.OFFLINE,
+        indexes=face.settings.indexes,
+        outage=face.index.envoy.outage,
+        ttl=duration_text(face.index.ttl),
+        cooldown=duration_text(policy.cooldown.age),
+        cools=bool(policy.cooldown.age or policy.cooldown.exceptions),
+        exceptions=[(name, duration_text(age)) for name, age in policy.cooldown.exceptions[:MOST_GLOBS]],
+        rules=_rules(face),
+        used=used,
+        counting=face.measures.usage.is_counting,
+        limit=face.settings.max_cache,
+        leaf=leaf,
+        snapshots=await _snapshots(face),
+        word=ALL,
+    )
+
+
+def _rules(face: Face) -> list[Rule]:
+    policy = face.index.policy
+    said = (
+        ("reserved", "Never asked upstream:", policy.reserved),
+        ("allow", "May come from upstream, and no others:", () if policy.allow == ("*",) else policy.allow),
+        ("deny", "May not come from upstream:", policy.deny),
+        ("blend", "Ours, and upstream's files may stand beside them:", policy.blend),
+    )
+    return [Rule(key, says, globs[:MOST_GLOBS], max(0, len(globs) - MOST_GLOBS)) for key, says, globs in said if globs]
+
+
+async def _snapshots(face: Face) -> int | None:
+    """How many there are, for their files stay; None where that is not known now."""
+    try:
+        return len(await face.index.moments.snapshots.all())
+    except StorageDown:
+        return None

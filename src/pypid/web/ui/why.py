@@ -1,0 +1,41 @@
+"""Why a name is as it is here, and what hides its files: for those who may publish and read."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from pypid.core.model import Project
+from pypid.core.names import project_name
+from pypid.core.permissions import Action, Identity
+from pypid.core.why import FileWhy
+from pypid.web.face import Face, app
+from pypid.web.guard import guarded
+from pypid.web.redirects import redirect
+from pypid.web.request import Request
+from pypid.web.ui.pages import show
+from pypid.web.ui.turning import Leaf, leaf_of
+from pypid.web.why import found_of
+
+
+@guarded(app, "/project/<project>/-/why", may=Action.WRITE, page=True)
+async def why(face: Face, request: Request, who: Identity, project: str) -> None:
+    """What the name is, what upstream said of it, and each file that is hidden."""
+    name = project_name(project)
+    if project != name or request.path.endswith(b"/"):
+        return redirect(request, f"/project/{name}/-/why", permanent=True, restricted=face.restricted)
+    found = await found_of(face, who, project)
+    hidden = [file for file in found.files if not file.visible]
+    visible = Counter((file.ours, file.kept) for file in found.files if file.visible)
+    leaf: Leaf[FileWhy] = leaf_of(request, hidden)
+    return await show(
+        face,
+        request,
+        who,
+        "why.html",
+        project=name,
+        found=found,
+        ours=found.ours if isinstance(found.ours, Project) else None,
+        outage=face.index.envoy.outage,
+        leaf=leaf,
+        visible={"ours": visible[True, False], "kept": visible[False, True], "upstream": visible[False, False]},
+    )
