@@ -21,7 +21,7 @@ from twisted.python.usage import Options as UsageOptions
 from pypid import listening, logs
 from pypid.access.firstrun import RECORD, first_run, greeting
 from pypid.assembly import Assembly, assemble
-from pypid.core.choices import Store
+from pypid.core.choices import AccessStore, Store
 from pypid.core.config import Config
 from pypid.core.errors import BadConfig, CannotStart, ConfigProblem, PypidError
 from pypid.core.permissions import EVERYONE
@@ -189,9 +189,10 @@ def _greet(config: Config, places: Where, world: World) -> None:
     password = first_run(places.state, config.users, world.random)
     if password is None:
         return
-    readable = config.access.read == EVERYONE
+    readable, accounts = config.access.read == EVERYONE, AccessStore.SQL in config.access.backend
+    text = greeting(listening.base_url(config), password, places.state, readable=readable, accounts=accounts)
     try:
-        print(greeting(listening.base_url(config), password, places.state, readable=readable), flush=True, file=_in_sight())
+        print(text, flush=True, file=_in_sight())
     except OSError as error:  # nobody has seen it
         (places.state / RECORD).unlink(missing_ok=True)
         reason = "The password of the first administrator cannot be printed"

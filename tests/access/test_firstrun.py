@@ -175,6 +175,14 @@ class GreetingTests(SynchronousTestCase):
             self.assertIn("/var/lib/pypid/admin.json", text)
             self.assertIn("gen-password", text)
 
+    def test_next_steps(self) -> None:
+        """It names the site, and says how further users come, as far as that is not set up already."""
+        base = "http://localhost:6543"
+        self.assertIn(f"in a browser: {base}/\n", greeting(base, "abcd"))
+        self.assertIn("`backend = config sql`", greeting(base, "abcd"))
+        self.assertNotIn("backend", greeting(base, "abcd", accounts=True))
+        self.assertIn("pypid user add NAME", greeting(base, "abcd", accounts=True))
+
     def test_plain_http(self) -> None:
         """Over plain HTTP from another computer pip is told to trust the host, without the port (as pip 9 needs it)."""
         for base, host in (("http://index.acme.com:6543", "index.acme.com"), ("http://[2001:db8::1]:80", "[2001:db8::1]")):

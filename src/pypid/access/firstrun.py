@@ -150,11 +150,23 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def greeting(base_url: str, password: str, state: Path | None = None, *, readable: bool = True) -> str:
+_ACCOUNTS = """\
+To have more users: `pypid user add NAME` makes one, while pypid runs (--admin: an administrator; after `make run`
+it is .venv/bin/pypid), and so does the page Manage in the browser. Or keep users in the configuration: put the line
+that `pypid gen-password NAME` prints into [users]."""
+_NO_ACCOUNTS = """\
+To have more users, write `backend = config sql` into [access] of the configuration and start
+pypid again. Then `pypid user add NAME` makes one, while pypid runs (--admin: an administrator;
+after `make run` it is .venv/bin/pypid). Or keep users in the configuration: put the line that
+`pypid gen-password NAME` prints into [users]."""
+
+
+def greeting(base_url: str, password: str, state: Path | None = None, *, readable: bool = True, accounts: bool = False) -> str:
     """What a first run prints: the password, and the commands to publish and install with it.
 
     `base_url` as clients reach this index; `state` is named where the password can be reset. `readable`: everyone may read, so
-    that installing needs no password. Printed, never logged: it holds the password.
+    that installing needs no password. `accounts`: those of the database can log in. Printed, never logged: it holds the
+    password.
     """
     base = base_url.rstrip("/")
     parts = urlsplit(base)
@@ -179,11 +191,10 @@ Install PROJECT (put your project's name there), with pip or with uv:
     pip install --index-url {simple}{trust} PROJECT
     uv pip install --default-index {simple} PROJECT
 
+Or look, search, publish and administer in a browser: {base}/
+
 To get a new password, delete {record} and start pypid again.
-To have more users, write `backend = config sql` into [access] of the configuration and start
-pypid again. Then `pypid user add NAME` makes one, while pypid runs (--admin: an administrator;
-after `make run` it is .venv/bin/pypid). Or keep users in the configuration: put the line that
-`pypid gen-password NAME` prints into [users].
+{_ACCOUNTS if accounts else _NO_ACCOUNTS}
 """
 
 
