@@ -1,0 +1,78 @@
+"""What a release needs, in groups."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.core.needs import MOST, MOST_EXTRAS, Need, need_of, needs_of
+
+EGGS = "eggs"
+
+
+class NeedTests(SynchronousTestCase):
+    """One requirement."""
+
+    def test_parts(self) -> None:
+        """It is taken apart: the project, its extras, the version, and when it is needed."""
+        need = need_of("Eggs.Fried[hot,crisp] (>=1.0,<2) ; python_version < '3.9'")
+        self.assertEqual((need.name, need.project, need.extras), ("Eggs.Fried", "eggs-fried", ("crisp", "hot")))
+        self.assertEqual((need.version, need.marker), ("<2,>=1.0", 'python_version < "3.9"'))
+
+    def test_address(self) -> None:
+        """A requirement with an address says so."""
+        self.assertEqual(need_of("eggs @ https://example.org/eggs.whl").version, "@ https://example.org/eggs.whl")
+
+    def test_odd(self) -> None:
+        """What cannot be understood is shown as it stands, and leads nowhere."""
+        for text in ("not a requirement!", "../eggs", "", "eggs =>= 1", "<script>"):
+            self.assertEqual(need_of(text), Need(text))
+
+
+class GroupTests(SynchronousTestCase):
+    """All of them."""
+
+    def test_extras(self) -> None:
+        """What an extra needs stands under it, without its name in the condition; what several need stands under each."""
+        needs = needs_of(
+            (
+                "eggs",
+                "bacon; extra == 'Break_Fast'",
+                "tea; python_version < '3.12' and extra == \"tea\"",
+                "sugar; extra == 'tea' or extra == 'coffee'",
+                "milk; (extra == 'tea') and sys_platform == 'linux'",
+            ),
+            ("break-fast", "tea", "nothing"),
+        )
+        self.assertEqual([need.name for need in needs.needed], ["eggs"])
+        groups = dict(needs.extras)
+        self.assertEqual(list(groups), ["break-fast", "tea", "nothing", "coffee"])
+        self.assertEqual([(need.name, need.marker) for need in groups["break-fast"]], [("bacon", "")])
+        self.assertEqual([need.name for need in groups["tea"]], ["tea", "sugar", "milk"])
+        self.assertEqual(groups["tea"][0].marker, 'python_version < "3.12"')
+        self.assertEqual(groups["tea"][1].marker, 'extra == "tea" or extra == "coffee"')
+        self.assertEqual(groups["nothing"], ())
+        self.assertEqual(needs.count, 6)
+
+    def test_either(self) -> None:
+        """Where the extra is one of two ways, the whole condition stands there: a part of it would say another thing."""
+        needs = needs_of(("eggs; sys_platform == 'win32' or os_name == 'nt' and extra == 'x'",), ("x",))
+        [need] = dict(needs.extras)["x"]
+        self.assertIn("extra", need.marker)
+
+    def test_many(self) -> None:
+        """So many are shown, and the rest is counted."""
+        needs = needs_of([f"eggs{number}" for number in range(MOST + 7)], [f"extra{number}" for number in range(1000)])
+        self.assertEqual((len(needs.needed), needs.more, needs.count), (MOST, 7, MOST + 7))
+        self.assertEqual(len(needs.extras), MOST_EXTRAS)
+
+    @given(
+        st.lists(st.text(max_size=50) | st.text(alphabet="ab ;=<>'\"()[]@,.extra", max_size=40), max_size=5),
+        st.lists(st.text(max_size=9)),
+    )
+    @settings(max_examples=200, deadline=None, database=None)
+    def test_anything(self, requirements: list[str], provided: list[str]) -> None:
+        """Whatever is said to be needed can be shown."""
+        needs = needs_of(requirements, provided)
+        self.assertGreaterEqual(needs.count, len(requirements))
