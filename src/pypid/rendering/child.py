@@ -37,7 +37,8 @@ class Child(ProcessProtocol):
         self._said = b""
         self._over: str | None = None
         self._gone: list[Deferred[None]] = []
-        self._has_gone = False
+        self.has_gone = False
+        """Whether there is no such process any more."""
 
     @property
     def is_over(self) -> bool:
@@ -76,7 +77,7 @@ class Child(ProcessProtocol):
 
     async def gone(self) -> None:
         """Wait until it has."""
-        if not self._has_gone:
+        if not self.has_gone:
             waiter: Deferred[None] = Deferred()
             self._gone.append(waiter)
             await waiter
@@ -109,11 +110,11 @@ class Child(ProcessProtocol):
             expecting.callback(document)
 
     def childConnectionLost(self, childFD: int) -> None:
-        if childFD == 1:
-            self.kill("it closed its output")
+        if childFD != 2:
+            self.kill("it closed its input, or its output")
 
     def processEnded(self, reason: Failure) -> None:
-        self._has_gone = True
+        self.has_gone = True
         self._end("it ended by itself")
         gone, self._gone = self._gone, []
         for waiter in gone:

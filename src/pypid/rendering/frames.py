@@ -8,8 +8,8 @@ from typing import Any
 
 from attrs import define, field
 
-LONGEST = 4 << 20
-"""Bytes of an object."""
+LONGEST = 2 << 20
+"""Bytes of an object: of HTML, four times as much as the longest text that is rendered."""
 HEAD = 4
 
 

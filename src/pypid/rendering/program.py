@@ -1,7 +1,7 @@
 """The child: reads READMEs from its input, and writes what they became to its output, until there is no input any more.
 
-Run as ``python -m pypid.rendering.program``. Its first frame, an empty one, says that it is ready. A request has ``text`` and
-``kind``; an answer has ``html``, which is null for what is to be shown as it is.
+Run as ``python -m pypid.rendering.program``. Its first frame, an empty one, says that it is ready. A request has a ``number``,
+``text`` and ``kind``; an answer has that number, and ``html``, which is null for what is to be shown as it is.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ def main() -> None:
         document = read(asked.read(length_of(head)))
         compute_for(CPU)
         html = made(str(document["text"]), Kind(document["kind"]))
-        _say(answers, _answer(html))
+        _say(answers, _answer(document["number"], html))
 
 
-def _answer(html: str | None) -> bytes:
+def _answer(number: int, html: str | None) -> bytes:
     try:
-        return framed({"html": html})
+        return framed({"number": number, "html": html})
     except ValueError:  # far more than it was made of
-        return framed({"html": None})
+        return framed({"number": number, "html": None})
 
 
 def _say(answers: BinaryIO, frame: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from attrs import define, field, frozen
@@ -64,7 +65,11 @@ class Readmes(Service):
     _made: Recent[object, str] = field(factory=lambda: Recent(MOST, HEAVIEST), init=False, repr=False)
     _failed: Recent[object, float] = field(factory=lambda: Recent(10 * MOST, 10 * MOST), init=False, repr=False)
     """Until when those are not tried again."""
+    _asked_of: int = field(default=0, init=False)
+    """READMEs that were asked of a child."""
     _retiring: Any = field(default=None, init=False, repr=False)
+    _ending: set[Child] = field(factory=set, init=False, repr=False)
+    """Those that were killed, and may still be there."""
     _over: bool = field(default=False, init=False)
 
     async def html(self, text: str, content_type: str | None, digest: str) -> Rendered:
@@ -112,24 +117,20 @@ class Readmes(Service):
     async def _asked(self, text: str, kind: Kind) -> str | None:
         """What the child says. Raises `Ended`, `OSError`, `ValueError`."""
         self._stay()
-        if self.child is None or self.child.is_over:
+        if self.child is not None and self.child.is_over:
+            self._dismiss("it has ended")
+        if self.child is None:
             self.child = start_child(self.reactor, self.program)
             await self.child.expect(self.reactor, STARTING)
-        child = self.child
-        child.say({"text": text, "kind": kind.value})
-        html = (await child.expect(self.reactor, self.limit)).get("html")
-        if html is not None and not isinstance(html, str):
-            child.kill("its answer is none")
-            raise Ended("its answer is none")
-        self._retiring = self.reactor.callLater(self.idle, self._retire)
+        self._asked_of += 1
+        self.child.say({"number": self._asked_of, "text": text, "kind": kind.value})
+        html = _answer(await self.child.expect(self.reactor, self.limit), self._asked_of)
+        self._retiring = self.reactor.callLater(self.idle, self._dismiss, "it is not needed")
         return html
 
     def _give_up(self, key: object, error: Exception) -> None:
-        child, self.child = self.child, None
-        complaint = ""
-        if child is not None:
-            child.kill("it is not trusted any more")
-            complaint = child.complaint
+        complaint = "" if self.child is None else self.child.complaint
+        self._dismiss("it is not trusted any more")
         if self._over:
             return
         self._failed.put(key, self.reactor.seconds() + AGAIN)
@@ -143,10 +144,11 @@ class Readmes(Service):
             self._retiring.cancel()
         self._retiring = None
 
-    def _retire(self) -> None:
-        if self.child is not None:
-            self.child.kill("it is not needed")
-            self.child = None
+    def _dismiss(self, why: str) -> None:
+        child, self.child = self.child, None
+        if child is not None:
+            child.kill(why)
+            self._ending = {each for each in (*self._ending, child) if not each.has_gone}
 
     def stopService(self) -> Deferred[None]:
         """Ends the child; what is asked later is shown as it was written."""
@@ -157,7 +159,14 @@ class Readmes(Service):
         """As `stopService`."""
         self._over = True
         self._stay()
-        child, self.child = self.child, None
-        if child is not None:
-            child.kill("pypid ends")
+        self._dismiss("pypid ends")
+        for child in self._ending:
             await child.gone()
+
+
+def _answer(document: Mapping[str, Any], number: int) -> str | None:
+    """The HTML in what the child said. Raises `Ended` where it is no answer to that."""
+    html = document.get("html", 0)
+    if document.get("number") != number or not (html is None or isinstance(html, str)):
+        raise Ended("what it said is no answer")
+    return html

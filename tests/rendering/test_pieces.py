@@ -1,0 +1,112 @@
+"""What a README is written in; frames; text as it is."""
+
+from __future__ import annotations
+
+from html import unescape
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.rendering.frames import LONGEST, Frames, Garbled, framed
+from pypid.rendering.kinds import Kind, kind_of
+from pypid.rendering.plain import beginning, cleaned, preformatted
+from tests.rendering.looking import Looked
+
+JSON: st.SearchStrategy[dict[str, Any]] = st.dictionaries(st.text(max_size=5), st.none() | st.text(max_size=20), max_size=3)
+
+
+class KindTests(SynchronousTestCase):
+    """`kind_of`."""
+
+    def test_known(self) -> None:
+        """The types of the specification, with its parameters, in any case; nothing is reStructuredText, all else is text."""
+        for content_type, kind in {
+            None: Kind.RST,
+            "": Kind.RST,
+            "  ": Kind.RST,
+            "text/x-rst": Kind.RST,
+            "text/x-rst; charset=UTF-8": Kind.RST,
+            "Text/X-RST;charset=latin-1": Kind.RST,
+            "text/plain": Kind.PLAIN,
+            "text/markdown": Kind.GFM,
+            "text/markdown; charset=UTF-8; variant=GFM": Kind.GFM,
+            'text/markdown; variant="CommonMark"': Kind.COMMONMARK,
+            "text/markdown;VARIANT=commonmark": Kind.COMMONMARK,
+            "text/markdown; variant=Original": Kind.GFM,
+            "text/markdown; variant": Kind.GFM,
+            "text/html": Kind.PLAIN,
+            "markdown": Kind.PLAIN,
+            "UNKNOWN": Kind.PLAIN,
+        }.items():
+            self.assertIs(kind_of(content_type), kind, content_type)
+
+    @given(st.text(max_size=40))
+    @settings(max_examples=60, deadline=None, database=None)
+    def test_any(self, text: str) -> None:
+        """Nothing that a project may say is an error."""
+        self.assertIsInstance(kind_of(text), Kind)
+
+
+class FrameTests(SynchronousTestCase):
+    """`framed` and `Frames`."""
+
+    @given(st.lists(JSON, max_size=4), st.integers(1, 9))
+    @settings(max_examples=60, deadline=None, database=None)
+    def test_there_and_back(self, documents: list[dict[str, Any]], size: int) -> None:
+        """What was framed comes out again, in whatever pieces it came."""
+        data = b"".join(framed(document) for document in documents)
+        frames = Frames()
+        found = [each for at in range(0, len(data), size) for each in frames.feed(data[at : at + size])]
+        self.assertEqual(found, documents)
+
+    @given(st.binary(max_size=60))
+    @settings(max_examples=100, deadline=None, database=None)
+    def test_garbage(self, data: bytes) -> None:
+        """Anything else is garbled, or not complete; never anything but an object comes out of it."""
+        try:
+            found = Frames().feed(data)
+        except Garbled:
+            return
+        self.assertTrue(all(isinstance(each, dict) for each in found))
+
+    def test_bounded(self) -> None:
+        """What is too long is neither sent nor waited for."""
+        with self.assertRaises(ValueError):
+            framed({"x": "x" * LONGEST})
+        with self.assertRaises(Garbled):
+            Frames().feed((LONGEST + 1).to_bytes(4, "big"))
+        with self.assertRaises(Garbled):
+            Frames().feed(b"\0\0\0\2[]")
+        with self.assertRaises(Garbled):
+            Frames().feed((200_000).to_bytes(4, "big") + b"[" * 200_000)
+
+
+class PlainTests(SynchronousTestCase):
+    """Text as it is."""
+
+    @given(st.text(max_size=60))
+    @settings(max_examples=100, deadline=None, database=None)
+    def test_nothing_but_text(self, text: str) -> None:
+        """It is one element with the text, of which only control characters and ends of lines are others."""
+        clean = cleaned(text)
+        self.assertEqual(cleaned(clean), clean)
+        looked = Looked(preformatted(clean))
+        self.assertEqual((looked.wrong, looked.tags), ([], ["pre"]))
+        self.assertEqual(looked.text, clean)
+        self.assertEqual(unescape(preformatted(clean)), f'<pre class="readme-plain">{clean}</pre>')
+
+    def test_cleaned(self) -> None:
+        """What no terminal, and no page, should get is a blank; halves of characters are question marks."""
+        self.assertEqual(cleaned("a\r\nb\rc\x1b[31m\0\x9b\t\ud800é"), "a\nb\nc [31m  \t?é")
+
+    @given(st.text(max_size=60), st.integers(0, 70))
+    @settings(max_examples=100, deadline=None, database=None)
+    def test_beginning(self, text: str, most: int) -> None:
+        """It is how the text begins, and no longer than wanted."""
+        text = cleaned(text)
+        found = beginning(text, most)
+        self.assertTrue(text.startswith(found))
+        self.assertLessEqual(len(found.encode()), most)
+        self.assertEqual(beginning("ab\ncd\nef", 7), "ab\ncd")
