@@ -30,6 +30,7 @@ from pypid.web import (
     reaching_out,
     registering,
     rights,
+    searching,
     sessions,
     simple,
     snapshots,
@@ -52,6 +53,7 @@ from pypid.web.ui import groups as group_pages
 from pypid.web.ui import home as first_page
 from pypid.web.ui import manage as manage_page
 from pypid.web.ui import rights as right_pages
+from pypid.web.ui import search as search_page
 from pypid.web.ui import snapshots as snapshots_page
 from pypid.web.ui import storage as storage_page
 from pypid.web.ui import tokens as token_page
@@ -92,6 +94,7 @@ ROOMS = (
     metrics,
     health,
     news,
+    searching,
     packages,
     accounts,
     admin,
@@ -101,6 +104,7 @@ ROOMS = (
     listing,
     assets,
     first_page,
+    search_page,
     configuration,
     usage,
     reaching_out,

@@ -1,0 +1,114 @@
+"""The page that compares two releases: `pypid.web.ui.compare`."""
+
+from __future__ import annotations
+
+import re
+
+from pypid.core.contents import Inner
+from pypid.core.differences import MemberDifferences, member_differences
+from pypid.core.errors import StorageDown
+from pypid.core.names import project_name
+from pypid.web.ui.compare import MOST_MEMBERS, sorts_of
+from tests.web.ui.test_pages import BROWSER, Seen
+from tests.web.whole import PRIVATE, Answer, WholeCase
+
+XSS = "<script>alert(1)</script>"
+
+
+class ComparePageTests(WholeCase):
+    """Somebody who compares releases in a browser."""
+
+    def see(self, query: str = "", project: str = "spam", user: str | None = None) -> Answer:
+        answer = self.pypid.get(f"/project/{project}/-/compare{query}", BROWSER, ("Accept-Encoding", "identity"), user=user)
+        if answer.status == 200:
+            seen = Seen(answer.text)
+            self.assertEqual((seen.headings, seen.odd), (1, []))
+        return answer
+
+    def have_both(self) -> None:
+        self.have_wheel(
+            extra=[("Requires-Dist", "eggs>=1")], files={"spam/a.py": b"one\ntwo\n", "b.py": b"b", "same.py": b"same"}
+        )
+        self.have_wheel(
+            version="2.0",
+            extra=[("Requires-Dist", "eggs>=2"), ("Classifier", f"{XSS} :: \u202eX")],
+            files={"spam/a.py": f"one\n{XSS}\u202e\n".encode(), "same.py": b"same", "d.py": b"d"},
+        )
+        self.have_sdist()
+
+    def test_everything(self) -> None:
+        """Without a choice the newest is compared with the one before it; each difference has a word."""
+        self.have_both()
+        page = self.see().text
+        self.assertEqual(page, self.see("?from=1.0&to=2.0").text.replace("?from=1.0&to=2.0", ""))
+        self.assertIn("<h1>spam from 1.0 to 2.0</h1>", page)
+        self.assertRegex(page, r'<option value="1.0" selected>1.0</option>')
+        self.assertIn("eggs&gt;=1", page)
+        self.assertIn("1 added, 1 removed, 3 changed, 2 the same", page)
+        self.assertIn("&lt;script&gt;alert(1)&lt;/script&gt; :: \\u202eX", page)
+        self.assertNotIn(XSS, page)
+        for word in ("+ added", "\u2212 removed", "± changed"):
+            self.assertIn(word, page)
+        self.assertIn("spam-1.0.tar.gz", page)
+
+    def test_lines(self) -> None:
+        """Each member that differs leads to its lines, and back."""
+        self.have_both()
+        [link] = re.findall(r'href="(\?[^"]*a\.py)"', self.see().text)
+        page = self.see(link.replace("&amp;", "&")).text
+        self.assertIn("&lt;script&gt;alert(1)&lt;/script&gt;\\u202e", page)
+        self.assertNotIn(XSS, page)
+        self.assertNotIn("\u202e", page)
+        self.assertIn('<tr class="removed"><td class="number">2</td>', page)
+        self.assertIn("?from=1.0&amp;to=2.0&amp;kind=py3-none-any", page)
+        for path in ("b.py", "d.py"):
+            self.assertEqual(self.see(f"?from=1.0&to=2.0&path={path}").status, 200)
+        self.assertEqual(self.see("?from=1.0&to=2.0&path=same.py").status, 404)
+        self.assertIn("Only one", self.see("?from=1.0&to=2.0&kind=sdist&path=a.py").text)
+
+    def test_little_there(self) -> None:
+        """Of a project of one version there is nothing to compare, and the page says so."""
+        self.have_wheel()
+        self.assertIn("no older version", self.see().text)
+        self.assertIn("It says the same.", self.see("?from=1.0&to=1.0").text)
+        self.have_sdist(version="2.0")
+        self.assertIn("no two files of one kind", self.see().text)
+
+    def test_not_there(self) -> None:
+        """A version that is not there, or a project, is 404; another spelling of the project leads to the right one."""
+        self.have_both()
+        for query in ("?from=7", "?to=7", "?from=%3Cb%3E&to=1.0"):
+            self.assertEqual(self.see(query).status, 404, query)
+        self.assertEqual(self.see(project="nothing").status, 404)
+        self.assertEqual(self.see("?from=1.0", "Spam").status, 301)
+
+    def test_kinds(self) -> None:
+        """Which of several pairs of files is compared can be chosen."""
+        self.have_both()
+        self.have_sdist(version="2.0", files={"x.py": b""})
+        page = self.see("?from=1.0&to=2.0&kind=sdist").text
+        self.assertIn("Contents of sdist", page)
+        self.assertIn("x.py", page)
+        self.assertEqual(page.count("<select"), 3)
+
+    def test_storage_away(self) -> None:
+        """While the storage is away the page says what it cannot tell."""
+        self.have_both()
+        self.pypid.blobs.away = StorageDown("it is away.")
+        page = self.see().text
+        self.assertIn("cannot be had now", page)
+        self.assertIn("it is away", page)
+
+    def test_rights(self) -> None:
+        """Who may not read the project sees nothing of it."""
+        self.have_both()
+        self.pypid.face.rules = PRIVATE
+        self.assertNotEqual(self.see().status, 200)
+        self.assertEqual(self.see(user="bob").status, 200)
+
+    def test_ends(self) -> None:
+        """Of very many differences some are listed, and all are counted."""
+        many = [Inner(f"a/{number}", 1) for number in range(MOST_MEMBERS + 5)]
+        found: MemberDifferences = member_differences([], many, project_name("spam"))
+        added = sorts_of(found)[0]
+        self.assertEqual((len(added.lines), added.total), (MOST_MEMBERS, MOST_MEMBERS + 5))
