@@ -93,6 +93,8 @@ async def _taken(face: Face, request: Request, who: Identity, boundary: bytes) -
                 raise TooLarge(face.settings.max_upload, MAX_UPLOAD)
         parts.close()
         reading.trust(None)  # a form without any part
+        if not reading.taking.files:
+            reading.taking.problem = BadRequest("No file was chosen. Choose the wheels and sdists that are to be published.")
     except MultipartError as error:
         reading.break_off(refusal_of_form(error, MOST_FILES + _BESIDE))
     except (BadRequest, TooLarge) as error:
