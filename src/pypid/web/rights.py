@@ -11,7 +11,7 @@ from attrs import frozen
 
 from pypid.core.errors import BadRequest, ChangedElsewhere, NotAvailable
 from pypid.core.names import ProjectName, project_name
-from pypid.core.permissions import Action, Identity, account_name
+from pypid.core.permissions import Action, Identity, Principals, account_name
 from pypid.core.rights import NAMED, Right, Whom, claimed, grants_of
 from pypid.web.deeds import recorded
 from pypid.web.describing import Described
@@ -130,14 +130,19 @@ async def listed(face: Face) -> Rights:
 def whole(face: Face, name: ProjectName, all_rights: AllRights) -> ProjectRights:
     """The rights of one project, with where each comes from, and what they make together."""
     found = all_rights.of(name)
-    own = grants_of(found.whole).get(name)
-    read, write = (face.rules.read, face.rules.write) if own is None else (own.read, own.write)
+    read, write = effective(face, name, all_rights)
     return {
         "project": name,
         "rights": [_document(right, origin) for right, origin in _each(found)],
-        "takes_defaults": own is None,
+        "takes_defaults": not found.whole,
         "effective": {"read": read.text(), "write": write.text()},
     }
+
+
+def effective(face: Face, name: ProjectName, all_rights: AllRights) -> tuple[Principals, Principals]:
+    """Who may read the project, and who may write it, by all its rights together, or by the defaults."""
+    own = grants_of(all_rights.of(name).whole).get(name)
+    return (face.rules.read, face.rules.write) if own is None else (own.read, own.write)
 
 
 def _each(found: AllRights) -> list[tuple[Right, Origin]]:

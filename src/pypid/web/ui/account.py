@@ -1,0 +1,133 @@
+"""One's own account: who one is and may do here, the password, and tokens for machines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pypid.core.errors import BadRequest, ChangedElsewhere, Forbidden, NoSuchUser
+from pypid.core.people import Token
+from pypid.core.permissions import Action, Identity, may
+from pypid.core.registration import SHORTEST_PASSWORD, proper_password
+from pypid.web.accounts import IN_THE_FILE, NOT_CURRENT, NewPassword, changeable_account, demand_current, password_set
+from pypid.web.cookies import end_session
+from pypid.web.entrance import LOGIN
+from pypid.web.face import Face, app
+from pypid.web.fields import Fields
+from pypid.web.guard import SOMEBODY, guarded
+from pypid.web.request import Request
+from pypid.web.tokens import ACTIONS, demand_no_token, made, revoked
+from pypid.web.ui.asked import MISTAKES, has_no_accounts, leaf_of, refused, sent
+from pypid.web.ui.pages import go, show
+from pypid.web.ui.register import DIFFERENT
+from pypid.web.ui.said import say
+from pypid.web.ui.tokenforms import EXPIRES, MEANS, lines_of, uses_of, wanted_token
+
+SESSIONS_END = "Your sessions have ended with it."
+NOT_YOURS = "That is not your current password: nothing was changed."
+
+say(
+    password_changed=f"Your password was changed. {SESSIONS_END} Log in with the new one.",
+    token_revoked="The token was revoked. From now on nobody gets in with it.",
+)
+
+
+@guarded(app, "/account/", may=SOMEBODY, page=True)
+async def account(face: Face, request: Request, who: Identity) -> None:
+    """Who one is, what one may do, and all that is one's own."""
+    if not await has_no_accounts(face, request, who):
+        await _page(face, request, who)
+
+
+async def _page(
+    face: Face,
+    request: Request,
+    who: Identity,
+    *,
+    status: int = 200,
+    problems: Sequence[str] = (),
+    said: Fields | None = None,
+) -> None:
+    now = face.world.now()
+    tokens = leaf_of(lines_of(await _tokens(face, who), now), request)
+    await show(
+        face,
+        request,
+        who,
+        "account.html",
+        status=status,
+        problems=problems,
+        said_before=said or Fields(),
+        powers=[(word, MEANS[word], may(face.rules, who, action)) for word, action in ACTIONS.items()],
+        tokens=tokens,
+        fixed=await _fixed(face, who),
+        expires=EXPIRES,
+        shortest=SHORTEST_PASSWORD,
+        is_administrator=may(face.rules, who, Action.ADMIN),
+    )
+
+
+async def _tokens(face: Face, who: Identity) -> Sequence[Token]:
+    """One's own, the newest first; whoever comes by a token sees that one."""
+    found = await face.accounts.tokens(who.user)
+    if who.scope is not None:
+        return [token for token in found if token.id == who.token]
+    return [token for token in found[::-1] if not token.publisher]
+
+
+async def _fixed(face: Face, who: Identity) -> str | None:
+    """Why the password cannot be changed here, if so."""
+    name = str(who.user)
+    if who.scope is not None:
+        return "You have come by a token, which changes no password."
+    try:
+        if name in face.known.configured().users:
+            raise ChangedElsewhere(f"the password of {name!r}", IN_THE_FILE)
+        await changeable_account(face, name)
+    except (ChangedElsewhere, NoSuchUser) as error:
+        return error.text()
+    return None
+
+
+@guarded(app, "/account/password", may=SOMEBODY, methods=("POST",), page=True, form=True)
+async def set_password(face: Face, request: Request, who: Identity) -> None:
+    """Change one's own password; the current one has to be said, also by administrators."""
+    name, said = demand_no_token(who), sent(request)
+    try:
+        fixed = await _fixed(face, who)
+        if fixed is not None:
+            raise BadRequest(fixed)
+        if said.text("password") != said.text("again"):
+            raise BadRequest(DIFFERENT)
+        proper_password(said.text("password"))
+        if may(face.rules, who, Action.ADMIN):
+            await demand_current(face, request, name, said.text("current"))
+        wanted = NewPassword(password=said.text("password"), current=said.text("current"))
+        await password_set(face, request, who, name, wanted)
+    except MISTAKES as error:
+        status, problems = refused(request, error)
+        problems = [NOT_YOURS if line == NOT_CURRENT else line for line in problems]
+        return await _page(face, request, who, status=status, problems=problems)
+    end_session(request)
+    return go(request, LOGIN, done="password-changed")
+
+
+@guarded(app, "/account/tokens", may=SOMEBODY, methods=("POST",), page=True, form=True)
+async def make_token(face: Face, request: Request, who: Identity) -> None:
+    """Make a token, and show its secret on this one answer."""
+    demand_no_token(who)
+    said = sent(request)
+    try:
+        secret, token = await made(face, request, who, wanted_token(said))
+    except (*MISTAKES, Forbidden) as error:
+        status, problems = refused(request, error)
+        return await _page(face, request, who, status=status, problems=problems, said=said)
+    uses = uses_of(face.base_url(request), secret, token.scope.actions)
+    [line] = lines_of([token], face.world.now())
+    return await show(face, request, who, "token_made.html", status=201, token=line, secret=secret, uses=uses)
+
+
+@guarded(app, "/account/tokens/revoke", may=SOMEBODY, methods=("POST",), page=True, form=True)
+async def revoke_token(face: Face, request: Request, who: Identity) -> None:
+    """Revoke one of one's own tokens."""
+    await revoked(face, request, who, sent(request).text("id"))
+    go(request, "account/", done="token-revoked")

@@ -1,0 +1,36 @@
+"""The audit log on a page: who changed what, when, from where."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from pypid.core.permissions import Action, Identity
+from pypid.web.audit import LARGEST_SERIAL
+from pypid.web.face import Face, app
+from pypid.web.guard import guarded
+from pypid.web.request import Request
+from pypid.web.ui.asked import asked, has_no_accounts
+from pypid.web.ui.pages import show
+
+MOST = 100
+"""Lines on a page."""
+FILTERS = ("who", "what", "subject")
+
+
+@guarded(app, "/manage/audit", may=Action.ADMIN, page=True)
+async def audit(face: Face, request: Request, who: Identity) -> None:
+    """The newest lines first, of those that fit, before the one of a serial."""
+    if await has_no_accounts(face, request, who):
+        return
+    given = asked(request)
+    wanted = {name: given.text(name).strip() for name in FILTERS}
+    text = given.text("before")
+    before = int(text) if text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= LARGEST_SERIAL else None
+    narrowed = {name: value for name, value in wanted.items() if value}
+    found = await face.journal.deeds(
+        before=before, most=MOST + 1, who=narrowed.get("who"), what=narrowed.get("what"), subject=narrowed.get("subject")
+    )
+    deeds = found[:MOST]
+    link = "?" + "".join(f"{name}={quote(value, safe='')}&" for name, value in narrowed.items())
+    older = f"{link}before={deeds[-1].serial}" if len(found) > MOST else None
+    await show(face, request, who, "audit.html", deeds=deeds, wanted=wanted, older=older, newest=link if before else None)

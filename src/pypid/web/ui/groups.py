@@ -1,0 +1,141 @@
+"""Groups on pages: who is in them, and what they may."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pypid.core.errors import NoSuchGroup, PypidError
+from pypid.core.permissions import Action, Identity
+from pypid.core.rights import Whom
+from pypid.web.face import Face, app
+from pypid.web.fields import Fields
+from pypid.web.groups import IN_THE_FILE, added, joined, left, removed
+from pypid.web.guard import guarded
+from pypid.web.request import Request
+from pypid.web.rights import listed
+from pypid.web.ui.asked import MISTAKES, asked, demand_typed, has_no_accounts, leaf_of, refused, sent
+from pypid.web.ui.pages import go, part, show
+from pypid.web.ui.said import say
+
+GROUPS, GROUP = "/manage/groups", "/manage/groups/<name>"
+MOST = 200
+"""Rights of a group that are shown; there is a page with all."""
+
+say(
+    group_added="The group was made: it is empty.",
+    group_removed="The group was removed, with its rights.",
+    joined="There is a new member.",
+    left="That member is none any more.",
+)
+
+
+@guarded(app, GROUPS, may=Action.ADMIN, page=True)
+async def groups(face: Face, request: Request, who: Identity) -> None:
+    """All groups. (Nobody lists those of a directory.)"""
+    if not await has_no_accounts(face, request, who):
+        await _list(face, request, who)
+
+
+async def _list(
+    face: Face, request: Request, who: Identity, *, status: int = 200, problems: Sequence[str] = (), name: str = ""
+) -> None:
+    configured, kept = face.known.configured(), await face.accounts.memberships()
+    found = [(group, len(members), "database") for group, members in kept.items()]
+    found += [(group, len(configured.members.get(group, ())), "configuration") for group in configured.groups]
+    wanted = asked(request).text("q").strip()
+    found = sorted(group for group in found if wanted.casefold() in group[0].casefold())
+    values = {"groups": leaf_of(found, request, "q"), "wanted": wanted, "name": name, "problems": problems}
+    await show(face, request, who, "groups.html", status=status, **values)
+
+
+@guarded(app, GROUPS, may=Action.ADMIN, methods=("POST",), page=True, form=True)
+async def add(face: Face, request: Request, who: Identity) -> None:
+    """A new group."""
+    text = sent(request).text("name").strip()
+    try:
+        name = await added(face, request, who, text)
+    except MISTAKES as error:
+        status, problems = refused(request, error)
+        return await _list(face, request, who, status=status, problems=problems, name=text)
+    return go(request, f"manage/groups/{part(name)}", done="group-added")
+
+
+@guarded(app, GROUP, may=Action.ADMIN, page=True)
+async def group(face: Face, request: Request, who: Identity, name: str) -> None:
+    """One group."""
+    if not await has_no_accounts(face, request, who):
+        await _one(face, request, who, name)
+
+
+async def _one(
+    face: Face,
+    request: Request,
+    who: Identity,
+    name: str,
+    *,
+    status: int = 200,
+    problems: Sequence[str] = (),
+    warnings: Sequence[str] = (),
+    said: Fields | None = None,
+) -> None:
+    configured, kept = face.known.configured(), await face.accounts.memberships()
+    if name not in kept and name not in configured.groups:
+        raise NoSuchGroup(name)
+    members = configured.members.get(name, frozenset()) if name in configured.groups else kept[name]
+    rights = (await listed(face))["rights"]
+    await show(
+        face,
+        request,
+        who,
+        "group.html",
+        status=status,
+        problems=problems,
+        warnings=warnings,
+        name=name,
+        user=(said or Fields()).text("user"),
+        members=leaf_of(sorted(members), request),
+        changed_where=f"It is changed elsewhere: {IN_THE_FILE}." if name in configured.groups else None,
+        rights=[right for right in rights if right["kind"] is Whom.GROUP and right["name"] == name][:MOST],
+    )
+
+
+@guarded(app, GROUP + "/join", may=Action.ADMIN, methods=("POST",), page=True, form=True)
+async def join(face: Face, request: Request, who: Identity, name: str) -> None:
+    """Make somebody a member."""
+    said = sent(request)
+    try:
+        warnings = await joined(face, request, who, name, said.text("user").strip())
+    except MISTAKES as error:
+        return await _again(face, request, who, name, error, said)
+    if warnings:
+        return await _one(face, request, who, name, warnings=warnings)
+    return go(request, f"manage/groups/{part(name)}", done="joined")
+
+
+@guarded(app, GROUP + "/leave", may=Action.ADMIN, methods=("POST",), page=True, form=True)
+async def leave(face: Face, request: Request, who: Identity, name: str) -> None:
+    """Make somebody no member any more."""
+    try:
+        await left(face, request, who, name, sent(request).text("user"))
+    except MISTAKES as error:
+        return await _again(face, request, who, name, error)
+    return go(request, f"manage/groups/{part(name)}", done="left")
+
+
+@guarded(app, GROUP + "/remove", may=Action.ADMIN, methods=("POST",), page=True, form=True)
+async def remove(face: Face, request: Request, who: Identity, name: str) -> None:
+    """Take the group away."""
+    try:
+        demand_typed(sent(request), name)
+        await removed(face, request, who, name)
+    except MISTAKES as error:
+        return await _again(face, request, who, name, error)
+    return go(request, "manage/groups", done="group-removed")
+
+
+async def _again(face: Face, request: Request, who: Identity, name: str, error: PypidError, said: Fields | None = None) -> None:
+    """The page of the group once more, with what was wrong. Raises the error where there is no such group."""
+    if isinstance(error, NoSuchGroup):
+        raise error
+    status, problems = refused(request, error)
+    await _one(face, request, who, name, status=status, problems=problems, said=said)

@@ -1,0 +1,66 @@
+"""Logging in and out, by forms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pypid.core.choices import Registration
+from pypid.core.errors import LoginRefused, TooManyAttempts
+from pypid.core.permissions import ANONYMOUS, Action, Identity, may
+from pypid.web.cookies import credential_of_cookie, end_session
+from pypid.web.entrance import LOGIN, way_back
+from pypid.web.face import Face, app
+from pypid.web.guard import ANYBODY, guarded
+from pypid.web.request import Request
+from pypid.web.sessions import Login, begin, end
+from pypid.web.ui.asked import asked, has_no_accounts, refused, sent
+from pypid.web.ui.pages import go, show
+
+
+@guarded(app, "/account/login", may=ANYBODY, page=True)
+async def login_page(face: Face, request: Request, who: Identity) -> None:
+    """A form for people; whoever is logged in is sent on."""
+    back = way_back(asked(request).text("next"))
+    if who.user is not None:
+        return go(request, back)
+    if await has_no_accounts(face, request, who):
+        return None
+    return await _form(face, request, who, back)
+
+
+@guarded(app, "/account/login", may=ANYBODY, methods=("POST",), entrance=True, page=True, form=True)
+async def log_in(face: Face, request: Request, who: Identity) -> None:
+    """Begin a session, and go where they wanted to go."""
+    said = sent(request)
+    user, back = said.text("user").strip(), way_back(said.text("next"))
+    try:
+        await begin(face, request, Login(user=user, password=said.text("password")))
+    except (LoginRefused, TooManyAttempts) as error:
+        status, problems = refused(request, error)
+        return await _form(face, request, who, back, user=user, status=status, problems=problems)
+    return go(request, back)
+
+
+@guarded(app, "/account/logout", may=ANYBODY, methods=("POST",), page=True, form=True)
+async def log_out(face: Face, request: Request, who: Identity) -> None:
+    """End the session, at once and for good."""
+    await end(face, request, who)
+    if credential_of_cookie(request) is not None:
+        end_session(request)
+    is_open = face.closed is None and may(face.rules, ANONYMOUS, Action.READ)
+    go(request, "" if is_open else LOGIN, done="logged-out")
+
+
+async def _form(
+    face: Face,
+    request: Request,
+    who: Identity,
+    back: str,
+    *,
+    user: str = "",
+    status: int = 200,
+    problems: Sequence[str] = (),
+) -> None:
+    registers = face.settings.people.registration is not Registration.CLOSED
+    values = {"back": back, "user": user, "problems": problems, "registers": registers}
+    await show(face, request, who, "login.html", status=status, **values)

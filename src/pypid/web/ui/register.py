@@ -1,0 +1,82 @@
+"""Making an account for oneself, by a form, as ``[access] registration`` lets people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pypid.core.choices import Registration
+from pypid.core.errors import BadRequest
+from pypid.core.people import Standing
+from pypid.core.permissions import Identity
+from pypid.core.registration import LONGEST_NAME, SHORTEST_PASSWORD
+from pypid.web.entrance import LOGIN
+from pypid.web.face import Face, app
+from pypid.web.fields import Fields
+from pypid.web.guard import ANYBODY, guarded
+from pypid.web.registering import Applicant, enrolled, invitation_of, mode_of
+from pypid.web.request import Request
+from pypid.web.ui.asked import MISTAKES, asked, has_no_accounts, refused, sent
+from pypid.web.ui.pages import go, show
+from pypid.web.ui.said import say
+
+DIFFERENT = "The two passwords are not the same: type the new password twice."
+UNSOLVED = (
+    "Your browser has not solved the riddle that keeps robots out: that takes JavaScript. Without it, ask an administrator for "
+    "an account."
+)
+
+say(
+    registered="Your account was made. Log in with it.",
+    registered_waiting="Your account was made. You can log in once an administrator has approved it.",
+)
+
+
+@guarded(app, "/account/register", may=ANYBODY, page=True)
+async def register_page(face: Face, request: Request, who: Identity) -> None:
+    """A form, or why there is none."""
+    if not await has_no_accounts(face, request, who):
+        await _form(face, request, who, Fields({"token": asked(request).all("token")}))
+
+
+@guarded(app, "/account/register", may=ANYBODY, methods=("POST",), entrance=True, page=True, form=True)
+async def register(face: Face, request: Request, who: Identity) -> None:
+    """Make the account, and say what comes next."""
+    said = sent(request)
+    try:
+        mode_of(face)
+        wanted = _wanted(face, said)
+        account = await enrolled(face, request, who, wanted, invitation_of(face, wanted.token))
+    except MISTAKES as error:
+        status, problems = refused(request, error)
+        return await _form(face, request, who, said, status=status, problems=problems)
+    return go(request, LOGIN, done="registered" if account.standing is Standing.ACTIVE else "registered-waiting")
+
+
+def _wanted(face: Face, said: Fields) -> Applicant:
+    if said.text("password") != said.text("again"):
+        raise BadRequest(DIFFERENT)
+    if face.settings.people.captcha and not said.text("captcha"):
+        raise BadRequest(UNSOLVED)
+    return Applicant(
+        user=said.text("user").strip(),
+        password=said.text("password"),
+        captcha=said.text("captcha") or None,
+        token=said.text("token").strip() or None,
+    )
+
+
+async def _form(
+    face: Face, request: Request, who: Identity, said: Fields, *, status: int = 200, problems: Sequence[str] = ()
+) -> None:
+    people = face.settings.people
+    values = {
+        "mode": people.registration.value,
+        "is_open": people.registration is not Registration.CLOSED,
+        "captcha": people.captcha,
+        "user": said.text("user"),
+        "token": said.text("token"),
+        "problems": problems,
+        "shortest": SHORTEST_PASSWORD,
+        "longest_name": LONGEST_NAME,
+    }
+    await show(face, request, who, "register.html", status=status, **values)

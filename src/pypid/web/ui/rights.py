@@ -1,0 +1,141 @@
+"""Rights on pages: those of one project, in words, and all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+
+from pypid.core.errors import BadRequest
+from pypid.core.names import ProjectName, project_name
+from pypid.core.permissions import Action, Identity, Principals, together
+from pypid.core.rights import NAMED, Right, Whom
+from pypid.web.face import Face, app
+from pypid.web.fields import Fields
+from pypid.web.guard import guarded
+from pypid.web.request import Request
+from pypid.web.rights import effective, granted, listed, rights_now, whole, whom_of, withdrawn
+from pypid.web.ui.asked import MISTAKES, asked, has_no_accounts, leaf_of, refused, sent
+from pypid.web.ui.pages import go, show
+from pypid.web.ui.said import say
+
+PROJECT = "/project/<project>/-/rights"
+LINES = 200
+"""Of all rights on one page."""
+MOST = 500
+"""Names that are proposed."""
+DEFAULTS = {
+    "read": "See and install projects",
+    "write": "Publish",
+    "overwrite": "Replace published files",
+    "delete": "Delete",
+    "cache_update": "Have projects fetched from upstream",
+}
+
+say(right_given="The right was given.", right_taken="The right was taken away.")
+
+
+@guarded(app, "/manage/rights", may=Action.ADMIN, page=True)
+async def rights(face: Face, request: Request, who: Identity) -> None:
+    """The defaults, and all rights on single projects."""
+    if await has_no_accounts(face, request, who):
+        return
+    found, wanted = await listed(face), asked(request).text("q").strip()
+    folded = wanted.casefold()
+    matching = [right for right in found["rights"] if folded in right["project"] or folded in right["name"].casefold()]
+    rules = face.rules
+    everybody = {"read": rules.read, "write": rules.write, "overwrite": rules.overwrite, "delete": rules.delete}
+    everybody["cache_update"] = rules.fetch
+    await show(
+        face,
+        request,
+        who,
+        "rights.html",
+        defaults=[(words, key, in_words(everybody[key])) for key, words in DEFAULTS.items()],
+        rights=leaf_of(matching, request, "q", most=LINES),
+        wanted=wanted,
+    )
+
+
+@guarded(app, PROJECT, may=Action.ADMIN, page=True)
+async def project(face: Face, request: Request, who: Identity, project: str) -> None:
+    """The rights of one project."""
+    if not await has_no_accounts(face, request, who):
+        await _one(face, request, who, project_name(project))
+
+
+async def _one(
+    face: Face,
+    request: Request,
+    who: Identity,
+    name: ProjectName,
+    *,
+    status: int = 200,
+    problems: Sequence[str] = (),
+    warnings: Sequence[str] = (),
+    said: Fields | None = None,
+) -> None:
+    found = await rights_now(face)
+    read, write = effective(face, name, found)
+    await show(
+        face,
+        request,
+        who,
+        "project_rights.html",
+        status=status,
+        problems=problems,
+        warnings=warnings,
+        project=name,
+        rights=whole(face, name, found),
+        readers=in_words(together((read, write))),
+        writers=in_words(write),
+        said_before=said or Fields(),
+        known=list(islice(await _names(face), MOST)),
+    )
+
+
+async def _names(face: Face) -> Sequence[str]:
+    """Names of groups and users, for who types one."""
+    configured = face.known.configured()
+    groups = {*configured.groups, *await face.accounts.memberships()}
+    users = {*configured.users, *(account.name for account in await face.accounts.users())}
+    return sorted(groups | users)
+
+
+@guarded(app, PROJECT, may=Action.ADMIN, methods=("POST",), page=True, form=True)
+async def change(face: Face, request: Request, who: Identity, project: str) -> None:
+    """Give a right, or take one away (``do=withdraw``); what may not have been meant is said at once."""
+    name, said = project_name(project), sent(request)
+    taking = said.text("do") == "withdraw"
+    try:
+        whom, named = _whom(said)
+        if taking:
+            after = await withdrawn(face, request, who, (name, whom, named))
+        else:
+            if said.text("right") not in ("r", "rw"):
+                raise BadRequest("A right is one to read, or one to read and write.")
+            after = await granted(face, request, who, Right(name, whom, named, said.text("right") == "rw"))
+    except MISTAKES as error:
+        status, problems = refused(request, error)
+        return await _one(face, request, who, name, status=status, problems=problems, said=said)
+    if after.get("warnings"):
+        return await _one(face, request, who, name, warnings=after["warnings"])
+    return go(request, f"project/{name}/-/rights", done="right-taken" if taking else "right-given")
+
+
+def _whom(said: Fields) -> tuple[Whom, str]:
+    """Whom the form names. Raises `BadRequest`."""
+    kind, name = said.text("kind"), said.text("name").strip()
+    is_named = kind in {whom.value for whom in NAMED}
+    if is_named and not name:
+        raise BadRequest(f"Say which {kind}: write the name.")
+    return whom_of(kind, name if is_named else ""), name if is_named else ""
+
+
+def in_words(principals: Principals) -> list[str]:
+    """Whom a rule names, in words; administrators may do everything anyway."""
+    if principals.everyone:
+        return ["everyone"]
+    found = ["everybody who is logged in"] if principals.authenticated else []
+    found += [f"the group {group}" for group in sorted(principals.groups)]
+    found += [f"the user {user}" for user in sorted(principals.users)]
+    return found or ["nobody but administrators"]

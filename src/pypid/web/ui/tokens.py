@@ -1,0 +1,41 @@
+"""All tokens, for administrators."""
+
+from __future__ import annotations
+
+from pypid.core.permissions import Action, Identity
+from pypid.web.face import Face, app
+from pypid.web.guard import guarded
+from pypid.web.request import Request
+from pypid.web.tokens import revoked
+from pypid.web.ui.asked import asked, has_no_accounts, leaf_of, sent
+from pypid.web.ui.pages import go, show
+from pypid.web.ui.tokenforms import lines_of
+
+STATES = ("usable", "expired", "revoked", "all")
+"""Which are listed: the first of these, unless something else is asked for."""
+
+
+@guarded(app, "/manage/tokens", may=Action.ADMIN, page=True)
+async def tokens(face: Face, request: Request, who: Identity) -> None:
+    """The tokens of everybody, the newest first."""
+    if await has_no_accounts(face, request, who):
+        return
+    given = asked(request)
+    wanted, state = given.text("q").strip(), given.text("state", STATES[0])
+    found = lines_of(await face.accounts.tokens(), face.world.now())[::-1]
+    folded = wanted.casefold()
+    matching = [
+        token
+        for token in found
+        if state in ("all", token.state)
+        and (folded in token.user.casefold() or folded in token.name.casefold() or folded == token.id)
+    ]
+    leaf = leaf_of(matching, request, "q", "state")
+    await show(face, request, who, "tokens.html", tokens=leaf, wanted=wanted, state=state, states=STATES)
+
+
+@guarded(app, "/manage/tokens/revoke", may=Action.ADMIN, methods=("POST",), page=True, form=True)
+async def revoke(face: Face, request: Request, who: Identity) -> None:
+    """Revoke anybody's token."""
+    await revoked(face, request, who, sent(request).text("id"))
+    go(request, "manage/tokens", done="token-revoked")

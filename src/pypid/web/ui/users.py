@@ -1,0 +1,219 @@
+"""The administration of people: who there is, who waits to be let in, and what is done to one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, cast
+
+from pypid.core.choices import Registration
+from pypid.core.errors import BadRequest, NoSuchUser
+from pypid.core.people import Standing
+from pypid.core.permissions import Action, Identity, may
+from pypid.core.rights import Whom
+from pypid.web.accounts import (
+    ELSEWHERE,
+    IN_THE_FILE,
+    Change,
+    NewPassword,
+    NewUser,
+    added,
+    changed,
+    listed,
+    password_set,
+    removed,
+    told,
+)
+from pypid.web.describing_people import WholeUser
+from pypid.web.face import Face, app
+from pypid.web.fields import Fields
+from pypid.web.guard import guarded
+from pypid.web.request import Request
+from pypid.web.rights import listed as listed_rights
+from pypid.web.tokens import ACTIONS
+from pypid.web.ui.asked import MISTAKES, asked, demand_typed, has_no_accounts, leaf_of, refused, sent
+from pypid.web.ui.inviting import EXPIRES, open_invitations
+from pypid.web.ui.pages import go, part, show
+from pypid.web.ui.said import say
+from pypid.web.ui.tokenforms import MEANS, lines_of
+
+USERS, USER = "/manage/users", "/manage/users/<name>"
+MOST = 200
+"""Rights and tokens of one user that are shown; there are pages with all."""
+
+say(
+    user_added="The account was made.",
+    user_changed="The account was changed.",
+    user_removed="The account was removed, with its tokens, sessions, rights and memberships.",
+    user_approved="The account was approved: it can be used now.",
+    user_refused="The registration was refused, and the account removed.",
+    password_set="The password was set, and the sessions of that user have ended.",
+)
+
+
+@guarded(app, USERS, may=Action.ADMIN, page=True)
+async def users(face: Face, request: Request, who: Identity) -> None:
+    """All who can be listed, and above them whoever waits to be approved."""
+    if not await has_no_accounts(face, request, who):
+        await _list(face, request, who)
+
+
+async def _list(
+    face: Face,
+    request: Request,
+    who: Identity,
+    *,
+    status: int = 200,
+    problems: Sequence[str] = (),
+    said: Fields | None = None,
+) -> None:
+    found, wanted = await listed(face), asked(request).text("q").strip()
+    pending = [user for user in found["users"] if user["standing"] is Standing.PENDING]
+    matching = [user for user in found["users"] if wanted.casefold() in user["name"].casefold()]
+    by_invitation = face.settings.people.registration is Registration.TOKEN
+    await show(
+        face,
+        request,
+        who,
+        "users.html",
+        status=status,
+        problems=problems,
+        said_before=said or Fields(),
+        warnings=found["warnings"],
+        pending=pending[:MOST],
+        waiting=len(pending),
+        users=leaf_of(matching, request, "q"),
+        wanted=wanted,
+        by_invitation=by_invitation,
+        invitations=await open_invitations(face) if by_invitation else [],
+        lifetimes=EXPIRES,
+    )
+
+
+@guarded(app, USERS, may=Action.ADMIN, methods=("POST",), page=True, form=True)
+async def add(face: Face, request: Request, who: Identity) -> None:
+    """A new account; a password that pypid makes for it is on this one answer."""
+    said = sent(request)
+    name = said.text("name").strip()
+    wanted = NewUser(name=name, password=said.text("password") or None, admin=said.flag("admin"), inherit=said.flag("inherit"))
+    try:
+        password = await added(face, request, who, wanted)
+    except MISTAKES as error:
+        status, problems = refused(request, error)
+        return await _list(face, request, who, status=status, problems=problems, said=said)
+    if password is not None:
+        return await show(face, request, who, "password_made.html", status=201, name=name, password=password)
+    return go(request, f"manage/users/{part(name)}", done="user-added")
+
+
+@guarded(app, USER, may=Action.ADMIN, page=True)
+async def user(face: Face, request: Request, who: Identity, name: str) -> None:
+    """One user, and what can be done to the account."""
+    if not await has_no_accounts(face, request, who):
+        await _one(face, request, who, name)
+
+
+async def _one(
+    face: Face, request: Request, who: Identity, name: str, *, status: int = 200, problems: Sequence[str] = ()
+) -> None:
+    them = await told(face, name)
+    tokens = lines_of(await face.accounts.tokens(name), face.world.now())[::-1]
+    usable = [token for token in tokens if token.state == "usable"]
+    await show(
+        face,
+        request,
+        who,
+        "user.html",
+        status=status,
+        problems=problems,
+        them=them,
+        changed_where=_where(them),
+        configured_admin=name in face.known.configured().admins,
+        powers=await _powers(face, name),
+        rights=await _rights(face, them),
+        tokens=usable[:MOST],
+        all_tokens=len(tokens),
+    )
+
+
+def _where(them: WholeUser) -> str | None:
+    """Where that user is changed, if not here."""
+    match them["from"]:
+        case "configuration":
+            return f"The user {them['name']!r} is changed elsewhere: {IN_THE_FILE}."
+        case "elsewhere":
+            return f"The user {them['name']!r} is changed elsewhere: {ELSEWHERE}."
+        case _:
+            return None
+
+
+async def _powers(face: Face, name: str) -> list[tuple[str, bool]]:
+    """What they may do, to some project at least; empty where they cannot log in."""
+    found = await face.known.find(name)
+    if found is None:
+        return []
+    return [(MEANS[word], may(face.rules, found, action)) for word, action in ACTIONS.items()]
+
+
+async def _rights(face: Face, them: WholeUser) -> Sequence[Any]:
+    """The rights that name the user, or a group that the user is in."""
+
+    def is_theirs(kind: Whom, name: str) -> bool:
+        return (kind is Whom.USER and name == them["name"]) or (kind is Whom.GROUP and name in them["groups"])
+
+    found = (await listed_rights(face))["rights"]
+    return [right for right in found if is_theirs(right["kind"], right["name"])][:MOST]
+
+
+@guarded(app, USER + "/change", may=Action.ADMIN, methods=("POST",), page=True, form=True)
+async def change(face: Face, request: Request, who: Identity, name: str) -> None:
+    """Disable the account, or open it; make its user an administrator, or no longer."""
+    said = sent(request)
+    wanted = Change()
+    if said.flag("admin"):
+        wanted.admin = said.text("admin") == "yes"
+    if said.flag("standing"):
+        wanted.standing = cast(Literal["active", "disabled"], said.text("standing"))
+    try:
+        if said.flag("standing") and said.text("standing") not in ("active", "disabled"):
+            raise BadRequest("An account is made active, or disabled.")
+        await changed(face, request, who, name, wanted)
+    except MISTAKES as error:
+        return await _again(face, request, who, name, error)
+    if said.flag("waiting"):
+        return go(request, "manage/users", done="user-approved")
+    return go(request, f"manage/users/{part(name)}", done="user-changed")
+
+
+@guarded(app, USER + "/password", may=Action.ADMIN, methods=("POST",), page=True, form=True)
+async def set_password(face: Face, request: Request, who: Identity, name: str) -> None:
+    """A new password for somebody: the one that was typed, or one that pypid makes, which is on this one answer."""
+    wanted = NewPassword(password=sent(request).text("password") or None)
+    try:
+        password = await password_set(face, request, who, name, wanted)
+    except MISTAKES as error:
+        return await _again(face, request, who, name, error)
+    if password is not None:
+        return await show(face, request, who, "password_made.html", name=name, password=password)
+    return go(request, f"manage/users/{part(name)}", done="password-set")
+
+
+@guarded(app, USER + "/remove", may=Action.ADMIN, methods=("POST",), page=True, form=True)
+async def remove(face: Face, request: Request, who: Identity, name: str) -> None:
+    """Take the account away; whoever was never let in is refused without further ado."""
+    said = sent(request)
+    try:
+        waits = said.flag("waiting") and (await face.accounts.user(name)).standing is Standing.PENDING
+        if not waits:
+            demand_typed(said, name)
+        await removed(face, request, who, name)
+    except MISTAKES as error:
+        return await _again(face, request, who, name, error)
+    return go(request, "manage/users", done="user-refused" if waits else "user-removed")
+
+
+async def _again(face: Face, request: Request, who: Identity, name: str, error: Any) -> None:
+    """The page of the user once more, with what was wrong. Raises the error where there is no such user."""
+    if isinstance(error, NoSuchUser):
+        raise error
+    status, problems = refused(request, error)
+    await _one(face, request, who, name, status=status, problems=problems)
