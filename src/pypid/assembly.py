@@ -32,6 +32,7 @@ from pypid.leases import Alone, Leases
 from pypid.ports import Catalog, Glance, Resolver
 from pypid.rendering.readmes import Readmes
 from pypid.safekeeping.marker import is_new
+from pypid.search.service import Searching
 from pypid.sharing import Sharing, sharing
 from pypid.sources import identities
 from pypid.spool import sweep, sweep_collections
@@ -47,6 +48,7 @@ if TYPE_CHECKING:  # for buckets only, or for administrators
     from pypid.export.publishing import Publishing
     from pypid.exporting import Exports
     from pypid.index.links import Links
+    from pypid.search.search import Search
     from pypid.throwaway import Throwaway
 
 T = TypeVar("T")
@@ -143,8 +145,23 @@ def assemble(
     upkeep = _upkeep(config, index, reached, leases)
     for service in (*condition.watches, readmes):
         service.setServiceParent(upkeep)  # type: ignore[no-untyped-call]  # Twisted's services are not annotated
+    _searching(state, index, faces, storage).setServiceParent(upkeep)  # type: ignore[no-untyped-call]
     publishing = _publishing(config, places, index, faces, storage, leases, reactor)
     return Assembly(index, catalog, written, upkeep, people, faces, throwaway, shares, publishing)
+
+
+def _searching(state: State, index: Index, faces: tuple[Face, ...], storage: Opened) -> Searching:
+    """What finds projects: the cards of all workers lie in one file, which one of them writes."""
+
+    def make() -> Search:
+        from pypid.search.search import Search  # here, since it is not what a start waits for
+
+        return Search(index, state.folder, storage.identity)
+
+    searching = Searching(index.world.clock, make)
+    for face in faces:
+        face.searching = lambda: searching.search
+    return searching
 
 
 def _publishing(

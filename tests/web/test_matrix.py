@@ -199,6 +199,7 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("/uploadpackage/", "POST"),
         (OLD, "PUT"),
         (PACKAGE, "POST"),
+        ("/project/<project>/-/why", *GET),
         ("/api/why/<project>", *GET),
         ("/api/why/<project>/<filename>", *GET),
         ("/upload", *GET, "POST"),
@@ -242,6 +243,17 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("/api/invitations", "POST"),
         ("/api/invitations/<id>", "DELETE"),
         ("/api/audit", *GET),
+        ("/manage/", *GET),
+        ("/manage/why", *GET),
+        ("/manage/upstream", *GET),
+        ("/manage/upstream/purge", "POST"),
+        ("/manage/storage", *GET),
+        ("/manage/rebuild", "POST"),
+        ("/manage/check", "POST"),
+        ("/manage/snapshots", *GET, "POST"),
+        ("/manage/snapshots/delete", "POST"),
+        ("/manage/configuration", *GET),
+        ("/manage/log-level", "POST"),
         ("/manage/users", *GET, "POST"),
         ("/manage/users/<name>", *GET),
         ("/manage/users/<name>/change", "POST"),
@@ -261,6 +273,9 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("/manage/audit", *GET),
         ("/metrics", *GET),
         ("/api/log-level", *GET, "PUT"),
+        ("/api/configuration", *GET),
+        ("/api/storage", *GET),
+        ("/api/upstream", *GET),
         ("/api/downloads", *GET),
         ("/api/acl", *GET, "POST"),
         ("/admin/rebuild", "POST"),
@@ -350,7 +365,7 @@ OWN_ROWS: dict[tuple[str, str], dict[str, str]] = (
         # it tells what there is, so that it takes the right to read, too: a publisher has that only where everyone has it
         (rule, method): {"own rules": "1333...333", "claimed": "1333...333", "unknown": "1333...33.", "theirs": "1333...33."}
         | {"closed": "1333...333", "closed, unknown": "1333...333", "theirs, own rules": "133333.333", "open": "1333...33."}
-        for rule in ("/api/why/<project>", "/api/why/<project>/<filename>")
+        for rule in ("/api/why/<project>", "/api/why/<project>/<filename>", "/project/<project>/-/why")
         for method in GET
     }
     | {

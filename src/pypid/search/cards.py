@@ -44,7 +44,7 @@ class Filed:
     mark: str
     until: datetime | None = None
     described: str | None = None
-    """The SHA-256 of the metadata that the description was made of; "" where there is none."""
+    """The SHA-256 of the metadata that the description was made of; "" where there is none; None: it is `unread`."""
     description: Description = NOTHING
     unread: File | None = None
     """Whose metadata is to be read yet."""
@@ -64,10 +64,12 @@ def filed(seen: Seen, described: str | None, description: Description) -> Filed:
     if file is not None and file.source is not None and file.key is None:
         file = None  # it is stored elsewhere only, and nobody is asked
     wanted = (file.metadata_sha256 or "") if file is not None else ""
-    if described != wanted:
+    is_known = described == wanted or not wanted
+    if not is_known or not wanted:
         description = NOTHING
-    made = _card(project, seen.ours, release, description)
-    return Filed(made, seen.mark, seen.until, wanted, description, unread=file if wanted and described != wanted else None)
+    card = _card(project, seen.ours, release, description)
+    now_described, unread = (wanted, None) if is_known else (None, file)
+    return Filed(card, seen.mark, seen.until, now_described, description, unread)
 
 
 def _card(project: Project, ours: bool, release: Release | None, description: Description) -> Card:

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from itertools import islice
 
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 from twisted.internet.defer import gatherResults
 from twisted.logger import Logger
 
@@ -231,13 +231,13 @@ class Following:
     async def _described(self, seen: Sequence[Seen], cards: Sequence[Filed]) -> Sequence[Filed]:
         """The cards with what metadata says that was not read yet; where it cannot be read now, as they are."""
         found: dict[ProjectName, Filed] = {}
-        unread = [(each, card, card.unread) for each, card in zip(seen, cards, strict=True) if card.unread is not None]
+        unread = [(each, card.unread) for each, card in zip(seen, cards, strict=True) if card.unread is not None]
         for number in range(0, len(unread), AT_ONCE):
             some = unread[number : number + AT_ONCE]
-            read = await gatherResults([start(self._metadata(file)) for *_, file in some], consumeErrors=True)
-            for (each, card, _), said in zip(some, read, strict=True):
+            read = await gatherResults([start(self._metadata(file)) for _, file in some], consumeErrors=True)
+            for (each, file), said in zip(some, read, strict=True):
                 if said is not None:
-                    found[card.name] = await self.index.world.thinking(_with_metadata, each, card, said)
+                    found[file.project] = await self.index.world.thinking(_with_metadata, each, file, said)
         return [found.get(card.name, card) for card in cards]
 
     async def _metadata(self, file: File) -> bytes | None:
@@ -264,8 +264,8 @@ def _filed(seen: Sequence[Seen], known: Mapping[ProjectName, tuple[str | None, D
     return [filed(each, *known.get(each.project.name, (None, NOTHING))) for each in seen]
 
 
-def _with_metadata(seen: Seen, card: Filed, metadata: bytes) -> Filed:
-    return evolve(filed(seen, card.described, describe(metadata)), unread=None)
+def _with_metadata(seen: Seen, file: File, metadata: bytes) -> Filed:
+    return filed(seen, file.metadata_sha256, describe(metadata))
 
 
 def _differing(held: Mapping[ProjectName, str], look: Look, rules: str) -> tuple[dict[ProjectName, None], set[ProjectName]]:

@@ -1,0 +1,53 @@
+"""The page on which projects are looked for: words, filters, and what was found; with its script, as one types."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+from pypid.core.finding import Query
+from pypid.core.permissions import Action, Identity
+from pypid.search.search import FARTHEST
+from pypid.web.face import Face, app
+from pypid.web.guard import guarded
+from pypid.web.request import Request
+from pypid.web.searching import FEW, Results, results
+from pypid.web.ui.asked import asked
+from pypid.web.ui.pages import show
+
+FILTERS = ("source", "python", "license", "classifier")
+PYTHONS = tuple(f"3.{minor}" for minor in range(15, 7, -1))
+"""That are offered; others may be typed."""
+NONE = Results((), 0, 1, 1, 0)
+
+
+@guarded(app, "/search", may=Action.READ, page=True)
+async def search(face: Face, request: Request, who: Identity) -> None:
+    """What was looked for, and what was found."""
+    given = asked(request)
+    typed = {name: given.text(name).strip() for name in ("q", *FILTERS)}
+    text = given.text("page")
+    page = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 1
+    page, problems = min(max(page, 1), FARTHEST // FEW), list[str]()
+    try:
+        query = Query.read(typed["q"], **{name: typed[name] for name in FILTERS})
+    except ValueError as error:
+        problems.append(f"{str(error).capitalize()}.")
+        found = NONE
+    else:
+        found = await results(face, who, query, page)
+        if page > found.pages:
+            found = await results(face, who, query, found.pages)
+    link = urlencode({name: value for name, value in typed.items() if value})
+    await show(
+        face,
+        request,
+        who,
+        "search.html",
+        status=400 if problems else 200,
+        problems=problems,
+        typed=typed,
+        found=found,
+        filtered=any(typed[name] for name in FILTERS),
+        pythons=PYTHONS,
+        link=f"?{link}&" if link else "?",
+    )
