@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from attrs import frozen
 
@@ -41,13 +42,32 @@ MEANINGS = {
 
 
 @frozen(kw_only=True)
+class Line:
+    """A release, with what is said of its files together."""
+
+    version: str
+    count: int
+    yanked: int
+    """How many of them are yanked."""
+    reason: str
+    """Why the release is, if all of them are."""
+    uploaded: datetime | None
+    """When the last one came."""
+
+    @property
+    def is_yanked(self) -> bool:
+        """Whether all of it is."""
+        return self.yanked == self.count
+
+
+@frozen(kw_only=True)
 class Listed:
     """What of a project is on the page."""
 
     project: Project
-    release: Release | None
+    release: Line | None
     """The one whose files are shown; None: the releases are."""
-    releases: Sequence[Release]
+    releases: Sequence[Line]
     files: Sequence[File]
     page: int
     pages: int
@@ -112,9 +132,19 @@ def listing(project: Project, version: str | None, page: str) -> Listed:
     part = lines[(number - 1) * LINES : number * LINES]
     return Listed(
         project=project,
-        release=release,
-        releases=[line for line in part if isinstance(line, Release)],
+        release=None if release is None else _line(release),
+        releases=[_line(line) for line in part if isinstance(line, Release)],
         files=[line for line in part if isinstance(line, File)],
         page=number,
         pages=pages,
+    )
+
+
+def _line(release: Release) -> Line:
+    return Line(
+        version=release.version,
+        count=len(release.files),
+        yanked=sum(file.yanked is not None for file in release.files),
+        reason=release.yanked_reason or "",
+        uploaded=max((file.uploaded for file in release.files if file.uploaded is not None), default=None),
     )
