@@ -74,6 +74,8 @@ digests.values = ["{digest}"]
 "path.id" = {{dictionary = "ids", probability = 0.9}}
 "path.version" = {{dictionary = "versions", probability = 0.9}}
 "query.sha256" = {{dictionary = "digests", probability = 0.5}}
+"query.from" = {{dictionary = "versions", probability = 0.9}}
+"query.to" = {{dictionary = "versions", probability = 0.9}}
 """
 
 
