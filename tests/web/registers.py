@@ -16,6 +16,7 @@ from pypid.access.config import ConfigPeople, Settings
 from pypid.access.passwords import Verifier
 from pypid.access.sql.accounts import SqlAccounts
 from pypid.access.sql.database import Database
+from pypid.access.sql.downloads import SqlDownloads
 from pypid.access.sql.journal import SqlJournal
 from pypid.access.sql.people import SqlPeople
 from pypid.access.sql.place import SqliteFile
@@ -24,7 +25,6 @@ from pypid.core.people import Deed
 from pypid.core.permissions import Rules
 from pypid.core.registration import AccountSettings
 from pypid.flow import at_once, start
-from pypid.ports import Downloads
 from pypid.web.registry import Configured, Registry
 from tests.web.whole import HOST, RULES, Answer, Pypid, cheap_hashes, spelled
 
@@ -62,7 +62,7 @@ class Registering(Pypid):
         self.face.registry = Registry(
             accounts=self.accounts,
             journal=self.journal,
-            downloads=cast(Downloads, None),
+            downloads=SqlDownloads(self.database, self.world),
             find=chain.find,
             hash_password=hash_password,
             new_token=lambda **said: new_token(self.world.random, **said),

@@ -6,10 +6,12 @@ All of it is made of what somebody may see already (`Index.seen`): by the editio
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import TypeVar
 
 from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as TimedOut
 
 from pypid.core.errors import NoSuchFile, PeopleUnknown, PypidError, UpstreamDown, WrongBytes
 from pypid.core.facts import Facts, facts_of
@@ -19,7 +21,7 @@ from pypid.core.plot import bars
 from pypid.core.recent import Recent
 from pypid.core.showing import FileLine, Lines, Shown, all_lines, shown
 from pypid.core.signers import Signer, signers_in
-from pypid.flow import Flights, World
+from pypid.flow import Flights, World, start
 from pypid.index import Index
 from pypid.index.asking import Asked
 from pypid.index.together import Together
@@ -41,6 +43,8 @@ AT_ONCE = 8
 DAYS = 90
 FRESH = 60
 """Seconds for which a plot of downloads is shown again."""
+PATIENCE = 0.5
+"""Seconds that a page waits for it; it is drawn all the same, for the next one."""
 PLOTS = 8 << 20
 
 
@@ -58,6 +62,7 @@ class Exhibits:
     _signers: Recent[Hashable, tuple[Signer, ...]] = field(factory=lambda: Recent(MOST * 4, MOST * 4), init=False, repr=False)
     _plots: Recent[ProjectName, tuple[float, str]] = field(factory=lambda: Recent(MOST, PLOTS), init=False, repr=False)
     _flights: Flights[Hashable, Facts] = field(factory=Flights, init=False, repr=False)
+    _drawings: Flights[ProjectName, str] = field(factory=Flights, init=False, repr=False)
 
     async def shown(self, view: View, version: str | None) -> Shown | None:
         """The release as its page shows it; None where there is none of this version."""
@@ -129,21 +134,23 @@ class Exhibits:
         return kept
 
     async def plot(self, name: ProjectName, downloads: Downloads) -> str:
-        """The downloads of the last days as SVG; "" where they cannot be had now."""
+        """The downloads of the last days as SVG; "" where they cannot be had now, or not soon."""
         now = self.world.clock.seconds()
         kept = self._plots.get(name)
         if kept is not None and kept[0] <= now < kept[0] + FRESH:
             return kept[1]
+        drawing: Deferred[str] = start(self._drawings.single(name, lambda: self._draw(name, downloads, now)))
+        drawing.addTimeout(PATIENCE, self.world.clock)
+        try:
+            return await drawing
+        except (PeopleUnknown, TimedOut):
+            return ""
+
+    async def _draw(self, name: ProjectName, downloads: Downloads, now: float) -> str:
         until = self.world.now().date()
         since = until - timedelta(days=DAYS - 1)
-        try:
-            counted = await downloads.by_day(name, since)
-        except PeopleUnknown:
-            return ""
-        drawn = _plot(name, counted, since, until)
-        self._plots.put(name, (now, drawn), len(drawn))
+        counted = await downloads.by_day(name, since)
+        title = f"Downloads of {name} by day"
+        drawn = bars(counted, since, until, title=title, name="downloads-plot") if counted else ""
+        self._plots.put(name, (now, drawn), len(drawn) + 200)
         return drawn
-
-
-def _plot(name: ProjectName, counted: Sequence[tuple[date, int]], since: date, until: date) -> str:
-    return bars(counted, since, until, title=f"Downloads of {name} by day", name="downloads-plot") if counted else ""

@@ -6,16 +6,15 @@ Of somebody's metadata nothing but text comes into it (`core.facts`), and a READ
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 
-from attrs import frozen
-
+from pypid.core.clientfiles import Place
 from pypid.core.errors import NoSuchFile
 from pypid.core.facts import NOTHING, Facts
 from pypid.core.model import Project, Status
-from pypid.core.names import is_prerelease, project_name
+from pypid.core.names import project_name
 from pypid.core.permissions import ANONYMOUS, Action, Identity, may
 from pypid.core.showing import Age, Shown
+from pypid.core.snippets import Snippet, to_install
 from pypid.index.views import Seen
 from pypid.web.asking import asked_of
 from pypid.web.face import Face, app
@@ -29,7 +28,6 @@ STATUS_WORDS = {
     Status.QUARANTINED: "This project is in quarantine: it may do harm, and none of its files is given to anybody.",
     Status.DEPRECATED: "This project is deprecated: those who made it advise to use something else.",
 }
-_ON_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 
 @guarded(app, "/project/<project>/", may=Action.READ, page=True)
@@ -60,6 +58,7 @@ async def _show(face: Face, request: Request, who: Identity, project: str, versi
             raise NoSuchFile(f"{project} {version}")
         return await show(face, request, who, "project_empty.html", **values)
     facts = await face.exhibits.facts(found.describing, asked)
+    is_open = may(face.rules, ANONYMOUS, Action.READ, found.name)
     return await show(
         face,
         request,
@@ -72,9 +71,9 @@ async def _show(face: Face, request: Request, who: Identity, project: str, versi
         summary=(facts or NOTHING).summary or found.summary,
         description=await _description(face, found, facts or NOTHING),
         signers=await face.exhibits.signers(found.files),
-        snippets=snippets(face.base_url(request), found, pinned=version is not None),
+        commands=_commands(face, request, who, requirement(found, pinned=version is not None), login=not is_open),
         plot=marked_up(await _plot(face, seen.view.project)),
-        is_open=may(face.rules, ANONYMOUS, Action.READ, seen.view.project.name),
+        is_open=is_open,
     )
 
 
@@ -104,24 +103,13 @@ async def _plot(face: Face, project: Project) -> str:
     return "" if face.registry is None else await face.exhibits.plot(project.name, face.downloads)
 
 
-@frozen
-class Snippet:
-    """A command that installs the release from here."""
-
-    program: str
-    command: str
+def requirement(found: Shown, *, pinned: bool) -> str:
+    """What installers are told: the name, and an exact version where they would choose another one."""
+    exact = pinned or found.age is not Age.CHOSEN or found.line.is_yanked or found.line.is_prerelease
+    return f"{found.name}=={found.line.version}" if exact else found.name
 
 
-def snippets(base_url: str | None, found: Shown, *, pinned: bool) -> tuple[Snippet, ...]:
-    """How pip and uv install it; nothing where this host may not be believed. An exact version where it would not be chosen."""
-    if base_url is None:
-        return ()
-    exact = pinned or found.age is not Age.CHOSEN or found.line.is_yanked or is_prerelease(found.line.version)
-    what = f"{found.name}=={found.line.version}" if exact else found.name
-    url = f"{base_url}/simple/"
-    host = urlsplit(base_url).hostname or ""
-    trusting = f" --trusted-host {host}" if base_url.startswith("http://") and host not in _ON_THIS_MACHINE else ""
-    return (
-        Snippet("pip", f"pip install --index-url {url}{trusting} {what}"),
-        Snippet("uv", f"uv pip install --default-index {url} {what}"),
-    )
+def _commands(face: Face, request: Request, who: Identity, what: str, *, login: bool) -> tuple[Snippet, ...]:
+    """How clients install it; none where the host that was asked may not be believed."""
+    base = face.base_url(request)
+    return () if base is None else to_install(Place(base, login=login), who.user, what)

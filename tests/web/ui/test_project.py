@@ -1,0 +1,396 @@
+"""The page of a project: `pypid.web.ui.project`, and what it is made of."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from hashlib import sha256
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+from attrs import evolve
+from msgspec.structs import replace
+from twisted.internet.defer import Deferred, fail
+
+from pypid.core.choices import Mode
+from pypid.core.errors import PeopleUnknown, StorageDown, UpstreamDown
+from pypid.core.model import Status, in_order
+from pypid.core.names import project_name
+from pypid.core.people import Download
+from pypid.core.permissions import AUTHENTICATED, Principals, Rules
+from pypid.core.policy import Policy
+from pypid.core.registration import AccountSettings
+from pypid.core.showing import MOST_FILES
+from pypid.flow import start
+from pypid.ports import Downloads
+from pypid.web.ui.exhibits import FRESH, PATIENCE, Exhibits
+from tests.distributions import metadata, sdist, sdist_filename, wheel, wheel_filename
+from tests.web.elsewhere import Elsewhere
+from tests.web.registers import Registering
+from tests.web.test_attestations import FILENAME, AttestedCase, attestation
+from tests.web.ui.test_pages import BROWSER, Seen
+from tests.web.whole import PRIVATE, Answer, Pypid, WholeCase
+
+SPAM = project_name("spam")
+MANY = 2500
+XSS = "<img src=x onerror=alert(1)>\"'><script>alert(1)</script>{{ 7*7 }}"
+LIMIT = 100_000
+"""Bytes that a page may take on its way."""
+
+
+class ProjectCase(WholeCase):
+    """Somebody who looks at projects in a browser."""
+
+    def see(self, path: str = "", project: str = "spam", pypid: Pypid | None = None, user: str | None = None) -> Answer:
+        """A page about a project, which is right in all that every page has to be right in."""
+        plain = ("Accept-Encoding", "identity")
+        answer = (pypid or self.pypid).get(f"/project/{project}/{path}", BROWSER, plain, user=user)
+        if answer.status == 200:
+            seen = Seen(answer.text)
+            self.assertEqual((seen.headings, seen.odd), (1, []))
+            self.assertIn("default-src 'none'", answer["content-security-policy"] or "")
+            ids = re.findall(r'\bid="([^"]*)"', answer.text)
+            self.assertEqual(sorted(set(ids)), sorted(ids))
+            for fragment in re.findall(r'href="#([^"]+)"', answer.text):
+                self.assertIn(fragment, ids)
+        return answer
+
+    def told(self, *args: Any, **options: Any) -> str:
+        """The words of such a page."""
+        answer = self.see(*args, **options)
+        self.assertEqual(answer.status, 200, answer)
+        return " ".join(re.sub(r"<[^>]*>", " ", answer.text).split())
+
+
+class ProjectPageTests(ProjectCase):
+    """A project of ours."""
+
+    def test_release(self) -> None:
+        """Without a version it is of the release that installers choose: what describes it, its files and how to have it."""
+        self.have_wheel(version="0.9")
+        self.have_sdist(version="1.0", extra=[("Classifier", "Typing :: Typed")])
+        self.have_wheel(version="1.0", requires_python=">=3.9", extra=[("Author-email", "Terry <t@example.org>")])
+        self.have_wheel(version="2.0b1")
+        answer, words = self.see(), self.told()
+        self.assertIn("spam 1.0 Lovely spam ours", words)
+        self.assertIn("pip install --index-url http://index.example/simple/ --trusted-host index.example spam<", answer.text)
+        self.assertIn('href="../../packages/spam/spam-1.0-py3-none-any.whl"', answer.text)
+        self.assertIn('href="../../packages/spam/spam-1.0.tar.gz"', answer.text)
+        self.assertIn('href="../../project/spam/-/contents/spam-1.0.tar.gz"', answer.text)
+        self.assertIn('href="mailto:t@example.org"', answer.text)
+        self.assertIn('href="../../project/spam/-/compare?from=0.9&amp;to=1.0"', answer.text)
+        self.assertIn("by alice", words)
+        self.assertIn(
+            sha256(
+                wheel(version="1.0", requires_python=">=3.9", extra=[("Author-email", "Terry <t@example.org>")])
+            ).hexdigest(),
+            words,
+        )
+        self.assertIn("Files 2 Versions 3", words)
+
+    def test_version(self) -> None:
+        """A release has its page, in any spelling of its version, and says that there is a newer one, and how to have this."""
+        self.have_wheel(version="1.0")
+        self.have_wheel(version="2.0")
+        for version in ("1.0", "1.0.0", "v1"):
+            words = self.told(f"{version}/")
+            self.assertIn("There is a newer release: 2.0", words)
+            self.assertIn("spam==1.0", words)
+        self.assertNotIn("newer release", self.told())
+        self.assertEqual(self.see("3.0/").status, 404)
+        self.assertEqual(self.see("%3Cscript%3E/").status, 404)
+
+    def test_prerelease(self) -> None:
+        """A pre-release says what installers take, and is installed by its exact version, also where there is nothing else."""
+        self.have_wheel(version="2.0a1")
+        self.assertIn("spam==2.0a1", self.told())
+        self.have_wheel(version="1.0")
+        self.assertIn("This is a pre-release. Without being asked for it installers take 1.0", self.told("2.0a1/"))
+
+    def test_spellings(self) -> None:
+        """Another spelling of the name leads to the normalised one, and an address without its slash to the one with it."""
+        self.have_wheel()
+        for path, where in (
+            ("/project/Spam/", "../spam/"),
+            ("/project/spam", "./spam/"),
+            ("/project/SPAM/1.0/", "../../spam/1.0/"),
+            ("/project/spam/1.0", "./1.0/"),
+            ("/project/SPAM/-/versions", "../../spam/-/versions"),
+        ):
+            answer = self.pypid.get(path, BROWSER)
+            self.assertEqual((answer.status, answer["location"]), (301, where), path)
+        self.assertEqual(self.see(project="eggs").status, 404)
+        self.assertEqual(self.see(project="-spam-").status, 404)
+
+    def test_yanked(self) -> None:
+        """A yanked release says so, and why; of a file alone the file says it."""
+        self.have_wheel(version="1.0")
+        self.have_sdist(version="1.0")
+        self.have_wheel(version="2.0")
+        self.have(self.pypid.index.yank(SPAM, ["spam-1.0.tar.gz"], "no <b>tests</b>"))
+        self.assertIn("yanked no &lt;b&gt;tests&lt;/b&gt;", self.told("1.0/"))
+        self.assertNotIn("This release was yanked", self.told("1.0/"))
+        self.have(self.pypid.index.yank(SPAM, ["spam-1.0-py3-none-any.whl"], "It was broken"))
+        self.assertIn("This release was yanked: ", self.told("1.0/"))
+
+    def test_status(self) -> None:
+        """The project's status is said, with its reason; of a project in quarantine no file is shown, and it has a page."""
+        self.have_wheel()
+        self.have(self.pypid.index.set_status(SPAM, Status.DEPRECATED, "Take <eggs>."))
+        words = self.told()
+        self.assertIn("This project is deprecated", words)
+        self.assertIn("Take &lt;eggs&gt;.", words)
+        self.have(self.pypid.index.set_status(SPAM, Status.QUARANTINED, ""))
+        words = self.told()
+        self.assertIn("in quarantine", words)
+        self.assertNotIn(".whl", words)
+        self.assertEqual(self.see("1.0/").status, 404)
+
+    def test_empty(self) -> None:
+        """A project of ours without files has a page, which tells its publishers how to go on, and nobody else."""
+        self.have_wheel()
+        self.have(self.pypid.index.delete_project(SPAM, "ada"))
+        self.assertIn("no file of it is here", self.told())
+        self.assertIn("Publish the first file", self.told(user="alice"))
+        self.assertNotIn("Publish the first file", self.told())
+        self.assertEqual(self.see("-/versions").status, 200)
+
+    def test_change(self) -> None:
+        """What is kept of a page is another one as soon as the project is."""
+        self.have_wheel(version="1.0")
+        self.assertIn("spam 1.0", self.told())
+        self.have_wheel(version="2.0")
+        self.assertIn("spam 2.0", self.told())
+        self.have(self.pypid.index.yank(SPAM, ["spam-2.0-py3-none-any.whl"], "no"))
+        self.assertIn("spam 1.0", self.told())
+        self.have(self.pypid.index.delete(SPAM, ["spam-1.0-py3-none-any.whl"], "ada"))
+        self.assertIn("spam 2.0", self.told())
+
+    def test_description(self) -> None:
+        """The README is shown; a release without one, and one whose files say nothing, have words for that."""
+        self.have_wheel(metadata_bytes=metadata(description="All about *spam*"))
+        self.assertIn("All about *spam*", self.told())
+        self.have_wheel("eggs")
+        self.assertIn("Nobody has described this release.", self.told(project="eggs"))
+        self.have_sdist("bacon")
+        self.assertIn("The description is in none of what is stored", self.told(project="bacon"))
+
+    def test_long_description(self) -> None:
+        """Of a README that is far too long the beginning is shown, and where the rest is."""
+        self.have_wheel(metadata_bytes=metadata(description="word " * 100_000))
+        self.assertIn("The description goes on", self.told())
+        self.assertIn("spam-1.0-py3-none-any.whl.metadata", self.see().text)
+
+    def test_dependencies(self) -> None:
+        """What it needs leads to pages of projects, with conditions, in groups by extra."""
+        needs = [
+            ("Requires-Dist", text) for text in ("Eggs.Fried[hot]>=1; python_version<'4'", "tea; extra == 'drinks'", "!odd")
+        ]
+        self.have_wheel(metadata_bytes=metadata(extra=[*needs, ("Provides-Extra", "drinks")]))
+        answer = self.see()
+        self.assertIn('<a href="../../project/eggs-fried/">Eggs.Fried</a>', answer.text)
+        self.assertIn('<a href="../../project/tea/">tea</a>', answer.text)
+        self.assertIn("Extra drinks 1", self.told())
+        self.assertIn("!odd", answer.text)
+
+    def test_hostile(self) -> None:
+        """Whatever metadata hold, the page has no element of theirs, and no link that leads anywhere but to a web page."""
+        names = ("Author", "Author-email", "Maintainer", "License", "Keywords", "Classifier", "Requires-Dist", "Provides-Extra",
+            "Platform", "Home-page", "Download-URL", "Description-Content-Type")  # fmt: skip
+        extra = [(name, XSS) for name in names]
+        extra += [("Project-URL", f"{XSS}, javascript:alert(1)"), ("Project-URL", 'Home, https://x.example/"onclick=alert(1)')]
+        self.have_wheel(metadata_bytes=metadata(summary=XSS, extra=extra, description=XSS))
+        self.have(self.pypid.index.yank(SPAM, ["spam-1.0-py3-none-any.whl"], XSS))
+        self.have(self.pypid.index.set_status(SPAM, Status.ARCHIVED, XSS))
+        for path in ("", "1.0/", "-/versions"):
+            page = self.see(path).text
+            self.assertNotIn("<img", page)
+            self.assertNotIn("<script>", page)
+            self.assertNotIn("49", re.sub(r'datetime="[^"]*"|[0-9a-f]{12,}…?', "", page))
+            links = re.findall(r'(?:href|src|action)="([^"]*)"', page)
+            self.assertEqual(
+                [link for link in links if ":" in link and not link.startswith(("http://", "https://", "mailto:"))], []
+            )
+
+    def test_upstream_links(self) -> None:
+        """A link that somebody gave tells nobody that it was followed, and is no word of ours for its sake."""
+        self.have_wheel(metadata_bytes=metadata(extra=[("Project-URL", "Chat, https://chat.example/x")]))
+        self.assertIn('<a href="https://chat.example/x" rel="nofollow noopener noreferrer">Chat</a>', self.see().text)
+
+    def test_storage_away(self) -> None:
+        """Metadata of ours that cannot be read now are an error, which is told as a page."""
+        self.have_wheel()
+        self.pypid.blobs.away = StorageDown("it is away.")
+        answer = self.pypid.get("/project/spam/", BROWSER)
+        self.assertEqual(answer.status, 503)
+        self.assertIn("<h1>", answer.text)
+
+    def test_kept(self) -> None:
+        """Metadata are read once, and not for each page."""
+        self.have_wheel(metadata_bytes=metadata(description="All about spam"))
+        self.see()
+        self.pypid.blobs.away = StorageDown("it is away.")
+        self.assertIn("All about spam", self.told())
+
+
+class ManyTests(ProjectCase):
+    """Projects with very much in them."""
+
+    def test_size(self) -> None:
+        """Of a release of thousands of files so many are shown, the rest is counted; the page stays below 100 kB."""
+        self.have_wheel(metadata_bytes=metadata(description="word " * 20_000))
+        project = self.have(self.pypid.index.project(SPAM))
+        tags = [f"cp3{number}-cp3{number}-manylinux_2_{number}_x86_64.manylinux2014_x86_64" for number in range(MANY)]
+        names = [wheel_filename("spam", "1.0", tag=tag) for tag in tags]
+        digests = [sha256(name.encode()).hexdigest() for name in names]
+        more = [
+            replace(project.files[0], filename=name, sha256=digest, key=name, metadata_sha256=None)
+            for name, digest in zip(names, digests, strict=True)
+        ]
+        many = in_order((*project.files, *more))
+        self.have(self.pypid.catalog.edit(SPAM, lambda before: evolve(project, files=many)))
+        answer = self.pypid.get("/project/spam/", BROWSER, ("Accept-Encoding", "gzip"))
+        self.assertEqual(answer["content-encoding"], "gzip")
+        self.assertLess(len(answer.body), LIMIT)
+        page = gzip.decompress(answer.body).decode()
+        self.assertEqual(page.count('class="project-filename"'), MOST_FILES)
+        self.assertIn(f"{MANY + 1 - MOST_FILES:,} more files of this release", page)
+
+
+class WaysTests(ProjectCase):
+    """Who is shown which ways on."""
+
+    rules = Rules(write=Principals(users=frozenset({"alice"})))
+
+    def test_ways(self) -> None:
+        """Who may publish finds the settings, and why something is hidden; nobody else does."""
+        self.have_wheel()
+        for user, ways in ((None, []), ("bob", []), ("alice", ["settings", "why"]), ("ada", ["settings", "why"])):
+            page = self.see(user=user).text
+            self.assertEqual(re.findall(r'href="../../project/spam/-/(settings|rights|why)"', page), ways, user)
+
+    def test_private(self) -> None:
+        """An index that is not for everybody sends who is nobody to log in, and says to others how programs do."""
+        pypid = Pypid(Path(self.mktemp()), rules=PRIVATE)
+        self.published(self.publish(wheel_filename(), wheel(), pypid=pypid))
+        self.assertIn(self.see(pypid=pypid).status, (303, 401))
+        page = self.see(pypid=pypid, user="bob").text
+        self.assertIn("http://bob@index.example/simple/", page)
+        self.assertIn("not for everybody", page)
+
+
+class TheirsTests(ProjectCase):
+    """Projects of another index."""
+
+    def setUp(self) -> None:
+        self.upstream = Elsewhere()
+        policy = Policy(mode=Mode.CACHE)
+        self.pypid = Pypid(Path(self.mktemp()), rules=Rules(fetch=AUTHENTICATED), policy=policy, upstream=self.upstream)
+        self.have(self.pypid.index.reconcile())
+        data = wheel("spam", metadata_bytes=metadata(description="From elsewhere"))
+        self.file = self.upstream.has("spam", wheel_filename("spam"), data)
+
+    def test_described(self) -> None:
+        """What upstream has is shown as it is, described by what it says beside the file."""
+        self.upstream.has_beside(self.file, metadata(description="From elsewhere"))
+        words = self.told(user="bob")
+        self.assertIn("spam 1.0 Lovely spam upstream", words)
+        self.assertIn("From elsewhere", words)
+
+    def test_not_described(self) -> None:
+        """Where the description cannot be had now the page says so, and has everything else."""
+        self.upstream.has_beside(self.file, metadata())
+        self.see(user="bob")
+        self.upstream.has("spam", wheel_filename("spam", "2.0"), b"no wheel", metadata_sha256="0" * 64, metadata_offered=True)
+        self.pypid.clock.advance(3600)
+        words = self.told(user="bob")
+        self.assertIn("The description is not known here yet", words)
+        self.assertIn("spam-2.0-py3-none-any.whl", words)
+
+    def test_down(self) -> None:
+        """While upstream is away the page of what was never looked at is an error; nothing is made up."""
+        self.upstream.away = UpstreamDown("refused")
+        self.assertEqual(self.see(user="bob").status, 503)
+
+    def test_not_fetching(self) -> None:
+        """Who may not have it fetched from there sees nothing of what is not here, and makes nobody ask."""
+        self.assertEqual(self.see().status, 401)
+        self.assertEqual(self.upstream.heard, [])
+
+    def test_unknown_hash(self) -> None:
+        """A file of theirs of which hash, size and time are unknown is shown all the same."""
+        self.upstream.has("eggs", sdist_filename("eggs"), sdist("eggs"), None, sha256=None, size=None)
+        words = self.told(project="eggs", user="bob")
+        self.assertIn("SHA-256 unknown", words)
+        self.assertIn("size unknown", words)
+
+    def test_attestations_of_theirs(self) -> None:
+        """Attestations that lie upstream are linked there, and said not to be verified here."""
+        url = "https://files.elsewhere.example/provenance"
+        self.upstream.has("eggs", wheel_filename("eggs"), wheel("eggs"), provenance_url=url)
+        page = self.see(project="eggs", user="bob").text
+        self.assertIn(f'<a href="{url}" rel="nofollow noopener noreferrer">', page)
+        self.assertIn("not verified here", page)
+        self.assertNotIn("verified when", page)
+
+
+class SignedTests(AttestedCase):
+    """Files that came with attestations."""
+
+    def test_signer(self) -> None:
+        """Who signed is said, by service, repository and workflow, and links lead to the provenance object."""
+        self.published(self.attested(attestation()))
+        page = self.pypid.get("/project/spam/", BROWSER).text
+        publisher = json.loads(self.pypid.get(f"/integrity/spam/1.0/{FILENAME}/provenance").body)["attestation_bundles"][0][
+            "publisher"
+        ]
+        self.assertIn(f'<a href="https://github.com/{publisher["repository"]}" rel="nofollow noopener noreferrer">', page)
+        self.assertIn(publisher["workflow"], page)
+        self.assertIn(f'href="../../integrity/spam/1.0/{FILENAME}/provenance"', page)
+
+    def test_nobody(self) -> None:
+        """Nothing is said of a file that nobody signed."""
+        self.have_wheel()
+        self.assertNotIn("verified when", self.pypid.get("/project/spam/", BROWSER).text)
+
+
+class PeopleTests(WholeCase):
+    """Where there are accounts."""
+
+    def setUp(self) -> None:
+        self.pypid = self.registering = Registering(Path(self.mktemp()), AccountSettings())
+        self.published(self.publish(wheel_filename(), wheel()))
+
+    def see(self, user: str | None = None) -> str:
+        """The project's page."""
+        answer = self.pypid.get("/project/spam/", BROWSER, user=user)
+        self.assertEqual(answer.status, 200)
+        return answer.text
+
+    def test_rights(self) -> None:
+        """An administrator finds who may do what with the project."""
+        self.assertIn('-/rights"', self.see("ada"))
+        self.assertNotIn('-/rights"', self.see("alice"))
+
+    def test_plot(self) -> None:
+        """Downloads of the last 90 days are drawn, where there were any, and drawn anew after a minute."""
+        self.assertNotIn("<svg", self.see())
+        download = Download(when=self.pypid.world.now(), sha256="0" * 64, project=SPAM, filename=wheel_filename(), who="bob")
+        self.pypid.face.downloads.note(download)
+        self.assertNotIn("<svg", self.see())
+        self.pypid.clock.advance(FRESH + 1)
+        self.assertIn('<svg xmlns="http://www.w3.org/2000/svg" class="plot"', self.see())
+
+    def test_plot_away(self) -> None:
+        """A page does not wait for downloads that cannot be counted soon, or at all."""
+        for counting in (Deferred(), fail(PeopleUnknown("the database"))):
+
+            async def by_day(name: str, since: object, counting: Deferred[Any] = counting) -> Any:
+                return await counting
+
+            exhibits = Exhibits(self.pypid.index, self.pypid.world)
+            drawn = start(exhibits.plot(SPAM, cast(Downloads, SimpleNamespace(by_day=by_day))))
+            self.pypid.clock.advance(PATIENCE + 0.1)
+            self.assertEqual(self.successResultOf(drawn), "")
