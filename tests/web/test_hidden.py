@@ -179,7 +179,8 @@ class EverywhereTests(HiddenCase):
         for who in OUTSIDERS:
             for name in HIDDEN:
                 for method, target in each_target(name):
-                    may_publish = method in ("PUT", "DELETE") or (method == "POST" and "/api/package/" in target)
+                    by_post = "/api/package/" in target or target.endswith(("/-/yank", "/-/unyank"))
+                    may_publish = method in ("PUT", "DELETE") or (method == "POST" and by_post)
                     if name not in target or (who == "publisher" and may_publish):
                         continue
                     answer = self.ask(who, target, method=method)
