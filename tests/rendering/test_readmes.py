@@ -59,7 +59,7 @@ class PlainTests(SynchronousTestCase):
 
     def test_cut(self) -> None:
         """Of what is too long the beginning is shown, with a note, and no process is asked."""
-        for text in ("<ä>" * (LONGEST // 3), "x\n" * LONGEST):
+        for text in ("<ä>" * (LONGEST // 3), "x\n" * LONGEST, "x\r\n" * (LONGEST // 2)):
             made = self.html(text, MD, Readmes(object()))
             looked = Looked(made.html)
             self.assertEqual((looked.wrong, looked.tags, made.plain, made.cut), ([], ["p", "pre"], True, True))

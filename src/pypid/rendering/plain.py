@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 
-_UNPRINTABLE = {code: " " for code in (*range(0x20), *range(0x7F, 0xA0)) if code not in b"\t\n\x0c\r"}
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]")
 
 
 def cleaned(text: str) -> str:
     """Without control characters, halves of characters, and other ends of lines than one."""
     whole = text.encode("utf-8", "replace").decode()
-    return whole.replace("\r\n", "\n").replace("\r", "\n").translate(_UNPRINTABLE)
+    return _UNPRINTABLE.sub(" ", whole.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def preformatted(text: str) -> str:

@@ -77,8 +77,9 @@ class Readmes(Service):
 
         `digest` is that of the text, or of what it was read from: what has the same one is rendered once.
         """
-        kind, text = kind_of(content_type), cleaned(text)
-        if len(text) > LONGEST or len(text.encode()) > LONGEST:
+        is_long = len(text) > LONGEST
+        kind, text = kind_of(content_type), cleaned(text[:LONGEST])
+        if is_long or len(text.encode()) > LONGEST:
             note = f'<p class="readme-note">The README is longer than {LONGEST >> 10} KiB. This is how it begins:</p>'
             return Rendered(note + preformatted(beginning(text, SHOWN)), plain=True, cut=True)
         found = None
