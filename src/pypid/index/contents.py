@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from attrs import define, field
-from twisted.internet.defer import DeferredSemaphore
+from twisted.internet.defer import DeferredLock, DeferredSemaphore
 
 from pypid.core.contents import MOST_SHOWN, Listing, Opened, is_zip, list_members, open_tarred, open_zipped
 from pypid.core.errors import Busy, NoSuchFile, NoSuchMember, Opaque, StorageDown, UpstreamDown, WrongBytes
@@ -49,13 +49,14 @@ Reading = Callable[[BinaryIO], T]
 class Contents:
     """Looks into files that whoever calls has found visible (`Index.file`). What was seen last is held.
 
-    `looking` is held while a thread goes through an archive. Everything raises `Opaque` for a file that cannot be looked into,
-    `Busy` where too many look, and what `Index.open` raises.
+    `looking` is held while a thread goes through a whole archive. Everything raises `Opaque` for a file that cannot be looked
+    into, `Busy` where too many look, and what `Index.open` raises.
     """
 
     index: Index
     spool: Path
     looking: DeferredSemaphore
+    _through: DeferredLock = field(factory=DeferredLock, init=False, repr=False)
     _turn: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(AT_ONCE), init=False, repr=False)
     _listings: Recent[Key, Listing] = field(factory=lambda: Recent(_MOST, _LISTED), init=False, repr=False)
     _opened: Recent[tuple[Key, str], Opened] = field(factory=lambda: Recent(_MOST, _OPENED), init=False, repr=False)
@@ -127,7 +128,7 @@ class Contents:
         needed: T | Span = first
         while isinstance(needed, Span):
             parts.add(needed, await self._read(file, needed, asked))
-            needed = await self.looking.run(self.index.world.blocking, look, parts, reading)
+            needed = await self.index.world.thinking(look, parts, reading)
         return needed
 
     async def _read(self, file: File, span: Span, asked: Asked) -> bytes:
@@ -149,10 +150,15 @@ class Contents:
             raise Unusable(_TOO_LARGE)
         async with aclosing(await self._body(file, None, asked)) as body:
             if isinstance(body, FileBody):
-                return await self.looking.run(self.index.world.blocking, reading, body.file)
+                return await self._go_through(reading, body.file)
             async with Spool(self.spool, self.index.world.blocking) as spool:
                 await self._receive(file, body, spool)
-                return await self.looking.run(self.index.world.blocking, _read_spool, spool, reading)
+                return await self._go_through(_read_spool, spool, reading)
+
+    async def _go_through(self, call: Callable[..., T], *args: object) -> T:
+        """Read an archive in a thread; one here at a time, since uploads want to be looked through, too."""
+        async with self._through:
+            return await self.looking.run(self.index.world.blocking, call, *args)
 
     async def _receive(self, file: File, body: Body, spool: Spool) -> None:
         """All of the body, into the spool."""

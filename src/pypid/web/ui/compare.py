@@ -36,13 +36,11 @@ MOST_MEMBERS, MOST_FILES, MOST_LINES = 200, 200, 3000
 
 @frozen
 class MemberLine:
-    """A member that is on one side, or differs. `size` in bytes, on the side that it is on, or of the newer one; `before`: of
-    the older one, if it is on both.
-    """
+    """A member that is on one side, or differs. `size` in bytes, of the newer one of two; `grown`: since the older one."""
 
     path: str
     size: int
-    before: int | None = None
+    grown: int = 0
 
 
 @frozen
@@ -148,7 +146,9 @@ def sorts_of(members: MemberDifferences) -> list[Sort]:
         Sort(word, [MemberLine(path, each.size) for path, each in islice(its.items(), MOST_MEMBERS)], len(its))
         for word, its in (("added", members.added), ("removed", members.removed))
     ]
-    lines = [MemberLine(path, each.new.size, each.old.size) for path, each in islice(changed.items(), MOST_MEMBERS)]
+    lines = [
+        MemberLine(path, each.new.size, each.new.size - each.old.size) for path, each in islice(changed.items(), MOST_MEMBERS)
+    ]
     return [*one_side, Sort("changed", lines, len(changed))]
 
 
