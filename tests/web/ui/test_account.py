@@ -1,0 +1,203 @@
+"""One's own account: who one is, the password, and tokens that are shown once."""
+
+from __future__ import annotations
+
+import re
+
+from tests.web.peopled import have
+from tests.web.ui.browsing import BROWSER, BrowsedCase, Browser
+from tests.web.whole import PASSWORDS, basic
+
+NEW = {"name": "CI <i>of</i> spam", "actions": ["read", "publish"], "projects": "spam acme-*", "expires": "30d"}
+SECRET = re.compile(r"pypi-[A-Za-z0-9_-]{40,}")
+
+
+class AccountTests(BrowsedCase):
+    """What somebody sees."""
+
+    def test_page(self) -> None:
+        """It says who one is and what one may; only what one may can be ticked for a token."""
+        page = self.as_user("alice").get("/account/")
+        self.assertEqual((page.status, page["cache-control"]), (200, "private, no-store"))
+        self.assertIn('value="publish"', page.text)
+        self.assertNotIn('value="admin"', page.text)
+        self.assertNotIn('value="publish"', self.as_user("bob").get("/account/").text)
+        self.assertIn('value="admin"', self.as_user("ada").get("/account/").text)
+
+    def test_strangers(self) -> None:
+        """Nobody is anybody: a browser is sent to log in, its forms are refused."""
+        self.assertEqual(self.browser.get("/account/").status, 303)
+        for path in ("password", "tokens", "tokens/revoke"):
+            self.assertEqual(self.browser.post(f"/account/{path}").status, 401, path)
+
+    def test_by_token(self) -> None:
+        """Whoever has come by a token sees that one, and makes none and changes no password by it."""
+        browser = self.as_user("alice")
+        [secret, *_] = SECRET.findall(browser.post("/account/tokens", **NEW).text)
+        browser.post("/account/tokens", **{**NEW, "name": "another one"})
+        by_token = basic("__token__", secret)
+        page = self.pypid.get("/account/", BROWSER, by_token)
+        self.assertEqual(page.status, 200)
+        self.assertNotIn("another one", page.text)
+        self.assertNotIn('action="../account/tokens"', page.text)
+        before = len(self.done())
+        for path, said in (("tokens", NEW), ("password", {"current": "alice's", "password": "x" * 9, "again": "x" * 9})):
+            answer = self.browser.post(f"/account/{path}", by_token, **said)
+            self.assertEqual(answer.status, 403, path)
+            self.assertIn("cannot be done with a token", answer.text)
+        self.assertEqual(len(self.done()), before)
+
+
+class TokenTests(BrowsedCase):
+    """Tokens."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.browser = self.as_user("alice")
+
+    def test_shown_once(self) -> None:
+        """The secret is on the answer that makes the token, which nobody keeps, and nowhere else: no page, log or address."""
+        answer = self.browser.post("/account/tokens", **NEW)
+        self.assertEqual((answer.status, answer["cache-control"]), (201, "private, no-store"))
+        [secret] = set(SECRET.findall(answer.text))
+        for words in ("twine", "UV_PUBLISH_TOKEN", "netrc", "http://index.example/legacy/", "CI &lt;i&gt;of"):
+            self.assertIn(words, answer.text)
+        self.assertNotIn("<i>", answer.text)
+        [token] = have(self.peopled.accounts.tokens("alice"))
+        self.assertEqual((token.name, token.scope.projects), ("CI <i>of</i> spam", ("spam", "acme-*")))
+        page = self.browser.get("/account/").text
+        self.assertIn(token.id, page)
+        self.assertNotIn(secret, page)
+        self.assertNotIn("<i>", page)
+        self.assertNotIn(secret, self.browser.get("/account/tokens").text)
+        self.never_told(secret)
+        self.assertEqual(self.done(), [("alice", "make-token", token.id)])
+        self.assertEqual(self.pypid.get("/api/me", None, basic("__token__", secret)).json["user"], "alice")
+
+    def test_expiry(self) -> None:
+        """It expires after a time out of the list, never, or with a day that was chosen."""
+        for said, expires in (
+            ({"expires": "365d"}, "2027-01-01"),
+            ({"expires": "never"}, None),
+            ({"expires": "own", "until": "2026-02-03"}, "2026-02-03T23:59:59"),
+        ):
+            self.pypid.clock.advance(1)
+            self.assertEqual(self.browser.post("/account/tokens", **{**NEW, **said}).status, 201, said)
+            found = have(self.peopled.accounts.tokens("alice"))[-1].expires
+            self.assertEqual(found and found.isoformat()[: len(expires or "")], expires)
+
+    def test_mistakes(self) -> None:
+        """What is wrong is said above the form, which keeps what was typed; nothing is made."""
+        for said, status, words in (
+            ({"name": " "}, 400, "Give the token a name"),
+            ({"name": "x" * 101}, 400, "cannot be a token"),
+            ({"name": "a\x07b"}, 400, "can be printed"),
+            ({"actions": []}, 400, "Tick at least one"),
+            ({"actions": ["fly"]}, 400, "no action of a token"),
+            ({"actions": ["admin"]}, 400, "concerns the whole index"),
+            ({"actions": ["admin"], "projects": ""}, 403, "administer"),
+            ({"projects": "<b>"}, 400, "&lt;b&gt;"),
+            ({"expires": "own", "until": ""}, 400, "choose a date"),
+            ({"expires": "own", "until": "2025-01-01"}, 400, "past"),
+            ({"expires": "own", "until": "soon"}, 400, "expires is"),
+            ({"expires": "1000y"}, 400, "Choose when"),
+        ):
+            answer = self.browser.post("/account/tokens", **{**NEW, **said})
+            self.said_wrong(answer, status, words)
+            self.assertIn("acme-*" if "projects" not in said else "Projects", answer.text)
+        self.assertEqual(have(self.peopled.accounts.tokens("alice")), [])
+
+    def test_others(self) -> None:
+        """Nobody makes tokens for others here, and nobody revokes theirs."""
+        self.browser.post("/account/tokens", **NEW, user="ada")
+        [token] = have(self.peopled.accounts.tokens())
+        self.assertEqual(token.user, "alice")
+        bob = self.as_user("bob")
+        self.assertEqual(bob.post("/account/tokens/revoke", id=token.id).status, 404)
+        self.assertNotIn(token.id, bob.get("/account/").text)
+        self.assertIsNone(have(self.peopled.accounts.tokens())[0].revoked)
+
+    def test_revoke(self) -> None:
+        """Revoked is revoked."""
+        answer = self.browser.post("/account/tokens", **NEW)
+        [token] = have(self.peopled.accounts.tokens())
+        self.went(self.browser.post("/account/tokens/revoke", id=token.id), "../../account/?done=token-revoked")
+        self.assertIn("revoked", self.browser.get("/account/").text)
+        secret = SECRET.findall(answer.text)[0]
+        self.assertEqual(self.pypid.get("/api/me", None, basic("__token__", secret)).status, 401)
+
+    def test_csrf(self) -> None:
+        """Without the token of this very session nothing is made."""
+        for other in ("", "0" * 64, self.as_user("alice").token):
+            self.assertEqual(self.browser.post("/account/tokens", **NEW, csrf_token=other).status, 403)
+        self.assertEqual(self.browser.post("/account/tokens", ("Origin", "https://evil.example"), **NEW).status, 403)
+        self.assertEqual(have(self.peopled.accounts.tokens()), [])
+
+
+class PasswordTests(BrowsedCase):
+    """One's own password."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        for name in ("zoe", "boss"):
+            self.have_account(name, admin=name == "boss")
+
+    def change(self, browser: Browser, **said: str) -> None:
+        """Nothing changes, and it is said why."""
+        answer = browser.post(
+            "/account/password", **{"current": "zoe's", "password": "new-secret", "again": "new-secret", **said}
+        )
+        self.assertEqual(answer.status, 400, answer)
+        self.assertIn('id="problems"', answer.text)
+        for word in said.values():
+            self.assertTrue(not word or word not in answer.text, said)
+
+    def test_change(self) -> None:
+        """With the current one; all sessions end, and so one logs in anew."""
+        browser, elsewhere = self.as_user("zoe", "zoe's"), self.as_user("zoe", "zoe's")
+        self.change(browser, current="wrong-one")
+        self.change(browser, current="")
+        self.change(browser, again="other-secret")
+        self.change(browser, password="short1", again="short1")
+        self.assertEqual(self.done(), [])
+        answer = browser.post("/account/password", current="zoe's", password="new-secret", again="new-secret")
+        self.went(answer, "../account/login?done=password-changed")
+        self.assertEqual([each.get("/account/").status for each in (browser, elsewhere)], [303, 303])
+        self.assertEqual(self.browser.log_in("zoe", "zoe's").status, 403)
+        self.as_user("zoe", "new-secret")
+        self.assertEqual(self.done(), [("zoe", "set-password", "zoe")])
+        self.browser = browser
+        self.never_told("new-secret")
+
+    def test_administrator(self) -> None:
+        """An administrator has to say the current one, too: a window that was left open gives nobody the account for good."""
+        browser = self.as_user("boss", "boss's")
+        self.change(browser, current="wrong-one")
+        self.went(
+            browser.post("/account/password", current="boss's", password="new-secret", again="new-secret"),
+            "../account/login?done=password-changed",
+        )
+
+    def test_not_ours(self) -> None:
+        """Whose password stands elsewhere is told where, and there is no form."""
+        browser = self.as_user("alice")
+        page = browser.get("/account/")
+        self.assertIn("[users]", page.text)
+        self.assertNotIn('action="../account/password"', page.text)
+        self.change(browser, current=PASSWORDS["alice"] + "-")
+        answer = browser.post("/account/password", current=PASSWORDS["alice"], password="new-secret", again="new-secret")
+        self.said_wrong(answer, 400, "[users]")
+
+
+class DirectoryTests(BrowsedCase):
+    """Somebody whom a directory knows."""
+
+    directory = True
+
+    def test_page(self) -> None:
+        """It is said where the password is changed; tokens are made here."""
+        browser = self.as_user("dora", "anything")
+        page = browser.get("/account/").text
+        self.assertIn("a directory or another service", page)
+        self.assertIn("staff", page)
+        self.assertEqual(browser.post("/account/tokens", **{**NEW, "actions": ["read"]}).status, 201)

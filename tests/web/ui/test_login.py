@@ -1,0 +1,141 @@
+"""Logging in and out by forms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import quote
+
+from pypid.core.choices import Registration
+from pypid.core.people import Standing
+from pypid.core.permissions import AUTHENTICATED, Rules
+from pypid.core.registration import AccountSettings
+from tests.web.ui.browsing import BROWSER, FORM, OURS, BrowsedCase, Browser
+from tests.web.whole import PASSWORDS, RULES, Pypid, basic
+
+
+class LoginTests(BrowsedCase):
+    """Who comes in, and where they are led."""
+
+    rules = Rules(read=AUTHENTICATED, write=RULES.write)
+
+    def test_whole_life(self) -> None:
+        """Whoever wants to see a page is led to the form, back to the page, and out again."""
+        asked = self.browser.get("/account/?page=1")
+        self.assertEqual((asked.status, asked["location"]), (303, "../account/login?next=account%2F%3Fpage%3D1"))
+        form = self.browser.get("/account/login?next=account%2F%3Fpage%3D1")
+        self.assertIn('<input type="hidden" name="next" value="account/?page=1">', form.text)
+        self.went(self.browser.log_in("alice", back="account/?page=1"), "../account/?page=1")
+        self.assertEqual(self.browser.get("/").status, 200)
+        self.went(self.browser.get("/account/login?next=upload"), "../upload")
+        self.went(self.browser.post("/account/logout"), "../account/login?done=logged-out")
+        self.assertIsNone(self.browser.cookie)
+        self.assertEqual(self.browser.get("/").status, 303)
+        self.assertEqual(self.peopled.done(), [("alice", "begin-session", "alice"), ("alice", "end-session", "alice")])
+        self.never_told(PASSWORDS["alice"])
+
+    def test_wrong(self) -> None:
+        """A wrong password and a name that nobody has are answered alike, with the form and the name, never the password."""
+        self.have_account("zoe")
+        told = set()
+        for user in ("alice", "nobody", "zoe", "ada"):
+            answer = self.browser.log_in(user, "Xyzzy-wrong")
+            self.said_wrong(answer, 403, f'value="{user}"')
+            self.assertNotIn("Xyzzy", answer.text)
+            self.assertIsNone(answer["set-cookie"])
+            told.add(answer.text.replace(f'value="{user}"', ""))
+        self.assertEqual(len(told), 1)
+
+    def test_hostile(self) -> None:
+        """What was typed comes back as text only; what cannot be anybody is refused like the rest."""
+        for user in ('"><script>alert(1)</script>', "x" * 5000, "__token__", "__session__", "al\nice", ""):
+            answer = self.browser.log_in(user, "x")
+            self.said_wrong(answer, 403)
+            self.assertNotIn("<script>alert", answer.text)
+
+    def test_no_standing(self) -> None:
+        """Who waits to be approved is told so, but only with the right password."""
+        self.have_account("zoe", standing=Standing.PENDING)
+        self.assertNotIn("approve", self.browser.log_in("zoe", "wrong").text)
+        self.said_wrong(self.browser.log_in("zoe", "zoe's"), 403, "approve")
+
+    def test_throttled(self) -> None:
+        """Guessing is slowed down, and the form says for how long."""
+        answers = [self.browser.log_in("alice", "wrong") for _ in range(15)]
+        self.assertEqual(answers[-1].status, 429)
+        self.assertGreater(int(answers[-1]["retry-after"] or 0), 0)
+        self.said_wrong(self.browser.log_in("alice"), 429, "Wait")
+
+    def test_next(self) -> None:
+        """After the login nobody is led elsewhere, whatever stands in the address or the form."""
+        for way in (
+            "https://evil.example/",
+            "//evil.example",
+            "/\\evil.example",
+            "\\\\evil.example",
+            "javascript:alert(1)",
+            "../../evil",
+            "a//evil",
+            "x\r\nSet-Cookie: a=b",
+        ):
+            address = f"/account/login?next={quote(way, safe='')}"
+            self.assertNotIn('name="next"', self.browser.get(address).text)
+            page = Browser(self.pypid)
+            self.went(page.log_in("alice", back=way), "../")
+            self.went(page.get(address), "../")
+
+    def test_fixation(self) -> None:
+        """A login never goes on with the cookie that came along, and ends that session."""
+        planted = "pypid_session=" + "A" * 43
+        self.browser.cookie = planted
+        self.browser.log_in("alice")
+        first = self.browser.cookie
+        self.assertNotIn(first, (None, planted))
+        victim = Browser(self.pypid, cookie=first)
+        victim.log_in("bob")
+        self.assertNotEqual(victim.cookie, first)
+        self.assertEqual(Browser(self.pypid, cookie=first).get("/account/").status, 303)
+
+    def test_other_site(self) -> None:
+        """A form on another site logs nobody in, and nobody out."""
+        for origin in ("https://evil.example", "null"):
+            answer = self.browser.post("/account/login", ("Origin", origin), user="bob", password=PASSWORDS["bob"])
+            self.assertEqual((answer.status, answer["set-cookie"]), (403, None))
+        mine = self.as_user("alice")
+        self.assertEqual(mine.post("/account/logout", ("Origin", "https://evil.example")).status, 403)
+        self.assertEqual(mine.post("/account/logout", csrf_token="").status, 403)
+        self.assertEqual(mine.get("/account/").status, 200)
+        without_cookie = Browser(self.pypid).post("/account/logout")
+        self.assertEqual((without_cookie.status, without_cookie["set-cookie"]), (303, None))
+
+    def test_no_form(self) -> None:
+        """What is no form is refused, and a wrong password in the head of the request is 401, as everywhere."""
+        answer = self.pypid.ask("POST", "/account/login", ("Content-Type", "application/json"), OURS, body=b"{}")
+        self.assertEqual(answer.status, 400)
+        answer = self.pypid.ask("POST", "/account/login", FORM, basic("alice", "wrong"), body=b"user=alice&password=x")
+        self.assertEqual(answer.status, 401)
+
+    def test_register(self) -> None:
+        """The form leads to the registration where there is one."""
+        self.assertNotIn("account/register", self.browser.get("/account/login").text)
+
+    def test_without_accounts(self) -> None:
+        """Where nobody is written down the page says so."""
+        pypid = Pypid(Path(self.mktemp()))
+        for path in ("/account/login", "/account/register"):
+            answer = pypid.get(path, BROWSER)
+            self.assertEqual(answer.status, 200)
+            self.assertIn("keeps no accounts", answer.text)
+        self.assertEqual(pypid.get("/manage/users", BROWSER, user="ada").status, 200)
+        self.assertIn("keeps no accounts", pypid.get("/account/", BROWSER, user="bob").text)
+
+
+class OpenTests(BrowsedCase):
+    """An index that everyone may read, and where everybody may make an account."""
+
+    people = AccountSettings(registration=Registration.OPEN)
+
+    def test_out(self) -> None:
+        """Whoever logs out stays on the first page."""
+        browser = self.as_user("alice")
+        self.went(browser.post("/account/logout"), "../?done=logged-out")
+        self.assertIn("account/register", browser.get("/account/login").text)

@@ -1,0 +1,327 @@
+"""The administration of people: users, groups, rights, tokens and the audit log."""
+
+from __future__ import annotations
+
+import re
+
+from pypid.core.names import project_name
+from pypid.core.people import Standing
+from pypid.core.permissions import AUTHENTICATED, Rules
+from pypid.core.rights import Right, Whom
+from pypid.web.registry import Configured
+from tests.web.peopled import have
+from tests.web.ui.browsing import HOSTILE, BrowsedCase
+from tests.web.whole import RULES, basic
+
+PAGES = (
+    "/manage/users",
+    "/manage/users/bob",
+    "/manage/users/zoe",
+    "/manage/groups",
+    "/manage/groups/devs",
+    "/manage/groups/ops",
+    "/manage/rights",
+    "/manage/tokens",
+    "/manage/audit",
+    "/project/spam/-/rights",
+)
+MADE = re.compile(r"<code>([A-Za-z0-9_=-]{24,})</code>")
+
+
+class AdminCase(BrowsedCase):
+    """Ada administers; zoe has an account, and is in devs; the configuration has ops."""
+
+    configured = Configured(
+        groups=frozenset({"ops"}),
+        members={"ops": frozenset({"bob"})},
+        rights=(Right(project_name("eggs"), Whom.GROUP, "ops", True),),
+    )
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.have_account("zoe")
+        have(self.peopled.accounts.add_group("devs"))
+        have(self.peopled.accounts.join("devs", "zoe"))
+        self.browser = self.as_user("ada")
+
+
+class DoorTests(AdminCase):
+    """Who may come in."""
+
+    rules = Rules(read=AUTHENTICATED, write=RULES.write)
+
+    def test_doors(self) -> None:
+        """For an administrator each page is there; others are refused, and strangers sent to log in."""
+        bob = self.as_user("bob")
+        for path in PAGES:
+            page = self.browser.get(path)
+            self.assertEqual((page.status, page["cache-control"]), (200, "private, no-store"), path)
+            self.assertEqual(bob.get(path).status, 403, path)
+            answer = type(bob)(self.pypid).get(path)
+            self.assertEqual(answer.status, 303, path)
+            self.assertIn("account/login?next=", answer["location"] or "")
+
+    def test_nothing_there(self) -> None:
+        """What is not there is 404, for administrators."""
+        for path in ("/manage/users/nobody", "/manage/groups/none", "/project/-/-/rights"):
+            self.assertEqual(self.browser.get(path).status, 404, path)
+        self.assertEqual(self.browser.post("/manage/users/nobody/change", standing="disabled").status, 404)
+        self.assertEqual(self.browser.post("/manage/groups/none/join", user="bob").status, 404)
+        self.assertEqual(self.browser.post("/manage/tokens/revoke", id="x").status, 404)
+
+    def test_forms(self) -> None:
+        """A form by somebody who administers nothing, or without the token of the session, changes nothing."""
+        bob = self.as_user("bob")
+        forms = (
+            ("/manage/users", {"name": "eve"}),
+            ("/manage/users/zoe/change", {"standing": "disabled"}),
+            ("/manage/users/zoe/password", {"password": "owned-now"}),
+            ("/manage/users/zoe/remove", {"confirm": "zoe"}),
+            ("/manage/groups", {"name": "evil"}),
+            ("/manage/groups/devs/join", {"user": "bob"}),
+            ("/manage/groups/devs/leave", {"user": "zoe"}),
+            ("/manage/groups/devs/remove", {"confirm": "devs"}),
+            ("/project/spam/-/rights", {"kind": "everyone", "right": "rw"}),
+            ("/manage/tokens/revoke", {"id": "a" * 16}),
+        )
+        before = self.done()
+        for path, said in forms:
+            self.assertEqual(bob.post(path, **said).status, 403, path)
+            self.assertEqual(self.browser.post(path, **said, csrf_token=bob.token).status, 403, path)
+            self.assertEqual(self.browser.post(path, ("Origin", "null"), **said).status, 403, path)
+            self.assertEqual(type(bob)(self.pypid).post(path, **said).status, 401, path)
+        self.assertEqual(self.done(), before)
+
+
+class UserTests(AdminCase):
+    """Users."""
+
+    def test_new(self) -> None:
+        """A password that pypid makes is shown once, and holds; one that was typed is shown nowhere."""
+        answer = self.browser.post("/manage/users", name="eve", password="")
+        self.assertEqual((answer.status, answer["cache-control"]), (201, "private, no-store"))
+        [password] = MADE.findall(answer.text)
+        self.as_user("eve", password)
+        self.assertNotIn(password, self.browser.get("/manage/users/eve").text)
+        self.went(
+            self.browser.post("/manage/users", name="max", password="my-own-one", admin="yes"),
+            "../manage/users/max?done=user-added",
+        )
+        self.assertEqual(self.done(), [("ada", "add-user", "eve"), ("ada", "add-user", "max")])
+        self.never_told(password, "my-own-one")
+        for name, status in (("zoe", 409), ("bob", 409), ("a:b", 400), ("", 400), ("<i>a/b", 400)):
+            answer = self.browser.post("/manage/users", name=name, password="my-own-one")
+            self.said_wrong(answer, status)
+            self.assertNotIn("my-own-one", answer.text)
+            self.assertNotIn("<i>", answer.text)
+
+    def test_list(self) -> None:
+        """A hundred on a page, found by a part of the name; those of the configuration are among them."""
+        for n in range(120):
+            self.have_account(f"user{n:03}")
+        page = self.browser.get("/manage/users").text
+        self.assertEqual(page.count("<tr>"), 101)
+        self.assertIn("124 users", page)
+        self.assertIn("user119", self.browser.get("/manage/users?page=2").text)
+        found = self.browser.get("/manage/users?q=USER11&page=7").text
+        self.assertEqual(found.count("<tr>"), 11)
+        self.assertIn("Nobody has", self.browser.get("/manage/users?q=%3Cnone%3E").text)
+
+    def test_change(self) -> None:
+        """Disabled, enabled, made an administrator and no longer; the sessions of who is disabled end."""
+        zoe = self.as_user("zoe", "zoe's")
+        there = "../../../manage/users/zoe?done=user-changed"
+        self.went(self.browser.post("/manage/users/zoe/change", standing="disabled"), there)
+        self.assertEqual(zoe.get("/account/").status, 303)
+        for said in ({"standing": "active"}, {"admin": "yes"}, {"admin": "no"}):
+            self.went(self.browser.post("/manage/users/zoe/change", **said), there)
+        for said in ({}, {"standing": "pending"}, {"standing": "<b>"}):
+            self.said_wrong(self.browser.post("/manage/users/zoe/change", **said), 400)
+        self.assertEqual([what for _, what, _ in self.done()], ["change-user"] * 4)
+
+    def test_password(self) -> None:
+        """A new password, made or typed; the sessions end."""
+        zoe = self.as_user("zoe", "zoe's")
+        answer = self.browser.post("/manage/users/zoe/password", password="")
+        [password] = MADE.findall(answer.text)
+        self.assertEqual(answer["cache-control"], "private, no-store")
+        self.assertEqual(zoe.get("/account/").status, 303)
+        self.as_user("zoe", password)
+        typed = self.browser.post("/manage/users/zoe/password", password="typed-one")
+        self.went(typed, "../../../manage/users/zoe?done=password-set")
+        self.as_user("zoe", "typed-one")
+        self.never_told(password, "typed-one")
+
+    def test_remove(self) -> None:
+        """Whoever removes an account has to type its name."""
+        for confirm in ("", "Zoe", "bob"):
+            self.said_wrong(self.browser.post("/manage/users/zoe/remove", confirm=confirm), 400, "type zoe")
+        self.said_wrong(self.browser.post("/manage/users/zoe/remove", waiting="yes"), 400)
+        self.went(self.browser.post("/manage/users/zoe/remove", confirm="zoe"), "../../../manage/users?done=user-removed")
+        self.assertIsNone(self.standing("zoe"))
+
+    def test_pending(self) -> None:
+        """Who waits stands at the top, is let in, or refused without typing anything."""
+        for name in ("max", "eve"):
+            self.have_account(name, standing=Standing.PENDING)
+        self.assertIn("2 registrations wait", self.browser.get("/manage/users").text)
+        approved = self.browser.post("/manage/users/max/change", standing="active", waiting="yes")
+        self.went(approved, "../../../manage/users?done=user-approved")
+        self.went(self.browser.post("/manage/users/eve/remove", waiting="yes"), "../../../manage/users?done=user-refused")
+        self.assertEqual((self.standing("max"), self.standing("eve")), (Standing.ACTIVE, None))
+        self.assertEqual(self.done(), [("ada", "change-user", "max"), ("ada", "remove-user", "eve")])
+
+    def test_elsewhere(self) -> None:
+        """Who stands in the configuration is shown, with where that is changed, and without forms."""
+        page = self.browser.get("/manage/users/bob").text
+        self.assertIn("[users] of the configuration", page)
+        self.assertNotIn("/users/bob/", page.replace('href="../../manage/users/bob"', ""))
+        for path, said in (("change", {"standing": "disabled"}), ("password", {}), ("remove", {"confirm": "bob"})):
+            self.said_wrong(self.browser.post(f"/manage/users/bob/{path}", **said), 409, "cannot be changed here")
+        self.assertEqual(self.done(), [])
+
+
+class GroupTests(AdminCase):
+    """Groups."""
+
+    def test_life(self) -> None:
+        """Made, joined, left, removed."""
+        self.went(self.browser.post("/manage/groups", name="cooks"), "../manage/groups/cooks?done=group-added")
+        there = "../../../manage/groups/cooks?done="
+        self.went(self.browser.post("/manage/groups/cooks/join", user="zoe"), there + "joined")
+        self.assertIn("zoe", self.browser.get("/manage/groups/cooks").text)
+        warned = self.browser.post("/manage/groups/cooks/join", user="<b>typo</b>")
+        self.assertEqual(warned.status, 200)
+        self.assertIn("is it spelled right?", warned.text)
+        self.assertNotIn("<b>typo", warned.text)
+        self.went(self.browser.post("/manage/groups/cooks/leave", user="zoe"), there + "left")
+        self.said_wrong(self.browser.post("/manage/groups/cooks/join", user="a b"), 400, 'value="a b"')
+        self.said_wrong(self.browser.post("/manage/groups/cooks/remove", confirm="cook"), 400, "type cooks")
+        removed = self.browser.post("/manage/groups/cooks/remove", confirm="cooks")
+        self.went(removed, "../../../manage/groups?done=group-removed")
+        whats = [what for _, what, _ in self.done()]
+        self.assertEqual(whats, ["add-group", "join-group", "join-group", "leave-group", "remove-group"])
+        for name, status in (("devs", 409), ("ops", 409), ("a:b", 400)):
+            self.said_wrong(self.browser.post("/manage/groups", name=name), status)
+
+    def test_elsewhere(self) -> None:
+        """A group of the configuration is shown with its members and rights, without forms."""
+        page = self.browser.get("/manage/groups/ops").text
+        for words in ("[groups] of the configuration", "bob", "eggs"):
+            self.assertIn(words, page)
+        self.assertNotIn("/groups/ops/", page)
+        self.said_wrong(self.browser.post("/manage/groups/ops/join", user="zoe"), 409, "cannot be changed here")
+
+
+class RightTests(AdminCase):
+    """Rights."""
+
+    def test_one_gains(self) -> None:
+        """The first right takes the project out of the defaults, which is said before and after; who was given it gains."""
+        self.published(self.publish(*self.have_wheel("spam")))
+        zoe = self.as_user("zoe", "zoe's")
+        page = self.browser.get("/project/spam/-/rights").text
+        self.assertIn("everyone", page)
+        self.assertIn("takes the project out of the defaults", page)
+        answer = self.browser.post("/project/spam/-/rights", kind="group", name="devs", right="rw", do="grant")
+        self.assertEqual(answer.status, 200)
+        for words in ("This is the first right of spam", "the group devs", "read and write"):
+            self.assertIn(words, answer.text)
+        self.assertEqual(self.pypid.get("/simple/spam/", None, basic("bob")).status, 403)
+        self.assertEqual(zoe.get("/simple/spam/").status, 200)
+        there = "../../../project/spam/-/rights?done="
+        given = self.browser.post("/project/spam/-/rights", kind="authenticated", name="ignored", right="r")
+        self.went(given, there + "right-given")
+        taken = self.browser.post("/project/spam/-/rights", kind="authenticated", do="withdraw")
+        self.went(taken, there + "right-taken")
+        last = self.browser.post("/project/spam/-/rights", kind="group", name="devs", do="withdraw")
+        self.assertIn("That was the last right of spam", last.text)
+        whats = [deed for deed in self.done() if deed[0] == "ada"]
+        self.assertEqual([what for _, what, _ in whats], ["set-right", "set-right", "remove-right", "remove-right"])
+
+    def test_mistakes(self) -> None:
+        """What is wrong is said, and what was typed stays."""
+        for said, status, words in (
+            ({"kind": "user", "name": "", "right": "r"}, 400, "Say which user"),
+            ({"kind": "user", "name": "a:<b>", "right": "r"}, 400, "a:&lt;b&gt;"),
+            ({"kind": "moon", "name": "x", "right": "r"}, 400, "one of"),
+            ({"kind": "user", "name": "zoe", "right": "rwx"}, 400, "one to read"),
+            ({}, 400, "one of"),
+        ):
+            answer = self.browser.post("/project/spam/-/rights", **said)
+            self.said_wrong(answer, status, words)
+            self.assertNotIn("<b>", answer.text)
+        self.assertEqual(self.done(), [])
+        fixed = self.browser.post("/project/eggs/-/rights", kind="group", name="ops", do="withdraw")
+        self.said_wrong(fixed, 409, "[projects]")
+        self.assertIn("changed in [projects]", self.browser.get("/project/Eggs/-/rights").text)
+
+    def test_all(self) -> None:
+        """All of them, by project, narrowed by a part of any name; and the defaults in words."""
+        have(self.peopled.accounts.grant(Right(project_name("spam"), Whom.USER, "zoe")))
+        page = self.browser.get("/manage/rights").text
+        for words in ("spam", "eggs", "the user alice", "nobody but administrators"):
+            self.assertIn(words, page)
+        self.assertNotIn("eggs", self.browser.get("/manage/rights?q=Zoe").text)
+
+
+class TokenTests(AdminCase):
+    """Everybody's tokens."""
+
+    def test_revoke(self) -> None:
+        """Found by user, name or id, and revoked by an administrator, under the administrator's name."""
+        zoe = self.as_user("zoe", "zoe's")
+        said = {"name": "lap<b>top", "actions": "read", "expires": "never"}
+        self.assertEqual(zoe.post("/account/tokens", **said).status, 201)
+        [token] = have(self.peopled.accounts.tokens())
+        for path in ("/manage/tokens", f"/manage/tokens?q={token.id}", "/manage/tokens?q=ZOE", "/manage/users/zoe"):
+            page = self.browser.get(path).text
+            self.assertIn(token.id, page)
+            self.assertNotIn("<b>top", page)
+        self.went(self.browser.post("/manage/tokens/revoke", id=token.id), "../../manage/tokens?done=token-revoked")
+        self.assertNotIn(token.id, self.browser.get("/manage/tokens").text)
+        self.assertIn(token.id, self.browser.get("/manage/tokens?state=all").text)
+        self.assertEqual(self.done()[-1], ("ada", "revoke-token", token.id))
+
+
+class AuditTests(AdminCase):
+    """The audit log."""
+
+    def test_pages(self) -> None:
+        """The newest first, a hundred on a page, narrowed by who, what and to what."""
+        for n in range(105):
+            self.browser.post("/manage/groups/devs/join", user=f"somebody{n}")
+        page = self.browser.get("/manage/audit")
+        self.assertEqual(page.text.count("<tr>"), 101)
+        self.assertIn("devs/somebody104", page.text)
+        older = re.search(r'rel="next" href="(\?before=\d+)"', page.text)
+        assert older is not None
+        second = self.browser.get("/manage/audit" + older[1]).text
+        self.assertIn("devs/somebody0<", second)
+        self.assertNotIn("somebody104", second)
+        self.assertNotIn('rel="next"', second)
+        found = self.browser.get("/manage/audit?what=join-group&who=ada&subject=devs%2Fsomebody7").text
+        self.assertEqual(found.count("<tr>"), 2)
+        self.assertIn("There is no such line", self.browser.get("/manage/audit?who=%3Cscript%3E").text)
+        for odd in ("before=x", "before=99999999999999999999999", "before=-1", "who=%00", "%ff=%fe", "a=" + "b" * 5000):
+            self.assertEqual(self.browser.get(f"/manage/audit?{odd}").status, 200, odd)
+
+
+class HostileTests(AdminCase):
+    """Names that nobody can take here, but that a configuration may have."""
+
+    configured = Configured(
+        users=frozenset({HOSTILE}),
+        groups=frozenset({HOSTILE}),
+        members={HOSTILE: frozenset({HOSTILE})},
+        rights=(Right(project_name("eggs"), Whom.USER, HOSTILE),),
+    )
+
+    def test_escaped(self) -> None:
+        """They are texts on every page."""
+        have(self.peopled.accounts.join("devs", HOSTILE))
+        for path in ("/manage/users", "/manage/groups", "/manage/groups/devs", "/manage/rights", "/project/eggs/-/rights"):
+            page = self.browser.get(path)
+            self.assertEqual(page.status, 200)
+            self.assertNotIn("<svg", page.text, path)
+            self.assertIn("&#34;&#39;&lt;svg/onload&gt;&amp;amp", page.text, path)
