@@ -10,6 +10,7 @@ import os
 import resource
 import signal
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -60,7 +61,8 @@ def confine() -> None:
         hard = resource.getrlimit(limit)[1]
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(limit, (most, most))
-    os.nice(5)
+    with suppress(OSError):  # systemd's unit lets nobody set priorities
+        os.nice(5)
     _watch()
 
 
