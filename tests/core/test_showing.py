@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.model import File, Project, in_order
 from pypid.core.names import project_name
-from pypid.core.showing import MOST_FILES, MOST_RELEASES, Age, Shown, Whose, all_lines, shown
+from pypid.core.showing import LARGEST_INSIDE, MOST_FILES, MOST_RELEASES, Age, Shown, Whose, all_lines, is_pkg_info, shown
 
 SPAM = project_name("spam")
 THEN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -104,3 +104,14 @@ class ShownTests(SynchronousTestCase):
         self.assertEqual(page(theirs).describing, theirs)
         self.assertEqual(page(theirs, offered).describing, offered)
         self.assertIsNone(page(replace(offered, metadata_offered=False)).describing)
+
+    def test_inside(self) -> None:
+        """Where no metadata lie beside the files they are looked for inside of one that is here, and not large."""
+        here = file("1.0", "sdist", key="spam/spam-1.0.tar.gz")
+        self.assertEqual((page(here).describing, page(here).inside), (None, here))
+        self.assertIsNone(page(here, file("1.0", metadata_sha256="1" * 64)).inside)
+        for other in (replace(here, size=LARGEST_INSIDE + 1), replace(here, key=None), replace(here, archived=True)):
+            self.assertIsNone(page(other).inside)
+        good = ("spam-1.0/PKG-INFO", "EGG-INFO/PKG-INFO", "spam-1.0.dist-info/METADATA")
+        for path in (*good, "spam-1.0/spam.egg-info/PKG-INFO", "METADATA", "spam/METADATA", "spam-1.0/PKG-INFO.txt", ""):
+            self.assertEqual(is_pkg_info(path), path in good, path)

@@ -17,6 +17,8 @@ from pypid.core.tags import Fit, fit_of
 
 MOST_FILES = 200
 """Files of a release on its page; the Simple API has all of them."""
+LARGEST_INSIDE = 16 << 20
+"""Bytes of a file that is looked into for its page."""
 MOST_RELEASES = 20
 """Releases on the page of one; the others have a page of their own."""
 
@@ -80,6 +82,8 @@ class Shown:
     """Releases in all."""
     describing: File | None
     """The file whose metadata describes it."""
+    inside: File | None
+    """Where there is none of that: a file of ours, which has its metadata inside."""
     summary: str | None
     """What was said of it where it was published; there may be more in the metadata."""
     whose: Whose
@@ -100,6 +104,7 @@ def shown(project: Project, version: str | None) -> Shown | None:
     release = each[place]
     requires = requires_python_of(release)
     files = sorted(release.files, key=lambda file: file.filename.endswith(".whl"))[:MOST_FILES]
+    describing = describing_file(project, chosen) or _tellable(release)
     return Shown(
         name=project.name,
         line=line_of(release),
@@ -109,7 +114,8 @@ def shown(project: Project, version: str | None) -> Shown | None:
         older=_before(each[:place]),
         lines=tuple(line_of(one) for one in reversed(each[-MOST_RELEASES:])),
         count=len(each),
-        describing=describing_file(project, chosen) or _tellable(release),
+        describing=describing,
+        inside=None if describing is not None else _to_be_opened(release),
         summary=next((file.summary for file in release.files if file.summary), None),
         whose=whose(project),
     )
@@ -182,3 +188,15 @@ def _tellable(release: Release) -> File | None:
     theirs = [file for file in release.files if file.source is not None]
     found = (file for file in theirs if file.metadata_offered or file.filename.endswith(".whl"))
     return min(found, key=lambda file: not file.metadata_offered, default=None)
+
+
+def _to_be_opened(release: Release) -> File | None:
+    """A file that is here, and small: old sdists have a PKG-INFO that installers do not trust, and people may read."""
+    here = (file for file in release.files if file.key is not None and not file.archived and file.sha256 is not None)
+    return next((file for file in here if file.size is not None and file.size <= LARGEST_INSIDE), None)
+
+
+def is_pkg_info(path: str) -> bool:
+    """Whether metadata lie there in an sdist (``spam-1.0/PKG-INFO``), an egg, or a wheel."""
+    folder, _, name = path.rpartition("/")
+    return name == "PKG-INFO" and "/" not in folder if name != "METADATA" else folder.endswith(".dist-info")

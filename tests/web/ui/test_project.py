@@ -174,8 +174,25 @@ class ProjectPageTests(ProjectCase):
         self.assertIn("All about *spam*", self.told())
         self.have_wheel("eggs")
         self.assertIn("Nobody has described this release.", self.told(project="eggs"))
-        self.have_sdist("bacon")
-        self.assertIn("The description is in none of what is stored", self.told(project="bacon"))
+
+    def test_inside(self) -> None:
+        """Of an old sdist, whose metadata lie beside it for nobody, what it says inside is shown."""
+        told = metadata("bacon", description="All about bacon", extra=[("Requires-Dist", "eggs")])
+        self.have_sdist("bacon", metadata_bytes=told)
+        words = self.told(project="bacon")
+        self.assertIn("All about bacon", words)
+        self.assertIn("what is built of it may need something else", words)
+
+    def test_nowhere(self) -> None:
+        """Where metadata cannot be found inside either, the page has everything else."""
+        self.have_sdist()
+        key = f"spam/{sdist_filename()}"
+        project = self.have(self.pypid.index.project(SPAM))
+        zipped = replace(project.files[0], filename="spam-1.0.zip", sha256="1" * 64)
+        self.have(self.pypid.catalog.edit(SPAM, lambda before: evolve(project, files=(zipped,))))
+        for _ in range(2):
+            self.assertIn("The description is in none of what is stored", self.told())
+        self.assertEqual(zipped.key, key)
 
     def test_long_description(self) -> None:
         """Of a README that is far too long the beginning is shown, and where the rest is."""

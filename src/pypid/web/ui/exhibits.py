@@ -13,17 +13,18 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as TimedOut
 
-from pypid.core.errors import NoSuchFile, PeopleUnknown, PypidError, UpstreamDown, WrongBytes
-from pypid.core.facts import Facts, facts_of
+from pypid.core.errors import Busy, NoSuchFile, NoSuchMember, Opaque, PeopleUnknown, PypidError, UpstreamDown, WrongBytes
+from pypid.core.facts import NOTHING, Facts, facts_of
 from pypid.core.model import File, Project
 from pypid.core.names import ProjectName
 from pypid.core.plot import bars
 from pypid.core.recent import Recent
-from pypid.core.showing import FileLine, Lines, Shown, all_lines, shown
+from pypid.core.showing import FileLine, Lines, Shown, all_lines, is_pkg_info, shown
 from pypid.core.signers import Signer, signers_in
 from pypid.flow import Flights, World, start
 from pypid.index import Index
 from pypid.index.asking import Asked
+from pypid.index.contents import Contents
 from pypid.index.together import Together
 from pypid.index.views import View
 from pypid.ports import Downloads
@@ -108,6 +109,30 @@ class Exhibits:
             return made
 
         return await self._flights.single(digest, read)
+
+    async def inside(self, file: File, contents: Contents) -> Facts | None:
+        """What the metadata inside a file of ours say, whose metadata lie nowhere else; None where they cannot be had."""
+        key = f"in {file.sha256}"
+        kept = self._facts.get(key)
+        if kept is not None:
+            return kept if kept.weight else None
+
+        async def read() -> Facts:
+            try:
+                members = (await contents.listing(file)).members
+                path = next((member.path for member in members if is_pkg_info(member.path)), "")
+                data = (await contents.member(file, path)).data
+                made = await self.world.thinking(facts_of, data)
+            except (NoSuchMember, Opaque):
+                made = NOTHING  # and it never will have any
+            self._facts.put(key, made, made.weight)
+            return made
+
+        try:
+            found = await self._flights.single(key, read)
+        except (NoSuchFile, Busy):
+            return None
+        return found if found.weight else None
 
     async def signers(self, files: Sequence[FileLine]) -> Mapping[str, tuple[Signer, ...]]:
         """Who signed them, by file name: of the first ones that have a provenance object here."""

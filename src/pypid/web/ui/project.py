@@ -58,6 +58,8 @@ async def _show(face: Face, request: Request, who: Identity, project: str, versi
             raise NoSuchFile(f"{project} {version}")
         return await show(face, request, who, "project_empty.html", **values)
     facts = await face.exhibits.facts(found.describing, asked)
+    if found.inside is not None:
+        facts = await face.exhibits.inside(found.inside, face.contents)
     is_open = may(face.rules, ANONYMOUS, Action.READ, found.name)
     return await show(
         face,
@@ -92,9 +94,10 @@ def project_values(face: Face, who: Identity, seen: Seen) -> dict[str, Any]:
 
 async def _description(face: Face, found: Shown, facts: Facts) -> Any:
     """The README as HTML that was made safe; "" where there is none."""
-    if not facts.description.strip() or found.describing is None:
+    file = found.describing or found.inside
+    if not facts.description.strip() or file is None:
         return ""
-    digest = found.describing.metadata_sha256 or found.describing.sha256 or ""
+    digest = file.metadata_sha256 or file.sha256 or ""
     rendered = await face.readmes.html(facts.description, facts.content_type, digest)
     return marked_up(rendered.html)
 
