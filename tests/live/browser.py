@@ -23,9 +23,9 @@ from tests.live.clients import ROOT, Unavailable, axe, in_ci
 from tests.live.daemon import PASSWORDS, IndexTestCase
 
 try:
-    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Response, sync_playwright
+    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Response, expect, sync_playwright
 except ImportError:
-    sync_playwright = None  # type: ignore[assignment]
+    expect = sync_playwright = None  # type: ignore[assignment]
 
 SCREENSHOTS: Final = ROOT / "build/screenshots"
 SIZES: Final = {"phone": (360, 740), "wide": (1280, 900)}
@@ -39,12 +39,15 @@ PATIENCE: Final = 10_000.0
 RULES: Final = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 ASK_AXE: Final = """
 axe.run(document, {
-    runOnly: {type: "tag", values: %s}, rules: {"target-size": {enabled: true}}, resultTypes: ["violations"],
+    runOnly: {type: "tag", values: %s}, rules: {"target-size": {enabled: true}},
+    resultTypes: ["violations"], preload: %s,
 }).then(found => found.violations.map(violation =>
     violation.id + " (" + violation.help + ")" + violation.nodes.slice(0, 5).map(
         node => "\\n    " + node.html.slice(0, 200) + "\\n        " + node.any.concat(node.all, node.none).map(
             check => check.message).join("; ")).join("")))
 """
+NO_TIMERS: Final = "globalThis.setTimeout = (does, after, ...given) => { queueMicrotask(() => does(...given)); return 1 }; 0"
+"""Where scripts are off, the browser's own timers never end, and axe-core waits for some of no time at all."""
 REPORT: Final = """
 document.addEventListener("securitypolicyviolation", event => pypidReports(
     event.effectiveDirective + " stopped " + (event.blockedURI || event.sample || "something") + " at " + event.sourceFile));
@@ -79,6 +82,8 @@ LOOKS: Final = ("light wide", "light phone", "dark wide", "dark phone")
 """Both themes at two widths."""
 TWO_LOOKS: Final = ("light wide", "dark phone")
 """Both themes and both widths."""
+ALL_LOOKS: Final = (*LOOKS, "light wide plain")
+"""And without scripts."""
 
 
 @functools.cache
@@ -104,6 +109,7 @@ def chromium() -> "Browser":
             playwright.stop()
 
     atexit.register(stop)
+    expect.set_options(timeout=PATIENCE)
     asyncio._set_running_loop(None)
     _LOOPS.append(loop)
     return browser
@@ -130,7 +136,6 @@ class Watch:
     faults: list[str] = Factory(list)
     expected: set[int] = Factory(set)
     """Statuses of pages that say no, as they should."""
-    dialogs: int = 0
 
     def over(self, context: "BrowserContext") -> None:
         """See all that happens there."""
@@ -143,8 +148,10 @@ class Watch:
         context.add_init_script(REPORT)
 
     def asked(self, dialog: Any) -> None:
-        """alert() and its like."""
-        self.dialogs += 1
+        """alert() and its like; and the browser's own question of who leaves a page that has something under way."""
+        if dialog.type == "beforeunload":
+            dialog.accept()
+            return
         self.faults.append(f"a dialog: {dialog.message}")
         dialog.dismiss()
 
@@ -224,7 +231,7 @@ class SiteTestCase(IndexTestCase):
         """Nothing that axe-core finds, no scrolling sideways; and with a name for it a picture."""
         if step:
             self.picture(page, look, step)
-        self.none_of([f"{page.url} ({look.theme}, {look.width}): {fault}" for fault in faults_of(page)])
+        self.none_of([f"{page.url} ({look.theme}, {look.width}): {fault}" for fault in faults_of(page, scripts=look.scripts)])
 
     def picture(self, page: "Page", look: Look, step: str) -> Path:
         """Of the whole page."""
@@ -236,21 +243,22 @@ class SiteTestCase(IndexTestCase):
         return path
 
 
-def faults_of(page: "Page") -> list[str]:
+def faults_of(page: "Page", *, scripts: bool = True) -> list[str]:
     """What axe-core finds, and what makes the page scroll sideways."""
     wide = page.evaluate(WIDEST)
-    return [*violations(page), *([f"it scrolls sideways: {wide}"] if wide else [])]
+    return [*violations(page, scripts=scripts), *([f"it scrolls sideways: {wide}"] if wide else [])]
 
 
-def violations(page: "Page") -> list[str]:
+def violations(page: "Page", *, scripts: bool = True) -> list[str]:
     """What axe-core finds. It runs in a world of its own, where the page's scripts and its policy do not reach."""
     devtools = page.context.new_cdp_session(page)
     try:
         frame = devtools.send("Page.getFrameTree")["frameTree"]["frame"]["id"]
         world = devtools.send("Page.createIsolatedWorld", {"frameId": frame, "worldName": "axe"})["executionContextId"]
         asked = {"contextId": world, "awaitPromise": True, "returnByValue": True}
-        devtools.send("Runtime.evaluate", {**asked, "expression": _axe_source(), "returnByValue": False})
-        answer = devtools.send("Runtime.evaluate", {**asked, "expression": ASK_AXE % list(RULES)})
+        for source in (*(() if scripts else (NO_TIMERS,)), _axe_source()):
+            devtools.send("Runtime.evaluate", {"contextId": world, "expression": source})
+        answer = devtools.send("Runtime.evaluate", {**asked, "expression": ASK_AXE % (list(RULES), str(scripts).lower())})
     finally:
         devtools.detach()
     if "exceptionDetails" in answer:
