@@ -27,11 +27,11 @@ _log = Logger()
 
 STORED = Asked(local=True)
 """Nobody else is asked for anything."""
-BATCH, READ = 256, 16
+BATCH, READ = 256, 32
 """Projects that are filed, or of which the metadata is read, in one step."""
 AT_ONCE = 4
 """Files of metadata that are read at the same time."""
-LONG, SHORT = 0.5, 0.1
+LONG, SHORT = 0.5, 0.15
 """Seconds after which a look ends: while something is not filed, and while only metadata is read, for which nobody waits."""
 ELSEWHERE = 2.0
 """Seconds between two tries to become the process that writes."""
@@ -230,15 +230,13 @@ class Following:
 
     async def _described(self, seen: Sequence[Seen], cards: Sequence[Filed]) -> Sequence[Filed]:
         """The cards with what metadata says that was not read yet; where it cannot be read now, as they are."""
-        found: dict[ProjectName, Filed] = {}
-        unread = [(each, card.unread) for each, card in zip(seen, cards, strict=True) if card.unread is not None]
-        for number in range(0, len(unread), AT_ONCE):
-            some = unread[number : number + AT_ONCE]
-            read = await gatherResults([start(self._metadata(file)) for _, file in some], consumeErrors=True)
-            for (each, file), said in zip(some, read, strict=True):
-                if said is not None:
-                    found[file.project] = await self.index.world.thinking(_with_metadata, each, file, said)
-        return [found.get(card.name, card) for card in cards]
+        files = [card.unread for card in cards if card.unread is not None]
+        read: dict[ProjectName, bytes] = {}
+        for number in range(0, len(files), AT_ONCE):
+            some = files[number : number + AT_ONCE]
+            found = await gatherResults([start(self._metadata(file)) for file in some], consumeErrors=True)
+            read.update((file.project, data) for file, data in zip(some, found, strict=True) if data is not None)
+        return await self.index.world.thinking(_with_metadata, seen, cards, read) if read else cards
 
     async def _metadata(self, file: File) -> bytes | None:
         """What is stored; b"" where there is nothing, though it is listed; None where nobody knows now."""
@@ -264,8 +262,14 @@ def _filed(seen: Sequence[Seen], known: Mapping[ProjectName, tuple[str | None, D
     return [filed(each, *known.get(each.project.name, (None, NOTHING))) for each in seen]
 
 
-def _with_metadata(seen: Seen, file: File, metadata: bytes) -> Filed:
-    return filed(seen, file.metadata_sha256, describe(metadata))
+def _with_metadata(seen: Sequence[Seen], cards: Sequence[Filed], read: Mapping[ProjectName, bytes]) -> list[Filed]:
+    """The cards; those made anew of which the metadata was read."""
+    made = []
+    for each, card in zip(seen, cards, strict=True):
+        if card.unread is not None and card.name in read:
+            card = filed(each, card.unread.metadata_sha256, describe(read[card.name]))
+        made.append(card)
+    return made
 
 
 def _differing(held: Mapping[ProjectName, str], look: Look, rules: str) -> tuple[dict[ProjectName, None], set[ProjectName]]:

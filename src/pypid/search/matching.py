@@ -16,7 +16,7 @@ TABLE = (
     f"CREATE VIRTUAL TABLE words USING fts5({', '.join(COLUMNS)}, "
     "tokenize=\"ascii tokenchars '-'\", detail=column, columnsize=0, prefix='1 2 3')"
 )
-NAME, WORD, INSIDE = "name", "name starts", "name starts insides"
+WORD, INSIDE = "name starts", "name starts insides"
 ANY_PYTHON = "-p-any"
 
 
@@ -57,17 +57,14 @@ def filters(query: Query) -> str | None:
 def tiers(query: Query) -> tuple[str, ...]:
     """For each `Tier`, the best first, what is found there and in those before. The query has words."""
     name = query.name
-    exact, beginning = _in(NAME, name), _in(NAME, name, begins=True)
-    whole = [_in("starts", text, begins=True) for text in dict.fromkeys((name, query.squashed))]
-    word = _or(beginning, *whole, _each(query, WORD, WORD))
-    inside = _or(word, _each(query, INSIDE, WORD))
-    keyword = _or(word, _each(query, f"{INSIDE} keywords", WORD, "keywords"))
-    summary = _or(word, _each(query, f"{INSIDE} keywords summary", WORD, "keywords summary"))
-    if len(query.words) == 1:  # the same, and less work
-        word, inside = _each(query, WORD, WORD), _each(query, INSIDE, WORD)
-        keyword = _each(query, f"{INSIDE} keywords", WORD, "keywords")
-        summary = _each(query, f"{INSIDE} keywords summary", WORD, "keywords summary")
-    return exact, beginning, word, inside, keyword, summary
+    squashed = [] if len(query.words) == 1 else [_in("starts", query.squashed, begins=True)]
+
+    def found(columns: str, whole: str = "") -> str:
+        return _or(*squashed, _each(query, columns, whole))
+
+    exact, beginning = _in("name", name), _in("name", name, begins=True)
+    keyword, anywhere = found(f"{INSIDE} keywords", "keywords"), found(f"{INSIDE} keywords summary", "keywords summary")
+    return exact, beginning, found(WORD), found(INSIDE), keyword, anywhere
 
 
 def both(one: str, other: str | None) -> str:
@@ -80,19 +77,19 @@ def without(one: str, other: str | None) -> str:
     return one if other is None else f"({one}) NOT ({other})"
 
 
-def _each(query: Query, columns: str, of_short: str, whole: str = "") -> str:
-    """All words: each begins something in `columns`; a short one something in `of_short`, or is all of something in `whole`."""
-    return " AND ".join(f"({_one(word, columns, of_short, whole)})" for word in dict.fromkeys(query.words))
+def _each(query: Query, columns: str, whole: str) -> str:
+    """All words: each begins something in `columns`; a short one something of `WORD`, or is all of something in `whole`."""
+    return " AND ".join(f"({_one(word, columns, whole)})" for word in dict.fromkeys(query.words))
 
 
-def _one(word: str, columns: str, of_short: str, whole: str) -> str:
+def _one(word: str, columns: str, whole: str) -> str:
     if len(word) >= SHORT:
         return _in(columns, word, begins=True)
-    return _or(_in(of_short, word, begins=True), *([_in(whole, word)] if whole else []))
+    return _or(_in(WORD, word, begins=True), *([_in(whole, word)] if whole else []))
 
 
 def _or(*parts: str) -> str:
-    return " OR ".join(f"({part})" for part in parts)
+    return " OR ".join(f"({part})" for part in parts) if len(parts) > 1 else parts[0]
 
 
 def _in(columns: str, token: str, *, begins: bool = False) -> str:
