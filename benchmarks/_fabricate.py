@@ -34,10 +34,14 @@ BATCH = 500
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678_900, tzinfo=UTC)
 
 
-def fabricate(folder: Path, projects: int) -> None:
-    """So many projects in the storage below `folder`, which a pypid has opened before; and a snapshot that knows them."""
+def fabricate(folder: Path, projects: int, files: int = FILES, large: int = 0) -> None:
+    """So many projects in the storage below `folder`, which a pypid has opened before; and a snapshot that knows them.
+
+    Each has so many files; the one after the last has `large`, if any.
+    """
     storage = folder / "var" / "packages"
-    batches = [range(first, min(first + BATCH, projects)) for first in range(0, projects, BATCH)]
+    batches = [(range(first, min(first + BATCH, projects)), files) for first in range(0, projects, BATCH)]
+    batches += [(range(projects, projects + 1), large)] if large else []
     shards, heads = no_shards(), dict[ProjectName, Summary]()
     anywhere = partial(os.sched_setaffinity, 0, range(os.cpu_count() or 1))
     with ProcessPoolExecutor(initializer=anywhere) as pool:
@@ -53,15 +57,16 @@ def fabricate(folder: Path, projects: int) -> None:
     start(Snapshot(catalog, str(folder / "var" / "snapshot"), identity, world).write())
 
 
-def _batch(storage: bytes, numbers: Sequence[int]) -> list[tuple[str, bytes]]:
-    return [_project(storage, number) for number in numbers]
+def _batch(storage: bytes, batch: tuple[Sequence[int], int]) -> list[tuple[str, bytes]]:
+    numbers, files = batch
+    return [_project(storage, number, files) for number in numbers]
 
 
-def _project(storage: bytes, number: int) -> tuple[str, bytes]:
+def _project(storage: bytes, number: int, many: int) -> tuple[str, bytes]:
     """The project's name and its line, when its files are there."""
     name = project_name(f"project-{number}")
     Path(os.fsdecode(storage), name).mkdir(0o750)
-    files = in_order(tuple(made_up(name, number, count) for count in range(FILES)))
+    files = in_order(tuple(made_up(name, number, count) for count in range(many)))
     listing = sorted((blob for file in files for blob in _written(storage, file)), key=lambda blob: blob.key.encode())
     return name, dump_project(Project(name=name, files=files, serial=number + 1), mark_of(listing))
 

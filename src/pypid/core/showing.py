@@ -17,7 +17,7 @@ from pypid.core.tags import Fit, fit_of
 
 MOST_FILES = 200
 """Files of a release on its page; the Simple API has all of them."""
-LARGEST_INSIDE = 16 << 20
+LARGEST_INSIDE = 4 << 20
 """Bytes of a file that is looked into for its page."""
 MOST_RELEASES = 20
 """Releases on the page of one; the others have a page of their own."""
