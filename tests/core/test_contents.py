@@ -21,10 +21,13 @@ from pypid.core.contents import (
     LONGEST_PATH,
     MOST_HELD,
     MOST_SHOWN,
+    Folder,
+    Inner,
     Listing,
     Opened,
     is_zip,
     list_members,
+    look_in,
     open_tarred,
     open_zipped,
     printable,
@@ -175,12 +178,50 @@ class ListingTests(SynchronousTestCase):
         self.assertIsNone(found[2].crc)
 
 
+class FolderTests(SynchronousTestCase):
+    """Members by folder."""
+
+    def test_look_in(self) -> None:
+        """A folder has what lies right below it; one with nothing but a folder in it is passed over."""
+        members = [
+            Inner(path, 2)
+            for path in ("s-1/src/spam/b.py", "s-1/src/spam/a.py", "s-1/src/spam/sub/x/y.py", "/etc", "top", "//z")
+        ]
+        self.assertEqual(look_in(members, ""), ([Folder("/", 2, 4), Folder("s-1/src/spam/", 3, 6)], [Inner("top", 2)]))
+        self.assertEqual(look_in(members, "s-1/src/spam/")[0], [Folder("s-1/src/spam/sub/x/", 1, 2)])
+        self.assertEqual(
+            [member.path for member in look_in(members, "s-1/src/spam/")[1]], ["s-1/src/spam/a.py", "s-1/src/spam/b.py"]
+        )
+        self.assertEqual(look_in(members, "/"), ([Folder("//", 1, 2)], [Inner("/etc", 2)]))
+        self.assertEqual(look_in(members, "nothing/"), ([], []))
+
+    @given(
+        st.lists(st.text("a/.", min_size=1, max_size=6).filter(lambda path: not path.endswith("/")), unique=True, max_size=12)
+    )
+    @settings(max_examples=100, deadline=None, database=None)
+    def test_all_are_found(self, paths: list[str]) -> None:
+        """Whoever goes into each folder comes by each member once."""
+        members = [Inner(path, 1) for path in paths]
+        found: list[str] = []
+
+        def walk(folder: str) -> int:
+            folders, here = look_in(members, folder)
+            found.extend(member.path for member in here)
+            for each in folders:
+                self.assertGreater(len(each.path), len(folder))
+                self.assertEqual(walk(each.path), each.members)
+            return len(here) + sum(each.members for each in folders)
+
+        walk("")
+        self.assertEqual(sorted(found), sorted(paths))
+
+
 class BoundTests(SynchronousTestCase):
     """Whatever the bytes are, it ends soon, and in little memory."""
 
     def test_cut(self) -> None:
         """Of a large member the first MiB is unpacked, also where it is a bomb."""
-        for size in (MOST_SHOWN, MOST_SHOWN + 1, 64 << 20):
+        for size in (MOST_SHOWN, MOST_SHOWN + 1, 16 << 20):
             text = b"0" * size
             for data, filename in (
                 (zipped({"a": text}), "x.whl"),

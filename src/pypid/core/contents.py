@@ -11,6 +11,8 @@ Nothing is judged here (see `archive`): an archive that cannot be followed is `U
 from __future__ import annotations
 
 import stat
+from collections.abc import Sequence
+from posixpath import commonprefix
 from typing import BinaryIO
 from zlib import crc32
 
@@ -77,6 +79,15 @@ class Listing:
 
 
 @frozen
+class Folder:
+    """A folder of an archive by its path, which ends in a slash; its members, and those of folders in it. `size` in bytes."""
+
+    path: str
+    members: int
+    size: int
+
+
+@frozen
 class Opened:
     """A member with the first of its bytes, at most `MOST_SHOWN`."""
 
@@ -134,6 +145,29 @@ def read_text(data: bytes, *, cut: bool) -> Text | None:
             return Text(data[: error.start].decode("utf-8-sig"), "utf-8")
     text = data.decode("latin-1")
     return None if _CONTROLS.intersection(text) else Text(text, "latin-1")
+
+
+def look_in(members: Sequence[Inner], folder: str) -> tuple[list[Folder], list[Inner]]:
+    """The folders and the members right below `folder` ("" or a path that ends in a slash), each in order.
+
+    A folder in which nothing but one folder lies is passed over: what is told is where something begins (``spam-1.0/src/``).
+    """
+    below: dict[str, list[Inner]] = {}
+    here: list[Inner] = []
+    for member in members:
+        if member.path.startswith(folder):
+            first, slash, _ = member.path[len(folder) :].partition("/")
+            if slash:
+                below.setdefault(first, []).append(member)
+            else:
+                here.append(member)
+    folders = [Folder(_shared(its), len(its), sum(member.size for member in its)) for its in below.values()]
+    return sorted(folders, key=lambda each: each.path.split("/")), sorted(here, key=lambda member: member.path)
+
+
+def _shared(members: Sequence[Inner]) -> str:
+    """The longest folder that all of them are in."""
+    return "/".join(commonprefix([member.path.rpartition("/")[0].split("/") for member in members])) + "/"
 
 
 def list_members(file: BinaryIO, filename: str) -> Listing:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
-from pypid.core.contents import Inner, Listing, Opened, visible
-from pypid.core.errors import Opaque
+from pypid.core.contents import Folder, Inner, Listing, Opened, look_in, visible
+from pypid.core.errors import NoSuchMember, Opaque
 from pypid.core.model import File
 from pypid.core.names import project_name
 from pypid.core.permissions import Action, Identity
@@ -26,8 +26,25 @@ from pypid.web.ui.pages import part, show
 
 MEMBERS, LINES = 200, 1000
 """On one page."""
+FEW_MEMBERS = 2000
+"""That are put into folders at once; more take some milliseconds."""
 LONGEST_LINE = 2000
 """Characters of a line that are shown."""
+
+
+@frozen
+class Entry:
+    """A line of a list: what it is asked for by (``path`` or ``in``), its path, and how it is named there; sizes in bytes.
+
+    `members`: of a folder; `mark`: what a member is that is no file.
+    """
+
+    by: str
+    path: str
+    name: str
+    size: int
+    members: int = 0
+    mark: str = ""
 
 
 @frozen
@@ -59,15 +76,51 @@ async def contents(face: Face, request: Request, who: Identity, project: str, fi
 
 
 async def _show_list(face: Face, request: Request, who: Identity, file: File, listing: Listing) -> None:
-    wanted = asked(request).text("find").strip()
-    found = _filtered(listing.members, wanted)
-    leaf: Leaf[Inner] = leaf_of(found, request, "find", most=MEMBERS)
-    await show(face, request, who, "contents.html", file=file, listing=listing, leaf=leaf, find=wanted, problem="")
+    given = asked(request)
+    wanted, folder = given.text("find").strip(), given.text("in")
+    if wanted:
+        entries: Sequence[Folder | Inner] = _filtered(listing.members, wanted)
+    else:
+        is_long = len(listing.members) > FEW_MEMBERS
+        looked = face.world.thinking(look_in, listing.members, folder) if is_long else None
+        folders, here = look_in(listing.members, folder) if looked is None else await looked
+        entries = [*folders, *here]
+    if folder and not entries:
+        raise NoSuchMember(file.filename, folder)
+    leaf = leaf_of([_entry(entry, "" if wanted else folder) for entry in entries], request, "find", "in", most=MEMBERS)
+    await show(
+        face,
+        request,
+        who,
+        "contents.html",
+        file=file,
+        listing=listing,
+        leaf=leaf,
+        find=wanted,
+        folder=folder,
+        steps=steps_to(folder),
+        problem="",
+    )
 
 
 def _filtered(members: Sequence[Inner], wanted: str) -> Sequence[Inner]:
     wanted = wanted.casefold()
-    return [member for member in members if wanted in member.path.casefold()] if wanted else members
+    return [member for member in members if wanted in member.path.casefold()]
+
+
+def _entry(entry: Folder | Inner, folder: str) -> Entry:
+    name = entry.path.removeprefix(folder) or "/"
+    match entry:
+        case Folder(path=path, members=members, size=size):
+            return Entry("in", path, name, size, members)
+        case Inner(path=path, size=size, kind=kind):
+            return Entry("path", path, name, size, 0, "" if kind is Kind.FILE else kind.value)
+
+
+def steps_to(folder: str) -> list[tuple[str, str]]:
+    """The way to a folder: the path of each on it, and its name."""
+    parts = folder.split("/")[:-1]
+    return [("/".join(parts[: length + 1]) + "/", name) for length, name in enumerate(parts)]
 
 
 async def _show_member(face: Face, request: Request, who: Identity, file: File, opened: Opened, shown: Shown) -> None:
@@ -86,6 +139,7 @@ async def _show_member(face: Face, request: Request, who: Identity, file: File, 
         is_cut=opened.is_cut,
         shown_bytes=len(opened.data),
         leaf=leaf,
+        steps=steps_to(member.path[: member.path.rfind("/") + 1]),
         first=(leaf.page - 1) * LINES + 1,
     )
 
