@@ -1,0 +1,163 @@
+"""What each project takes: counted once, and then what has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
+
+from attrs import evolve
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.catalog.memory import MemoryCatalog
+from pypid.core.errors import CatalogDown
+from pypid.core.model import File, Heard, Presence, Project, Summary
+from pypid.core.names import ProjectName, project_name
+from pypid.flow import start
+from pypid.index.usage import PATIENCE, Usage, Use, Used
+from pypid.testing.worlds import world
+
+T = TypeVar("T")
+SPAM, HAM, EGGS = map(project_name, ("spam", "ham", "eggs"))
+
+
+def files(name: ProjectName, *sizes: int) -> tuple[File, ...]:
+    """Files of these sizes."""
+    return tuple(
+        File(project=name, filename=f"{name}-{n}.tar.gz", version=str(n), sha256="0" * 64, size=size, key=f"{name}/{n}")
+        for n, size in enumerate(sizes)
+    )
+
+
+class Counting(MemoryCatalog):
+    """A catalog that says which projects it was asked for, and may keep somebody waiting, or be away."""
+
+    asked: list[str]
+    waits: Deferred[None] | None = None
+    away: CatalogDown | None = None
+
+    async def ours(self, name: ProjectName) -> Project | Presence:
+        self.asked.append(name)
+        if self.waits is not None:
+            await self.waits
+        return await super().ours(name)
+
+    async def theirs(self, name: ProjectName) -> Heard:
+        self.asked.append(name)
+        return await super().theirs(name)
+
+    async def names(self) -> Sequence[Summary]:
+        if self.away is not None:
+            raise self.away
+        return await super().names()
+
+
+class UsageTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        """Two projects of ours, and two of theirs: of one of them files are kept."""
+        self.clock = Clock()
+        self.catalog = Counting()
+        self.catalog.asked = []
+        self.usage = Usage(self.catalog, world(self.clock))
+        self.put(SPAM, 10, 20)
+        self.put(EGGS, 1)
+        self.keep(HAM, 500)
+        self.keep(SPAM, 3)
+        self.catalog.asked.clear()
+
+    def have(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        result: T = self.successResultOf(start(coroutine))
+        return result
+
+    def put(self, name: ProjectName, *sizes: int) -> None:
+        """From now on these are ours."""
+        self.have(self.catalog.edit(name, lambda _: Project(name=name, files=files(name, *sizes))))
+
+    def keep(self, name: ProjectName, *sizes: int) -> None:
+        """From now on these are kept."""
+        self.have(self.catalog.edit_theirs(name, lambda heard: evolve(heard, kept=files(name, *sizes))))
+
+    def told(self) -> Used:
+        used = self.have(self.usage.told())
+        assert used is not None
+        return used
+
+    def test_sums(self) -> None:
+        """Files and bytes, ours and kept, of all and of each: the largest first."""
+        used = self.told()
+        self.assertEqual((used.projects, used.files, used.size, used.kept, used.kept_size), (2, 3, 31, 2, 503))
+        self.assertEqual(used.by_size, (Use(HAM, 0, 0, 1, 500), Use(SPAM, 2, 30, 1, 3), Use(EGGS, 1, 1, 0, 0)))
+        self.assertEqual([use.name for use in used.by_kept], [HAM, SPAM])
+
+    def test_only_what_changed(self) -> None:
+        """What did not change is not read again, and nothing is made anew where nothing did."""
+        before = self.told()
+        self.assertEqual(sorted(self.catalog.asked), ["eggs", "ham", "spam", "spam"])
+        self.catalog.asked.clear()
+        self.assertIs(self.told(), before)
+        self.put(EGGS, 1000)
+        self.assertEqual(self.told().by_size[0], Use(EGGS, 1, 1000, 0, 0))
+        self.assertEqual(self.catalog.asked, ["eggs"])
+
+    def test_gone(self) -> None:
+        """What is there no more is told no more; a name of ours without files takes nothing."""
+        self.told()
+        self.have(self.catalog.edit(EGGS, lambda _: None))
+        self.have(self.catalog.edit_theirs(HAM, lambda heard: evolve(heard, kept=())))
+        self.put(SPAM)
+        used = self.told()
+        self.assertEqual(used.by_size, (Use(SPAM, 0, 0, 1, 3),))
+        self.assertEqual((used.projects, used.files, used.kept), (0, 0, 1))
+
+    def test_patience(self) -> None:
+        """Nobody waits longer than a moment: the count goes on, says how far it is, and is there the next time."""
+        self.catalog.waits = Deferred()
+        asking = [start(self.usage.told()) for _ in range(2)]
+        self.clock.advance(PATIENCE)
+        self.assertEqual([self.successResultOf(each) for each in asking], [None, None])
+        self.assertTrue(self.usage.is_counting)
+        self.assertEqual((self.usage.done, self.usage.of), (0, 4))
+        waits, self.catalog.waits = self.catalog.waits, None
+        waits.callback(None)
+        self.assertFalse(self.usage.is_counting)
+        self.assertEqual(self.told().files, 3)
+        self.assertEqual(len(self.catalog.asked), 4)
+
+    def test_gone_client(self) -> None:
+        """Who goes away while it is counted breaks nothing for those who wait."""
+        self.catalog.waits = Deferred()
+        gone, stays = start(self.usage.told()), start(self.usage.told())
+        gone.addErrback(lambda _: None)
+        gone.cancel()
+        self.catalog.waits.callback(None)
+        used = self.successResultOf(stays)
+        assert used is not None
+        self.assertEqual(used.files, 3)
+
+    def test_away(self) -> None:
+        """A catalog that cannot be asked is told as such, and asked again the next time."""
+        self.catalog.away = CatalogDown()
+        self.failureResultOf(start(self.usage.told()), CatalogDown)
+        self.catalog.away = None
+        self.assertEqual(self.told().files, 3)
+
+    @given(
+        st.lists(
+            st.tuples(
+                st.sampled_from([SPAM, HAM, EGGS]), st.booleans(), st.lists(st.integers(0, 99), max_size=3), st.booleans()
+            ),
+            max_size=12,
+        )
+    )
+    @settings(max_examples=60, deadline=None, database=None)
+    def test_as_anew(self, changes: list[tuple[ProjectName, bool, list[int], bool]]) -> None:
+        """After any changes, looked at in between or not, it is what a first count says."""
+        self.setUp()
+        for name, is_ours, sizes, looked in changes:
+            (self.put if is_ours else self.keep)(name, *sizes)
+            if looked:
+                self.told()
+        self.assertEqual(self.told(), self.have(Usage(self.catalog, world(Clock())).told()))

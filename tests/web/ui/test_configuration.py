@@ -1,0 +1,102 @@
+"""The configuration in force, and the level of the log."""
+
+from __future__ import annotations
+
+from pypid import logs
+from pypid.core.config import Config, parse
+from pypid.core.inforce import describe, in_force
+from pypid.web.face import LOUDNESS
+from pypid.web.ui.configuration import MOST
+from tests.core.test_config import HASH, with_secrets
+from tests.web.ui.administered import NASTY, AdministeredCase
+
+URL = "/manage/configuration"
+
+
+class ConfigurationTests(AdministeredCase):
+    def use(self, started: Config, read: Config | None = None) -> None:
+        """From now on this is in force, and that what the file says."""
+        self.pypid.face.configuration = lambda: in_force(started, read or started)
+
+    def test_shown(self) -> None:
+        """Each value with where it stands, as `check-config` prints it."""
+        config = parse("[log]\nlevel = warn\n", filename="pypid.ini", environ={"PYPID_LOG_FORMAT": "json"})
+        self.use(config)
+        text = self.page(URL)
+        for words in ("[log]", "pypid.ini:2", "PYPID_LOG_FORMAT", "a restart", "a reload"):
+            self.assertIn(words, text)
+        document = self.pypid.api("GET", "/api/configuration").json
+        self.assertEqual(document["text"], describe(config))
+        [section] = [each for each in document["sections"] if each["section"] == "log"]
+        level = {"key": "level", "value": "warn", "origin": "pypid.ini:2", "takes_effect": "reload", "waits": False}
+        self.assertEqual(section["keys"][0], level)
+
+    def test_secrets(self) -> None:
+        """No secret of any key is on the page or in the JSON, nor a hash of a password, nor who logs in at an index."""
+        config = parse(f"{with_secrets()}[users]\nalice = {HASH}\n", filename="x.ini", not_yet=frozenset())
+        for started, read in ((config, config), (Config(), config), (config, Config())):
+            self.use(started, read)
+            text = self.page(URL) + self.pypid.api("GET", "/api/configuration").text
+            self.assertNotIn("hunter2", text)
+            self.assertNotIn("argon2", text)
+            self.assertIn("(set)", text)
+
+    def test_waits(self) -> None:
+        """What waits for a restart is told at the top."""
+        self.use(Config(), parse("[server]\nmax_upload = 1G\n", filename="x"))
+        text = self.page(URL)
+        self.assertIn("This waits for a restart", text)
+        self.assertIn("[server] max_upload", text)
+        self.use(Config())
+        self.assertNotIn("waits", self.page(URL))
+
+    def test_hostile(self) -> None:
+        """Whatever the file says is text."""
+        self.use(parse("[groups]\n<b>x</b> = bob\n[server]\nstate = <script>alert(1)</script>\n", filename="<i>.ini"))
+        text = self.look(URL).text
+        for tag in ("<b>", "<script>a", "<i>"):
+            self.assertNotIn(tag, text)
+        self.assertIn("&lt;script&gt;", text)
+
+    def test_long(self) -> None:
+        """Of a section with very many lines the first are shown, and how many more there are."""
+        groups = "".join(f"g{number} = bob\n" for number in range(MOST + 5))
+        self.use(parse(f"[groups]\n{groups}", filename="x"))
+        self.assertIn("And 5 more lines", self.page(URL))
+        self.assertNotIn(f"g{MOST + 4}<", self.page(URL))
+        self.assertIn(f"g{MOST + 4}", self.pypid.api("GET", "/api/configuration").text)
+
+    def test_unknown(self) -> None:
+        """Where nobody has said it there is none."""
+        self.assertIn("not known here", self.page(URL))
+        self.assertEqual(self.pypid.api("GET", "/api/configuration").json, {"text": "", "sections": []})
+
+
+class LogLevelTests(AdministeredCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.threshold = self.pypid.face.loudness = logs.Threshold("warn")
+        self.pypid.face.siblings.on(LOUDNESS, lambda said: self.threshold.use(said["level"]))
+
+    def test_changed(self) -> None:
+        """The level is changed in all workers, and back; it is in the audit log as a PUT is."""
+        answer = self.send("/manage/log-level", level="debug")
+        self.assertEqual(answer["location"], "../manage/configuration?done=log-level-set")
+        self.assertEqual(self.threshold.in_force, "debug")
+        self.assertIn("the configuration says warn", self.page(URL))
+        self.send("/manage/log-level", level="default")
+        self.assertEqual(self.threshold.in_force, "warn")
+        done = self.peopled.done(what="set-log-level")
+        self.assertEqual(done, [("ada", "set-log-level", "debug"), ("ada", "set-log-level", "default")])
+
+    def test_refused(self) -> None:
+        """Other words are none."""
+        for level in ("", "loud", NASTY, "DEBUG"):
+            self.assertEqual(self.send("/manage/log-level", level=level).status, 400)
+        self.assertEqual(self.threshold.in_force, "warn")
+
+    def test_elsewhere(self) -> None:
+        """Where twistd writes the log there is no form, and one that is sent all the same is refused."""
+        self.pypid.face.loudness = None
+        self.assertNotIn("<select", self.page(URL))
+        self.assertEqual(self.send("/manage/log-level", level="debug").status, 501)

@@ -1,0 +1,162 @@
+"""How upstream is, what may be asked of it, and what is kept: seen, and taken away."""
+
+from __future__ import annotations
+
+from attrs import evolve
+
+from pypid.core.choices import Mode
+from pypid.core.config import parse
+from pypid.core.errors import CatalogDown, UpstreamDown
+from pypid.core.policy import Policy
+from pypid.core.values import COOLDOWN
+from pypid.upstreams import indexes_of
+from tests.distributions import sdist, sdist_filename
+from tests.web.ui.administered import HAM, NASTY, AdministeredCase, unchunked
+from tests.web.whole import Answer
+
+EGGS = sdist_filename("eggs")
+
+
+class PageTests(AdministeredCase):
+    policy = Policy(
+        mode=Mode.CACHE,
+        reserved=("acme-*",),
+        deny=("evil",),
+        blend=("mixed",),
+        cooldown=COOLDOWN.parse("0 ham=0 acme-*=14d"),
+    )
+
+    def test_in_force(self) -> None:
+        """Mode, indexes, freshness, cooldown and rules are told in words; what is not restricted is not listed."""
+        self.pypid.face.settings = evolve(self.pypid.face.settings, indexes=("https://a.example/simple", "https://b.example/"))
+        text = self.page("/manage/upstream")
+        for words in ("is fetched from upstream", "https://a.example/simple", "in this order", "asked again after 10m"):
+            self.assertIn(words, text)
+        for words in ("acme-*</span>: 14d", "Never asked upstream:", "evil", "mixed"):
+            self.assertIn(words, text)
+        self.assertNotIn("and no others", text)
+        self.assertLess(text.index("a.example"), text.index("b.example"))
+
+    def test_outage(self) -> None:
+        """An outage, since when and why; once it answers again there is none."""
+        self.pypid.index.envoy.outage.failed(UpstreamDown(NASTY, unreachable=True))
+        answer = self.look("/manage/upstream")
+        self.assertIn("away", answer.text)
+        self.assertNotIn("<script>alert", answer.text)
+        document = self.pypid.api("GET", "/api/upstream").json
+        self.assertIn(NASTY, document["outage"]["error"])
+        self.assertIsNotNone(document["outage"]["since"])
+        self.pypid.index.envoy.outage.answered()
+        self.assertIsNone(self.pypid.api("GET", "/api/upstream").json["outage"])
+
+    def test_kept(self) -> None:
+        """How much is kept, of which limit, and by which projects."""
+        self.pypid.face.settings = evolve(self.pypid.face.settings, max_cache=10**6)
+        text = self.page("/manage/upstream")
+        self.assertIn("1 file of 1 project, ", text)
+        self.assertIn("of at most 976.6 KiB", text)
+        self.assertIn("<progress", text)
+        self.assertIn("project/ham/", text)
+        self.assertNotIn("project/spam/", text)
+
+    def test_catalog_away(self) -> None:
+        """The page is there also where it is not known how much is kept."""
+
+        async def away() -> None:
+            raise CatalogDown()
+
+        self.patch(self.pypid.catalog, "names", away)
+        self.assertIn("not known now", self.page("/manage/upstream"))
+        self.assertEqual(self.pypid.api("GET", "/api/upstream").status, 503)
+
+    def test_twin(self) -> None:
+        """The same as JSON."""
+        document = self.pypid.api("GET", "/api/upstream").json
+        self.assertEqual((document["mode"], document["ttl"], document["cooldown"]), ("cache", "10m", "0 ham=0 acme-*=14d"))
+        self.assertEqual((document["reserved"], document["allow"], document["deny"]), (["acme-*"], ["*"], ["evil"]))
+        self.assertEqual((document["kept"], document["limit"]), (1, None))
+
+    def test_no_password(self) -> None:
+        """Of the indexes no name and no password is told."""
+        config = parse("[upstream]\nurl = https://u:hunter2@a.example/simple http://b:hunter2@b.example\n", filename="x")
+        self.assertEqual(indexes_of(config), ("https://(set)@a.example/simple", "http://(set)@b.example"))
+
+
+class PurgeTests(AdministeredCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.upstream.has("eggs", EGGS, sdist("eggs"))
+        self.pypid.clock.advance(3600)
+        self.assertEqual(self.pypid.get(f"/packages/eggs/{EGGS}").status, 200)
+        self.ours = [key for key in self.keys() if not key.startswith(".kept/")]
+
+    def kept(self) -> set[str]:
+        """Of which projects something is kept."""
+        self.assertLessEqual(set(self.ours), set(self.keys()))
+        return {use["name"] for use in self.pypid.api("GET", "/api/cache").json["projects"]}
+
+    def mistaken(self, **fields: str) -> None:
+        """The form is shown again with what is wrong with it, and all stays."""
+        answer: Answer = self.send("/manage/upstream/purge", **fields)
+        self.assertEqual(answer.status, 400)
+        self.assertIn('role="alert"', answer.text)
+        self.assertEqual(self.kept(), {"ham", "eggs"})
+
+    def test_project(self) -> None:
+        """Of one project, in any spelling; it is in the audit log as a DELETE is."""
+        text = self.done("/manage/upstream/purge", what="project", project=" HAM ")
+        self.assertIn("1 file of 1 project was taken away", text)
+        self.assertEqual(self.kept(), {"eggs"})
+        self.assertIn("nothing of that", self.done("/manage/upstream/purge", what="project", project="ham"))
+        [first, _] = self.peopled.deeds(what="purge-cache")
+        self.assertEqual((first.who, first.subject, first.details["files"]), ("ada", "ham", f"ham/{HAM}"))
+
+    def test_older(self) -> None:
+        """What nobody wanted for so long, of all or of one project."""
+        self.assertIn("Only what nobody wanted for 30m", self.done("/manage/upstream/purge", what="older", older_than="30m"))
+        self.assertEqual(self.kept(), {"eggs"})
+        self.done("/manage/upstream/purge", what="project", project="eggs", older_than="1d")
+        self.assertEqual(self.kept(), {"eggs"})
+
+    def test_all(self) -> None:
+        """All of it, where the word was typed."""
+        self.mistaken(what="all")
+        self.mistaken(what="all", confirm="yes")
+        text = self.done("/manage/upstream/purge", what="all", confirm="everything")
+        self.assertIn("2 files of 2 projects were taken away", text)
+        self.assertEqual(self.kept(), set())
+
+    def test_mistakes(self) -> None:
+        """A form that leaves out what it is about takes nothing away: least of all everything."""
+        self.mistaken(what="project", project="")
+        self.mistaken(what="project", project="  ", older_than="30d")
+        self.mistaken(what="project", project="<script>")
+        self.mistaken(what="older", older_than="")
+        self.mistaken(what="older", older_than="a month")
+        self.mistaken(what="older", older_than="0d 1h")
+        self.mistaken(what="")
+        self.mistaken()
+        self.mistaken(what="everything", confirm="everything")
+
+    def test_values_kept(self) -> None:
+        """What was typed is there again, as text."""
+        answer = self.send("/manage/upstream/purge", what="project", project=NASTY, older_than=NASTY)
+        self.assertNotIn("<b onmouse", answer.text)
+        self.assertEqual(answer.text.count("&lt;b onmouseover=alert(1)&gt;"), 2)
+
+    def test_needed(self) -> None:
+        """What a snapshot shows stays, and the page says how many; unless it is asked for."""
+        self.assertEqual(self.pypid.api("POST", "/api/snapshots", {"name": "release"}).status, 201)
+        self.pypid.clock.advance(3600)
+        self.assertIn("There is 1 snapshot", self.page("/manage/upstream"))
+        text = self.done("/manage/upstream/purge", what="all", confirm="everything")
+        self.assertIn("stayed", text)
+        kept = self.kept()
+        self.assertTrue(kept)
+        self.done("/manage/upstream/purge", what="all", confirm="everything", force="yes")
+        self.assertEqual(self.kept(), set())
+
+    def test_streamed(self) -> None:
+        """The page begins at once: to take a hundred thousand files away takes its time."""
+        text = unchunked(self.begin("/manage/upstream/purge", what="project", project="ham").rest())[2]
+        self.assertLess(text.index("What is kept is being listed."), text.index("Done"))

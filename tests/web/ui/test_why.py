@@ -1,0 +1,89 @@
+"""Why a name is as it is here, for those who may publish and read."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from urllib.parse import urljoin
+
+from pypid.core.choices import Mode
+from pypid.core.errors import UpstreamDown
+from pypid.core.permissions import AUTHENTICATED, Principals, Rules
+from pypid.core.policy import Policy
+from pypid.core.values import COOLDOWN
+from pypid.testing.worlds import BEGINNING
+from tests.distributions import sdist_filename
+from tests.web.ui.administered import NASTY, AdministeredCase
+from tests.web.whole import J
+
+
+def url(project: str) -> str:
+    return f"/project/{project}/-/why"
+
+
+class WhyTests(AdministeredCase):
+    policy = Policy(mode=Mode.CACHE, reserved=("acme-*",), deny=("evil",), cooldown=COOLDOWN.parse("0 young=3d"))
+
+    def test_standing(self) -> None:
+        """The standing of a name, in words, whether there is such a project or not."""
+        for project, words in (
+            ("spam", "The name is ours."),
+            ("ham", "The name is not ours, and may come from upstream."),
+            ("acme-x", "The name is reserved ([upstream] reserved)."),
+            ("evil", "The name is denied ([upstream] deny)."),
+            ("nothing", "Nothing yet."),
+        ):
+            self.assertIn(words, self.page(url(project)), project)
+
+    def test_hidden(self) -> None:
+        """Each hidden file with the rule that hides it, and until when; where upstream's answer came from, and when."""
+        name = sdist_filename("young")
+        self.upstream.has("young", name, b"x", BEGINNING + timedelta(hours=-1))
+        self.pypid.get("/simple/young/", J)
+        text = self.page(url("young"))
+        self.assertIn("1 hidden file", text)
+        self.assertIn(name, text)
+        self.assertIn("cooldown", text)
+        self.assertIn(f"{BEGINNING + timedelta(days=3, hours=-1):%Y-%m-%d %H:%M}", text)
+        self.assertIn("https://elsewhere.example/simple/", text)
+        self.assertIn("that it has 1 file", text)
+
+    def test_visible(self) -> None:
+        """How many are visible, by whose they are."""
+        self.assertIn("1 file of ours, 0 kept ones of upstream's", self.page(url("spam")))
+        self.assertIn("0 files of ours, 1 kept one of upstream's", self.page(url("ham")))
+
+    def test_many(self) -> None:
+        """Ten thousand hidden files are in pages of a hundred."""
+        for number in range(250):
+            self.upstream.has("young", sdist_filename("young", f"1.{number}"), b"x", BEGINNING)
+        self.pypid.get("/simple/young/", J)
+        text = self.page(url("young"))
+        self.assertIn("250 hidden files", text)
+        self.assertEqual(text.count('<th scope="row"'), 100)
+        self.assertEqual(self.page(url("young") + "?page=3").count('<th scope="row"'), 50)
+
+    def test_outage(self) -> None:
+        """What upstream failed with is text."""
+        self.pypid.index.envoy.outage.failed(UpstreamDown(NASTY, unreachable=True))
+        answer = self.look(url("ham"))
+        self.assertNotIn("<script>alert", answer.text)
+        self.assertIn("Upstream is away", answer.text)
+
+    def test_spelling(self) -> None:
+        """Other spellings lead to the one address; what is no name is not there."""
+        for other in (url("Spam"), url("spam") + "/"):
+            answer = self.look(other)
+            self.assertEqual((answer.status, urljoin(other, answer["location"] or "")), (301, url("spam")))
+        self.assertEqual(self.look(url("-x")).status, 404)
+
+    def test_who(self) -> None:
+        """Who may not publish is refused, and so is who may publish and not read: the page tells of files."""
+        self.assertEqual(self.look(url("spam"), "bob").status, 403)
+        self.assertEqual(self.look(url("spam"), None).status, 303)
+        self.peopled.defaults = self.pypid.face.rules = Rules(
+            read=Principals(users=frozenset({"alice"})), write=AUTHENTICATED, fetch=Principals(users=frozenset({"alice"}))
+        )
+        answer = self.look(url("spam"), "bob")
+        self.assertEqual(answer.status, 403)
+        self.assertNotIn(".whl", answer.text)
+        self.assertEqual(self.upstream.heard.count("spam"), 0)
