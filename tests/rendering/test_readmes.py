@@ -11,6 +11,7 @@ from typing import Any
 from twisted.internet import reactor as installed  # noqa: TID251  # real processes need the real one
 from twisted.internet.defer import gatherResults
 from twisted.internet.task import deferLater
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from pypid.flow import start
@@ -227,6 +228,22 @@ class IllTests(ReadmesCase):
         self.patch(module, "AGAIN", 0.0)
         readmes._failed.forget(next(iter(readmes._failed._held)))
         self.assertEqual((await readmes.html("x", MD, "x")).html, "<p>2</p>")
+
+    async def test_log(self) -> None:
+        """The log says what went wrong, in one line, and no more of what the child said than its last one, quoted."""
+        heard: list[str] = []
+
+        def hear(event: Any) -> None:
+            heard.append(formatEvent(event))
+
+        globalLogPublisher.addObserver(hear)
+        self.addCleanup(globalLogPublisher.removeObserver, hear)
+        await self.shown(self.readmes(*child("say({})\nhear(); raise ValueError('\\x1b[31m' + 'x' * 100000)")), "x")
+        [line] = [line for line in heard if "README" in line]
+        self.assertRegex(
+            line, r"^a README is shown as it was written, since its renderer failed: it [a-z, ]+; it said last: 'x+'$"
+        )
+        self.assertLess(len(line), 1200)
 
     async def test_no_program(self) -> None:
         """One that cannot be started is one that failed."""

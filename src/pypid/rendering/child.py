@@ -47,8 +47,8 @@ class Child(ProcessProtocol):
 
     @property
     def complaint(self) -> str:
-        """What it said last on its standard error."""
-        return self._said.decode(errors="backslashreplace").strip()
+        """The last line that it said on its standard error."""
+        return self._said.decode(errors="backslashreplace").strip().rpartition("\n")[2]
 
     def say(self, document: Mapping[str, Any]) -> None:
         """Ask it this."""

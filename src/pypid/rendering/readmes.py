@@ -130,13 +130,13 @@ class Readmes(Service):
         return html
 
     def _give_up(self, key: object, error: Exception) -> None:
-        complaint = "" if self.child is None else self.child.complaint
+        last = "" if self.child is None else self.child.complaint
         self._dismiss("it is not trusted any more")
         if self._over:
             return
         self._failed.put(key, self.reactor.seconds() + AGAIN)
-        said = "a README is shown as it was written, since its renderer failed: {error}"
-        _log.warn(said, error=str(error), complaint=complaint)
+        said = "a README is shown as it was written, since its renderer failed: {error}; it said last: {last!r}"
+        _log.warn(said, error=str(error), last=last)
 
     # --- the end ---
 
