@@ -71,7 +71,9 @@ async def contents(face: Face, request: Request, who: Identity, project: str, fi
             return await _show_member(face, request, who, file, opened, shown)
         listing = await face.contents.listing(file, given)
     except Opaque as error:
-        return await show(face, request, who, "contents.html", status=422, file=file, listing=None, problem=str(error))
+        return await show(
+            face, request, who, "contents.html", status=422, file=file, listing=None, folder="", problem=str(error)
+        )
     return await _show_list(face, request, who, file, listing)
 
 
@@ -97,7 +99,7 @@ async def _show_list(face: Face, request: Request, who: Identity, file: File, li
         listing=listing,
         leaf=leaf,
         find=wanted,
-        folder=folder,
+        folder="" if wanted else folder,
         steps=steps_to(folder),
         problem="",
     )
