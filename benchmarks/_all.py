@@ -71,6 +71,7 @@ LEFT_OUT = {
     "static.py": "it compares with dumb-pypi, which it installs from an index on the network.",
     "export.py": "it takes a minute, which the others have not left.",
     "site.py": "it makes 100,000 projects, and takes two minutes.",
+    "search.py": "a hundred thousand projects with their metadata take minutes to make.",
     "scale.py": "it needs PostgreSQL and Redis, and all cores for itself.",
     "s3.py": "it needs Ceph's radosgw and awscli.",
     "s3_rebuild.py": "a store that is far away takes minutes.",

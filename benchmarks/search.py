@@ -1,6 +1,6 @@
 """Searching among many projects through the HTTP route; and how long the index takes to make, in time, memory and on disk.
 
-``python benchmarks/search.py [--projects 100000] [--runs 20]``
+``python benchmarks/search.py [--projects 100000] [--metadata 100000] [--runs 20]``
 
 Names, summaries, keywords and classifiers are made up, of lengths and in numbers like those of the public index. Each project
 has a wheel with its record and its metadata beside it. What is asked are the worst of questions: what very many projects have
@@ -91,7 +91,7 @@ def _text(chance: random.Random, count: int) -> str:
     return " ".join(chance.choice(_TOPICS) if chance.random() < 0.5 else word for word in made)
 
 
-def _project(storage: bytes, number: int) -> tuple[str, bytes]:
+def _project(storage: bytes, number: int, described: bool) -> tuple[str, bytes]:
     name, chance = name_of(number), words(-number)
     summary, keywords = _text(chance, chance.randint(4, 14)), _text(chance, chance.randint(0, 6)).split()
     lines = [
@@ -113,19 +113,21 @@ def _project(storage: bytes, number: int) -> tuple[str, bytes]:
         size=SIZE,
         uploaded=MOMENT.replace(month=1 + number % 12, day=1 + number % 28, second=number % 60),
         requires_python=">=3.9",
-        metadata_sha256=sha256(metadata).hexdigest(),
+        metadata_sha256=sha256(metadata).hexdigest() if described else None,
         key=key(name, filename),
         uploader="ci",
         summary=summary,
     )
     Path(os.fsdecode(storage), name).mkdir(0o750)
-    listing = sorted(_written(storage, file, metadata), key=lambda each: each.key.encode())
+    listing = sorted(_written(storage, file, metadata if described else None), key=lambda each: each.key.encode())
     return name, dump_project(Project(name=name, files=(file,), serial=number + 1), mark_of(listing))
 
 
-def _written(storage: bytes, file: File, metadata: bytes) -> Iterator[Blob]:
-    records = (key(file.project, file.filename, Kind.RECORD), dump_record(file))
-    for where, content in ((file.key or "", b""), (metadata_key(file), metadata), records):
+def _written(storage: bytes, file: File, metadata: bytes | None) -> Iterator[Blob]:
+    contents = [(file.key or "", b""), (key(file.project, file.filename, Kind.RECORD), dump_record(file))]
+    if metadata is not None:
+        contents.append((metadata_key(file), metadata))
+    for where, content in contents:
         descriptor = os.open(b"/".join((storage, where.encode())), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
         try:
             if content:
@@ -137,18 +139,18 @@ def _written(storage: bytes, file: File, metadata: bytes) -> Iterator[Blob]:
             os.close(descriptor)
 
 
-def _batch(storage: bytes, numbers: Sequence[int]) -> list[tuple[str, bytes]]:
-    return [_project(storage, number) for number in numbers]
+def _batch(storage: bytes, described: int, numbers: Sequence[int]) -> list[tuple[str, bytes]]:
+    return [_project(storage, number, number < described) for number in numbers]
 
 
-def fabricate(folder: Path, projects: int) -> None:
+def fabricate(folder: Path, projects: int, described: int) -> None:
     """So many in the storage below `folder`, which a pypid has opened before; and a snapshot that knows them."""
     storage = folder / "var" / "packages"
     batches = [range(first, min(first + BATCH, projects)) for first in range(0, projects, BATCH)]
     shards, heads = no_shards(), dict[ProjectName, Summary]()
     anywhere = partial(os.sched_setaffinity, 0, range(os.cpu_count() or 1))
     with ProcessPoolExecutor(initializer=anywhere) as pool:
-        for made in pool.map(partial(_batch, os.fsencode(storage)), batches):
+        for made in pool.map(partial(_batch, os.fsencode(storage), described), batches):
             for serial, (text, line) in enumerate(made, len(heads) + 1):
                 name = ProjectName(text)
                 shards[shard_of(name)][name] = line
@@ -214,6 +216,7 @@ def asked(server: rig.Server, runs: int, login: str | None = None) -> tuple[list
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     options.add_argument("--projects", type=int, default=100_000)
+    options.add_argument("--metadata", type=int, default=100_000, help="projects that have metadata to be read")
     options.add_argument("--runs", type=int, default=20)
     given = options.parse_args()
     rig.pin_client()
@@ -223,7 +226,7 @@ def main() -> None:
         with rig.Server(folder, more=more).running():
             pass
         (folder / "var" / "search.sqlite").unlink(missing_ok=True)
-        fabricate(folder, given.projects)
+        fabricate(folder, given.projects, given.metadata)
         with rig.Server(folder, more=more).running() as server:
             building = made(server, given.projects - HIDDEN)
             restricted, of_restricted = asked(server, given.runs)

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
+from pypid.core.choices import Mode
+from pypid.core.errors import StorageDown
 from pypid.core.finding import Findings, Query
+from pypid.core.model import Span, Status
 from pypid.core.names import project_name
 from pypid.core.permissions import EVERYTHING, Sight
+from pypid.core.policy import Policy
+from pypid.core.values import Cooldown
+from pypid.ports import Body
+from pypid.search.following import PAUSE
 from pypid.search.search import Search
 from tests.distributions import metadata
-from tests.web.test_local import LocalCase
+from tests.web.test_local import CACHE, LocalCase
 
 NOTHING = Sight(False, frozenset())
 
@@ -156,13 +166,169 @@ class SightTests(SearchCase):
             self.assertEqual(self.have(self.search.updated(by)), seen)
             self.assertEqual(self.have(self.search.created(by, 1)), seen[:1])
 
-    def test_unread(self) -> None:
-        """Nor in how many there are whose metadata was not read yet."""
-        lazy = Search(self.pypid.index)
-        held = self.pypid.index.metadata
 
-        async def away(*_: object) -> bytes:
-            raise self.away()
+class LaterTests(SearchCase):
+    """An index that is brought up to date in the background, and may be a moment behind."""
 
-        self.pypid.index.__class__.metadata = away
-        self.addCleanup(setattr, self.pypid.index.__class__, "metadata", held.__func__)
+    def setUp(self) -> None:
+        super().setUp()
+        self.folder = Path(self.mktemp())
+        self.folder.mkdir()
+        self.search = self.searching()
+
+    def searching(self, identity: str = "here") -> Search:
+        """One on the file."""
+        made = Search(self.pypid.index, self.folder, identity)
+        self.addCleanup(made.close)
+        return made
+
+    def look(self) -> None:
+        """As the service does, until nothing is left to be done."""
+        self.pypid.clock.advance(PAUSE)
+        self.have(self.search.catch_up())
+
+    def count_reads(self) -> list[str]:
+        """The keys of the metadata that is read in the storage from now on."""
+        keys: list[str] = []
+        read = self.pypid.blobs.read
+
+        async def counted(key: str, span: Span | None = None) -> Body:
+            if key.endswith(".metadata"):
+                keys.append(key)
+            return await read(key, span)
+
+        self.patch(self.pypid.blobs, "read", counted)
+        return keys
+
+    def test_begins(self) -> None:
+        """Before the first look nothing is found, and all that may be seen is counted as unread."""
+        self.add("spam")
+        self.add("eggs")
+        secret = Sight(True, frozenset({project_name("eggs")}))
+        self.assertEqual(self.find("spam"), Findings(found=(), total=0, unread=2))
+        self.assertEqual(self.find("spam", secret).unread, 1)
+        self.look()
+        self.assertEqual(self.names_of("spam"), ["spam"])
+        self.assertEqual(self.find().unread, 0)
+
+    def test_gone_a_moment_ago(self) -> None:
+        """What was deleted, put into quarantine or given to somebody else is neither found nor counted, before any look."""
+        for name in ("spam", "spam-b", "spam-c"):
+            self.add(name)
+        self.look()
+        self.have(self.pypid.index.set_status(project_name("spam-b"), Status.QUARANTINED, ""))
+        self.assertEqual(self.names_of("spam"), ["spam", "spam-c"])
+        self.have(self.pypid.index.delete_project(project_name("spam-c"), "ada"))
+        self.have(self.pypid.index.release_name(project_name("spam-c")))
+        self.assertEqual(self.names_of(), ["spam"])
+        self.assertEqual(self.names_of("spam", Sight(False, frozenset({project_name("spam-c")}))), [])
+        self.assertEqual(self.have(self.search.updated(EVERYTHING)), ["spam"])
+        self.look()
+        self.have(self.pypid.index.set_status(project_name("spam-b"), Status.ACTIVE, ""))
+        self.look()
+        self.assertEqual(self.names_of("spam"), ["spam", "spam-b"])
+
+    def test_in_another_worker(self) -> None:
+        """Another worker finds what the one that writes has filed, and nothing that has gone since."""
+        other = self.searching()
+        self.add("spam")
+        self.add("spam-b")
+        self.look()
+        self.assertFalse(self.have(other.following.look()))
+        self.have(self.pypid.index.set_status(project_name("spam"), Status.QUARANTINED, ""))
+        mine, self.search = self.search, other
+        self.assertEqual(self.names_of("spam"), ["spam-b"])
+        mine.close()
+        self.look()
+        self.add("spam-c")
+        self.look()
+        self.assertEqual(self.names_of("spam"), ["spam-c", "spam-b"])
+
+    def test_restart(self) -> None:
+        """After a restart nothing is read again that has not changed, and what has changed meanwhile is found."""
+        self.add("spam", "1.0", ("Keywords", "food"))
+        self.add("eggs", "1.0", ("Keywords", "food"))
+        self.look()
+        self.search.close()
+        self.have(self.pypid.index.delete_project(project_name("eggs"), "ada"))
+        self.add("toast", "1.0", ("Keywords", "food"))
+        reads = self.count_reads()
+        self.search = self.searching()
+        self.look()
+        self.assertEqual(self.names_of("food"), ["toast", "spam"])
+        self.assertEqual(len(reads), 1)
+        self.search.close()
+        self.search = self.searching("elsewhere")
+        self.look()
+        self.assertEqual(self.names_of("food"), ["toast", "spam"])
+        self.assertEqual(len(reads), 3)
+
+    def test_other_files(self) -> None:
+        """A further file of the same release leaves what is known; a new release has its metadata read."""
+        self.add("spam", "1.0", ("Keywords", "food"))
+        self.look()
+        reads = self.count_reads()
+        self.have_sdist("spam", "1.0")
+        self.look()
+        self.assertEqual((self.names_of("food"), reads), (["spam"], []))
+        self.add("spam", "2.0", ("Keywords", "drink"))
+        del reads[:]
+        self.look()
+        self.assertEqual((self.names_of("food"), self.names_of("drink"), len(reads)), ([], ["spam"], 1))
+
+    def test_storage_away(self) -> None:
+        """While the storage is away names and summaries are found; metadata is read once it is back."""
+        self.add("spam", "1.0", ("Keywords", "food"), summary="Lovely")
+        self.add("eggs")
+        self.pypid.blobs.away = StorageDown("away")
+        self.look()
+        self.assertEqual((self.names_of("lovely"), self.names_of("food"), self.find().unread), (["spam"], [], 2))
+        self.assertEqual(self.find(by=Sight(True, frozenset({project_name("spam")}))).unread, 1)
+        self.pypid.blobs.away = None
+        self.look()
+        self.assertEqual((self.names_of("food"), self.find().unread), (["spam"], 0))
+
+    def test_disk_full(self) -> None:
+        """Where the cards cannot be written nothing else fails, and they are made once they can."""
+        self.add("spam")
+        self.search.folder = None
+        shutil.rmtree(self.folder)
+        self.look()
+        self.assertEqual(self.find("spam").total, 0)
+        self.folder.mkdir()
+        self.look()
+        self.assertEqual(self.names_of("spam"), ["spam"])
+
+
+class TheirsTests(SearchCase):
+    """What is kept of another index."""
+
+    policy = Policy(mode=Mode.CACHE, cooldown=Cooldown(timedelta(days=1)))
+
+    def test_kept(self) -> None:
+        """Only what is stored is found, and nobody else is asked for anything."""
+        self.assertEqual(self.names_of(), [])
+        self.pypid = self.another(CACHE)
+        self.search = self.pypid.face.search
+        self.keep()
+        heard = list(self.upstream.heard)
+        self.assertEqual([(each.name, each.ours, each.version) for each in self.find("ham")], [("ham", False, "1.0")])
+        self.assertEqual(self.upstream.heard, heard)
+
+    def test_denied(self) -> None:
+        """What a rule hides from now on is not found."""
+        self.pypid = self.another(CACHE)
+        self.keep()
+        self.pypid = self.another(Policy(mode=Mode.CACHE, deny=("ham",)), at=self.pypid)
+        self.search = self.pypid.face.search
+        self.assertEqual(self.find("ham").total, 0)
+
+    def test_cooldown(self) -> None:
+        """A release that becomes old enough is found then, by itself."""
+        self.pypid = self.another(CACHE)
+        self.keep()
+        self.pypid = self.another(at=self.pypid)
+        self.search = self.pypid.face.search
+        self.assertEqual([each.version for each in self.find("ham")], [""])
+        self.pypid.clock.advance(2 * 86400)
+        self.assertEqual([each.version for each in self.find("ham")], ["1.0"])

@@ -269,6 +269,18 @@ class EverywhereTests(HiddenCase):
         [[found], _] = cast(Any, loads(answer.text))
         return found
 
+    def test_search(self) -> None:
+        """Nothing that is looked for finds it, and no number counts it, also where somebody else has just found it."""
+        words = ("", f"q={OWN}", f"q={LICENSED}", f"q={OWN[:1]}", "source=ours", "source=upstream", "python=3.12&most=1")
+        for asked in words:
+            mine = self.ask("ada", f"/api/search?{asked}").json
+            for who in OUTSIDERS:
+                for path in ("/api/search", "/search"):
+                    answer = self.ask(who, f"{path}?{asked}", ("Accept", "application/json, text/html"))
+                    self.check(answer, *({OWN, LICENSED} & {asked[2:]}))
+                found = self.ask(who, f"/api/search?{asked}").json
+                self.assertLess(found["total"], mine["total"], (who, asked))
+
     def test_serial(self) -> None:
         """What happens to what is hidden changes nothing of the lists of others: not their bytes, tags or serials."""
         targets = ("/simple/", "/local/", "/api/projects")

@@ -70,10 +70,10 @@ class Query:
         Of what was typed nothing is wrong: its first words are looked for.
         """
         if source not in ("", "ours", "upstream"):
-            raise ValueError("source is ours or upstream")
+            raise ValueError("The filter source is either ours or upstream.")
         version = _PYTHON.match(python.strip())
         if python.strip() and version is None:
-            raise ValueError("python is a version of Python, as 3.12")
+            raise ValueError("The filter python is a version of Python, such as 3.12.")
         return cls(
             words=words_of(text[:LONGEST_QUERY]),
             ours={"": None, "ours": True, "upstream": False}[source],

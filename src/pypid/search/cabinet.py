@@ -261,7 +261,7 @@ def connect(path: Path | None) -> sqlite3.Connection:
     """A connection to a file that is there; None: to a new one in memory."""
     where = ":memory:" if path is None else f"{path.absolute().as_uri()}?mode=rw"
     made = sqlite3.connect(where, uri=True, timeout=BUSY, check_same_thread=False, isolation_level=None)
-    for pragma in ("synchronous = NORMAL", "temp_store = MEMORY", "cache_size = -8000"):
+    for pragma in ("synchronous = NORMAL", "temp_store = MEMORY", "cache_size = -8000", "journal_size_limit = 8388608"):
         made.execute(f"PRAGMA {pragma}")
     return made
 

@@ -85,7 +85,7 @@ async def searched(face: Face, request: Request, who: Identity) -> None:
     try:
         query = Query.read(given.get("q", ""), **filters)
     except ValueError as error:
-        raise BadRequest(f"{str(error).capitalize()}.") from None
+        raise BadRequest(str(error)) from None
     found = await results(face, who, query, page, most)
     document: SearchDocument = {
         "found": [_document(each) for each in found.found],

@@ -31,7 +31,7 @@ async def search(face: Face, request: Request, who: Identity) -> None:
     try:
         query = Query.read(typed["q"], **{name: typed[name] for name in FILTERS})
     except ValueError as error:
-        problems.append(f"{str(error).capitalize()}.")
+        problems.append(str(error))
         found = NONE
     else:
         found = await results(face, who, query, page)

@@ -1,0 +1,106 @@
+"""``GET /api/search``: what is found, in JSON, for whoever asks."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+
+from pypid.core.permissions import Grants, Principals, Rules
+from tests.distributions import metadata
+from tests.web.whole import RULES, WholeCase
+
+BOBS = Grants(read=Principals(users=frozenset({"bob"})))
+
+
+class SearchingCase(WholeCase):
+    """A pypid with three projects, of which bob alone may read one."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.have(self.pypid.catalog.complete())
+        for name, keywords, summary in (
+            ("spam", "food, breakfast", "Lovely <b>spam</b>"),
+            ("spam-secret", "food", "Nobody knows"),
+            ("eggs", "food", "With \x1b[31mcolour"),
+        ):
+            self.pypid.clock.advance(60)
+            said = metadata(name, summary=summary, extra=[("Keywords", keywords), ("License-Expression", "MIT")])
+            self.have_wheel(name, metadata_bytes=said)
+        self.pypid.face.rules = Rules(write=RULES.write, projects={"spam-secret": BOBS})  # type: ignore[dict-item]
+
+    def search(self, user: str | None = None, **asked: object) -> dict[str, Any]:
+        """The answer."""
+        answer = self.pypid.get(f"/api/search?{urlencode(asked)}", user=user)
+        self.assertEqual(answer.status, 200, answer)
+        document: dict[str, Any] = answer.json
+        return document
+
+    def names(self, user: str | None = None, **asked: object) -> list[str]:
+        """The names of what is found."""
+        return [each["name"] for each in self.search(user, **asked)["found"]]
+
+
+class SearchingTests(SearchingCase):
+    """The route."""
+
+    def test_document(self) -> None:
+        """Each is told with all that a list needs, and nothing that is not printable."""
+        found = self.search(q="spa")
+        self.assertEqual(
+            found,
+            {
+                "found": [
+                    {
+                        "name": "spam",
+                        "version": "1.0",
+                        "summary": "Lovely <b>spam</b>",
+                        "source": "ours",
+                        "updated": "2026-01-01T00:01:01.500000Z",
+                        "keywords": ["food", "breakfast"],
+                    }
+                ],
+                "total": 1,
+                "page": 1,
+                "pages": 1,
+                "unread": 0,
+            },
+        )
+        self.assertEqual(self.search(q="eggs")["found"][0]["summary"], "With [31mcolour")
+
+    def test_rights(self) -> None:
+        """What somebody may not read is neither found nor counted; who may read nothing is refused."""
+        for user, seen in ((None, ["eggs", "spam"]), ("alice", ["eggs", "spam"]), ("bob", ["eggs", "spam-secret", "spam"])):
+            found = self.search(user, q="food", most=1)
+            self.assertEqual((found["total"], found["pages"]), (len(seen), len(seen)))
+            self.assertEqual(self.names(user, q="food"), seen)
+            self.assertEqual(self.names(user, license="mit"), seen)
+            self.assertEqual(self.names(user), seen)
+        self.pypid.face.rules = Rules(read=Principals(authenticated=True))
+        self.assertEqual(self.pypid.get("/api/search?q=spam").status, 401)
+
+    def test_pages(self) -> None:
+        """One page follows the other, until there is none."""
+        pages = [self.search("bob", q="food", most=2, page=page) for page in (1, 2, 3)]
+        self.assertEqual([len(page["found"]) for page in pages], [2, 1, 0])
+        self.assertEqual([(page["page"], page["pages"], page["total"]) for page in pages], [(1, 2, 3), (2, 2, 3), (3, 2, 3)])
+
+    def test_mistakes(self) -> None:
+        """A filter that is none, a page that is no number, and what is unknown are refused with what is wrong."""
+        for asked in (
+            "source=theirs",
+            "python=three",
+            "page=0",
+            "page=x",
+            "most=101",
+            "words=spam",
+            "q=a&q=b",
+            f"q={'a' * 301}",
+        ):
+            self.assertEqual(self.pypid.get(f"/api/search?{asked}").status, 400, asked)
+
+    def test_at_once(self) -> None:
+        """What was published, yanked or deleted a moment ago is so in the next answer."""
+        self.have_wheel("toast", "1.0")
+        self.assertEqual(self.names(q="toast"), ["toast"])
+        self.pypid.api("DELETE", "/api/projects/toast")
+        self.assertEqual([each["version"] for each in self.search(q="toast")["found"]], [""])
