@@ -29,7 +29,7 @@ PATIENCE = 8.0
 MOST_WAITING = 16
 """READMEs that wait for their turn."""
 IDLE = 300.0
-"""Seconds after which a child that was not needed ends: it takes some 60 MiB."""
+"""Seconds after which a child that was not needed ends: it takes 35 MiB, and more after a large one."""
 AGAIN = 600.0
 """Seconds after which a README is tried again that a child has not survived."""
 MOST, HEAVIEST = 500, 8 << 20
