@@ -246,7 +246,7 @@ class _Listed:
         path = None if member.kind is Kind.FOLDER else self.path(member.name)
         if path is None:
             return None
-        link = printable(member.link)[:LONGEST_PATH] if member.kind in (Kind.SYMLINK, Kind.HARDLINK) else ""
+        link = printable(member.link[:LONGEST_PATH])[:LONGEST_PATH] if member.kind in (Kind.SYMLINK, Kind.HARDLINK) else ""
         return Inner(path, member.size, kind=member.kind, link=link)
 
     def listing(self) -> Listing:
