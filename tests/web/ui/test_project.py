@@ -326,6 +326,14 @@ class TheirsTests(ProjectCase):
         self.assertIn("The description is not known here yet", words)
         self.assertIn("spam-2.0-py3-none-any.whl", words)
 
+    def test_name(self) -> None:
+        """The name is shown as its authors spell it; metadata that are another project's give it no other name."""
+        self.upstream.has_beside(self.file, metadata("SpAm"))
+        self.assertIn("<h1>SpAm <span", self.see(user="bob").text)
+        file = self.upstream.has("eggs", wheel_filename("eggs"), wheel("eggs"))
+        self.upstream.has_beside(file, metadata("bacon"))
+        self.assertIn("<h1>eggs <span", self.see(project="eggs", user="bob").text)
+
     def test_down(self) -> None:
         """While upstream is away the page of what was never looked at is an error; nothing is made up."""
         self.upstream.away = UpstreamDown("refused")

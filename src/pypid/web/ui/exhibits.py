@@ -47,6 +47,10 @@ FRESH = 60
 PATIENCE = 0.5
 """Seconds that a page waits for it; it is drawn all the same, for the next one."""
 PLOTS = 8 << 20
+FEW_LINES = 40
+"""Files whose list is written in the reactor thread: in some 3 milliseconds."""
+LISTS = 16 << 20
+"""Characters of lists of files that are kept."""
 
 
 @define(eq=False)
@@ -62,6 +66,7 @@ class Exhibits:
     _facts: Recent[str, Facts] = field(factory=lambda: Recent(MOST, FACTS), init=False, repr=False)
     _signers: Recent[Hashable, tuple[Signer, ...]] = field(factory=lambda: Recent(MOST * 4, MOST * 4), init=False, repr=False)
     _plots: Recent[ProjectName, tuple[float, str]] = field(factory=lambda: Recent(MOST, PLOTS), init=False, repr=False)
+    _lists: Recent[Hashable, tuple[Hashable, str]] = field(factory=lambda: Recent(MOST, LISTS), init=False, repr=False)
     _flights: Flights[Hashable, Facts] = field(factory=Flights, init=False, repr=False)
     _drawings: Flights[ProjectName, str] = field(factory=Flights, init=False, repr=False)
 
@@ -87,6 +92,16 @@ class Exhibits:
 
     async def _made(self, project: Project, make: Callable[[], T]) -> T:
         return make() if len(project.files) <= FEW_FILES else await self.world.thinking(make)
+
+    async def listed(self, view: View, found: Shown, root: str, write: Callable[[], str]) -> str:
+        """The list of the release's files as HTML, written by `write` for pages from where `root` leads to the root."""
+        key = found.name, found.line.version, root
+        kept = self._lists.get(key)
+        if kept is not None and kept[0] == view.edition:
+            return kept[1]
+        written = write() if len(found.files) <= FEW_LINES else await self.world.thinking(write)
+        self._lists.put(key, (view.edition, written), len(written))
+        return written
 
     async def facts(self, file: File | None, asked: Asked) -> Facts | None:
         """What the metadata of the file says; None where it cannot be had. Raises as `Index.metadata` for files of ours."""

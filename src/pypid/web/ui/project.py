@@ -5,6 +5,7 @@ Of somebody's metadata nothing but text comes into it (`core.facts`), and a READ
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from pypid.core.clientfiles import Place
@@ -17,11 +18,12 @@ from pypid.core.showing import Age, Shown
 from pypid.core.snippets import Snippet, to_install
 from pypid.index.views import Seen
 from pypid.web.asking import asked_of
+from pypid.web.entrance import root_of
 from pypid.web.face import Face, app
 from pypid.web.guard import guarded
 from pypid.web.redirects import redirect
 from pypid.web.request import Request
-from pypid.web.ui.pages import marked_up, part, show
+from pypid.web.ui.pages import environment, marked_up, part, show
 
 STATUS_WORDS = {
     Status.ARCHIVED: "This project is archived: no more releases are to be expected.",
@@ -70,9 +72,10 @@ async def _show(face: Face, request: Request, who: Identity, project: str, versi
         shown=found,
         told=facts is not None,
         facts=facts or NOTHING,
+        spelled=_spelled(found, facts or NOTHING),
         summary=(facts or NOTHING).summary or found.summary,
         description=await _description(face, found, facts or NOTHING),
-        signers=await face.exhibits.signers(found.files),
+        files=marked_up(await _files(face, request, seen, found)),
         commands=_commands(face, request, who, requirement(found, pinned=version is not None), login=not is_open),
         plot=marked_up(await _plot(face, seen.view.project)),
         is_open=is_open,
@@ -90,6 +93,19 @@ def project_values(face: Face, who: Identity, seen: Seen) -> dict[str, Any]:
         "may_rule": may(face.rules, who, Action.ADMIN, project.name),
         "has_people": face.registry is not None,
     }
+
+
+def _spelled(found: Shown, facts: Facts) -> str:
+    """The name as its authors write it, if it is this project's: metadata from elsewhere may say anything."""
+    return facts.name if facts.name is not None and project_name(facts.name) == found.name else found.name
+
+
+async def _files(face: Face, request: Request, seen: Seen, found: Shown) -> str:
+    """The list of files as HTML: it is most of the page, and the same for everybody."""
+    root, signers = root_of(request), await face.exhibits.signers(found.files)
+    template = environment().get_template("project_files.html")
+    write = partial(template.render, root=root, project=seen.view.project, shown=found, signers=signers)
+    return await face.exhibits.listed(seen.view, found, root, write)
 
 
 async def _description(face: Face, found: Shown, facts: Facts) -> Any:
