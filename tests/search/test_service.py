@@ -1,0 +1,55 @@
+"""The search index of a running pypid: from some moments after its start to its end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pypid.core.finding import Query
+from pypid.core.permissions import EVERYTHING
+from pypid.search.search import FILE, Search
+from pypid.search.service import AFTER, LOOK, Searching
+from tests.web.whole import WholeCase
+
+
+class ServiceTests(WholeCase):
+    """The service."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.folder = Path(self.mktemp())
+        self.folder.mkdir()
+        self.made = 0
+
+        def make() -> Search:
+            self.made += 1
+            return Search(self.pypid.index, self.folder, "here")
+
+        self.service = Searching(self.pypid.clock, make)
+        self.pypid.face.searching = lambda: self.service.search
+
+    def names(self) -> list[str]:
+        """What is found."""
+        found = self.have(self.pypid.face.search.find(Query.read(""), EVERYTHING))
+        return [each.name for each in found]
+
+    def test_life(self) -> None:
+        """It begins after the first page could be answered, finds what is published within a second, and ends tidily."""
+        self.service.startService()
+        self.pypid.clock.advance(AFTER / 2)
+        self.assertEqual((self.made, list(self.folder.iterdir())), (0, []))
+        self.have_wheel("spam")
+        for _ in range(6):
+            self.pypid.clock.advance(LOOK)
+        self.assertEqual((self.names(), self.made), (["spam"], 1))
+        self.have_wheel("eggs")
+        self.assertEqual(self.names(), ["spam"])
+        self.pypid.clock.advance(LOOK)
+        self.assertEqual(set(self.names()), {"spam", "eggs"})
+        self.successResultOf(self.service.stopService())
+        self.assertEqual({path.name for path in self.folder.iterdir()}, {FILE, "search.lock"})
+
+    def test_nobody_searched(self) -> None:
+        """One that is stopped at once has made nothing."""
+        self.service.startService()
+        self.successResultOf(self.service.stopService())
+        self.assertEqual(self.made, 0)
