@@ -17,7 +17,10 @@ MOST: Final = 150
 """Pages that are looked at."""
 OF_A_KIND: Final = 4
 """Pages of one route that are looked at, if so many are linked."""
-NO_PAGES: Final = ("/packages/", "/simple/", "/api/", "/rss/", "/pypi/", "/_/", "/integrity/", "/config/", "/local/", "/at/")
+NO_PAGES: Final = (
+    *("/packages/", "/simple/", "/api/", "/rss/", "/pypi/", "/_/", "/integrity/", "/config/", "/local/", "/at/"),
+    *("/snapshots/", "/ready", "/health", "/metrics"),
+)
 STRUCTURE: Final = """
 () => ({
     title: document.title, lang: document.documentElement.lang, heads: document.querySelectorAll("h1").length,
