@@ -334,6 +334,15 @@ class TheirsTests(ProjectCase):
         self.upstream.has_beside(file, metadata("bacon"))
         self.assertIn("<h1>eggs <span", self.see(project="eggs", user="bob").text)
 
+    def test_digest(self) -> None:
+        """Of another project nothing is shown because its metadata have the digest that upstream says here."""
+        secret = metadata("ours", description="not for everybody")
+        self.published(self.publish(wheel_filename("ours"), wheel("ours", metadata_bytes=secret)))
+        self.assertIn("not for everybody", self.told(project="ours", user="bob"))
+        digest = sha256(secret).hexdigest()
+        self.upstream.has("eggs", wheel_filename("eggs"), b"no wheel", metadata_sha256=digest, metadata_offered=True)
+        self.assertNotIn("not for everybody", self.told(project="eggs", user="bob"))
+
     def test_down(self) -> None:
         """While upstream is away the page of what was never looked at is an error; nothing is made up."""
         self.upstream.away = UpstreamDown("refused")

@@ -63,7 +63,7 @@ class Exhibits:
         factory=lambda: Recent(MOST, LINES), init=False, repr=False
     )
     _lines: Recent[ProjectName, tuple[Hashable, Lines]] = field(factory=lambda: Recent(MOST, LINES), init=False, repr=False)
-    _facts: Recent[str, Facts] = field(factory=lambda: Recent(MOST, FACTS), init=False, repr=False)
+    _facts: Recent[Hashable, Facts] = field(factory=lambda: Recent(MOST, FACTS), init=False, repr=False)
     _signers: Recent[Hashable, tuple[Signer, ...]] = field(factory=lambda: Recent(MOST * 4, MOST * 4), init=False, repr=False)
     _plots: Recent[ProjectName, tuple[float, str]] = field(factory=lambda: Recent(MOST, PLOTS), init=False, repr=False)
     _lists: Recent[Hashable, tuple[Hashable, str]] = field(factory=lambda: Recent(MOST, LISTS), init=False, repr=False)
@@ -107,9 +107,10 @@ class Exhibits:
         """What the metadata of the file says; None where it cannot be had. Raises as `Index.metadata` for files of ours."""
         if file is None:
             return None
-        digest = file.metadata_sha256 or (f"of {file.sha256}" if file.sha256 else None)
-        kept = None if digest is None else self._facts.get(digest)
-        if kept is not None or digest is None:
+        # with its project: of a digest that upstream says nothing is shown that is another project's
+        key = file.project, file.filename, file.metadata_sha256, file.sha256
+        kept = self._facts.get(key)
+        if kept is not None:
             return kept
         try:
             data = await self.index.metadata(file, asked)
@@ -120,14 +121,15 @@ class Exhibits:
 
         async def read() -> Facts:
             made = await self.world.thinking(facts_of, data)
-            self._facts.put(digest, made, made.weight)
+            if file.metadata_sha256 or file.sha256:  # else it may be another file the next time
+                self._facts.put(key, made, made.weight)
             return made
 
-        return await self._flights.single(digest, read)
+        return await self._flights.single(key, read)
 
     async def inside(self, file: File, contents: Contents) -> Facts | None:
         """What the metadata inside a file of ours say, whose metadata lie nowhere else; None where they cannot be had."""
-        key = f"in {file.sha256}"
+        key = file.project, file.filename, "inside", file.sha256
         kept = self._facts.get(key)
         if kept is not None:
             return kept if kept.weight else None
