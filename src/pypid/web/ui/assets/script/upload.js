@@ -75,8 +75,8 @@
       again.addEventListener("click", function () {
         failed -= 1;
         queue(entry);
-        said.setAttribute("tabindex", "-1");
-        said.focus();
+        entry.item.setAttribute("tabindex", "-1");  /* the button is gone: who uses the keyboard stays here */
+        entry.item.focus();
       });
       buttons.appendChild(again);
       entry.rest.appendChild(buttons);
@@ -103,6 +103,7 @@
     if (file) return fail(entry, file.problems, "Try again");
     if (request.status === 401) return fail(entry, ["You are not logged in any more. Log in (in another tab, if others are still under way), load this page anew and try again."], "Try again");
     var problems = (answer && (answer.message ? [answer.message] : answer.problems)) || [];
+    if (request.status === 403) problems = problems.concat("If you have logged in or out since this page was loaded, load it anew.");
     if (!problems.length) problems = [{
       413: "A server on the way here says that the file is too large.",
       502: "The index cannot be reached behind its proxy. Try again soon.",
