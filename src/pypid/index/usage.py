@@ -19,7 +19,7 @@ from pypid.ports import Catalog
 
 _log = Logger()
 
-PATIENCE = 1.5
+PATIENCE = 0.5
 """Seconds that somebody waits for a count; it goes on without them."""
 
 
