@@ -47,21 +47,25 @@ class SettingsCase(SynchronousTestCase):
             "POST", "/upload", ("Content-Type", "multipart/form-data; boundary=x"), body=body, user="ada"
         )
         self.assertEqual(published.status, 200)
-        self.browsers = {user: self.log_in(user) for user in ("alice", "bob", "ada")}
+        self.known: dict[str, tuple[Header, str]] = {}
 
     def log_in(self, user: str) -> tuple[Header, str]:
         """The cookie of a new session, and its token against CSRF."""
         answer = self.pypid.say("POST", "/api/session", {"user": user, "password": PASSWORDS[user]})
         return cookie_of(answer), answer.json["csrf_token"]
 
+    def browser(self, user: str) -> tuple[Header, str]:
+        """The cookie and the token of the session that they have."""
+        return self.known.get(user) or self.known.setdefault(user, self.log_in(user))
+
     def look(self, user: str | None = "alice", query: str = "", project: str = "spam") -> Answer:
         """The page, as their browser gets it."""
-        cookies = () if user is None else (self.browsers[user][0],)
+        cookies = () if user is None else (self.browser(user)[0],)
         return self.pypid.ask("GET", f"/project/{project}/-/settings{query}", AS_PAGE, *cookies)
 
     def send(self, deed: str, user: str = "alice", of: str = "spam", **fields: str) -> Answer:
         """The answer to a form of the page, as their browser sends it."""
-        cookie, token = self.browsers[user]
+        cookie, token = self.browser(user)
         return self.forged(deed, {"csrf_token": token, **fields}, cookie, OURS, of=of)
 
     def forged(self, deed: str, fields: dict[str, str], *headers: Header, of: str = "spam", user: str | None = None) -> Answer:
@@ -249,8 +253,8 @@ class ForgedTests(SettingsCase):
 
     def test_csrf(self) -> None:
         """Without the session's token, with a wrong one or another session's it is 403."""
-        cookie, _ = self.browsers["ada"]
-        others = [token for _, token in (self.browsers["alice"], self.log_in("ada"))]
+        cookie, _ = self.browser("ada")
+        others = [token for _, token in (self.browser("alice"), self.log_in("ada"))]
         for deed, fields in self.right:
             for said in ({}, {"csrf_token": ""}, {"csrf_token": "A" * 43}, *({"csrf_token": token} for token in others)):
                 answer = self.forged(deed, {**fields, **said}, cookie, OURS)
@@ -259,7 +263,7 @@ class ForgedTests(SettingsCase):
 
     def test_another_site(self) -> None:
         """What a page of another site has a browser send is 403, with the right token and with a password, too."""
-        cookie, token = self.browsers["ada"]
+        cookie, token = self.browser("ada")
         for deed, fields in self.right:
             for origin in ("https://evil.example", "null"):
                 sent = {**fields, "csrf_token": token}
@@ -303,7 +307,7 @@ class ForgedTests(SettingsCase):
 
     def test_other_methods_and_kinds(self) -> None:
         """The addresses take forms by POST alone."""
-        cookie, token = self.browsers["ada"]
+        cookie, token = self.browser("ada")
         for deed, fields in self.right:
             query = urlencode({**fields, "csrf_token": token})
             self.assertEqual(self.pypid.ask("GET", f"/project/spam/-/{deed}?{query}", AS_PAGE, cookie).status, 405)
@@ -346,7 +350,7 @@ class PageTests(SettingsCase):
 
     def test_addresses(self) -> None:
         """Another spelling leads to the right one; what is not ours, or not there, is 404; a wrong parameter is 400."""
-        cookie, _ = self.browsers["alice"]
+        cookie, _ = self.browser("alice")
         for path in ("/project/Spam/-/settings", "/project/spam/-/settings/"):
             self.assertEqual(self.pypid.ask("GET", path, AS_PAGE, cookie).status, 301)
         self.assertEqual(self.look(project="nothing").status, 404)

@@ -187,22 +187,25 @@ class FormTests(UploadCase):
         self.assertEqual(answer.status, 400)
         self.nothing_changed()
 
-    @settings(max_examples=15, deadline=None, database=None)
-    @given(cuts=st.lists(st.integers(1, 1400), max_size=6))
-    def test_in_pieces(self, cuts: list[int]) -> None:
+    def test_in_pieces(self) -> None:
         """However the network cuts the form, what comes of it is the same."""
-        self.begin(RULES)
         body = form([text("csrf_token", self.token), file(*WHEEL), file("x.pdf", b"x" * 300)], "limit")
-        head = spelled("POST", "/upload", KIND, self.cookie, AS_JSON, ("Content-Length", str(len(body))))
-        connection = self.pypid.connect()
-        connection.send(head)
-        edges = sorted({0, len(body), *(cut for cut in cuts if cut < len(body))})
-        for begin, end in pairwise(edges):
-            connection.send(body[begin:end])
-        answer = connection.answer("POST")
-        assert answer is not None
-        self.assertEqual(self.outcomes(answer), [(WHEEL[0], "published", 200), ("x.pdf", "refused", 400)])
-        connection.lose(ConnectionDone())
+        first = self.outcomes(self.post((), self.cookie, AS_JSON, body=body))
+        self.assertEqual(first, [(WHEEL[0], "published", 200), ("x.pdf", "refused", 400)])
+
+        @settings(max_examples=25, deadline=None, database=None)
+        @given(cuts=st.lists(st.integers(1, len(body) - 1), max_size=6))
+        def in_pieces(cuts: list[int]) -> None:
+            connection = self.pypid.connect()
+            connection.send(spelled("POST", "/upload", KIND, self.cookie, AS_JSON, ("Content-Length", str(len(body)))))
+            for begin, end in pairwise(sorted({0, len(body), *cuts})):
+                connection.send(body[begin:end])
+            answer = connection.answer("POST")
+            assert answer is not None
+            self.assertEqual(self.outcomes(answer), [(WHEEL[0], "unchanged", 200), ("x.pdf", "refused", 400)])
+            connection.lose(ConnectionDone())
+
+        in_pieces()
 
 
 class ForgedTests(UploadCase):
@@ -364,6 +367,20 @@ class HostileTests(UploadCase):
             answer = self.pypid.ask("POST", "/upload", ("Content-Type", kind), self.cookie, AS_JSON, body=b"--limit--")
             self.assertEqual(answer.status, 400, kind)
         self.nothing_changed()
+
+    def test_damaged(self) -> None:
+        """Whatever is changed in a form on its way, the answer is never 500, and the spool is empty."""
+
+        @settings(max_examples=40, deadline=None, database=None)
+        @given(at=st.integers(0, 3000), gone=st.integers(0, 300), put=st.binary(max_size=40))
+        def damaged(at: int, gone: int, put: bytes) -> None:
+            whole = form([text("csrf_token", self.token), file(*WHEEL), file(*SDIST), file("x.pdf", b"x")], "limit")
+            at = min(at, len(whole))
+            answer = self.post((), self.cookie, AS_JSON, body=whole[:at] + put + whole[at + gone :])
+            self.assertIn(answer.status, (200, 400, 403))
+            self.nothing_left()
+
+        damaged()
 
 
 class TroubleTests(UploadCase):
