@@ -18,6 +18,7 @@ from pypid import process as processes
 from pypid import service
 from pypid.access.passwords import hash_password
 from pypid.core.errors import CannotStart, Unauthenticated
+from pypid.core.inforce import describe, written
 from pypid.core.names import project_name
 from pypid.core.permissions import ANONYMOUS, AUTHENTICATED, Action, Credential, may
 from pypid.daemon import Daemon
@@ -188,6 +189,33 @@ class ReloadTests(ServiceCase):
         self.reload(daemon)
         self.assertIn("unknown section", str(self.events[-1]["error"]))
         self.assertEqual([face.rules.read for face in assembly.faces], [AUTHENTICATED] * 2)
+
+    def test_told(self) -> None:
+        """What an administrator is told is in force before and after a reload, on both faces, and no secret is in any of it."""
+        upstream = "[upstream]\nurl = https://ann:hunter2@index.example/simple\n"
+        secret = f"[server]\nsecret = {'hunter2' * 9}\n"
+        self.configure(f"{secret}{upstream}[access]\nread = everyone\n")
+        assembled: list[service.Assembly] = []
+        assemble = service.assemble
+        self.patch(service, "assemble", lambda *args: assembled.append(assemble(*args)) or assembled[-1])
+        daemon, _ = self.make()
+        [assembly] = assembled
+        for face in assembly.faces:
+            self.assertEqual(written(face.configuration()), describe(service.load_config(self.ini)))
+            self.assertEqual(face.settings.indexes, ("https://(set)@index.example/simple",))
+            self.assertEqual(face.settings.place, str(self.state / "packages"))
+
+        self.configure(f"{secret}max_upload = 1G\n{upstream}[access]\nread = authenticated\n")
+        self.reload(daemon)
+        for face in assembly.faces:
+            said = {f"{section.section}.{line.key}": line for section in face.configuration() for line in section.lines}
+            self.assertEqual((said["access.read"].value, said["access.read"].waits), ("authenticated", False))
+            self.assertEqual((said["server.max_upload"].value, said["server.max_upload"].waits), ("4G", True))
+            self.assertNotIn("hunter2", repr((said, face, face.settings)))
+
+        self.configure("[usrs]\n")
+        self.reload(daemon)
+        self.assertIn("authenticated", written(assembly.faces[0].configuration()))
 
     def test_people_go_into_a_database(self) -> None:
         """Where pypicloud's people come from its database now, the rules of its file hold until a start takes them over."""
