@@ -14,6 +14,7 @@ from pypid.core.names import project_name
 from pypid.flow import BytesBody
 from pypid.index.progress import EVERY
 from pypid.index.publishing import UNDER_WAY
+from pypid.web.ui.going_on import STILL
 from pypid.web.ui.storage import MOST_TOLD
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.index.test_usage import files
@@ -126,6 +127,28 @@ class RebuildTests(StorageCase):
         text = unchunked(connection.rest())[2]
         self.assertGreater(text.count("<li>comparing"), 1)
         self.assertIn("</ol>", text)
+
+    def test_signs_of_life(self) -> None:
+        """While nothing is told something comes every ten seconds, so that no proxy gives up."""
+        waiting: Deferred[None] = Deferred()
+
+        async def until() -> None:
+            if not waiting.called:
+                await waiting
+
+        self.listing(until)
+        connection = self.begin("/manage/rebuild")
+        sizes = []
+        for _ in range(3):
+            self.pypid.clock.advance(STILL)
+            sizes.append(len(connection.rest()))
+        self.assertEqual(sorted(set(sizes)), sizes)
+        waiting.callback(None)
+        text = unchunked(connection.rest())[2]
+        self.assertIn("Done", text)
+        size = len(connection.rest())
+        self.pypid.clock.advance(STILL)
+        self.assertEqual(len(connection.rest()), size)
 
     def test_hostile(self) -> None:
         """Names in the storage are text."""

@@ -12,7 +12,7 @@ from markupsafe import escape
 
 from pypid.core.errors import PypidError, StorageDown
 from pypid.core.permissions import Identity
-from pypid.index.progress import Tell
+from pypid.index.progress import Repeated, Tell
 from pypid.web.face import Face
 from pypid.web.pour import write
 from pypid.web.request import Request
@@ -23,6 +23,8 @@ HERE = "<!-- it goes on -->"
 """Stands in the template where the lines go; it cannot be in any text, which is escaped."""
 LEAST = 4096
 """Bytes with which every browser begins to show a page."""
+STILL = 10.0
+"""Seconds between two signs of life, so that no proxy gives up."""
 
 
 async def show_meanwhile(
@@ -46,7 +48,8 @@ async def show_meanwhile(
     _say(request, before + " " * max(0, LEAST - len(before)) + "\n")
     came, problems = None, []
     try:
-        came = await run(lambda said: _say(request, f"<li>{escape(said)}</li>\n"))
+        with Repeated(face.world.clock, STILL, lambda: _say(request, "\n")):
+            came = await run(lambda said: _say(request, f"<li>{escape(said)}</li>\n"))
     except PypidError as error:
         if isinstance(error, StorageDown):
             face.condition.doubt()

@@ -46,7 +46,7 @@ async def rebuild(face: Face, request: Request, who: Identity) -> None:
 
     async def run(tell: Tell) -> Rebuilt:
         found, adopted = await rebuilt(face, request, who, name, tell)
-        return Rebuilt(found.projects, found.changed, *_sorted(adopted))
+        return Rebuilt(found.projects, found.changed, *await face.world.thinking(_sorted, adopted))
 
     return await show_meanwhile(face, request, who, "rebuild.html", run, project=name, most=MOST_TOLD)
 
