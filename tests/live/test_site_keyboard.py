@@ -79,7 +79,7 @@ class KeyboardTests(SiteTestCase):
     def test_search(self) -> None:
         """From the first page to a project, by the keyboard alone."""
         page = self.visit(Look())
-        box = page.get_by_role("searchbox", name="Search projects")
+        box = page.get_by_label("Search projects")
         for _ in range(5):
             page.keyboard.press("Tab")
             if box.evaluate("each => each === document.activeElement"):
