@@ -183,8 +183,9 @@ class FormTests(UploadCase):
             answer = self.send(*parts, accept=AS_PAGE)
             self.assertEqual((answer.status, "No file was chosen" in answer.text), (400, True))
         kind = ("Content-Type", "application/x-www-form-urlencoded")
-        answer = self.pypid.ask("POST", "/upload", kind, self.cookie, AS_JSON, body=b"files=x")
-        self.assertEqual(answer.status, 400)
+        for headers, status in (((), 403), ((("X-CSRF-Token", self.token),), 400)):
+            answer = self.pypid.ask("POST", "/upload", kind, self.cookie, AS_JSON, *headers, body=b"files=x")
+            self.assertEqual(answer.status, status)
         self.nothing_changed()
 
     def test_in_pieces(self) -> None:
@@ -364,7 +365,8 @@ class HostileTests(UploadCase):
                 answer = self.post((), self.cookie, AS_JSON, body=whole)
                 self.assertIn(answer.status, (400, 403), whole)
         for kind in ("multipart/form-data", "multipart/form-data; boundary=", "text/plain", "multipart/mixed; boundary=limit"):
-            answer = self.pypid.ask("POST", "/upload", ("Content-Type", kind), self.cookie, AS_JSON, body=b"--limit--")
+            headers = (("Content-Type", kind), self.cookie, AS_JSON, ("X-CSRF-Token", self.token))
+            answer = self.pypid.ask("POST", "/upload", *headers, body=b"--limit--")
             self.assertEqual(answer.status, 400, kind)
         self.nothing_changed()
 

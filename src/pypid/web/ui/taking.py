@@ -76,7 +76,12 @@ async def take(face: Face, request: Request, who: Identity) -> Taking:
     Raises `NoCsrfToken` before anything is stored, `TooLarge` and `BadRequest` for what is no such form at all, `ClientGone`.
     """
     refuse_early(request.body.size, MOST_FILES * face.settings.max_upload + _FRAME, MAX_UPLOAD)
-    boundary = boundary_in(header_of(request, "content-type") or "")
+    try:
+        boundary = boundary_in(header_of(request, "content-type") or "")
+    except BadRequest:
+        if request.session is not None:  # the sort of form that any page can have a browser send
+            demand_csrf_token(request, request.session)
+        raise
     return await shielded(counted(face, _taken(face, request, who, boundary)))
 
 
