@@ -137,7 +137,15 @@ def make_daemon(
             siblings.on(LOUDNESS, lambda said: loudness.use(said["level"]))
         # without this line, or with [server] front_door = no, all goes through the routes
         door = FrontDoor(face, assembly.glance, access_log) if config.server.front_door else None
-        ours = Site(resource(face), reactor=reactor, trusted_proxies=proxies, access_log=access_log, front_door=door, ids=ids)
+        ours = Site(
+            resource(face),
+            reactor=reactor,
+            trusted_proxies=proxies,
+            access_log=access_log,
+            front_door=door,
+            ids=ids,
+            public_url=config.server.public_url,
+        )
         operated = Site(resource(operators), reactor=reactor, ids=ids)
         scales = None if only_control else scales_of(config, state, lambda: len(ours.channels), joining)
         sockets = [] if only_control else sockets_of(config, reactor, ours, certificate, joining, scales)

@@ -17,6 +17,9 @@ from tests.web.wire import Wire, request
 OURS = TrustedProxies((ip_network("10.0.0.0/8"), ip_network("::1/128")))
 
 
+ORIGINS = ("https://index.example", "https://index.example:8443", "https://index.example.evil.example", "null", "")
+
+
 class ProxyTests(SynchronousTestCase):
     """Headers are believed only of those we trust."""
 
@@ -89,6 +92,40 @@ class ProxyTests(SynchronousTestCase):
             ],
         )
         self.assertEqual(logs, ["198.51.100.1", "192.0.2.1", "-"])
+
+
+class OriginTests(SynchronousTestCase):
+    """Whose page it is that sends something."""
+
+    def asked(self, *lines: str, public_url: str | None = None, trusted: bool = True) -> list[bool]:
+        """Whether pages of these origins are ours, to a request with these lines."""
+        seen: list[bool] = []
+
+        async def look(request: Request) -> bytes:
+            seen.extend(request.is_of(origin) for origin in ORIGINS)
+            return b""
+
+        wire = Wire(look, peer=IPv4Address("TCP", "10.0.0.1", 1), trusted=OURS if trusted else None)
+        wire.site.public_url = public_url
+        wire.send(("\r\n".join(["GET / HTTP/1.1", *lines]) + "\r\n\r\n").encode())
+        return seen
+
+    def test_host(self) -> None:
+        """Our own pages are of the host that was asked for, in any letters, with or without the port that it has anyway."""
+        for host in ("index.example", "INDEX.example", "index.example:443"):
+            self.assertEqual(self.asked(f"Host: {host}"), [True, False, False, False, False], host)
+        self.assertEqual(self.asked("Host: index.example:8443"), [False, True, False, False, False])
+        self.assertEqual(self.asked("Host: "), [False] * 5)
+
+    def test_proxy(self) -> None:
+        """Where a proxy asks for another host, ours is what it is trusted to say, or what is configured."""
+        changed = "Host: 127.0.0.1:6543"
+        self.assertEqual(self.asked(changed), [False] * 5)
+        said = "X-Forwarded-Host: index.example:8443"
+        self.assertEqual(self.asked(changed, said), [False, True, False, False, False])
+        self.assertEqual(self.asked(changed, said, trusted=False), [False] * 5)
+        for url in ("https://index.example", "https://Index.Example:443/python/"):
+            self.assertEqual(self.asked(changed, public_url=url), [True, False, False, False, False], url)
 
 
 class NoHostTests(SynchronousTestCase):

@@ -465,10 +465,25 @@ class Forbidden(PypidError):
 
 @define(slots=False, repr=False)
 class OtherSite(PypidError):
-    """A browser sent this for a page of another site, perhaps with the password that it remembers: HTTP 403."""
+    """A browser sent this for a page of another site, perhaps with the password that it remembers: HTTP 403.
+
+    `origin`: whose page that is; `host`: how we were asked for. A proxy that changes the Host makes our own pages look so.
+    """
+
+    origin: str = ""
+    host: str = ""
 
     def text(self) -> str:
-        return "A page of another site asked your browser to change something here (see the Origin header): that is not done."
+        refused = (
+            "A page of another site asked your browser to change something here (see the Origin header): that is not done."
+        )
+        if "://" not in self.origin or not self.host:
+            return refused
+        return (
+            f"{refused}\nThat page is of {self.origin}, and this index was asked for as {self.host}. If both are this index, "
+            "an administrator has to set [server] public_url to the address that people use, or have the proxy pass on the "
+            "Host that it was asked for (nginx: proxy_set_header Host $http_host)."
+        )
 
 
 @define(slots=False, repr=False)

@@ -400,6 +400,7 @@ class Site(server.Site):
     """A web site that speaks HTTP/1.1 through `Channel`.
 
     `timeout`: seconds that a silent client is waited for. `trusted_proxies`: whose forwarding headers are believed.
+    `public_url`: where browsers find us, if that is known.
     `access_log`: called with each request that was answered, also in part. `front_door`: answers what was answered before;
     it writes to the access log itself. `ids`: what requests are called, as in the access log;
     each answer of a route says it then.
@@ -419,9 +420,11 @@ class Site(server.Site):
         access_log: Callable[[Request], object] | None = None,
         front_door: FrontDoor | None = None,
         ids: Ids | None = None,
+        public_url: str | None = None,
     ) -> None:
         super().__init__(resource, reactor=reactor, timeout=timeout)  # type: ignore[no-untyped-call]
         self.trusted_proxies = trusted_proxies
+        self.public_url = public_url
         self.seconds = reactor.seconds
         self._access_log = access_log
         self.counts: Counts | None = None

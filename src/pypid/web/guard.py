@@ -38,6 +38,10 @@ UNIX = "unix"
 """The address of those who come through a unix socket, and of whom no trusted proxy says more: one place, for the throttle."""
 
 
+LONGEST_ORIGIN = 200
+"""Characters of it that an answer repeats."""
+
+
 class Guards(Protocol):
     """What a class of routes has."""
 
@@ -150,8 +154,7 @@ def guarded_routes(app: Klein) -> tuple[GuardedRoute, ...]:
 async def _read_form(request: Request) -> None:
     """The fields, if what is sent is a small form. Raises `OtherSite` before that, `BadRequest`, `TooLarge`."""
     request.identity = ANONYMOUS
-    if _is_of_other_site(request):
-        raise OtherSite()
+    _demand_own_page(request)
     kind = (request.requestHeaders.getRawHeaders(b"content-type") or (b"",))[0]
     if is_form(kind.decode("latin-1")):
         request.form = await read_fields(request.body)
@@ -162,8 +165,8 @@ async def _admit(
 ) -> Identity:
     """`later`: the route looks for the token against CSRF itself."""
     request.identity = ANONYMOUS
-    if (entrance or may not in (Action.READ, ANYBODY)) and _is_of_other_site(request):
-        raise OtherSite()
+    if entrance or may not in (Action.READ, ANYBODY):
+        _demand_own_page(request)
     who = await identity_of(guards.access, request, cookies=not entrance, later=later)
     request.identity = who
     if may is SOMEBODY and who.user is None:
@@ -175,15 +178,16 @@ async def _admit(
     return who
 
 
-def _is_of_other_site(request: Request) -> bool:
-    """Whether a browser sends this on behalf of a page that is not ours.
+def _demand_own_page(request: Request) -> None:
+    """Raise `OtherSite` where a browser sends this on behalf of a page that is not ours.
 
     A browser that has once logged in to look at the index sends its password with any form that any page makes it post here.
     All browsers name the page's origin then (``null``, where they may not); no client of a package index sends the header.
     """
-    origins = request.requestHeaders.getRawHeaders(b"origin") or ()
-    host = (request.requestHeaders.getRawHeaders(b"host") or (b"",))[0]
-    return any(origin.partition(b"://")[2].lower() != host.lower() for origin in origins)
+    for value in request.requestHeaders.getRawHeaders(b"origin") or ():
+        origin = value.decode("latin-1")
+        if not request.is_of(origin):
+            raise OtherSite(origin=origin[:LONGEST_ORIGIN], host=request.base_host[:LONGEST_ORIGIN])
 
 
 async def identity_of(access: Access, request: Request, *, cookies: bool = True, later: bool = False) -> Identity:
@@ -208,8 +212,8 @@ async def _by_cookie(access: Access, request: Request, cookie: Credential, *, la
         who = await access.identify(cookie)
     except Unauthenticated:
         return ANONYMOUS
-    if request.method not in HARMLESS and _is_of_other_site(request):
-        raise OtherSite()
+    if request.method not in HARMLESS:
+        _demand_own_page(request)
     if not later:
         demand_csrf_token(request, cookie.password, None if request.form is None else request.form.text(FIELD))
     request.session = cookie.password

@@ -27,6 +27,11 @@ def is_plain(host: str) -> bool:
     return match is not None and (match["address"] is None or _is_six(match["address"]))
 
 
+def plain_host(host: str, scheme: str) -> str:
+    """A host in small letters, without the port that its scheme has anyway (as browsers write it in ``Origin``)."""
+    return host.lower().removesuffix({"http": ":80", "https": ":443"}.get(scheme.lower(), " "))
+
+
 def _is_six(text: str) -> bool:
     try:
         IPv6Address(text)

@@ -18,7 +18,7 @@ from pypid.ports import Body
 from pypid.web.accesslog import path_of
 from pypid.web.body import ClientGone, RequestBody, read_small
 from pypid.web.ids import HEADER, Ids, given_id
-from pypid.web.proxies import TrustedProxies, client_of, host_of, scheme_of
+from pypid.web.proxies import TrustedProxies, client_of, host_of, plain_host, scheme_of
 
 if TYPE_CHECKING:
     from pypid.web.channel import Channel
@@ -64,6 +64,7 @@ class Request(server.Request):
     def __init__(self, channel: Channel, *args: Any, **options: Any) -> None:
         super().__init__(channel, *args, **options)  # type: ignore[no-untyped-call]
         self._trusted: TrustedProxies = channel.site.trusted_proxies
+        self._public_url: str | None = channel.site.public_url
         self._ids: Ids = channel.site.ids
         self.begun_at: float = channel.site.seconds()
         """When it began to come, on the reactor's clock; for the access log."""
@@ -165,6 +166,13 @@ class Request(server.Request):
         named = self._said("host")
         said = self._said("x-forwarded-host") if self._by_proxy else ()
         return host_of(self._peer, named[0] if named else "", said, self._trusted)
+
+    def is_of(self, origin: str) -> bool:
+        """Whether pages of this origin (RFC 6454, 6.2) are ours: of the host that was asked for, here or at a trusted proxy, or
+        of ``public_url``. By which scheme does not matter: not every proxy says so."""
+        hosts = [*self._said("host")[:1], self.base_host, (self._public_url or "").partition("://")[2].partition("/")[0]]
+        scheme, _, host = origin.partition("://")
+        return bool(host) and plain_host(host, scheme) in {plain_host(each, scheme) for each in hosts}
 
     @property
     def id(self) -> str:

@@ -45,7 +45,7 @@ def page_of(face: Face, request: Request, refusal: Refusal, error: BaseException
 def _ways(face: Face, request: Request, refusal: Refusal, error: BaseException) -> Iterator[Way]:
     who = request.identity
     match error:
-        case NoCsrfToken() | OtherSite():
+        case NoCsrfToken():
             yield Way("Go back, load the page anew, and send the form again: it was open while you logged in or out.")
         case NoSuchProject(name=str() as name) if may(face.rules, who, Action.READ):
             yield Way(f"Search for {name}", f"search?q={quote(name, safe='')}")
@@ -53,7 +53,10 @@ def _ways(face: Face, request: Request, refusal: Refusal, error: BaseException) 
             yield Way("Search the index", "search")
         case _:
             pass
-    if refusal.status in (401, 403) and who.user is None and face.registry is not None and not isinstance(error, LoginRefused):
+    logging_in_helps = who.user is None and face.registry is not None and not isinstance(error, LoginRefused)
+    if isinstance(error, OtherSite):
+        yield Way("Load the page anew from the address of this index, and send the form again.")
+    elif refusal.status in (401, 403) and logging_in_helps:
         yield Way("Log in", login_address(request))
     elif refusal.status == 403 and who.user is not None:
         yield Way(f"You are logged in as {who.user}. Ask an administrator for the right, or log in as somebody else.")
