@@ -103,15 +103,16 @@ def processor_time(server: rig.Server) -> float:
 
 
 def measured(server: rig.Server, paths: Iterator[str]) -> dict[str, float]:
-    """Milliseconds that the pages took, and the bytes of the largest."""
-    kept = rig.Kept(server.port)
+    """Milliseconds that the pages took, and that the server itself computed for each; and the bytes of the largest."""
+    kept, computed = rig.Kept(server.port), processor_time(server)
     times, size = [], 0
     for path in paths:
         begun = time.perf_counter()
         size = max(size, kept.fetch(path, HTML))
         times.append((time.perf_counter() - begun) * 1000)
     kept.close()
-    return {"p50": rig.median(times), "p99": rig.percentile(times, 0.99), "max": max(times), "bytes": size}
+    own = (processor_time(server) - computed) * 1000 / len(times)
+    return {"own": own, "p50": rig.median(times), "p99": rig.percentile(times, 0.99), "max": max(times), "bytes": size}
 
 
 def again(path: str, times: int = TIMES) -> Iterator[str]:
@@ -153,10 +154,10 @@ def main() -> None:
         for name, paths, is_held in rows(server, options.projects, options.described):
             found = measured(server, paths())
             figures[name if name not in figures else f"{name} ({len(figures)})"] = found
-            took = f"{found['p50']:.1f} / {found['p99']:.1f} / {found['max']:.1f} ms"
+            took = f"{found['p50']:.1f} / {found['p99']:.1f} / {found['max']:.1f}; {found['own']:.1f} ms"
             table.append((name, took, f"p99 < {GOAL} ms" if is_held else ""))
             table.append(("... bytes, gzip", f"{found['bytes'] / 1000:.1f} kB", f"< {MOST // 1000} kB"))
-    rig.report(f"The site with {options.projects:,} projects: p50 / p99 / max of a page", table, figures)
+    rig.report(f"The site with {options.projects:,} projects: p50 / p99 / max of a page; computing", table, figures)
 
 
 if __name__ == "__main__":
