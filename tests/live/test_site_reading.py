@@ -84,8 +84,8 @@ class ReadingTests(SiteTestCase):
         expect(main(page).get_by_role("link", name="12.9", exact=True)).to_be_visible()
         self.looks_well(page, look, "many")
         page.goto("/project/spam/-/versions")
-        page.get_by_label("Compare").select_option("1.1")
-        page.get_by_label("with", exact=True).select_option("2.0")
+        page.get_by_role("combobox", name="Compare").select_option("1.1")
+        page.get_by_role("combobox", name="with").select_option("2.0")
         main(page).get_by_role("button", name="Show what is different").click()
         expect(page.get_by_role("heading", level=1)).to_contain_text("1.1")
         expect(main(page)).to_contain_text("spam/old.py")
@@ -101,7 +101,7 @@ class ReadingTests(SiteTestCase):
         page = self.visit(look, "/project/spam/2.0/")
         main(page).get_by_role("link", name="Contents of spam-2.0-py3-none-any.whl").click()
         self.looks_well(page, look, "contents")
-        main(page).get_by_role("link", name="spam", exact=False).last.click()
+        main(page).get_by_role("link", name="spam/", exact=True).click()
         main(page).get_by_role("link", name="__init__.py").click()
         expect(main(page)).to_contain_text("def cook(much: bool)")
         self.looks_well(page, look, "text")
@@ -155,15 +155,9 @@ class ReadingTests(SiteTestCase):
 
     def test_leads_nowhere_else(self) -> None:
         """Whoever logs in by a link that somebody else has made stays here."""
-        for where in (
-            "https://example.org/",
-            "//example.org/",
-            "/\\example.org",
-            "javascript:alert(1)",
-            "..//example.org",
-            "%0d%0aX",
-        ):
+        away = ("https://example.org/", "//example.org/", "/\\example.org", "javascript:alert(1)", "..//example.org", "%0d%0aX")
+        for where in away:
             page = self.visit(Look(), f"/account/login?next={where}")
             self.enters(page, "bob", "builder-secret-3")
-            page.wait_for_url("**/account/?*")
+            expect(page.get_by_role("button", name="Log out")).to_be_visible()
             self.assertTrue(page.url.startswith(self.index.url("/")), page.url)
