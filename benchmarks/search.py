@@ -213,24 +213,15 @@ def asked(server: rig.Server, runs: int, login: str | None = None) -> tuple[list
     return everything, each
 
 
-def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    options.add_argument("--projects", type=int, default=100_000)
-    options.add_argument("--metadata", type=int, default=100_000, help="projects that have metadata to be read")
-    options.add_argument("--runs", type=int, default=20)
-    given = options.parse_args()
-    rig.pin_client()
-    rules = "".join(f"{name_of(number)}.user.bench = r\n" for number in range(HIDDEN))
-    with rig.scratch() as folder:
-        more = f"[upstream]\nmode = offline\n[projects]\n{rules}"
-        with rig.Server(folder, more=more).running():
-            pass
-        (folder / "var" / "search.sqlite").unlink(missing_ok=True)
-        fabricate(folder, given.projects, given.metadata)
-        with rig.Server(folder, more=more).running() as server:
-            building = made(server, given.projects - HIDDEN)
-            restricted, of_restricted = asked(server, given.runs)
-            everything, of_all = asked(server, given.runs, rig.LOGIN)
+def show(
+    projects: int,
+    building: dict[str, float],
+    restricted: list[float],
+    everything: list[float],
+    of_restricted: list[tuple[str, float, int]],
+    of_all: list[tuple[str, float, int]],
+) -> None:
+    """The table."""
     rows = [
         ("all names can be found after", f"{building['names']:.1f} s", ""),
         ("all metadata has been read after", f"{building['metadata']:.0f} s", ""),
@@ -252,7 +243,28 @@ def main() -> None:
         "p99_ms": rig.percentile(everything, 0.99),
         "restricted_ms": rig.percentile(restricted, 0.99),
     }
-    rig.report(f"Searching among {given.projects:,} projects", rows, figures)
+    rig.report(f"Searching among {projects:,} projects", rows, figures)
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    options.add_argument("--projects", type=int, default=100_000)
+    options.add_argument("--metadata", type=int, default=100_000, help="projects that have metadata to be read")
+    options.add_argument("--runs", type=int, default=20)
+    given = options.parse_args()
+    rig.pin_client()
+    rules = "".join(f"{name_of(number)}.user.bench = r\n" for number in range(HIDDEN))
+    with rig.scratch() as folder:
+        more = f"[upstream]\nmode = offline\n[projects]\n{rules}"
+        with rig.Server(folder, more=more).running():
+            pass
+        (folder / "var" / "search.sqlite").unlink(missing_ok=True)
+        fabricate(folder, given.projects, given.metadata)
+        with rig.Server(folder, more=more).running() as server:
+            building = made(server, given.projects - HIDDEN)
+            restricted, of_restricted = asked(server, given.runs)
+            everything, of_all = asked(server, given.runs, rig.LOGIN)
+        show(given.projects, building, restricted, everything, of_restricted, of_all)
 
 
 if __name__ == "__main__":

@@ -5,11 +5,10 @@ Everything here blocks. Several processes may read a file; one of them writes, w
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
@@ -21,6 +20,7 @@ from attrs import define, field
 from pypid.core.finding import Description, standing
 from pypid.core.names import ProjectName
 from pypid.search.cards import Filed
+from pypid.search.files import basis_of, connect, hash_of, locked, transaction, which
 from pypid.search.matching import COLUMNS, TABLE, words
 from pypid.search.reading import Reader
 
@@ -35,8 +35,6 @@ _SCHEMA = (
     "CREATE INDEX by_unread ON project(unread) WHERE unread",
     TABLE,
 )
-BUSY = 5.0
-"""Seconds that one connection waits for another."""
 READERS = 4
 """Connections that read at the same time."""
 LAYOUT = "1"
@@ -89,10 +87,10 @@ class Cabinet:
         Raises `OSError`, `sqlite3.Error`.
         """
         if self.path is not None and self._lock is None:
-            self._lock = _locked(self.path.with_suffix(".lock"))
+            self._lock = locked(self.path.with_suffix(".lock"))
             if self._lock is None:
                 return False
-        if self._writer is not None and self.path is not None and _which(self.path) != self._file:
+        if self._writer is not None and self.path is not None and which(self.path) != self._file:
             self.discard()  # somebody who reads found that it is damaged
         if self._writer is None:
             self._begin()
@@ -113,18 +111,18 @@ class Cabinet:
         made = connect(self.path)
         try:
             made.execute("PRAGMA journal_mode = WAL")
-            if _basis_of(made) != self.basis or made.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+            if basis_of(made) != self.basis or made.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
                 self._make(made)
         except BaseException:
             made.close()
             raise
-        self._file = None if self.path is None else _which(self.path)
+        self._file = None if self.path is None else which(self.path)
         return made
 
     def _make(self, made: sqlite3.Connection) -> None:
         if made.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             raise sqlite3.DatabaseError("it is of another kind, or damaged")
-        with _transaction(made):
+        with transaction(made):
             for statement in _SCHEMA:
                 made.execute(statement)
             made.execute("INSERT INTO meta VALUES (?, 0, 0)", (self.basis,))
@@ -202,10 +200,10 @@ class Cabinet:
         if self._writer is None:
             raise Outdated()
         if self.path is None:
-            with self._turn, _transaction(self._writer):
+            with self._turn, transaction(self._writer):
                 yield self._writer
         else:
-            with _transaction(self._writer):
+            with transaction(self._writer):
                 yield self._writer
 
     # --- all read ---
@@ -216,14 +214,14 @@ class Cabinet:
         if self.path is None:
             if self._writer is None:
                 raise Outdated()
-            with self._turn, _transaction(self._writer):
+            with self._turn, transaction(self._writer):
                 yield Reader(self._writer, None)
             return
         try:
             reader = self._taken(self.path)
             try:
-                with _transaction(reader.db):
-                    if _basis_of(reader.db) != self.basis:
+                with transaction(reader.db):
+                    if basis_of(reader.db) != self.basis:
                         raise Outdated()
                     yield reader
             except BaseException:
@@ -241,7 +239,7 @@ class Cabinet:
         reader.close()
 
     def _taken(self, path: Path) -> Reader:
-        file = _which(path)
+        file = which(path)
         if file is None:
             raise Outdated()
         with self._turn:
@@ -251,39 +249,10 @@ class Cabinet:
                     return reader
                 reader.close()
         reader = Reader(connect(path), file)
-        if _which(path) != file:  # it may have opened one file, and the log of another
+        if which(path) != file:  # it may have opened one file, and the log of another
             reader.close()
             raise Outdated()
         return reader
-
-
-def connect(path: Path | None) -> sqlite3.Connection:
-    """A connection to a file that is there; None: to a new one in memory."""
-    where = ":memory:" if path is None else f"{path.absolute().as_uri()}?mode=rw"
-    made = sqlite3.connect(where, uri=True, timeout=BUSY, check_same_thread=False, isolation_level=None)
-    for pragma in ("synchronous = NORMAL", "temp_store = MEMORY", "cache_size = -8000", "journal_size_limit = 8388608"):
-        made.execute(f"PRAGMA {pragma}")
-    return made
-
-
-@contextmanager
-def _transaction(db: sqlite3.Connection) -> Iterator[None]:
-    db.execute("BEGIN")
-    try:
-        yield
-    except BaseException:
-        with suppress(sqlite3.Error):
-            db.execute("ROLLBACK")
-        raise
-    db.execute("COMMIT")
-
-
-def _basis_of(db: sqlite3.Connection) -> str | None:
-    try:
-        row = db.execute("SELECT basis FROM meta").fetchone()
-    except sqlite3.OperationalError:  # there is no such table
-        return None
-    return None if row is None else row[0]
 
 
 def _places(db: sqlite3.Connection, cards: Sequence[Filed]) -> Sequence[int]:
@@ -306,33 +275,3 @@ def _row(place: int, filed: Filed) -> tuple[object, ...]:
     moments = (None if moment is None else moment.timestamp() for moment in (card.created, card.updated, filed.until))
     said = (card.name, filed.mark, card.ours, card.version, card.summary, "\n".join(card.keywords))
     return (place, *said, *moments, filed.unread is not None, filed.described, _encoder.encode(filed.description))
-
-
-def _which(path: Path) -> tuple[int, int] | None:
-    """Which file has the name: device and inode."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _locked(path: Path) -> IO[bytes] | None:
-    """The lock, or None where another process has it. Raises `OSError`."""
-    lock = path.open("ab")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
-        return None
-    except BaseException:
-        lock.close()
-        raise
-    return lock
-
-
-def hash_of(texts: Iterable[str]) -> str:
-    """What tells these texts from others."""
-    from hashlib import blake2b
-
-    return blake2b("\n".join(texts).encode(), digest_size=8).hexdigest()

@@ -20,8 +20,9 @@ from pypid.flow import start
 from pypid.index import Index
 from pypid.index.asking import Asked
 from pypid.index.parts import Pace
-from pypid.search.cabinet import Cabinet, Outdated, hash_of
+from pypid.search.cabinet import Cabinet, Outdated
 from pypid.search.cards import NOTHING, Filed, Seen, describe, filed
+from pypid.search.files import hash_of
 
 _log = Logger()
 
@@ -71,6 +72,11 @@ class Following:
     _read_from: float = field(default=0.0, init=False)
     """When it is worth while to read metadata again."""
     _failing: bool = field(default=False, init=False)
+
+    @property
+    def going(self) -> frozenset[ProjectName]:
+        """What has gone, and may still be filed."""
+        return frozenset(self._gone)
 
     async def look(self) -> bool:
         """Do what there is to be done, for `LONG` at most; whether something is left. Fails only with what nobody expects."""

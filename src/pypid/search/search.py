@@ -103,7 +103,7 @@ class Search:
         known = self.following.known.names
         if self._between is None or self._between[0] is not known or self._between[1] is not names:
             self._between = known, names, frozenset(differing(known, names)[1])
-        return names, Eyes(by, self._between[2])
+        return names, Eyes(by, self._between[2] | self.following.going)
 
     async def _ask(self, ask: Callable[[Reader], T], nothing: T) -> T:
         """What it says in its turn, in a thread; `nothing` where there are no cards yet."""
