@@ -221,6 +221,7 @@ class RightTests(AdminCase):
         self.published(self.publish(*self.have_wheel("spam")))
         zoe = self.as_user("zoe", "zoe's")
         page = self.browser.get("/project/spam/-/rights").text
+        self.assertIn('href="../../../project/spam/"', page)
         self.assertIn("everyone", page)
         self.assertIn("takes the project out of the defaults", page)
         answer = self.browser.post("/project/spam/-/rights", kind="group", name="devs", right="rw", do="grant")
@@ -254,7 +255,10 @@ class RightTests(AdminCase):
         self.assertEqual(self.done(), [])
         fixed = self.browser.post("/project/eggs/-/rights", kind="group", name="ops", do="withdraw")
         self.said_wrong(fixed, 409, "[projects]")
-        self.assertIn("changed in [projects]", self.browser.get("/project/Eggs/-/rights").text)
+        page = self.browser.get("/project/Eggs/-/rights").text
+        self.assertIn("changed in [projects]", page)
+        self.assertIn("Nothing of that name is published", page)
+        self.assertNotIn('href="../../../project/eggs/"', page)
 
     def test_all(self) -> None:
         """All of them, by project, narrowed by a part of any name; and the defaults in words."""
@@ -325,3 +329,4 @@ class HostileTests(AdminCase):
             self.assertEqual(page.status, 200)
             self.assertNotIn("<svg", page.text, path)
             self.assertIn("&#34;&#39;&lt;svg/onload&gt;&amp;amp", page.text, path)
+            self.assertNotIn("%3Csvg%2F", page.text, path)

@@ -19,6 +19,7 @@ from pypid.web.ui.asked import MISTAKES, asked, has_no_accounts, refused, sent
 from pypid.web.ui.pages import go, show
 from pypid.web.ui.said import say
 
+UNREAD = "The riddle was not solved, too late, or used already: send the form once more, and your browser solves a new one."
 DIFFERENT = "The two passwords are not the same: type the new password twice."
 UNSOLVED = (
     "Your browser has not solved the riddle that keeps robots out: that takes JavaScript. Without it, ask an administrator for "
@@ -48,6 +49,7 @@ async def register(face: Face, request: Request, who: Identity) -> None:
         account = await enrolled(face, request, who, wanted, invitation_of(face, wanted.token))
     except MISTAKES as error:
         status, problems = refused(request, error)
+        problems = [UNREAD if "/api/captcha" in line else line for line in problems]
         return await _form(face, request, who, said, status=status, problems=problems)
     return go(request, LOGIN, done="registered" if account.standing is Standing.ACTIVE else "registered-waiting")
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import islice
 
-from pypid.core.errors import BadRequest
+from pypid.core.errors import BadRequest, PypidError
 from pypid.core.names import ProjectName, project_name
 from pypid.core.permissions import Action, Identity, Principals, together
 from pypid.core.rights import NAMED, Right, Whom
+from pypid.web.asking import asked_of
 from pypid.web.face import Face, app
 from pypid.web.fields import Fields
 from pypid.web.guard import guarded
@@ -85,12 +86,22 @@ async def _one(
         problems=problems,
         warnings=warnings,
         project=name,
+        is_there=await _is_there(face, request, who, name),
         rights=whole(face, name, found),
         readers=in_words(together((read, write))),
         writers=in_words(write),
         said_before=said or Fields(),
         known=list(islice(await _names(face), MOST)),
     )
+
+
+async def _is_there(face: Face, request: Request, who: Identity, name: ProjectName) -> bool:
+    """Whether the project has a page: a name can have rights before anything is published under it."""
+    try:
+        await face.index.project(name, asked_of(face, request, who, name, local=True))
+    except PypidError:
+        return False
+    return True
 
 
 async def _names(face: Face) -> Sequence[str]:
