@@ -24,7 +24,7 @@ from _wheels import upload
 
 FILES, LARGE = 1, 10_000
 HTML = "text/html\r\nAccept-Encoding: gzip"
-TIMES = 1000
+TIMES = 500
 GOAL, MOST = 20, 100_000
 """Milliseconds (p99), and bytes."""
 WITHIN = 60
