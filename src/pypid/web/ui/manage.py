@@ -74,47 +74,38 @@ async def ask_why(face: Face, request: Request, who: Identity) -> None:
 def _parts(face: Face) -> Iterator[Part]:
     said = condition_of(face)
     yield from _readiness(face, bool(said["ready"]))
-    yield _either(
-        bool(said["access"]),
-        Part("Accounts", "well", "good", "They say who somebody is."),
-        Part(
-            "Accounts",
-            "away",
-            "bad",
-            "Nobody can be asked who somebody is. Administrators whom the configuration names get in all the same.",
-            "See whether the accounts database ([access] url) answers, and what the log says of it. They are asked again by "
-            "themselves.",
-        ),
-    )
-    yield _either(
-        bool(said["cache"]),
-        Part("Catalog", "well", "good", "What is known of the projects can be asked." if face.index.shared else "In memory."),
-        Part(
-            "Catalog",
-            "away",
-            "bad",
-            "The shared catalog cannot be asked: nothing can be published, and pages go on for [cache] stale_for.",
-            "See whether its server ([cache] url) answers, and what the log says of it.",
-        ),
-    )
-    yield _either(
-        bool(said["storage"]),
-        Part("Storage", "well", "good", f"It answers: {face.settings.place}"),
-        Part(
-            "Storage",
-            "away",
-            "bad",
-            f"It does not answer: {face.settings.place}",
-            "Is the disk mounted, and not full? Does the bucket answer, with the keys of [storage]? It is asked every five "
-            "seconds, and one that answers is back.",
-        ),
-    )
+    yield _accounts() if said["access"] else _accounts_away()
+    yield _catalog(face) if said["cache"] else _catalog_away()
+    yield _storage(face, is_well=bool(said["storage"]))
     yield _comparison(face)
     yield _upstream(face)
 
 
-def _either(is_well: bool, well: Part, ill: Part) -> Part:
-    return well if is_well else ill
+def _accounts() -> Part:
+    return Part("Accounts", "well", "good", "They say who somebody is.")
+
+
+def _accounts_away() -> Part:
+    says = "Nobody can be asked who somebody is. Administrators whom the configuration names get in all the same."
+    todo = "See whether the accounts database ([access] url) answers, and what the log says of it."
+    return Part("Accounts", "away", "bad", says, f"{todo} It is asked again and again.")
+
+
+def _catalog(face: Face) -> Part:
+    return Part("Catalog", "well", "good", "What is known of the projects can be asked." if face.index.shared else "In memory.")
+
+
+def _catalog_away() -> Part:
+    says = "The shared catalog cannot be asked: nothing can be published, and pages go on for [cache] stale_for."
+    return Part("Catalog", "away", "bad", says, "See whether its server ([cache] url) answers, and what the log says of it.")
+
+
+def _storage(face: Face, *, is_well: bool) -> Part:
+    place = face.settings.place
+    if is_well:
+        return Part("Storage", "well", "good", f"It answers: {place}")
+    todo = "Is the disk mounted, and not full? Does the bucket answer, with the keys of [storage]?"
+    return Part("Storage", "away", "bad", f"It does not answer: {place}", f"{todo} It is asked every five seconds.")
 
 
 def _readiness(face: Face, is_ready: bool) -> Iterator[Part]:
