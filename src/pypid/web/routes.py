@@ -64,6 +64,24 @@ LATER = (
     *("pypid.web.groups", "pypid.web.rights", "pypid.web.tokens", "pypid.web.oidc", "pypid.core.tiering"),
     *("pypid.core.acl", "pypid.web.pypicloud.permissions", "pypid.web.pypicloud.accounts", "pypid.web.pypicloud.packages"),
     *("pypid.core.why", "pypid.core.clientfiles"),
+    # pages for people
+    *(
+        "jinja2",
+        "pypid.web.ui.pages",
+        "pypid.web.ui.account",
+        "pypid.search.reading",
+        "pypid.search.search",
+        "pypid.web.ui.home",
+    ),
+    *("pypid.web.measures", "pypid.web.ui.manage", "pypid.web.ui.upstream", "pypid.web.ui.search", "pypid.core.contents"),
+    *(
+        "pypid.web.contents",
+        "pypid.core.differences",
+        "pypid.core.fielddifferences",
+        "pypid.web.compare",
+        "pypid.web.ui.compare",
+    ),
+    *("pypid.core.facts", "pypid.core.needs", "pypid.web.ui.exhibits", "pypid.web.ui.project", "pypid.web.ui.configuration"),
     ALL,
 )
 """Modules in the order in which they are brought, so that none holds up the reactor for long; the last one brings the rest."""

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs, quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2.meta import find_referenced_templates
 from markupsafe import Markup
 
 from pypid import __version__
@@ -54,10 +55,29 @@ def environment() -> Environment:
     return made
 
 
+_compiled: set[str] = set()
+"""The templates that are programs by now, with all that they include."""
+
+
 async def show(face: Face, request: Request, who: Identity, template: str, *, status: int = 200, **values: Any) -> None:
     """Answer with the page: the template, filled in with `values` and what every page has (`common`)."""
+    if template not in _compiled:  # a tenth of a second, the first time
+        await face.world.blocking(_compile, template)
     text = environment().get_template(template).render(**common(face, request, who), **values)
     await send_html(face, request, text, status=status)
+
+
+def _compile(template: str) -> None:
+    """Make programs of the template and of those that it needs. Blocks."""
+    made, needed, seen = environment(), {template}, set[str]()
+    while needed - seen:
+        name = (needed - seen).pop()
+        seen.add(name)
+        if made.loader is not None and name not in _compiled:
+            source, *_ = made.loader.get_source(made, name)
+            made.get_template(name)
+            needed |= {found for found in find_referenced_templates(made.parse(source)) if found}
+    _compiled.update(seen)
 
 
 async def send_html(face: Face, request: Request, text: str, *, status: int = 200) -> None:
