@@ -8,6 +8,7 @@ from urllib.parse import urldefrag, urljoin, urlsplit
 from attrs import Factory, define, field
 
 from pypid.web.app import app
+from pypid.web.guard import guarded_routes
 from tests.live.browser import SIZES, Look, SiteTestCase, faults_of
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ NO_PAGES: Final = (
     *("/packages/", "/simple/", "/api/", "/rss/", "/pypi/", "/_/", "/integrity/", "/config/", "/local/", "/at/"),
     *("/snapshots/", "/ready", "/health", "/metrics"),
 )
+BEGINNING: Final = "no page"
 STRUCTURE: Final = """
 () => ({
     title: document.title, lang: document.documentElement.lang, heads: document.querySelectorAll("h1").length,
@@ -43,6 +45,11 @@ def kind_of(path: str) -> str:
     return str(rule.rule)
 
 
+def all_kinds() -> set[str]:
+    """The rules of all routes that answer with a page for people."""
+    return {route.rule for route in guarded_routes(app) if route.page and "GET" in route.methods}
+
+
 @define
 class Crawl:
     """One walk through the site, in one window."""
@@ -57,7 +64,7 @@ class Crawl:
     _others: dict[str, str] = Factory(dict)
 
     def __attrs_post_init__(self) -> None:
-        self._ways = dict.fromkeys(self.beginning, "(the beginning)")
+        self._ways = dict.fromkeys(self.beginning, BEGINNING)
 
     def walk(self) -> None:
         """Until there is nothing new."""
@@ -67,9 +74,8 @@ class Crawl:
                 continue
             kind = kind_of(urlsplit(path).path)
             self.kinds[kind] = self.kinds.get(kind, 0) + 1
-            asked_for = way.startswith("(")
-            if asked_for or (self.kinds[kind] <= OF_A_KIND and sum(self.kinds.values()) <= MOST):
-                self._visit(path, f"{path} (linked on {way})", kind, asked_for=asked_for)
+            if way == BEGINNING or (self.kinds[kind] <= OF_A_KIND and sum(self.kinds.values()) <= MOST):
+                self._visit(path, f"{path} (linked on {way})", kind)
         self.faults += self._broken()
 
     def _growing(self) -> Iterator[tuple[str, str]]:
@@ -78,10 +84,10 @@ class Crawl:
             yield list(self._ways.items())[done]
             done += 1
 
-    def _visit(self, path: str, where: str, kind: str, *, asked_for: bool) -> None:
+    def _visit(self, path: str, where: str, kind: str) -> None:
         answer = self.page.goto(path)
         assert answer is not None
-        if answer.status >= 400 and not asked_for:
+        if answer.status >= 400:
             self.faults.append(f"{answer.status} for {where}")
             return
         found = [*self._built(), *self.look_at(self.page, self.kinds[kind])]

@@ -89,7 +89,6 @@ class TransferTests(SiteTestCase):
             size, requests, _ = self.transferred(path, Look())
             self.assertLess(size, MOST, path)
             self.assertLess(requests, 6, path)
-            print(f"{path}: {size} bytes, {requests} requests")
 
     def test_again(self) -> None:
         """What does not change is not asked for again: the second page costs the page itself."""
