@@ -8,6 +8,8 @@ from typing import TypedDict
 
 from pypid.core.names import ProjectName
 from pypid.core.permissions import Action, Identity, Rules, may
+from pypid.core.snippets import to_publish
+from pypid.web.clientfiles import place_of
 from pypid.web.documents import send_json
 from pypid.web.errors import error_format, refusal_of
 from pypid.web.face import Face, app
@@ -61,7 +63,7 @@ async def upload(face: Face, request: Request, who: Identity) -> None:
 
 
 async def _show(face: Face, request: Request, who: Identity, taking: Taking) -> None:
-    names = await _only_these(face, who)
+    names, place = await _only_these(face, who), await place_of(face, request)
     await show(
         face,
         request,
@@ -77,7 +79,7 @@ async def _show(face: Face, request: Request, who: Identity, taking: Taking) -> 
         max_upload=face.settings.max_upload,
         most_files=MOST_FILES,
         fields={"files": FILES, "overwrite": OVERWRITE},
-        base=face.base_url(request),
+        commands=() if place is None else to_publish(place, who.user)[:2],
     )
 
 
