@@ -36,7 +36,10 @@ _SECONDS = 36
 
 def words_of(text: str, most: int = MOST_WORDS) -> tuple[str, ...]:
     """The words of a text as they are looked for: letters and digits without accents and case; at most so many."""
-    plain = "".join(letter for letter in normalize("NFKD", text) if not combining(letter)).casefold()
+    if text.isascii():  # nearly all are, and the other way takes ten times as long
+        plain = text.lower()
+    else:
+        plain = "".join(letter for letter in normalize("NFKD", text) if not combining(letter)).casefold()
     found = (match[0][:LONGEST_WORD] for match in _WORDS.finditer(plain))
     return tuple(word for _, word in zip(range(most), found, strict=False))
 

@@ -262,9 +262,10 @@ def _places(db: sqlite3.Connection, cards: Sequence[Filed]) -> Sequence[int]:
     taken = {place for (place,) in rows}
     found = []
     for place in wanted:
-        while place in taken or db.execute("SELECT 1 FROM project WHERE place = ?", (place,)).fetchone() is not None:
-            taken.add(place)
+        while place in taken:
             place -= 1
+            if db.execute("SELECT 1 FROM project WHERE place = ?", (place,)).fetchone() is not None:
+                taken.add(place)
         taken.add(place)
         found.append(place)
     return found

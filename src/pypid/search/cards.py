@@ -19,7 +19,7 @@ MOST_KEYWORDS, LONGEST_KEYWORD = 30, 50
 MOST_CLASSIFIERS, LONGEST_CLASSIFIER = 60, 200
 LONGEST_LICENSE = 200
 """Characters: many write the whole text of it there."""
-MINORS = {2: range(6, 8), 3: range(40)}
+MINORS = {2: range(6, 8), 3: range(21)}
 """The versions of Python that somebody may look for."""
 NOTHING = Description()
 

@@ -14,7 +14,7 @@ from pypid.core.finding import SHORT, Card, Query
 COLUMNS = ("name", "starts", "insides", "keywords", "summary", "facts")
 TABLE = (
     f"CREATE VIRTUAL TABLE words USING fts5({', '.join(COLUMNS)}, "
-    "tokenize=\"ascii tokenchars '-'\", detail=column, columnsize=0, prefix='1 2 3')"
+    "tokenize=\"ascii tokenchars '-'\", detail=column, columnsize=0, prefix='1 2 3 4 5 6')"
 )
 WORD, INSIDE = "name starts", "name starts insides"
 ANY_PYTHON = "-p-any"
