@@ -139,6 +139,8 @@ def assemble(
     people.serve(*faces)
     for face in faces:
         face.configuration = partial(_in_force, config, people)
+        if shares is not None:
+            face.catch_up = shares.catch_up
     if people.access.is_open:
         _now(people.open())
     written: tuple[Written, ...] = (*snapshots, *_written_links(config, links, places, storage, world))

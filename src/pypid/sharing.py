@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
 from pypid.access.sql.current import CONTACT
@@ -25,6 +25,9 @@ from pypid.identities import Identities
 from pypid.leases import TENDED, Shared
 from pypid.state import Where
 
+if TYPE_CHECKING:
+    from pypid.access.sql.accounts import SqlAccounts
+
 _log = Logger()
 
 ACCOUNTS = "accounts"
@@ -35,6 +38,8 @@ PATIENCE = 90.0
 """Seconds that another one's claim is waited for: that of a machine that is gone ends by then."""
 TIDY = 3600.0
 """Seconds between two times that the engine is tidied."""
+SOON = 1.0
+"""Seconds that a page waits at most for what others have done."""
 NODE = "node"
 """The file below state with the name that this state folder has among others."""
 
@@ -51,6 +56,7 @@ class Sharing(MultiService):
     leases: Shared
     world: World
     failed: Callable[[CannotStart], object] = field(default=lambda error: None, repr=False)
+    _accounts: SqlAccounts | None = field(default=None, init=False)
     _claimed_by: str | None = field(default=None, init=False)
     _refused: float | None = field(default=None, init=False)
     """Since when somebody else has the claim."""
@@ -82,6 +88,11 @@ class Sharing(MultiService):
         """The signed URLs that all nodes give; see `EngineLinks`."""
         return EngineLinks(self.catalog.following, signer)
 
+    async def catch_up(self) -> None:
+        """Hear of all that others have done until now, if they can be asked within `SOON`: what fails says so elsewhere."""
+        asked = [self.catalog.following.catch_up(), *(() if self._accounts is None else (self._accounts.poll(),))]
+        await DeferredList([start(each).addTimeout(SOON, self.world.clock) for each in asked], consumeErrors=True)
+
     async def _tidy(self) -> None:
         await self.leases.run(TENDED, self.engine.tidy, TIDY * 0.9)
 
@@ -90,6 +101,7 @@ class Sharing(MultiService):
     def serve(self, people: Identities, state: Path) -> None:
         """Have the people here change with those of other nodes. `state`: the state folder. Raises `CannotStart`; blocks."""
         accounts, following = people.stores.accounts, self.catalog.following
+        self._accounts = accounts
 
         def look() -> None:
             self._rights_changed = self.world.clock.seconds()

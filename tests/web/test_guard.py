@@ -27,6 +27,7 @@ from pypid.core.permissions import (
     Principals,
     Rules,
 )
+from pypid.web.face import nobody_else
 from pypid.web.guard import ANYBODY, SOMEBODY, GuardedRoute, guarded, guarded_routes
 
 STATUS = {Unauthenticated: 401, Forbidden: 403, BadName: 404, Busy: 503}
@@ -58,6 +59,7 @@ class Routes:
         self.access = Users()
         self.rules = rules
         self.closed: PypidError | None = None
+        self.catch_up = nobody_else
         self.seen: list[tuple[Any, ...]] = []
 
     @guarded(app, "/simple/<project>/", may=Action.READ)

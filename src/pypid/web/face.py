@@ -101,6 +101,10 @@ class Loudness(Protocol):
         """Go on with this level; None: with the one of the file."""
 
 
+async def nobody_else() -> None:
+    """There is no other process that does anything."""
+
+
 @define(slots=False, eq=False)
 class Face:
     """Everything that a route needs. `rules` and `access` are looked at by the guard, for every route."""
@@ -132,6 +136,8 @@ class Face:
     """None where the log is somebody else's (twistd's, with ``--syslog``)."""
     siblings: Siblings = field(factory=Siblings)
     """The other workers: what one of them is told by its client, all may have to know."""
+    catch_up: Callable[[], Awaitable[None]] = field(default=nobody_else, repr=False)
+    """Hears of what other processes and machines have done until now, which they tell a moment later anyway."""
     readmes: Readmes = field(factory=Readmes)
     """Shows READMEs; as they were written, unless it is given a reactor to start its process with."""
     since: datetime = field(init=False)

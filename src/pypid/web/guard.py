@@ -57,6 +57,10 @@ class Guards(Protocol):
     def closed(self) -> PypidError | None:
         """Why it is not known yet what they may do; then nobody but administrators may do anything."""
 
+    @property
+    def catch_up(self) -> Callable[[], Awaitable[None]]:
+        """Hears of what other processes and machines have done until now."""
+
 
 @frozen
 class GuardedRoute:
@@ -169,6 +173,8 @@ async def _admit(
         _demand_own_page(request)
     who = await identity_of(guards.access, request, cookies=not entrance, later=later)
     request.identity = who
+    if request.session is not None and _comes_of_a_form(request):
+        await guards.catch_up()
     if may is SOMEBODY and who.user is None:
         raise Unauthenticated()
     if isinstance(may, Action):
@@ -176,6 +182,11 @@ async def _admit(
             raise guards.closed
         demand(guards.rules, who, may, project_name(project) if isinstance(project, str) else None)
     return who
+
+
+def _comes_of_a_form(request: Request) -> bool:
+    """Whether it is the page that tells what a form has done, perhaps to another process than the one that is asked now."""
+    return request.page and b"done=" in request.uri.partition(b"?")[2]
 
 
 def _demand_own_page(request: Request) -> None:
