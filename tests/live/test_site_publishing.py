@@ -66,7 +66,7 @@ class PublishingTests(SiteTestCase):
         page.get_by_role("button", name=f"Revoke the token {project}").click()
         expect(row.get_by_text("revoked", exact=True)).to_be_visible()
         self.looks_well(page, look, "revoked")
-        self.assertIn("403", fails([*line, published(project, "2.0").into(self.folder)], self.folder))
+        self.assertIn("was revoked", fails([*line, published(project, "2.0").into(self.folder)], self.folder))
         page.goto(f"/project/{project}/")
         expect(page.get_by_role("heading", name=project)).to_be_visible()
 
@@ -126,7 +126,7 @@ class PublishingTests(SiteTestCase):
         yanked = {file["filename"]: file.get("yanked") for file in simple(self.index, project)["files"]}
         self.assertEqual(list(yanked.values()), [False, "Eggs <b>were</b> bad."])
         page.goto(f"/project/{project}/2.0/")
-        expect(page.get_by_text("This release was yanked")).to_contain_text("Eggs <b>were</b> bad.")
+        expect(page.locator(".notice", has_text="This release was yanked")).to_contain_text("Eggs <b>were</b> bad.")
         self.looks_well(page, look, "told")
         page.go_back()
         page.get_by_role("button", name="Take the yank back").first.click()
