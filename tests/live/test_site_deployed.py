@@ -17,18 +17,23 @@ from urllib.parse import urlencode, urljoin, urlsplit
 from xml.etree import ElementTree
 
 from attrs import evolve, frozen
+from twisted.trial.unittest import SynchronousTestCase
 
+from tests.live import postgresql
 from tests.live.asking import basic
 from tests.live.browser import Look, SiteTestCase, expect
 from tests.live.certificates import Authority
 from tests.live.crawler import kind_of
 from tests.live.daemon import PASSWORDS, IndexTestCase, LiveIndex, Settings, pypid, shared
 from tests.live.fronts import nginx, server
+from tests.live.nodes import nodes
+from tests.live.nodes import until as until_node
 from tests.live.processes import BIN, free_port, running, scratch
 from tests.live.projects import publish
-from tests.live.sitestock import MARKDOWN, MODULES, SPAM, does, published
+from tests.live.sitestock import MARKDOWN, MODULES, SPAM, does, published, upstream
 from tests.live.sitestock import settings as of_a_team
 from tests.live.sitevisitor import Visitor
+from tests.live.stores import store
 from tests.live.test_readmes import renderers
 from tests.live.workers import SHARED, connections, is_there, others, process_of, until, until_all_answer
 
@@ -432,6 +437,88 @@ class EndingTests(WorkersCase):
         self.index.running.process.returncode = 0  # the shared end of these tests looks at the log alone
         with self.index.running.log.open("a") as file:
             file.write("Server Shut Down")
+
+
+class MachinesTests(SynchronousTestCase):
+    """Two machines with a bucket, and a database of PostgreSQL's for the catalog and the accounts."""
+
+    def setUp(self) -> None:
+        self.stack = ExitStack()
+        self.addCleanup(self.stack.close)
+        s3 = self.stack.enter_context(store("radosgw"))
+        database = postgresql.shared().database()
+        self.here, self.there = self.stack.enter_context(nodes(2, s3, f"backend = sql\nurl = {database}", database))
+
+    def test_both(self) -> None:
+        """A session of one is one of the other; search, first page and feeds of both have what either has taken within two
+        seconds, and the project's page its README, and what lies in its files, out of the bucket.
+        """
+        cookies: dict[str, str] = {}
+        bases = [(f"http://127.0.0.1:{node.port}/", node.port) for node in (self.here, self.there)]
+        one, other = (Visitor(base, port, cookies=cookies) for base, port in bases)
+        self.assertEqual(one.log_in("alice").url, one.base)
+        self.assertIn("Your account", other.get("account/").says)
+        spam = {"readme": MARKDOWN, "content_type": "text/markdown", "also": SPAM, "files": MODULES}
+        files = [published("spam", source=source, **spam) for source in (False, True)]  # type: ignore[arg-type]
+        self.assertIn("published", one.upload(*((file.filename, file.data) for file in files)).says)
+        took = until_node(self.there, lambda: "/project/spam/" in other.get("search?q=canned").text, 10)
+        took += until_node(self.there, lambda: "/project/spam/" in other.get("").text, 10)
+        took += until_node(self.there, lambda: "<title>spam 1.0</title>" in other.get("rss/updates.xml").text, 10)
+        self.assertLess(took, 2)
+        until_node(self.there, lambda: "Lovely <strong>spam</strong>" in other.get("project/spam/").text)
+        for file in files:
+            self.assertIn("def cook()", read(other, f"project/spam/-/contents/{file.filename}", "__init__"))
+        for node in (self.here, self.there):
+            self.assertTrue((node.folder / "state/search.sqlite").exists())
+            until_node(node, lambda node=node: "canned" in node.ask("/api/search?q=canned").text)  # type: ignore[misc]
+        out = other.send(other.get("").form("account/logout"))
+        self.assertIn("You are logged out.", out.says)
+        for node in (self.here, self.there):
+            node.stop()
+
+
+class TheirsTests(BelowCase):
+    """Projects of another index."""
+
+    def test_page(self) -> None:
+        """The page of a project of theirs has its README, its files, and what lies in them; it is found once a file is kept."""
+        bob = self.below.visitor()
+        bob.log_in("bob")
+        page = bob.get("project/theirs/")
+        self.assertEqual(page.status, 200, page.says)
+        self.assertIn("upstream", page.says)
+        until(lambda: "Lovely <strong>spam</strong>" in bob.get("project/theirs/").text, self.index)
+        [link] = {each for each in page.read().links if "/-/contents/" in each}
+        self.assertIn("Name: theirs", read(bob, link, "METADATA"))
+        until(lambda: "/project/theirs/" in bob.get("search?q=theirs&source=upstream").text, self.index)
+        self.assertNotIn("/project/theirs/", bob.get("search?q=theirs&source=ours").text.partition("<main")[2])
+
+    def test_cooldown(self) -> None:
+        """What is too new is on no page; an administrator is told why, and until when."""
+        place = self.folder / "pypid"
+        place.mkdir()
+        lines = f"url = {upstream().url('/simple/')}\nmode = cache\ncooldown = 7d"
+        with pypid(place, Settings(upstream=lines, access="backend = config sql\n")) as index:
+            admin = Visitor(index.url("/"), index.port)
+            admin.log_in("admin")
+            self.assertIn("None of its files is to be had here", admin.get("project/theirs/").says)
+            self.assertIn("it is too young ([upstream] cooldown)", admin.get("project/theirs/-/why").says)
+            self.assertEqual(admin.get("project/theirs/-/contents/theirs-1.0-py3-none-any.whl").status, 404)
+            self.assertNotIn("/project/theirs/", admin.get("search?q=theirs").text.partition("<main")[2])
+
+
+def read(visitor: Visitor, address: str, name: str) -> str:
+    """What a file in an archive says, as one gets there by the links from the archive's page."""
+    seen, ways = set[str](), [visitor.at(address) if "://" not in address else address]
+    while ways:
+        url = ways.pop()
+        seen.add(url)
+        got = visitor.go(url)
+        if name in url and "path=" in url:
+            return got.says
+        links = [link for link in got.read().links if urlsplit(link).path == urlsplit(url).path and urlsplit(link).query]
+        ways += [link for link in links if link not in seen]
+    raise AssertionError(f"there is no {name} in {address}")
 
 
 if TYPE_CHECKING:
