@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core import summaries
 from pypid.core.model import Summary
 from pypid.core.names import ProjectName
-from pypid.core.summaries import Blend, Roll, Run, Sieve, Summaries, ends_run, in_runs, name_of, only
+from pypid.core.summaries import Blend, Roll, Run, Sieve, Summaries, differing, ends_run, in_runs, name_of, only
 
 modest = settings(max_examples=30, deadline=None, database=None)
 NAMES = [ProjectName(f"p{number:02}") for number in range(40)]
@@ -96,6 +96,27 @@ class SequenceTests(Short):
             self.assertEqual(found[index], made[index])
         else:
             self.assertRaises(IndexError, found.__getitem__, index)
+
+    @modest
+    @given(st.sets(numbers))
+    def test_has(self, names: set[ProjectName]) -> None:
+        """It has the projects that are in it, and no others."""
+        found = in_runs(tuple(Summary(name, 1) for name in sorted(names)))
+        self.assertEqual({name for name in (*NAMES, ProjectName("a"), ProjectName("z")) if found.has(name)}, names)
+
+    @modest
+    @given(changes, changes)
+    def test_differing(self, some: list[tuple[ProjectName, int | None]], more: list[tuple[ProjectName, int | None]]) -> None:
+        """Between two lists are those that are new or others, and those that are gone."""
+        roll = Roll()
+        for name, serial in some:
+            change(roll, name, serial)
+        old, had = roll.summaries(), dict(roll.heads)
+        for name, serial in more:
+            change(roll, name, serial)
+        changed, gone = differing(old, roll.summaries())
+        self.assertEqual(changed, {name for name, summary in roll.heads.items() if had.get(name) != summary})
+        self.assertEqual(gone, had.keys() - roll.heads.keys())
 
 
 class SieveTests(Short):

@@ -23,10 +23,11 @@ from pypid.web.request import Request
 
 FEW = 20
 """Projects on a page of the answer, unless somebody says how many."""
+PYTHON = r"^[23](\.[0-9]{1,2}(\.[0-9]{1,3})?)?$"
 ASKS = (
     Parameter("q", "What is looked for, in names, summaries and keywords. Without it: everything that fits the filters."),
     Parameter("source", "Only what is published here, or only what is kept of other indexes.", {"enum": ["ours", "upstream"]}),
-    Parameter("python", "Only what runs on this version of Python, such as 3.12.", {"type": "string", "maxLength": 10}),
+    Parameter("python", "Only what runs on this version of Python, such as 3.12.", {"type": "string", "pattern": PYTHON}),
     Parameter("license", "Words of the licence."),
     Parameter("classifier", "A classifier, or what comes before some `` :: `` of it."),
     Parameter("page", "Which page.", {"type": "integer", "minimum": 1, "default": 1}),
