@@ -67,6 +67,14 @@ class GroupTests(SynchronousTestCase):
         self.assertEqual((len(needs.needed), needs.more, needs.count), (MOST, 7, MOST + 7))
         self.assertEqual(len(needs.extras), MOST_EXTRAS)
 
+    def test_amplified(self) -> None:
+        """Who writes that each of 300 is needed by each of 100 extras does not have 30,000 of them shown, at 2,000 characters."""
+        each = " or ".join(f"extra == 'x{number}'" for number in range(MOST_EXTRAS))
+        needs = needs_of([f"eggs{number}; {each}" for number in range(MOST)], ())
+        shown = sum(len(group) for _, group in needs.extras)
+        self.assertLessEqual(shown, MOST)
+        self.assertEqual(needs.count, MOST * MOST_EXTRAS)
+
     @given(
         st.lists(st.text(max_size=50) | st.text(alphabet="ab ;=<>'\"()[]@,.extra", max_size=40), max_size=5),
         st.lists(st.text(max_size=9)),

@@ -15,7 +15,8 @@ from pypid.core.errors import BadName
 from pypid.core.names import ProjectName, project_name
 
 MOST = 300
-"""Requirements that are understood and shown; the most that is known of has some hundred."""
+"""Requirements that are understood and shown, each of them as often as there are extras that it stands under; the most that is
+known of has some hundred."""
 MOST_EXTRAS = 100
 _EXTRA = re.compile(r"""extra\s*==\s*['"]([^'"]{1,100})['"]|['"]([^'"]{1,100})['"]\s*==\s*extra""")
 _RUNS = re.compile(r"[-_.]+")
@@ -53,18 +54,24 @@ def needs_of(requirements: Sequence[str], provided: Sequence[str]) -> Needs:
     spellings = {_plain(extra): extra for extra in reversed(provided[:MOST_EXTRAS])}
     groups: dict[str, list[Need]] = {_plain(extra): [] for extra in provided[:MOST_EXTRAS]}
     needed: list[Need] = []
+    shown, left_out = 0, dict[str, int]()
     for text in requirements[:MOST]:
         need = need_of(text)
         extras = list(dict.fromkeys(_plain(one or other) for one, other in _EXTRA.findall(need.marker)))
         if not extras:
             needed.append(need)
-        marker = _without_extra(need.marker)
+            shown += 1
+        under = Need(need.name, need.project, need.extras, need.version, _without_extra(need.marker))
         for extra in extras[:MOST_EXTRAS]:
-            if extra in groups or len(groups) < MOST_EXTRAS:
-                shown = Need(need.name, need.project, need.extras, need.version, marker)
-                groups.setdefault(extra, []).append(shown)
-    extras_of = tuple((spellings.get(extra, extra), tuple(each)) for extra, each in groups.items())
-    return Needs(tuple(needed), extras_of, max(0, len(requirements) - MOST))
+            if shown >= MOST:  # else 300 times 100 of them, of which each may be long
+                left_out[extra] = left_out.get(extra, 0) + 1
+            elif extra in groups or len(groups) < MOST_EXTRAS:
+                groups.setdefault(extra, []).append(under)
+                shown += 1
+    extras_of = tuple(
+        (spellings.get(extra, extra), tuple(each)) for extra, each in groups.items() if each or extra not in left_out
+    )
+    return Needs(tuple(needed), extras_of, max(0, len(requirements) - MOST) + sum(left_out.values()))
 
 
 def need_of(text: str) -> Need:
