@@ -144,6 +144,12 @@ class PeopleTests(SynchronousTestCase):
         self.assertEqual(people(None, "terry@example.org"), (Person("terry@example.org", "terry@example.org"),))
         self.assertEqual(people("Terry", None), (Person("Terry"),))
 
+    def test_nested(self) -> None:
+        """Comments in comments in an address exhaust nobody's stack: who wrote it stands there as it was written."""
+        for odd in ("(" * 1990, "a <" * 600, '"(' * 900, "x: " * 600, "<@" * 900):
+            facts = said(("Author-email", odd))
+            self.assertLessEqual(len(facts.authors), 1, odd)
+
     def test_twice(self) -> None:
         """Who stands in both fields is one person; who stands in one alone is there besides."""
         self.assertEqual(people("Terry", "Terry <t@example.org>"), (Person("Terry", "t@example.org"),))

@@ -146,7 +146,11 @@ def people(names: object, addresses: object) -> tuple[Person, ...]:
     """The people of ``Author`` and ``Author-email`` (or a maintainer's fields), each once."""
     named, mailed = line(names), line(addresses, 2000)
     found: list[Person] = []
-    for name, address in getaddresses([mailed]) if mailed else ():
+    try:
+        pairs = getaddresses([mailed]) if mailed else []
+    except RecursionError:  # a comment in a comment in a comment (RFC 5322 lets them)
+        pairs = [(str(line(mailed)), "")]
+    for name, address in pairs:
         shown, good = line(name), address if _ADDRESS.match(address) else None
         if shown or good or address:
             found.append(Person(shown or address[:LONGEST], good))
