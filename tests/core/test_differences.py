@@ -100,6 +100,13 @@ class MetadataTests(SynchronousTestCase):
         same = "2 characters in 1 lines"
         self.assertEqual(metadata_differences(one, other), (FieldDifference("Description", changed=(Changed(same, same),)),))
 
+    def test_nested(self) -> None:
+        """A requirement of which nobody can follow the parentheses is compared as a text."""
+        for depth in (480, 490, 700, 5000):
+            odd = f"a; {'(' * depth}os_name=='a'{')' * depth}"
+            [found] = metadata_differences(read(("Requires-Dist", odd)), read(("Requires-Dist", "b")))
+            self.assertEqual((found.name, found.added, len(found.removed)), ("Requires-Dist", ("b",), 1))
+
     def test_long_and_hostile(self) -> None:
         """Long values are cut where they are told; what is no requirement is compared as it is; UNKNOWN says nothing."""
         found = metadata_differences(
@@ -152,6 +159,11 @@ class PairTests(SynchronousTestCase):
         self.assertEqual(choose_pair(pairs, "sdist"), pairs[4])
         self.assertIsNone(choose_pair(pairs, "nothing"))
         self.assertIsNone(choose_pair(pairs_of(old, ())))
+
+    def test_many_of_a_kind(self) -> None:
+        """Thousands of files of one kind, as somebody may have upstream, take a moment, each with a kind of its own."""
+        found = pairs_of(files(*(f"Sp{'_' * (number % 90)}am{number}-1.0.tar.gz" for number in range(20_000))), ())
+        self.assertEqual(len(found), 20_000)
 
     def test_odd_names(self) -> None:
         """A name of any form has a kind."""

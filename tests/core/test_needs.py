@@ -68,7 +68,7 @@ class GroupTests(SynchronousTestCase):
         self.assertEqual(len(needs.extras), MOST_EXTRAS)
 
     def test_amplified(self) -> None:
-        """Who writes that each of 300 is needed by each of 100 extras does not have 30,000 of them shown, at 2,000 characters."""
+        """Where each of 300 is needed by each of 100 extras, not 30,000 are shown: at 2,000 characters each that is no page."""
         each = " or ".join(f"extra == 'x{number}'" for number in range(MOST_EXTRAS))
         needs = needs_of([f"eggs{number}; {each}" for number in range(MOST)], ())
         shown = sum(len(group) for _, group in needs.extras)

@@ -89,10 +89,13 @@ def choose_pair(pairs: Sequence[Pair], kind: str | None = None) -> Pair | None:
 
 def _by_kind(files: Iterable[File]) -> dict[str, File]:
     found: dict[str, File] = {}
+    last: dict[str, int] = {}  # by kind: else each of thousands of one kind would count from the first
     for file in sorted(files, key=lambda file: file.filename):
-        kind, number = kind_of(file.filename), 1
+        kind = kind_of(file.filename)
+        number = last.get(kind, 0) + 1
         while (name := kind if number == 1 else f"{kind} ({number})") in found:
             number += 1
+        last[kind] = number
         found[name] = file
     return found
 

@@ -119,7 +119,7 @@ def _once(values: Mapping[str, str | None]) -> dict[str, str]:
 def _required(requirement: str) -> str | None:
     try:
         return project_name(Requirement(requirement).name)
-    except (InvalidRequirement, BadName):
+    except (InvalidRequirement, BadName, RecursionError):
         return None
 
 
@@ -162,7 +162,7 @@ def _canonical(requirement: str) -> str:
         return requirement
     try:
         return str(Requirement(requirement))
-    except InvalidRequirement:
+    except (InvalidRequirement, RecursionError):
         return requirement
 
 

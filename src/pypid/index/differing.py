@@ -15,6 +15,9 @@ from pypid.core.releases import Release
 from pypid.index.asking import Asked
 from pypid.index.contents import Contents
 
+FEW_FILES = 256
+"""Files of two releases that are sorted into pairs in the reactor thread: in some milliseconds."""
+
 
 @frozen(kw_only=True)
 class Compared:
@@ -51,7 +54,9 @@ class Comparison:
 
     async def compare(self, old: Release, new: Release, kind: str | None = None) -> Compared:
         """All that differs. What cannot be had is left out, with a word why."""
-        pairs = pairs_of(old.files, new.files)
+        is_long = len(old.files) + len(new.files) > FEW_FILES
+        thinking = self.contents.index.world.thinking
+        pairs = await thinking(pairs_of, old.files, new.files) if is_long else pairs_of(old.files, new.files)
         chosen = choose_pair(pairs, kind)
         members: MemberDifferences | None = None
         problem: str | None = None
