@@ -81,6 +81,11 @@ class PathTests(SynchronousTestCase):
         self.assertEqual(printable("spam/__init__.py"), "spam/__init__.py")
         self.assertEqual(printable("a\nb\u202e\\c\udcff\U000e0001"), "a\\u000ab\\u202e\\\\c\\xff\\U000e0001")
         self.assertEqual(visible("\ta\\b\u202e"), "\ta\\b\\u202e")
+        self.assertEqual(visible("\udc80\x01\xa0\U000e0001\x01"), "\\x80\\u0001\xa0\\U000e0001\\u0001")
+
+    def test_much_that_cannot_be_seen(self) -> None:
+        """Megabytes of control characters are spelled out at once: letter by letter it would take a thread many seconds."""
+        self.assertEqual(len(visible("\x01" * (8 << 20))), 6 * (8 << 20))
 
     @given(st.text(max_size=8), st.text(max_size=8))
     @settings(max_examples=200, deadline=None, database=None)

@@ -8,7 +8,7 @@ from pypid.core.contents import Inner
 from pypid.core.differences import MemberDifferences, member_differences
 from pypid.core.errors import StorageDown
 from pypid.core.names import project_name
-from pypid.web.ui.compare import MOST_MEMBERS, sorts_of
+from pypid.web.ui.compare import LONGEST_VALUE, MOST_MEMBERS, MOST_VALUES, sorts_of
 from tests.web.ui.test_pages import BROWSER, Seen
 from tests.web.whole import PRIVATE, Answer, WholeCase
 
@@ -35,6 +35,16 @@ class ComparePageTests(WholeCase):
             files={"spam/a.py": f"one\n{XSS}\u202e\n".encode(), "same.py": b"same", "d.py": b"d"},
         )
         self.have_sdist()
+
+    def test_much_metadata(self) -> None:
+        """Of many values, each long and of what nobody can see, so many are shown, and how many there are besides."""
+        said = [("Classifier", f"{number}{chr(0x202E) * 2000}") for number in range(MOST_VALUES + 7)]
+        self.have_wheel(extra=[("Requires-Dist", f"a; {'(' * 490}os_name=='a'{')' * 490}")])
+        self.have_wheel(version="2.0", extra=said)
+        answer = self.see()
+        self.assertEqual(answer.status, 200)
+        self.assertIn("and 7 more.", answer.text)
+        self.assertLess(answer.text.count("\\u202e"), MOST_VALUES * LONGEST_VALUE + 1)
 
     def test_everything(self) -> None:
         """Without a choice the newest is compared with the one before it; each difference has a word."""

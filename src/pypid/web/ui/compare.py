@@ -11,7 +11,7 @@ from attrs import frozen
 from pypid.core.contents import Inner, visible
 from pypid.core.differences import Line, MemberDifferences, Pair, choose_pair, pairs_of
 from pypid.core.errors import NoSuchFile, Opaque
-from pypid.core.fielddifferences import Changed
+from pypid.core.fielddifferences import Changed, FieldDifference
 from pypid.core.model import Project
 from pypid.core.names import project_name
 from pypid.core.permissions import Action, Identity
@@ -32,6 +32,8 @@ MOST_VERSIONS = 1000
 """That can be chosen, the newest; in more nobody finds anything."""
 MOST_MEMBERS, MOST_FILES, MOST_LINES = 200, 200, 3000
 """Members of each sort, kinds of files, and lines that are shown."""
+MOST_VALUES, LONGEST_VALUE = 100, 300
+"""Values of each sort in a field of the metadata that are shown, and characters of one: strangers write thousands of them."""
 
 
 @frozen
@@ -50,6 +52,17 @@ class Sort:
     word: str
     lines: Sequence[MemberLine]
     total: int
+
+
+@frozen
+class Field:
+    """What differs in a field of the metadata; `more`: how many values are not shown."""
+
+    name: str
+    added: Sequence[str]
+    removed: Sequence[str]
+    changed: Sequence[tuple[str, str]]
+    more: int
 
 
 @frozen
@@ -75,7 +88,7 @@ async def compare(face: Face, request: Request, who: Identity, project: str) -> 
     chosen = _chosen(found, versions, given.text("from"), given.text("to"))
     values: dict[str, Any] = {"project": name, "versions": versions[:MOST_VERSIONS], "old": chosen[0], "new": chosen[1]}
     if "" in chosen:
-        return await show(face, request, who, "compare.html", **values, compared=None, kind="", kinds=[])
+        return await show(face, request, who, "compare.html", **values, compared=None, fields=None, kind="", kinds=[])
     old, new = await both(face, found, *chosen)
     values |= {"old": old.version, "new": new.version}
     comparison = Comparison(face.contents, name, asks)
@@ -91,9 +104,9 @@ async def compare(face: Face, request: Request, who: Identity, project: str) -> 
         compared=compared,
         kind="" if compared.chosen is None else compared.chosen.kind,
         kinds=_comparable(compared.pairs),
+        fields=None if compared.fields is None else await face.world.thinking(fields_of, compared.fields),
         sorts=[] if compared.members is None else sorts_of(compared.members),
         most_files=MOST_FILES,
-        visible=visible,
     )
 
 
@@ -102,7 +115,9 @@ async def _show_text(
 ) -> None:
     """The lines of one member that differ."""
     given = asked(request)
-    path, pairs = given.text("path"), pairs_of(old.files, new.files)
+    path = given.text("path")
+    is_long = len(old.files) + len(new.files) > FEW_FILES
+    pairs = await face.world.thinking(pairs_of, old.files, new.files) if is_long else pairs_of(old.files, new.files)
     pair = choose_pair(pairs, given.text("kind") or None)
     text = ComparedText(path, problem="Only one of the two releases has such a file.")
     if pair is not None and pair.old is not None and pair.new is not None:
@@ -110,10 +125,14 @@ async def _show_text(
             text = await comparison.text(pair.old, pair.new, path)
         except Opaque as error:
             text = ComparedText(path, problem=str(error))
-    lines = [_line(line) for line in (text.lines or ())[:MOST_LINES]]
+    lines = await face.world.thinking(_shown, text.lines or ())
     values |= {"kind": "" if pair is None else pair.kind, "path_asked": path}
     more = len(text.lines or ()) - len(lines)
     await show(face, request, who, "compare_lines.html", **values, text=text, lines=lines, more=more)
+
+
+def _shown(lines: Sequence[Line]) -> list[TextLine]:
+    return [_line(line) for line in lines[:MOST_LINES]]
 
 
 def _versions(project: Project) -> list[str]:
@@ -137,6 +156,24 @@ def _chosen(project: Project, versions: Sequence[str], old: str, new: str) -> tu
 def _comparable(pairs: Sequence[Pair]) -> list[str]:
     """The kinds of files that both releases have."""
     return [pair.kind for pair in pairs if pair.old is not None and pair.new is not None]
+
+
+def fields_of(fields: Sequence[FieldDifference]) -> list[Field]:
+    """What differs in the metadata, in lists that have an end, and of which all can be seen."""
+    return [
+        Field(
+            field.name,
+            [_value(each) for each in field.added[:MOST_VALUES]],
+            [_value(each) for each in field.removed[:MOST_VALUES]],
+            [(_value(each.old), _value(each.new)) for each in field.changed[:MOST_VALUES]],
+            sum(max(0, len(each) - MOST_VALUES) for each in (field.added, field.removed, field.changed)),
+        )
+        for field in fields
+    ]
+
+
+def _value(text: str) -> str:
+    return visible(text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…")
 
 
 def sorts_of(members: MemberDifferences) -> list[Sort]:
