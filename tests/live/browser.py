@@ -233,12 +233,14 @@ class SiteTestCase(IndexTestCase):
             self.picture(page, look, step)
         self.none_of([f"{page.url} ({look.theme}, {look.width}): {fault}" for fault in faults_of(page, scripts=look.scripts)])
 
-    def picture(self, page: "Page", look: Look, step: str) -> Path:
-        """Of the whole page."""
+    def picture(self, page: "Page", look: Look, step: str, *, numbered: bool = True) -> Path:
+        """Of the whole page, in a file that is named by module, journey, step and look."""
         self.steps += 1
-        scripts = "" if look.scripts else "-plain"
+        room = type(self).__module__.rpartition(".")[2].removeprefix("test_site_")
         journey = re.sub("^test_|_(light|dark)_(wide|phone).*$", "", self._testMethodName)
-        path = SCREENSHOTS / f"{journey}-{self.steps:02}-{step}-{look.theme}-{look.width}{scripts}.png"
+        number = f"{self.steps:02}-" if numbered else ""
+        scripts = "" if look.scripts else "-plain"
+        path = SCREENSHOTS / f"{room}-{journey}-{number}{step}-{look.theme}-{look.width}{scripts}.png"
         page.screenshot(path=path, full_page=True)
         return path
 

@@ -133,7 +133,8 @@ def seen_by_all(test: SiteTestCase, page: "Page") -> list[str]:
         page.set_viewport_size({"width": width, "height": height})
         page.emulate_media(color_scheme="dark" if look.theme == "dark" else "light")
         faults += [f"{look.theme}, {look.width}: {fault}" for fault in faults_of(page)]
-        test.picture(page, look, re.sub(r"[^\w.]+", "-", urlsplit(page.url).path).strip("-")[:80] or "home")
+        name = re.sub(r"[^\w.]+", "-", urlsplit(page.url).path).strip("-")[:80] or "home"
+        test.picture(page, look, name, numbered=False)
     page.set_viewport_size({"width": SIZES["wide"][0], "height": SIZES["wide"][1]})
     page.emulate_media(color_scheme="light")
     return faults
