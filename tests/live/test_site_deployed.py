@@ -24,8 +24,9 @@ from tests.live.asking import basic
 from tests.live.browser import Look, SiteTestCase, expect
 from tests.live.certificates import Authority
 from tests.live.crawler import kind_of
-from tests.live.daemon import PASSWORDS, IndexTestCase, LiveIndex, Settings, pypid, shared
+from tests.live.daemon import PASSWORDS, IndexTestCase, LiveIndex, Settings, for_each, pypid, shared
 from tests.live.fronts import nginx, server
+from tests.live.isolation import pip, works
 from tests.live.nodes import nodes
 from tests.live.nodes import until as until_node
 from tests.live.processes import BIN, free_port, running, scratch
@@ -34,6 +35,7 @@ from tests.live.sitestock import MARKDOWN, MODULES, SPAM, does, published, upstr
 from tests.live.sitestock import settings as of_a_team
 from tests.live.sitevisitor import Visitor
 from tests.live.stores import store
+from tests.live.test_install import NEWEST, installed
 from tests.live.test_readmes import renderers
 from tests.live.workers import SHARED, connections, is_there, others, process_of, until, until_all_answer
 
@@ -112,6 +114,8 @@ class BelowTests(BelowCase):
         somebody = self.below.visitor()
         for path, there in {
             "simple": "simple/",
+            "search/": "search",
+            "upload/": "account/login",
             "simple/Spam/": "simple/spam/",
             "project/Spam/": "project/spam/",
             "project/spam": "project/spam/",
@@ -505,6 +509,34 @@ class TheirsTests(BelowCase):
             self.assertIn("it is too young ([upstream] cooldown)", admin.get("project/theirs/-/why").says)
             self.assertEqual(admin.get("project/theirs/-/contents/theirs-1.0-py3-none-any.whl").status, 404)
             self.assertNotIn("/project/theirs/", admin.get("search?q=theirs").text.partition("<main")[2])
+
+
+class NamesTests(IndexTestCase):
+    """Projects that are called as the first words of the site's addresses."""
+
+    def start(self) -> LiveIndex:
+        return shared(PROXIED)
+
+    @for_each("project", "search", "account", "manage", "upload", "rss")
+    def named(self, name: str) -> None:
+        """Such a project is had by installers at ``/simple/`` and ``/pypi/``, and has a page; at the root is the site."""
+        publish(self.index, published(name))
+        filename = published(name).filename
+        somebody = Visitor(self.index.url("/"), self.index.port)
+        for path in (f"simple/{name}/", f"pypi/{name}/"):
+            page = somebody.get(path)
+            self.assertIn(filename, page.text)
+            [link] = [each for each in page.read().links if each.endswith(filename) or f"{filename}#" in each]
+            self.assertEqual(somebody.go(link).body, published(name).data)
+        self.assertEqual(somebody.get(f"pypi/{name}/json").status, 200)
+        self.assertIn(f"{name} 1.0", somebody.get(f"project/{name}/").says)
+        for path in (f"{name}/", name):
+            self.assertNotIn(filename, somebody.get(path).text)
+            self.assertIn(somebody.get(path).status, (200, 404))
+        target = self.folder / "target"
+        if name == "project":
+            works(pip(NEWEST, "install", self.index.url(), "--target", target, name), self.folder)
+            self.assertEqual(installed(target), {"project-1.0"})
 
 
 def read(visitor: Visitor, address: str, name: str) -> str:
