@@ -1,0 +1,176 @@
+"""The wiring of the faces: what the routes are given, for the public and for whoever comes by the control socket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve, frozen
+from twisted.application.service import IService
+
+from pypid.access.operator import Operator
+from pypid.condition import Condition, Watch, asking, whether_there
+from pypid.core.choices import Mode, Store
+from pypid.core.config import Config
+from pypid.core.errors import BadRequest
+from pypid.core.exporting import Exported, ExportWanted
+from pypid.core.layout import STORAGE_IDENTITY
+from pypid.core.permissions import Identity, Rules
+from pypid.flow import World
+from pypid.identities import Identities
+from pypid.index import Index
+from pypid.leases import Leases
+from pypid.ports import Resolver
+from pypid.rendering.readmes import Readmes
+from pypid.search.service import Searching
+from pypid.sharing import Sharing
+from pypid.state import State, Where, files_of
+from pypid.stores import Opened, bucket_settings
+from pypid.upstreams import indexes_of
+from pypid.web.face import Face, FaceSettings
+
+if TYPE_CHECKING:  # what a start does not need
+    from pypid.core.inforce import Said
+    from pypid.export.publishing import Publishing
+    from pypid.exporting import Exports
+    from pypid.search.search import Search
+
+
+@frozen
+class Facing:
+    """The faces, the public one first, and what runs behind them as long as pypid does."""
+
+    faces: tuple[Face, ...]
+    services: tuple[IService, ...]
+
+
+def facing(
+    config: Config,
+    places: Where,
+    state: State,
+    index: Index,
+    people: Identities,
+    shares: Sharing | None,
+    storage: Opened,
+    reactor: Any,
+) -> Facing:
+    """The faces of this index; nobody serves them yet."""
+    settings = _face_settings(config, places, state)
+    condition = _condition(config, storage, shares, people, index.world)
+    readmes = Readmes(reactor)
+    faces = tuple(
+        Face(
+            index,
+            access,
+            Rules(),
+            index.world,
+            settings,
+            resolvers=partial(_resolver, reactor),
+            condition=condition,
+            readmes=readmes,
+        )
+        for access in (people.access, Operator())
+    )
+    for face in faces:
+        face.configuration = partial(_in_force, config, people)
+        if shares is not None:
+            face.catch_up = shares.catch_up
+    searching = _searching(state, index, faces, storage)
+    return Facing(faces, (*condition.watches, readmes, searching))
+
+
+def _searching(state: State, index: Index, faces: tuple[Face, ...], storage: Opened) -> Searching:
+    """What finds projects: the cards of all workers lie in one file, which one of them writes."""
+
+    def make() -> Search:
+        from pypid.search.search import Search  # here, since it is not what a start waits for
+
+        return Search(index, state.folder, storage.identity)
+
+    searching = Searching(index.world.clock, make)
+    for face in faces:
+        face.searching = lambda: searching.search
+    return searching
+
+
+def publishing_of(
+    config: Config,
+    places: Where,
+    index: Index,
+    faces: tuple[Face, ...],
+    storage: Opened,
+    leases: Leases,
+    reactor: Any,
+) -> Publishing | None:
+    """What keeps `[publish] target`, if there is one; and have the faces write exports."""
+    settings = partial(bucket_settings, config.storage, places)
+    made: list[Exports] = []
+
+    async def export(wanted: ExportWanted, heard: Callable[[int, int], None]) -> Exported:
+        if not made:  # here: few ask so
+            from pypid.exporting import Exports
+
+            made.append(Exports(config, places, index, faces[0], storage.identity, reactor, settings))
+        return await made[0](wanted, heard)
+
+    async def elsewhere(wanted: ExportWanted, heard: Callable[[int, int], None]) -> Exported:
+        raise BadRequest(
+            "An export is written wherever pypid itself may write: it is asked for on pypid's machine, by `pypid export`, "
+            "and not over the network. What is to be kept up to date is named by [publish] target."
+        )
+
+    *public, operators = faces
+    operators.exports = export
+    for face in public:
+        face.exports = elsewhere
+    if config.publish.target is None:
+        return None
+    from pypid.exporting import publishing
+
+    return publishing(config, places, index, faces[0], storage.identity, leases, reactor, settings)
+
+
+def _in_force(config: Config, people: Identities) -> Sequence[Said]:
+    from pypid.core.inforce import in_force  # here, since only an administrator asks for it
+
+    return in_force(config, people.config)
+
+
+def _resolver(reactor: Any, face: Face, who: Identity) -> AbstractAsyncContextManager[Resolver]:
+    from pypid.resolver.loopback import Loopback  # here, since only a collection needs it
+
+    return Loopback(reactor)(face, who)
+
+
+def _condition(config: Config, storage: Opened, shares: Sharing | None, people: Identities, world: World) -> Condition:
+    """What is remembered of the parts. A bucket was not reached yet, and of a shared catalog nothing was read."""
+    is_bucket, is_lasting = config.storage.backend is Store.S3, config.storage.backend is Store.FILES
+    there = whether_there(storage.blobs, STORAGE_IDENTITY, never_empty=is_lasting)
+    files = Watch(world.clock, "storage", there, is_well=not is_bucket)
+    condition = Condition(access=lambda: people.can_be_asked, storage=lambda: files.is_well, watches=(files,))
+    if shares is None:
+        return condition
+    following = shares.catalog.following
+    asked = Watch(world.clock, "shared catalog", asking(following))
+    return evolve(
+        condition,
+        cache=lambda: following.away is None and following.may_be_shown,
+        shows=lambda: following.may_be_shown,
+        watches=(files, asked),
+    )
+
+
+def _face_settings(config: Config, places: Where, state: State) -> FaceSettings:
+    return FaceSettings(
+        spool=state.spool,
+        max_upload=config.server.max_upload,
+        public_url=config.server.public_url,
+        allowed_hosts=config.server.allowed_hosts,
+        storage_folder=places.storage,
+        max_cache=config.upstream.max_cache,
+        certificate=places.certificate,
+        place=files_of(config, places),
+        indexes=() if config.upstream.mode is Mode.OFFLINE else indexes_of(config),
+    )
