@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import StorageDown, StorageFull
 from pypid.core.names import project_name
-from pypid.core.permissions import AUTHENTICATED, EVERYONE, Grants, Principals, Rules
+from pypid.core.permissions import AUTHENTICATED, EVERYONE, NOBODY, Grants, Principals, Rules
 from pypid.core.registration import AccountSettings
 from pypid.spool import PREFIX
 from pypid.web.ui.taking import MOST_FILES
@@ -83,6 +83,7 @@ class UploadCase(SynchronousTestCase):
         self.assertEqual([deed.what for deed in self.pypid.deeds() if deed.what == "publish-file"], [])
 
 
+PRIVATE_TO_ADMINS = Rules(write=NOBODY)
 WHEEL, SDIST = (wheel_filename(), wheel()), (sdist_filename(), sdist())
 
 
@@ -248,6 +249,28 @@ class ForgedTests(UploadCase):
         self.assertEqual(answer.status, 403)
         connection.lose(ConnectionDone())
         self.nothing_changed()
+
+    def test_ended_meanwhile(self) -> None:
+        """Whose session ends, or who may publish no more, while a form is coming, publishes no file that comes after that."""
+        for change in ("logs out", "may publish no more"):
+            with self.subTest(change=change):
+                self.begin(RULES)
+                sent = form([text("csrf_token", self.token), file(*WHEEL), file(*SDIST)], "limit")
+                half = sent.index(SDIST[0].encode())
+                connection = self.pypid.connect()
+                length = ("Content-Length", str(len(sent)))
+                connection.send(spelled("POST", "/upload", KIND, self.cookie, OURS, AS_JSON, length) + sent[:half])
+                self.assertEqual(self.listed(), [WHEEL[0]])
+                if change == "logs out":
+                    self.pypid.say("DELETE", "/api/session", None, self.cookie, ("X-CSRF-Token", self.token))
+                else:
+                    self.pypid.face.rules = PRIVATE_TO_ADMINS
+                connection.send(sent[half:])
+                answer = connection.answer("POST")
+                assert answer is not None
+                self.assertEqual(self.outcomes(answer), [(WHEEL[0], "published", 200), (SDIST[0], "refused", 403)])
+                self.assertEqual(self.listed(), [WHEEL[0]])
+                self.nothing_left()
 
     def test_another_site(self) -> None:
         """What a page of another site has a browser send is 403, by a session and by a password alike."""

@@ -17,7 +17,7 @@ from pypid.core.upload import Form
 from pypid.flow import shielded
 from pypid.spool import Spool
 from pypid.web.body import refuse_early
-from pypid.web.cookies import FIELD, demand_csrf_token
+from pypid.web.cookies import FIELD, credential_of_cookie, demand_csrf_token
 from pypid.web.errors import refusal_of
 from pypid.web.face import Face
 from pypid.web.forms import CUT_OFF, MAX_UPLOAD, boundary_in, file_name_in, refusal_of_form, text_of
@@ -186,10 +186,18 @@ class _Reading:
             if self._failure is not None or self._spool is None:
                 raise self._failure or BadRequest(CUT_OFF)
             form = Form(fields={}, filename=filename, content_digests=await self._spool.finish())
-            request, who, overwriting = self._request, self._who, self._overwriting
+            request, who, overwriting = self._request, await self._still(), self._overwriting
             return published(await publish(self._face, request, form, self._spool, who, overwriting=overwriting))
         except PypidError as error:
             return refused(filename, error)
+
+    async def _still(self) -> Identity:
+        """Who they are by now: fifty files take as long as whoever sends them likes, and a session may have ended meanwhile.
+
+        Raises `Unauthenticated`, `PeopleUnknown`.
+        """
+        cookie = None if self._request.session is None else credential_of_cookie(self._request)
+        return self._who if cookie is None else await self._face.access.identify(cookie)
 
     def break_off(self, error: PypidError) -> None:
         """Nothing more of the form is read. Raises the error where it has no files that anything could be said of."""
