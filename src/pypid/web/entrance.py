@@ -30,7 +30,8 @@ def way_back(text: str) -> str:
     """The path, from the root, that ``next`` names; "" for what might lead anywhere else, or would be no address."""
     path = text.partition("?")[0]
     plain = text.isascii() and text.isprintable() and " " not in text and len(text) <= LONGEST
-    leads_away = text.startswith(("/", "\\", ".")) or ":" in path or "\\" in text or "//" in path or "/." in path
+    dots = path.lower().replace("%2e", ".")  # which browsers take for dots (WHATWG URL, "double-dot URL path segment")
+    leads_away = dots.startswith(("/", "\\", ".")) or ":" in path or "\\" in text or "//" in path or "/." in dots
     return text if plain and not leads_away else ""
 
 

@@ -75,6 +75,8 @@ class LoginTests(BrowsedCase):
             "javascript:alert(1)",
             "../../evil",
             "a//evil",
+            "%2e%2e/%2E%2E/evil",
+            "a/%2e%2e/%2e./evil",
             "x\r\nSet-Cookie: a=b",
         ):
             address = f"/account/login?next={quote(way, safe='')}"
