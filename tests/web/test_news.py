@@ -8,8 +8,11 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from xml.etree import ElementTree
 
+from pypid.core.feeds import News, news_of
+from pypid.core.model import Project
 from pypid.core.permissions import AUTHENTICATED, EVERYONE, Rules
 from pypid.core.rights import grants_of, parse_right
+from pypid.web import newest
 from tests.web.ui.test_pages import BROWSER
 from tests.web.whole import HOST, RULES, Answer, Pypid, WholeCase, basic
 
@@ -55,6 +58,22 @@ class FeedTests(NewsCase):
         self.assertEqual(titles, ["spam 1.1", "ham 2.0", "eggs 0.1", "spam 1.0"])
         self.assertEqual([item["title"] for item in self.feed("/rss/packages.xml")], ["ham added", "eggs added", "spam added"])
         self.assertEqual([item["title"] for item in self.feed("/rss/project/spam/releases.xml")], ["1.1", "1.0"])
+
+    def test_once(self) -> None:
+        """What is new of a project is worked out once for each change of it: of ten thousand files that takes a while."""
+        asked: list[str] = []
+
+        def counted(project: Project) -> tuple[News, ...]:
+            asked.append(project.name)
+            return news_of(project)
+
+        self.patch(newest, "news_of", counted)
+        for _ in range(3):
+            self.feed("/rss/updates.xml"), self.feed("/rss/project/spam/releases.xml"), self.pypid.get("/", BROWSER)
+        self.assertEqual(sorted(asked), ["eggs", "ham", "spam"])
+        self.have_sdist("eggs", "0.2")
+        self.feed("/rss/updates.xml")
+        self.assertEqual(asked[3:], ["eggs"])
 
     def test_conditional(self) -> None:
         """A reader that has the feed is told so, until something is new."""

@@ -9,17 +9,21 @@ from attrs import define, field, frozen
 
 from pypid.core.errors import NoSuchProject, NotYetKnown
 from pypid.core.feeds import News, newest_first, news_of
+from pypid.core.model import Project
 from pypid.core.names import ProjectName
 from pypid.core.permissions import Sight
 from pypid.core.recent import Recent
 from pypid.flow import Flights
 from pypid.index import Index
 from pypid.index.asking import Asked
+from pypid.web.pages import FEW_FILES
 
 STORED = Asked(local=True)
 """Nobody else is asked for anything."""
 SEERS = 32
 """So many lists are kept, of those who see different things."""
+PROJECTS, RELEASES = 1000, 200_000
+"""Of so many projects, and releases together, it is remembered what is new: one has changed, and the lists need a hundred."""
 
 Names = Callable[[Sight, int], Awaitable[Sequence[ProjectName]]]
 """The projects that somebody sees, in the order of what came last; so many. It may lag behind."""
@@ -37,6 +41,9 @@ class Newest:
 
     index: Index
     _kept: Recent[Hashable, _Kept] = field(factory=lambda: Recent(SEERS, SEERS), init=False, repr=False)
+    _of: Recent[ProjectName, tuple[Project, tuple[News, ...]]] = field(
+        factory=lambda: Recent(PROJECTS, RELEASES), init=False, repr=False
+    )
     _flights: Flights[Hashable, tuple[News, ...]] = field(factory=Flights, init=False, repr=False)
 
     async def releases(self, by: Sight, names: Names, most: int) -> tuple[News, ...]:
@@ -67,9 +74,16 @@ class Newest:
         if not by.sees(name):
             return ()
         try:
-            return news_of(await self.index.project(name, STORED))
+            project = await self.index.project(name, STORED)
         except (NoSuchProject, NotYetKnown):
             return ()
+        kept = self._of.get(name)
+        if kept is not None and kept[0] is project:
+            return kept[1]
+        is_long = len(project.files) > FEW_FILES
+        news = await self.index.world.thinking(news_of, project) if is_long else news_of(project)
+        self._of.put(name, (project, news), 1 + len(news))
+        return news
 
     async def _once(self, what: Hashable, gather: Callable[[], Awaitable[tuple[News, ...]]]) -> tuple[News, ...]:
         edition = await self.index.edition()
