@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from pypid.core.choices import Mode
-from pypid.core.errors import StorageDown
+from pypid.core.errors import Busy, StorageDown
 from pypid.core.finding import Findings, Query
 from pypid.core.model import Span, Status
 from pypid.core.names import project_name
 from pypid.core.permissions import EVERYTHING, Sight
 from pypid.core.policy import Policy
 from pypid.core.values import Cooldown
+from pypid.flow import start
 from pypid.ports import Body
+from pypid.search.cabinet import READERS
 from pypid.search.following import PAUSE
-from pypid.search.search import Search
+from pypid.search.search import FROM_A_PLACE, Search
 from tests.distributions import metadata
 from tests.web.test_local import CACHE, LocalCase
 
@@ -114,6 +116,25 @@ class FindTests(SearchCase):
         self.assertEqual(names, [each.name for each in self.find("spam", most=100)])
         self.assertEqual(len(set(names)), 12)
         self.assertEqual([each.name for each in self.find(most=5, skip=10)], ["spam-01", "x00-spam"])
+
+    def test_one_who_asks_all_the_time(self) -> None:
+        """From one place so many may ask at a time, and be refused: the others have turns left, and so has the first page."""
+        self.add("spam")
+        self.find()
+        turns = [self.search._turns.acquire() for _ in range(READERS)]
+        asked = [start(self.search.find(Query.read("spam"), EVERYTHING, place="203.0.113.7")) for _ in range(FROM_A_PLACE)]
+        refused = start(self.search.find(Query.read("spam"), EVERYTHING, place="203.0.113.7"))
+        self.failureResultOf(refused, Busy)
+        others = [
+            start(self.search.find(Query.read("spam"), EVERYTHING, place="203.0.113.8")),
+            start(self.search.updated(EVERYTHING)),
+        ]
+        for _ in turns:
+            self.search._turns.release()
+        for found in asked:
+            self.assertEqual(self.successResultOf(found).total, 1)
+        self.successResultOf(others[0]), self.successResultOf(others[1])
+        self.assertEqual(self.have(self.search.find(Query.read("spam"), EVERYTHING, place="203.0.113.7")).total, 1)
 
     def test_hostile(self) -> None:
         """Whatever is typed is words: no syntax of SQLite's, no NUL, and no length does anything else."""

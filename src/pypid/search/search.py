@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -30,6 +31,8 @@ FARTHEST = 10_000
 """Findings that can be paged to."""
 WAITING = 64
 """Questions that wait for their turn; more are refused, as whoever types has gone on meanwhile."""
+FROM_A_PLACE = WAITING // 2
+"""Questions that come from one place and have no answer yet: nobody alone takes all the turns, from the first page, too."""
 MARGIN = 20
 """So many more are looked up than are wanted, since some may have gone a moment ago."""
 
@@ -50,14 +53,32 @@ class Search:
     following: Following = field(init=False, repr=False)
     _cabinet: Cabinet = field(init=False, repr=False)
     _turns: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(READERS), init=False, repr=False)
+    _from: Counter[str] = field(factory=Counter, init=False, repr=False)
+    """Questions that have no answer yet, by place."""
     _between: tuple[Summaries, Summaries, frozenset[ProjectName]] | None = field(default=None, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self._cabinet = Cabinet(None if self.folder is None else self.folder / FILE, self.identity)
         self.following = Following(self.index, self._cabinet)
 
-    async def find(self, query: Query, by: Sight, *, most: int = 20, skip: int = 0) -> Findings:
-        """At most so many projects (`MOST`) that fit, the best first, behind those that are skipped (`FARTHEST`)."""
+    async def find(self, query: Query, by: Sight, *, most: int = 20, skip: int = 0, place: str = "") -> Findings:
+        """At most so many projects (`MOST`) that fit, the best first, behind those that are skipped (`FARTHEST`).
+
+        `place`: where whoever asks comes from (`core.places`); "" is everywhere.
+        """
+        if not place:
+            return await self._find(query, by, most, skip)
+        if self._from[place] >= FROM_A_PLACE:
+            raise Busy("Too many search from where you are, at this moment.", 1)
+        self._from[place] += 1
+        try:
+            return await self._find(query, by, most, skip)
+        finally:
+            self._from[place] -= 1
+            if not self._from[place]:
+                del self._from[place]
+
+    async def _find(self, query: Query, by: Sight, most: int, skip: int) -> Findings:
         most, skip = min(most, MOST), min(skip, FARTHEST)
         names, eyes = await self._look(by)
 

@@ -12,6 +12,7 @@ from attrs import frozen
 from pypid.core.errors import BadRequest, Busy
 from pypid.core.finding import Found, Query
 from pypid.core.permissions import Action, Identity
+from pypid.core.places import place_of
 from pypid.core.simple import plain, utc_text
 from pypid.search.search import FARTHEST, MOST, Search
 from pypid.web.describing import Described, Moment
@@ -67,10 +68,11 @@ class Results:
     unread: int
 
 
-async def results(face: Face, who: Identity, query: Query, page: int, most: int = FEW) -> Results:
+async def results(face: Face, request: Request, who: Identity, query: Query, page: int, most: int = FEW) -> Results:
     """The page, of what they see. Raises `Busy`."""
     search: Search = face.search
-    findings = await search.find(query, await face.sight(who), most=most, skip=(page - 1) * most)
+    place = place_of(request.client_address() or "")
+    findings = await search.find(query, await face.sight(who), most=most, skip=(page - 1) * most, place=place)
     pages = max(1, min(-(-findings.total // most), FARTHEST // most))
     return Results(findings.found, findings.total, page, pages, findings.unread)
 
@@ -87,7 +89,7 @@ async def searched(face: Face, request: Request, who: Identity) -> None:
         query = Query.read(given.get("q", ""), **filters)
     except ValueError as error:
         raise BadRequest(str(error)) from None
-    found = await results(face, who, query, page, most)
+    found = await results(face, request, who, query, page, most)
     document: SearchDocument = {
         "found": [_document(each) for each in found.found],
         "total": found.total,

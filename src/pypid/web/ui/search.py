@@ -34,9 +34,9 @@ async def search(face: Face, request: Request, who: Identity) -> None:
         problems.append(str(error))
         found = NONE
     else:
-        found = await results(face, who, query, page)
+        found = await results(face, request, who, query, page)
         if page > found.pages:
-            found = await results(face, who, query, found.pages)
+            found = await results(face, request, who, query, found.pages)
     link = urlencode({name: value for name, value in typed.items() if value})
     await show(
         face,
