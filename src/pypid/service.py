@@ -35,7 +35,7 @@ from pypid.process import Process
 from pypid.reloading import reload
 from pypid.safekeeping.marker import is_new
 from pypid.sdnotify import notify, watchdog
-from pypid.state import Where, files_of, join_state, open_state, where
+from pypid.state import State, Where, files_of, join_state, open_state, where
 from pypid.tls import Certificate
 from pypid.web.accesslog import AccessLog
 from pypid.web.channel import Site
@@ -109,44 +109,16 @@ def make_daemon(
     places = where(config, environ)
     world = the_world(reactor)
     certificate = None if only_control else _certificate(config, places)
-    proxies = TrustedProxies(config.server.trusted_proxies)
-    ids = Ids.drawn(world.random)
-    access_log = AccessLog(world.now, reactor.seconds, ids=ids) if config.log.access else None
     is_first, siblings = joining is None, Siblings() if joining is None else joining.siblings
     state = open_state(places.state) if joining is None else join_state(places.state, joining.worker)
     try:
-        # on a new machine what is of record comes from the bucket first, and an administrator may be in it
-        greets_later = config.storage.backend is Store.S3 and is_new(places.state)
-        if only_control and greets_later:
-            raise CannotStart(
-                f"The state folder {places.state} is new, and what is of record is still in the bucket. Start pypid, which "
-                "fetches that, and run the command while it runs."
-            )
-        if is_first and not only_control and not greets_later and config.inherits is None:
-            _greet(config, places, world)
-        greet = None if only_control or not is_first else partial(_greet, config, places, world)
-        assembly = assemble(config, places, state, world, reactor, greet)
-        if assembly.throwaway is not None and (only_control or not is_first):
-            assembly.throwaway.leave_alone()
-        elif assembly.throwaway is not None and greets_later:
-            assembly.throwaway.welcome = partial(_welcome, config, places, assembly)
+        assembly = _assembled(config, places, state, world, reactor, alone=only_control, is_first=is_first)
         face, operators = assembly.faces
         face.loudness = operators.loudness = loudness
         face.siblings = operators.siblings = siblings
         if loudness is not None:
             siblings.on(LOUDNESS, lambda said: loudness.use(said["level"]))
-        # without this line, or with [server] front_door = no, all goes through the routes
-        door = FrontDoor(face, assembly.glance, access_log) if config.server.front_door else None
-        ours = Site(
-            resource(face),
-            reactor=reactor,
-            trusted_proxies=proxies,
-            access_log=access_log,
-            front_door=door,
-            ids=ids,
-            public_url=config.server.public_url,
-        )
-        operated = Site(resource(operators), reactor=reactor, ids=ids)
+        ours, operated = _sites(config, assembly, world, reactor)
         scales = None if only_control else scales_of(config, state, lambda: len(ours.channels), joining)
         sockets = [] if only_control else sockets_of(config, reactor, ours, certificate, joining, scales)
         if joining is None:
@@ -184,6 +156,47 @@ def make_daemon(
         folder = Folder(state.metrics, number()) if config.server.workers > 1 else None
         measure(daemon, assembly.faces, ours, folder, siblings)
     return daemon
+
+
+def _assembled(
+    config: Config, places: Where, state: State, world: World, reactor: Any, *, alone: bool, is_first: bool
+) -> Assembly:
+    """Everything but the sockets; at a first run somebody is greeted. `alone`: it answers one command, and greets nobody."""
+    # on a new machine what is of record comes from the bucket first, and an administrator may be in it
+    greets_later = config.storage.backend is Store.S3 and is_new(places.state)
+    if alone and greets_later:
+        raise CannotStart(
+            f"The state folder {places.state} is new, and what is of record is still in the bucket. Start pypid, which "
+            "fetches that, and run the command while it runs."
+        )
+    if is_first and not alone and not greets_later and config.inherits is None:
+        _greet(config, places, world)
+    greet = None if alone or not is_first else partial(_greet, config, places, world)
+    assembly = assemble(config, places, state, world, reactor, greet)
+    if assembly.throwaway is not None and (alone or not is_first):
+        assembly.throwaway.leave_alone()
+    elif assembly.throwaway is not None and greets_later:
+        assembly.throwaway.welcome = partial(_welcome, config, places, assembly)
+    return assembly
+
+
+def _sites(config: Config, assembly: Assembly, world: World, reactor: Any) -> tuple[Site, Site]:
+    """The public one, and the one behind the control socket."""
+    face, operators = assembly.faces
+    ids = Ids.drawn(world.random)
+    access_log = AccessLog(world.now, reactor.seconds, ids=ids) if config.log.access else None
+    # without this line, or with [server] front_door = no, all goes through the routes
+    door = FrontDoor(face, assembly.glance, access_log) if config.server.front_door else None
+    ours = Site(
+        resource(face),
+        reactor=reactor,
+        trusted_proxies=TrustedProxies(config.server.trusted_proxies),
+        access_log=access_log,
+        front_door=door,
+        ids=ids,
+        public_url=config.server.public_url,
+    )
+    return ours, Site(resource(operators), reactor=reactor, ids=ids)
 
 
 def _certificate(config: Config, places: Where) -> Certificate | None:
