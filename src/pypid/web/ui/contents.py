@@ -89,7 +89,8 @@ async def _show_list(face: Face, request: Request, who: Identity, file: File, li
         entries = [*folders, *here]
     if folder and not entries:
         raise NoSuchMember(file.filename, folder)
-    leaf = leaf_of([_entry(entry, "" if wanted else folder) for entry in entries], request, "find", "in", most=MEMBERS)
+    leaf: Leaf[Folder | Inner] = leaf_of(entries, request, "find", "in", most=MEMBERS)
+    lines = [_entry(entry, "" if wanted else folder) for entry in leaf.lines]  # and not of all the twenty thousand
     await show(
         face,
         request,
@@ -98,6 +99,7 @@ async def _show_list(face: Face, request: Request, who: Identity, file: File, li
         file=file,
         listing=listing,
         leaf=leaf,
+        lines=lines,
         find=wanted,
         folder="" if wanted else folder,
         steps=steps_to(folder),
