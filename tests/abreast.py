@@ -33,6 +33,8 @@ FIRST: Final = (
     *("live.test_packaging", "live.test_container", "live.test_catalog_postgresql", "live.test_cache", "live.test_throwaway"),
     *("live.test_pypicloud_ini", "live.test_pypicloud_storage", "live.test_api_fuzz", "live.test_upload", "live.test_daemon"),
     *("live.test_workers", "live.test_catalog_redis", "live.test_static"),
+    *("live.test_site_reading", "live.test_site_crawl", "live.test_site_publishing", "live.test_site_people"),
+    *("live.test_site_administering", "live.test_site_machine", "live.test_site_deployed", "live.test_site_hostile"),
     *("live.test_pypicloud_fallback", "live.test_commands", "live.test_starting", "live.test_collect"),
     *("live.test_upstream_away", "live.test_private_names"),
     *("live.test_install", "live.test_tokens", "live.test_tls", "live.test_rights", "live.test_trusted_publishing"),

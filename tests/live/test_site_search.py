@@ -63,7 +63,7 @@ class SearchTests(SiteTestCase):
         """The page follows what is typed, says how many there are, and its address can be kept; arrows lead into the list."""
         look = Look.of(words)
         page = self.visit(look, "/search")
-        box = page.get_by_label("What is looked for")
+        box = page.get_by_label("Names, summaries and keywords")
         everything = self.found(page)
         self.assertIn("spam", everything)
         box.press_sequentially("spam", delay=20)
