@@ -225,3 +225,20 @@ PLACES: Final = (
 def addresses() -> list[str]:
     """Pages that take a text out of the address, each with hostile ones."""
     return [place.replace("%s", quote(text, safe="")) for place in PLACES for text in TEXTS]
+
+
+def hostile_pages() -> list[str]:
+    """Pages that show what was planted, some of which are behind many others of their kind."""
+    inside = f"/project/{MARK}-markdown/-/contents/{MARK}_markdown-2.0"
+    return [
+        *(f"/project/{MARK}-{which}/" for which in ("markdown", "gfm", "rest", "plain", "html", "odd", "theirs")),
+        *(f"/project/{MARK}-markdown/{version}/" for version in ("1.0", "2.0")),
+        *(f"/project/{MARK}-markdown/-/{page}" for page in ("versions", "settings", "settings?version=1.0", "why", "rights")),
+        *(f"/project/{MARK}-rest/-/rights", f"/project/{MARK}-gfm/-/settings", f"/project/{MARK}-theirs/-/why"),
+        f"/project/{MARK}-markdown/-/compare?from=1.0&to=2.0",
+        *(f"/project/{MARK}-markdown/-/compare?from=1.0&to=2.0&path={quote(name, safe='')}" for name in CONTENTS),
+        *(inside + suffix for suffix in ("-py3-none-any.whl", ".tar.gz", "-py3-none-any.whl?find=x")),
+        *(f"{inside}-py3-none-any.whl?path={quote(name, safe='')}" for name in CONTENTS),
+        *(f"/manage/{kind}/{quote(name, safe='')}" for kind in ("users", "groups") for name in NAMES),
+        *("/search?q=" + MARK, "/search?q=" + MARK + "&source=upstream", "/manage/audit", "/manage/audit?page=2"),
+    ]

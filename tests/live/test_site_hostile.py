@@ -4,10 +4,10 @@ import functools
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from tests.live.browser import Look, SiteTestCase
+from tests.live.browser import Look, SiteTestCase, expect
 from tests.live.crawler import Crawl
 from tests.live.daemon import LiveIndex, shared
-from tests.live.sitehostile import ALL, FORBIDDEN, MARK, addresses, plant
+from tests.live.sitehostile import ALL, CONTENTS, FORBIDDEN, MARK, addresses, hostile_pages, plant
 from tests.live.sitestock import settings, upstream
 
 if TYPE_CHECKING:
@@ -41,9 +41,26 @@ class HostileTests(SiteTestCase):
 
     def test_pages(self) -> None:
         """Every page that an administrator finds, with hostile texts in all that it shows, is what its template says."""
-        walk = Crawl(self.visit(Look(), user="admin"), look_at=self.injected)
+        walk = Crawl(self.visit(Look(), user="admin"), ("/", *hostile_pages()), self.injected)
         walk.walk()
         self.none_of(walk.faults)
+
+    def test_scripts(self) -> None:
+        """What scripts of ours put into pages is text, too: suggestions, what a search finds while one types, file names."""
+        page = self.visit(Look(), user="admin")
+        page.get_by_label("Search projects").press_sequentially(MARK)
+        expect(page.get_by_role("option").first).to_be_visible()
+        faults = list(self.injected(page, 1))
+        page.goto("/search")
+        page.get_by_label("Names, summaries and keywords").press_sequentially(MARK)
+        expect(page.get_by_role("main").get_by_role("link").filter(has_text=f"{MARK}-rest")).to_be_visible()
+        faults += self.injected(page, 1)
+        page.goto("/upload")
+        files = [{"name": name.replace("/", "_"), "mimeType": "text/html", "buffer": b"<script>"} for name in CONTENTS]
+        page.get_by_label("Wheels and sdists").set_input_files(files)
+        page.get_by_role("button", name="Publish", exact=True).click()
+        expect(page.get_by_role("main")).to_contain_text(f"{len(files)} not published")
+        self.none_of([*faults, *self.injected(page, 1)])
 
     def test_shown(self) -> None:
         """They are shown, as they are: nothing is hidden in place of being escaped."""
@@ -59,3 +76,12 @@ class HostileTests(SiteTestCase):
             page.goto(path)
             faults += [f"{path}: {fault}" for fault in self.injected(page, 1)]
         self.none_of(faults)
+
+    def test_would_be_seen(self) -> None:
+        """An element, an attribute and a link of somebody's making would be found."""
+        page = self.visit(Look())
+        page.evaluate(
+            "(html) => document.body.insertAdjacentHTML('beforeend', html)",
+            f"<{MARK}></{MARK}><b {MARK}>{CALCULATED}</b><a href='javascript:1'>x</a><form action='https://example.org/'></form>",
+        )
+        self.assertEqual(len(list(self.injected(page, 1))), 5)
