@@ -1,51 +1,30 @@
-"""The site wherever it may run: below a path, behind TLS that is not ours, in several processes, on several machines, on S3."""
+"""The site wherever it may run: below a path, behind TLS that is not ours, in front of another index."""
 
 import atexit
-import fcntl
 import functools
-import http.client
-import os
 import re
-import signal
-import sqlite3
 import ssl
-import sys
-import time
-from contextlib import ExitStack, closing
-from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import urlencode, urljoin, urlsplit
+from contextlib import ExitStack
+from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
 from attrs import evolve, frozen
-from twisted.trial.unittest import SynchronousTestCase
 
-from tests.live import postgresql, test_directory, test_remote
-from tests.live.asking import basic
 from tests.live.browser import Look, SiteTestCase, expect
 from tests.live.certificates import Authority
-from tests.live.clients import ROOT
 from tests.live.crawler import kind_of
-from tests.live.daemon import PASSWORDS, IndexTestCase, LiveIndex, Settings, for_each, hashes, pypid, shared, until_ready
+from tests.live.daemon import PASSWORDS, IndexTestCase, LiveIndex, Settings, for_each, pypid, shared
 from tests.live.fronts import nginx, server
 from tests.live.isolation import pip, works
-from tests.live.nodes import nodes
-from tests.live.nodes import until as until_node
-from tests.live.peopleservice import LOGIN
-from tests.live.processes import BIN, clean_environ, free_port, running, scratch, with_us
+from tests.live.processes import free_port, scratch
 from tests.live.projects import publish
 from tests.live.sitestock import MARKDOWN, MODULES, SPAM, does, published, upstream
 from tests.live.sitestock import settings as of_a_team
 from tests.live.sitevisitor import Visitor
-from tests.live.slapd import GROUPS, MANAGER, MANAGER_PASSWORD, PEOPLE, dn_of, group, person, slapd
-from tests.live.stores import store
 from tests.live.test_install import NEWEST, installed
-from tests.live.test_readmes import renderers
-from tests.live.workers import SHARED, connections, is_there, others, process_of, until, until_all_answer
+from tests.live.workers import until
 
 PATH = "/python/"
-FORM = {"Content-Type": "application/x-www-form-urlencoded"}
-SEVERAL = Settings(server="workers = 2", access="backend = config sql\n", sections=SHARED)
 PROXIED = Settings(server="trusted_proxies = 127.0.0.1", access="backend = config sql\n")
 
 
@@ -118,7 +97,7 @@ class BelowTests(BelowCase):
         somebody = self.below.visitor()
         for path, there in {
             "simple": "simple/",
-            "search/": "search",
+            "search/": "search/",
             "upload/": "account/login",
             "simple/Spam/": "simple/spam/",
             "project/Spam/": "project/spam/",
@@ -182,7 +161,7 @@ class BelowInChromiumTests(BelowCase, SiteTestCase):
         page.wait_for_url(f"**{PATH}upload")
         file = published("below-a-path").into(self.folder)
         page.locator("input[type=file]").set_input_files(file)
-        page.get_by_role("main").get_by_role("button", name="Publish").click()
+        page.get_by_role("main").get_by_role("button", name="Publish", exact=True).click()
         made = page.get_by_role("link", name="below-a-path 1.0")
         expect(made).to_be_visible()
         made.click()
@@ -231,6 +210,14 @@ class SecureTests(IndexTestCase):
         xhost = "$proxy_host; proxy_set_header X-Forwarded-Host $http_host"
         self.forms_work(self.fronted(self.index.port, xhost), "by-tls-forwarded")
 
+    def test_our_own(self) -> None:
+        """Where pypid speaks TLS itself it is the same, without any setting."""
+        place = self.folder / "pypid"
+        place.mkdir()
+        settings = Settings(access="backend = config sql\n", certificate=self.folder / "chain.pem", key=self.folder / "key.pem")
+        with pypid(place, settings) as index:
+            self.forms_work(Visitor(index.url("/"), index.port, self.trust), "our-own")
+
     def test_changed_host(self) -> None:
         """With another Host the page says what an administrator has to set; once public_url is set, forms work."""
         alice = self.fronted(self.index.port, "$proxy_host")
@@ -251,240 +238,6 @@ class SecureTests(IndexTestCase):
             self.assertEqual(stranger.go(form.action, "POST", b"user=alice", other).status, 403)
 
 
-class WorkersCase(IndexTestCase):
-    """Two processes."""
-
-    def start(self) -> LiveIndex:
-        place = self.folder / "pypid"
-        place.mkdir()
-        index = self.entered(pypid(place, SEVERAL))
-        until_all_answer(index, 2)
-        return index
-
-    @property
-    def first(self) -> int:
-        """The process that was started."""
-        return self.index.running.process.pid
-
-    def visitors(self) -> tuple[Visitor, Visitor]:
-        """Somebody whose one connection is with the first process, and the same with the other; they share their cookies."""
-        processes = [self.first, others(self.index)[2]]
-        found: dict[int, http.client.HTTPConnection] = {}
-        while len(found) < len(processes):
-            for each in connections(self.index, 8):
-                if found.setdefault(process_of(each, processes), each) is each:
-                    self.addCleanup(each.close)
-                else:
-                    each.close()
-        base, cookies = self.index.url("/"), dict[str, str]()
-        here, there = (found[process] for process in processes)
-        return (
-            Visitor(base, self.index.port, cookies=cookies, kept=here),
-            Visitor(base, self.index.port, cookies=cookies, kept=there),
-        )
-
-    def writers(self) -> list[int]:
-        """The processes that have the lock of the search index."""
-        inode = (self.index.folder / "state/search.lock").stat().st_ino
-        lines = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
-        return [int(line[4]) for line in lines if "->" not in line and line[5].rpartition(":")[2] == str(inode)]
-
-    def finds(self, visitor: Visitor, word: str) -> bool:
-        """Whether it is found, on the page and by the API."""
-        said = visitor.get(f"api/search?q={word}", Accept="application/json")
-        return word in said.text and f"/project/{word}/" in visitor.get(f"search?q={word}").text
-
-    def soon(self, visitor: Visitor, word: str, within: float = 2.0) -> None:
-        """What was published is found, on the first page and in the feeds."""
-        begun = time.monotonic()
-        until(lambda: self.finds(visitor, word), self.index)
-        until(lambda: f"project/{word}/" in visitor.get("").text, self.index)
-        until(lambda: f"<title>{word} 1.0</title>" in visitor.get("rss/updates.xml").text, self.index)
-        self.assertLess(time.monotonic() - begun, within)
-
-    def whole(self) -> None:
-        """The file of the search index is not damaged."""
-        with closing(sqlite3.connect(f"file:{self.index.folder}/state/search.sqlite?mode=ro", uri=True)) as file:
-            self.assertEqual(file.execute("PRAGMA integrity_check").fetchall(), [("ok",)])
-
-
-class WorkersTests(WorkersCase):
-    def test_session(self) -> None:
-        """Who logs in with one process is known to the other; forms of one are taken by the other; so is a log out."""
-        here, there = self.visitors()
-        self.assertEqual(here.log_in("admin").url, here.base)
-        for visitor in (there, here):
-            page = visitor.get("account/")
-            self.assertIn("Your account", page.says)
-        made = here.send(there.get("account/").form("account/tokens"), name="both", actions="read", expires="30d")
-        self.assertEqual(made.status, 201, made.says)
-        until(lambda: "both" in there.get("account/").says, self.index)
-        group = there.send(here.get("manage/groups").form("manage/groups"), name="kitchen")
-        self.assertIn('role="status"', group.text)
-        self.assertIn("kitchen", here.get("manage/groups").says)
-        rebuilt = there.send(here.get("manage/storage").form("manage/rebuild"))
-        self.assertEqual(rebuilt.status, 200)
-        self.assertIn("2 processes answer", there.get("manage/").says)
-        self.loud(here, there)
-        there.send(there.get("").form("account/logout"))
-        self.assertEqual(here.cookies, {})
-        here.cookies["pypid_session"] = made.asked  # whatever: the secret is gone
-        self.assertEqual(urlsplit(here.get("account/").url).path, "/account/login")
-
-    def test_after_a_form(self) -> None:
-        """The page that a browser is sent to after a form has what the form has done, whichever process makes it."""
-        here, there = self.visitors()
-        here.log_in("admin")
-        publish(self.index, published("spam"), published("spam", "1.1"))
-        for number in range(10):
-            form = here.get("manage/groups").form("manage/groups")
-            made = here.ask(form.action, "POST", urlencode({**form.fields, "name": f"group-{number}"}).encode(), FORM)
-            page = there.go(urljoin(form.action, made.headers["Location"]))
-            self.assertIn(f"group-{number}", page.says)
-            deed = "-/unyank" if number % 2 else "-/yank"
-            form = here.get("project/spam/-/settings?version=1.1").form(deed)
-            body = urlencode({**form.fields, "reason": f"reason-{number}"}).encode()
-            done = here.ask(form.action, "POST", body, FORM)
-            page = there.go(urljoin(form.action, done.headers["Location"]))
-            self.assertEqual(f"reason-{number}" in page.text, deed == "-/yank", page.url)
-
-    def loud(self, here: Visitor, there: Visitor) -> None:
-        """The level of the log is changed through one process, for both."""
-        token = there.get("account/").form("account/tokens").fields["csrf_token"]
-        headers = {"X-CSRF-Token": token, "Content-Type": "application/json"}
-        said = there.ask(there.at("api/log-level"), "PUT", b'{"level": "error"}', headers)
-        self.assertEqual(said.status, 200, said.text)
-        until(lambda: '"error"' in here.get("api/log-level").text, self.index)
-        self.assertEqual(there.ask(there.at("api/log-level"), "PUT", b'{"level": "default"}', headers).status, 200)
-
-    def test_search(self) -> None:
-        """What is published through one is found through the other, and on its first page and feeds, within two seconds;
-        one process writes the search index, and when it is killed the other one does.
-        """
-        here, there = self.visitors()
-        here.log_in("alice")
-        until(lambda: len(self.writers()) == 1, self.index)
-        for number, (one, other) in enumerate([(here, there), (there, here)]):
-            file = published(f"through-{number}")
-            self.assertIn("published", one.upload((file.filename, file.data)).says)
-            self.soon(other, f"through-{number}")
-        self.assertEqual(len(self.writers()), 1)
-        self.whole()
-
-
-class EndingTests(WorkersCase):
-    """Processes that end as they should not. Nobody writes the search index until the tests let go of its lock."""
-
-    def start(self) -> LiveIndex:
-        state = self.folder / "pypid/state"
-        state.mkdir(mode=0o700, parents=True)
-        self.lock = (state / "search.lock").open("ab")
-        self.addCleanup(self.lock.close)
-        fcntl.flock(self.lock, fcntl.LOCK_EX)
-        index = self.entered(pypid(state.parent, SEVERAL))
-        until_all_answer(index, 2)
-        return index
-
-    def test_writer(self) -> None:
-        """When the process that writes the search index is killed the other one goes on with the file as it is."""
-        publish(self.index, published("first"))
-        second = others(self.index)[2]
-        os.kill(self.first, signal.SIGSTOP)
-        self.lock.close()
-        until(lambda: self.writers() == [second], self.index)
-        os.kill(self.first, signal.SIGCONT)
-        here, _ = self.visitors()
-        self.soon(here, "first", 10)
-        file = self.index.folder / "state/search.sqlite"
-        before = file.stat().st_ino
-        publish(self.index, published("second"))
-        os.kill(second, signal.SIGKILL)
-        until(lambda: self.writers() == [self.first], self.index, 5)
-        publish(self.index, published("third"))
-        until(lambda: others(self.index).get(2, second) != second, self.index)
-        until(lambda: f"(process {others(self.index)[2]}) answers, too" in self.index.log(), self.index)
-        _, there = self.visitors()
-        for name in ("first", "second", "third"):
-            self.soon(there, name, 10)
-        self.assertEqual((self.writers(), file.stat().st_ino), ([self.first], before))
-        self.whole()
-
-    def rendering(self) -> list[int]:
-        """The processes that render READMEs, once both have shown one."""
-        publish(self.index, published("spam", readme=MARKDOWN, content_type="text/markdown"))
-        for visitor in self.visitors():
-            until(lambda visitor=visitor: "Lovely <strong>spam</strong>" in visitor.get("project/spam/").text, self.index)  # type: ignore[misc]
-        found = renderers(self.first)
-        self.assertEqual(len(found), 2)
-        return found
-
-    def test_renderers(self) -> None:
-        """What renders READMEs for a process ends with it, and with all of them."""
-        found = self.rendering()
-        second = others(self.index)[2]
-        [its] = renderers(second)
-        os.kill(second, signal.SIGKILL)
-        until(lambda: not is_there(its), self.index, 5)
-        self.assertTrue(all(is_there(each) for each in found if each != its))
-        self.assertEqual(self.index.running.stop(), 0)
-        self.assertEqual([each for each in found if is_there(each)], [])
-
-    def test_first_killed(self) -> None:
-        """When the first process is killed nothing of it is left; a new pypid finds what was published."""
-        self.lock.close()
-        found = [*self.rendering(), *others(self.index).values()]
-        self.index.running.process.kill()
-        self.index.running.process.wait()
-        until(lambda: not any(map(is_there, found)), self.index, 5)
-        with running([BIN / "pypid", "serve", "-c", self.index.config], self.folder / "again", cwd=self.folder) as again:
-            again.until_answers(self.index.url())
-            visitor = Visitor(self.index.url("/"), self.index.port)
-            until(lambda: self.finds(visitor, "spam"), self.index)
-            self.whole()
-            self.assertEqual(again.stop(), 0)
-        self.index.running.process.returncode = 0  # the shared end of these tests looks at the log alone
-        with self.index.running.log.open("a") as file:
-            file.write("Server Shut Down")
-
-
-class MachinesTests(SynchronousTestCase):
-    """Two machines with a bucket, and a database of PostgreSQL's for the catalog and the accounts."""
-
-    def setUp(self) -> None:
-        self.stack = ExitStack()
-        self.addCleanup(self.stack.close)
-        s3 = self.stack.enter_context(store("radosgw"))
-        database = postgresql.shared().database()
-        self.here, self.there = self.stack.enter_context(nodes(2, s3, f"backend = sql\nurl = {database}", database))
-
-    def test_both(self) -> None:
-        """A session of one is one of the other; search, first page and feeds of both have what either has taken within two
-        seconds, and the project's page its README, and what lies in its files, out of the bucket.
-        """
-        cookies: dict[str, str] = {}
-        bases = [(f"http://127.0.0.1:{node.port}/", node.port) for node in (self.here, self.there)]
-        one, other = (Visitor(base, port, cookies=cookies) for base, port in bases)
-        self.assertEqual(one.log_in("alice").url, one.base)
-        self.assertIn("Your account", other.get("account/").says)
-        spam = {"readme": MARKDOWN, "content_type": "text/markdown", "also": SPAM, "files": MODULES}
-        files = [published("spam", source=source, **spam) for source in (False, True)]  # type: ignore[arg-type]
-        self.assertIn("published", one.upload(*((file.filename, file.data) for file in files)).says)
-        took = until_node(self.there, lambda: "/project/spam/" in other.get("search?q=canned").text, 10)
-        took += until_node(self.there, lambda: "/project/spam/" in other.get("").text, 10)
-        took += until_node(self.there, lambda: "<title>spam 1.0</title>" in other.get("rss/updates.xml").text, 10)
-        self.assertLess(took, 2)
-        until_node(self.there, lambda: "Lovely <strong>spam</strong>" in other.get("project/spam/").text)
-        for file in files:
-            self.assertIn("def cook()", read(other, f"project/spam/-/contents/{file.filename}", "__init__"))
-        for node in (self.here, self.there):
-            self.assertTrue((node.folder / "state/search.sqlite").exists())
-            until_node(node, lambda node=node: "canned" in node.ask("/api/search?q=canned").text)  # type: ignore[misc]
-        out = other.send(other.get("").form("account/logout"))
-        self.assertIn("You are logged out.", out.says)
-        for node in (self.here, self.there):
-            node.stop()
-
-
 class TheirsTests(BelowCase):
     """Projects of another index."""
 
@@ -497,7 +250,7 @@ class TheirsTests(BelowCase):
         self.assertIn("upstream", page.says)
         until(lambda: "Lovely <strong>spam</strong>" in bob.get("project/theirs/").text, self.index)
         [link] = {each for each in page.read().links if "/-/contents/" in each}
-        self.assertIn("Name: theirs", read(bob, link, "METADATA"))
+        self.assertIn("Name: theirs", bob.inside(link, "METADATA"))
         until(lambda: "/project/theirs/" in bob.get("search?q=theirs&source=upstream").text, self.index)
         self.assertNotIn("/project/theirs/", bob.get("search?q=theirs&source=ours").text.partition("<main")[2])
 
@@ -541,103 +294,3 @@ class NamesTests(IndexTestCase):
         if name == "project":
             works(pip(NEWEST, "install", self.index.url(), "--target", target, name), self.folder)
             self.assertEqual(installed(target), {"project-1.0"})
-
-
-class PeopleElsewhereTests(SynchronousTestCase):
-    """People whom a directory, or another service, knows; only those of the group ``team`` may read anything."""
-
-    def setUp(self) -> None:
-        self.stack = ExitStack()
-        self.addCleanup(self.stack.close)
-        self.folder = self.stack.enter_context(scratch())
-
-    def started(self, text: str, **environ: str) -> LiveIndex:
-        """A pypid with this file, whose admin stands in it."""
-        port = free_port()
-        (self.folder / "pypid.ini").write_text(text.replace("PORT", str(port)).replace("FOLDER", str(self.folder)))
-        command: list[str | Path] = [*with_us(), BIN / "pypid", "serve", "--config", self.folder / "pypid.ini"]
-        told = clean_environ(**environ)
-        process = self.stack.enter_context(running(command, self.folder / "log", cwd=self.folder, environ=told))
-        index = LiveIndex(self.folder, port, False, process)
-        until_ready(index)
-        return index
-
-    def journey(self, index: LiveIndex, user: str, password: str, other: str, others: str) -> Visitor:
-        """`user` of the team logs in, as does the admin of the file; `other`, who is in no team, may read nothing."""
-        somebody = Visitor(index.url("/"), index.port)
-        page = somebody.get("search?q=x")
-        self.assertEqual(urlsplit(page.url).path, "/account/login")
-        self.assertEqual(somebody.send(page.form("account/login"), user=user, password="wrong").status, 403)
-        there = somebody.send(page.form("account/login"), user=user, password=password)
-        self.assertEqual((there.status, there.url), (200, somebody.at("search?q=x")))
-        mine = somebody.get("account/")
-        self.assertIn(user, mine.says)
-        self.assertIn("team", mine.says)
-        self.assertEqual(somebody.send(mine.form("account/tokens"), name="t", actions="read", expires="30d").status, 201)
-        stranger = Visitor(index.url("/"), index.port)
-        refused = stranger.log_in(other, others)
-        self.assertEqual((refused.status, refused.is_page), (403, True))
-        self.assertIn(f"You are logged in as {other}", refused.says)
-        admin = Visitor(index.url("/"), index.port)
-        self.assertEqual(admin.log_in("admin").status, 200)
-        self.assertIn(user, admin.get("manage/tokens").says)
-        return somebody
-
-    def away(self, index: LiveIndex, somebody: Visitor) -> None:
-        """Nobody can say who they are: that is said on a page; the admin of the file logs in all the same."""
-        stranger = Visitor(index.url("/"), index.port)
-        refused = stranger.log_in("mallory", "x")
-        self.assertEqual((refused.status, refused.is_page), (503, True))
-        self.assertIn("Wait a moment", refused.says)
-        admin = Visitor(index.url("/"), index.port)
-        self.assertEqual(admin.log_in("admin").status, 200)
-        self.assertEqual(admin.get("manage/").status, 200)
-        self.assertIn(somebody.get("account/").status, (200, 503))  # for a moment it is remembered who they are
-
-    def test_directory(self) -> None:
-        """Of a directory (LDAP)."""
-        server = self.stack.enter_context(slapd())
-        admin = hashes()["admin"]
-        told = {"port": "PORT", "folder": "FOLDER", "admin": admin, "url": server.url, "certificates": server.certificates}
-        places = {"manager": MANAGER, "password": MANAGER_PASSWORD, "people": PEOPLE, "groups": GROUPS}
-        with server.runs():
-            server.fill([person("ada", "wonder land"), person("eve", "apple pie"), group("team", dn_of("ada"))])
-            index = self.started(test_directory.INI.format(**told, **places))
-            ada = self.journey(index, "ada", "wonder land", "eve", "apple pie")
-        self.away(index, ada)
-        index.running.stop_in_order()
-
-    def test_service(self) -> None:
-        """Of a service (``remote``)."""
-        theirs = free_port()
-        text = (
-            "[server]\nlisten = tcp:PORT:interface=127.0.0.1\nstate = FOLDER/state\n[upstream]\nmode = offline\n[access]\n"
-            f"backend = config remote\nread = group:team\nadmins = admin\n[users]\nadmin = {hashes()['admin']}\n"
-            f"[remote]\nurl = http://127.0.0.1:{theirs}/v\nuser = {LOGIN[0]}\n"
-        )
-        command = [*with_us(), sys.executable, "-m", "tests.live.peopleservice", "127.0.0.1", str(theirs)]
-        service = self.stack.enter_context(running(command, self.folder / "service.log", cwd=ROOT))
-        test_remote.until_listened("127.0.0.1", theirs, service)
-        index = self.started(text, PYPID_REMOTE_PASSWORD=LOGIN[1], PYTHONUTF8="1")
-        alice = self.journey(index, "alice", "wonder land", "Bob", "pa:ss:wörd")
-        service.stop()
-        self.away(index, alice)
-        index.running.stop_in_order()
-
-
-def read(visitor: Visitor, address: str, name: str) -> str:
-    """What a file in an archive says, as one gets there by the links from the archive's page."""
-    seen, ways = set[str](), [visitor.at(address) if "://" not in address else address]
-    while ways:
-        url = ways.pop()
-        seen.add(url)
-        got = visitor.go(url)
-        if name in url and "path=" in url:
-            return got.says
-        links = [link for link in got.read().links if urlsplit(link).path == urlsplit(url).path and urlsplit(link).query]
-        ways += [link for link in links if link not in seen]
-    raise AssertionError(f"there is no {name} in {address}")
-
-
-if TYPE_CHECKING:
-    _unused = basic, Settings

@@ -46,8 +46,6 @@ async def at_pypi(face: Face, request: Request, who: Identity, project: str) -> 
 async def at_the_root(face: Face, request: Request, who: Identity, project: str) -> None:
     """The same, for whoever gave the index's own address to an installer; whatever else begins so comes first."""
     others = _addresses().get(project)
-    if others and "GET" in others:  # /search/ is /search
-        return redirect(request, f"/{project}", permanent=True, restricted=face.restricted)
     if others:
         raise MethodNotAllowed(sorted(others))
     name = project_name(project)
