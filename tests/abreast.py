@@ -30,17 +30,26 @@ from twisted.trial.runner import TestLoader, TestSuite, TrialRunner
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 FIRST: Final = (
-    *("live.test_packaging", "live.test_container", "live.test_catalog_postgresql", "live.test_cache", "live.test_throwaway"),
-    *("live.test_pypicloud_ini", "live.test_pypicloud_storage", "live.test_api_fuzz", "live.test_upload", "live.test_daemon"),
-    *("live.test_workers", "live.test_catalog_redis", "live.test_static"),
+    *("live.test_packaging", "live.test_container", "live.test_api_fuzz", "live.test_catalog_postgresql"),
     *("live.test_site_reading", "live.test_site_crawl", "live.test_site_publishing", "live.test_site_people"),
-    *("live.test_site_administering", "live.test_site_machine", "live.test_site_deployed", "live.test_site_hostile"),
+    *(
+        "live.test_pypicloud_ini",
+        "live.test_cache",
+        "live.test_upload",
+        "live.test_site_administering",
+        "live.test_site_machine",
+    ),
+    *("live.test_site_deployed", "live.test_site_hostile", "live.test_pypicloud_storage", "live.test_daemon"),
+    *("live.test_workers", "live.test_catalog_redis", "live.test_static", "live.test_throwaway"),
     *("live.test_pypicloud_fallback", "live.test_commands", "live.test_starting", "live.test_collect"),
     *("live.test_upstream_away", "live.test_private_names"),
     *("live.test_install", "live.test_tokens", "live.test_tls", "live.test_rights", "live.test_trusted_publishing"),
-    *("web.test_safety", "web.test_frontdoor_equality", "web.test_frontdoor_freshness", "web.test_matrix"),
-    *("blobs.test_s3_faults", "web.test_hidden", "catalog.test_snapshot", "web.test_conformance_auth", "web.test_channel"),
-    *("web.test_sendfile", "web.test_frontdoor_files", "web.test_frontdoor", "access.test_oidc", "index.test_publishing"),
+    *("web.test_safety", "web.test_hidden", "web.test_matrix", "web.test_frontdoor_equality", "blobs.test_files"),
+    *("web.test_frontdoor_freshness", "web.test_conformance_auth", "catalog.test_sql", "web.test_frontdoor_pouring"),
+    *("catalog.test_shared", "blobs.test_s3", "rendering.test_making", "web.test_sendfile", "catalog.test_snapshot"),
+    *("web.test_frontdoor_files", "index.test_publishing", "core.test_permissions", "access.test_oidc"),
+    *("index.test_reconciling", "access.sql.test_people_contract", "access.test_tokens", "blobs.test_s3_faults"),
+    *("web.test_channel", "web.test_frontdoor"),
 )
 TOGETHER: Final = (
     "live.test_nodes live.test_s3 live.test_s3_contract live.test_stores",
