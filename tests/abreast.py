@@ -40,7 +40,7 @@ FIRST: Final = (
         "live.test_site_machine",
     ),
     *("live.test_site_deployed", "live.test_site_hostile", "live.test_pypicloud_storage", "live.test_daemon"),
-    *("live.test_workers", "live.test_catalog_redis", "live.test_static", "live.test_throwaway"),
+    *("live.test_site_several", "live.test_workers", "live.test_catalog_redis", "live.test_static", "live.test_throwaway"),
     *("live.test_pypicloud_fallback", "live.test_commands", "live.test_starting", "live.test_collect"),
     *("live.test_upstream_away", "live.test_private_names"),
     *("live.test_install", "live.test_tokens", "live.test_tls", "live.test_rights", "live.test_trusted_publishing"),
