@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -18,9 +19,10 @@ from pypid.blobs.memory import MemoryBlobs
 from pypid.core.choices import Mode, Registration
 from pypid.core.errors import StorageDown
 from pypid.core.model import Link
-from pypid.core.people import Account, Standing
+from pypid.core.people import Account, Deed, Standing
 from pypid.core.policy import Policy
 from pypid.core.registration import AccountSettings
+from pypid.core.sessions import csrf_token
 from pypid.index.links import Links
 from pypid.logs import Threshold
 from pypid.testing.worlds import BEGINNING
@@ -79,7 +81,7 @@ class EveryChangeTests(WholeCase):
         """The request went well, and one line tells of it; the answer's document."""
         self.assertIn(answer.status, (200, 201, 303), (method, rule, answer))
         self.covered.add((method, rule))
-        deeds = self.people.deeds()[self.seen :]
+        deeds = self.deeds()[self.seen :]
         self.assertEqual([deed.what for deed in deeds], [what], (method, rule))
         self.assertTrue(deeds[0].who and deeds[0].subject)
         self.assertEqual(deeds[0].where, "192.0.2.7")
@@ -87,6 +89,10 @@ class EveryChangeTests(WholeCase):
         return json.loads(answer.body) if answer["content-type"] == "application/json" else None
 
     seen = 0
+
+    def deeds(self) -> Sequence[Deed]:
+        """All lines of the log, the oldest first."""
+        return self.people.deeds(most=1000)
 
     def api(self, what: str, method: str, rule: str, document: object = None, by: str = "ada", **values: str) -> Any:
         """One request of the JSON API, with the `values` in its address."""
@@ -96,11 +102,15 @@ class EveryChangeTests(WholeCase):
         assert "<" not in path, path
         return self.leaves(method, rule, what, self.pypid.api(method, path, document, user=by))
 
-    def by_form(self, what: str, rule: str, fields: dict[str, str], by: str = "ada", **values: str) -> None:
-        """One form of a page, with the `values` in its address."""
+    def by_form(
+        self, what: str, rule: str, fields: dict[str, str], *headers: tuple[str, str], by: str = "ada", **values: str
+    ) -> Answer:
+        """One form of a page, with the `values` in its address; `by` "" is whoever `headers` and `fields` say."""
         path = re.sub(r"<(\w+)>", lambda match: values[match[1]], rule)
         kind = ("Content-Type", "application/x-www-form-urlencoded")
-        self.leaves("POST", rule, what, self.pypid.ask("POST", path, kind, body=urlencode(fields).encode(), user=by))
+        answer = self.pypid.ask("POST", path, kind, *headers, body=urlencode(fields).encode(), user=by or None)
+        self.leaves("POST", rule, what, answer)
+        return answer
 
     def fetch(self, number: int) -> None:
         """A file of theirs is kept."""
@@ -115,6 +125,8 @@ class EveryChangeTests(WholeCase):
         self.storage()
         self.accounts()
         self.pypiclouds()
+        self.machine_pages()
+        self.people_pages()
         routes = {(method, route.rule) for route in guarded_routes(app) for method in route.methods & CHANGING}
         self.assertEqual(routes - self.covered, set(NO_DEED))
 
@@ -131,7 +143,7 @@ class EveryChangeTests(WholeCase):
         at_pypi = self.publish(wheel_filename("spam", "3.5"), wheel("spam", "3.5"), target="/pypi/")
         self.leaves("POST", "/pypi/", "publish-file", at_pypi)
         again = self.publish(wheel_filename("spam", "1.0"), wheel("spam", "1.0"))
-        self.assertEqual((again.status, len(self.people.deeds())), (200, self.seen))  # nothing has changed
+        self.assertEqual((again.status, len(self.deeds())), (200, self.seen))  # nothing has changed
         old = sdist_filename("spam", "4.0"), sdist("spam", "4.0")
         part = (f'name="sdist"; filename="{old[0]}"', old[1])
         self.leaves("POST", "/uploadpackage/", "publish-file", self.send_form([part], target="/uploadpackage/"))
@@ -156,7 +168,7 @@ class EveryChangeTests(WholeCase):
         self.pypid.clock.advance(10)
         self.api("tier", "POST", "/api/tier", document)
         self.pypid.api("POST", "/api/tier", {**document, "dry_run": True})
-        self.assertEqual(len(self.people.deeds()), self.seen)  # nothing was moved
+        self.assertEqual(len(self.deeds()), self.seen)  # nothing was moved
         self.api("delete-file", "DELETE", file, None, **one)
         self.api("delete-release", "DELETE", release, None, project="spam", version="2.0")
         self.api("delete-project", "DELETE", project, None, project="spam")
@@ -175,7 +187,7 @@ class EveryChangeTests(WholeCase):
         self.leaves("POST", "/requirements.txt", "collect", answer)
         for number in 1, 2, 3:
             self.fetch(number)
-        self.assertEqual(len(self.people.deeds()), self.seen)  # what is downloaded is no change
+        self.assertEqual(len(self.deeds()), self.seen)  # what is downloaded is no change
         values = {"project": "theirs", "filename": sdist_filename("theirs", "1.0")}
         self.api("purge-cache", "DELETE", "/api/cache/<project>/<filename>", None, **values)
         self.api("purge-cache", "DELETE", "/api/cache/<project>", None, project="theirs")
@@ -193,7 +205,7 @@ class EveryChangeTests(WholeCase):
         self.pypid.face.exports = exported
         self.api("export", "POST", "/api/export", {"target": "/srv/index"})
         self.pypid.api("POST", "/api/check")
-        self.assertEqual(len(self.people.deeds()), self.seen)  # only looked
+        self.assertEqual(len(self.deeds()), self.seen)  # only looked
 
     def accounts(self) -> None:
         user, group, right = "/api/users/<name>", "/api/groups/<name>", "/api/projects/<project>/rights/<kind>"
@@ -222,6 +234,64 @@ class EveryChangeTests(WholeCase):
         ended = self.pypid.ask("DELETE", "/api/session", cookie, ("X-CSRF-Token", session["csrf_token"]))
         self.leaves("DELETE", "/api/session", "end-session", ended)
 
+    def machine_pages(self) -> None:
+        self.pypid.face.loudness = Threshold("info")
+        self.by_form("set-log-level", "/manage/log-level", {"level": "debug"})
+        self.by_form("make-snapshot", "/manage/snapshots", {"name": "release-43"})
+        self.by_form("delete-snapshot", "/manage/snapshots/delete", {"name": "release-43", "confirm": "release-43"})
+        self.fetch(4)
+        self.in_pieces("purge-cache", "/manage/upstream/purge", {"what": "project", "project": "theirs"})
+        self.in_pieces("rebuild", "/manage/rebuild", {})
+        self.in_pieces("sweep", "/manage/check", {"sweep": "yes", "confirm": "sweep"})
+        self.in_pieces(None, "/manage/check", {})  # only looked
+
+    def in_pieces(self, what: str | None, path: str, fields: dict[str, str]) -> None:
+        """A form whose answer is written while it is carried out."""
+        connection, body = self.pypid.connect(), urlencode(fields).encode()
+        kind = ("Content-Type", "application/x-www-form-urlencoded")
+        connection.send(spelled("POST", path, kind, basic("ada"), body=body))
+        self.assertTrue(connection.rest().startswith(b"HTTP/1.1 200 OK"))
+        self.assertEqual([deed.what for deed in self.deeds()[self.seen :]], [what] if what else [], path)
+        self.seen += 1 if what else 0
+        self.covered.add(("POST", path))
+
+    def people_pages(self) -> None:
+        user, group, rights = "/manage/users/<name>", "/manage/groups/<name>", "/project/<project>/-/rights"
+        nina = "nina's long one"
+        self.by_form("add-user", "/manage/users", {"name": "nina", "password": nina})
+        self.by_form("change-user", f"{user}/change", {"admin": "yes"}, name="nina")
+        self.by_form("set-password", f"{user}/password", {"password": nina}, name="nina")
+        self.by_form("add-group", "/manage/groups", {"name": "crew"})
+        self.by_form("join-group", f"{group}/join", {"user": "nina"}, name="crew")
+        self.by_form("leave-group", f"{group}/leave", {"user": "nina"}, name="crew")
+        self.by_form("remove-group", f"{group}/remove", {"confirm": "crew"}, name="crew")
+        self.by_form("set-right", rights, {"kind": "user", "name": "bob", "right": "r"}, project="ham")
+        self.by_form("remove-right", rights, {"kind": "user", "name": "bob", "do": "withdraw"}, project="ham")
+        for path, by in (("/account/tokens/revoke", "alice"), ("/manage/tokens/revoke", "ada")):
+            said = {"name": "x", "actions": "read", "expires": "30d"}
+            self.by_form("make-token", "/account/tokens", said, by="alice")
+            token = self.deeds()[-1].subject
+            self.by_form("revoke-token", path, {"id": token}, by=by)
+        self.by_form("make-invitation", "/manage/invitations", {})
+        made = self.deeds()[-1].subject
+        self.by_form("withdraw-invitation", "/manage/invitations/withdraw", {"id": made})
+        invitation = self.api("make-invitation", "POST", "/api/invitations", {})["secret"]
+        olga = {"user": "olga", "password": "long enough", "again": "long enough", "token": invitation}
+        self.by_form("register-user", "/account/register", olga, by="")
+        answer = self.by_form("begin-session", "/account/login", {"user": "nina", "password": nina}, by="")
+        cookie, secret = self.session_of(answer)
+        self.by_form("end-session", "/account/logout", {"csrf_token": csrf_token(secret)}, cookie, by="")
+        answer = self.by_form("begin-session", "/account/login", {"user": "nina", "password": nina}, by="")
+        cookie, secret = self.session_of(answer)
+        said = {"csrf_token": csrf_token(secret), "current": nina, "password": "another one", "again": "another one"}
+        self.by_form("set-password", "/account/password", said, cookie, by="")
+        self.by_form("remove-user", f"{user}/remove", {"confirm": "nina"}, name="nina")
+
+    def session_of(self, answer: Answer) -> tuple[tuple[str, str], str]:
+        """The cookie that came with it, as a header, and its secret."""
+        pair = (answer["set-cookie"] or "").split(";")[0]
+        return ("Cookie", pair), pair.partition("=")[2]
+
     def pypiclouds(self) -> None:
         user, group, right = "/admin/user/<name>", "/admin/group/<name>", "/admin/package/<project>/<kind>/<name>/<permission>"
         self.api("rebuild", "POST", "/admin/rebuild")
@@ -247,7 +317,7 @@ class EveryChangeTests(WholeCase):
         token = self.leaves("GET", "/admin/token/<name>", "make-invitation", self.pypid.api("GET", "/admin/token/lea"))["token"]
         body = json.dumps({"token": token, "password": "long enough"}).encode()
         answer = self.pypid.ask("PUT", "/acct/tokenRegister", body=body)
-        self.assertEqual([deed.what for deed in self.people.deeds()[self.seen :]], ["register-user", "begin-session"])
+        self.assertEqual([deed.what for deed in self.deeds()[self.seen :]], ["register-user", "begin-session"])
         self.seen += 2
         self.covered.add(("PUT", "/acct/tokenRegister"))
         by_lea = basic("lea", "long enough")
@@ -259,7 +329,8 @@ class EveryChangeTests(WholeCase):
         token = self.leaves("POST", "/acct/login", "begin-session", answer)["csrf_token"]
         cookie = ("Cookie", (answer["set-cookie"] or "").split(";")[0])
         self.assertEqual(self.pypid.ask("POST", "/acct/logout", cookie, ("X-CSRF-Token", token)).status, 302)
-        self.assertEqual([deed.what for deed in self.people.deeds()[self.seen :]], ["end-session"])
+        self.assertEqual([deed.what for deed in self.deeds()[self.seen :]], ["end-session"])
+        self.seen += 1
         self.covered.add(("POST", "/acct/logout"))
 
 
