@@ -260,6 +260,16 @@ class ManyTests(ReadmesCase):
         self.assertEqual([each.plain for each in found], [False, False, True, True])
         self.assertEqual((await readmes.html("3", MD, "3")).html, "<p>late</p>")
 
+    async def test_of_one(self) -> None:
+        """Of one project two are made or wait; the rest is shown as it was written, and what other projects have is made."""
+        readmes = self.readmes(*child(SLOW))
+        spam = [start(readmes.html(f"{number}", MD, f"{number}", "spam")) for number in range(4)]
+        eggs = start(readmes.html("eggs", MD, "eggs", "eggs"))
+        found = await gatherResults([*spam, eggs])
+        self.assertEqual([each.plain for each in found], [False, False, True, True, False])
+        self.assertEqual((await readmes.html("3", MD, "3", "spam")).html, "<p>late</p>")
+        self.assertEqual(dict(readmes._of), {})
+
     async def test_impatient(self) -> None:
         """A page does not wait for long; the README is made all the same, and there for the next one."""
         readmes = self.readmes(*child(SLOW), patience=0.1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,6 +29,8 @@ PATIENCE = 8.0
 """Seconds that a page waits for its README; it is made all the same, for the next time."""
 MOST_WAITING = 16
 """READMEs that wait for their turn."""
+OF_ONE = 2
+"""Of one project that are made or wait: its hundred slow versions keep nobody else's README from being made."""
 IDLE = 300.0
 """Seconds after which a child that was not needed ends: it takes 35 MiB, and more after a large one."""
 AGAIN = 600.0
@@ -65,6 +68,8 @@ class Readmes(Service):
     _made: Recent[object, str] = field(factory=lambda: Recent(MOST, HEAVIEST), init=False, repr=False)
     _failed: Recent[object, float] = field(factory=lambda: Recent(10 * MOST, 10 * MOST), init=False, repr=False)
     """Until when those are not tried again."""
+    _of: Counter[str] = field(factory=Counter, init=False, repr=False)
+    """READMEs that are made or wait, by project."""
     _asked_of: int = field(default=0, init=False)
     """READMEs that were asked of a child."""
     _retiring: Any = field(default=None, init=False, repr=False)
@@ -72,10 +77,11 @@ class Readmes(Service):
     """Those that were killed, and may still be there."""
     _over: bool = field(default=False, init=False)
 
-    async def html(self, text: str, content_type: str | None, digest: str) -> Rendered:
+    async def html(self, text: str, content_type: str | None, digest: str, whose: str = "") -> Rendered:
         """The README `text`, written in `content_type` (``Description-Content-Type``), as HTML; never fails.
 
-        `digest` is that of the text, or of what it was read from: what has the same one is rendered once.
+        `digest` is that of the text, or of what it was read from: what has the same one is rendered once. `whose`: the project
+        that it is of.
         """
         is_long = len(text) > LONGEST
         kind, text = kind_of(content_type), cleaned(text[:LONGEST])
@@ -84,26 +90,36 @@ class Readmes(Service):
             return Rendered(note + preformatted(beginning(text, SHOWN)), plain=True, cut=True)
         found = None
         if kind is not Kind.PLAIN and text.strip() and self.reactor is not None:
-            found = await self._rendered(text, kind, (digest, kind, hash(text)))  # who gives a wrong digest gets no other text
+            found = await self._rendered(
+                text, kind, (digest, kind, hash(text)), whose
+            )  # who gives a wrong digest gets no other text
         return Rendered(preformatted(text), plain=True) if found is None else Rendered(found)
 
-    async def _rendered(self, text: str, kind: Kind, key: object) -> str | None:
+    async def _rendered(self, text: str, kind: Kind, key: object, whose: str) -> str | None:
         """None: it is to be shown as it is."""
         made = self._made.get(key)
         if made is not None:
             return made or None
         if self._over or (self._failed.get(key) or 0.0) > self.reactor.seconds():
             return None
-        flight: Deferred[str | None] = start(self._flights.single(key, lambda: self._make(text, kind, key)))
+        flight: Deferred[str | None] = start(self._flights.single(key, lambda: self._make(text, kind, key, whose)))
         flight.addTimeout(self.patience, self.reactor)
         try:
             return await flight
         except TimedOut:
             return None
 
-    async def _make(self, text: str, kind: Kind, key: object) -> str | None:
-        if len(self._turn.waiting) >= MOST_WAITING:
+    async def _make(self, text: str, kind: Kind, key: object, whose: str) -> str | None:
+        if len(self._turn.waiting) >= MOST_WAITING or (whose and self._of[whose] >= OF_ONE):
             return None
+        self._of[whose] += 1
+        try:
+            return await self._make_in_turn(text, kind, key)
+        finally:
+            self._of[whose] -= 1
+            self._of += Counter()  # without those of which there are none
+
+    async def _make_in_turn(self, text: str, kind: Kind, key: object) -> str | None:
         async with self._turn:
             if self._over:
                 return None

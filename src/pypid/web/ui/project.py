@@ -114,7 +114,7 @@ async def _description(face: Face, found: Shown, facts: Facts) -> Any:
     if not facts.description.strip() or file is None:
         return ""
     digest = file.metadata_sha256 or file.sha256 or ""
-    rendered = await face.readmes.html(facts.description, facts.content_type, digest)
+    rendered = await face.readmes.html(facts.description, facts.content_type, digest, found.name)
     return marked_up(rendered.html)
 
 
