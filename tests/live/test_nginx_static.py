@@ -398,6 +398,7 @@ class PasswordTests(FrontCase):
             self.assertNotIn("public", said.headers["Cache-Control"])
         self.assertIn("nx-closed", self.front.ask("/simple/", basic("alice")).text)
         self.assertFalse(self.front.alone())
+        self.assertRegex(self.front.ask("/", {**basic("alice"), "Accept": "text/html"}).text, r">alice<|>alice ")
 
 
 def twine(front: Front, folder: Path, *files: Path) -> Ended:
