@@ -18,9 +18,7 @@ POINTS = tuple(
 )
 """The numbers of the checklist; the gaps leave room for more of a kind."""
 
-FINISHED = frozenset(
-    chain(range(1, 38), range(40, 51), range(60, 81), range(90, 96), range(100, 104), (110, 111, 112, 113, 114, 115, 116, 117, 118))
-)
+FINISHED = frozenset(chain(range(1, 38), range(40, 51), range(60, 81), range(90, 96), range(100, 104), range(110, 119)))
 """The points that this version claims. One that goes back to ``not yet`` is a regression."""
 
 NOT_YET = "not yet"

@@ -60,12 +60,14 @@ class LegacyJsonTests(WholeCase):
             self.assertNotIn("releases", document)
 
     def test_renovate(self) -> None:
-        """What renovate's datasource reads is there: home, links, and of each file when it came, for which Python, and whether it
-        is yanked; and where it falls back, the page of links (C111)."""
+        """What renovate's datasource reads is there: home, links, and of each file when it came, for which Python, and whether
+        it is yanked; and where it falls back, the page of links (C111)."""
         yanked = self.pypid.api("PUT", "/api/projects/foo-bar/releases/1.0/yank", {"reason": "broken"})
         self.assertEqual(yanked.status, 200)
         document = self.ask_json("/pypi/foo-bar/json", ("User-Agent", "RenovateBot/41")).json
-        self.assertEqual((document["info"]["name"], document["info"]["project_urls"]["Home"]), ("foo_bar", "https://x.example/"))
+        self.assertEqual(
+            (document["info"]["name"], document["info"]["project_urls"]["Home"]), ("foo_bar", "https://x.example/")
+        )
         releases = {
             version: [(file["requires_python"], file["yanked"], file["upload_time"][:4]) for file in files]
             for version, files in document["releases"].items()
