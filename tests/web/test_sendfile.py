@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from hashlib import sha256, shake_128
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import BinaryIO, cast
 
 from attrs import evolve
@@ -35,7 +37,7 @@ from pypid.core.model import File, Project, Span
 from pypid.core.names import ProjectName
 from pypid.core.permissions import Rules
 from pypid.core.policy import Policy
-from pypid.flow import PIECE, FileBody, at_once, start
+from pypid.flow import PIECE, FileBody, at_hand, at_once, start
 from pypid.index import Index
 from pypid.testing import BEGINNING, world
 from pypid.upstream.nothing import Nothing
@@ -100,12 +102,27 @@ class Client:
         self.socket.close()
 
 
+@contextmanager
+def on_a_disk(wanted: Path) -> Iterator[Path]:
+    """This folder; another one, where the kernel does not say of its files which bytes it has in memory, as of a tmpfs."""
+    wanted.mkdir()
+    (wanted / "probe").write_bytes(b"x")
+    with open(wanted / "probe", "rb") as probe:
+        said = at_hand(probe.fileno(), 0, 1)
+    shutil.rmtree(wanted)
+    if said:
+        yield wanted
+    else:
+        with TemporaryDirectory(dir="/var/tmp") as folder:
+            yield Path(folder) / "files"
+
+
 class SendingCase(TestCase):
     """A pypid on a real port, with files in a folder."""
 
     async def setUp(self) -> None:
         """Start it."""
-        self.root = Path(self.mktemp())
+        self.root = self.enterContext(on_a_disk(Path(self.mktemp())))
         outside = evolve(world(cast(Clock, reactor)), blocking=deferToThread)
         blobs = await folder_of_blobs.open(FilesSettings(str(self.root), create=True), outside)
         self.catalog = MemoryCatalog()
