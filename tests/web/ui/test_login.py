@@ -97,6 +97,15 @@ class LoginTests(BrowsedCase):
         self.assertNotEqual(victim.cookie, first)
         self.assertEqual(Browser(self.pypid, cookie=first).get("/account/").status, 303)
 
+    def test_never_packed_together(self) -> None:
+        """The token against CSRF is not compressed with what a link can have a page repeat: the length would tell of both."""
+        mine, packed = self.as_user("alice"), ("Accept-Encoding", "gzip")
+        said = f"/search?q=csrf-token%20content%20{mine.token[:9]}"
+        answer = mine.get(said, packed)
+        self.assertEqual((answer["content-encoding"], mine.token in answer.text), (None, True))
+        self.assertEqual(mine.get("/", packed)["content-encoding"], "gzip")
+        self.assertEqual(Browser(self.pypid).get("/account/login?next=upload", packed)["content-encoding"], "gzip")
+
     def test_other_site(self) -> None:
         """A form on another site logs nobody in, and nobody out."""
         for origin in ("https://evil.example", "null"):

@@ -194,6 +194,10 @@ def count(number: int, one: str = "", many: str = "") -> str:
 
 
 def _zips(request: Request) -> bool:
+    """Not where the token against CSRF stands beside words of the address, which any link may say: the length of both, packed
+    together, would tell whoever sees it how much they have in common (BREACH, CVE-2013-3587)."""
+    if request.session is not None and b"?" in request.uri:
+        return False
     return choose_encoding(header_of(request, "accept-encoding")) is Encoding.GZIP
 
 
