@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.needs import MOST, MOST_EXTRAS, Need, need_of, needs_of
+from pypid.core.needs import LONGEST, MOST, MOST_EXTRAS, Need, need_of, needs_of
 
 EGGS = "eggs"
 
@@ -66,6 +66,16 @@ class GroupTests(SynchronousTestCase):
         needs = needs_of([f"eggs{number}" for number in range(MOST + 7)], [f"extra{number}" for number in range(1000)])
         self.assertEqual((len(needs.needed), needs.more, needs.count), (MOST, 7, MOST + 7))
         self.assertEqual(len(needs.extras), MOST_EXTRAS)
+
+    def test_long(self) -> None:
+        """Of an address, a marker and what nobody understands the beginning is shown, and its extra is still known."""
+        long = " or ".join(["os_name == 'nt'"] * 100)
+        needs = needs_of(
+            (f"eggs @ https://example.org/{'x' * 900}", "?" * 900, f"ham; {long}", f"tea; ({long}) and extra == 'x'"), ()
+        )
+        [(extra, [tea])] = needs.extras
+        shown = [needs.needed[0].version, needs.needed[1].name, needs.needed[2].marker, tea.marker]
+        self.assertEqual((extra, [(len(text), text[-1]) for text in shown]), ("x", [(LONGEST, "…")] * 4))
 
     def test_amplified(self) -> None:
         """Where each of 300 is needed by each of 100 extras, not 30,000 are shown: at 2,000 characters each that is no page."""

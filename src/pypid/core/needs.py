@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from pypid.core.errors import BadName
 from pypid.core.names import ProjectName, project_name
@@ -18,6 +18,8 @@ MOST = 300
 """Requirements that are understood and shown, each of them as often as there are extras that it stands under; the most that is
 known of has some hundred."""
 MOST_EXTRAS = 100
+LONGEST = 300
+"""Characters of a name, a version (or an address) and a marker that are shown."""
 _EXTRA = re.compile(r"""extra\s*==\s*['"]([^'"]{1,100})['"]|['"]([^'"]{1,100})['"]\s*==\s*extra""")
 _RUNS = re.compile(r"[-_.]+")
 
@@ -59,9 +61,9 @@ def needs_of(requirements: Sequence[str], provided: Sequence[str]) -> Needs:
         need = need_of(text)
         extras = list(dict.fromkeys(_plain(one or other) for one, other in _EXTRA.findall(need.marker)))
         if not extras:
-            needed.append(need)
+            needed.append(evolve(need, marker=_shown(need.marker)))
             shown += 1
-        under = Need(need.name, need.project, need.extras, need.version, _without_extra(need.marker))
+        under = Need(need.name, need.project, need.extras, need.version, _shown(_without_extra(need.marker)))
         for extra in extras[:MOST_EXTRAS]:
             if shown >= MOST:  # else 300 times 100 of them, of which each may be long
                 left_out[extra] = left_out.get(extra, 0) + 1
@@ -82,10 +84,14 @@ def need_of(text: str) -> Need:
         read = Requirement(text)
         project = project_name(read.name)
     except (InvalidRequirement, BadName, RecursionError):
-        return Need(text)
-    version = f"@ {read.url}" if read.url else str(read.specifier)
+        return Need(_shown(text))
+    version = _shown(f"@ {read.url}" if read.url else str(read.specifier))
     marker = "" if read.marker is None else str(read.marker)
-    return Need(read.name, project, tuple(sorted(read.extras)), version, marker)
+    return Need(read.name, project, tuple(sorted(read.extras)[:MOST_EXTRAS]), version, marker)
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
 def _plain(extra: str) -> str:
