@@ -11,7 +11,7 @@ PATHS := src tests benchmarks setup.py etc/onefile.py pypid.tac
 UNIT := $(sort $(patsubst %/__init__.py,%,$(filter-out tests/live/%,$(wildcard tests/*/__init__.py))) $(wildcard tests/test_*.py))
 # Where the unit tests write, if nobody says TMPDIR: in memory, if there is room. They sync so often that on a disk they waited
 # a third of their time. The live tests write to the disk, as pypid does.
-MEMORY = $(shell [ "$$(df --output=avail -m /dev/shm 2>/dev/null | tail -n 1)" -ge 1024 ] 2>/dev/null && [ -w /dev/shm ] && echo /dev/shm)
+MEMORY = $(shell [ "$$(df --output=avail -m /dev/shm 2>/dev/null | tail -n 1)" -ge 2048 ] 2>/dev/null && [ -w /dev/shm ] && echo /dev/shm)
 TRIAL = scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT INT TERM && \
 	$(BIN)/python -m tests.abreast -j$(PROCESSES) --temp-directory="$$scratch/trial"
 

@@ -36,7 +36,9 @@ from pypid.index.growing import NEAR
 from pypid.index.keeping import Keeper
 from pypid.index.kept import read_kept
 from pypid.ports import Body
+from pypid.spool import sweep
 from pypid.testing import Fed, Turns, world
+from tests.disks import on_a_disk
 from tests.index.fetching import HELD, KIB, Client, KeeperCase, envoy_of, listed, noise
 
 T = TypeVar("T")
@@ -170,6 +172,8 @@ class StreamingTests(KeeperCase):
     def test_out_of_memory_or_out_of_the_file(self) -> None:
         """Who keeps up has the bytes before they are written; of those that are written a bounded part stays in memory."""
         turns = Turns()
+        self.folder = self.enterContext(on_a_disk(self.folder))
+        sweep(self.folder)
         self.keeper = self.another(turns)
         self.patch(growing_module, "RECENT", 50_000)
         data = noise(BIG)

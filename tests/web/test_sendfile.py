@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from hashlib import sha256, shake_128
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import BinaryIO, cast
 
 from attrs import evolve
@@ -37,7 +35,7 @@ from pypid.core.model import File, Project, Span
 from pypid.core.names import ProjectName
 from pypid.core.permissions import Rules
 from pypid.core.policy import Policy
-from pypid.flow import PIECE, FileBody, at_hand, at_once, start
+from pypid.flow import PIECE, FileBody, at_once, start
 from pypid.index import Index
 from pypid.testing import BEGINNING, world
 from pypid.upstream.nothing import Nothing
@@ -48,6 +46,7 @@ from pypid.web.channel import Site
 from pypid.web.heads import Download
 from pypid.web.respond import SMALL, send_file
 from pypid.web.sendfile import _TWISTED, WINDOW, flush
+from tests.disks import on_a_disk
 from tests.web.answers import ask
 from tests.web.test_sockets import self_signed
 from tests.web.wire import request
@@ -100,21 +99,6 @@ class Client:
         """Hang up, with whatever is unread."""
         self.stream.close()
         self.socket.close()
-
-
-@contextmanager
-def on_a_disk(wanted: Path) -> Iterator[Path]:
-    """This folder; another one, where the kernel does not say of its files which bytes it has in memory, as of a tmpfs."""
-    wanted.mkdir()
-    (wanted / "probe").write_bytes(b"x")
-    with open(wanted / "probe", "rb") as probe:
-        said = at_hand(probe.fileno(), 0, 1)
-    shutil.rmtree(wanted)
-    if said:
-        yield wanted
-    else:
-        with TemporaryDirectory(dir="/var/tmp") as folder:
-            yield Path(folder) / "files"
 
 
 class SendingCase(TestCase):
