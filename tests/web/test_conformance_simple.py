@@ -219,7 +219,7 @@ class AddressTests(WholeCase):
         filename, data = self.have_wheel("foo")
         browser = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
         where = "http://index.example/"
-        for said in ("All projects", "foo", filename):
+        for said in ("Simple index", "foo", filename):
             page = self.pypid.get(urlsplit(where).path, browser)
             self.assertEqual((page.status, page["content-type"]), (200, HTML))
             where = urljoin(where, Links(page.text).by_text[said]["href"])
