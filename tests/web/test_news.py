@@ -132,10 +132,10 @@ class HomeTests(NewsCase):
         return self.pypid.get("/", BROWSER, *headers)
 
     def test_new(self) -> None:
-        """It lists what is new, with links to the releases' pages, and how many projects there are."""
+        """It lists what is new, each project once, with links to the releases' pages, and how many projects there are."""
         text = self.page().text
         links = re.findall(r'href="\./(project/[^"]+)"', text)
-        self.assertEqual(links[:2], ["project/spam/1.1/", "project/ham/2.0/"])
+        self.assertEqual(links[:3], ["project/spam/1.1/", "project/ham/2.0/", "project/eggs/0.1/"])
         self.assertIn("3 projects", text)
 
     def test_commands(self) -> None:

@@ -59,6 +59,18 @@ class Newest:
 
         return await self._once(("releases", by, tuple(found), most), gather)
 
+    async def latest(self, by: Sight, names: Names, most: int) -> tuple[News, ...]:
+        """The newest release of each of the projects in which something is new: for people, whom one project's ten releases of
+        a morning would tell nothing of the others. `names` as for `releases`.
+        """
+        found = await names(by, most)
+
+        async def gather() -> tuple[News, ...]:
+            last = [news[0] for project in found if (news := await self.of(project, by))]
+            return tuple(nsmallest(most, last, key=newest_first))
+
+        return await self._once(("latest", by, tuple(found), most), gather)
+
     async def projects(self, by: Sight, names: Names, most: int) -> tuple[News, ...]:
         """The first releases of the newest projects; `names` gives the projects by their first upload."""
         found = await names(by, most)

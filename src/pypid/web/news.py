@@ -50,6 +50,11 @@ async def releases(face: Face, who: Identity, most: int) -> tuple[News, ...]:
     return await face.newest.releases(await face.sight(who), face.search.updated, most)
 
 
+async def latest(face: Face, who: Identity, most: int) -> tuple[News, ...]:
+    """The newest release of each of so many projects, the newest first."""
+    return await face.newest.latest(await face.sight(who), face.search.updated, most)
+
+
 async def projects(face: Face, who: Identity, most: int) -> tuple[News, ...]:
     """The newest projects that they see, each with its first release."""
     return await face.newest.projects(await face.sight(who), face.search.created, most)

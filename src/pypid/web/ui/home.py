@@ -8,7 +8,7 @@ from pypid.core.snippets import to_install, to_publish
 from pypid.web.clientfiles import place_of
 from pypid.web.face import Face, app
 from pypid.web.guard import guarded
-from pypid.web.news import projects, releases
+from pypid.web.news import latest, projects
 from pypid.web.request import Request
 from pypid.web.ui.pages import show
 
@@ -26,7 +26,7 @@ async def home(face: Face, request: Request, who: Identity) -> None:
         who,
         "home.html",
         projects=len(await face.names(who)),
-        releases=await releases(face, who, RELEASES),
+        releases=await latest(face, who, RELEASES),
         new=await projects(face, who, PROJECTS),
         installing=() if place is None else to_install(place, who.user),
         publishing=() if place is None else to_publish(place, who.user),
