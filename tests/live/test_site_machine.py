@@ -3,7 +3,7 @@
 import os
 import re
 
-from tests.live.browser import ALL_LOOKS, Look, SiteTestCase, expect
+from tests.live.browser import TWO_LOOKS, Look, SiteTestCase, expect
 from tests.live.daemon import LiveIndex, Settings, for_each, shared
 from tests.live.projects import wheel
 
@@ -14,7 +14,7 @@ class MachineTests(SiteTestCase):
     def start(self) -> LiveIndex:
         return shared(Settings(access="backend = config sql", server="# machine"))
 
-    @for_each(*ALL_LOOKS)
+    @for_each(*TWO_LOOKS, "light wide plain")
     def rebuild(self, words: str) -> None:
         """Files that somebody has put into the storage are taken in, and the page tells of them, and of one that cannot be; a
         check says what is wrong, and removes nothing without the word.
@@ -49,7 +49,7 @@ class MachineTests(SiteTestCase):
         expect(page.locator("main")).to_contain_text("no-record")
         self.looks_well(page, look, "checked")
 
-    @for_each(*ALL_LOOKS)
+    @for_each(*TWO_LOOKS, "light wide plain")
     def snapshots(self, words: str) -> None:
         """A snapshot is made, its URL can be copied, and it is deleted once its name was typed."""
         look, name = Look.of(words), f"release-{words.replace(' ', '-')}"
@@ -67,7 +67,7 @@ class MachineTests(SiteTestCase):
         expect(page.locator("main .notice").first).to_contain_text("was deleted")
         expect(page.locator("main")).not_to_contain_text(name)
 
-    @for_each(*ALL_LOOKS)
+    @for_each(*TWO_LOOKS, "light wide plain")
     def rest(self, words: str) -> None:
         """What is kept is taken away, the log is written from another level on, and any name is asked why it is as it is."""
         look = Look.of(words)

@@ -27,8 +27,12 @@ FEW = 20
 PYTHON = r"^[23](\.[0-9]{1,2}(\.[0-9]{1,3})?)?$"
 ASKS = (
     Parameter("q", "What is looked for, in names, summaries and keywords. Without it: everything that fits the filters."),
-    Parameter("source", "Only what is published here, or only what is kept of other indexes.", {"enum": ["ours", "upstream"]}),
-    Parameter("python", "Only what runs on this version of Python, such as 3.12.", {"type": "string", "pattern": PYTHON}),
+    Parameter(
+        "source", "Only what is published here, or only what is kept of other indexes.", {"enum": ["", "ours", "upstream"]}
+    ),
+    Parameter(
+        "python", "Only what runs on this version of Python, such as 3.12.", {"type": "string", "pattern": f"^$|{PYTHON}"}
+    ),
     Parameter("license", "Words of the licence."),
     Parameter("classifier", "A classifier, or what comes before some `` :: `` of it."),
     Parameter("page", "Which page.", {"type": "integer", "minimum": 1, "default": 1}),
