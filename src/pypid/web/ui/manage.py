@@ -16,9 +16,9 @@ from pypid.web.guard import guarded
 from pypid.web.health import condition_of
 from pypid.web.measures import Disk
 from pypid.web.request import Request
+from pypid.web.ui.asked import asked
 from pypid.web.ui.pages import go, part, show, size
 from pypid.web.ui.storage import used_of
-from pypid.web.ui.turning import text_asked
 
 LAST = 10
 """Deeds that are shown."""
@@ -60,7 +60,7 @@ async def manage(face: Face, request: Request, who: Identity) -> None:
 @guarded(app, "/manage/why", may=Action.ADMIN, page=True)
 async def ask_why(face: Face, request: Request, who: Identity) -> None:
     """To the page that tells why a name is as it is here."""
-    typed, problems = text_asked(request, "name").strip(), []
+    typed, problems = asked(request).text("name").strip(), []
     try:
         return go(request, f"project/{part(project_name(typed))}/-/why")
     except BadName as error:

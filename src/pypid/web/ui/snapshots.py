@@ -12,9 +12,9 @@ from pypid.web.fields import Fields
 from pypid.web.guard import guarded
 from pypid.web.request import Request
 from pypid.web.snapshots import NewSnapshot, deleted, made
+from pypid.web.ui.asked import Leaf, leaf_of
 from pypid.web.ui.pages import go, show
 from pypid.web.ui.said import say
-from pypid.web.ui.turning import Leaf, leaf_of
 
 say(snapshot_made="The snapshot was made.", snapshot_deleted="The snapshot was deleted. Files stay.")
 
@@ -57,7 +57,7 @@ async def _page(
 ) -> None:
     found = (await face.index.moments.snapshots.all()).values()
     newest_first = sorted(found, key=lambda each: (each.made, each.name), reverse=True)
-    leaf: Leaf[SnapshotDocument] = leaf_of(request, newest_first)
+    leaf: Leaf[SnapshotDocument] = leaf_of(newest_first, request)
     await show(
         face,
         request,

@@ -19,9 +19,9 @@ from pypid.web.fields import Fields
 from pypid.web.guard import guarded
 from pypid.web.request import Request
 from pypid.web.storage import Checkup, checked, rebuilt
+from pypid.web.ui.asked import Leaf, leaf_of
 from pypid.web.ui.going_on import show_meanwhile
 from pypid.web.ui.pages import show
-from pypid.web.ui.turning import Leaf, leaf_of
 
 MOST_TOLD = 500
 """Files, or findings, that a page tells of; of more it says how many there are."""
@@ -109,7 +109,7 @@ async def _page(
     hashes: bool = False,
 ) -> None:
     used, failure = await used_of(face)
-    leaf: Leaf[Use] = leaf_of(request, () if used is None else used.by_size)
+    leaf: Leaf[Use] = leaf_of(() if used is None else used.by_size, request)
     usage, measures = face.measures.usage, face.measures
     await show(
         face,

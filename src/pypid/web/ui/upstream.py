@@ -19,10 +19,10 @@ from pypid.web.face import Face, app
 from pypid.web.fields import Fields
 from pypid.web.guard import guarded
 from pypid.web.request import Request
+from pypid.web.ui.asked import Leaf, leaf_of
 from pypid.web.ui.going_on import show_meanwhile
 from pypid.web.ui.pages import show
 from pypid.web.ui.storage import used_of
-from pypid.web.ui.turning import Leaf, leaf_of
 
 ALL = "everything"
 """The word that has to be typed before all that is kept is taken away."""
@@ -117,7 +117,7 @@ async def _page(
     face: Face, request: Request, who: Identity, *, problems: Sequence[str] = (), fields: Fields | None = None
 ) -> None:
     policy, used = face.index.policy, (await used_of(face))[0]
-    leaf: Leaf[Use] = leaf_of(request, () if used is None else used.by_kept)
+    leaf: Leaf[Use] = leaf_of(() if used is None else used.by_kept, request)
     await show(
         face,
         request,

@@ -12,8 +12,8 @@ from pypid.web.face import Face, app
 from pypid.web.guard import guarded
 from pypid.web.redirects import redirect
 from pypid.web.request import Request
+from pypid.web.ui.asked import Leaf, leaf_of
 from pypid.web.ui.pages import show
-from pypid.web.ui.turning import Leaf, leaf_of
 from pypid.web.why import found_of
 
 
@@ -26,7 +26,7 @@ async def why(face: Face, request: Request, who: Identity, project: str) -> None
     found = await found_of(face, who, project)
     hidden = [file for file in found.files if not file.visible]
     visible = Counter((file.ours, file.kept) for file in found.files if file.visible)
-    leaf: Leaf[FileWhy] = leaf_of(request, hidden)
+    leaf: Leaf[FileWhy] = leaf_of(hidden, request)
     return await show(
         face,
         request,
