@@ -37,7 +37,12 @@ def way_back(text: str) -> str:
 
 def go_and_log_in(request: Request) -> None:
     """303 to the login page: what a page answers somebody who is nobody yet."""
-    where = root_of(request) + login_address(request)
-    head: Head = ((b"Location", where.encode("ascii")), (b"Cache-Control", b"no-store"), (b"Content-Length", b"0"))
+    see_other(request, login_address(request))
+
+
+def see_other(request: Request, where: str) -> None:
+    """303 to an address of ours, from the root, in ASCII: browsers ask for it by GET, and nobody keeps that."""
+    location = (root_of(request) + where).encode("ascii")
+    head: Head = ((b"Location", location), (b"Cache-Control", b"no-store"), (b"Content-Length", b"0"))
     set_head(request, 303, head)
     write(request, b"")

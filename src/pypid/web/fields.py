@@ -1,8 +1,9 @@
-"""What a form of ours has sent: names and texts, read by the guard before it knows who sends them."""
+"""Names and texts: of a form of ours, which the guard reads before it knows who sends it, and behind a question mark."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 from attrs import field, frozen
@@ -11,10 +12,15 @@ from pypid.core.errors import BadRequest
 from pypid.ports import Body
 from pypid.web.body import read_small
 
+if TYPE_CHECKING:
+    from pypid.web.request import Request
+
 LARGEST = 64 << 10
 """Bytes of a form without a file."""
 MOST = 500
 """Fields of a form."""
+PARAMETERS, LONGEST = 50, 300
+"""Behind a question mark: so many are looked at, and so many characters of one."""
 KIND = "application/x-www-form-urlencoded"
 NO_FORM = f"This address takes a form ({KIND}), as its page sends it. Programs use the JSON API."
 
@@ -53,4 +59,18 @@ async def read_fields(body: Body) -> Fields:
     texts: dict[str, list[str]] = {}
     for name, value in pairs:
         texts.setdefault(name, []).append(value.replace("\r\n", "\n"))
+    return Fields(texts)
+
+
+def asked(request: Request) -> Fields:
+    """What stands behind the question mark. What is too long, or no text, is as not said."""
+    query = request.uri.partition(b"?")[2].decode("latin-1")
+    try:
+        pairs = parse_qsl(query, max_num_fields=PARAMETERS)
+    except ValueError:
+        return Fields()
+    texts: dict[str, list[str]] = {}
+    for name, text in pairs:
+        if len(text) <= LONGEST and text.isprintable():
+            texts.setdefault(name, []).append(text)
     return Fields(texts)

@@ -16,7 +16,8 @@ from pypid.web.fields import Fields
 from pypid.web.guard import SOMEBODY, guarded
 from pypid.web.request import Request
 from pypid.web.tokens import ACTIONS, demand_no_token, made, revoked
-from pypid.web.ui.asked import MISTAKES, has_no_accounts, leaf_of, refused, sent
+from pypid.web.ui.formed import MISTAKES, has_no_accounts, refused, sent
+from pypid.web.ui.leaves import leaf_of
 from pypid.web.ui.pages import go, show
 from pypid.web.ui.register import DIFFERENT
 from pypid.web.ui.said import say

@@ -7,9 +7,10 @@ from urllib.parse import quote
 from pypid.core.permissions import Action, Identity
 from pypid.web.audit import LARGEST_SERIAL
 from pypid.web.face import Face, app
+from pypid.web.fields import asked
 from pypid.web.guard import guarded
 from pypid.web.request import Request
-from pypid.web.ui.asked import asked, has_no_accounts
+from pypid.web.ui.formed import has_no_accounts
 from pypid.web.ui.pages import show
 
 MOST = 100

@@ -20,11 +20,11 @@ from pypid.index.differing import ComparedText, Comparison
 from pypid.web.asking import asked_of
 from pypid.web.compare import both
 from pypid.web.face import Face, app
+from pypid.web.fields import asked
 from pypid.web.guard import guarded
 from pypid.web.pages import FEW_FILES
 from pypid.web.redirects import redirect
 from pypid.web.request import Request
-from pypid.web.ui.asked import asked
 from pypid.web.ui.contents import line_of
 from pypid.web.ui.pages import show
 

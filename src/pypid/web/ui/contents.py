@@ -18,10 +18,11 @@ from pypid.core.tars import Kind
 from pypid.web.asking import asked_of
 from pypid.web.contents import text_of
 from pypid.web.face import Face, app
+from pypid.web.fields import asked
 from pypid.web.guard import guarded
 from pypid.web.redirects import redirect
 from pypid.web.request import Request
-from pypid.web.ui.asked import Leaf, asked, leaf_of
+from pypid.web.ui.leaves import Leaf, leaf_of
 from pypid.web.ui.pages import part, show
 
 MEMBERS, LINES = 200, 1000

@@ -8,12 +8,13 @@ from pypid.core.errors import NoSuchGroup, PypidError
 from pypid.core.permissions import Action, Identity
 from pypid.core.rights import Whom
 from pypid.web.face import Face, app
-from pypid.web.fields import Fields
+from pypid.web.fields import Fields, asked
 from pypid.web.groups import IN_THE_FILE, added, joined, left, removed
 from pypid.web.guard import guarded
 from pypid.web.request import Request
 from pypid.web.rights import listed
-from pypid.web.ui.asked import MISTAKES, asked, demand_typed, has_no_accounts, leaf_of, refused, sent
+from pypid.web.ui.formed import MISTAKES, demand_typed, has_no_accounts, refused, sent
+from pypid.web.ui.leaves import leaf_of
 from pypid.web.ui.pages import go, part, show
 from pypid.web.ui.said import say
 

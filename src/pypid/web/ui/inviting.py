@@ -13,7 +13,7 @@ from pypid.web.face import Face, app
 from pypid.web.guard import guarded
 from pypid.web.invitations import made, withdrawn
 from pypid.web.request import Request
-from pypid.web.ui.asked import sent
+from pypid.web.ui.formed import sent
 from pypid.web.ui.pages import go, show
 from pypid.web.ui.said import say
 

@@ -10,10 +10,11 @@ from pypid.core.permissions import ANONYMOUS, Action, Identity, may
 from pypid.web.cookies import credential_of_cookie, end_session
 from pypid.web.entrance import LOGIN, way_back
 from pypid.web.face import Face, app
+from pypid.web.fields import asked
 from pypid.web.guard import ANYBODY, guarded
 from pypid.web.request import Request
 from pypid.web.sessions import Login, begin, end
-from pypid.web.ui.asked import asked, has_no_accounts, refused, sent
+from pypid.web.ui.formed import has_no_accounts, refused, sent
 from pypid.web.ui.pages import go, show
 
 

@@ -12,11 +12,11 @@ from pypid.core.names import project_name
 from pypid.core.people import Deed, Standing
 from pypid.core.permissions import Action, Identity
 from pypid.web.face import Face, app
+from pypid.web.fields import asked
 from pypid.web.guard import guarded
 from pypid.web.health import condition_of
 from pypid.web.measures import Disk
 from pypid.web.request import Request
-from pypid.web.ui.asked import asked
 from pypid.web.ui.pages import go, part, show, size
 from pypid.web.ui.storage import used_of
 

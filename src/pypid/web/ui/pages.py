@@ -5,11 +5,12 @@ Whatever is stored is text here: Jinja2 escapes it, and nothing but a README tha
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
 from gzip import compress
 from typing import Any
-from urllib.parse import parse_qs, quote
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.meta import find_referenced_templates
@@ -19,9 +20,10 @@ from pypid import __version__
 from pypid.core.permissions import Action, Identity, may
 from pypid.core.sessions import csrf_token
 from pypid.core.simple import utc_text
-from pypid.web.entrance import root_of
+from pypid.web.entrance import root_of, see_other
 from pypid.web.errors import POLICY
 from pypid.web.face import Face
+from pypid.web.fields import asked
 from pypid.web.heads import Head
 from pypid.web.negotiation import Encoding, choose_encoding
 from pypid.web.pour import write
@@ -119,7 +121,7 @@ def common(face: Face, request: Request, who: Identity) -> dict[str, Any]:
         "has_accounts": face.registry is not None,
         "csrf": "" if request.session is None else csrf_token(request.session),
         "said": said(request),
-        "query": _asked(request, "q") if path_of(request) == "search" else "",
+        "query": asked(request).text("q") if path_of(request) == "search" else "",
         "now": face.world.now(),
     }
 
@@ -132,10 +134,7 @@ def go(request: Request, where: str, *, done: str | None = None, **asked: str) -
     given = {**asked, **({} if done is None else {"done": done})}
     query = "&".join(f"{quote(name, safe='')}={quote(text, safe='')}" for name, text in given.items())
     path, _, fragment = where.partition("#")
-    target = root_of(request) + path + (f"?{query}" if query else "") + (f"#{fragment}" if fragment else "")
-    head = ((b"Location", target.encode("ascii")), (b"Cache-Control", b"no-store"), (b"Content-Length", b"0"))
-    set_head(request, 303, head)
-    write(request, b"")
+    see_other(request, path + (f"?{query}" if query else "") + (f"#{fragment}" if fragment else ""))
 
 
 def path_of(request: Request) -> str:
@@ -145,7 +144,7 @@ def path_of(request: Request) -> str:
 
 def said(request: Request) -> str:
     """What was done just now, in words of ours; "" where nothing was."""
-    return DONE.get(_asked(request, "done"), "")
+    return DONE.get(asked(request).text("done"), "")
 
 
 def part(text: str) -> str:
@@ -160,20 +159,20 @@ def marked_up(safe: str) -> Markup:
 
 def when(moment: datetime | None) -> Markup:
     """A moment, to the minute, in UTC, with the exact one for machines."""
-    if moment is None:
-        return Markup('<span class="dim">unknown</span>')
-    moment = moment.astimezone(UTC)
-    text = Markup('<time datetime="{}" title="{} UTC">{}</time>')
-    return text.format(utc_text(moment), f"{moment:%Y-%m-%d %H:%M:%S}", f"{moment:%Y-%m-%d %H:%M}")
+    return _moment(moment, lambda utc: f"{utc:%Y-%m-%d %H:%M}")
 
 
 def day(moment: datetime | None) -> Markup:
     """A moment, to the day."""
+    return _moment(moment, lambda utc: f"{utc.day} {utc:%b %Y}")
+
+
+def _moment(moment: datetime | None, words: Callable[[datetime], str]) -> Markup:
     if moment is None:
         return Markup('<span class="dim">unknown</span>')
-    moment = moment.astimezone(UTC)
+    utc = moment.astimezone(UTC)
     text = Markup('<time datetime="{}" title="{} UTC">{}</time>')
-    return text.format(utc_text(moment), f"{moment:%Y-%m-%d %H:%M:%S}", f"{moment.day} {moment:%b %Y}")
+    return text.format(utc_text(utc), f"{utc:%Y-%m-%d %H:%M:%S}", words(utc))
 
 
 def size(count: int | None) -> str:
@@ -199,11 +198,3 @@ def _zips(request: Request) -> bool:
     if request.session is not None and b"?" in request.uri:
         return False
     return choose_encoding(header_of(request, "accept-encoding")) is Encoding.GZIP
-
-
-def _asked(request: Request, name: str) -> str:
-    query = request.uri.partition(b"?")[2].decode("latin-1")
-    try:
-        return parse_qs(query, max_num_fields=50).get(name, [""])[-1]
-    except ValueError:
-        return ""

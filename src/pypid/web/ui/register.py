@@ -11,11 +11,11 @@ from pypid.core.permissions import Identity
 from pypid.core.registration import LONGEST_NAME, SHORTEST_PASSWORD
 from pypid.web.entrance import LOGIN
 from pypid.web.face import Face, app
-from pypid.web.fields import Fields
+from pypid.web.fields import Fields, asked
 from pypid.web.guard import ANYBODY, guarded
 from pypid.web.registering import Applicant, enrolled, invitation_of, mode_of
 from pypid.web.request import Request
-from pypid.web.ui.asked import MISTAKES, asked, has_no_accounts, refused, sent
+from pypid.web.ui.formed import MISTAKES, has_no_accounts, refused, sent
 from pypid.web.ui.pages import go, show
 from pypid.web.ui.said import say
 

@@ -11,11 +11,12 @@ from pypid.core.permissions import Action, Identity, Principals, together
 from pypid.core.rights import NAMED, Right, Whom
 from pypid.web.asking import asked_of
 from pypid.web.face import Face, app
-from pypid.web.fields import Fields
+from pypid.web.fields import Fields, asked
 from pypid.web.guard import guarded
 from pypid.web.request import Request
 from pypid.web.rights import effective, granted, listed, rights_now, whole, whom_of, withdrawn
-from pypid.web.ui.asked import MISTAKES, asked, has_no_accounts, leaf_of, refused, sent
+from pypid.web.ui.formed import MISTAKES, has_no_accounts, refused, sent
+from pypid.web.ui.leaves import leaf_of
 from pypid.web.ui.pages import go, show
 from pypid.web.ui.said import say
 

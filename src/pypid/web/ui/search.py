@@ -8,10 +8,10 @@ from pypid.core.finding import Query
 from pypid.core.permissions import Action, Identity
 from pypid.search.search import FARTHEST
 from pypid.web.face import Face, app
+from pypid.web.fields import asked
 from pypid.web.guard import guarded
 from pypid.web.request import Request
 from pypid.web.searching import FEW, Results, results
-from pypid.web.ui.asked import asked
 from pypid.web.ui.pages import show
 
 FILTERS = ("source", "python", "license", "classifier")

@@ -12,7 +12,7 @@ from pypid.web.fields import Fields
 from pypid.web.guard import guarded
 from pypid.web.request import Request
 from pypid.web.snapshots import NewSnapshot, deleted, made
-from pypid.web.ui.asked import Leaf, leaf_of
+from pypid.web.ui.leaves import Leaf, leaf_of
 from pypid.web.ui.pages import go, show
 from pypid.web.ui.said import say
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pypid.core.permissions import Action, Identity
 from pypid.web.face import Face, app
+from pypid.web.fields import asked
 from pypid.web.guard import guarded
 from pypid.web.request import Request
 from pypid.web.tokens import revoked
-from pypid.web.ui.asked import asked, has_no_accounts, leaf_of, sent
+from pypid.web.ui.formed import has_no_accounts, sent
+from pypid.web.ui.leaves import leaf_of
 from pypid.web.ui.pages import go, show
 from pypid.web.ui.tokenforms import lines_of
 

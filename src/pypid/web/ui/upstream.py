@@ -19,8 +19,8 @@ from pypid.web.face import Face, app
 from pypid.web.fields import Fields
 from pypid.web.guard import guarded
 from pypid.web.request import Request
-from pypid.web.ui.asked import Leaf, leaf_of
 from pypid.web.ui.going_on import show_meanwhile
+from pypid.web.ui.leaves import Leaf, leaf_of
 from pypid.web.ui.pages import show
 from pypid.web.ui.storage import used_of
 

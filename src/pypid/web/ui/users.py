@@ -25,13 +25,14 @@ from pypid.web.accounts import (
 )
 from pypid.web.describing_people import WholeUser
 from pypid.web.face import Face, app
-from pypid.web.fields import Fields
+from pypid.web.fields import Fields, asked
 from pypid.web.guard import guarded
 from pypid.web.request import Request
 from pypid.web.rights import listed as listed_rights
 from pypid.web.tokens import ACTIONS
-from pypid.web.ui.asked import MISTAKES, asked, demand_typed, has_no_accounts, leaf_of, refused, sent
+from pypid.web.ui.formed import MISTAKES, demand_typed, has_no_accounts, refused, sent
 from pypid.web.ui.inviting import EXPIRES, open_invitations
+from pypid.web.ui.leaves import leaf_of
 from pypid.web.ui.pages import go, part, show
 from pypid.web.ui.said import say
 from pypid.web.ui.tokenforms import MEANS, lines_of

@@ -12,7 +12,7 @@ from pypid.web.face import Face, app
 from pypid.web.guard import guarded
 from pypid.web.redirects import redirect
 from pypid.web.request import Request
-from pypid.web.ui.asked import Leaf, leaf_of
+from pypid.web.ui.leaves import Leaf, leaf_of
 from pypid.web.ui.pages import show
 from pypid.web.why import found_of
 
