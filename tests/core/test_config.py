@@ -34,13 +34,19 @@ HASH = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2g"
 CONTRACT: dict[str, dict[str, str]] = {
     "server": {
         "listen": "tcp:6543:interface=127.0.0.1",
+        "backlog": "1024",
         "tls_certificate": "",
         "tls_key": "",
         "tls_minimum": "1.2",
+        "hsts": "365d",
         "public_url": "",
-        "allowed_hosts": "*",
+        "allowed_hosts": "",
+        "cors": "off",
         "trusted_proxies": "",
         "max_upload": "4G",
+        "header_timeout": "20s",
+        "min_body_rate": "500",
+        "max_connections_per_client": "1000",
         "workers": "1",
         "front_door": "yes",
         "state": "",
@@ -75,6 +81,7 @@ CONTRACT: dict[str, dict[str, str]] = {
     "upstream": {
         "mode": "cache",
         "url": "",
+        "file_hosts": "files.pythonhosted.org",
         "ca_certificates": "",
         "timeout": "10s",
         "ttl": "10m",
@@ -83,6 +90,10 @@ CONTRACT: dict[str, dict[str, str]] = {
         "deny": "",
         "blend": "",
         "cooldown": "0",
+        "require_hashes": "no",
+        "unknown_names": "2000",
+        "unknown_names_per_minute": "100",
+        "restored": "",
         "refresh": "1h",
         "max_cache": "",
     },
@@ -92,6 +103,7 @@ CONTRACT: dict[str, dict[str, str]] = {
         "read": "everyone",
         "write": "authenticated",
         "cache_update": "everyone",
+        "collect": "authenticated",
         "overwrite": "nobody",
         "delete": "admins",
         "delete_needs": "read",
@@ -327,10 +339,23 @@ class Problems(SynchronousTestCase):
             "[server]\ntls_key = k\n", "tls_certificate: '\\x01'", environ={"PYPID_SERVER_TLS_CERTIFICATE": "\x01"}
         )
 
+    def test_short_secret_is_refused(self) -> None:
+        """A secret that could be guessed is refused, without being told."""
+        self.assert_says("[server]\nsecret = hunter2\n", "x.ini:2: [server] secret: it has 7 characters and could be guessed")
+        self.assertNotIn("hunter2", str(problems("[server]\nsecret = hunter2\n")))
+        self.assertEqual(problems(f"[server]\nsecret = {'x' * 16}\n"), [])
+
+    def test_impossible_bucket_and_region_names_are_refused(self) -> None:
+        """What cannot be a bucket's or a region's name is told before anything starts, with its line."""
+        for name in ("b", "acme/packages", "s3://acme", "acme_", "acme packages", "-acme", "a" * 256):
+            text = f"[storage]\nbackend = s3\nbucket = {name}\n"
+            self.assert_says(text, f"x.ini:3: [storage] bucket: {name!r} cannot be a bucket's name")
+        self.assert_says("[storage]\nbackend = s3\nbucket = acme\nregion = eu/1\n", "x.ini:4: [storage] region: 'eu/1'")
+
     def test_what_a_bucket_needs(self) -> None:
         """S3 needs a bucket, both halves of a key or none, and URLs that last longer than the time before their end."""
         self.assert_says("[storage]\nbackend = s3\n", "x.ini:2: [storage] bucket: backend = s3 needs the name of a bucket")
-        bucket = "[storage]\nbackend = s3\nbucket = b\n"
+        bucket = "[storage]\nbackend = s3\nbucket = bucket\n"
         self.assertEqual(problems(bucket), [])
         self.assert_says(f"{bucket}access_key = a\n", "x.ini:4: [storage] secret_key: access_key and secret_key belong")
         self.assert_says(f"{bucket}secret_key = hunter2\n", "x.ini:4: [storage] access_key: access_key and secret_key belong")
@@ -586,7 +611,7 @@ class Environment(SynchronousTestCase):
 
     def test_file(self) -> None:
         """PYPID_..._FILE names a file with the value; a key that ends in _file is itself."""
-        files = {"/run/secret": "hunter2\n", "/run/which": "cf.pem"}
+        files = {"/run/secret": "hunter2-hunter2-hunter2\n", "/run/which": "cf.pem"}
         config = parse(
             "",
             filename="x",
@@ -598,7 +623,7 @@ class Environment(SynchronousTestCase):
             read_file=files.__getitem__,
             not_yet=frozenset(),
         )
-        self.assertEqual((config.server.secret, config.storage.secret_key), ("hunter2", "hunter2"))
+        self.assertEqual((config.server.secret, config.storage.secret_key), ("hunter2-hunter2-hunter2",) * 2)
         self.assertEqual(config.storage.cloudfront_key_file, "cf.pem")
         plain = parse("", filename="x", environ={"PYPID_STORAGE_CLOUDFRONT_KEY_FILE": "cf.pem"}, not_yet=frozenset())
         self.assertEqual(plain.storage.cloudfront_key_file, "cf.pem")

@@ -18,6 +18,7 @@ from pypid.core.finding import (
     Tier,
     classifier_of,
     fits,
+    rank,
     ranked,
     standing,
     tier,
@@ -133,14 +134,14 @@ class OrderTests(SynchronousTestCase):
     """Which comes first."""
 
     def test_equals(self) -> None:
-        """What is not all yanked, then ours, then the newest."""
+        """Local projects come first; of each kind what is not all yanked, then the newest."""
         late, early = MOMENT + timedelta(days=1), MOMENT
         cards = [
             card("a-1", updated=late),
             card("a-2", updated=early),
             card("a-3"),
-            card("a-4", updated=late, ours=False),
             card("a-5", updated=late, yanked=True),
+            card("a-4", updated=late, ours=False),
             card("a-6", updated=late, yanked=True, ours=False),
         ]
         self.assertEqual(ranked(Query.read("a"), reversed(cards)), cards)
@@ -158,8 +159,8 @@ class OrderTests(SynchronousTestCase):
         found = ranked(query, cards)
         fitting = {each.name for each in cards if fits(query, each) and tier(query, each) is not None}
         self.assertEqual((len(found), {each.name for each in found}), (len(fitting), fitting))
-        tiers = [tier(query, each) for each in found]
-        self.assertEqual(tiers, sorted(tiers, key=lambda each: each or 0))
+        ranks = [rank(query, each) for each in found]
+        self.assertEqual(ranks, sorted(ranks))
         for one, other in pairwise(found):
-            if tier(query, one) == tier(query, other):
+            if rank(query, one) == rank(query, other):
                 self.assertGreaterEqual(standing(one), standing(other))

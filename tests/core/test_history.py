@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -80,17 +81,44 @@ class TheirsTests(SynchronousTestCase):
         if now.files is None:
             return
         has = {file.filename: file.sha256 for file in now.files}
+        restored = {name for name, _ in every}
         for number, listing in enumerate(said):
-            then = said_then(now, heard.kept, heard.history, at(number + 0.25)).files
+            then = said_then(now, heard.kept, heard.history, at(number + 0.25), restored).files
             expected = {name: one for name, one in (listing or {}).items() if has.get(name, kept.get(name)) == one[0]}
             self.assertEqual({file.filename: (file.sha256, file.yanked) for file in then or ()}, expected)
-            shown = shown_at(heard, [at(number + 0.25)])
+            early = said_then(now, heard.kept, heard.history, at(number + 0.25)).files
+            self.assertEqual(early, tuple(file for file in then or () if file.filename in has))
+            shown = shown_at(heard, [at(number + 0.25)], restored)
             self.assertEqual({name for name in expected if kept.get(name) == expected[name][0]} - shown, set())
             if shown and listing is not None:
-                self.assertTrue(was_any(spans(None, heard), at(number + 0.25)))
+                self.assertTrue(was_any(spans(None, heard, restored), at(number + 0.25)))
         drawn = data.draw(st.lists(st.integers(-2, 18), max_size=4))
         moments = [at(number / 2) for number in drawn]  # also those in which something happened
-        self.assertEqual(shown_at(heard, moments), frozenset().union(*(shown_at(heard, [moment]) for moment in moments)))
+        each = (shown_at(heard, [moment], restored) for moment in moments)
+        self.assertEqual(shown_at(heard, moments, restored), frozenset().union(*each))
+        self.assertLessEqual(shown_at(heard, moments), has.keys())
+
+    def test_file_removed_within_14_days_is_in_no_as_of_view(self) -> None:
+        """By its upload time, or by when it was first seen here; unless an administrator restores
+        it.
+        """
+        name, day = "spam-1.0.tar.gz", 24
+        for dated in (True, False):
+            for days, is_shown in ((1, False), (13, False), (15, True)):
+                world = World(dated)
+                world.ask(0, {name: ("aa" * 32, None)})
+                assert world.heard.said is not None
+                [file] = world.heard.said.files or ()
+                world.ask(days * day, {})
+                heard = evolve(world.heard, kept=(replace(file, key="x"),))
+                assert heard.said is not None
+                then = said_then(heard.said, heard.kept, heard.history, at(1)).files or ()
+                self.assertEqual([file.filename for file in then], [name] * is_shown, (dated, days))
+                self.assertEqual(shown_at(heard, [at(1)]), {name} if is_shown else set())
+                self.assertEqual(was_any(spans(None, heard), at(1)), is_shown)
+                then = said_then(heard.said, heard.kept, heard.history, at(1), [name]).files or ()
+                self.assertEqual([file.filename for file in then], [name])
+                self.assertEqual(shown_at(heard, [at(1)], [name]), {name})
 
     def test_first_look(self) -> None:
         """What was heard before anything was noted, or for the first time, is no event; `since` says from when there are."""

@@ -31,6 +31,95 @@ NAME = "demo-1.0.tar.gz"
 modest = settings(max_examples=30, deadline=None, database=None)
 
 
+INDEXES = {
+    "public index": (
+        '<!DOCTYPE html>\n<html>\n  <head>\n    <meta name="pypi:repository-version" content="1.4">\n'
+        "    <title>Links for demo</title>\n  </head>\n  <body>\n    <h1>Links for demo</h1>\n",
+        '<a href="https://files.example/p/{file}#sha256=' + SHA + '">{file}</a><br />\n',
+        "</body>\n</html>\n<!--SERIAL 21-->",
+    ),
+    "devpi": (
+        '<!DOCTYPE html><html><head><meta name="pypi:repository-version" content="1.0">'
+        "<title>root/pypi: links for demo</title></head><body><h1>root/pypi: links for demo</h1>"
+        '<form action="/root/pypi/+simple/demo/refresh" method="post">'
+        '<input name="refresh" type="submit" value="Refresh"/></form>',
+        '<a href="../../+f/abc/{file}#sha256=' + SHA + '">{file}</a><br/>\n',
+        "</body></html>",
+    ),
+    "pypiserver": (
+        "<!DOCTYPE html>\n<html>\n  <head>\n    <title>Links for demo</title>\n  </head>\n"
+        "  <body>\n    <h1>Links for demo</h1>\n",
+        '<a href="/packages/{file}#sha256=' + SHA + '">{file}</a><br>\n',
+        "</body>\n</html>",
+    ),
+    "nginx": (
+        "<html>\r\n<head><title>Index of /simple/demo/</title></head>\r\n<body>\r\n"
+        '<h1>Index of /simple/demo/</h1><hr><pre><a href="../">../</a>\r\n',
+        '<a href="{file}">{file}</a>   01-Jan-2026 00:00   1000\r\n',
+        "</pre><hr></body>\r\n</html>",
+    ),
+    "apache": (
+        '<!DOCTYPE HTML PUBLIC "-//W3C//DTD HTML 3.2 Final//EN">\n<html>\n <head>\n'
+        "  <title>Index of /simple/demo</title>\n </head>\n <body>\n<h1>Index of /simple/demo</h1>\n"
+        '<table><tr><td><a href="/simple/">Parent Directory</a></td></tr>',
+        '<tr><td><a href="{file}">{file}</a></td></tr>',
+        "</table></body></html>",
+    ),
+    "http.server": (
+        '<!DOCTYPE HTML>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        "<title>Directory listing for /simple/demo/</title>\n</head>\n<body>\n"
+        "<h1>Directory listing for /simple/demo/</h1>\n<hr>\n<ul>\n",
+        '<li><a href="{file}">{file}</a></li>\n',
+        "</ul>\n<hr>\n</body>\n</html>",
+    ),
+    "artifactory": (
+        '<!DOCTYPE html>\n<html>\n<head>\n<title>Simple Index</title>\n<meta name="api-version" value="2" />\n'
+        "</head>\n<body>\n",
+        '<a href="../../packages/demo/{file}#sha256=' + SHA + '" rel="internal">{file}</a><br/>\n',
+        "</body>\n</html>",
+    ),
+    "gitlab": (
+        "<!DOCTYPE html>\n<html>\n  <head>\n    <title>Links for Demo</title>\n  </head>\n"
+        "  <body>\n    <h1>Links for Demo</h1>\n",
+        '<a href="https://git.example/api/v4/files/{file}#sha256=' + SHA + '">{file}</a><br>\n',
+        "</body>\n</html>",
+    ),
+    "dumb-pypi": (
+        '<!DOCTYPE html>\n<html>\n<head>\n<meta name="pypi:repository-version" content="1.0">\n'
+        "<title>demo</title>\n</head>\n<body>\n<h1>demo</h1>\n<p>Generated on 2026-01-01.</p>\n<ul>\n",
+        '<li><a href="../../packages/{file}#sha256=' + SHA + '">{file}</a></li>\n',
+        "</ul></body></html>",
+    ),
+}
+"""How indexes write the page of the project demo: what is before the links, a link, and what is
+behind them.
+"""
+PAGES_WITHOUT_FILES = {what: before + after for what, (before, _, after) in INDEXES.items()} | {
+    "only the version": '<meta name="pypi:repository-version" content="1.0">',
+    "only a heading": "<!DOCTYPE html><h1>Links for demo</h1>",
+    "heading with tags": "<h1>\n Links for <em>demo</em></h1>",
+}
+OTHER_PAGES = {
+    "nginx 502": "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n"
+    "<center><h1>502 Bad Gateway</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n",
+    "bare heading": "<h1>Service Unavailable</h1>",
+    "maintenance": "<!DOCTYPE html><html><head><title>Down for maintenance</title></head>"
+    "<body><h1>We will be back soon</h1><p>demo and all others are being moved.</p></body></html>",
+    "captive portal": '<html><head><title>Guest WiFi</title><meta http-equiv="refresh" content="0; url=/welcome"></head>'
+    '<body><h1>Welcome</h1><a href="/terms">Terms</a><form action="/accept"><input type="submit"></form></body></html>',
+    "another project": "<h1>Links for other</h1>",
+    "log-in that leads back": "<title>Log in to see demo</title><form action='/login?next=/simple/demo/'>",
+    "no heading": "<html><body></body></html>",
+    "a link up": "<html><body><a href=../>up</a></body></html>",
+    "form": "<form action=/login>",
+    "script": "<html><script>location='/login'</script></html>",
+    "torn": "<p",
+    "less": "<",
+    "comment": "<!-- x",
+    "no tag": "< nothing",
+}
+
+
 def read(html: str, content_type: str = "") -> Listing:
     """The listing of a page."""
     return read_html(html.encode(), DEMO, BASE, content_type)
@@ -174,7 +263,12 @@ class LinkTests(SynchronousTestCase):
     def test_yanked(self) -> None:
         """The attribute means yanked, with or without a reason."""
         self.assertIsNone(one(f'href="{NAME}"').yanked)
-        for said, reason in (("data-yanked", ""), ('data-yanked=""', ""), ('data-yanked=" "', ""), ('data-yanked="x"', "x")):
+        for said, reason in (
+            ("data-yanked", ""),
+            ('data-yanked=""', ""),
+            ('data-yanked=" "', ""),
+            ('data-yanked=" x\n"', " x\n"),
+        ):
             self.assertEqual(one(f'href="{NAME}" {said}').yanked, reason)
 
     def test_nonsense(self) -> None:
@@ -223,24 +317,38 @@ class PageTests(SynchronousTestCase):
         )
         self.assertEqual([file.filename for file in listing.files], [NAME])
 
-    def test_no_index(self) -> None:
-        """A page without any file is a project's if it looks like one, and not if it is a log-in or no HTML at all."""
-        for empty in (
-            "<html><body></body></html>", "<!DOCTYPE html><h1>Links for demo</h1>",
-            "<html><body><a href=../>up</a></body></html>",
-            '<meta name="pypi:repository-version" content="1.0">',
-        ):  # fmt: skip
-            self.assertEqual(read(empty).files, ())
-        for other in (
-            "<form action=/login>",
-            "<html><script>location='/login'</script></html>",
-            "<p",
-            "<",
-            "<!-- x",
-            "< nothing",
-        ):
+    def test_page_without_files_is_the_projects_by_its_meta_or_heading(self) -> None:
+        """Each index has its own; all but one with a status are doubtful."""
+        for what, html in PAGES_WITHOUT_FILES.items():
+            listing = read(html)
+            self.assertEqual((listing.files, listing.is_doubtful), ((), True), what)
+        status = '<meta name="pypi:project-status" content="quarantined">'
+        self.assertFalse(read(f'<meta name="pypi:repository-version" content="1.4">{status}').is_doubtful)
+        self.assertFalse(read(f'<a href="{NAME}">x</a>').is_doubtful)
+
+    def test_other_page_without_files_is_no_listing(self) -> None:
+        """An error page, a log-in, a captive portal, or what is no HTML at all."""
+        for what, html in OTHER_PAGES.items():
+            with self.assertRaises(BadListing, msg=what):
+                read(html)
+        gateway = project_name("gateway")
+        with self.assertRaises(BadListing):
+            read_html(OTHER_PAGES["nginx 502"].encode(), gateway, BASE)
+        self.assertEqual(read_html(b"<h1>Links for gateway</h1>", gateway, BASE).files, ())
+
+    def test_page_with_files_of_each_index(self) -> None:
+        """Pages as the indexes that there are write them."""
+        for what, (before, link, after) in INDEXES.items():
+            files = read(before + link.format(file=NAME) + after).files
+            self.assertEqual([file.filename for file in files], [NAME], what)
+
+    def test_hostile_headings(self) -> None:
+        """A heading without an end, and very many of them, take linear time."""
+        begun = process_time()
+        for hostile in ("<h1>" + "links for " * 300_000, "<h1>links for x</h1>" * 50_000, "<title>" * 200_000):
             with self.assertRaises(BadListing):
-                read(other)
+                read(hostile)
+        self.assertLess(process_time() - begun, 10)
 
     def test_encodings(self) -> None:
         """Pages are UTF-8, or what they say if that is one of the old ones; broken bytes spoil a character, not the page."""
@@ -308,7 +416,7 @@ class PageTests(SynchronousTestCase):
             assert isinstance(link, dict)
             with_care.take([entry_of(link)])
         listing = with_care.listing(Status.ACTIVE, "")
-        found = read(f"<html>{text}</html>")
+        found = read(f"<html><h1>demo</h1>{text}</html>")
         self.assertEqual((found.files, found.left_out), (listing.files, listing.left_out))
 
     def test_most_links_need_no_care(self) -> None:
@@ -355,7 +463,7 @@ class PageTests(SynchronousTestCase):
                 {"version": st.integers(0, 99), "size": st.integers(0, 10**12)},
                 optional={
                     "requires-python": st.sampled_from([">=3.8", "<4,>=3", "nonsense & <x>"]),
-                    "yanked": st.text(max_size=20).map(lambda text: text.strip() or True),
+                    "yanked": st.text(max_size=20).map(lambda text: text if text.strip() else True),
                     "upload-time": st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1)).map(
                         lambda moment: moment.isoformat() + "Z"
                     ),
@@ -369,7 +477,7 @@ class PageTests(SynchronousTestCase):
     )
     def test_same_as_json(self, files: list[dict[str, Any]]) -> None:
         """JSON and HTML of one page give the same files; and what we make of them gives them once more."""
-        entries, lines = [], ["<html><body>"]
+        entries, lines = [], ["<html><body><h1>demo</h1>"]
         for said in files:
             name = f"demo-{said.pop('version')}.tar.gz"
             entries.append({"filename": name, "url": name, "hashes": {"sha256": SHA}, **said})
@@ -393,4 +501,4 @@ def in_html(value: object) -> str:
 def plain(file: File) -> File:
     """The file without what HTML cannot express: in attributes, a reason that is true, and line ends and control characters."""
     yanked = None if file.yanked is None else "".join(c for c in file.yanked if c.isprintable()).replace("\ufffd", "")
-    return replace(file, yanked="true" if yanked == "" else yanked and yanked.strip())
+    return replace(file, yanked="true" if yanked == "" else yanked)

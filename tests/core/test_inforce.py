@@ -77,7 +77,7 @@ class InForceTests(SynchronousTestCase):
         merged.setdefault("[upstream]", []).append(f"url = https://u:{SECRET}@index.example/simple")
         merged.setdefault("[cache]", []).append("backend = sql")
         merged.setdefault("[access]", []).append("backend = config sql")
-        merged.setdefault("[storage]", []).extend(["backend = s3", "bucket = b"])
+        merged.setdefault("[storage]", []).extend(["backend = s3", "bucket = bucket"])
         merged.setdefault("[ldap]", []).append("bind_dn = cn=x")
         merged.setdefault("[remote]", []).extend(["user = pypid", "url = https://remote.example"])
         text = "\n".join("\n".join([section, *said]) for section, said in merged.items()) + f"\n[users]\nbob = {HASH}\n"

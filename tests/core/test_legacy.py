@@ -58,7 +58,7 @@ def legacy(project: Project, version: str | None = None, metadata: bytes | None 
     assert page is not None
     assert page.content_type == "application/json"
     document: dict[str, Any] = json.loads(page.body)
-    keys = {"info", "urls", "releases", "vulnerabilities", "last_serial", "ownership"}
+    keys = {"info", "urls", "releases", "last_serial", "ownership"}
     assert document.keys() == (keys if version is None else keys - {"releases"}), document.keys()
     assert document["info"].keys() == INFO, document["info"].keys() ^ INFO
     for file in [*document["urls"], *(file for files in document.get("releases", {}).values() for file in files)]:
@@ -68,6 +68,11 @@ def legacy(project: Project, version: str | None = None, metadata: bytes | None 
 
 class LegacyTests(SynchronousTestCase):
     """`render_legacy`."""
+
+    def test_nothing_is_said_of_vulnerabilities(self) -> None:
+        """An empty list would mean that none is known, and here none is looked for."""
+        for version in (None, "1.0"):
+            self.assertNotIn("vulnerabilities", legacy(a_project(a_file()), version))
 
     def test_info(self) -> None:
         """What core metadata says is told under the keys of the public index; UNKNOWN is nothing."""
@@ -125,7 +130,7 @@ class LegacyTests(SynchronousTestCase):
         )
         self.assertEqual(document["releases"], {"1.0+x": document["urls"]})
         self.assertEqual((document["info"]["yanked"], document["info"]["yanked_reason"]), (True, "why"))
-        self.assertEqual((document["last_serial"], document["vulnerabilities"]), (5, []))
+        self.assertEqual(document["last_serial"], 5)
 
     def test_kinds(self) -> None:
         """The kind of a file is told from its name; a stranger's file has none."""
@@ -209,6 +214,13 @@ class ReleaseTests(SynchronousTestCase):
         self.assertEqual(self.choose("2.0rc1", "2.0.dev1"), "2.0rc1")
         self.assertEqual(self.choose("1.0", "strange"), "1.0")
         self.assertIs(self.choose(), None)
+
+    def test_reason_of_a_yank_is_unchanged(self) -> None:
+        """The reason of a yank comes as it was written, with the white space around it."""
+        for reason, expected in ((" why \n", " why \n"), ("UNKNOWN", "UNKNOWN"), ("", None), ("  ", None)):
+            document = legacy(a_project(a_file(yanked=reason)))
+            self.assertEqual(document["urls"][0]["yanked_reason"], expected)
+            self.assertEqual(document["info"]["yanked_reason"], expected)
 
     def test_release_is_yanked_whole(self) -> None:
         """A release with one file that is not yanked is not yanked."""

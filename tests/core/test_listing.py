@@ -12,13 +12,20 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.elements import LARGEST_ELEMENT, SLICE, elements
-from pypid.core.errors import BadListing
-from pypid.core.listing import LARGEST_SIZE, Listing, _joined, _url, file_of, is_mutable, moment_of, read_json, yanked_of
+from pypid.core.errors import BadFilename, BadListing
+from pypid.core.listed_names import is_mutable, version_of
+from pypid.core.listing import LARGEST_SIZE, Listing, _joined, _url, file_of, moment_of, read_json, yanked_of
 from pypid.core.model import File, Project, Status
-from pypid.core.names import project_name
+from pypid.core.names import (
+    ALL_SDIST_SUFFIXES,
+    UPSTREAM_SDIST_SUFFIXES,
+    parse_filename,
+    project_name,
+)
 from pypid.core.negotiation import Format
 from pypid.core.reading import read_names, read_page, slices_of_page
 from pypid.core.simple import render_project
+from pypid.core.tags import fit_of
 from tests.core.test_simple import Reader, strict
 
 DEMO = project_name("demo")
@@ -147,7 +154,7 @@ class FileTests(SynchronousTestCase):
         self.assertIsNone(one(size="12").size)
 
     def test_yanked(self) -> None:
-        """True is yanked without a reason; false, null and an empty text are not yanked."""
+        """True is yanked without a reason; false, null and an empty text are not yanked; a reason is kept as it is."""
         for said, meant in (
             (True, ""),
             ("why", "why"),
@@ -155,6 +162,7 @@ class FileTests(SynchronousTestCase):
             (None, None),
             ("", None),
             (" ", None),
+            (" why \n", " why \n"),
             (1, None),
             ([], None),
         ):
@@ -258,6 +266,53 @@ class FileTests(SynchronousTestCase):
         many = "demo-" + "9" * 200 + ".tar.gz"
         self.assertEqual(read(entry(filename=many, url=f"https://x/{many}")).files[0].version, "9" * 200)
 
+    def test_hyphens_in_versions_of_sdists(self) -> None:
+        """The version of an sdist is what stands behind the project's name, as pip and uv have it."""
+        for name, filename, version in (
+            ("docutils", "docutils-0.15.1-post1.tar.gz", "0.15.1.post1"),
+            ("cffi", "cffi-1.2.0-1.tar.gz", "1.2.0.post1"),
+            ("cx-oracle", "cx_Oracle-6.2-2.zip", "6.2.post2"),
+            ("a-b", "A.b-1.0-dev-3.tar.bz2", "1.0.dev3"),
+            ("foo-1", "foo-1-2.tar.gz", "2"),
+            ("foo", "foo-1-2.tar.gz", "1.post2"),
+        ):
+            self.assertEqual(version_of(filename, project_name(name)), version, filename)
+        for name, filename in (
+            ("foo", "foo-bar-1.0.tar.gz"),
+            ("foo", "foobar-1.0-1.tar.gz"),
+            ("foo", "foo-1.0-1.exe"),
+            ("foo", "foo-1.0-1/x.tar.gz"),
+            ("foo", "foo-1.0-1%2f.tar.gz"),
+            ("foo", "foo-x-1.0.msi"),
+        ):
+            self.assertIsNone(version_of(filename, project_name(name)), filename)
+
+    def test_old_archives_that_pip_takes_are_listed(self) -> None:
+        """All extensions of pip's; such a file is an sdist, and may not be published here."""
+        for suffix in ALL_SDIST_SUFFIXES:
+            filename = f"demo-1.0{suffix}"
+            [file] = read(entry(filename=filename, url=f"https://x/{filename}")).files
+            self.assertEqual((file.filename, file.version), (filename, "1.0"))
+            self.assertEqual(fit_of(filename).kind, "sdist")
+            if suffix in UPSTREAM_SDIST_SUFFIXES:
+                with self.assertRaises(BadFilename):
+                    parse_filename(filename)
+        for suffix in (".tar.zst", ".rar", ".7z", ".tar.gz.sig", ".exe"):
+            self.assertIsNone(version_of(f"demo-1.0{suffix}", project_name("demo")), suffix)
+
+    def test_old_versions_of_sdists(self) -> None:
+        """An sdist whose version PEP 440 does not know is listed with what is written, for installers that take it."""
+        for name, filename, version in (
+            ("mercurial", "mercurial-4.x-rc.tar.gz", "4.x-rc"),
+            ("spam", "spam-trunk.zip", "trunk"),
+            ("spam", "spam-1.0.linux-x86_64.tar.gz", "1.0.linux-x86_64"),
+        ):
+            self.assertEqual(version_of(filename, project_name(name)), version, filename)
+            [file] = read_json(
+                document(entry(filename=filename, url=f"https://x/{filename}"), name=name), project_name(name), BASE
+            ).files
+            self.assertEqual(file.version, version)
+
     def test_variants(self) -> None:
         """Wheels of variants, and the list of a release's variants, which may change, are files (PEP 825, C37)."""
         for name in (
@@ -297,6 +352,13 @@ class PageTests(SynchronousTestCase):
             entry(new=[1]), meta={"api-version": "1.5", "x": 1}, namespaces=[{"name": "demo", "owned": True}], y=None
         )
         self.assertEqual(len(listing.files), 1)
+
+    def test_page_that_says_nothing_is_doubtful(self) -> None:
+        """JSON without files, ``meta`` and ``name`` may be an error all the same; with one of them it is a listing."""
+        for said, doubtful in (({}, True), ({"name": "demo"}, False), ({"meta": {"api-version": "1.0"}}, False)):
+            listing = read_json(json.dumps({"files": [], **said}).encode(), DEMO, BASE)
+            self.assertEqual((listing.files, listing.is_doubtful), ((), doubtful))
+        self.assertFalse(read_json(json.dumps({"files": [entry()]}).encode(), DEMO, BASE).is_doubtful)
 
     def test_versions(self) -> None:
         """A page without a version is 1.0; another major is refused (PEP 629)."""

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import BadRequest
-from pypid.core.locks import Lock, Pin, parse_pylock, parse_uv_lock
+from pypid.core.locks import LONGEST_KEY, MOST_OF_ONE, Lock, Pin, parse_pylock, parse_uv_lock
 from pypid.core.requirements import ELSEWHERE, Remark
 from pypid.core.targets import target
 
@@ -127,6 +127,23 @@ class PylockTests(SynchronousTestCase):
             self.assertLess(len(str(error)), 400)
 
 
+class KeyTests(SynchronousTestCase):
+    def test_key_of_many_parts_is_refused(self) -> None:
+        """Wherever it stands: a parser takes memory in the square of the number of its parts."""
+        parts = ["a", '"b c"', "'d'"] * LONGEST_KEY
+        for parts_of_key in parts[: LONGEST_KEY + 1], ["a"] * 10_000:
+            for key in ".".join(parts_of_key), " . ".join(parts_of_key):
+                for text in f"{key} = 1", f"[{key}]", f"x = {{y = 1, {key} = 1}}", f"x = '''\n{key}'''\n{key} = 1":
+                    self.assertIn("parts", str(self.assertRaises(BadRequest, parse_pylock, text)), text[:99])
+
+    def test_dots_in_strings_and_comments_are_no_key(self) -> None:
+        """The tags of a wheel's name have many."""
+        dotted = ".".join(["manylinux1_x86_64"] * 20)
+        for string in f'"{dotted}"', f"'{dotted}'", f'"""\n{dotted}\\"""D"{dotted}"""', f"'''\n{dotted}''{dotted}'''":
+            text = PYLOCK.replace("[[packages]]", f"# {dotted}\n[[packages]]\ntool.x = {string}", 1)
+            self.assertEqual(names(parse_pylock(text)), names(parse_pylock(PYLOCK)))
+
+
 class UvLockTests(SynchronousTestCase):
     def test_pins(self) -> None:
         """What is reached from the project along the markers that hold, extras that are asked for and all its own groups."""
@@ -154,6 +171,7 @@ class UvLockTests(SynchronousTestCase):
             "version = 1\npackage = 3",
             WHOLE.replace('name = "spam"', 'name = "-"'),
             "version = 'x'",
+            "version = 1\n" + "".join(f"[[package]]\nname = 'a'\nversion = '{n}'\n" for n in range(MOST_OF_ONE + 1)),
         ):
             error = self.assertRaises(BadRequest, parse_uv_lock, text)
             self.assertLess(len(str(error)), 400)

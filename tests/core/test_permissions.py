@@ -59,6 +59,7 @@ rules = st.builds(
     overwrite=principals,
     delete=principals,
     fetch=principals,
+    collect=principals,
     metrics=principals,
     projects=projects,
 )
@@ -102,12 +103,14 @@ def rights(these: Rules, who: Identity, project: ProjectName) -> set[Action]:
     if who.admin:
         reads = writes = True
     deletes = who.admin or (belongs(who, these.delete) and (writes if own else reads))
+    fetches = who.admin or (reads and belongs(who, these.fetch))
     said = {
         Action.READ: reads,
         Action.WRITE: writes,
         Action.OVERWRITE: writes and belongs(who, these.overwrite),
         Action.DELETE: deletes,
-        Action.FETCH: who.admin or (reads and belongs(who, these.fetch)),
+        Action.FETCH: fetches,
+        Action.COLLECT: who.admin or (fetches and belongs(who, these.collect)),
         Action.ADMIN: who.admin,
         Action.METRICS: who.admin or belongs(who, these.metrics),
     }
@@ -120,7 +123,7 @@ def everything(these: Rules, who: Identity, project: ProjectName) -> set[Action]
         return rights(these, who, project)
     inside = who.scope.actions if any(project in GLOBS[glob] for glob in who.scope.projects) else frozenset[Action]()
     if Action.READ in inside and not who.publisher:
-        inside |= {Action.FETCH}  # an installer's token
+        inside |= {Action.FETCH, Action.COLLECT}  # an installer's token
     of_its_own = inside if who.publisher else inside & rights(these, who, project)
     return rights(these, ANONYMOUS, project) | of_its_own
 
@@ -199,7 +202,7 @@ class MayTests(SynchronousTestCase):
                 self.assertIn(Action.READ, allowed)
             if Action.OVERWRITE in allowed:
                 self.assertIn(Action.WRITE, allowed)
-            if allowed & {Action.DELETE, Action.FETCH}:
+            if allowed & {Action.DELETE, Action.FETCH, Action.COLLECT}:
                 self.assertIn(Action.READ, allowed)
             self.assertEqual(Action.ADMIN in allowed, who.admin)
 
@@ -216,7 +219,7 @@ class MayTests(SynchronousTestCase):
     @given(people, actions)
     def test_nobody(self, who: Identity, action: Action) -> None:
         """Nobody means nobody: without a rule only admins may do anything, and not even they may overwrite."""
-        closed = Rules(read=NOBODY, write=NOBODY, overwrite=NOBODY, delete=NOBODY, fetch=NOBODY, metrics=NOBODY)
+        closed = Rules(*[NOBODY] * 7)
         self.assertEqual(may(closed, who, action), who.admin and action is not Action.OVERWRITE)
         self.assertFalse(may(closed, ANONYMOUS, action))
 
@@ -226,13 +229,14 @@ class MayTests(SynchronousTestCase):
         """Somebody unknown may do only what everyone may, whatever groups they seem to be in; to overwrite takes the right to
         write, and to delete or to fetch takes the right to read.
         """
-        bare = Rules(these.read, these.write, these.overwrite, these.delete, these.fetch, these.metrics)
+        bare = evolve(these, projects={}, delete_needs=Action.READ)
         takes = {
             Action.READ: [bare.read],
             Action.WRITE: [bare.write],
             Action.OVERWRITE: [bare.overwrite, bare.write],
             Action.DELETE: [bare.delete, bare.read],
             Action.FETCH: [bare.fetch, bare.read],
+            Action.COLLECT: [bare.collect, bare.fetch, bare.read],
             Action.ADMIN: [NOBODY],
             Action.METRICS: [bare.metrics],
         }
@@ -248,6 +252,7 @@ class MayTests(SynchronousTestCase):
             (Action.WRITE, (False, True, True)),
             (Action.DELETE, (False, False, True)),
             (Action.FETCH, (True, True, True)),
+            (Action.COLLECT, (False, True, True)),
             (Action.OVERWRITE, (False, False, False)),
             (Action.ADMIN, (False, False, True)),
             (Action.METRICS, (False, False, True)),

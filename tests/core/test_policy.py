@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.choices import Mode
-from pypid.core.errors import ProjectClosed
+from pypid.core.errors import ProjectClosed, UpstreamDown
 from pypid.core.model import Digests, File, Presence, Project, Remembered, Status, Summary, Upload
 from pypid.core.names import parse_filename, project_name
 from pypid.core.policy import (
@@ -22,6 +22,7 @@ from pypid.core.policy import (
     Theirs,
     admits,
     asks_upstream,
+    changes_at,
     delivery,
     hidden,
     is_listed,
@@ -81,7 +82,8 @@ SAID = st.none() | st.builds(
     status=st.sampled_from(Status),
 )
 KEPT = FILES.map(lambda files: tuple(replace(file, key=f".kept/spam/{file.filename}") for file in files))
-THEIRS = st.none() | st.builds(Theirs, said=SAID, kept=KEPT, reachable=st.booleans())
+FAILURE = st.none() | st.just(UpstreamDown("it refuses connections."))
+THEIRS = st.none() | st.builds(Theirs, said=SAID, kept=KEPT, reachable=st.booleans(), failure=FAILURE)
 UPLOAD = Upload(
     distribution=parse_filename("spam-2.0.tar.gz"), version="2.0", digests=Digests("ab" * 32, "cd" * 16, "ef" * 32, 1)
 )
@@ -133,9 +135,8 @@ class ViewTests(SynchronousTestCase):
         for file in foreign:
             assert theirs is not None
             self.assertIn(silence(policy, SPAM, ours), (None, Silence.OFFLINE))
-            if file.yanked is None:
-                self.assertLessEqual(visible_from(policy, file), NOW)
-            if not theirs.reachable or policy.mode is Mode.OFFLINE:
+            self.assertLessEqual(visible_from(policy, file), NOW)
+            if theirs.stored_only or policy.mode is Mode.OFFLINE:
                 self.assertIsNotNone(file.key)
             if theirs.said is not None:
                 self.assertTrue(theirs.said.status.offers_files)
@@ -154,11 +155,16 @@ class ViewTests(SynchronousTestCase):
             self.assertEqual(view(Policy(mode=mode), ours, theirs, NOW, SPAM), ours)
 
     def test_upstream_down(self) -> None:
-        """While upstream is down only kept files are there, so that an unpinned install finds the newest kept one."""
+        """Where upstream is not to be asked only stored files are shown; while it is down the
+        listing is shown whole, so that no installer takes an older release for the newest.
+        """
         kept = replace(their_file("1.0"), key=".kept/spam/spam-1.0.tar.gz")
         said = Remembered(name=SPAM, files=(their_file("1.0"), their_file("2.0")), asked=NOW, index="i")
         down = view(Policy(mode=Mode.CACHE), Presence.ABSENT, Theirs(said=said, kept=(kept,), reachable=False), NOW, SPAM)
         self.assertEqual([file.version for file in down.files], ["1.0"])
+        failed = Theirs(said=said, kept=(kept,), reachable=False, failure=UpstreamDown("it refuses connections."))
+        down = view(Policy(mode=Mode.CACHE), Presence.ABSENT, failed, NOW, SPAM)
+        self.assertEqual([(file.version, file.key is None) for file in down.files], [("1.0", False), ("2.0", True)])
         up = view(Policy(mode=Mode.CACHE), Presence.ABSENT, Theirs(said=said, kept=(kept,)), NOW, SPAM)
         self.assertEqual([(file.version, file.key is None) for file in up.files], [("1.0", False), ("2.0", True)])
 
@@ -193,6 +199,18 @@ class ViewTests(SynchronousTestCase):
                 view(Policy(mode=Mode.CACHE), Presence.ABSENT, Theirs(said=said, kept=(kept,)), NOW, SPAM).files, ()
             )
 
+    def test_files_without_a_hash_are_hidden_where_hashes_are_required(self) -> None:
+        """With `require_hashes` only files that can be verified are shown, whatever their hash; what is kept already stays."""
+        bare = replace(their_file("1.0"), sha256=None)
+        files = (bare, their_file("2.0"), replace(their_file("3.0"), sha256=None, md5="ab" * 16))
+        theirs = Theirs(said=Remembered(name=SPAM, files=files, asked=NOW, index="i"))
+        for required, versions in ((False, ["1.0", "2.0", "3.0"]), (True, ["2.0", "3.0"])):
+            policy = Policy(mode=Mode.CACHE, require_hashes=required)
+            shown = view(policy, Presence.ABSENT, theirs, NOW, SPAM).files
+            self.assertEqual([file.version for file in shown], versions)
+        self.assertEqual(hidden(policy, bare, theirs, frozenset(), NOW), Hidden.UNVERIFIED)
+        self.assertIsNone(hidden(policy, replace(bare, key=".kept/spam/x"), theirs, frozenset(), NOW))
+
     def test_quarantine(self) -> None:
         """A quarantined project of ours or of theirs offers no files, and is not listed."""
         self.assertEqual(
@@ -216,13 +234,24 @@ class CooldownTests(SynchronousTestCase):
         self.assertIsNone(hidden(Policy(mode=Mode.CACHE), never, Theirs(), frozenset(), NOW))
 
     def test_exceptions(self) -> None:
-        """The first name or glob that fits sets the age; yanked files are not held back."""
+        """The first name or glob that fits sets the age."""
         policy = Policy(
             cooldown=Cooldown(timedelta(days=9), (("sp*", timedelta()), ("spam", timedelta(days=90)))), mode=Mode.CACHE
         )
         self.assertIsNone(hidden(policy, their_file("1.0", uploaded=NOW), Theirs(), frozenset(), NOW))
-        strict = Policy(cooldown=Cooldown(timedelta(days=99)), mode=Mode.CACHE)
-        self.assertIsNone(hidden(strict, their_file("1.0", yanked=""), Theirs(), frozenset(), NOW))
+
+    def test_yanked_file_stays_hidden_inside_the_cooldown(self) -> None:
+        """A release that its owner yanks an hour after the upload is not visible to a pin either,
+        until it is old enough.
+        """
+        policy = Policy(mode=Mode.CACHE, cooldown=Cooldown(timedelta(days=3)))
+        file = their_file("1.0", uploaded=NOW - timedelta(hours=1), yanked="compromised")
+        theirs = Theirs(said=Remembered(name=SPAM, files=(file,), asked=NOW, index="i"))
+        self.assertIs(hidden(policy, file, theirs, frozenset(), NOW), Hidden.COOLDOWN)
+        self.assertEqual(view(policy, Presence.ABSENT, theirs, NOW, SPAM).files, ())
+        due = changes_at(policy, theirs, SPAM, NOW)
+        self.assertEqual(due, NOW + timedelta(days=3) - timedelta(hours=1))
+        self.assertEqual(view(policy, Presence.ABSENT, theirs, due or NOW, SPAM).files, (file,))
 
 
 class DeliveryTests(SynchronousTestCase):

@@ -1,5 +1,7 @@
 """requirements.txt: each line is wanted, or told with the reason why not."""
 
+import shlex
+from itertools import product
 from unittest import SkipTest
 
 from hypothesis import given, settings
@@ -13,11 +15,15 @@ from pypid.core.requirements import (
     ELSEWHERE,
     LARGEST,
     LONGEST,
+    LONGEST_LINE,
     MOST,
+    MOST_CLAUSES,
+    MOST_LINES,
     NESTED,
     NO_MEANING,
     NO_OPTION,
     Remark,
+    _words,
     logical_lines,
     parse_requirements,
 )
@@ -109,12 +115,34 @@ class LineTests(SynchronousTestCase):
 
     def test_limits(self) -> None:
         """A file that is too large, or asks for too much, is refused whole."""
-        for text in "#" * (LARGEST + 1), "spam\n" * (MOST + 1):
+        for text in "#" * (LARGEST + 1), "spam\n" * (MOST + 1), "-x\n" * (MOST_LINES + 1), "s" * (LONGEST_LINE + 1):
             self.assertRaises(BadRequest, parse_requirements, text)
+        self.assertRaises(BadRequest, parse_requirements, "#" * LARGEST, "#")
+        clauses = ",".join(f"!={number}" for number in range(MOST_CLAUSES + 1))
+        self.assertIn("clauses", parse_requirements(f"spam{clauses}").unparseable[0].reason)
+
+    def test_repeated_option_of_a_line_is_remarked_once(self) -> None:
+        """The answer repeats the line in each remark about it."""
+        [remark] = parse_requirements("spam" + " -C x" * 1000).ignored
+        self.assertEqual(remark.reason, f"-C: {NO_MEANING}")
+
+    def test_words_are_those_of_a_shell(self) -> None:
+        """Quotations and escapes in options are read as `shlex.split` does, in linear time."""
+        pieces = ["a", "-", "'", '"', "\\", " ", "="]
+        for text in map("".join, product(pieces, repeat=5)):
+            try:
+                expected: list[str] | None = shlex.split(text.strip())
+            except ValueError:
+                expected = None
+            try:
+                found: list[str] | None = list(_words(text.strip()))
+            except ValueError:
+                found = None
+            self.assertEqual(found, expected, text)
 
     def test_together(self) -> None:
         """Several files are one."""
-        both = parse_requirements("spam\n-r x\n") + parse_requirements("--pre\nham\n-i y\n")
+        both = parse_requirements("spam\n-r x\n", "--pre\nham\n-i y\n")
         self.assertEqual([wanted.project for wanted in both.wanted], ["spam", "ham"])
         self.assertEqual((len(both.unparseable), len(both.ignored), both.prereleases), (1, 1, True))
 

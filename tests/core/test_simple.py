@@ -292,7 +292,14 @@ class DetailTests(SynchronousTestCase):
 
     def test_yank_reasons(self) -> None:
         """A reason comes back as it was written; an empty one is true in JSON and empty in HTML (C29)."""
-        for reason, expected in (('a "b" <c>', 'a "b" <c>'), ("", True), ("  ", True), ("a\nb", "a\nb"), ("é\r\nx", "é\nx")):
+        for reason, expected in (
+            ('a "b" <c>', 'a "b" <c>'),
+            ("", True),
+            ("  ", True),
+            (" a b \n", " a b \n"),
+            ("a\nb", "a\nb"),
+            ("é\r\nx", "é\nx"),
+        ):
             project = a_project(a_file(yanked=reason))
             document = strict(render_project(project, Format.JSON))
             self.assertEqual(document["files"][0]["yanked"], expected)

@@ -88,7 +88,7 @@ class UploadTests(SynchronousTestCase):
         """The oddities of twine, flit, hatch, pdm and three generations of distutils are all accepted."""
         upload({"metadata_version": "2.3", "provides": "spam", "pyversion": "py3", "name": "Spam", "version": "1.0.0"})
         upload({"protcol_version": "1", "license": "UNKNOWN", "filetype": "bdist_wheel", "import_name": "spam"})
-        upload({"home_page": "", "provides_extras": ("a", "b"), "name": "None", "protocol_version": "1"}, signature=ARMOURED)
+        upload({"home_page": "", "provides_extras": ("a", "b"), "summary": "None", "protocol_version": "1"}, signature=ARMOURED)
         data = sdist()
         for pyversion in ("", "source", "None"):
             upload({"pyversion": pyversion, "filetype": "sdist"}, data, sdist_filename())
@@ -102,6 +102,22 @@ class UploadTests(SynchronousTestCase):
         self.refused({"pyversion": "3.6"}, "'source'", filename=sdist_filename(), data=sdist())
         self.refused({"filetype": "bdist_wheel"}, "bdist_egg", filename=egg_filename(), data=egg())
 
+    def test_fields_that_identify_the_file_may_not_be_empty(self) -> None:
+        """An empty name, version or filetype, or one that says nothing in other fields, is not that of the file."""
+        for nothing in ("", " ", "UNKNOWN", "None"):
+            self.refused({"name": nothing, "version": nothing, "filetype": nothing}, "filetype", "name", "version")
+        self.refused({"name": ("spam", "")}, "not a project name")
+        upload({"name": "UNKNOWN", "version": "0"}, wheel("unknown", "0"), wheel_filename("unknown", "0"))
+
+    def test_unknown_metadata_version_in_the_form_is_refused(self) -> None:
+        """What is no version of core metadata is refused; another one than the file's is not, because flit and distutils
+        send a fixed one.
+        """
+        for version in ("3.0", "0.9", "banana", "2.1.1", "-1"):
+            self.refused({"metadata_version": version}, "metadata_version")
+        for version in ("1.0", "2.3", "2.99", ""):
+            upload({"metadata_version": version})
+
     def test_no_file(self) -> None:
         """A form without content, or with an impossible file name, is refused."""
         nothing = Form(fields={}, filename=None, content_digests=None)
@@ -113,6 +129,26 @@ class UploadTests(SynchronousTestCase):
         """Metadata of another project and version than the file name says is refused, with both reasons."""
         self.refused({}, "of the project 'eggs'", "says version 2", data=sdist("eggs", "2"), filename=sdist_filename())
         upload({}, sdist("Spam", "1.0.0"), sdist_filename())
+
+    def test_unreadable_requirements_are_refused(self) -> None:
+        """A Requires-Dist that pip cannot read is refused where installers resolve by it, and accepted elsewhere."""
+        bad = [("Requires-Dist", text) for text in ("eggs>=1", "foo >= dog", "!odd", "ham (1.0)", "foo >= cat")]
+        static = sdist(metadata_version="2.2", extra=bad)
+        for data, filename in ((wheel(extra=bad), WHEEL), (static, sdist_filename())):
+            self.refused({}, "'foo >= dog'", "'!odd'", "'ham (1.0)'", data=data, filename=filename)
+        for data, filename in (
+            (sdist(extra=bad), sdist_filename()),
+            (sdist(metadata_version="2.2", extra=[*bad, ("Dynamic", "Requires-Dist")]), sdist_filename()),
+            (egg(metadata_bytes=metadata(extra=bad)), egg_filename()),
+        ):
+            upload({}, data, filename)
+
+    def test_readable_requirements_are_accepted(self) -> None:
+        """Whatever the specification of dependencies allows is accepted, and so are many of them."""
+        good = ("eggs", "eggs (>=1.0)", "Eggs.Fried[hot,x]>=1,<2; python_version<'4'", "a @ https://a.example/b.whl", "UNKNOWN",
+            "eggs ; extra == 'x'", "eggs==1.*", "eggs~=1.0 ; (os_name=='nt')")  # fmt: skip
+        upload({}, wheel(extra=[("Requires-Dist", text) for text in good]))
+        upload({}, wheel(extra=[("Requires-Dist", f"eggs{number}>=1") for number in range(5000)]))
 
     def test_form_and_archive_problems(self) -> None:
         """`check` tells the problems of the form and of the archive together."""
@@ -128,6 +164,9 @@ class UploadTests(SynchronousTestCase):
         self.assertEqual((came.requires_python, came.summary), (">=2.7", "From the form"))
         self.refused({"requires_python": "some"}, "not a version specifier", data=data, filename=sdist_filename())
         self.assertIsNone(upload({"requires_python": ">=2.7"}).requires_python)
+        bare = wheel(metadata_bytes=metadata(summary=None))
+        self.assertIsNone(upload({"summary": "From the form"}, bare).summary)
+        self.assertEqual(upload({"summary": "Another"}).summary, "Lovely spam")
 
     def test_signature(self) -> None:
         """An armoured signature goes with the upload; one that says nothing does not, and other bytes are refused."""
@@ -141,13 +180,13 @@ class UploadTests(SynchronousTestCase):
         text = json.dumps([attestation(), {**attestation(SLSA), "later": True}], indent=1)
         came = upload({"attestations": text}).attestations
         self.assertEqual([json.loads(one) for one in came], json.loads(text))
-        self.assertEqual(upload({"attestations": "[]"}).attestations, ())
+        self.assertEqual(upload({"attestations": ""}).attestations, ())
         spelled = attestation(filename="SPAM-1.0.0-py3-none-any.whl")
         self.assertEqual(len(upload({"attestations": json.dumps([spelled])}).attestations), 1)
 
     def test_bad_attestations(self) -> None:
         """What is no attestation object, or not about the file, is refused, in the words of the public index (C79)."""
-        for one in ("garbage", "{}", "[1]", "[{}]", "[" * 5000, "\udc80", json.dumps([{**attestation(), "version": 2}])):
+        for one in ("garbage", "{}", "[]", "[1]", "[{}]", "[" * 5000, "\udc80", json.dumps([{**attestation(), "version": 2}])):
             self.refused({"attestations": one}, "attestation")
             error = self.assertRaises(UploadRejected, upload, {"attestations": one})
             self.assertTrue(str(error).startswith("Invalid attestations supplied during upload: "), str(error))

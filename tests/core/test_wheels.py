@@ -154,6 +154,37 @@ class WheelTests(SynchronousTestCase):
         self.refused(zipped(files), "names 'spam.py', which is not")
         self.refused(zipped({**files, f"{INFO}/RECORD": b"\xff\xfe"}), "cannot be read")
 
+    def test_record_of_a_small_wheel_cannot_be_large(self) -> None:
+        """It is bounded by the members, and refused before it is unpacked."""
+        files = contents()
+        self.refused(zipped({**files, f"{INFO}/RECORD": b"a\n" * 10_000}), "larger than")
+
+    def test_rows_of_record(self) -> None:
+        """Quoted paths, empty rows, ./ and repeated rows are read; a quotation that does not end is a row of its own."""
+        files = contents(**{"a,b.py": b"", 'c"d.py': b""})
+        plain = files[f"{INFO}/RECORD"].replace(b"a,b.py", b'"./a,b.py"').replace(b'c"d.py', b'"c""d.py"')
+        odd = plain + b"\r\n\nspam.py,,\n" + b",," * 100
+        self.assertEqual(look(zipped({**files, f"{INFO}/RECORD": odd})).problems, ())
+        for bad in b'"more.py', b'"' + b"," * 500, b'"x\ny"', b'"a" "b"':
+            self.refused(zipped({**files, f"{INFO}/RECORD": plain + bad}), "RECORD names")
+
+    def test_wheel_version(self) -> None:
+        """Wheels of version 0.1 are accepted, since pip and uv install them; a higher one than 1 is refused."""
+        for version, words in (("0.1", ""), ("1.9", ""), ("2.0", "1.x and older"), ("1.x", "1.x"), ("", "1.x")):
+            files = contents()
+            data = zipped({**files, f"{INFO}/WHEEL": f"Wheel-Version: {version}\n".encode()})
+            if words:
+                self.refused(data, words)
+            else:
+                self.assertEqual(look(data).problems, ())
+
+    def test_record_with_backslashes_is_accepted(self) -> None:
+        """Old tools on Windows wrote them; pip, uv and the public index take them. A member with one is refused still."""
+        files = contents(**{"spam/eggs.py": b""})
+        text = files[f"{INFO}/RECORD"].replace(b"/eggs.py", b"\\eggs.py").replace(b".dist-info/", b".dist-info\\")
+        self.assertIn(b"spam\\eggs.py,", text)
+        self.assertEqual(look(zipped({**files, f"{INFO}/RECORD": text})).problems, ())
+
     def test_hostile_names(self) -> None:
         """Absolute names, drives, .., backslashes and control characters are refused."""
         for name, words in (
@@ -165,6 +196,40 @@ class WheelTests(SynchronousTestCase):
             ("a\nb", "control"),
         ):
             self.refused(with_entry(renamed(name)), words)
+
+    def test_scripts_outside_of_their_folder_are_refused(self) -> None:
+        """Entry points of which an installer would write a file outside of the folder for scripts are refused."""
+        for name in (
+            "../../evil",
+            "/etc/evil",
+            "a/../../evil",
+            "..\\evil",
+            "\\evil",
+            "C:\\evil",
+            "C:evil",
+            "..",
+            ".",
+            "",
+            "a/..",
+        ):
+            for group in ("console_scripts", "gui_scripts"):
+                text = f"# ../x = m:f\n[other]\n../x = m:f\n[{group}]\nspam = m:f\n{name} = m:f [extra]\n".encode()
+                inside = look(wheel(files={f"{INFO}/entry_points.txt": text}))
+                self.assertEqual(len(inside.problems), 1, (name, inside.problems))
+                self.assertIn(f"outside of the folder for scripts: {name!r}", inside.problems[0])
+                self.assertEqual(inside.metadata, metadata())
+        text = b"[console_scripts]\n../evil=m:f\n"
+        [problem] = look(egg(files={"EGG-INFO/entry_points.txt": text}), egg_filename()).problems
+        self.assertIn("'../evil'", problem)
+
+    def test_other_entry_points_are_accepted(self) -> None:
+        """Names of scripts in all their spellings, and of entry points that are no scripts, are accepted."""
+        text = (
+            b"[console_scripts]\r\nspam=m:f\r\nspam-3.11 = m:f\r\nsub/spam = m:f\r\n.spam = m : f\r\n\r\n; ../x = m:f\r\n"
+            b"# ../x = m:f\r\nlong =\r\n    a:b\r\n[gui_scripts]\r\n[spam.things]\r\n../../x = m:f\r\n/x = m:f\r\n"
+        )
+        for data in (text, b"", b"\xff\xfe", b"[console_scripts]", b"../x = m:f\n"):
+            self.assertEqual(look(wheel(files={f"{INFO}/entry_points.txt": data})).problems, (), data)
 
     def test_nul(self) -> None:
         """A NUL in a name, where some readers stop, is refused."""

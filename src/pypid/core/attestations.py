@@ -81,6 +81,8 @@ def read_attestations(texts: Sequence[str], about: About) -> Attestations:
         objects = msgspec.json.decode(texts[0], type=list[msgspec.Raw])
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         return Attestations((), (f"the field 'attestations' is not a JSON array of attestation objects: {_reason(error)}",))
+    if not objects:
+        return Attestations((), ("the field 'attestations' is an empty array; leave the field out.",))
     if len(objects) > len(Predicate):
         most = f"a file can have {len(Predicate)}, one of each kind."
         return Attestations((), (f"there are {len(objects)} attestations; {most}",))

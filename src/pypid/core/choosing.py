@@ -6,20 +6,31 @@ from collections.abc import Iterable, Sequence
 
 from pypid.core.locks import Pin
 from pypid.core.model import File, Project
-from pypid.core.names import same_version, version_of
+from pypid.core.names import version_key, version_of
 from pypid.core.requirements import Wanted
 from pypid.core.targets import Target
 
 
-def applies(line: Wanted, target: Target) -> bool:
-    """Whether the line's marker holds there."""
-    marker = line.requirement.marker
-    return marker is None or marker.evaluate({**target.environment, "extra": ""})
+def applicable(lines: Iterable[Wanted], targets: Sequence[Target]) -> dict[Target, tuple[Wanted, ...]]:
+    """Return the lines whose markers hold on each target."""
+    from packaging.markers import Marker  # here, since no page needs it
+
+    environments = [{**target.environment, "extra": ""} for target in targets]
+    found: dict[Target, list[Wanted]] = {target: [] for target in targets}
+    for line in lines:
+        marker = Marker(line.marker) if line.marker else None
+        for target, environment in zip(targets, environments, strict=True):
+            if marker is None or marker.evaluate(environment):
+                found[target].append(line)
+    return {target: tuple(each) for target, each in found.items()}
 
 
-def release(files: Iterable[File], version: str) -> list[File]:
-    """The files of one release."""
-    return [file for file in files if same_version(file.version, version)]
+def by_release(files: Iterable[File]) -> dict[object, list[File]]:
+    """The files of each release, by the `version_key` of its version."""
+    found: dict[object, list[File]] = {}
+    for file in files:
+        found.setdefault(version_key(file.version), []).append(file)
+    return found
 
 
 def allowed(project: Project, line: Wanted) -> list[str]:
@@ -30,7 +41,7 @@ def allowed(project: Project, line: Wanted) -> list[str]:
             versions.append(version_of(text))
         except ValueError:
             continue
-    return [str(version) for version in sorted(line.requirement.specifier.filter(versions), reverse=True)]
+    return [str(version) for version in sorted(line.specifier.filter(versions), reverse=True)]
 
 
 def named(file: File, pin: Pin) -> bool:

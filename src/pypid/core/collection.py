@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 
 from attrs import field, frozen
 
 from pypid.core.locks import Lock, Pin
 from pypid.core.names import ProjectName
-from pypid.core.requirements import Requirements
+from pypid.core.requirements import Requirements, Wanted
 from pypid.core.targets import Target
 
 
@@ -19,6 +20,8 @@ class Wishes:
     requirements: Requirements
     locks: tuple[Lock, ...]
     targets: tuple[Target, ...]
+    lines: Mapping[Target, tuple[Wanted, ...]] = field(hash=False)
+    """Those of the requirements whose markers hold there."""
 
 
 class Outcome(Enum):

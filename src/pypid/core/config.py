@@ -15,6 +15,7 @@ from typing import Any
 from attrs import define, evolve, field, frozen
 
 from pypid.core import environment, ini
+from pypid.core.buckets import BUCKET_RULE, is_bucket_name, is_region_name
 from pypid.core.choices import AccessStore, Store
 from pypid.core.errors import BadConfig, BadName, ConfigProblem, shortened
 from pypid.core.exporting import misfits_of_publish
@@ -46,6 +47,9 @@ from pypid.core.settings import (
 from pypid.core.values import USER, parse_hash, several
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
+
+SHORTEST_SECRET = 16
+"""Characters of `[server] secret`; copies in a bucket are sealed with it, so guesses can be tried without asking pypid."""
 
 
 @frozen
@@ -229,6 +233,7 @@ class _Judge:
         if len(given) == 1:
             missing = "tls_key" if given[0] is pair[0] else "tls_certificate"
             self.problem("server", missing, given[0], "tls_certificate and tls_key belong together; set both or none")
+        self._secret(config.server.secret, found.get("server", {}))
         self._storage(config.storage, found.get("storage", {}))
         self._sources(config, found)
         self._known_groups(config, found)
@@ -270,11 +275,22 @@ class _Judge:
             if right.whom is Whom.GROUP:
                 self._groups("projects", key, {right.name}, config.groups, found)
 
+    def _secret(self, secret: str | None, entries: Mapping[str, Entry]) -> None:
+        if secret is not None and len(secret) < SHORTEST_SECRET:
+            advice = f"it has {len(secret)} characters and could be guessed; `pypid gen-secret` makes a good one"
+            self.problem("server", "secret", entries.get("secret"), f"{advice} ({SHORTEST_SECRET} or more are needed)")
+
     def _storage(self, storage: StorageSettings, entries: Mapping[str, Entry]) -> None:
         if storage.backend is not Store.S3:
             return
         if not storage.bucket:
             self.problem("storage", "bucket", entries.get("backend"), "backend = s3 needs the name of a bucket")
+        elif not is_bucket_name(storage.bucket):
+            self.problem(
+                "storage", "bucket", entries.get("bucket"), f"{storage.bucket!r} cannot be a bucket's name: {BUCKET_RULE}"
+            )
+        if not is_region_name(storage.region):
+            self.problem("storage", "region", entries.get("region"), f"{storage.region!r} cannot be the name of a region")
         if storage.redirect and storage.buffer_time >= storage.expire_after:
             said = entries.get("buffer_time") or entries.get("expire_after")
             advice = "it has to be shorter than expire_after, or no signed URL can be given twice"

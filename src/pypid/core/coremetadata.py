@@ -30,11 +30,17 @@ _FIELD = re.compile(rb"^([!-9;-~]+)[ \t]*:", re.MULTILINE)
 _LONGEST_SPECIFIER = 500
 """Characters. Installers fail on the whole page over a number of more than 4,300 digits (Python refuses to read it)."""
 
+_LONGEST_REQUIREMENT = 10_000
+"""Characters. Markers that tools write for many platforms have some thousand."""
+_JUDGED_REQUIREMENTS = 256 << 10
+"""Characters of all requirements that are judged: to parse them takes up to 4 s for each MiB."""
+
 _LONGEST_SUMMARY = 512
 """What the specification's readers (and PyPI) keep of a summary."""
 _METADATA_VERSION = re.compile(r"([0-9]{1,4})(\.[0-9]{1,4})?\Z")
 _MAJOR = 2
 """The specification: refuse metadata of a greater major version, accept a greater minor one."""
+KNOWN_VERSIONS = f"versions 1.0 to {_MAJOR}.x are"
 _UNKNOWN = "UNKNOWN"
 """What distutils writes where it knows nothing."""
 _WORDS = {"metadata-version": "metadata_version", "name": "name", "version": "version", "requires-python": "requires_python"}
@@ -126,9 +132,14 @@ def _judge_metadata_version(text: str | None, problems: list[str]) -> None:
     if text is None:
         problems.append("the metadata has no Metadata-Version: build the file anew with a current build tool.")
         return
+    if not is_metadata_version(text):
+        problems.append(f"the Metadata-Version {shortened(text)!r} is not known here: {KNOWN_VERSIONS}.")
+
+
+def is_metadata_version(text: str) -> bool:
+    """Whether this is a version of core metadata that may be published."""
     match = _METADATA_VERSION.match(text)
-    if match is None or not 1 <= int(match[1]) <= _MAJOR:
-        problems.append(f"the Metadata-Version {shortened(text)!r} is not known here: versions 1.0 to {_MAJOR}.x are.")
+    return match is not None and 1 <= int(match[1]) <= _MAJOR
 
 
 def _project(name: str | None, problems: list[str]) -> ProjectName | None:
@@ -166,6 +177,37 @@ def python_specifier(text: str | None, problems: list[str]) -> str | None:
         problems.append(f"Requires-Python {shortened(text)!r} is not a version specifier: write it as '>=3.9' or '>=3.9,<4'.")
         return None
     return one_line
+
+
+def requirement_problems(metadata: CoreMetadata) -> tuple[str, ...]:
+    """What is wrong with the Requires-Dist of metadata that installers resolve dependencies by; the first three only.
+
+    Not part of `CoreMetadata.problems`: files with such metadata that are stored already stay published.
+    """
+    problems: list[str] = []
+    room = _JUDGED_REQUIREMENTS
+    for text in metadata.fields.get("requires_dist", ()):
+        room -= len(text)
+        if room < 0 or len(problems) == 3:
+            break
+        if not _is_requirement(text):
+            problems.append(
+                f"Requires-Dist {shortened(text)!r} is not a dependency specifier (PEP 508), and pip does "
+                "not install the file: write it as 'eggs>=1.0'."
+            )
+    return tuple(problems)
+
+
+def _is_requirement(text: str) -> bool:
+    from packaging.requirements import Requirement  # here, since no page needs it
+
+    if len(text) > _LONGEST_REQUIREMENT:
+        return False
+    try:
+        Requirement(text)
+    except (ValueError, RecursionError):  # InvalidRequirement is a ValueError, as is what it does not wrap
+        return False
+    return True
 
 
 def summary_line(value: object) -> str | None:

@@ -151,6 +151,18 @@ class NotYetKnown(PypidError):
 
 
 @define(slots=False, repr=False)
+class ListIncomplete(PypidError):
+    """Not every project is known yet, and a client could take a part of the list for all of it: mirrors delete what is missing
+    (503).
+    """
+
+    retry_after: int = 5
+
+    def text(self) -> str:
+        return "This list is not complete yet: the index is being compared with its storage. Try again soon."
+
+
+@define(slots=False, repr=False)
 class BadRequest(PypidError):
     """A request that cannot be understood; `reason` says what was expected."""
 
@@ -499,6 +511,16 @@ class TooLarge(PypidError):
 
 
 @define(slots=False, repr=False)
+class TooSlow(PypidError):
+    """The body of a request did not arrive in time: HTTP 408."""
+
+    seconds: float
+
+    def text(self) -> str:
+        return f"The request did not arrive within {self.seconds:g} s. Send it again over a faster connection, or less at once."
+
+
+@define(slots=False, repr=False)
 class Busy(PypidError):
     """Too much at once, or somebody else is at it: HTTP 503 with Retry-After (seconds)."""
 
@@ -538,6 +560,19 @@ class Archived(StorageDown):
 
 
 @define(slots=False, repr=False)
+class StorageInUse(StorageDown):
+    """Another pypid holds the lease of the storage: HTTP 503. `reason` is the name of that pypid."""
+
+    retry_after: int = 10
+
+    def text(self) -> str:
+        return (
+            f"Another pypid ({self.reason}) writes to the storage of this index, so nothing was published or changed. "
+            "Try again when that one has stopped. An administrator stops it, or lets both share a catalog."
+        )
+
+
+@define(slots=False, repr=False)
 class CatalogDown(StorageDown):
     """The catalog that several nodes share cannot be asked now: HTTP 503. `reason` is for clients: no path, no secret."""
 
@@ -553,10 +588,12 @@ class StorageFull(PypidError):
     """No space left: HTTP 507. Nothing was stored."""
 
     where: str
+    retry_after: int = 60
 
     def text(self) -> str:
         return (
-            f"There is no space left in the {self.where} of this index. Nothing was stored; free some space and publish again."
+            f"There is no space left in the {self.where} of this index. Nothing was stored. Delete files or purge the cache, "
+            "then try again."
         )
 
 
@@ -593,16 +630,33 @@ class Unreadable(PypidError):
 
 @define(slots=False, repr=False)
 class UpstreamDown(PypidError):
-    """The other index cannot be asked now: HTTP 502, 503 or 504. `reason` is for clients: no URL, no secret.
+    """The other index cannot be asked now: HTTP 502, 503 or 504. `reason` is for clients: no URL,
+    no secret.
 
-    `unreachable`: there was not even a connection, so that no other question can be answered either. `retry_after` (seconds)
-    only where it said so itself: pip waits that long five times, and without it tries for some seconds.
+    `unreachable`: there was not even a connection, so that no other question can be answered
+    either. `retry_after` (seconds) only where it said so itself: pip waits that long five times,
+    and without it tries for some seconds. `status`: what it answered, if that was an HTTP error.
+    `secondary`: another index of the configuration can still answer for other names.
     """
 
     reason: str
     timed_out: bool = False
     retry_after: int | None = None
     unreachable: bool = False
+    status: int | None = None
+    secondary: bool = False
+
+    @property
+    def is_transient(self) -> bool:
+        """Whether the same request may well succeed in a moment."""
+        return self.status in (500, 502, 503, 504)
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the server works, and refuses this one request (a firewall's 403 for one package,
+        say).
+        """
+        return self.status is not None and 400 <= self.status < 500 and self.status not in (401, 407, 429)
 
     def text(self) -> str:
         return f"The upstream index cannot be reached: {self.reason}"
@@ -616,6 +670,31 @@ class BadListing(PypidError):
 
     def text(self) -> str:
         return f"The upstream index answered with something that cannot be used: {self.reason}"
+
+
+@define(slots=False, repr=False)
+class AddressRefused(BadListing):
+    """The other index leads to a host that is not configured, and whose address is not public: HTTP 502.
+
+    `reason` is the host and port.
+    """
+
+    def text(self) -> str:
+        return (
+            f"The upstream index leads to {shortened(self.reason)!r}, which has no public address. "
+            "If its files are meant to come from there, add the host to [upstream] file_hosts."
+        )
+
+
+@define(slots=False, repr=False)
+class UnlistedHost(BadListing):
+    """What cannot be verified was asked of a host that is not configured: HTTP 502. `reason` is the host and port."""
+
+    def text(self) -> str:
+        return (
+            f"The upstream index keeps this at {shortened(self.reason)!r}, and it cannot be verified by a hash. "
+            "If the host is trusted, add it to [upstream] file_hosts."
+        )
 
 
 @define(slots=False, repr=False)

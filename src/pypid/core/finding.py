@@ -199,6 +199,16 @@ def tier(query: Query, card: Card) -> Tier | None:
     return None if None in tiers else max(found for found in tiers if found is not None)
 
 
+def rank(query: Query, card: Card) -> tuple[int, int]:
+    """Return the place of a found project in the order of results: the exact name first, then local
+    projects, then upstream ones, each by `tier`.
+
+    Where a private and an upstream name are alike, the private one is what a team looks for.
+    """
+    found = tier(query, card) or Tier.NAME
+    return (0 if found is Tier.NAME else 1 if card.ours else 2, found)
+
+
 def _tier_of_word(word: str, card: Card) -> Tier | None:
     if _begins((card.name, *card.starts), word):
         return Tier.WORD
@@ -239,10 +249,9 @@ def standing(card: Card) -> int:
 
 
 def ranked(query: Query, cards: Iterable[Card]) -> Sequence[Card]:
-    """Those that fit, the best first: what an index of them has to say, too."""
-    found = ((tier(query, card), card) for card in cards if fits(query, card))
-    fitting = ((-best, standing(card), card) for best, card in found if best is not None)
-    return [card for *_, card in sorted(fitting, key=lambda each: each[:2], reverse=True)]
+    """Return the cards that fit, best first, as the search index has to list them."""
+    found = [card for card in cards if fits(query, card) and tier(query, card) is not None]
+    return sorted(found, key=lambda card: (rank(query, card), -standing(card)))
 
 
 # --- what was found -----------------------------------------------------------------------------------------

@@ -10,8 +10,8 @@ A moment is told by its end, `before`: what happened earlier than that counts.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from operator import itemgetter
 
 from attrs import evolve, frozen
@@ -24,6 +24,10 @@ from pypid.core.policy import BEGINNING, Policy, Theirs, may_show_theirs, view
 
 Spans = tuple[tuple[datetime, datetime | None], ...]
 """Times from, and up to."""
+REMOVED_EARLY = timedelta(days=14)
+"""An upstream file that is removed within this time of its upload is taken for malware or a
+mistake.
+"""
 THE_PROJECT = ""
 """In place of a file's name: the project of theirs as a whole."""
 
@@ -138,8 +142,15 @@ def _lost(history: Iterable[Past], there: Callable[[str], File | None], before: 
 # --- a project of theirs ------------------------------------------------------------------------------------------
 
 
-def said_then(said: Remembered, kept: Iterable[File], history: tuple[Past, ...], before: datetime) -> Remembered:
-    """What the other index said then, as far as it can be had: what it took away since only where it is kept here."""
+def said_then(
+    said: Remembered, kept: Iterable[File], history: tuple[Past, ...], before: datetime, restored: Collection[str] = ()
+) -> Remembered:
+    """What the other index said then, as far as it can be had: what it took away since only where
+    it is kept here.
+
+    A file that it took away within `REMOVED_EARLY` of its upload is left out, unless its name is in
+    `restored`.
+    """
     if said.files is None:
         return said
     if not _was_there(of_file(history, THE_PROJECT), before):
@@ -151,9 +162,23 @@ def said_then(said: Remembered, kept: Iterable[File], history: tuple[Past, ...],
         found
         for file in kept
         if file.filename not in names and file.filename in pasts
+        if _may_be_shown(file, pasts, restored)
         if (found := _left(file, pasts[file.filename], before)) is not None
     ]
     return evolve(said, files=in_order((*now, *left)) if left else now)
+
+
+def _was_removed_early(file: File, past: Past) -> bool:
+    """Whether upstream removed this stored file for good within `REMOVED_EARLY` of its upload, or
+    of its first sight.
+
+    A file that is still listed was not removed. Of one whose age is not known it counts as so.
+    """
+    if not past.events or not past.events[-1].gone:
+        return False
+    removal = past.events[-1]
+    begun = file.uploaded or file.seen or removal.begun
+    return begun is None or removal.at < begun + REMOVED_EARLY
 
 
 def _left(file: File, past: Past, before: datetime) -> File | None:
@@ -189,12 +214,14 @@ def view_then(
     own = ours if isinstance(ours, Project) else None
     then, apart, gone, since = theirs, frozenset[str](), 0, recorded if own is not None else None
     if theirs is not None and may_show_theirs(policy, name, ours) and theirs.said is not None:
-        said = said_then(theirs.said, theirs.kept, theirs.history, before)
+        said = said_then(theirs.said, theirs.kept, theirs.history, before, policy.restored)
         then = evolve(theirs, said=said)
         listed_now = {file.filename for file in theirs.said.files or ()}
         apart = frozenset(file.filename for file in said.files or () if file.filename not in listed_now)
         since = max((each for each in (since, theirs.since) if each is not None), default=None)
-        held = {file.filename: file for file in (*theirs.kept, *(theirs.said.files or ()))}
+        pasts = _by_name(theirs.history)
+        kept = [file for file in theirs.kept if _may_be_shown(file, pasts, policy.restored)]
+        held = {file.filename: file for file in (*kept, *(theirs.said.files or ()))}
         gone = _lost(theirs.history, held.get, before) if theirs.said.status.offers_files else 0
     elif theirs is not None and theirs.said is None:  # kept, and never heard of: what the storage says
         then = evolve(theirs, kept=ours_then(theirs.kept, (), before))
@@ -214,7 +241,13 @@ def _later(since: datetime | None, before: datetime) -> datetime | None:
     return since if since is not None and since >= before else None
 
 
-def spans(own: Project | None, heard: Heard | None) -> Spans:
+def _may_be_shown(file: File, pasts: Mapping[str, Past], restored: Collection[str]) -> bool:
+    """Whether a stored upstream file is in any as-of view: not if it was removed early."""
+    past = pasts.get(file.filename)
+    return past is None or file.filename in restored or not _was_removed_early(file, past)
+
+
+def spans(own: Project | None, heard: Heard | None, restored: Collection[str] = ()) -> Spans:
     """When the project had any of the files that are stored now; for a list of projects. In order, none touches another."""
     lived: list[Life] = []
     if own is not None:
@@ -222,15 +255,15 @@ def spans(own: Project | None, heard: Heard | None) -> Spans:
         for file in own.files:
             lived += _of_these(file.sha256, lives(pasts.get(file.filename, Past(file.filename)), file))
     if heard is not None:
-        for _, its in _lives_of_kept(heard):
+        for _, its in _lives_of_kept(heard, restored):
             lived += its
     return _merged(lived)
 
 
-def shown_at(heard: Heard, moments: Iterable[datetime]) -> frozenset[str]:
+def shown_at(heard: Heard, moments: Iterable[datetime], restored: Collection[str] = ()) -> frozenset[str]:
     """The names of the kept files that were there in any of the moments: what snapshots of these need."""
-    befores = sorted(moments)
-    return frozenset(filename for filename, its in _lives_of_kept(heard) if any(_covers_any(life, befores) for life in its))
+    befores, lived = sorted(moments), _lives_of_kept(heard, restored)
+    return frozenset(filename for filename, its in lived if any(_covers_any(life, befores) for life in its))
 
 
 def _covers_any(life: Life, befores: Sequence[datetime]) -> bool:
@@ -239,12 +272,16 @@ def _covers_any(life: Life, befores: Sequence[datetime]) -> bool:
     return first < len(befores) and life.covers(befores[first])
 
 
-def _lives_of_kept(heard: Heard) -> Iterator[tuple[str, Sequence[Life]]]:
-    """The names of the kept files, each with when the other index had these very bytes under it."""
+def _lives_of_kept(heard: Heard, restored: Collection[str]) -> Iterator[tuple[str, Sequence[Life]]]:
+    """The names of the kept files that may be shown, each with when the other index had these very
+    bytes under it.
+    """
     pasts, said = _by_name(heard.history), heard.said
     is_heard = said is not None and said.files is not None
     listed = {file.filename: file for file in (said.files if said is not None else None) or ()} if heard.kept else {}
     for file in heard.kept:
+        if not _may_be_shown(file, pasts, restored):
+            continue
         now = listed.get(file.filename) if is_heard else file
         yield file.filename, tuple(_of_these(file.sha256, lives(pasts.get(file.filename, Past(file.filename)), now)))
 

@@ -11,7 +11,9 @@ from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import unquote, urljoin
 
-from pypid.core.errors import BadListing
+from attrs import evolve
+
+from pypid.core.errors import BadListing, BadName
 from pypid.core.listing import (
     FEW,
     LARGEST_SIZE,
@@ -24,7 +26,7 @@ from pypid.core.listing import (
     must_be_known,
     status_of,
 )
-from pypid.core.names import ProjectName
+from pypid.core.names import ProjectName, project_name
 from pypid.core.usuallinks import ESCAPED, LINE_END, Usual, file_of_usual, usual_links
 
 MOST_LINKS = 500_000
@@ -42,6 +44,10 @@ _SHA256 = re.compile(r"sha256=[0-9a-f]{64}\Z").match
 LONGEST_LINK = 1 << 13
 """Characters of a link that may be of that kind; a longer one is none."""
 _NUMBER = re.compile(r"[0-9]{1,16}\Z", re.ASCII).match
+_HEADINGS = frozenset({"title", "h1"})
+_BEFORE_NAME = ("links for", "index of", "listing for")
+"""What stands before the name of a project, or the path of its page, in a heading of an index."""
+LONGEST_HEADING, MOST_HEADINGS = 1000, 4
 
 
 class _Page(HTMLParser):
@@ -54,10 +60,15 @@ class _Page(HTMLParser):
         super().__init__(convert_charrefs=True)
         self.base: str | None = None
         self.version: str | None = None
+        self.is_index = False
+        """Whether it says that it is a page of an index, without its version."""
         self.status: dict[str, str] = {}
         self.links: list[dict[str, str | None] | Usual] = []
         """Those that nobody has taken yet: to keep them all is to make the garbage collector slow."""
         self.count = 0
+        self.headings: list[str] = []
+        """The texts of the first title and headings."""
+        self._in_heading = False
         self.tags: set[str] = set()
         self._rest = ""
         """Perhaps the beginning of a usual link, whose end has not come yet."""
@@ -110,10 +121,19 @@ class _Page(HTMLParser):
             self._meta(dict(reversed(attrs)))
         elif len(tag) < 12:
             self.tags.add(tag)
+            if tag in _HEADINGS:
+                self._in_heading = len(self.headings) < MOST_HEADINGS
+                self.headings += [""] * self._in_heading
 
     def handle_endtag(self, tag: str) -> None:
+        if tag in _HEADINGS:
+            self._in_heading = False
         if tag in ("html", "body"):
             self.tags.add(f"/{tag}")
+
+    def handle_data(self, data: str) -> None:
+        if self._in_heading:
+            self.headings[-1] += data[: max(0, LONGEST_HEADING - len(self.headings[-1]))]
 
     def _link(self, attrs: Sequence[tuple[str, str | None]]) -> None:
         said = dict(reversed(attrs))  # of an attribute that is there twice the first counts (HTML)
@@ -126,6 +146,8 @@ class _Page(HTMLParser):
         match said.get("name"):
             case "pypi:repository-version":
                 self.version = content
+            case "api-version":  # of indexes older than PEP 629
+                self.is_index = True
             case "pypi:project-status":
                 self.status["status"] = content
             case "pypi:project-status-reason":
@@ -140,11 +162,14 @@ class _Page(HTMLParser):
         except ValueError:
             return url
 
-    def is_no_index(self) -> bool:
-        """Whether the page, on which there is no file, is something else: a log-in, or an error that calls itself 200."""
-        if self.version is not None:
-            return False
-        return not self.tags or not self.tags.isdisjoint(("form", "script", "iframe", "frame", "input"))
+    def is_of(self, name: ProjectName) -> bool:
+        """Whether a page without files shows that it is this project's page, and not an error page
+        or a log-in.
+
+        That is the ``<meta>`` of an index, or a title or heading that names the project as indexes
+        do.
+        """
+        return self.version is not None or self.is_index or any(_names(text, name) for text in self.headings)
 
 
 def slices_of_html(
@@ -181,14 +206,29 @@ def slices_of_html(
         raise BadListing("its HTML breaks off.")
     must_be_known(page.version or None)
     listing = (gathered or Gathered(name, url)).listing(*status_of(page.status))
-    if not listing.files and page.is_no_index():
-        raise BadListing("it is HTML, but not the page of a project (a log-in, or an error?).")
-    return listing
+    if listing.files:
+        return listing
+    if not page.is_of(name):
+        raise BadListing(f"it is HTML, but not the page of {name!r} (a log-in, or an error?).")
+    return evolve(listing, is_doubtful=not page.status)
 
 
 def read_html(data: bytes, name: ProjectName, url: str, content_type: str = "") -> Listing:
     """The same, at once."""
     return at_once(slices_of_html(data, name, url, content_type))
+
+
+def _names(heading: str, name: ProjectName) -> bool:
+    """Whether the heading is one that an index gives this project's page: "demo", "root/dev: links
+    for demo", "Index of /simple/demo/", but not "502 Bad Gateway" for the project gateway.
+    """
+    *before, last = heading.split() or [""]
+    if before and not " ".join(before).lower().endswith(_BEFORE_NAME):
+        return False
+    try:
+        return project_name(unquote(last.rstrip("/").rpartition("/")[2])) == name
+    except BadName:
+        return False
 
 
 def _encoding(content_type: str) -> str:
@@ -218,7 +258,8 @@ def entry_of(link: dict[str, str | None]) -> dict[str, Any]:
     if "data-requires-python" in link:
         entry["requires-python"] = link["data-requires-python"]
     if "data-yanked" in link:
-        entry["yanked"] = (link["data-yanked"] or "").strip() or True
+        reason = link["data-yanked"] or ""
+        entry["yanked"] = reason if reason.strip() else True
     for key in ("data-core-metadata", "data-dist-info-metadata"):
         said = (link.get(key) or "").strip()
         if said and "core-metadata" not in entry:

@@ -28,7 +28,7 @@ do (`Plan`), and everything else is only ours (`is_only_ours`): no pypicloud tak
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from functools import lru_cache
 from hashlib import md5
@@ -36,6 +36,7 @@ from hashlib import md5
 from attrs import frozen
 
 from pypid.core.errors import BadFilename, BadName
+from pypid.core.listed_names import version_of
 from pypid.core.model import File
 from pypid.core.names import ProjectName, parse_filename, project_name, same_version
 
@@ -48,12 +49,16 @@ THEIR_SNAPSHOT = f"{OURS_AS_A_WHOLE}snapshot/theirs.jsonl.gz"
 """The same of what is kept of theirs."""
 OF_RECORD = f"{OURS_AS_A_WHOLE}of-record/"
 """Sealed copies of what is of record below `state` (`safekeeping`)."""
+CLEAN_STOP = f"{OURS_AS_A_WHOLE}clean-stop.json"
+"""Says which catalog dump is as new as the storage (`pypid.cleanstop`)."""
 LEFT = f"{OURS_AS_A_WHOLE}left.json"
 """What lies in the storage and was not taken in, so that it is told once (`index.takeover`)."""
 RECORDING = f"{OURS_AS_A_WHOLE}recording.json"
 """Since when changes are noted with their moments, in a storage that is older than that."""
 SNAPSHOTS = f"{OURS_AS_A_WHOLE}snapshots/"
 """The snapshots that people made (`index.snapshots`): ``<name>.json``."""
+LEASES = f"{OURS_AS_A_WHOLE}lease/"
+"""The lease of a bucket (`storage_lease`): one object, named by a number."""
 KEPT = ".kept/"
 DESCRIBED = ".meta"
 """What pypicloud's file store lays beside each file: JSON (`core.descriptions`). It looks at no file of such a name."""
@@ -143,11 +148,15 @@ def kept_folder(project: ProjectName) -> str:
 
 def kept_place(key: str) -> Place | None:
     """What a key below `KEPT` means, or None for what is not in its layout. (`place` knows none of them.)"""
-    return place(key.removeprefix(KEPT)) if key.startswith(KEPT) else None
+    return _place(key.removeprefix(KEPT), _is_listed_as) if key.startswith(KEPT) else None
 
 
 def place(key: str) -> Place | None:
     """What `key` means, or None for what is not in our layout (foreign objects, files that someone dropped elsewhere)."""
+    return _place(key, _is_of)
+
+
+def _place(key: str, belongs: Callable[[str, ProjectName], bool]) -> Place | None:
     project_text, slash, rest = key.partition("/")
     if not slash or "/" in rest:
         return None
@@ -158,11 +167,18 @@ def place(key: str) -> Place | None:
         if rest == Kind.PROJECT.value:
             return Place(project, "", Kind.PROJECT)
         filename, kind = _split(rest)
-        if _project_of(filename) != project:
-            return None
+        return Place(project, filename, kind) if belongs(filename, project) else None
     except (BadName, BadFilename):
         return None
-    return Place(project, filename, kind)
+
+
+def _is_of(filename: str, project: ProjectName) -> bool:
+    return _project_of(filename) == project
+
+
+def _is_listed_as(filename: str, project: ProjectName) -> bool:
+    """Whether an upstream's page of the project may list the file."""
+    return version_of(filename, project) is not None
 
 
 @lru_cache(maxsize=64)

@@ -14,7 +14,7 @@ import msgspec
 from pypid.core.coremetadata import CoreMetadata, read_metadata
 from pypid.core.errors import BadFilename
 from pypid.core.model import File, Page, Project
-from pypid.core.names import OLD_SDIST_SUFFIXES, SDIST_SUFFIXES, Packagetype, parse_filename
+from pypid.core.names import ALL_SDIST_SUFFIXES, Packagetype, parse_filename
 from pypid.core.releases import Release, choose_release, release_of, releases
 from pypid.core.simple import finished, quoted, utc_text
 
@@ -54,7 +54,6 @@ def render_legacy(
         "last_serial": project.serial,
         "ownership": {"organization": None, "roles": []},
         "urls": [_file(file, url_of) for file in release.files],
-        "vulnerabilities": [],
     }
     if version is None:
         document["releases"] = {one.version: [_file(file, url_of) for file in one.files] for one in releases(project)}
@@ -89,7 +88,7 @@ def _info(project: Project, release: Release, metadata: CoreMetadata, base_url: 
         "summary": _first(metadata.summary, *(file.summary for file in release.files)),
         "version": release.version,
         "yanked": release.is_yanked,
-        "yanked_reason": _text(release.yanked_reason),
+        "yanked_reason": _reason(release.yanked_reason),
         **{word: _text(fields.get(word)) for word in words},
     }
 
@@ -115,7 +114,7 @@ def _file(file: File, url_of: Callable[[File], str]) -> dict[str, Any]:
         "upload_time_iso_8601": moment,
         "url": url_of(file),
         "yanked": file.yanked is not None,
-        "yanked_reason": _text(file.yanked),
+        "yanked_reason": _reason(file.yanked),
     }
 
 
@@ -123,7 +122,7 @@ def _kind(filename: str) -> tuple[str | None, str | None]:
     """The packagetype and the Python version; by the file name's end, since a page may have thousands of files."""
     if filename.endswith(".whl") and filename.count("-") >= 4:
         return Packagetype.WHEEL.value, filename[:-4].split("-")[-3]
-    if filename.endswith((*SDIST_SUFFIXES, *OLD_SDIST_SUFFIXES)):
+    if filename.endswith(ALL_SDIST_SUFFIXES):
         return Packagetype.SDIST.value, "source"
     try:
         distribution = parse_filename(filename)
@@ -141,6 +140,11 @@ def _text(value: object) -> str | None:
     """The text, or None where it says nothing; what UTF-8 cannot encode becomes ``?``."""
     text = value.strip() if isinstance(value, str) else ""
     return None if text in ("", _UNKNOWN) else text.encode(errors="replace").decode()
+
+
+def _reason(yanked: str | None) -> str | None:
+    """The reason of a yank as it was written, encodable; None where there is none."""
+    return yanked.encode(errors="replace").decode() if yanked and yanked.strip() else None
 
 
 def _texts(fields: Mapping[str, Any], word: str) -> list[str] | None:

@@ -14,13 +14,13 @@ from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import unquote, urljoin, urlsplit
 
-from attrs import field, frozen
-from packaging.version import InvalidVersion, Version
+from attrs import evolve, field, frozen
 
 from pypid.core.elements import elements
-from pypid.core.errors import BadFilename, BadListing, BadName, shortened
+from pypid.core.errors import BadListing, BadName, shortened
+from pypid.core.listed_names import version_of
 from pypid.core.model import File, Status, in_order
-from pypid.core.names import LONGEST_FILENAME, ProjectName, project_and_version, project_name
+from pypid.core.names import LONGEST_FILENAME, ProjectName, project_name
 
 LONGEST_TEXT = 4096
 """Characters of a reason, a specifier or a URL."""
@@ -31,9 +31,6 @@ FEW = 128
 _OTHERS = ("sha512", "sha384", "blake2b", "sha224", "sha1")
 _HEX = {"sha256": 64, "md5": 32, "blake2b_256": 64, "sha512": 128, "sha384": 96, "blake2b": 128, "sha224": 56, "sha1": 40}
 T = TypeVar("T")
-_VARIANT = re.compile(r"(?P<name>[^-]+)-(?P<version>[^-]+)(-\d[^-]*)?-[^-]+-[^-]+-[^-]+-(?P<label>[a-z0-9_.]{1,16})\.whl\Z")
-"""A wheel of a variant (PEP 825, draft): a label behind the tags."""
-_VARIANTS = re.compile(r"(?P<name>[^-]+)-(?P<version>[^-]+)-variants\.json\Z")
 
 
 @frozen(kw_only=True)
@@ -44,6 +41,9 @@ class Listing:
     status: Status = Status.ACTIVE
     status_reason: str = ""
     left_out: int = 0
+    is_doubtful: bool = False
+    """Whether it is perhaps an error: an HTML page without files or a status, or JSON without files,
+    ``meta`` and ``name``, which a page has to have (PEP 691)."""
 
 
 Slices = Generator[None, None, Listing]
@@ -67,7 +67,9 @@ def slices_of_json(data: bytes | bytearray, name: ProjectName, url: str) -> Slic
     must_be_known(meta.get("api-version") if isinstance(meta, dict) else None)
     _must_be_of(name, rest.get("name"))
     yield
-    return gathered.listing(*status_of(rest.get("project-status")))
+    listing = gathered.listing(*status_of(rest.get("project-status")))
+    says_nothing = not listing.files and not isinstance(meta, dict) and rest.get("name") is None
+    return evolve(listing, is_doubtful=True) if says_nothing else listing
 
 
 def read_json(data: bytes | bytearray, name: ProjectName, url: str) -> Listing:
@@ -174,30 +176,6 @@ def file_of(entry: Mapping[str, Any], name: ProjectName, base: str) -> File | No
     )
 
 
-def version_of(filename: str, name: ProjectName) -> str | None:
-    """The version in the file name; None for what no installer takes, or for another project's file."""
-    try:
-        project, version = project_and_version(filename)
-    except BadFilename:
-        return _version_of_variant(filename, name)
-    return version if project == name else None
-
-
-def _version_of_variant(filename: str, name: ProjectName) -> str | None:
-    variant = _VARIANTS.match(filename) or _VARIANT.match(filename)
-    try:
-        if variant is None or project_name(variant["name"]) != name:
-            return None
-        return str(Version(variant["version"]))
-    except (BadName, InvalidVersion):
-        return None
-
-
-def is_mutable(filename: str) -> bool:
-    """Whether the file may change under its name: the list of a release's variants (PEP 825, draft; C37)."""
-    return _VARIANTS.match(filename) is not None
-
-
 def hashes_of(said: object) -> dict[str, str]:
     """The hashes that are some: known algorithm to lower-case hex of the right length."""
     if not isinstance(said, dict):
@@ -233,8 +211,12 @@ def _metadata_of(entry: Mapping[str, Any]) -> dict[str, str] | None:
 
 
 def yanked_of(said: object) -> str | None:
-    """PEP 592: false, true, or a reason. Empty and null count as not yanked, as pip has it (uv takes "" for yanked)."""
-    return "" if said is True else _text(said)
+    """PEP 592: false, true, or a reason, which keeps the white space around it. Empty and null count as not yanked, as pip has
+    it (uv takes "" for yanked).
+    """
+    if isinstance(said, str):
+        return said[:LONGEST_TEXT] if said.strip() else None
+    return "" if said is True else None
 
 
 def moment_of(said: object) -> datetime | None:

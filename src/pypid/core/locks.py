@@ -7,7 +7,9 @@ wants.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -27,6 +29,23 @@ LARGEST = 16 << 20
 """Characters of one lock file."""
 MOST = 20_000
 """Releases in one lock file."""
+MOST_OF_ONE = 100
+"""Releases of one project in one lock file: uv locks several where platforms need different ones."""
+LONGEST_KEY = 8
+"""Parts of one key (``a.b.c`` has three); those of real lock files have three at most."""
+
+_OPAQUE = re.compile(
+    r"""#[^\n]*+"""
+    r"""|\"{3}(?:[^"\\]|\\.?|"(?!""))*+(?:"{3,5}|\Z)"""
+    r"""|'{3}(?:[^']|'(?!''))*+(?:'{3,5}|\Z)"""
+    r"""|"(?:[^"\\\n]|\\[^\n]?)*+"?"""
+    r"""|'[^'\n]*+'?""",
+    re.DOTALL,
+)
+"""A comment or a string of TOML. One without an end goes to the end of its line, or of the text."""
+_PART = r"""(?:[A-Za-z0-9_-]++|"")"""
+_LONG_KEY = re.compile(rf"(?<![A-Za-z0-9_-]){_PART}(?:[ \t]*+\.[ \t]*+{_PART}){{{LONGEST_KEY}}}")
+"""A key of too many parts, in a text whose strings are empty. No search begins within a word, so each is read once."""
 
 T = TypeVar("T")
 
@@ -51,12 +70,20 @@ class Lock:
 def _toml(text: str, what: str) -> dict[str, Any]:
     if len(text) > LARGEST:
         raise BadRequest(f"{what} may have {LARGEST} characters.")
+    if _LONG_KEY.search(_OPAQUE.sub('""', text)):  # tomllib takes memory and time in the square of the number of parts
+        raise BadRequest(f"{what} has a key of more than {LONGEST_KEY} parts.")
     import tomllib  # here, as all that no page needs
 
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise BadRequest(f"{what} is not TOML: {str(error)[:200]}") from None
+
+
+def _bound_releases(what: str, names: Iterable[str]) -> None:
+    """Raise `BadRequest` where one project has more releases than `MOST_OF_ONE`: each is compared with all its files."""
+    if any(count > MOST_OF_ONE for count in Counter(names).values()):
+        raise BadRequest(f"A {what} may have {MOST_OF_ONE} releases of one project.")
 
 
 # --- pylock.toml ----------------------------------------------------------------------------------------------
@@ -78,6 +105,7 @@ def parse_pylock(text: str) -> Lock:
 def _of_pylock(lock: Pylock) -> Lock:
     if len(lock.packages) > MOST:
         raise BadRequest(f"A pylock.toml may have {MOST} packages.")
+    _bound_releases("pylock.toml", (str(package.name) for package in lock.packages))
     pins: list[tuple[Package, Pin]] = []
     elsewhere: list[Remark] = []
     for package in lock.packages:
@@ -183,6 +211,7 @@ def parse_uv_lock(text: str) -> Lock:
         raise BadRequest(f"This uv.lock is of version {lock.version}, and {UV_LOCK} is what is known here.")
     if len(packages) > MOST:
         raise BadRequest(f"A uv.lock may have {MOST} packages.")
+    _bound_releases("uv.lock", (package.name for _, package in packages))
     elsewhere = tuple(
         Remark(package.name, ELSEWHERE) for _, package in packages if not package.is_root and _pin(package) is None
     )
@@ -206,6 +235,8 @@ class _Walk:
         self._environment = environment
         self._by_name: dict[str, list[_Locked]] = {}
         self._markers: dict[str, bool] = {}
+        self._followed: set[tuple[str, str | None, str | None]] = set()
+        """Project, release and extra that a dependency has led to: those that thousands name are followed once."""
         for package in lock.package:
             if self._any_holds(package.resolution_markers):
                 self._by_name.setdefault(package.name, []).append(package)
@@ -244,10 +275,14 @@ class _Walk:
     def _follow(self, dependency: _Dependency) -> Iterator[tuple[_Locked, str | None]]:
         if not self._any_holds((dependency.marker,) if dependency.marker else ()):
             return
-        for package in self._by_name.get(dependency.name, ()):
-            if dependency.version is None or package.version == dependency.version:
-                yield package, None
-                yield from ((package, extra) for extra in dependency.extra)
+        for extra in (None, *dependency.extra):
+            key = (dependency.name, dependency.version, extra)
+            if key in self._followed:
+                continue
+            self._followed.add(key)
+            for package in self._by_name.get(dependency.name, ()):
+                if dependency.version is None or package.version == dependency.version:
+                    yield package, extra
 
     def _any_holds(self, markers: Sequence[str]) -> bool:
         return not markers or any(self._holds(marker) for marker in markers)

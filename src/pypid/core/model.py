@@ -142,6 +142,10 @@ class Remembered:
     status_reason: str = ""
     serial: int = 0
     """The catalog's serial of the last change of what was said."""
+    is_doubtful: bool = False
+    """Whether it may be an error page (`Listing.is_doubtful`); so of an answer only, never of what
+    is stored.
+    """
 
 
 @frozen(kw_only=True)
@@ -228,10 +232,11 @@ class Unfinished:
 
 @frozen
 class Link:
-    """A signed URL that gives a blob to whoever holds it, until `expires`."""
+    """A signed URL that gives a blob to whoever holds it, until `expires`. `signer` identifies the keys that signed it."""
 
     url: str = field(repr=False)
     expires: datetime
+    signer: str = field(default="", eq=False, repr=False)
 
 
 class Checksum(Enum):

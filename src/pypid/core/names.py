@@ -64,6 +64,11 @@ class Distribution:
 SDIST_SUFFIXES = (".tar.gz", ".zip")
 OLD_SDIST_SUFFIXES = (".tar.bz2", ".tgz", ".tar.xz")
 """Made by old tools; pip installs them, so they may be published and adopted."""
+UPSTREAM_SDIST_SUFFIXES = (".tar", ".tbz", ".txz", ".tlz", ".tar.lz", ".tar.lzma")
+"""pip takes these as well (``pip._internal.utils.filetypes``): listed where an upstream has them,
+and never published here.
+"""
+ALL_SDIST_SUFFIXES = (*SDIST_SUFFIXES, *OLD_SDIST_SUFFIXES, *UPSTREAM_SDIST_SUFFIXES)
 
 
 _WORDS = r"[A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*"
@@ -128,6 +133,11 @@ def _spelled(version: str) -> str | None:
         return None
 
 
+def is_safe_filename(filename: str) -> bool:
+    """Whether the name has only characters that names of distributions have, and no path separators."""
+    return _FILENAME.match(filename) is not None
+
+
 def parse_filename(filename: str) -> Distribution:
     """What `filename` says of its distribution.
 
@@ -136,7 +146,7 @@ def parse_filename(filename: str) -> Distribution:
     """
     if len(filename) > LONGEST_FILENAME:
         raise BadFilename(filename, f"it is longer than {LONGEST_FILENAME} characters.")
-    if not _FILENAME.match(filename):
+    if not is_safe_filename(filename):
         raise BadFilename(filename, "only letters, digits and . _ + ! ~ - are allowed, and it begins with a letter or digit.")
     try:
         if filename.endswith(".whl"):

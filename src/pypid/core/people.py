@@ -117,3 +117,5 @@ class Download:
     """The user; ``anonymous`` for somebody unknown."""
     where: str = ""
     token: str | None = None
+    serial: int = field(default=0, eq=False)
+    """Its number in the download log, ascending; 0 before it is stored."""

@@ -21,6 +21,7 @@ class Action(Enum):
     OVERWRITE = "overwrite files"
     DELETE = "delete"
     FETCH = "fetch from the upstream index"
+    COLLECT = "collect files for requirements"
     ADMIN = "administer this index"
     METRICS = "read the metrics of this index"
 
@@ -68,9 +69,10 @@ class Scope:
     def covers(self, action: Action, project: ProjectName | None) -> bool:
         """Whether `action` on the project is within it; None: on some project.
 
-        What may be read may also be fetched from upstream, if its user may that: an installer's token is one for reading.
+        What may be read may also be fetched from upstream and collected, if its user may that: an installer's token is one for
+        reading.
         """
-        within = action in self.actions or (action is Action.FETCH and Action.READ in self.actions)
+        within = action in self.actions or (action in (Action.FETCH, Action.COLLECT) and Action.READ in self.actions)
         return within and (project is None or matches(project, self.projects))
 
 
@@ -170,6 +172,8 @@ class Rules:
     delete: Principals = ADMINS
     fetch: Principals = EVERYONE
     """Who may make pypid fetch from upstream (`cache_update`)."""
+    collect: Principals = AUTHENTICATED
+    """Who may have files collected for requirements and lock files (``/requirements.txt``), if they may fetch."""
     metrics: Principals = ADMINS
     """Who may read what is counted (`[server] metrics`)."""
     projects: Mapping[ProjectName, Grants] = field(factory=dict)
@@ -236,6 +240,8 @@ def _granted(rules: Rules, who: Identity, action: Action, project: ProjectName |
             return rules.delete.include(who) and _granted(rules, who, least, project)
         case Action.FETCH:
             return rules.fetch.include(who) and _granted(rules, who, Action.READ, project)
+        case Action.COLLECT:
+            return rules.collect.include(who) and _granted(rules, who, Action.FETCH, project)
         case Action.METRICS:
             return rules.metrics.include(who)
 

@@ -21,7 +21,7 @@ from pypid.core.names import ProjectName
 from pypid.core.offering import offering
 from pypid.core.past import Past
 from pypid.core.values import Cooldown
-from pypid.core.verifying import is_copy
+from pypid.core.verifying import claim_of, is_copy
 
 BEGINNING = datetime.min.replace(tzinfo=UTC)
 NEVER = datetime.max.replace(tzinfo=UTC)
@@ -58,6 +58,11 @@ class Policy:
     deny: tuple[str, ...] = ()
     blend: tuple[str, ...] = ()
     cooldown: Cooldown = field(factory=Cooldown)
+    require_hashes: bool = False
+    restored: tuple[str, ...] = ()
+    """Files that as-of views show although upstream removed them soon after their upload
+    (`core.history`).
+    """
     claims: Claims = field(factory=Claims, eq=False)
 
 
@@ -139,6 +144,13 @@ class Theirs:
     """How what it said has changed since then (`core.history`); no rule of today looks at it."""
     since: datetime | None = None
 
+    @property
+    def stored_only(self) -> bool:
+        """Whether only stored files may be shown. Not after a failure: installers would silently
+        pick an older release.
+        """
+        return not self.reachable and self.failure is None
+
 
 class Hidden(Enum):
     """Why a file of theirs is not visible; the values are for people."""
@@ -147,7 +159,8 @@ class Hidden(Enum):
     COOLDOWN = "it is too young ([upstream] cooldown)"
     QUARANTINED = "the upstream index has put the project in quarantine"
     GONE = "the upstream index does not list it any more"
-    NOT_KEPT = "the upstream index cannot be reached, and the file is not stored here"
+    UNVERIFIED = "the upstream index lists no hash that it could be verified by ([upstream] require_hashes)"
+    NOT_KEPT = "only stored files are served (offline, /local/), and this one is not stored"
 
 
 def view(policy: Policy, ours: Project | Presence, theirs: Theirs | None, now: datetime, name: ProjectName) -> Project:
@@ -173,7 +186,8 @@ def _visible(policy: Policy, theirs: Theirs, taken: frozenset[str], now: datetim
     """The files of theirs that no rule hides; without looking at each of ten thousand where no rule can."""
     files, age = listed(theirs), cooldown_of(policy, name)
     offered = theirs.said is None or theirs.said.status.offers_files
-    if offered and not taken and not age and theirs.reachable and policy.mode is not Mode.OFFLINE:
+    any_hides = taken or age or theirs.stored_only or policy.require_hashes or policy.mode is Mode.OFFLINE
+    if offered and not any_hides:
         return files
     return tuple(file for file in files if _hidden(policy, file, theirs, taken, now, age) is None)
 
@@ -193,7 +207,7 @@ def listed(theirs: Theirs) -> tuple[File, ...]:
     if not theirs.kept and theirs.reachable:
         return theirs.said.files
     kept = {file.filename: file for file in theirs.kept}
-    # of what is not kept nothing can be served while upstream is away, and so it is hidden: no matter what it says
+    # while upstream is away, what a stored file offers must be servable; a file that is not stored fails as a whole
     return tuple(
         _joined(file, kept[file.filename], reachable=theirs.reachable) if file.filename in kept else file
         for file in theirs.said.files
@@ -219,9 +233,11 @@ def _hidden(policy: Policy, file: File, theirs: Theirs, taken: frozenset[str], n
     said = theirs.said
     if said is not None and not said.status.offers_files:
         return Hidden.QUARANTINED
-    if file.yanked is None and now < _visible_from(file, age):
+    if now < _visible_from(file, age):
         return Hidden.COOLDOWN
-    if file.key is None and (policy.mode is Mode.OFFLINE or not theirs.reachable):
+    if policy.require_hashes and file.key is None and claim_of(file) is None:
+        return Hidden.UNVERIFIED
+    if file.key is None and (policy.mode is Mode.OFFLINE or theirs.stored_only):
         return Hidden.NOT_KEPT
     return None
 
@@ -244,7 +260,7 @@ def changes_at(policy: Policy, theirs: Theirs, name: ProjectName, now: datetime)
     files = theirs.kept if theirs.said is None else theirs.said.files  # those that `listed` starts from
     if not files or not age:
         return None
-    times = (_visible_from(file, age) for file in files if file.yanked is None)
+    times = (_visible_from(file, age) for file in files)
     return min((time for time in times if now < time < NEVER), default=None)
 
 

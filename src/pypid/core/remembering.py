@@ -7,7 +7,7 @@ from datetime import datetime
 from attrs import evolve
 from msgspec.structs import replace
 
-from pypid.core.model import File, Heard, Remembered
+from pypid.core.model import File, Heard, Remembered, in_order
 from pypid.core.past import MOST_DELETED, Event, Past, in_bounds, noted
 
 MOST = 2000
@@ -22,6 +22,18 @@ def heard_now(heard: Heard, said: Remembered) -> Heard:
     before, now = heard.said, remembered(said, heard.said)
     since = heard.since or (said if before is None else before).asked
     return evolve(heard, said=now, history=_noticed(heard.history, before, now), since=since)
+
+
+def with_stored(said: Remembered, before: Heard) -> Remembered:
+    """A doubtful answer, with the listed files of before that are stored: an error page never hides
+    them.
+    """
+    kept = {file.filename: file for file in before.kept}
+    if before.said is None:
+        files = tuple(replace(file, key=None) for file in before.kept)
+    else:
+        files = tuple(file for file in before.said.files or () if file.filename in kept)
+    return evolve(said, files=in_order(files), is_doubtful=False)
 
 
 def _noticed(history: tuple[Past, ...], before: Remembered | None, now: Remembered) -> tuple[Past, ...]:

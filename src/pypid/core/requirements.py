@@ -7,26 +7,36 @@ line that cannot be collected is no error: it is told, with the reason, and the 
 from __future__ import annotations
 
 import re
-import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
 from pypid.core.errors import BadName, BadRequest
-from pypid.core.names import ProjectName, project_name
+from pypid.core.names import ALL_SDIST_SUFFIXES, ProjectName, project_name
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
+    from packaging.specifiers import SpecifierSet
 
 LARGEST = 1 << 20
-"""Characters of one file."""
+"""Characters of all the files of one collection."""
 MOST = 2000
-"""Requirements in one file."""
+"""Requirements of one collection."""
+MOST_LINES = 10_000
+"""Logical lines of one collection."""
 LONGEST = 2000
 """Characters of one requirement, without its hashes."""
+LONGEST_LINE = 128 << 10
+"""Characters of one logical line: room for 1,000 hashes."""
+MOST_CLAUSES = 50
+"""Clauses of a version specifier (``>=1,<2`` has two)."""
 
-_COMMENT = re.compile(r"(^|\s+)#.*$")
+# Every pattern here is linear in the length of the line: no repeated part can match the same text in two ways.
+_COMMENT = re.compile(r"(?:^|\s)#")
+_WORD = re.compile(r"""[ \t]*((?:[^ \t'"\\]|\\.|'[^']*'|"(?:[^"\\]|\\.)*+")++)""", re.DOTALL)
+_QUOTING = re.compile(r"""\\(.)|'([^']*)'|"((?:[^"\\]|\\.)*+)\"""", re.DOTALL)
+_ESCAPE = re.compile(r"""\\(["\\])""")
 _HASH = re.compile(r"(sha256|sha384|sha512|sha1|md5)[:=]([0-9a-fA-F]{32,128})\Z")
 
 ELSEWHERE = "it names a place, not a project of an index: only what lies on an index can be collected"
@@ -58,7 +68,7 @@ _OF_ONE = frozenset({"--global-option", "--install-option", "--config-setting", 
 """Options that pip takes behind a requirement, and that mean something to a build only."""
 
 
-_ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+_ARCHIVES = (".whl", *ALL_SDIST_SUFFIXES)
 
 
 @frozen
@@ -75,9 +85,19 @@ class Wanted:
 
     line: str
     project: ProjectName
-    requirement: Requirement = field(eq=False)
     text: str
+    specifiers: str = ""
+    """Its clauses about versions, as PEP 440 spells them."""
+    marker: str = field(default="", eq=False)
+    """Where it applies (PEP 508); empty: everywhere."""
     hashes: frozenset[tuple[str, str]] = frozenset()
+
+    @property
+    def specifier(self) -> SpecifierSet:
+        """The versions that are allowed."""
+        from packaging.specifiers import SpecifierSet  # here, since no page needs it
+
+        return SpecifierSet(self.specifiers)
 
 
 @frozen
@@ -89,24 +109,19 @@ class Requirements:
     ignored: tuple[Remark, ...] = ()
     prereleases: bool = False
 
-    def __add__(self, other: Requirements) -> Requirements:
-        return Requirements(
-            self.wanted + other.wanted,
-            self.unparseable + other.unparseable,
-            self.ignored + other.ignored,
-            self.prereleases or other.prereleases,
-        )
 
+def parse_requirements(*texts: str) -> Requirements:
+    """Parse the text of requirements files. Raises `BadRequest` only where they are beyond the limits.
 
-def parse_requirements(text: str) -> Requirements:
-    """All the lines of `text`. Raises `BadRequest` only for a file that is beyond the limits."""
-    if len(text) > LARGEST:
-        raise BadRequest(f"A requirements file may have {LARGEST} characters: divide this one.")
+    Time and memory are linear in the length of the texts.
+    """
+    if sum(map(len, texts)) > LARGEST:
+        raise BadRequest(f"Requirements may have {LARGEST} characters in one collection: divide them.")
     wanted: list[Wanted] = []
     unparseable: list[Remark] = []
     ignored: list[Remark] = []
     prereleases = False
-    for line in logical_lines(text):
+    for line in _bounded(line for text in texts for line in logical_lines(text)):
         if line == "--pre":
             prereleases = True
             continue
@@ -115,18 +130,30 @@ def parse_requirements(text: str) -> Requirements:
         except ValueError as error:
             unparseable.append(Remark(line, str(error)))
             continue
-        ignored += (Remark(line, f"{option}: {reason}") for option, reason in without)
+        # Each option once: a line of thousands of them is repeated in the answer for each remark.
+        ignored += (Remark(line, f"{option}: {reason}") for option, reason in dict.fromkeys(without))
         if found is not None:
             wanted.append(found)
-    if len(wanted) > MOST:
-        raise BadRequest(f"A requirements file may have {MOST} requirements, and this one has {len(wanted)}: divide it.")
+        if len(wanted) > MOST:
+            raise BadRequest(f"A collection may have {MOST} requirements: divide this one.")
     return Requirements(tuple(wanted), tuple(unparseable), tuple(ignored), prereleases)
+
+
+def _bounded(lines: Iterable[str]) -> Iterator[str]:
+    """Pass the lines on. Raises `BadRequest` for too many of them, and for one that is too long."""
+    for number, line in enumerate(lines, 1):
+        if number > MOST_LINES:
+            raise BadRequest(f"Requirements may have {MOST_LINES} lines in one collection: divide them.")
+        if len(line) > LONGEST_LINE:
+            raise BadRequest(f"A line of requirements may have {LONGEST_LINE} characters; {line[:80]!r}... is longer.")
+        yield line
 
 
 def logical_lines(text: str) -> Iterator[str]:
     """The lines that say something: continued ones joined, without comments, as pip reads them."""
     for line in _joined(text.removeprefix("\ufeff")):
-        said = _COMMENT.sub("", line).strip()
+        comment = _COMMENT.search(line)
+        said = (line if comment is None else line[: comment.start()]).strip()
         if said:
             yield said
 
@@ -135,10 +162,11 @@ def _joined(text: str) -> Iterator[str]:
     """A backslash at the end goes on in the next line; a comment ends what is continued (pip, ``req_file.join_lines``)."""
     parts: list[str] = []
     for line in text.splitlines():
-        if line.endswith("\\") and not _COMMENT.match(line):
+        is_comment = line.lstrip().startswith("#")
+        if line.endswith("\\") and not is_comment:
             parts.append(line.strip("\\"))
             continue
-        parts.append(f" {line}" if _COMMENT.match(line) else line)
+        parts.append(f" {line}" if is_comment else line)
         yield "".join(parts)
         parts.clear()
     if parts:
@@ -164,20 +192,40 @@ def _options(line: str) -> tuple[str, list[tuple[str, str]]]:
     words = line.split(" ")
     begin = next((place for place, word in enumerate(words) if word.startswith("-")), len(words))
     before = " ".join(words[:begin]).strip()
-    try:
-        rest = shlex.split(" ".join(words[begin:]))
-    except ValueError as error:
-        raise ValueError(f"its quotation marks do not match ({error})") from None
-    options: list[tuple[str, str]] = []
-    for word in rest:
+    names: list[str] = []
+    values: list[list[str]] = []
+    for word in _words(" ".join(words[begin:])):
         if word.startswith("--"):
             name, _, value = word.partition("=")
-            options.append((name, value))
+            names.append(name)
+            values.append([value])
         elif word.startswith("-"):
-            options.append((word[:2], word[2:]))
-        elif options:
-            options[-1] = (options[-1][0], f"{options[-1][1]} {word}".strip())
-    return before, options
+            names.append(word[:2])
+            values.append([word[2:]])
+        elif names:
+            values[-1].append(word)
+    return before, [(name, " ".join(value).strip()) for name, value in zip(names, values, strict=True)]
+
+
+def _words(text: str) -> Iterator[str]:
+    """The words of a line as a shell reads them. Raises `ValueError` for an open quotation.
+
+    `shlex.split` takes time in the square of the length of a word.
+    """
+    end = 0
+    while end < len(text):
+        match = _WORD.match(text, end)
+        if match is None:
+            raise ValueError("its quotation marks do not match (No closing quotation)")
+        yield _QUOTING.sub(_unquoted, match[1])
+        end = match.end()
+
+
+def _unquoted(match: re.Match[str]) -> str:
+    escaped, single, double = match.groups()
+    if double is not None:
+        return _ESCAPE.sub(r"\1", double)
+    return single if single is not None else escaped
 
 
 def _requirement(line: str, before: str, options: list[tuple[str, str]]) -> tuple[Wanted, list[tuple[str, str]]]:
@@ -195,7 +243,8 @@ def _requirement(line: str, before: str, options: list[tuple[str, str]]) -> tupl
         project = project_name(requirement.name)
     except BadName as error:
         raise ValueError(str(error)) from None
-    return Wanted(line, project, requirement, str(requirement), frozenset(hashes)), ignored
+    marker = "" if requirement.marker is None else str(requirement.marker)
+    return Wanted(line, project, str(requirement), str(requirement.specifier), marker, frozenset(hashes)), ignored
 
 
 def _hash(value: str) -> tuple[str, str]:
@@ -218,6 +267,8 @@ def _parsed(text: str) -> Requirement:
         raise ValueError(f"it is not a requirement (PEP 508): {str(error).splitlines()[0]}") from None
     except (ValueError, RecursionError):  # a version of thousands of digits, thousands of parentheses
         raise ValueError("it is not a requirement that can be read (PEP 508)") from None
+    if len(requirement.specifier) > MOST_CLAUSES:
+        raise ValueError(f"it has more than {MOST_CLAUSES} clauses about versions")
     if requirement.url is not None or requirement.name.lower().endswith(_ARCHIVES):  # to pip a file, where there is one
         raise ValueError(ELSEWHERE)
     return requirement

@@ -41,6 +41,9 @@ NOT_YET: frozenset[str] = frozenset()
 PUBLIC_INDEX = "https://pypi.org/simple/"
 """The public Python Package Index: what is upstream where `[upstream] url` is empty."""
 
+PUBLIC_FILES = "files.pythonhosted.org"
+"""The host of the public index's files."""
+
 T = TypeVar("T")
 _DECLARED = "pypid"
 
@@ -85,6 +88,12 @@ class ServerSettings:
         "tcp:6543:interface=127.0.0.1",
         "One or more Twisted endpoint strings, white space between them.",
     )
+    backlog: int = key(
+        count(1),
+        "1024",
+        "Connections that may wait to be accepted, on each listener without ``backlog=`` of its own; Linux's"
+        " ``net.core.somaxconn`` bounds it, and systemd's sockets have their own (``Backlog=``).",
+    )
     tls_certificate: str | None = key(
         _PATH,
         "",
@@ -92,16 +101,45 @@ class ServerSettings:
     )
     tls_key: str | None = key(_PATH, "", "PEM private key of the certificate; read again on SIGHUP and when the files change.")
     tls_minimum: Tls = key(choice(Tls), "1.2", "The oldest TLS version that is spoken.")
+    hsts: timedelta = key(
+        duration(),
+        "365d",
+        "How long browsers use https alone for the host of ``public_url``, where that is an https URL without a port"
+        " (Strict-Transport-Security); 0: not said.",
+    )
     public_url: str | None = key(
-        optional(values.BASE_URL), "", "Base of generated absolute URLs; empty: from Host, only if it is in ``allowed_hosts``."
+        optional(values.BASE_URL),
+        "",
+        "Base of generated absolute URLs; empty: from Host, if ``allowed_hosts`` does not exclude it.",
     )
     allowed_hosts: tuple[str, ...] = key(
-        several(values.HOST), "*", "Values of Host that generated absolute URLs may begin with."
+        several(values.HOST),
+        "",
+        "Further values of Host that are answered, and that generated URLs may begin with; ``*``: all. Literal"
+        " addresses, ``localhost``, this machine's names and the host of ``public_url`` always are. Empty: others get 421"
+        " on loopback listeners, and are logged elsewhere.",
+    )
+    cors: tuple[str, ...] = key(
+        values.ORIGINS,
+        "off",
+        "Web pages whose scripts may read what everyone may read (micropip in a browser needs this).",
     )
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = key(
         several(values.NETWORK), "", "Networks whose X-Forwarded-For and X-Forwarded-Proto are believed."
     )
     max_upload: int = key(size(1), "4G", "The largest upload that is taken.")
+    header_timeout: timedelta = key(
+        duration("1s", "1h"), "20s", "How long the head of a request may take, from its first byte to its end."
+    )
+    min_body_rate: int = key(
+        size(), "500", "Bytes a second, over half a minute, below which a request's body is too slow; 0: no limit."
+    )
+    max_connections_per_client: int = key(
+        count(1),
+        "1000",
+        "Connections of one address (IPv6: one /64), in each worker; at most three quarters of what its"
+        " file descriptors allow. Trusted proxies and unix sockets have no limit, the clients they name have.",
+    )
     workers: int = key(
         count(1), "1", "Processes that share the sockets; more than 1 needs a shared catalog (sql or redis).", needs="workers"
     )
@@ -117,7 +155,10 @@ class ServerSettings:
         " ``etc/pypid.ini``, else ``pypid-state`` beside the file.",
     )
     secret: str | None = key(
-        _TEXT, "", "Key for sessions and for what is of record; made by ``pypid gen-secret``.", secret=True
+        _TEXT,
+        "",
+        "Key for sessions and for what is of record; made by ``pypid gen-secret``, 16 characters or more.",
+        secret=True,
     )
     metrics: Principals = key(values.PRINCIPALS, "admins", "Who may read ``/metrics``; as ``[access] read``.")
 
@@ -199,8 +240,17 @@ class UpstreamSettings:
         "",
         "Simple API base(s), first match wins; empty: the public Python Package Index.",
     )
+    file_hosts: tuple[str, ...] = key(
+        several(values.HOST),
+        PUBLIC_FILES,
+        "Hosts (``host``, ``host:port`` or globs) beside ``url``'s own that files come from: these may have private addresses.",
+    )
     ca_certificates: str | None = key(_PATH, "", "PEM, trusted beside the system's.")
-    timeout: timedelta = key(duration("1s"), "10s", "How long upstream may be silent.")
+    timeout: timedelta = key(
+        duration("1s"),
+        "10s",
+        "How long upstream may be silent, and how long a client waits for a new page where one is known.",
+    )
     ttl: timedelta = key(
         duration(),
         "10m",
@@ -211,6 +261,22 @@ class UpstreamSettings:
     deny: tuple[str, ...] = key(_GLOBS, "", "Names and globs that may not.")
     blend: tuple[str, ...] = key(_GLOBS, "", "Names and globs of ours that may also show upstream's files.")
     cooldown: Cooldown = key(values.COOLDOWN, "0", "Upstream files younger than this are not visible.")
+    require_hashes: bool = key(
+        values.BOOLEAN,
+        "no",
+        "yes: upstream files listed without a hash are not visible; no: they are cached, checked by their length only.",
+    )
+    unknown_names: int = key(
+        count(0),
+        "2000",
+        "How many names never asked upstream before an address may ask for at once without a login; 0: no limit.",
+    )
+    unknown_names_per_minute: int = key(count(1), "100", "How many more such names the address may ask for each minute.")
+    restored: tuple[str, ...] = key(
+        several(values.FILENAME),
+        "",
+        "Files that as-of views and snapshots show although upstream removed them within 14 days of their upload.",
+    )
     refresh: timedelta = key(duration("1s"), "1h", "mirror: how often kept projects are refreshed.")
     max_cache: int | None = key(
         optional(size(1)), "", "Size at which cached upstream files are evicted, least recently used first."
@@ -233,6 +299,12 @@ class AccessSettings:
     read: Principals = key(values.PRINCIPALS, "everyone", "Who may see and download.")
     write: Principals = key(values.PRINCIPALS, "authenticated", "Who may publish.")
     cache_update: Principals = key(values.PRINCIPALS, "everyone", "Who may make pypid fetch from upstream.")
+    collect: Principals = key(
+        values.PRINCIPALS,
+        "authenticated",
+        "Who may have all files collected that requirements or a lock file need (``POST /requirements.txt``), "
+        "of those whom ``cache_update`` names.",
+    )
     overwrite: Principals = key(values.PRINCIPALS, "nobody", "Who may publish other bytes under a name that is taken.")
     delete: Principals = key(values.PRINCIPALS, "admins", "Who may delete files, releases and projects.")
     delete_needs: Needed = key(

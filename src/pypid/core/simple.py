@@ -174,12 +174,16 @@ _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]*\Z").match
 
 
 def plain(text: str) -> str:
-    """`text` as every representation can carry it, without white space around it.
+    """`text` as every representation can carry it, without white space around it."""
+    return encodable(text.strip())
+
+
+def encodable(text: str) -> str:
+    """`text` as every representation can carry it.
 
     Line ends become LF; control characters, halves of surrogate pairs and noncharacters, which HTML cannot express or
     UTF-8 cannot encode, become U+FFFD.
     """
-    text = text.strip()
     if text.isprintable():
         return text
     return _ODD.sub("\ufffd", text.replace("\r\n", "\n").replace("\r", "\n"))
@@ -224,7 +228,7 @@ def _entry(file: File, files_url: str, provenance_url: str | None, url_of: Calla
         gpg_sig=True if file.signed else UNSET,
         provenance=provenance,
         # uv takes "" for yanked, pip does not: without a reason it is True.
-        yanked=file.yanked is not None and (plain(file.yanked) or True),
+        yanked=file.yanked is not None and (encodable(file.yanked) if file.yanked.strip() else True),
     )
 
 

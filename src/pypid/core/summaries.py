@@ -67,10 +67,14 @@ class Summaries(Sequence[Summary]):
 
     def has(self, name: ProjectName) -> bool:
         """Whether a project of this name is among them."""
+        return self.find(name) is not None
+
+    def find(self, name: ProjectName) -> Summary | None:
+        """Return the summary of the project, or None if it is not among them."""
         number = bisect_left(self.runs, name, key=_last_of)
         run = self.runs[number] if number < len(self.runs) else ()
         place = bisect_left(run, name, key=name_of)
-        return place < len(run) and run[place].name == name
+        return run[place] if place < len(run) and run[place].name == name else None
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Summaries):

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from attrs import frozen
 
-from pypid.core.names import OLD_SDIST_SUFFIXES, SDIST_SUFFIXES
+from pypid.core.names import ALL_SDIST_SUFFIXES
 
 MOST = 8
 """Of each kind of tag that are put into words; a universal wheel has six platforms."""
@@ -67,7 +67,7 @@ def fit_of(filename: str) -> Fit:
     if filename.endswith(".whl"):
         parts = filename[:-4].split("-")
         return _of_tags("-".join(parts[-3:])) if len(parts) >= 5 else Fit("wheel")
-    if filename.endswith((*SDIST_SUFFIXES, *OLD_SDIST_SUFFIXES)):
+    if filename.endswith(ALL_SDIST_SUFFIXES):
         return Fit("sdist")
     match = re.search(r"-py(\d)\.?(\d*)(?:-|\.egg\Z)", filename)
     return Fit("egg", "" if match is None else f"Python {match[1]}.{match[2]}".rstrip("."))

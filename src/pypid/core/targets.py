@@ -16,7 +16,7 @@ from packaging.utils import parse_wheel_filename
 
 from pypid.core.errors import BadFilename, BadRequest
 from pypid.core.model import File
-from pypid.core.names import Packagetype, parse_filename
+from pypid.core.names import ALL_SDIST_SUFFIXES, Packagetype, parse_filename
 
 DEFAULT_PLATFORM = "linux"
 MOST = 12
@@ -161,12 +161,12 @@ def best(files: Iterable[File], wanted: Target) -> File | None:
     wheels: list[tuple[int, tuple[int, str], File]] = []
     sdists: list[File] = []
     for file in files:
+        if file.filename.endswith(ALL_SDIST_SUFFIXES):
+            sdists.append(file)
+            continue
         try:
             kind = parse_filename(file.filename)
         except BadFilename:
-            continue
-        if kind.packagetype is Packagetype.SDIST:
-            sdists.append(file)
             continue
         rank = min((ranks[tag] for tag in kind.tags if tag in ranks), default=None)
         if rank is not None and kind.packagetype is Packagetype.WHEEL:

@@ -55,9 +55,9 @@ class _Gzip:
 
 
 def _decoder(filename: str) -> _Decoder:
-    if filename.endswith(".bz2"):
+    if filename.endswith((".bz2", ".tbz")):
         return bz2.BZ2Decompressor()
-    if filename.endswith(".xz"):
+    if filename.endswith((".xz", ".txz")):
         return lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
     return _Gzip()
 
@@ -65,8 +65,9 @@ def _decoder(filename: str) -> _Decoder:
 class Unpacked:
     """The bytes of one compressed file, read forwards once.
 
-    `filename` tells the compression (``.gz`` and ``.tgz``, ``.bz2``, ``.xz``). `read` and `skip` raise `Unusable` where the
-    stream is damaged, cut off, a bomb, or has more than `most` bytes.
+    `filename` tells the compression (``.gz`` and ``.tgz``, ``.bz2`` and ``.tbz``, ``.xz`` and
+    ``.txz``). `read` and `skip` raise `Unusable` where the stream is damaged, cut off, a bomb, or
+    has more than `most` bytes.
     """
 
     def __init__(self, file: BinaryIO, filename: str, most: int = MOST_UNPACKED) -> None:

@@ -15,7 +15,15 @@ from attrs import field, frozen
 
 from pypid.core.archive import Inside
 from pypid.core.attestations import About, Attestations, read_attestations
-from pypid.core.coremetadata import CoreMetadata, python_specifier, read_metadata, summary_line
+from pypid.core.coremetadata import (
+    KNOWN_VERSIONS,
+    CoreMetadata,
+    is_metadata_version,
+    python_specifier,
+    read_metadata,
+    requirement_problems,
+    summary_line,
+)
 from pypid.core.errors import INVALID_ATTESTATIONS, AttestationsRejected, BadFilename, BadName, UploadRejected, shortened
 from pypid.core.model import Checksum, Digests, Upload
 from pypid.core.names import Distribution, Packagetype, parse_filename, project_name, same_version
@@ -56,6 +64,10 @@ class Form:
     def values(self, name: str) -> tuple[str, ...]:
         """What the fields of this name say, each once, without those that say nothing."""
         return _said(self.fields.get(name, ()))
+
+    def identifiers(self, name: str) -> tuple[str, ...]:
+        """The values of a field that identifies the file, each once, also those that say nothing elsewhere."""
+        return tuple(dict.fromkeys(text.strip() for text in self.fields.get(name, ())))
 
     def value(self, name: str) -> str | None:
         """The first of `values`, or None."""
@@ -111,7 +123,10 @@ def check(form: Form, distribution: Distribution, inside: Inside) -> Upload:
     problems = [*_form_problems(form, distribution), *(INVALID_ATTESTATIONS + problem for problem in attestations.problems)]
     problems += inside.problems
     problems += [*metadata.problems, *contradictions(distribution, metadata)]
-    requires_python = metadata.requires_python or _fallback_requires_python(form, distribution, problems)
+    served = served_metadata(distribution, inside.metadata)
+    if served is not None:
+        problems += requirement_problems(metadata)
+    requires_python = metadata.requires_python or python_specifier(_fallback(form, distribution, "requires_python"), problems)
     if inside.metadata is None and not problems:
         problems.append("the file has no metadata that can be read: build it anew with a current build tool.")
     if problems or metadata.version is None or form.content_digests is None:
@@ -120,9 +135,9 @@ def check(form: Form, distribution: Distribution, inside: Inside) -> Upload:
         distribution=distribution,
         version=metadata.version,
         digests=form.content_digests,
-        metadata=served_metadata(distribution, inside.metadata),
+        metadata=served,
         requires_python=requires_python,
-        summary=metadata.summary or summary_line(form.value("summary")),
+        summary=metadata.summary or summary_line(_fallback(form, distribution, "summary")),
         signature=_signature(form),
         attestations=attestations.objects,
     )
@@ -164,7 +179,7 @@ def served_metadata(distribution: Distribution, metadata: bytes | None) -> bytes
 
 def _form_problems(form: Form, distribution: Distribution) -> list[str]:
     problems = [*_protocol_problems(form), *_digest_problems(form), *_type_problems(form, distribution)]
-    problems += _name_problems(form, distribution)
+    problems += [*_name_problems(form, distribution), *_metadata_version_problems(form)]
     signature = _signature(form)
     if signature is not None and not signature.lstrip().startswith(_ARMOUR):
         problems.append("gpg_signature is not an ASCII-armoured PGP signature: sign with gpg --detach-sign --armor.")
@@ -203,7 +218,7 @@ def _type_problems(form: Form, distribution: Distribution) -> list[str]:
     right = distribution.packagetype.value
     problems = [
         f"filetype of the form is {shortened(said)!r}, but a file of this name is a {right}."
-        for said in form.values("filetype")
+        for said in form.identifiers("filetype")
         if said != right
     ]
     if distribution.packagetype is Packagetype.SDIST:  # flit and distutils send none
@@ -216,9 +231,8 @@ def _type_problems(form: Form, distribution: Distribution) -> list[str]:
 
 
 def _name_problems(form: Form, distribution: Distribution) -> list[str]:
-    """Metadata versions are not compared: flit sends 2.3 whatever the file says."""
     problems = []
-    for said in form.values("name"):
+    for said in form.identifiers("name"):
         try:
             if project_name(said) != distribution.project:
                 problems.append(f"name of the form is {shortened(said)!r}, but the file name says {distribution.project!r}.")
@@ -226,10 +240,19 @@ def _name_problems(form: Form, distribution: Distribution) -> list[str]:
             problems.append(str(error))
     problems += [
         f"version of the form is {shortened(said)!r}, but the file name says {distribution.version}."
-        for said in form.values("version")
+        for said in form.identifiers("version")
         if not same_version(said, distribution.version)
     ]
     return problems
+
+
+def _metadata_version_problems(form: Form) -> list[str]:
+    """Not compared with the file: flit sends 2.3 and distutils 1.0 whatever the file says."""
+    return [
+        f"metadata_version {shortened(said)!r} of the form is not known here: {KNOWN_VERSIONS}."
+        for said in form.values("metadata_version")
+        if not is_metadata_version(said)
+    ]
 
 
 def _attestations(form: Form, distribution: Distribution) -> Attestations:
@@ -242,9 +265,8 @@ def _signature(form: Form) -> bytes | None:
     return None if said is None or said.strip() in (b"", b"UNKNOWN", b"None") else said
 
 
-def _fallback_requires_python(form: Form, distribution: Distribution, problems: list[str]) -> str | None:
-    """What the form says where the file cannot: PKG-INFO of old tools (1.0, 1.1) has no Requires-Python; METADATA has."""
-    said = form.value("requires_python")
-    if said is None or distribution.packagetype is Packagetype.WHEEL:
-        return None
-    return python_specifier(said, problems)
+def _fallback(form: Form, distribution: Distribution, name: str) -> str | None:
+    """What the form says where the file cannot: PKG-INFO of old tools lacks fields (Requires-Python came with 1.2); METADATA
+    of wheels says everything.
+    """
+    return None if distribution.packagetype is Packagetype.WHEEL else form.value(name)

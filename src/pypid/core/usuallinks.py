@@ -11,7 +11,8 @@ import re
 from functools import lru_cache
 from html import unescape
 
-from pypid.core.listing import LONGEST_TEXT, moment_of, secure, specifier_of, version_of, yanked_of
+from pypid.core.listed_names import version_of
+from pypid.core.listing import LONGEST_TEXT, moment_of, secure, specifier_of, yanked_of
 from pypid.core.model import File
 from pypid.core.names import LONGEST_FILENAME, ProjectName
 
@@ -68,7 +69,7 @@ def file_of_usual(link: Usual, name: ProjectName) -> File | None:
         requires_python=None if requires is None else _specifier(requires),
         metadata_sha256=None if metadata is None or metadata == "true" else metadata[7:],
         metadata_offered=metadata is not None,
-        yanked=None if yanked is None else yanked_of(unescape(yanked).strip() or True),
+        yanked=None if yanked is None else yanked_of(unescape(yanked)) or "",
         source=url,
         provenance_url=None if provenance is None else secure(unescape(provenance)),
     )

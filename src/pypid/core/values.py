@@ -187,6 +187,7 @@ def _like(pattern: str) -> Callable[[str], str]:
 
 
 GLOB = Kind(_like(r"[A-Za-z0-9._*?\[\]!-]+"), str, "names of projects and globs (letters, digits, . _ - * ? and [...])")
+FILENAME = Kind(_like(r"[A-Za-z0-9][A-Za-z0-9._+!-]*"), str, "names of files, like spam-1.0-py3-none-any.whl")
 HOST = Kind(
     _like(r"[A-Za-z0-9._*:\[\]-]+"), str, "names of hosts and globs, without http:// (index.example.org, *.example.org, *)"
 )
@@ -260,6 +261,28 @@ INDEX_URL = Kind(
     _url(("http", "https"), userinfo=True), str, "absolute http or https URLs, like https://index.example.org/simple", url=True
 )
 LDAP_URL = Kind(_url(("ldap", "ldaps"), userinfo=False), str, "an ldap or ldaps URL, like ldaps://ldap.example.org", url=True)
+
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?\Z", re.ASCII)
+_NO_ORIGINS, _ANY_ORIGIN = "off", "*"
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    if text in (_NO_ORIGINS, ""):
+        return ()
+    words = tuple(word.lower().removesuffix("/") for word in text.split())
+    for word in words:
+        if word == _NO_ORIGINS or (word == _ANY_ORIGIN and len(words) > 1):
+            raise ValueError(f"{word!r} has to stand alone")
+        if word != _ANY_ORIGIN and not _ORIGIN.match(word):
+            raise ValueError(f"{word[:80]!r} is no origin")
+    return words
+
+
+ORIGINS = Kind(
+    _origins,
+    lambda origins: " ".join(origins) or _NO_ORIGINS,
+    "off, *, or origins with white space between them, like https://notebooks.example.org",
+)
 
 _DN = re.compile(r"\s*[A-Za-z0-9][A-Za-z0-9.-]*\s*=(?:[^,\\]|\\.)*(?:,\s*[A-Za-z0-9][A-Za-z0-9.-]*\s*=(?:[^,\\]|\\.)*)*")
 

@@ -6,13 +6,15 @@ Each process has an identity of its own, chosen by chance at its start. Whoever 
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterable, Sequence
 
 from pypid.core.errors import Loop
 
 LONGEST_CHAIN = 16
 """Pypids between a client and the last index; more is a loop through something that drops or changes our identity."""
-_HOP = re.compile(r"\s*(?:[A-Za-z0-9!#$%&'*+.^_`|~-]+/)?[A-Za-z0-9.]+\s+(?P<by>[^\s,()]{1,100})")
+_HOP = re.compile(r"\s*(?:[A-Za-z0-9!#$%&'*+.^_`|~-]+/)?[A-Za-z0-9.]+\s+(?P<by>pypid-[A-Za-z0-9-]{1,64})(?=[\s,()]|\Z)")
+"""A hop that is a pypid, and so may be part of a loop: other proxies, and whatever a client writes, are not passed on."""
 
 
 def identity(chance: bytes) -> str:
@@ -21,10 +23,9 @@ def identity(chance: bytes) -> str:
 
 
 def read_via(values: Iterable[str]) -> tuple[str, ...]:
-    """Who stands in the ``Via`` headers, first to last; what cannot be understood is left out."""
-    hops = [hop for value in values for hop in value[:8192].split(",")]
-    found = (_HOP.match(hop) for hop in hops[-4 * LONGEST_CHAIN :])
-    return tuple(match["by"] for match in found if match)
+    """The pypids in the ``Via`` headers, first to last, at most the last `LONGEST_CHAIN`; everything else is left out."""
+    hops = (hop for value in values for hop in value[:8192].split(","))
+    return tuple(deque((match["by"] for match in map(_HOP.match, hops) if match), maxlen=LONGEST_CHAIN))
 
 
 def write_via(via: Sequence[str], own: str) -> str:
@@ -38,5 +39,5 @@ def refuse_loop(via: Sequence[str], own: str) -> None:
     To be called before the request waits for anything that it could be the cause of: a flight that is under way for the
     same page would wait for itself.
     """
-    if own in via or sum(by.startswith("pypid-") for by in via) >= LONGEST_CHAIN:
+    if own in via or len(via) >= LONGEST_CHAIN:
         raise Loop()

@@ -1,25 +1,33 @@
 """What is inside a wheel or an egg: METADATA, and whether WHEEL, RECORD and the file name agree with it.
 
-Source: "Binary distribution format" (packaging.python.org; PEP 427, PEP 491). Eggs: setuptools'
-"The Internal Structure of Python Eggs".
+Sources: "Binary distribution format" (packaging.python.org; PEP 427, PEP 491) and "Entry points
+specification". Eggs: setuptools' "The Internal Structure of Python Eggs".
 """
 
 from __future__ import annotations
 
+import csv
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from heapq import nsmallest
 from typing import BinaryIO
 
 from pypid.core.coremetadata import LONGEST_METADATA
 from pypid.core.errors import BadName, shortened
-from pypid.core.members import Findings, Unusable
+from pypid.core.members import Findings, Unusable, parts, path_problem
 from pypid.core.names import Distribution, project_name, same_version
 from pypid.core.zips import Entry, read_entry, read_zip
 
 _LONGEST_WHEEL = 1 << 20
 _LONGEST_RECORD = 64 << 20
-_WHEEL_VERSION = re.compile(r"1(\.[0-9]+)?\Z")
+_REST_OF_ROW = 256
+"""Bytes of a row of RECORD beside the path: a hash, a size, commas."""
+_LONGEST_ROW = 256 << 10
+"""Characters of a row that is quoted; a path has at most 65,535 bytes (APPNOTE.TXT 4.4.10)."""
+_SCRIPTS = ("console_scripts", "gui_scripts")
+"""The groups of entry points of which installers make files."""
+_WHEEL_VERSION = re.compile(r"[01](\.[0-9]+)?\Z")
 _REBUILD = "build the wheel anew with a current build tool."
 
 
@@ -35,13 +43,16 @@ def wheel_metadata(file: BinaryIO, distribution: Distribution, findings: Finding
     if not _is_named_for(info.removesuffix(".dist-info"), distribution):
         findings.add(f"the wheel's folder {shortened(info)!r} is not that of {distribution.filename}; do not rename wheels.")
     _judge_wheel(_member(file, entries, f"{info}/WHEEL", _LONGEST_WHEEL, findings), findings)
-    _judge_record(_member(file, entries, f"{info}/RECORD", _LONGEST_RECORD, findings), entries, info, findings)
+    _judge_record(_member(file, entries, f"{info}/RECORD", _largest_record(entries), findings), entries, info, findings)
+    _judge_scripts(file, entries, f"{info}/entry_points.txt", findings)
     return _member(file, entries, f"{info}/METADATA", LONGEST_METADATA, findings)
 
 
 def egg_metadata(file: BinaryIO, findings: Findings) -> bytes | None:
     """The PKG-INFO of an egg, or None; problems to `findings`. Raises `Unusable`."""
-    return _member(file, read_zip(file, findings), "EGG-INFO/PKG-INFO", LONGEST_METADATA, findings)
+    entries = read_zip(file, findings)
+    _judge_scripts(file, entries, "EGG-INFO/entry_points.txt", findings)
+    return _member(file, entries, "EGG-INFO/PKG-INFO", LONGEST_METADATA, findings)
 
 
 def _member(file: BinaryIO, entries: Mapping[str, Entry], name: str, limit: int, findings: Findings) -> bytes | None:
@@ -69,7 +80,7 @@ def _is_named_for(stem: str, distribution: Distribution) -> bool:
 
 
 def _judge_wheel(data: bytes | None, findings: Findings) -> None:
-    """Installers must refuse another major Wheel-Version.
+    """Installers must refuse a higher major Wheel-Version than 1. Wheels of 0.1, which is older, pip and uv install.
 
     The Tags are left alone: pip, uv and PyPI go by the file name only, and vendors rename ``linux_*`` wheels to ``manylinux_*``
     without touching WHEEL, so that to compare would refuse wheels that everybody can install.
@@ -81,26 +92,76 @@ def _judge_wheel(data: bytes | None, findings: Findings) -> None:
     version = str(BytesHeaderParser().parsebytes(data).get("Wheel-Version", "")).strip()
     if not _WHEEL_VERSION.match(version):
         findings.add(
-            f"the wheel's WHEEL file says Wheel-Version {shortened(version)!r}; installers know 1.x only. Please {_REBUILD}"
+            f"the wheel's WHEEL file says Wheel-Version {shortened(version)!r}; installers know 1.x and older ones only. "
+            f"Please {_REBUILD}"
         )
 
 
-def _judge_record(data: bytes | None, entries: Mapping[str, Entry], info: str, findings: Findings) -> None:
-    """RECORD names every file and no other; PyPI refuses what differs since 2026. The hashes are left to installers."""
-    if data is None:
-        return
-    import csv  # here, since no page needs it
+def _judge_scripts(file: BinaryIO, entries: Mapping[str, Entry], name: str, findings: Findings) -> None:
+    """Refuse scripts whose names are paths out of the folder for scripts: pip and uv do not install them."""
+    data = _member(file, entries, name, LONGEST_METADATA, findings) if name in entries else None
+    group = ""
+    for line in (data or b"").decode("utf-8", "replace").splitlines():
+        line = line.strip()
+        script, equals, _ = line.partition("=")
+        if line.startswith("[") and line.endswith("]"):
+            group = line[1:-1]
+        elif group in _SCRIPTS and equals and not line.startswith("#") and _leads_out(script.strip()):
+            findings.add(
+                f"entry_points.txt has a script that would be installed outside of the folder for scripts: "
+                f"{shortened(script.strip())!r}; name it without a path."
+            )
 
-    try:
-        rows = csv.reader(io.StringIO(data.decode("utf-8"), newline=""))
-        recorded = {row[0].removeprefix("./") for row in rows if row}
-    except (UnicodeDecodeError, csv.Error):
-        findings.add(f"the wheel's RECORD cannot be read as CSV in UTF-8; {_REBUILD}")
+
+def _leads_out(script: str) -> bool:
+    """Whether a script's name is a path out of its folder, or to the folder itself, on any system."""
+    return path_problem(script, backslash=True) is not None or not parts(script.replace("\\", "/"))
+
+
+def _judge_record(data: bytes | None, entries: Mapping[str, Entry], info: str, findings: Findings) -> None:
+    """Compare RECORD with the members: it names every file and no other (PyPI refuses what differs since 2026).
+
+    The hashes are left to installers. Time and memory are linear in the size of the archive: a row is not kept, and what
+    is no member is counted, not collected.
+    """
+    if data is None:
         return
     itself = f"{info}/RECORD"
     exempt = {itself, f"{itself}.jws", f"{itself}.p7s"}
-    present = {name for name, entry in entries.items() if not entry.is_folder}
-    for name in sorted(present - recorded - exempt)[:3]:
-        findings.add(f"the wheel's RECORD does not name {shortened(name)!r}, which is in the wheel; {_REBUILD}")
-    for name in sorted(name for name in recorded - present - exempt if not name.endswith("/"))[:3]:
+    members = {name for name, entry in entries.items() if not entry.is_folder} | exempt
+    missing = set(members)
+    strangers: dict[str, None] = {}
+    try:
+        for name in _recorded(data):
+            missing.discard(name)
+            if name not in members and not name.endswith("/") and len(strangers) < 3:
+                strangers[name] = None
+    except (UnicodeDecodeError, csv.Error):
+        findings.add(f"the wheel's RECORD cannot be read as CSV in UTF-8; {_REBUILD}")
+        return
+    for name in strangers:
         findings.add(f"the wheel's RECORD names {shortened(name)!r}, which is not in the wheel; {_REBUILD}")
+    for name in nsmallest(3, missing - exempt):
+        findings.add(f"the wheel's RECORD does not name {shortened(name)!r}, which is in the wheel; {_REBUILD}")
+
+
+def _recorded(data: bytes) -> Iterator[str]:
+    """The paths of a RECORD, in its order. Raises `UnicodeDecodeError`, `csv.Error`.
+
+    Each line is a row: a path with a line break in it would be refused anyway. A quoted row is read by itself, so that a
+    quotation without an end, or a million commas, is one bad row and not a long list.
+    """
+    for line in io.TextIOWrapper(io.BytesIO(data), "utf-8", newline=""):
+        path = line.split(",", 1)[0].rstrip("\r\n")
+        if path.startswith('"'):
+            if len(line) > _LONGEST_ROW:
+                raise csv.Error("a row is too long")
+            path = next(csv.reader((line,)))[0].rstrip("\r\n")
+        if path:
+            # pip, uv and the public index take backslashes, which old tools on Windows wrote
+            yield path.replace("\\", "/").removeprefix("./")
+
+
+def _largest_record(entries: Mapping[str, Entry]) -> int:
+    """Bytes that the RECORD of an archive with these members may have: two generous rows for each of them."""
+    return min(_LONGEST_RECORD, 2 * sum(2 * len(entry.raw_name) + _REST_OF_ROW for entry in entries.values()))

@@ -295,5 +295,9 @@ class Rights(SynchronousTestCase):
             app = {"storage.dir": "/f", "pypi.allow_overwrite": text, "pypi.allow_delete": text}
             config = parse(text_of(app), filename="/srv/config.ini")
             self.assertEqual([config.access.overwrite.text(), config.access.delete.text()], [expected] * 2)
+        config = parse(text_of({"storage.dir": "/f", "pypi.allow_overwrite": "admin"}), filename="/srv/config.ini")
+        said = "".join(config.notes)
+        self.assertIn("'admin' is neither yes nor no", said)
+        self.assertIn("pypi.allow_overwrite_groups", said)
         app = {"storage.dir": "/f", "pypi.allow_overwrite": "true", "pypi.allow_overwrite_groups": "", "group.x": "y"}
         self.assertEqual(parse(text_of(app), filename="/srv/config.ini").access.overwrite.text(), "nobody")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.testing import MemoryReactor
@@ -10,11 +11,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.config import Config, parse
 from pypid.core.errors import BadConfig
+from pypid.core.permissions import Principals
 from pypid.core.pypicloud.translation import translate
 from pypid.core.pypicloud.writing import written
 
 HASH = "$5$rounds=1000$saltsalt$aGFzaGhhc2g"
-S3 = "pypi.storage = s3\nstorage.bucket = b\n"
+S3 = "pypi.storage = s3\nstorage.bucket = bucket\n"
 
 
 def read(app: str, rest: str = "", **environ: str) -> Config:
@@ -52,26 +54,26 @@ class Storage(SynchronousTestCase):
         """A bucket has pypicloud's defaults, and what the file says; names of three generations say the same."""
         storage = read(S3).storage
         found = (storage.backend.value, storage.bucket, storage.prepend_hash, storage.layout.value, storage.redirect)
-        self.assertEqual(found, ("s3", "b", True, "pypicloud", True))
+        self.assertEqual(found, ("s3", "bucket", True, "pypicloud", True))
         self.assertEqual((storage.region, storage.expire_after), ("us-east-1", timedelta(days=1)))
         for lines in (
-            "pypi.storage = s3\nstorage.bucket = b\nstorage.aws_access_key_id = A\nstorage.aws_secret_access_key = S\n"
+            "pypi.storage = s3\nstorage.bucket = bucket\nstorage.aws_access_key_id = A\nstorage.aws_secret_access_key = S\n"
             "storage.region_name = eu-west-1\nstorage.prefix = p/\nstorage.expire_after = 60\nstorage.prepend_hash = no",
-            "pypi.storage = s3\nstorage.bucket = b\nstorage.access_key = A\nstorage.secret_key = S\n"
+            "pypi.storage = s3\nstorage.bucket = bucket\nstorage.access_key = A\nstorage.secret_key = S\n"
             "storage.region = EU\nstorage.prefix = p/\nstorage.expire_after = 60\nstorage.prepend_hash = no",
-            "aws.bucket = b\naws.access_key = A\naws.secret_key = S\naws.region = EU\naws.prefix = p/\n"
+            "aws.bucket = bucket\naws.access_key = A\naws.secret_key = S\naws.region = EU\naws.prefix = p/\n"
             "aws.expire_after = 60\npypi.prepend_hash = false\nsqlalchemy.url = sqlite:///x",
         ):
             storage = read(lines).storage
-            self.assertEqual((storage.bucket, storage.access_key, storage.secret_key), ("b", "A", "S"))
+            self.assertEqual((storage.bucket, storage.access_key, storage.secret_key), ("bucket", "A", "S"))
             self.assertEqual((storage.region, storage.prefix, storage.prepend_hash), ("eu-west-1", "p/", False))
             self.assertEqual(storage.expire_after, timedelta(seconds=60))
             self.assertLess(storage.buffer_time, storage.expire_after)
 
     def test_the_newest_name_counts(self) -> None:
         """Where two names say the same, the newest counts, and the other is said to be left out."""
-        config = read(S3 + "aws.bucket = c\nstorage.region = EU\nstorage.region_name = us-west-2")
-        self.assertEqual((config.storage.bucket, config.storage.region), ("b", "us-west-2"))
+        config = read(S3 + "aws.bucket = other\nstorage.region = EU\nstorage.region_name = us-west-2")
+        self.assertEqual((config.storage.bucket, config.storage.region), ("bucket", "us-west-2"))
         self.assertIn("aws.bucket: storage.bucket says the same", notes(config))
 
     def test_other_stores(self) -> None:
@@ -350,6 +352,55 @@ class Listening(SynchronousTestCase):
         self.assertEqual([str(each) for each in config.server.trusted_proxies], ["127.0.0.0/8", "::1/128"])
 
 
+class FirstGeneration(SynchronousTestCase):
+    """The keys of pypicloud 0.1, which had no keys for rights."""
+
+    def translated(self, more: str = "") -> Config:
+        text = Path(__file__).with_name("pypicloud-0.1.ini").read_text()
+        for placeholder, value in (
+            ("<<AWS access key>>", "AKIAEXAMPLE"),
+            ("<<AWS secret key>>", "example-secret"),
+            ("<<AWS bucket>>", "packages"),
+            ("<<salted password hash>>", HASH),
+        ):
+            self.assertIn(placeholder, text)
+            text = text.replace(placeholder, value)
+        text = text.replace("pypi.use_fallback = True\n", f"pypi.use_fallback = True\n{more}")
+        return parse(text, filename="/srv/server.ini", environ={}, cwd="/run")
+
+    def test_readme_of_0_1_lets_everyone_read_and_every_user_publish(self) -> None:
+        """The configuration of 0.1's README is taken literally, comments behind numbers included."""
+        config = self.translated()
+        access = config.access
+        self.assertEqual((access.read.everyone, access.write), (True, Principals(authenticated=True)))
+        self.assertEqual(config.upstream.mode.value, "redirect")
+        self.assertEqual(config.upstream.url, ("http://127.0.0.1:1/simple",))
+        self.assertEqual(config.storage.expire_after, timedelta(days=1))
+        self.assertEqual(config.storage.buffer_time, timedelta(minutes=5))
+        self.assertIn("the keys are those of pypicloud 0.1", notes(config))
+
+    def test_one_later_key_brings_the_later_defaults(self) -> None:
+        """Later versions allow less by default; nobody gets more than their pypicloud gave."""
+        for line in (
+            "auth.admins = alice",
+            "auth.zero_security_mode = true",
+            "pypi.db = sql",
+            "db.url = sqlite://",
+            "group.a = alice",
+            "package.spam.user.alice = rw",
+            "pypi.allow_overwrite = false",
+        ):
+            access = self.translated(f"{line}\n").access
+            self.assertEqual((access.read, access.write), (Principals(authenticated=True), Principals()), line)
+        self.assertTrue(self.translated("debugtoolbar.hosts = x\n").access.write.authenticated)
+
+    def test_comment_behind_a_number(self) -> None:
+        """Python 2's ConfigParser dropped what follows a semicolon behind white space."""
+        for comment in ("; (1 minute)", "# (1 minute)", "\t; x # y"):
+            storage = read(S3 + f"storage.expire_after = 60 {comment}").storage
+            self.assertEqual(storage.expire_after, timedelta(seconds=60))
+
+
 class Writing(SynchronousTestCase):
     """`pypid convert-config`."""
 
@@ -369,7 +420,7 @@ class Writing(SynchronousTestCase):
         theirs, ours = read(app, rest), parse(text, filename="/srv/pypid.ini")
         for name in ("server", "storage", "cache", "upstream", "access", "users", "groups", "projects", "ldap"):
             self.assertEqual(getattr(ours, name), getattr(theirs, name), name)
-        self.assertIn("; config.ini:4: storage.bucket\nbucket = b\n", text)
+        self.assertIn("; config.ini:4: storage.bucket\nbucket = bucket\n", text)
         self.assertIn("; pypicloud's default\nmode = redirect\n", text)
         self.assertIn("; /srv/config.ini:12: pypi.realm: not taken over: ", text)
         self.assertLess(max(map(len, text.splitlines())), 129)

@@ -42,6 +42,9 @@ How it is read
 * The names of all versions are understood, the oldest ones, too. Where two say the same, the newest name counts.
 * What the file does not say is as pypicloud has it, not as pypid has it: ``read = authenticated``, ``write = nobody``,
   ``mode = redirect``.
+* A file with the keys of pypicloud 0.1 and no later ones (``aws.bucket``, ``pypi.use_fallback``,
+  ``user.NAME``) gets 0.1's rights: everyone may read, every user may publish. The log says so at
+  the start. ``pypi.default_read`` and ``pypi.default_write`` change that.
 * Relative paths begin at the folder that pypid is started in, as with pypicloud. State lies in ``pypid-state`` beside the
   file, or in ``/var/lib/pypid`` for a file below ``/etc`` (``PYPID_SERVER_STATE``).
 * ``[server:main]`` of waitress or gunicorn says where to listen (``host``, ``port``, ``listen``, ``unix_socket``, ``bind``), or

@@ -6,7 +6,7 @@ not here had no effect in any pypicloud, so that to leave it out cannot let anyb
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import Enum
 
 from attrs import frozen
@@ -202,6 +202,14 @@ KEYS: tuple[Known, ...] = (*UPSTREAM, *ACCESS, *DIRECTORY, *OTHER_PEOPLE, *STORA
 _BY_NAME = {known.name: known for known in KEYS}
 _FAMILIES = tuple(sorted((known for known in KEYS if known.name.endswith(".")), key=lambda known: -len(known.name)))
 
+_FIRST = {
+    *("aws.access_key", "aws.secret_key", "aws.bucket", "aws.prefix"),
+    *("aws.expire_after", "aws.buffer_time"),
+    *("pypi.use_fallback", "pypi.fallback_url", "sqlalchemy."),
+}
+"""The keys of the README of pypicloud 0.1, besides `user.`. 0.1 had no keys for rights."""
+_FRAMEWORKS = tuple(each.name for each in NOT_NEEDED if each.text == _FRAMEWORK)
+
 PEOPLE = ("user.", "group.", "package.")
 """Families that come from the file only, as in pypicloud."""
 SWEPT = ("auth.db.", "session.", "db.")
@@ -211,6 +219,17 @@ SWEPT = ("auth.db.", "session.", "db.")
 def known(name: str) -> Known | None:
     """What becomes of the key of that name; None for a key that no pypicloud had."""
     return _BY_NAME.get(name) or next((family for family in _FAMILIES if name.startswith(family.name)), None)
+
+
+def are_first_generation(names: Iterable[str]) -> bool:
+    """Return whether these are the keys of a pypicloud 0.1: its `aws.bucket`, and none that came later.
+
+    One key of a later version (say `auth.admins` or `pypi.default_read`) is enough for the defaults
+    of later versions, which allow less.
+    """
+    found = [name for name in names if not name.startswith(("user.", *_FRAMEWORKS))]
+    families = {each.name if (each := known(name)) else name for name in found}
+    return "aws.bucket" in found and families <= _FIRST
 
 
 def names() -> Iterator[str]:

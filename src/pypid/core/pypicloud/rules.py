@@ -12,11 +12,11 @@ from attrs import frozen
 
 from pypid.core.choices import Mode
 from pypid.core.errors import BadName
-from pypid.core.ini import Entry
+from pypid.core.ini import Entry, printable
 from pypid.core.names import ProjectName, project_name
 from pypid.core.pypicloud.ledger import Ledger
 from pypid.core.pypicloud.people import AUTHENTICATED, EVERYONE, Groups, may_be_called
-from pypid.core.pypicloud.settings import Settings, asbool
+from pypid.core.pypicloud.settings import Settings, asbool, is_boolean
 
 SHUT = "pypicloud-nobody"
 """A group without members: whom a project is for whose rules let in nobody."""
@@ -48,9 +48,19 @@ class Listed:
 
 
 def defaults(settings: Settings, ledger: Ledger, groups: Groups, mode: Mode | None) -> None:
-    """Say what holds for projects without rules."""
-    _list(settings, ledger, groups, "read", "pypi.default_read", "authenticated")
-    _list(settings, ledger, groups, "write", "pypi.default_write", "")
+    """Say what holds for projects without rules.
+
+    Version 0.1 knew no rules: everyone could read, and every user could publish.
+    """
+    first = settings.is_first_generation
+    if first:
+        reason = (
+            "the keys are those of pypicloud 0.1, so its rights apply: everyone may read and every"
+            " user may publish. To change that, set pypi.default_read and pypi.default_write"
+        )
+        ledger.note(reason, settings.found["aws.bucket"], "aws.bucket")
+    _list(settings, ledger, groups, "read", "pypi.default_read", "everyone" if first else "authenticated")
+    _list(settings, ledger, groups, "write", "pypi.default_write", "authenticated" if first else "")
     if mode is Mode.REDIRECT:  # whoever may read is sent on
         said = settings.entry("pypi.cache_update")
         if said is not None:
@@ -86,7 +96,13 @@ def _changes(settings: Settings, ledger: Ledger, groups: Groups, ours: str, old:
     else:
         allowed = asbool(said[1].text)
         ledger.say("access", ours, "authenticated" if allowed else "nobody", said[1], old)
-        if not allowed and said[1].text.strip():
+        word = said[1].text.strip()
+        if word and not is_boolean(word):
+            reason = (
+                f"{printable(word)!r} is neither yes nor no, so only administrators may: to allow groups, list them in {key}"
+            )
+            ledger.note(reason, said[1], old)
+        elif word and not allowed:
             ledger.note("no means no here; pypicloud 1.3 took any text for yes", said[1], old)
     if ours == "delete" and ledger.said["access"]["delete"].entry.text == "nobody":
         entry = ledger.said["access"]["delete"].entry

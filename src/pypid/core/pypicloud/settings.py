@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 
@@ -12,7 +13,17 @@ from pypid.core.pypicloud.keys import PEOPLE, SWEPT, Fate, known, names
 from pypid.core.pypicloud.ledger import Ledger
 
 PREFIX = "PPC_"
+_COMMENT = re.compile(r"(?<=\s)[;#]")
 _TRUE = frozenset({"t", "true", "y", "yes", "on", "1"})
+_FALSE = frozenset({"f", "false", "n", "no", "off", "0", ""})
+
+
+def without_comment(text: str) -> str:
+    """Return `text` up to a comment that begins with ``;`` or ``#`` behind white space.
+
+    Python 2's ConfigParser dropped the first kind, and the README of pypicloud 0.1 shows the second.
+    """
+    return _COMMENT.split(text, maxsplit=1)[0].strip()
 
 
 def variable(name: str) -> str:
@@ -25,6 +36,11 @@ def asbool(text: str) -> bool:
     return text.strip().lower() in _TRUE
 
 
+def is_boolean(text: str) -> bool:
+    """Return whether the text is a word that Pyramid's settings read as yes or no."""
+    return text.strip().lower() in _TRUE | _FALSE
+
+
 @define
 class Settings:
     """The keys of the app, by name. Whatever is asked for counts as accounted for."""
@@ -33,6 +49,8 @@ class Settings:
     found: Mapping[str, Entry]
     broken: Mapping[str, str]
     """Why the value of a key cannot be had, where it cannot (interpolation)."""
+    is_first_generation: bool = False
+    """Whether the names are those of pypicloud 0.1 (`keys.are_first_generation`)."""
     _used: set[str] = field(factory=set)
 
     def entry(self, *spellings: str) -> tuple[str, Entry] | None:

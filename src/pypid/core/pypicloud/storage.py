@@ -8,7 +8,7 @@ from posixpath import join, normpath
 
 from pypid.core.ini import Entry, printable
 from pypid.core.pypicloud.ledger import Ledger
-from pypid.core.pypicloud.settings import Settings, asbool
+from pypid.core.pypicloud.settings import Settings, asbool, without_comment
 
 _CLASSES = {
     "FileStorage": "file",
@@ -160,7 +160,7 @@ def _lifetimes(settings: Settings, ledger: Ledger) -> None:
     seconds = 86400
     if said is not None and said[1].text.strip():
         key, entry = said
-        text = entry.text.strip()
+        text = without_comment(entry.text)
         ledger.say("storage", "expire_after", text, entry, key)
         if not text.isdecimal() or not text.isascii() or len(text) > 15:
             return  # it is refused as any value of ours that is none
@@ -171,7 +171,7 @@ def _lifetimes(settings: Settings, ledger: Ledger) -> None:
             ledger.say("storage", "expire_after", "7d", entry, key)
     buffer = settings.entry("storage.buffer_time", "aws.buffer_time")
     if buffer is not None and buffer[1].text.strip():
-        ledger.say("storage", "buffer_time", buffer[1].text.strip(), buffer[1], buffer[0])
+        ledger.say("storage", "buffer_time", without_comment(buffer[1].text), buffer[1], buffer[0])
     elif seconds <= _BUFFER:
         ledger.say("storage", "buffer_time", str(seconds // 4), *_swapped(said))
 

@@ -12,6 +12,7 @@ from pypid.core import ini
 from pypid.core.errors import ConfigProblem
 from pypid.core.ini import Document, Entry, printable
 from pypid.core.pypicloud.directory import directory
+from pypid.core.pypicloud.keys import are_first_generation
 from pypid.core.pypicloud.ledger import Ledger, Note, Said
 from pypid.core.pypicloud.paste import App, Paste
 from pypid.core.pypicloud.people import Groups, admins, groups, users
@@ -79,7 +80,8 @@ def translate(text: bytes | str, *, filename: str, environ: Mapping[str, str], c
 def _translated(app: App, ledger: Ledger, environ: Mapping[str, str], cwd: str) -> str | None:
     of_variables = of_environment(environ, ledger)
     broken = {key: reason for key, reason in app.broken.items() if key not in of_variables}
-    settings = Settings(ledger, {**app.found, **of_variables}, broken)
+    found = {**app.found, **of_variables}
+    settings = Settings(ledger, found, broken, are_first_generation(found))
     storage(settings, ledger, environ, cwd)
     mode = upstream(settings, ledger)
     accounts, there = _people(settings, ledger)

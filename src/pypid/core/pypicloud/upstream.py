@@ -9,7 +9,7 @@ from pypid.core.choices import Mode
 from pypid.core.ini import printable
 from pypid.core.names import LONGEST_NAME
 from pypid.core.pypicloud.ledger import Ledger
-from pypid.core.pypicloud.settings import Settings, asbool
+from pypid.core.pypicloud.settings import Settings, asbool, without_comment
 
 _MODES = {
     "redirect": Mode.REDIRECT,
@@ -37,7 +37,7 @@ def _mode(settings: Settings, ledger: Ledger) -> Mode | None:
     if said is None and "pypi.fallback" in settings.found:
         return None  # refused already
     if said is None:
-        mode = Mode.REDIRECT if old is None or asbool(old[1].text) else Mode.OFFLINE
+        mode = Mode.REDIRECT if old is None or asbool(without_comment(old[1].text)) else Mode.OFFLINE
         ledger.say("upstream", "mode", mode.value, *((old[1], old[0]) if old else ()))
         return mode
     key, entry = said

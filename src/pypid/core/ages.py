@@ -1,0 +1,13 @@
+"""Ages of what outlives the process, by the wall clock, which may have been set back since."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+AHEAD = timedelta(minutes=1)
+"""How far another machine's clock may be ahead of this one's. What lies further in the future is a clock that was set back."""
+
+
+def is_recent(moment: datetime, now: datetime, lifetime: timedelta) -> bool:
+    """Return whether `moment` is less than `lifetime` ago. A time in the future is not recent: nothing lasts longer by it."""
+    return -AHEAD < now - moment < lifetime
