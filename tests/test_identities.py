@@ -12,12 +12,15 @@ from twisted.trial.unittest import TestCase
 from pypid.access.passwords import hash_password
 from pypid.access.sql import current
 from pypid.access.sql.place import Server
-from pypid.core.errors import PeopleUnknown
-from pypid.core.people import Session
+from pypid.core.errors import CannotStart, PeopleUnknown
+from pypid.core.names import ProjectName
+from pypid.core.people import Deed, Session
 from pypid.core.permissions import Rules
 from pypid.core.policy import EVERY_NAME, Claims
+from pypid.core.rights import Right, Whom
 from pypid.flow import start
 from pypid.identities import Identities
+from pypid.safekeeping.marker import Marker, write_marker
 from pypid.service import load_config
 from pypid.sources import identities
 from pypid.state import where
@@ -126,6 +129,7 @@ class ReloadTests(TestCase):
                     clock.advance(1)  # type: ignore[attr-defined]
                     await accounts.poll()
                     self.assertEqual(face.epoch.until, before if server else 0.0)
+                    (self.folder / "state/accounts-known").unlink()
                 finally:
                     await people.end()
 
@@ -177,6 +181,10 @@ class ReloadTests(TestCase):
                 await accounts.add_session(since)
                 await people.outdated.end()
                 self.assertEqual((await accounts.session("d"), await accounts.session("e")), (None, since))
+                future = Session(digest="f", user="carol", created=since.expires, expires=since.expires + timedelta(hours=1))
+                await accounts.add_session(future)
+                await people.use(load_config(ini(self.folder, "a third one")))
+                self.assertIsNone(await accounts.session("f"), "begun before the clock was set back")
             finally:
                 await people.end()
 
@@ -196,5 +204,123 @@ class ReloadTests(TestCase):
                 found = await people.stores.accounts.session("d")
                 await people.end()
                 self.assertEqual(found is not None, goes_on)
+
+        return start(work())
+
+
+class LostAccountsTests(TestCase):
+    """An accounts database that is empty or gone, where accounts have existed: no project that it closed is opened."""
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp())
+        self.state = self.folder / "state"
+        self.state.mkdir(parents=True)
+
+    def made(self) -> Identities:
+        """Another process."""
+        config = load_config(ini(self.folder, "the first"))
+        return identities(config, where(config, {}), world(), reactor, Claims())
+
+    async def lived(self) -> None:
+        """A project was closed by a right, and pypid ended."""
+        people = self.made()
+        await people.open()
+        accounts, now = people.stores.accounts, people.world.now()
+        await accounts.grant(Right(ProjectName("secret"), Whom.USER, "carol", write=False))
+        await people.stores.journal.note(Deed(when=now, who="carol", what="set-right", subject="secret", details={}))
+        await people.end()
+
+    async def opens(self) -> bool:
+        """Whether a start succeeds."""
+        people = self.made()
+        try:
+            await people.open()
+        except CannotStart as error:
+            self.assertIn("accounts have existed", str(error))
+            self.assertIn("accounts-known", str(error))
+            return False
+        finally:
+            await people.end()
+        return True
+
+    def lose(self, *, empty: bool) -> None:
+        for file in self.state.glob("accounts.db*"):
+            file.unlink()
+        if empty:
+            (self.state / "accounts.db").touch(mode=0o600)
+
+    def test_lost_accounts_stop_the_start(self) -> Deferred[None]:
+        """Empty or gone, it stops each start, until it is restored or an administrator says that there are to be none."""
+
+        async def work() -> None:
+            await self.lived()
+            saved = (self.state / "accounts.db").read_bytes()
+            for empty in (True, False):
+                self.lose(empty=empty)
+                self.assertFalse(await self.opens())
+                self.assertFalse(await self.opens())
+            self.lose(empty=True)
+            (self.state / "accounts.db").write_bytes(saved)
+            self.assertTrue(await self.opens())
+            self.lose(empty=False)
+            (self.state / "accounts-known").write_text("no\n")
+            self.assertTrue(await self.opens())
+            await self.lived()
+            self.lose(empty=False)
+            self.assertFalse(await self.opens())
+
+        return start(work())
+
+    def test_older_pypid_left_signs(self) -> Deferred[None]:
+        """Where a pypid has run that noted nothing, the audit log and the note on copies in the bucket tell of accounts."""
+
+        async def work() -> None:
+            await self.lived()
+            for empty in (True, False):
+                (self.state / "accounts-known").unlink()
+                self.lose(empty=empty)
+                self.assertFalse(await self.opens())
+            (self.state / "accounts-known").unlink()
+            for file in self.state.glob("*.db*"):
+                file.unlink()
+            self.assertTrue(await self.opens(), "no sign of a former life: a first start")
+            write_marker(self.state, Marker("storage", "key", {"accounts.db": "0" * 64}))
+            self.assertFalse(await self.opens())
+
+        return start(work())
+
+    def test_first_start(self) -> Deferred[None]:
+        """Without any sign of a former life accounts begin, also in an empty file; and uploads alone are no such sign."""
+
+        async def work() -> None:
+            self.lose(empty=True)
+            self.assertTrue(await self.opens())
+            people = self.made()
+            await people.open()
+            await people.stores.journal.note(
+                Deed(when=people.world.now(), who="carol", what="publish-file", subject="spam/spam-1.0.tar.gz", details={})
+            )
+            await people.end()
+            self.lose(empty=False)
+            (self.state / "accounts-known").unlink(missing_ok=True)
+            self.assertTrue(await self.opens())
+
+        return start(work())
+
+    def test_emptied_while_it_runs(self) -> Deferred[None]:
+        """A file that is replaced by an empty one while pypid runs is away: the rights that it held stay."""
+
+        async def work() -> None:
+            await self.lived()
+            people = self.made()
+            await people.open()
+            try:
+                self.lose(empty=True)
+                for _ in range(3):
+                    await people.stores.accounts.poll()
+                    self.assertFalse(people.can_be_asked)
+                    self.assertEqual([right.project for right in people.stores.accounts.current.known.rights], ["secret"])
+            finally:
+                await people.end()
 
         return start(work())

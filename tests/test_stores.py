@@ -5,11 +5,15 @@
 
 from __future__ import annotations
 
+import os
+from errno import EACCES
 from pathlib import Path
 
+from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.config import parse
+from pypid.core.errors import CannotStart
 from pypid.core.layout import Plan
 from pypid.state import where
 from pypid.stores import Opened, open_storage, plan_of
@@ -26,7 +30,7 @@ class LayoutTests(Awaiting, SynchronousTestCase):
 
     def test_plans(self) -> None:
         """A hash is for buckets only; a layout is for both."""
-        bucket = "backend = s3\nbucket = b\n"
+        bucket = "backend = s3\nbucket = bucket\n"
         for text, plan in (
             ("", Plan(folders=True)),
             ("prepend_hash = yes", Plan(folders=True)),
@@ -47,6 +51,20 @@ class LayoutTests(Awaiting, SynchronousTestCase):
             self.assertIn("CannotStart", str(caught.exception))
             self.assertIn(word, str(caught.exception))
             self.assertEqual(self.opened(folder, first).identity, identity)
+
+    def test_folder_that_may_not_be_entered(self) -> None:
+        """It stops the start with advice."""
+        folder = Path(self.mktemp()).absolute()
+
+        def refused(path: Path) -> bool:
+            raise PermissionError(EACCES, os.strerror(EACCES), str(path))
+
+        self.patch(Path, "exists", refused)
+        config = parse(f"[storage]\npath = {folder}\n[server]\nstate = {folder}\n", filename=str(folder.parent / "pypid.ini"))
+        places = evolve(where(config, {}), snapshot=folder / "nowhere")
+        error = self.refused(open_storage(config, places, world(), None), CannotStart)
+        self.assertIn("Permission denied", str(error))
+        self.assertIn("enter", str(error))
 
     def test_foreign_folder(self) -> None:
         """A folder that was never ours is opened with either; with pypicloud's, nothing is made there that it would list."""

@@ -37,6 +37,8 @@ from pypid.core.policy import EVERY_NAME, Claims
 from pypid.core.rights import Right
 from pypid.databases.threads import Threads
 from pypid.flow import Periodic, World
+from pypid.reserve import FILE, REFILL, Reserve
+from pypid.safekeeping.lived import CHANGES, Lived
 from pypid.safekeeping.records import ACCOUNTS, JOURNAL
 from pypid.state import Where
 from pypid.web.epoch import FAR, LEASE
@@ -74,6 +76,9 @@ class Stores:
 
     threads: Threads
     databases: tuple[Database, ...]
+    reserve: Reserve
+    lived: Lived | None
+    """Whether accounts have existed; None where a server has them."""
     accounts: SqlAccounts
     journal: SqlJournal
     downloads: SqlDownloads
@@ -82,13 +87,18 @@ class Stores:
 def open_stores(config: Config, places: Where, world: World, reactor: Any) -> Stores:
     """Nothing is opened yet. Raises `CannotStart` for a URL that cannot be used."""
     threads = Threads(reactor, "accounts", THREADS)
-    database = Database(place_of(config.access.url or "", places.state / ACCOUNTS), threads, world.clock)
+    place = place_of(config.access.url or "", places.state / ACCOUNTS)
+    lived = None if isinstance(place, Server) else Lived(places.state, place.path)
+    reserve = Reserve(places.state / FILE)
+    database = Database(place, threads, world.clock, lived, reserve)
     logged = passing = database
     if not isinstance(database.place, Server):  # what grows with each upload or download lies apart
-        logged = Database(place_of("", places.state / JOURNAL), threads, world.clock)
+        logged = Database(place_of("", places.state / JOURNAL), threads, world.clock, reserve=reserve)
         passing = Database(place_of("", places.state / DOWNLOADS, of_record=False), threads, world.clock)
     return Stores(
         threads=threads,
+        reserve=reserve,
+        lived=lived,
         databases=tuple(dict.fromkeys((database, logged, passing))),
         accounts=SqlAccounts(database, world),
         journal=SqlJournal(logged, world),
@@ -143,9 +153,13 @@ class Identities(MultiService):
         self._add(RETRY, self.outdated.end, "ending sessions of who has a new password in the file")
         self._add(FLUSH, downloads.flush, "writing down downloads")
         self._add(SWEEP, downloads.sweep, "forgetting old downloads")
+        self._add(REFILL, self._refill, "filling the reserve of disk space")
 
     def _add(self, interval: float, job: Any, what: str) -> None:
         Periodic(self.world.clock, interval, job, what).setServiceParent(self)  # type: ignore[no-untyped-call]
+
+    async def _refill(self) -> None:
+        await self.world.blocking(self.stores.reserve.fill)
 
     # --- the start ---
 
@@ -163,12 +177,22 @@ class Identities(MultiService):
         registry = self._registry(key)
         for face in self.faces:
             face.registry = registry
+        await self._refill()
+        await self._find_signs_of_accounts()
         await self.stores.accounts.open()
         if self.config.inherits is not None:
             await self._inherit(self.config.inherits)
         await self.use(self.config)
         self._is_open = True
         self._tell()
+
+    async def _find_signs_of_accounts(self) -> None:
+        """Note that accounts have existed, if their database is gone and an older pypid has noted nothing of the kind."""
+        lived, blocking = self.stores.lived, self.world.blocking
+        if lived is None or await blocking(lambda: lived.is_noted or not lived.is_lost()):
+            return
+        if await blocking(lived.was_copied) or await self.stores.journal.has_any(CHANGES):
+            await blocking(lived.note)
 
     async def _inherit(self, url: str) -> None:
         """Take a pypicloud's people over, once; an admin is made only where they have none. Raises `CannotStart`."""

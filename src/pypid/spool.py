@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from errno import EDQUOT, ENOSPC
 from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
@@ -15,12 +15,14 @@ from types import TracebackType
 from typing import BinaryIO, TypeVar
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
 from pypid.core.errors import StorageDown, StorageFull
 from pypid.core.model import Checksum, Digests, Span
 from pypid.flow import BATCH, Blocking, Checksums, FileBody, Hashes
 
 T = TypeVar("T")
+_log = Logger()
 
 PREFIX = "incoming-"
 COLLECTING = "collect-"
@@ -114,6 +116,15 @@ class Spool:
         if path is None:
             raise RuntimeError("the spool has no file")
         return path.open("rb")
+
+    @contextmanager
+    def inspected(self) -> Iterator[BinaryIO]:
+        """Open the file for the block. Raises `StorageDown` where the system cannot read it."""
+        try:
+            with self.open_for_inspection() as file:
+                yield file
+        except OSError as error:
+            raise StorageDown("its folder for incoming files cannot be read.") from error
 
     def descriptor_of_its_own(self) -> int:
         """One more descriptor of a file whose first bytes were `written`, for ``pread`` only: its position is the writer's.
@@ -212,12 +223,17 @@ class _Disk:
     def remove(self) -> None:
         with self._turn:
             self._removed = True
-            if self.path is not None:
-                self.path.unlink(missing_ok=True)
-                self.path = None
-            if self._descriptor >= 0:
-                os.close(self._descriptor)
-                self._descriptor = -1
+            path, self.path = self.path, None
+            descriptor, self._descriptor = self._descriptor, -1
+            if descriptor >= 0:
+                with suppress(OSError):
+                    os.close(descriptor)
+            if path is None:
+                return
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:  # what was received is stored already, or refused: that is what the client hears
+                _log.warn("a file on its way in cannot be removed, the next start does it: {error}", error=error)
 
     def _append(self, data: bytes) -> None:
         if self._descriptor < 0:

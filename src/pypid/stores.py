@@ -15,7 +15,7 @@ from pypid.blobs import files, memory
 from pypid.blobs.awaited import Awaited, AwaitedDescriptions
 from pypid.blobs.counted import Counted, CountedDescriptions, Watch
 from pypid.catalog.shelf import Manifest, Shelf
-from pypid.core.choices import Layout, Store
+from pypid.core.choices import CatalogStore, Layout, Store
 from pypid.core.config import Config
 from pypid.core.errors import CannotStart, StorageDown, StorageFull, Unreadable
 from pypid.core.layout import DESCRIBED, STORAGE_IDENTITY, Plan, is_only_ours
@@ -43,6 +43,12 @@ class Opened:
     bucket: Callable[[], Awaitable[Bucket]] | None = None
     describing: Describing | None = None
     close: Callable[[], Awaitable[object]] = field(default=lambda: _nothing_to_close(), repr=False)
+    answers: Callable[[], Awaitable[object]] | None = None
+    """Asks a bucket in one request whether it is there; raises `StorageDown`."""
+    signer: Callable[[], str | None] = lambda: ""
+    """Who signs its URLs now (`Link.signer`); None while that is not known."""
+    is_exact: Callable[[], bool] = lambda: True
+    """Whether exactly one of several processes can write what is to be written only if absent."""
 
 
 def plan_of(wanted: StorageSettings) -> Plan:
@@ -67,9 +73,18 @@ async def _opened(config: Config, places: Where, world: World, reactor: Any) -> 
     # a folder that is gone although a snapshot knows it is a disk that is not mounted: a new one would hide what is ours
     create = known is None or _knows_nothing(known)
     is_veiled = config.storage.layout is Layout.PYPICLOUD
-    await world.blocking(_must_be_laid_out, places.storage, is_veiled)
+    try:
+        await world.blocking(_must_be_laid_out, places.storage, is_veiled)
+    except OSError as error:
+        raise CannotStart(
+            f"The storage folder {places.storage} cannot be used: {error.strerror}. The user that runs pypid has to be able to "
+            "read, write and enter it (chmod u+rwx)."
+        ) from None
     veiled = is_only_ours if is_veiled else None
-    blobs = await files.open(files.FilesSettings(str(places.storage), create=create, veiled=veiled), world)
+    exclusive = config.cache.backend is CatalogStore.MEMORY
+    root = str(places.storage)
+    settings = files.FilesSettings(root, create=create, veiled=veiled, exclusive=exclusive, reserve=True)
+    blobs = await files.open(settings, world)
     try:
         if not create and await _is_empty(blobs):
             raise CannotStart(
@@ -105,7 +120,7 @@ def _bucket(wanted: StorageSettings, places: Where, world: World, reactor: Any) 
             raise CannotStart("[storage] backend = s3 needs the extra s3: pip install 'pypid[s3]'.") from None
         raise
     settings = bucket_settings(wanted, places)
-    settings.wishes()  # what cannot be is said before anything starts
+    store.check(settings)  # what cannot be is said before anything starts
 
     async def opened() -> store.S3Blobs:
         found = await store.open(settings, world, reactor)
@@ -127,7 +142,28 @@ def _bucket(wanted: StorageSettings, places: Where, world: World, reactor: Any) 
 
     describing = AwaitedDescriptions(blobs.there)
     where = "\n".join((wanted.endpoint_url or "", wanted.region, settings.bucket, settings.prefix))
-    return Opened(blobs, sha256(where.encode()).hexdigest()[:32], new=False, bucket=bucket, describing=describing, close=close)
+
+    async def answers() -> None:
+        await (await blobs.there()).answers()
+
+    def signer() -> str | None:
+        return None if blobs.opened is None else blobs.opened.signer
+
+    def is_exact() -> bool:
+        return blobs.opened is not None and blobs.opened.exclusive
+
+    identity = sha256(where.encode()).hexdigest()[:32]
+    return Opened(
+        blobs,
+        identity,
+        new=False,
+        bucket=bucket,
+        describing=describing,
+        close=close,
+        is_exact=is_exact,
+        answers=answers,
+        signer=signer,
+    )
 
 
 def bucket_settings(wanted: StorageSettings, places: Where) -> S3Settings:

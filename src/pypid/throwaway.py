@@ -25,11 +25,13 @@ from pypid.core.model import Blob
 from pypid.flow import Periodic, World, start
 from pypid.index import Index
 from pypid.index.adopting import Result
+from pypid.index.marking import mark_changed
 from pypid.index.publishing import UNDER_WAY
 from pypid.leases import COMPARE, RECONCILE, Alone, Leases
 from pypid.safekeeping import keeping
 from pypid.safekeeping.keeping import Safekeeper
 from pypid.safekeeping.marker import present
+from pypid.storage_lease import StorageLease
 
 _log = Logger()
 
@@ -57,9 +59,12 @@ class Throwaway(MultiService):
     close: Callable[[], Awaitable[object]]
     keeper: Safekeeper | None = None
     leases: Leases = field(factory=Alone)
+    lease: StorageLease | None = None
+    """The lease of the bucket: without it nothing is written there."""
     welcome: Callable[[], Awaitable[object]] | None = field(default=None, init=False)
     _copying: bool = field(default=False, init=False)
     _complete: bool = field(default=False, init=False)
+    _takes_lease: bool = field(default=True, init=False)
     _told: set[tuple[str, str]] = field(factory=set, init=False, repr=False)
     """The strays of which the log has said why they cannot be taken in."""
     _running: set[Deferred[object]] = field(factory=set, init=False, repr=False)
@@ -94,14 +99,17 @@ class Throwaway(MultiService):
         return stopped  # type: ignore[no-any-return]
 
     def leave_alone(self) -> None:
-        """Touch nothing of record: this pypid answers one command."""
+        """Touch nothing of record: this pypid answers one command. It takes the lease only if that writes something."""
         self.keeper = None
+        self._takes_lease = False
         self.access.is_open = True
 
     # --- the start ---
 
     async def prepare(self) -> None:
         """What comes before the first comparison. Raises `StorageDown`, to be tried again, and `CannotStart`."""
+        if self.lease is not None and self._takes_lease:
+            await self.lease.look()
         if self.keeper is not None and not self.access.is_open:
             await self._restore(self.keeper)
         self._begin_to_copy()
@@ -124,7 +132,15 @@ class Throwaway(MultiService):
         if self._copying or self.keeper is None or self.keeper.secret is None:
             return
         self._copying = True
-        self._add(keeping.EVERY, self.keeper.copy, "copying what is of record to the bucket")
+        self._add(keeping.EVERY, self._copy, "copying what is of record to the bucket")
+
+    @property
+    def _may_write(self) -> bool:
+        return self.lease is None or self.lease.is_held
+
+    async def _copy(self) -> None:
+        if self.keeper is not None and self._may_write:
+            await self.keeper.copy()
 
     async def compared(self) -> None:
         """The first comparison is done: from now on what we know is worth being kept in the bucket, and compared again."""
@@ -134,7 +150,7 @@ class Throwaway(MultiService):
         await self._warn(self.keeper)
         self._add(faraway.EVERY.total_seconds(), self._write, "writing the snapshot into the bucket")
         self._add(COMPARE, self._look_around, "comparing with the bucket")
-        await self.keeper.copy()
+        await self._copy()
         await self._write()
 
     async def _warn(self, keeper: Safekeeper) -> None:
@@ -163,8 +179,8 @@ class Throwaway(MultiService):
             _log.error("{error} Comparing with it is tried again in {every}.", error=error, every=timedelta(seconds=COMPARE))
             return
         if found.changed or adopted:
-            said = "compared with the storage: {changed} of {projects} projects read anew, {adopted} files taken in"
-            _log.info(said, changed=found.changed, projects=found.projects, adopted=adopted)
+            said = "compared with the storage: {read} of {projects} projects read anew, {adopted} files taken in"
+            _log.info(said, read=found.read, projects=found.projects, adopted=adopted)
 
     async def _take_in(self, strays: Sequence[Blob]) -> int:
         """How many were."""
@@ -186,17 +202,33 @@ class Throwaway(MultiService):
     async def end(self) -> None:
         """When nobody asks any more: write what is not in the bucket yet, as far as it answers, and close it."""
         try:
-            if self.keeper is not None and self.access.is_open:
+            if self.keeper is not None and self.access.is_open and self._may_write:
                 copying = self._in_time(self.keeper.copy(), "what is of record")
                 await gatherResults([copying, self._in_time(self._write(anyhow=True), "the snapshot")])
+            if self.lease is not None:
+                await self._in_time(self.lease.end(), "that the lease is given back")
         finally:
             await self.close()
 
     async def _write(self, *, anyhow: bool = False) -> None:
         """Those that have been compared: half of one would take the place of a whole one. (Ours is compared first.)"""
+        if not self._may_write:
+            return
+        if self._complete and self.lease is not None and self.lease.is_sole and self.snapshots:
+            await self._mark(LAST_WORDS / 2 if anyhow else None)
         compared = len(self.snapshots) if self._complete else int(await self.index.catalog.is_complete())
         for snapshot in self.snapshots[:compared]:
             await snapshot.write(anyhow=anyhow)
+
+    async def _mark(self, most: float | None) -> None:
+        """Mark what changed since the last comparison, so that a new machine need not read it; for `most` seconds."""
+        marking: Deferred[int] = start(mark_changed(self.index.parts))
+        if most is not None:
+            marking.addTimeout(most, self._world.clock)
+        try:
+            await marking
+        except (PypidError, TimedOut) as error:
+            _log.info("A new machine will read some projects of the snapshot again: {error}", error=type(error).__name__)
 
     def _in_time(self, job: Coroutine[Any, Any, object], what: str) -> Deferred[object]:
         def late(failure: Failure) -> None:

@@ -220,6 +220,15 @@ class SourcesTests(ChainCase):
         self.assertIsNone(self.have(chain.find("ALICE")))
         self.assertEqual(self.who(chain, "dora", "d").user, "dora")
 
+    def test_token_with_another_user_name_is_explained(self) -> None:
+        """What looks like a token, sent as a user's password, is refused with the name that tokens have; else with no more."""
+        chain = self.chain(Source(self.config()))
+        token = "pypi-" + "A" * 43
+        for user in ("alice", "stranger", "a b"):
+            self.assertIn("__token__", str(self.refused(chain, user, token)))
+            for other in ("wrong", "pypi-short", token + "!"):
+                self.assertEqual(str(self.refused(chain, user, other)), WRONG)
+
     def test_impossible(self) -> None:
         """Names and passwords that nobody can have are refused before anybody is asked, and cost nothing."""
         later = Directory({"dora": "d"})

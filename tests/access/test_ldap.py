@@ -12,10 +12,12 @@ from unittest import SkipTest
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from twisted.internet.protocol import Protocol
+from twisted.logger import LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.access.ldap.starttls import REQUEST, answer
-from pypid.access.ldap.way import is_encrypted_first
+from pypid.access.ldap.way import _once, is_encrypted_first
 from pypid.core.ldapfilters import GROUP_FILTER, filled, user_filter
 from tests.live.clients import in_ci
 
@@ -33,6 +35,20 @@ quick = settings(max_examples=60, deadline=None, database=None)
 YES = bytes.fromhex("300c02010178070a010004000400")
 """What slapd says to StartTLS; shorter than `LONG_YES`, which is how Active Directory spells lengths."""
 LONG_YES = bytes.fromhex("3084000000100201017884000000070a010004000400")
+
+
+class ConnectionLogTests(SynchronousTestCase):
+    """What a look-up says to the log."""
+
+    def test_connection_to_the_directory_is_not_logged(self) -> None:
+        """Each look-up has a connection of its own, of whose start and end the log says nothing."""
+        events: list[LogEvent] = []
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        factory = _once(Protocol())
+        factory.doStart()
+        factory.doStop()
+        self.assertEqual(events, [])
 
 
 class StartTls(SynchronousTestCase):

@@ -19,6 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.access import passwords
 from pypid.access.passwords import (
     LONGEST_PASSWORD,
+    PATIENCE,
     Kind,
     Verdict,
     Verifier,
@@ -274,20 +275,42 @@ class VerifierTests(SynchronousTestCase):
         self.assertEqual([self.successResultOf(one) for one in waiting[1:]], [True] * 199)
 
     def test_queue(self) -> None:
-        """Two are verified at once, 64 wait, the next gets Busy; who is remembered does not wait; then it goes on."""
+        """Two are verified at once, so many wait, the next gets Busy; who is remembered does not wait; then it goes on."""
         self.check()
         self.threads.run()
-        waiting = [self.check(f"u{n}", "x") for n in range(66)]
+        self.patch(self.verifier, "_most_waiting", 4)
+        waiting = [self.check(f"u{n}", "x") for n in range(6)]
         self.assertEqual(len(self.threads.calls), 2)
         self.assertGreater(self.failureResultOf(self.check("late"), Busy).value.retry_after, 0)
         self.assertTrue(self.successResultOf(self.check()))
         while self.threads.calls:
             self.assertLessEqual(len(self.threads.calls), 2)
             self.threads.run()
-        self.assertEqual([self.successResultOf(one) for one in waiting], [False] * 66)
+        self.assertEqual([self.successResultOf(one) for one in waiting], [False] * 6)
         late = self.check("late")
         self.threads.run()
         self.assertTrue(self.successResultOf(late))
+
+    def test_first_logins_of_many_users_at_once_all_succeed(self) -> None:
+        """A hundred users who log in for the first time together wait for each other, and are all let in."""
+        waiting = [self.check(f"u{n}") for n in range(100)]
+        while self.threads.calls:
+            self.threads.run()
+            self.clock.advance(0.1)
+        self.assertEqual([self.successResultOf(one) for one in waiting], [True] * 100)
+
+    def test_waiting_for_a_turn_ends(self) -> None:
+        """Whoever waits longer than a client would is told to come again; those whose turn has come are not."""
+        waiting = [self.check(f"u{n}") for n in range(5)]
+        self.clock.advance(PATIENCE)
+        for late in waiting[2:]:
+            self.assertEqual(self.failureResultOf(late, Busy).value.retry_after, 2)
+        while self.threads.calls:
+            self.threads.run()
+        self.assertEqual([self.successResultOf(one) for one in waiting[:2]], [True] * 2)
+        again = self.check("u4")
+        self.threads.run()
+        self.assertTrue(self.successResultOf(again))
 
     def test_thread_fails(self) -> None:
         """A thread that fails fails that login, and gives its turn back."""

@@ -314,6 +314,22 @@ class VeiledTests(FilesCase):
         self.assertEqual(list((self.root / ".pypid/tmp").iterdir()), [])
 
 
+class DraftTests(FilesCase):
+    """What a crash leaves of a write."""
+
+    def test_young_draft_is_removed_at_the_next_start(self) -> None:
+        """A start removes a draft of a moment ago where no other machine writes; one that a process holds stays."""
+        left, held = (self.root / ".pypid/tmp" / name for name in ("left.part", "held.part"))
+        for path in left, held:
+            path.write_bytes(b"x")
+        self.have(files.open(FilesSettings(str(self.root)), world()))
+        self.assertTrue(left.exists())
+        with held.open("rb") as file:
+            self.assertTrue(disk.hold(file.fileno()))
+            self.have(files.open(FilesSettings(str(self.root), exclusive=True), world()))
+            self.assertEqual([path.name for path in (self.root / ".pypid/tmp").iterdir()], ["held.part"])
+
+
 class GoneTests(FilesCase):
     """A folder that is not there (any more)."""
 

@@ -18,7 +18,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.s3 import credentials
-from pypid.blobs.s3.credentials import EARLY, LATE, Chain, Fixed
+from pypid.blobs.s3.credentials import EARLY, LATE, PAUSE, Chain, Fixed
 from pypid.blobs.s3.signing import Keys
 from pypid.core.errors import StorageDown
 from pypid.flow import BytesBody, start
@@ -132,8 +132,27 @@ class ChainTests(SynchronousTestCase):
         self.assertEqual({self.successResultOf(result).access for result in waiting}, {"key-2"})
         self.assertEqual(self.source.resolved, 2)
         self.assertEqual(self.successResultOf(start(self.chain.renewed(old))).access, "key-2")
-        self.assertEqual(self.successResultOf(start(self.chain.renewed(Keys("key-2", "secret", "token")))).access, "key-2")
         self.assertEqual(len(self.turns), 0)
+
+    def test_keys_refused_right_after_they_were_fetched_are_renewed(self) -> None:
+        """Keys that are refused seconds after they were fetched are looked for anew, unless that was just done in vain."""
+        self.source.lasting = None
+        self.first()
+        self.clock.advance(1)
+        waiting = start(self.chain.renewed(Keys("key-1", "secret", "token")))
+        self.turns.all()
+        second = self.successResultOf(waiting)
+        self.assertEqual(second.access, "key-2")
+        self.source.fetched = 1  # there are no others
+        waiting = start(self.chain.renewed(second))
+        self.turns.all()
+        self.assertEqual(self.successResultOf(waiting), second)
+        self.assertEqual(self.successResultOf(start(self.chain.renewed(second))), second)
+        self.assertEqual(len(self.turns), 0)
+        self.clock.advance(PAUSE.total_seconds())
+        waiting = start(self.chain.renewed(second))
+        self.turns.all()
+        self.assertEqual(self.successResultOf(waiting).access, "key-3")
 
     def test_none(self) -> None:
         """Where the chain finds nothing, the log says what to do, and nothing is signed."""
@@ -231,7 +250,7 @@ class ExpiryTests(S3Case):
         self.world.now  # noqa: B018
         for number, doing in enumerate((lambda: self.get("spam/x"), lambda: self.blobs.stat("spam/x"))):
             self.bucket.token = f"new-{number}"
-            self.began -= 60  # a minute later
+            self.patch(credentials, "PAUSE", timedelta())  # a minute later
             with environment(AWS_ACCESS_KEY_ID=ACCESS, AWS_SECRET_ACCESS_KEY=SECRET, AWS_SESSION_TOKEN=f"new-{number}"):
                 await doing()
 

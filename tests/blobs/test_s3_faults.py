@@ -7,14 +7,15 @@ from contextlib import aclosing
 from datetime import timedelta
 from pathlib import Path
 
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, gatherResults
 from twisted.internet.task import deferLater
 
 from pypid.blobs.s3 import payloads, store
+from pypid.blobs.s3.asking import TRIES
 from pypid.blobs.s3.payloads import MEBI
 from pypid.core.errors import Exists, Missing, StorageDown, StorageFull
 from pypid.core.model import Span
-from pypid.flow import BytesBody, FileBody, at_once, start
+from pypid.flow import BytesBody, FileBody, at_once, is_patient, start
 from pypid.testing import Fed
 from tests.blobs.bucket import Asked, Said, error
 from tests.blobs.fake_s3 import Talk, breaks_off, does_and_hangs_up, hangs_up, lies, says, silent, stalls
@@ -339,6 +340,24 @@ class AnswerTests(S3Case):
         await self.fails(StorageDown, self.blobs.delete("spam/x"))
 
 
+class PatienceTests(S3Case):
+    """Requests of a client that waits anyway."""
+
+    async def test_upload_waits_for_a_store_that_comes_back(self) -> None:
+        """What belongs to an upload is tried again for up to a minute, once a second; everything else fails after six tries."""
+        for operation in ("PutObject", "HeadObject"):
+            self.fake.script(operation, *[says(Said(503))] * (TRIES + 2))
+        await self.fails(StorageDown, self.blobs.write("spam/x", BytesBody(b"bytes")))
+        self.fake.scripts.clear()
+        before = is_patient.set(True)
+        try:
+            self.fake.script("PutObject", *[says(Said(503))] * (TRIES + 2))
+            await self.blobs.write("spam/x", BytesBody(b"bytes"))
+        finally:
+            is_patient.reset(before)
+        self.assertEqual(self.stored("spam/x"), b"bytes")
+
+
 class AccessTests(S3Case):
     """Keys, clocks, rights and room."""
 
@@ -395,3 +414,43 @@ class AccessTests(S3Case):
         await self.blobs.write("spam/x", BytesBody(b"bytes"))
         self.skew = timedelta(hours=3)
         self.assertEqual((await self.blobs.stat("spam/x")).size, 5)
+
+    async def test_requests_in_flight_together_survive_a_clock_step(self) -> None:
+        """Of several requests that were signed before the clock was stepped, each is tried again with the corrected time."""
+        await self.blobs.write("spam/x", BytesBody(b"bytes"))
+        self.skew = timedelta(hours=3)
+        results = await gatherResults([start(self.get("spam/x")) for _ in range(5)], consumeErrors=True)
+        self.assertEqual(results, [b"bytes"] * 5)
+
+    async def test_mute_refusal_of_a_head_is_logged_with_its_cause(self) -> None:
+        """A HEAD that is refused because the key was deleted, the secret replaced or the clock is off says so in the log."""
+        await self.blobs.write("spam/x", BytesBody(b"bytes"))
+        for code, words in (
+            ("InvalidAccessKeyId", "access_key, secret_key or region"),
+            ("SignatureDoesNotMatch", "access_key, secret_key or region"),
+            ("RequestTimeTooSkewed", "clock of this machine"),
+            ("", "without a reason"),
+        ):
+            self.logged.clear()
+            self.fake.script("HeadObject", says(Said(403)))
+            self.fake.script("ListObjectsV2", *([says(error(code, 403))] if code else []))
+            await self.fails(StorageDown, self.blobs.stat("spam/x"))
+            logged = "".join(self.logged)
+            self.assertIn(words, logged)
+            self.assertEqual("need the permission" in logged, not code)
+
+    async def test_archived_object_is_no_missing_permission(self) -> None:
+        """A file that was just moved to an archive class is logged as archived, and not as a missing permission."""
+        await self.blobs.write("spam/x", BytesBody(b"bytes"))
+        self.fake.script("GetObject", says(error("InvalidObjectState", 403)))
+        await self.fails(StorageDown, self.blobs.read("spam/x"))
+        self.assertIn("archive storage class", "".join(self.logged))
+        self.assertNotIn("permission", "".join(self.logged))
+
+    async def test_readiness_takes_one_request(self) -> None:
+        """Whether the bucket answers is found out by one HEAD of the bucket."""
+        self.fake.asked.clear()
+        await self.blobs.answers()
+        self.assertEqual(self.fake.operations(), ["HeadBucket"])
+        self.bucket.gone = True
+        await self.fails(StorageDown, self.blobs.answers())

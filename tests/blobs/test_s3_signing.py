@@ -47,6 +47,20 @@ KEYS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 )
 
 
+class SignerTests(SynchronousTestCase):
+    """What tells URLs of keys that are in force from those of others."""
+
+    def test_signer_changes_with_key_and_secret(self) -> None:
+        """Another key, or another secret under the same key, is another signer; nothing of either is told."""
+        signers = {Keys(access, secret).signer for access in ("AKIA1", "AKIA2") for secret in ("one", "two")}
+        self.assertEqual(len(signers), 4)
+        self.assertNotIn("AKIA", "".join(signers))
+
+    def test_temporary_keys_are_one_signer(self) -> None:
+        """Links of temporary keys end with them, so those that each node renews every hour do not make links anew."""
+        self.assertEqual(len({Keys(access, "secret", "token", AT).signer for access in ("ASIA1", "ASIA2")}), 1)
+
+
 class PublishedTests(SynchronousTestCase):
     """What AWS has published."""
 

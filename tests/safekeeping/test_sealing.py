@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from unittest.mock import patch
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import Unreadable
+from pypid.safekeeping import sealing
 from pypid.safekeeping.sealing import WrongSecret, name_of, seal, unseal
 from pypid.testing import world
 
@@ -38,7 +40,15 @@ class SealingTests(SynchronousTestCase):
         self.assertNotIn(b"password", first)
         self.assertNotIn(SECRET.encode(), first)
         self.assertNotEqual(first.partition(b"\n")[2], second.partition(b"\n")[2])
-        self.assertEqual(json.loads(first.partition(b"\n")[0])["key"], name_of(SECRET))
+        names = {json.loads(sealed.partition(b"\n")[0])["key"] for sealed in (first, second)}
+        self.assertEqual((len(names), name_of(SECRET) in names), (2, False))
+
+    def test_copies_of_older_versions_are_read(self) -> None:
+        """A copy whose head names the secret without a salt, as older versions wrote it, comes back."""
+        with patch.object(sealing, "name_of", lambda secret, salt=b"": name_of(secret)):
+            sealed = self.sealed(b"data")
+        self.assertEqual(json.loads(sealed.partition(b"\n")[0])["key"], name_of(SECRET))
+        self.assertEqual(unseal(SECRET, "admin.json", sealed), b"data")
 
     def test_changed(self) -> None:
         """A bit changed anywhere, cut off anywhere, or put in another's place: it is refused, never half read."""

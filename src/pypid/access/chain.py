@@ -24,6 +24,9 @@ from pypid.ports import Access, People
 
 WRONG_TOKEN = "The token is wrong, has expired or was revoked. Make a new one."
 """What every token gets by which nobody is anybody."""
+TOKEN_OF_A_USER = (
+    f"The user name or the password is wrong. The password looks like a token: the user name of every token is {TOKEN_USER}."
+)
 ENDED = "The session has ended. Log in again."
 FLOOR = 0.25
 """Seconds: where others are asked over a network, a refusal comes after so many, or after twice as many, and so on.
@@ -131,6 +134,14 @@ class Chain:
     # --- passwords ----------------------------------------------------------------------------------------------
 
     async def _by_password(self, credential: Credential) -> Identity:
+        try:
+            return await self._by_name_and_password(credential)
+        except Unauthenticated:
+            if token_digest(credential.password) is None:
+                raise
+            raise Unauthenticated(TOKEN_OF_A_USER) from None
+
+    async def _by_name_and_password(self, credential: Credential) -> Identity:
         if not _is_a_name(credential.user) or not is_usable(credential.password):
             raise Unauthenticated(WRONG)  # costs nothing and tells nothing: so it is whoever is asked
         if self._throttle.is_proven(credential):

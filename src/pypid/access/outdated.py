@@ -41,7 +41,9 @@ class Outdated:
     state: Path
     world: World
     _since: dict[str, datetime] = field(factory=dict, init=False, repr=False)
-    """Users, and when it was seen that they have another password: what they began later stays."""
+    """Users, and when it was seen that they have another password: what they began later stays.
+
+    A session from the future was begun before the clock was set back: it ends, too."""
     _unwritten: _Seen | None = field(default=None, init=False, repr=False)
     """What is to be remembered once those sessions have ended."""
 
@@ -61,12 +63,12 @@ class Outdated:
         """End them, and remember that it is done. What fails is logged."""
         if self._unwritten is None and not self._since:
             return
-        current, since = self.accounts.current, dict(self._since)
+        current, since, now = self.accounts.current, dict(self._since), self.world.now()
         if since and not current.is_open and isinstance(current.database.place, Server):
             return
         try:
             for session in list(current.known.sessions.values()):
-                if session.user in since and session.created <= since[session.user]:
+                if session.user in since and not since[session.user] < session.created <= now:
                     await self.accounts.end_session(session.digest)
             self._since = {user: when for user, when in self._since.items() if since.get(user) != when}
             if not self._since and self._unwritten is not None:

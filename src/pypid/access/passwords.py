@@ -14,7 +14,7 @@ from hashlib import blake2b
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import DeferredSemaphore
+from twisted.internet.defer import DeferredSemaphore, TimeoutError
 from twisted.logger import Logger
 
 from pypid.core.errors import BadRequest, Busy
@@ -63,6 +63,12 @@ _PREFIXES = {
     "$pbkdf2-sha256$": Kind.PBKDF2_SHA256,
     "$apr1$": Kind.APR_MD5_CRYPT,
 }
+
+
+MOST_WAITING = 1024
+"""Passwords that wait for their turn: a team's first logins of a morning, or the jobs of a matrix that begin together."""
+PATIENCE = 12.0
+"""Seconds that one waits at most. pip gives a connection up after 15."""
 
 
 class Verdict(Enum):
@@ -182,6 +188,10 @@ def _judge(stored: str | None, decoy: str, password: str) -> Verdict:
     return verdict
 
 
+def _too_many() -> Busy:
+    return Busy("Too many passwords are being checked at once.", retry_after=2)
+
+
 class Verifier:
     """Verifies passwords off the reactor thread, at most two at once, and remembers the right ones for a short while.
 
@@ -192,7 +202,7 @@ class Verifier:
     _log = Logger()
 
     def __init__(
-        self, world: World, *, lifetime: float = 300.0, most: int = 16384, at_once: int = 2, most_waiting: int = 64
+        self, world: World, *, lifetime: float = 300.0, most: int = 16384, at_once: int = 2, most_waiting: int = MOST_WAITING
     ) -> None:
         """`lifetime` in seconds; `most` credentials are remembered."""
         self._world = world
@@ -218,7 +228,7 @@ class Verifier:
     async def check(self, user: str, password: str, stored: str | None) -> bool:
         """Whether the password is right; `stored` None: there is no such user, which takes as long as a wrong password.
 
-        Raises `Busy` where too many wait already.
+        Raises `Busy` where too many wait already, or its turn has not come within `PATIENCE`.
         """
         if _usable(password) is None:
             return False
@@ -229,8 +239,14 @@ class Verifier:
 
     async def _verify(self, user: str, password: str, stored: str | None, fingerprint: bytes) -> bool:
         if len(self._turns.waiting) >= self._most_waiting:
-            raise Busy("Too many passwords are being checked at once.", retry_after=2)
-        await self._turns.acquire()
+            raise _too_many()
+        turn = self._turns.acquire()
+        if not turn.called:
+            turn.addTimeout(PATIENCE, self._world.clock)
+        try:
+            await turn
+        except TimeoutError:
+            raise _too_many() from None
         try:
             verdict = await self._world.blocking(_judge, stored, self._decoy(user), password)
         finally:

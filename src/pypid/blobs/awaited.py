@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Generic, TypeVar
 
 from attrs import define, field, frozen
@@ -35,13 +35,13 @@ class Awaited(Generic[B]):
     opened: B | None = field(default=None, init=False)
     """The store, once it is open."""
     _flights: Flights[None, B] = field(factory=Flights, init=False, repr=False)
-    _failed: datetime | None = field(default=None, init=False)
+    _failed: float | None = field(default=None, init=False)
 
     async def there(self) -> B:
         """The store. Raises `StorageDown`."""
         if self.opened is not None:
             return self.opened
-        if self._failed is not None and self.world.now() < self._failed + PAUSE:
+        if self._failed is not None and self.world.clock.seconds() < self._failed + PAUSE.total_seconds():
             raise _away()
         return await self._flights.single(None, self._open)
 
@@ -50,7 +50,7 @@ class Awaited(Generic[B]):
             self.opened = await self.open()
         except CannotStart as error:
             _log.error("The storage cannot be opened, which will be tried again: {error}", error=error)
-            self._failed = self.world.now()
+            self._failed = self.world.clock.seconds()
             raise _away() from None
         return self.opened
 

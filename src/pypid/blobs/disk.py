@@ -32,7 +32,10 @@ PART = b".part"
 VEIL = b".meta"
 """What pypicloud passes over."""
 ABANDONED = timedelta(hours=1)
-"""A draft that nobody has touched for so long, and nobody holds, is a crash's."""
+"""A draft that no process has touched for so long, and none holds, is a crash's.
+
+On some network file systems a lock does not show to other machines: where these write, too, a free lock is not enough.
+"""
 MOST_DURABLE = 1 << 16
 TRIES = 5
 """How often a folder is made that somebody else removes."""
@@ -226,8 +229,19 @@ def blob(key: str, found: os.stat_result) -> Blob:
     return Blob(key=key, size=found.st_size, modified=modified, etag=etag)
 
 
-def prepare(root: str, create: bool, probe: bytes, now: datetime, veiled: Callable[[str], bool] | None = None) -> Disk:
-    """The storage folder, ready: drafts' folder made, hard links tried, a crash's drafts swept. Raises `CannotStart`."""
+def prepare(
+    root: str,
+    create: bool,
+    probe: bytes,
+    now: datetime,
+    veiled: Callable[[str], bool] | None = None,
+    *,
+    exclusive: bool = False,
+) -> Disk:
+    """The storage folder, ready: drafts' folder made, hard links tried, a crash's drafts swept. Raises `CannotStart`.
+
+    `exclusive`: no other machine writes to it, so each draft that no process holds is a crash's, however young.
+    """
     path = os.path.abspath(os.fsencode(root))
     try:
         if create:
@@ -238,7 +252,7 @@ def prepare(root: str, create: bool, probe: bytes, now: datetime, veiled: Callab
         os.makedirs(disk.path(DRAFTS), 0o700, exist_ok=True)
         sync_folder(path)
         disk = evolve(disk, links=_has_links(disk, probe))
-        _sweep(disk, now)
+        _sweep(disk, now, timedelta(0) if exclusive else ABANDONED)
     except OSError as error:
         raise CannotStart(
             f"The storage folder {root} cannot be used: {error.strerror}. The user that runs pypid needs to read and write it."
@@ -260,13 +274,14 @@ def _has_links(disk: Disk, probe: bytes) -> bool:
         os.unlink(one)
 
 
-def _sweep(disk: Disk, now: datetime) -> None:
+def _sweep(disk: Disk, now: datetime, abandoned: timedelta) -> None:
     with os.scandir(disk.path(DRAFTS)) as entries:
         drafts = [entry.path for entry in entries if entry.name.removesuffix(VEIL).endswith(PART)]
     for draft in drafts:
         with suppress(OSError), hung_up(os.open(draft, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)) as descriptor:
             found = os.fstat(descriptor)
             untouched = now.timestamp() - max(found.st_mtime, found.st_ctime)
-            if stat.S_ISREG(found.st_mode) and untouched > ABANDONED.total_seconds() and hold(descriptor):
+            is_old = not abandoned or untouched > abandoned.total_seconds()
+            if stat.S_ISREG(found.st_mode) and is_old and hold(descriptor):
                 os.unlink(draft)
                 _log.info("Removed the rest of a write that a crash cut off, {size} bytes", size=found.st_size)

@@ -16,18 +16,21 @@ import stat
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from datetime import timedelta
+from functools import partial
 from itertools import islice
+from pathlib import Path
 
 from attrs import frozen
 
-from pypid.blobs.disk import DRAFTS, Disk, blob, our_words, prepare, sync_folder
+from pypid.blobs.disk import DRAFTS, VEIL, Disk, blob, our_words, prepare, sync_folder
 from pypid.blobs.draft import Draft
 from pypid.blobs.keys import must_be_key, parts, pieces
 from pypid.blobs.walk import walk
-from pypid.core.errors import Missing
+from pypid.core.errors import Missing, StorageFull
 from pypid.core.model import Blob, Link, Span
-from pypid.flow import BATCH, FileBody, World
+from pypid.flow import BATCH, BytesBody, FileBody, World
 from pypid.ports import Blobs, Body
+from pypid.reserve import FILE, SMALL, Reserve
 
 LISTED = 500
 """Blobs listed in one go in a thread."""
@@ -36,11 +39,14 @@ LISTED = 500
 @frozen
 class FilesSettings:
     """`root`: the folder. `create`: make it if it is not there (else it may be a disk that is not mounted). `veiled`: the keys
-    that other programs must not see (`disk.Disk.veiled`)."""
+    that other programs must not see (`disk.Disk.veiled`). `exclusive`: no other machine writes to the folder."""
 
     root: str
     create: bool = False
     veiled: Callable[[str], bool] | None = None
+    reserve: bool = False
+    """Whether space is kept for small documents, so that files can be deleted, yanked and closed on a full disk."""
+    exclusive: bool = False
 
 
 class FilesBlobs:
@@ -50,8 +56,11 @@ class FilesBlobs:
     one is to race with a write into it.
     """
 
-    def __init__(self, disk: Disk, world: World) -> None:
+    def __init__(self, disk: Disk, world: World, reserve: Reserve | None = None) -> None:
         self._disk = disk
+        self._reserve = reserve
+        self._has_given = False
+        """Whether the reserve gave some of its space: what is deleted fills it again first."""
         self._blocking = world.blocking
         self._random = world.random
 
@@ -65,12 +74,21 @@ class FilesBlobs:
             where = must_be_key(key)
             if where[: len(DRAFTS)] == DRAFTS:
                 raise ValueError(f"{key!r} is where drafts lie")
-            draft = Draft(self._disk, key, self._disk.parts(where), self._random(16).hex().encode(), replace)
-            try:
-                return blob(key, await self._take(body, draft))
-            except Exception:
-                await self._blocking(draft.discard)
-                raise
+            while True:
+                draft = Draft(self._disk, key, self._disk.parts(where), self._random(16).hex().encode(), replace)
+                try:
+                    return blob(key, await self._take(body, draft))
+                except Exception as error:
+                    await self._blocking(draft.discard)
+                    if not isinstance(error, StorageFull) or not await self._make_room(body):
+                        raise
+
+    async def _make_room(self, body: Body) -> bool:
+        """Return whether the reserve gave space for a record, a mark or a status. (The files themselves get none of it.)"""
+        if self._reserve is None or not isinstance(body, BytesBody) or len(body.data) > SMALL:
+            return False
+        self._has_given = True
+        return await self._blocking(self._reserve.release)
 
     async def delete(self, key: str) -> None:
         await self._blocking(self._removed, key)
@@ -146,6 +164,8 @@ class FilesBlobs:
                 os.unlink(path)
                 sync_folder(os.path.dirname(path))
                 self._disk.prune(tuple(key.encode().split(b"/")))
+                if self._has_given and self._reserve is not None:
+                    self._reserve.fill()
             except OSError as error:
                 self._disk.absent(error, key)
             except Missing:
@@ -163,8 +183,14 @@ async def open(settings: FilesSettings, world: World) -> FilesBlobs:
     Raises `CannotStart` where the folder is not there (and not to be created) or cannot be written.
     """
     probe = world.random(16).hex().encode()
-    disk = await world.blocking(prepare, settings.root, settings.create, probe, world.now(), settings.veiled)
-    return FilesBlobs(disk, world)
+    made = partial(prepare, exclusive=settings.exclusive)
+    disk = await world.blocking(made, settings.root, settings.create, probe, world.now(), settings.veiled)
+    reserve = None
+    if settings.reserve:
+        name = FILE if settings.veiled is None else FILE + VEIL.decode()
+        reserve = Reserve(Path(os.fsdecode(disk.path((*DRAFTS, name.encode())))))
+        await world.blocking(reserve.fill)
+    return FilesBlobs(disk, world, reserve)
 
 
 _: type[Blobs] = FilesBlobs

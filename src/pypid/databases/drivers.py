@@ -12,6 +12,8 @@ from pypid.databases.faults import Away
 from pypid.databases.places import Place
 
 NO_DATABASE = "the file is not a database"
+_NO_ROOM = {sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMOPEN, sqlite3.SQLITE_IOERR_SHMMAP}
+"""Of the index of the write-ahead log, which each start makes anew: what it says on a full disk, in place of `SQLITE_FULL`."""
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
@@ -45,7 +47,7 @@ def trouble(error: BaseException) -> Trouble:
         code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
         if code in _DAMAGED or text == NO_DATABASE:
             return Trouble.DAMAGED
-        if code == sqlite3.SQLITE_FULL:
+        if code == sqlite3.SQLITE_FULL or getattr(cause, "sqlite_errorcode", 0) in _NO_ROOM:
             return Trouble.FULL
         state = text.partition(":")[0]
     return _STATES.get(state, Trouble.AWAY)

@@ -7,10 +7,11 @@ import sqlite3
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
 
-from pypid.databases.drivers import NO_DATABASE
+from pypid.databases.drivers import NO_DATABASE, Trouble, trouble
 
 CONNECTIONS = 4
 BUSY = 5.0
@@ -28,19 +29,45 @@ class Opened(sqlite3.Connection):
     """Which one it has opened, whatever has its name by now: device and inode."""
 
 
-def sqlite_engine(path: Path, busy: float, pragmas: Mapping[str, str | int]) -> Engine:
+class NoRoom(Protocol):
+    """What to do where the disk is too full to open a database. Both are called in threads."""
+
+    def make_room(self) -> bool:
+        """Return whether there is more room now."""
+
+    def note_read_only(self) -> None:
+        """Note that a connection was opened that only reads, and sees no change by others: it is to be used once."""
+
+
+def sqlite_engine(path: Path, busy: float, pragmas: Mapping[str, str | int], no_room: NoRoom | None = None) -> Engine:
     """SQLAlchemy's engine for a file that is there; `transact` tells it which transactions write, and those take turns.
 
-    `pragmas` are said to each connection, in their order.
+    `pragmas` are said to each connection, in their order. With `no_room` a file on a full disk is opened for reading at least.
     """
 
     def connect() -> sqlite3.Connection:
+        while True:
+            try:
+                return opened("mode=rw")
+            except sqlite3.Error as error:
+                if no_room is None or trouble(error) is not Trouble.FULL:
+                    raise
+                if not no_room.make_room():
+                    break
+        if _has_log(path):  # what it says is not in the file itself
+            raise sqlite3.OperationalError(f"the disk is full. Free some space: {path}-wal cannot be read without")
+        pragmas_of_reading = {name: value for name, value in pragmas.items() if name != "synchronous"}
+        found = opened("mode=ro&immutable=1", pragmas_of_reading)
+        no_room.note_read_only()
+        return found
+
+    def opened(mode: str, wanted: Mapping[str, str | int] | None = None) -> sqlite3.Connection:
         file = _which(path)
-        where = f"{path.absolute().as_uri()}?mode=rw"
+        where = f"{path.absolute().as_uri()}?{mode}"
         # transactions are begun by us: the module's own way begins none before a SELECT, and never an IMMEDIATE one
         made = sqlite3.connect(where, uri=True, timeout=busy, check_same_thread=False, isolation_level=None, factory=Opened)
         try:
-            for name, value in {"journal_mode": "WAL", **pragmas}.items():
+            for name, value in ({"journal_mode": "WAL", **pragmas} if wanted is None else wanted).items():
                 made.execute(f"PRAGMA {name} = {value}")
             if _which(path) != file:  # it may have opened one file, and the log of another
                 raise sqlite3.OperationalError("the file was replaced while it was opened")
@@ -60,6 +87,14 @@ def sqlite_engine(path: Path, busy: float, pragmas: Mapping[str, str | int]) -> 
 def _begin(connection: Connection) -> None:
     writing = connection.get_execution_options().get("writing")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+
+def _has_log(path: Path) -> bool:
+    """Return whether a write-ahead log holds changes that are not in the file yet."""
+    try:
+        return path.with_name(f"{path.name}-wal").stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def _which(path: Path) -> tuple[int, int]:

@@ -38,9 +38,12 @@ class _Head(msgspec.Struct, frozen=True):
     format: int = FORMAT
 
 
-def name_of(secret: str) -> str:
-    """What a secret is called, so that another one can be told from it: nothing can be learned from it."""
-    return _derived(secret, b"", b"pypid: the name of a secret", _NAME).hex()
+def name_of(secret: str, salt: bytes = b"") -> str:
+    """Return what a secret is called, so that another one can be told from it.
+
+    What lies in a bucket has a salt: else one table of guessed secrets would do for every copy. Older copies have none.
+    """
+    return _derived(secret, salt, b"pypid: the name of a secret", _NAME).hex()
 
 
 def seal(secret: str, name: str, data: bytes, random: Callable[[int], bytes]) -> bytes:
@@ -48,7 +51,7 @@ def seal(secret: str, name: str, data: bytes, random: Callable[[int], bytes]) ->
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # here, since only what lies in a bucket is sealed
 
     salt, nonce = random(_SALT), random(_NONCE)
-    head = dump(_Head(name_of(secret), salt.hex(), nonce.hex()))
+    head = dump(_Head(name_of(secret, salt), salt.hex(), nonce.hex()))
     return head + AESGCM(_key(secret, salt)).encrypt(nonce, data, _bound(head, name))
 
 
@@ -59,10 +62,14 @@ def unseal(secret: str, name: str, sealed: bytes) -> bytes:
 
     end = sealed.find(b"\n", 0, _LARGEST_HEAD) + 1
     head = load(_Head, sealed[:end], name)
-    if head.key != name_of(secret):
+    try:
+        salt = bytes.fromhex(head.salt)
+    except ValueError:
+        raise Unreadable(name, "it is not what was sealed (torn, or changed by somebody)") from None
+    if head.key not in (name_of(secret, salt), name_of(secret)):
         raise WrongSecret(name)
     try:
-        key = AESGCM(_key(secret, bytes.fromhex(head.salt)))
+        key = AESGCM(_key(secret, salt))
         return key.decrypt(bytes.fromhex(head.nonce), sealed[end:], _bound(sealed[:end], name))
     except (InvalidTag, NoHex, ValueError):
         raise Unreadable(name, "it is not what was sealed (torn, or changed by somebody)") from None

@@ -163,7 +163,7 @@ class Way:
 
     async def _connected(self) -> _Far:
         try:
-            far: _Far = await self._endpoint.connect(Factory.forProtocol(_Far))
+            far: _Far = await self._endpoint.connect(_Quiet.forProtocol(_Far))
         except Exception as error:
             raise understood(error) from None
         if self._start_tls:
@@ -177,8 +177,14 @@ class Way:
         return far
 
 
+class _Quiet(Factory):
+    """Makes one connection, and logs neither its start nor its end: each look-up has one."""
+
+    noisy = False
+
+
 def _once(protocol: Protocol) -> Factory:
-    return Factory.forProtocol(lambda: protocol)
+    return _Quiet.forProtocol(lambda: protocol)
 
 
 def is_encrypted_first(url: str, certificates_are_named: bool) -> bool:

@@ -74,7 +74,7 @@ class Current:
         self._is_empty = False
         self._heard = 0.0
         self._failed: _Since | None = None
-        self._forgot: datetime | None = None
+        self._forgot: float | None = None
         self._turn = DeferredLock()
         self._looks: Flights[None, bool] = Flights()
 
@@ -181,6 +181,7 @@ class Current:
     async def _look_now(self) -> None:
         began = self._world.clock.seconds()
         if self._roll is None and not self.database.is_there():
+            self.database.refuse_loss()
             self._is_empty, self._heard = True, began
             self._tell_of_contact()
             return
@@ -260,8 +261,8 @@ class Current:
 
     async def forget(self) -> None:
         """Remove what nobody asks for any more, now and then. What fails is logged."""
-        now = self._world.now()
-        if self._roll is None or (self._forgot is not None and now < self._forgot + _FORGET):
+        now, seconds = self._world.now(), self._world.clock.seconds()
+        if self._roll is None or (self._forgot is not None and seconds < self._forgot + _FORGET.total_seconds()):
             return
 
         def job(trusted: Roll | None, connection: Connection) -> tuple[None, Roll]:
@@ -271,7 +272,7 @@ class Current:
             forget(connection, now)
             return None, trusted or load(connection)
 
-        self._forgot = now
+        self._forgot = seconds
         with suppress(PypidError):
             await shielded(self._in_turn(job, hears=False))
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from threading import Lock
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from pypid.core.errors import StorageFull
 from pypid.databases.faults import Away
 from pypid.databases.places import Place, SqliteFile
 from pypid.databases.transacting import no_longer_than, transact
 from pypid.flow import Blocking, shielded
+from pypid.reserve import Reserve
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -26,6 +28,16 @@ LONGEST = 8.0
 """Seconds after which a server that has not answered gets no more time (its connections are cut)."""
 
 
+class Lived(Protocol):
+    """Remembers that a file had tables. Both block."""
+
+    def note(self) -> None:
+        """Note that it has. Raises `OSError`."""
+
+    def refuse_loss(self) -> None:
+        """Raise `Unusable`, with advice, if it had. Called where it is empty or not there."""
+
+
 class Database:
     """One place, for the parts that lie there (``accounts``, ``journal``, ``downloads``); they share its connections.
 
@@ -34,8 +46,14 @@ class Database:
 
     _log = Logger()
 
-    def __init__(self, place: Place, blocking: Blocking, clock: IReactorTime) -> None:
+    def __init__(
+        self, place: Place, blocking: Blocking, clock: IReactorTime, lived: Lived | None = None, reserve: Reserve | None = None
+    ) -> None:
+        """`lived` remembers that a file had tables: one that is lost is then not begun anew. `reserve`: room on a full disk."""
         self.place = place
+        self._lived = lived
+        self._reserve = reserve
+        self._is_read_only = self._told = False
         self._blocking = blocking
         self._clock = clock
         self._opening = Lock()
@@ -48,6 +66,11 @@ class Database:
     def is_there(self) -> bool:
         """Whether there is something to open; a server always is."""
         return self._identity is not None or self.place.is_there()
+
+    def refuse_loss(self) -> None:
+        """Raise `Unusable` if the file, which is not there, has been there before. Blocks for a moment."""
+        if self._lived is not None:
+            self._lived.refuse_loss()
 
     async def read(self, part: str, work: Callable[[Connection], T]) -> T:
         """What `work` returns, which sees one state of the part's tables. Raises `Away`, `Unusable`, and what `work` raises."""
@@ -76,6 +99,26 @@ class Database:
     # --- in a thread ---
 
     def _perform(self, name: str, work: Callable[[Connection], T], writing: bool) -> T:
+        while True:
+            try:
+                return self._performed(name, work, writing)
+            except StorageFull:
+                if not self.make_room():
+                    raise
+            except OSError as error:  # of an import: no more files can be opened
+                raise Away(f"{type(error).__name__}: {error.strerror}") from None
+
+    def make_room(self) -> bool:
+        """Return whether the reserve gave some of its space."""
+        return self._reserve is not None and self._reserve.release()
+
+    def note_read_only(self) -> None:
+        """Note that the disk is full: what is open now is used once, so that the next attempt may write again."""
+        if not self._told:
+            self._log.warn("the disk is full, only reading works until there is room: {place}", place=self.place)
+        self._is_read_only = self._told = True
+
+    def _performed(self, name: str, work: Callable[[Connection], T], writing: bool) -> T:
         from pypid.access.sql.engine import fault
         from pypid.access.sql.tables import PARTS
         from pypid.databases.drivers import errors
@@ -85,18 +128,26 @@ class Database:
             with engines.engine.connect() as connection:
                 done = transact(connection, work, writing)
             self._still_there()
+            self._told = self._is_read_only
         except errors() as error:
-            raise fault(self.place, error) from None
+            found = fault(self.place, error)
+            raise StorageFull("state folder") if writing and self._is_read_only else found from None
+        finally:
+            if self._is_read_only:
+                with self._opening:
+                    self._dispose()
         return done
 
     def _open(self, part: Part) -> Engines:
         from pypid.access.sql.engine import Engines
-        from pypid.access.sql.schema import is_ready, prepare
+        from pypid.access.sql.schema import is_new, is_ready, prepare
         from pypid.databases.sqlite import make_file
 
         with self._opening:
             if isinstance(self.place, SqliteFile):
                 if self._identity is None or not self.place.of_record:
+                    if not self.place.is_there():
+                        self.refuse_loss()
                     make_file(self.place.path)
                 identity = _identity(self.place)
                 before, self._identity = self._identity, identity
@@ -104,14 +155,29 @@ class Database:
                     self._dispose()
                     raise Away(f"{self.place.path} has become another file: it is read anew.")
             if self._engines is None:
-                self._engines = Engines(self.place)
+                self._is_read_only = False
+                self._engines = Engines(self.place, self)
             if part.name not in self._ready:
                 with self._engines.engine.connect() as connection:
                     ready = transact(connection, lambda asked: is_ready(asked, part), False)
                     if not ready:
+                        if transact(connection, lambda asked: is_new(asked, part), False):
+                            self.refuse_loss()
                         transact(connection, lambda asked: prepare(asked, part), True)
+                self._note(made=not ready)
                 self._ready.add(part.name)
             return self._engines
+
+    def _note(self, *, made: bool) -> None:
+        """Note that there are tables. Where they were there before a full disk does not matter: the next start notes it."""
+        if self._lived is None:
+            return
+        try:
+            self._lived.note()
+        except OSError as error:
+            if made:
+                raise
+            self._log.warn("cannot note that accounts exist, the next start tries again: {error}", error=str(error))
 
     def _still_there(self) -> None:
         """Raise `Away` if what was just written lies in a file that has no name any more."""

@@ -82,12 +82,12 @@ class SqlDownloads:
             self._log.info("The downloads are written down again; {count} were not.", count=self._missed)
         self._reason, self._missed = None, 0
 
-    async def of(self, sha256: str, *, most: int = 1000) -> Sequence[Download]:
+    async def of(self, sha256: str, *, most: int = 1000, before: int | None = None) -> Sequence[Download]:
         await self.flush()
         if not self._database.is_there():
             return ()
         try:
-            return await self._database.read(PART, partial(_select, storable(sha256), max(0, min(most, MOST))))
+            return await self._database.read(PART, partial(_select, storable(sha256), max(0, min(most, MOST)), before))
         except (Away, Unusable) as error:
             self._log.error("The downloads cannot be read: {error}", error=str(error))
             raise PeopleUnknown(NAME) from None
@@ -145,10 +145,10 @@ def _insert(batch: Sequence[Download], connection: Connection) -> None:
     add_downloads(connection, [_storable(download) for download in batch])
 
 
-def _select(sha256: str, most: int, connection: Connection) -> Sequence[Download]:
+def _select(sha256: str, most: int, before: int | None, connection: Connection) -> Sequence[Download]:
     from pypid.access.sql.lines import find_downloads
 
-    return find_downloads(connection, sha256, most)
+    return find_downloads(connection, sha256, most, before)
 
 
 def _select_days(project: str, since: date, connection: Connection) -> Sequence[tuple[date, int]]:

@@ -9,7 +9,7 @@ from pypid.databases.drivers import Trouble, away, trouble
 from pypid.databases.faults import Unusable
 from pypid.databases.places import Place, Server, SqliteFile
 from pypid.databases.postgresql import Connections
-from pypid.databases.sqlite import BUSY, sqlite_engine
+from pypid.databases.sqlite import BUSY, NoRoom, sqlite_engine
 
 SETTING = "[access] url"
 
@@ -17,11 +17,11 @@ SETTING = "[access] url"
 class Engines:
     """The engine of a place, and the connections that it has open."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, no_room: NoRoom | None = None) -> None:
         self._connections: Connections | None = None
         match place:
             case SqliteFile():
-                self.engine = _sqlite(place)
+                self.engine = _sqlite(place, no_room)
             case Server():
                 self._connections = Connections(place, SETTING)
                 self.engine = self._connections.engine
@@ -32,8 +32,9 @@ class Engines:
             self._connections.cut()
 
 
-def _sqlite(place: SqliteFile) -> Engine:
-    return sqlite_engine(place.path, BUSY, {"synchronous": "FULL" if place.of_record else "NORMAL", "foreign_keys": "ON"})
+def _sqlite(place: SqliteFile, no_room: NoRoom | None) -> Engine:
+    pragmas = {"synchronous": "FULL" if place.of_record else "NORMAL", "foreign_keys": "ON"}
+    return sqlite_engine(place.path, BUSY, pragmas, no_room if place.of_record else None)
 
 
 def fault(place: Place, error: BaseException) -> Exception:

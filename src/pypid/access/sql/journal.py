@@ -120,6 +120,16 @@ class SqlJournal:
             self._log.error("The audit log cannot be read: {error}", error=str(error))
             raise PeopleUnknown(NAME) from None
 
+    async def has_any(self, what: Sequence[str]) -> bool:
+        """Return whether there is a line of any of these kinds, as far as the audit log can be read."""
+        if not self._database.is_there():
+            return False
+        try:
+            return await self._database.read(PART, partial(_has_any, what))
+        except (Away, Unusable) as error:
+            self._log.error("The audit log cannot be read: {error}", error=str(error))
+            return False
+
     async def close(self) -> None:
         """Try a last time to write what waits; the log then has what could not be written."""
         await self.retry()
@@ -150,6 +160,12 @@ def _select(before: int | None, most: int, wanted: dict[str, str], connection: C
     from pypid.access.sql.lines import find_deeds
 
     return find_deeds(connection, before, most, wanted)
+
+
+def _has_any(what: Sequence[str], connection: Connection) -> bool:
+    from pypid.access.sql.lines import has_any
+
+    return has_any(connection, what)
 
 
 _: type[Journal] = SqlJournal

@@ -41,6 +41,11 @@ def add_deeds(connection: Connection, deeds: Sequence[Deed]) -> None:
     connection.execute(_ADD, rows)
 
 
+def has_any(connection: Connection, what: Sequence[str]) -> bool:
+    """Return whether there is a line of any of these kinds."""
+    return connection.execute(select(log.c.serial).where(log.c.what.in_(what)).limit(1)).first() is not None
+
+
 def find_deeds(connection: Connection, before: int | None, most: int, wanted: Mapping[str, str]) -> Sequence[Deed]:
     """The newest first. A project as ``subject`` is that of its files, too."""
     found = select(log).order_by(log.c.serial.desc()).limit(most)
@@ -81,9 +86,11 @@ def add_downloads(connection: Connection, downloads: Sequence[Download]) -> None
     connection.execute(insert(given), rows)
 
 
-def find_downloads(connection: Connection, sha256: str, most: int) -> Sequence[Download]:
-    """The newest first."""
+def find_downloads(connection: Connection, sha256: str, most: int, before: int | None) -> Sequence[Download]:
+    """Return downloads of a file, newest first; only those with a serial below `before`, if given."""
     found = select(given).where(given.c.sha256 == sha256).order_by(given.c.id.desc()).limit(most)
+    if before is not None:
+        found = found.where(given.c.id < before)
     return [
         Download(
             when=row.when,
@@ -93,6 +100,7 @@ def find_downloads(connection: Connection, sha256: str, most: int) -> Sequence[D
             who=row.who,
             where=row.where,
             token=row.token,
+            serial=row.id,
         )
         for row in connection.execute(found)
     ]

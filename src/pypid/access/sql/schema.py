@@ -82,6 +82,11 @@ def is_ready(connection: Connection, part: Part) -> bool:
     return found is not None and found.version == part.version
 
 
+def is_new(connection: Connection, part: Part) -> bool:
+    """Return whether the part has no tables of any version. Raises as `standing`."""
+    return not inspect(connection).has_table(parts.name) or standing(connection, part) is None
+
+
 def prepare(connection: Connection, part: Part) -> None:
     """Make the tables, or bring them up to date, in the transaction that is under way. Raises as `standing`."""
     if connection.dialect.name == "postgresql":

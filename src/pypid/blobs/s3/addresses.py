@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -15,12 +14,11 @@ from botocore.endpoint_provider import EndpointProvider
 from botocore.exceptions import BotoCoreError
 from botocore.loaders import Loader
 
+from pypid.core.buckets import is_bucket_name, is_region_name
 from pypid.core.choices import Addressing
 from pypid.core.errors import CannotStart
 
 Query = Sequence[tuple[str, str]]
-_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]\Z")
-_REGION = re.compile(r"[A-Za-z0-9-]{1,64}\Z")
 
 
 @frozen
@@ -58,14 +56,19 @@ def quoted(key: str) -> str:
     return quote(key, safe="/~")
 
 
-def resolve(bucket: str, region: str, endpoint_url: str | None, addressing: Addressing) -> Address:
-    """Where the bucket is reached. Raises `CannotStart` where there can be no such place; blocks."""
-    if not _BUCKET.match(bucket):
+def check(bucket: str, region: str) -> None:
+    """Raise `CannotStart` for names that no store has."""
+    if not is_bucket_name(bucket):
         raise CannotStart(f"[storage] bucket: {bucket!r} cannot be a bucket's name.")
-    if not _REGION.match(region):
+    if not is_region_name(region):
         raise CannotStart(f"[storage] region: {region!r} cannot be a region.")
     if bucket.endswith("--x-s3"):
         raise CannotStart("[storage] bucket: directory buckets (S3 Express) do not list in order, which pypid needs.")
+
+
+def resolve(bucket: str, region: str, endpoint_url: str | None, addressing: Addressing) -> Address:
+    """Where the bucket is reached. Raises `CannotStart` where there can be no such place; blocks."""
+    check(bucket, region)
     path = addressing is Addressing.PATH or (addressing is Addressing.AUTO and endpoint_url is not None)
     loader = Loader(include_default_search_paths=True)
     provider = EndpointProvider(loader.load_service_model("s3", "endpoint-rule-set-1"), loader.load_data("partitions"))

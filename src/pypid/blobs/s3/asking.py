@@ -21,7 +21,7 @@ from pypid.blobs.s3.credentials import Credentials
 from pypid.blobs.s3.refusals import Refusal, Remedy, down, refusal
 from pypid.blobs.s3.signing import Keys, signed
 from pypid.core.errors import StorageDown, StorageFull
-from pypid.flow import World
+from pypid.flow import World, is_patient
 from pypid.metrics.families import S3, S3_SECONDS
 from pypid.reaching.exchange import exchange
 from pypid.reaching.faults import Fault
@@ -29,8 +29,11 @@ from pypid.reaching.incoming import Incoming
 from pypid.reaching.outgoing import Payload
 
 TRIES = 6
+"""Of a request that no client waits for patiently (`flow.is_patient`)."""
 LONGEST = 60.0
 """Seconds after which nothing is tried again."""
+LEAST_PATIENT_PAUSE = 1.0
+"""Seconds between two tries after the first `TRIES`."""
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 SMALL = 1 << 16
 """Bytes of an answer that is not an object's or a listing's."""
@@ -100,7 +103,7 @@ class Asker:
         """The answer, of which the body is still to come. Raises `Refusal` and `Fault`, once nothing helps any more."""
         tries = _Tries(self, self._world, question)
         while True:
-            keys = await self.credentials.current()
+            keys, ahead = await self.credentials.current(), self._ahead
             try:
                 answer = await self._once(question, keys)
                 if answer.status < 300:
@@ -108,13 +111,13 @@ class Asker:
                 async with aclosing(answer.body) as body:
                     raise refusal(question.operation, answer.status, answer.headers, await _taken(body, SMALL))
             except (Refusal, Fault) as problem:
-                await tries.again(problem, keys)
+                await tries.again(problem, keys, ahead)
 
     async def tell(self, question: Question, most: int = SMALL) -> Told:
         """The answer with all of its body, at most `most` bytes. An error that comes with a 200 is one. Raises as `ask`."""
         tries = _Tries(self, self._world, question)
         while True:
-            keys = await self.credentials.current()
+            keys, ahead = await self.credentials.current(), self._ahead
             try:
                 answer = await self._once(question, keys)
                 async with aclosing(answer.body) as body:
@@ -123,7 +126,7 @@ class Asker:
                     raise refusal(question.operation, answer.status, answer.headers, data)
                 return Told(answer.status, answer.headers, data, tries.doubtful)
             except (Refusal, Fault) as problem:
-                await tries.again(problem, keys)
+                await tries.again(problem, keys, ahead)
 
     async def _once(self, question: Question, keys: Keys) -> Answer:
         url = self.address.url(question.key, question.query)
@@ -142,16 +145,32 @@ class Asker:
             self._world.counts.observe(S3_SECONDS, (question.operation,), max(0.0, clock.seconds() - began))
         return Answer(response.code, _headers(response), Incoming(response, clock, patience))
 
-    def correct_clock(self, problem: Refusal) -> bool:
-        """Take the time from an answer that says that ours is wrong; whether that changed anything."""
+    def correct_clock(self, problem: Refusal, signed_ahead: timedelta) -> bool:
+        """Take the time from an answer that says that ours is wrong. Return whether a new try is signed at another time.
+
+        `signed_ahead` is the offset that the refused try was signed with: of several requests that were in flight together,
+        the first one to come back corrects the clock for all.
+        """
         if problem.date is None:
             return False
         ahead = problem.date - self._world.now()
         if abs(ahead - self._ahead) < SKEW:
-            return False
+            return abs(signed_ahead - self._ahead) >= SKEW
         _log.warn("The clock of S3 is {ahead:.0f} s ahead of ours: one of them is wrong", ahead=ahead.total_seconds())
         self._ahead = ahead
         return True
+
+    async def explain(self, problem: Refusal) -> None:
+        """Find out why a HEAD was refused: ask for a listing, which is refused with a reason if keys or clock are at fault."""
+        question = Question("ListObjectsV2", "GET", query=(("list-type", "2"), ("prefix", ""), ("max-keys", "1")))
+        try:
+            answer = await self._once(question, await self.credentials.current())
+            async with aclosing(answer.body) as body:
+                told = refusal(question.operation, answer.status, answer.headers, await _taken(body, SMALL))
+        except (Fault, StorageDown):
+            return
+        if answer.status >= 300 and told.remedy in (Remedy.OTHER_KEYS, Remedy.OTHER_TIME):
+            problem.code = told.code
 
     def failed(self, problem: Refusal | Fault, question: Question) -> StorageDown | StorageFull:
         """What to raise in the end; the log gets the cause."""
@@ -173,13 +192,16 @@ class _Tries:
         self._renewed = False
         self.doubtful = False
 
-    async def again(self, problem: Refusal | Fault, keys: Keys) -> None:
+    async def again(self, problem: Refusal | Fault, keys: Keys, ahead: timedelta) -> None:
         """Return when it is time to try again; raise the problem where that is no use."""
         self._count += 1
         if isinstance(problem, Refusal):
             problem.doubtful = self.doubtful
-        helps = await self._helps(problem, keys)
-        if not helps or self._count >= TRIES or self._clock.seconds() - self._began > LONGEST:
+        helps = await self._helps(problem, keys, ahead)
+        if not helps and isinstance(problem, Refusal) and problem.is_mute:
+            await self._asker.explain(problem)
+        waited = self._clock.seconds() - self._began
+        if not helps or waited > LONGEST or (self._count >= TRIES and not is_patient.get()):
             raise problem
         self.doubtful = self.doubtful or _may_be_done(problem)
         pause = self._pause(problem)
@@ -191,21 +213,19 @@ class _Tries:
             pause=pause,
         )
         if pause:
-            waited: Deferred[None] = deferLater(self._clock, pause)
-            await waited
+            paused: Deferred[None] = deferLater(self._clock, pause)
+            await paused
 
-    async def _helps(self, problem: Refusal | Fault, keys: Keys) -> bool:
+    async def _helps(self, problem: Refusal | Fault, keys: Keys, ahead: timedelta) -> bool:
         if isinstance(problem, Fault):
             return not problem.lasting
         if problem.remedy is Remedy.AGAIN:
             return True
-        # to a HEAD, S3 says nothing but the status: any of these may be behind it
-        mute = not problem.code and problem.status in (400, 401, 403)
-        if (problem.remedy is Remedy.OTHER_TIME or mute) and not self._corrected:
+        if (problem.remedy is Remedy.OTHER_TIME or problem.is_mute) and not self._corrected:
             self._corrected = True
-            if self._asker.correct_clock(problem):
+            if self._asker.correct_clock(problem, ahead):
                 return True
-        if (problem.remedy is Remedy.OTHER_KEYS or mute) and not self._renewed:
+        if (problem.remedy is Remedy.OTHER_KEYS or problem.is_mute) and not self._renewed:
             self._renewed = True
             return await self._asker.credentials.renewed(keys) != keys
         return False
@@ -217,7 +237,8 @@ class _Tries:
         longest = min(LONGEST_PAUSE, SHORTEST_PAUSE * 2.0**self._count)
         chance = int.from_bytes(self._world.random(4), "big") / 2**32
         asked_for = min(problem.retry_after, LONGEST_PAUSE) if isinstance(problem, Refusal) else 0.0
-        return max(asked_for, longest * chance)
+        least = LEAST_PATIENT_PAUSE if self._count >= TRIES else 0.0
+        return max(asked_for, least, longest * chance)
 
 
 def _may_be_done(problem: Refusal | Fault) -> bool:

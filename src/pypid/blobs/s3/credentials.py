@@ -9,7 +9,7 @@ itself. So it runs in threads, at the start, and again in time before keys end.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Protocol
 
 import botocore.session
@@ -26,12 +26,16 @@ EARLY = timedelta(minutes=15)
 LATE = timedelta(minutes=2)
 """So long before their end nothing is signed with them any more."""
 PAUSE = timedelta(seconds=20)
-"""How long to wait before trying again to fetch new keys, while the old ones are good."""
+"""How long to wait before trying again to fetch new keys, while the old ones are good or the chain has no others."""
 _log = Logger()
 
 
 class Credentials(Protocol):
     """The keys that sign."""
+
+    @property
+    def known(self) -> Keys | None:
+        """The keys in force, as far as that is known without waiting."""
 
     async def current(self) -> Keys:
         """Keys that are good now, and for some time. Raises `StorageDown` where there are none."""
@@ -45,6 +49,10 @@ class Fixed:
     """Keys of the configuration."""
 
     keys: Keys
+
+    @property
+    def known(self) -> Keys | None:
+        return self.keys
 
     async def current(self) -> Keys:
         return self.keys
@@ -61,8 +69,14 @@ class Chain:
         self._session = session
         self._source: Any = None
         self._keys: Keys | None = None
-        self._fetched: datetime | None = None
+        self._fetched: float | None = None
+        self._in_vain: float | None = None
+        """When other keys than refused ones were looked for, and not found (seconds of the clock)."""
         self._flights: Flights[None, Keys] = Flights()
+
+    @property
+    def known(self) -> Keys | None:
+        return self._keys
 
     async def current(self) -> Keys:
         keys = self._keys
@@ -73,20 +87,26 @@ class Chain:
             return keys
         if keys.expires - now <= LATE:
             return await self._fetch(fresh=False)
-        if not self._tried_lately(now):
-            self._fetched = now
+        if not self._tried_lately():
+            self._fetched = self._world.clock.seconds()
             start(self._fetch(fresh=False)).addErrback(lambda _: None)  # was logged; the old ones are good for a while
         return keys
 
     async def renewed(self, refused: Keys) -> Keys:
         if self._keys is not None and self._keys != refused:
             return self._keys
-        if self._keys is not None and self._tried_lately(self._world.now()):
+        now, vain = self._world.clock.seconds(), self._in_vain
+        if self._keys is not None and vain is not None and now - vain < PAUSE.total_seconds():
             return self._keys
-        return await self._fetch(fresh=True)
+        found = refused
+        try:
+            found = await self._fetch(fresh=True)
+        finally:
+            self._in_vain = now if found == refused else None
+        return found
 
-    def _tried_lately(self, now: datetime) -> bool:
-        return self._fetched is not None and now - self._fetched < PAUSE
+    def _tried_lately(self) -> bool:
+        return self._fetched is not None and self._world.clock.seconds() - self._fetched < PAUSE.total_seconds()
 
     async def _fetch(self, *, fresh: bool) -> Keys:
         return await self._flights.single(None, lambda: self._flight(fresh))
@@ -95,7 +115,7 @@ class Chain:
         try:
             self._keys = await self._world.blocking(self._resolve, fresh)
         finally:
-            self._fetched = self._world.now()
+            self._fetched = self._world.clock.seconds()
         return self._keys
 
     def _resolve(self, fresh: bool) -> Keys:

@@ -34,7 +34,16 @@ _AGAIN = frozenset(
     }
 )
 _AGAIN_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
-_OTHER_KEYS = frozenset({"ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidToken", "TokenRefreshRequired"})
+_OTHER_KEYS = frozenset(
+    {
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InvalidAccessKeyId",
+        "InvalidToken",
+        "SignatureDoesNotMatch",  # the secret was replaced under the same key
+        "TokenRefreshRequired",
+    }
+)
 _OTHER_TIME = frozenset({"RequestExpired", "RequestInTheFuture", "RequestTimeTooSkewed"})
 _FULL = frozenset(
     {
@@ -86,10 +95,20 @@ class Refusal(Exception):
         if self.code in ("SignatureDoesNotMatch", "InvalidAccessKeyId", "AuthorizationHeaderMalformed"):
             region = f" It names the region {self.region!r}." if self.region else ""
             return f": access_key, secret_key or region is not the right one.{region}"
+        if self.code in _OTHER_TIME:
+            return ": the clock of this machine differs from the store's by more than it takes."
+        if self.code == "InvalidObjectState":
+            return ": the object lies in an archive storage class and has to be restored before."
         if self.region and (300 <= self.status < 400 or self.status == 400):
             return f": the bucket is in the region {self.region!r}; set [storage] region."
+        permission = PERMISSIONS.get(self.operation, "s3:*")
+        if self.status in (401, 403) and not self.code:
+            return (
+                f", without a reason: the access key was deleted, its secret replaced, the clock differs, or the credentials "
+                f"need the permission {permission} for this bucket."
+            )
         if self.status in (401, 403) and self.remedy is Remedy.NONE and self.code not in _FULL:
-            return f": the credentials need the permission {PERMISSIONS.get(self.operation, 's3:*')} for this bucket."
+            return f": the credentials need the permission {permission} for this bucket."
         return ""
 
     @property
@@ -106,6 +125,11 @@ class Refusal(Exception):
         if self.code in _AGAIN or (self.status in _AGAIN_STATUSES and self.code not in _FULL):
             return Remedy.AGAIN
         return Remedy.NONE
+
+    @property
+    def is_mute(self) -> bool:
+        """Whether it is a refusal that does not say why, as to HEAD: the keys, the clock or a permission may be behind it."""
+        return not self.code and self.status in (400, 401, 403)
 
     @property
     def retry_after(self) -> float:

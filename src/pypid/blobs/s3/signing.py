@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 
 from attrs import field, frozen
@@ -32,6 +33,16 @@ class Keys:
     secret: str = field(repr=False)
     token: str | None = field(default=None, repr=False)
     expires: datetime | None = None
+
+    @property
+    def signer(self) -> str:
+        """Identify the keys without telling them: others that are in force sign URLs that replace those of these.
+
+        All temporary keys count as one signer: each URL ends with the keys that signed it, and each node has keys of its own.
+        """
+        if self.expires is not None:
+            return "temporary"
+        return sha256(f"pypid signer\0{self.access}\0{self.secret}".encode()).hexdigest()[:16]
 
     def given(self) -> ReadOnlyCredentials:
         """As botocore wants them."""
@@ -101,6 +112,8 @@ class CloudFront:
     """Signs URLs of a CloudFront distribution, in front of the bucket, with a canned policy (RSA and SHA-1: so it demands)."""
 
     domain: str
+    key_name: str
+    """Identifies the key: its id, and a digest of its public half."""
     _signer: CloudFrontSigner = field(repr=False)
 
     def link(self, key: str, expires: datetime) -> str:
@@ -124,4 +137,6 @@ def cloudfront(domain: str, key_id: str, key_file: str) -> CloudFront:
     def sign(message: bytes) -> bytes:
         return key.sign(message, padding.PKCS1v15(), hashes.SHA1())
 
-    return CloudFront(domain.removeprefix("https://").rstrip("/"), CloudFrontSigner(key_id, sign))
+    public = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    key_name = sha256(b"pypid signer\0" + key_id.encode() + b"\0" + public).hexdigest()[:16]
+    return CloudFront(domain.removeprefix("https://").rstrip("/"), key_name, CloudFrontSigner(key_id, sign))

@@ -22,7 +22,7 @@ from pypid.blobs.s3.asking import Asker, Question
 from pypid.blobs.s3.classes import Classes
 from pypid.blobs.s3.credentials import Credentials
 from pypid.blobs.s3.listing import SCRATCH, Lister, unfinished
-from pypid.blobs.s3.looking import Seen, look
+from pypid.blobs.s3.looking import Seen, look, must_be_there
 from pypid.blobs.s3.naming import content_type, disposition, file_name
 from pypid.blobs.s3.probing import probe
 from pypid.blobs.s3.reading import read
@@ -178,7 +178,7 @@ class S3Blobs:
         now = self._world.now().replace(microsecond=0)
         if self._front is not None:
             expires = now + lifetime
-            return Link(self._front.link(self._prefix + key, expires), expires)
+            return Link(self._front.link(self._prefix + key, expires), expires, self._front.key_name)
         keys = await self._asker.credentials.current()
         lasting = min(lifetime, LONGEST_LINK, lifetime if keys.expires is None else keys.expires - now)
         seconds = max(1, int(lasting.total_seconds()))
@@ -189,7 +189,16 @@ class S3Blobs:
         )
         url = self._asker.address.url(self._prefix + key, query)
         at = now + self._asker.there()
-        return Link(presigned(keys, self._asker.address.region, at, url, seconds), now + timedelta(seconds=seconds))
+        signed = presigned(keys, self._asker.address.region, at, url, seconds)
+        return Link(signed, now + timedelta(seconds=seconds), keys.signer)
+
+    @property
+    def signer(self) -> str | None:
+        """Who signs URLs now (`Link.signer`); None while no keys are known."""
+        if self._front is not None:
+            return self._front.key_name
+        keys = self._asker.credentials.known
+        return None if keys is None else keys.signer
 
     # --- beyond `Blobs` ---
 
@@ -205,6 +214,10 @@ class S3Blobs:
     async def clear(self, upload: multipart.Upload) -> None:
         """Take an unfinished upload away; what fails is logged."""
         await multipart.abort(self._asker, upload)
+
+    async def answers(self) -> None:
+        """Return if the bucket is there and lets us in. One request. Raises `StorageDown`."""
+        await must_be_there(self._asker)
 
     async def close(self) -> None:
         """End what is idle, once nobody asks any more."""
@@ -257,6 +270,14 @@ async def open(settings: S3Settings, world: World, reactor: Any) -> S3Blobs:
     classes = Classes(asker, settings.bucket, settings.prefix, world.blocking)
     writer = Writer(asker, settings.prefix, wishes, ability, world, settings.page_type)
     return S3Blobs(asker, classes, settings.prefix, writer, world, reached, front)
+
+
+def check(settings: S3Settings) -> None:
+    """Raise `CannotStart` for settings that no later try can mend: headers, names, and files that are needed. Blocks."""
+    settings.wishes()
+    addresses.check(settings.bucket, settings.region)
+    _trust(settings.ca_certificates)
+    _front(settings)
 
 
 def _credentials(settings: S3Settings, world: World) -> Credentials:
