@@ -26,6 +26,7 @@ from pypid.catalog.sql.engine import SqlEngine, SqlSettings
 from pypid.catalog.sql.place import place_of
 from pypid.core.names import ProjectName, project_name
 from pypid.flow import World, at_once, start
+from tests.children import with_us
 
 NAMES = tuple(project_name(f"p{number}") for number in range(3))
 UNSEEN = 5
@@ -196,7 +197,7 @@ class Storm:
             return
 
     def _started(self, name: str, root: Path) -> "subprocess.Popen[bytes]":
-        command: Sequence[str] = (sys.executable, "-m", "tests.catalog.swapping", self.url, name, str(self.count))
+        command: Sequence[str] = (*with_us(), sys.executable, "-m", "tests.catalog.swapping", self.url, name, str(self.count))
         return subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def prove(self, case: Any, follower: Follower) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from attrs import evolve
 from hypothesis import HealthCheck, settings, stateful
 from twisted.internet.defer import CancelledError
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.catalog import shelf, table
@@ -254,7 +255,7 @@ class ChangesTests(SnapshotCase):
 
 
 class IgnoredTests(SnapshotCase):
-    """Whatever is wrong with a snapshot, it is ignored as a whole, and the reason says what is wrong."""
+    """A snapshot with a damaged manifest is ignored as a whole, a damaged shard alone; the reason says what is wrong."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -268,6 +269,19 @@ class IgnoredTests(SnapshotCase):
         self.assertIn(words, reason)
         self.assertNotIn("Error(", reason)
         self.assertTrue(reason.endswith("."), reason)
+
+    def damaged(self, words: str) -> None:
+        """One shard is left out, with a line in the log; all other projects are there."""
+        catalog = MemoryCatalog()
+        snapshot = self.opened(catalog)
+        with capturedLogs() as events:
+            self.assertIsInstance(self.have(snapshot.load()), Loaded)
+        self.assertFalse(snapshot.is_whole)
+        self.assertEqual(len(self.have(catalog.names())), 9)
+        [line] = [formatEvent(event) for event in events]
+        self.assertIn("1 of 10 files of the snapshot are damaged", line)
+        self.assertIn(words, line)
+        self.assertNotIn("Error(", line)
 
     def edit_manifest(self, **changes: object) -> None:
         path = self.folder / "manifest.json"
@@ -315,11 +329,17 @@ class IgnoredTests(SnapshotCase):
         whole = path.read_bytes()
         for data in (b"", whole[:-1], whole[: len(whole) // 2], whole + b"\n", whole.replace(b"1", b"2", 1)):
             path.write_bytes(data)
-            self.check(path.name)
+            self.damaged(path.name)
         path.unlink()
-        self.check("missing")
+        self.damaged("missing")
         path.mkdir()
-        self.assertIsInstance(self.reloaded(), str)
+        self.damaged(path.name)
+
+    def test_all_shards_damaged(self) -> None:
+        """Where no shard can be read there is no snapshot."""
+        for path in self.folder.glob("*.jsonl"):
+            path.write_bytes(b"torn")
+        self.check("not what was written")
 
     def test_other_shard(self) -> None:
         """A shard with the right digest in another's place, or with a line that is no project's."""
@@ -351,7 +371,7 @@ class IgnoredTests(SnapshotCase):
         self.put("spam", "1")
         self.have(self.snapshot.write())
         self.assertEqual(self.reloaded(), self.state(self.catalog))
-        self.assertEqual(len(self.files()), 3)
+        self.assertEqual(len(self.files()), 12)
         self.assertIn("note.txt", self.files())
 
 

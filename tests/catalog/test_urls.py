@@ -52,7 +52,7 @@ class UrlsTests(Awaiting, SynchronousTestCase):
         self.written = self.of(self.links)
 
     def new(self) -> Links:
-        return Links(cast(Blobs, self.store), self.now, DAY, timedelta(minutes=5))
+        return Links(cast(Blobs, self.store), self.world, DAY, timedelta(minutes=5))
 
     def now(self) -> datetime:
         return self.world.now()

@@ -21,8 +21,10 @@ from pypid.core.model import File, Presence, Remembered, Span
 from pypid.core.names import ProjectName, parse_filename
 from pypid.core.policy import Policy
 from pypid.flow import Blocking, BytesBody, at_once, start
-from pypid.index.envoy import Envoy, Outage
+from pypid.index.envoy import Envoy
+from pypid.index.filehosts import FileHosts
 from pypid.index.keeping import Keeper
+from pypid.index.outage import Outage
 from pypid.ports import Blobs, Body, Upstream
 from pypid.spool import sweep
 from pypid.testing import Fed, contents, world
@@ -67,7 +69,7 @@ class ScriptedUpstream:
         """The next whole answer is this body."""
         self.answers[url] = lambda span: body
 
-    async def fetch(self, url: str, span: Span | None, via: Sequence[str]) -> Body:
+    async def fetch(self, url: str, span: Span | None, via: Sequence[str], *, verified: bool = True) -> Body:
         self.asked.append((url, span))
         answer = self.answers.get(url, NotThere(url))
         if isinstance(answer, Exception):
@@ -87,7 +89,7 @@ def envoy_of(upstream: Upstream) -> Envoy:
     async def nothing(name: ProjectName) -> Presence:
         return Presence.ABSENT
 
-    return Envoy(upstream, Policy(mode=Mode.CACHE), "pypid-test", nothing, Outage(world().now))
+    return Envoy(upstream, Policy(mode=Mode.CACHE), "pypid-test", nothing, Outage(world()), FileHosts(world()))
 
 
 class Client:

@@ -52,7 +52,7 @@ class Told:
     async def names(self, via: Sequence[str]) -> Sequence[ProjectName]:
         raise NotImplementedError
 
-    async def fetch(self, url: str, span: Span | None, via: Sequence[str]) -> Body:
+    async def fetch(self, url: str, span: Span | None, via: Sequence[str], *, verified: bool = True) -> Body:
         self.fetched.append(url)
         return BytesBody(THEIR_DATA if span is None else THEIR_DATA[span.start : span.stop])
 

@@ -131,6 +131,20 @@ class FolderTests(IndexCase):
         self.assertTrue(adopted.problems)
         self.assertEqual(self.files(self.compared()), {WHEEL: odd})
 
+    def test_files_that_an_upload_would_refuse_stay_listed(self) -> None:
+        """A wheel with requirements and scripts that an upload is refused for is adopted, rebuilt and served."""
+        data = wheel(
+            extra=[("Requires-Dist", "foo >= dog")],
+            files={"spam-1.0.dist-info/entry_points.txt": b"[console_scripts]\n../../evil = m:f\n"},
+        )
+        self.drop(WHEEL, data)
+        adopted = self.adopt()[WHEEL]
+        self.assertIs(adopted.outcome, Result.ADOPTED)
+        self.assertIn("'../../evil'", "".join(adopted.problems))
+        self.assertEqual(self.files(self.compared()), {WHEEL: data})
+        self.have(self.index.rebuild("dave"))
+        self.assertEqual(self.files(self.index), {WHEEL: data})
+
     def test_duplicates(self) -> None:
         """Of two files of one name the first by path is taken in, the other refused and left; also the next time."""
         self.drop(f"b/{WHEEL}", wheel())

@@ -10,7 +10,7 @@ from pypid.index.checking import Checked, Checker, Wrong
 from pypid.index.publishing import UNDER_WAY
 from tests.distributions import wheel
 from tests.index.storms import Died, Storm, Watched
-from tests.index.uploads import SPAM, WHEEL, IndexCase, publishing, sent, signed
+from tests.index.uploads import SPAM, WHEEL, IndexCase, digests, publishing, sent, signed
 
 SDIST = "spam-1.0.tar.gz"
 LEFT = f"spam/{WHEEL}.at-{'0' * 16}"
@@ -55,6 +55,21 @@ class CheckTests(IndexCase):
         self.assertIn(f"spam/{WHEEL}.record.json", found.findings[0].advice)
         self.publish(sent())
         self.assertEqual(self.found(), {})
+
+    def test_check_puts_published_bytes_back_from_a_copy_set_aside(self) -> None:
+        """Where the bytes that a record names were replaced by others and kept aside, a sweep puts them back."""
+        aside = self.index.parts.plan.aside(SPAM, WHEEL, digests(b"spam").sha256 or "")
+        for data in (b"evil", None):
+            self.put(aside, b"spam")
+            self.have(self.store.delete(f"spam/{WHEEL}"))
+            if data is not None:
+                self.put(f"spam/{WHEEL}", data)
+            self.assertIn(aside, [f.copy for f in self.check(hashes=True).findings])
+            found = self.check(hashes=True, sweep=True)
+            self.assertEqual([each.key for each in found.findings if each.mended], [f"spam/{WHEEL}"])
+            self.assertEqual(self.get(f"spam/{WHEEL}"), b"spam")
+            self.assertEqual(self.files(self.index)[WHEEL], b"spam")
+            self.assertEqual(set(self.found(hashes=True).values()), {Wrong.SET_ASIDE})
 
     def test_lost_bytes_elsewhere(self) -> None:
         """The same for a file that was adopted where it lay; one that nobody adopted is found as such."""

@@ -121,14 +121,14 @@ class ContentsTests(Awaiting, SynchronousTestCase):
         file = listed(wheel(), wheel_filename())
         for error, kind in ((EOFError("short"), Opaque), (OSError("disk"), StorageDown), (UpstreamDown("x"), UpstreamDown)):
 
-            async def fetch(url: str, span: Span | None, via: object, error: Exception = error) -> Body:
+            async def fetch(url: str, span: Span | None, via: object, error: Exception = error, **_: bool) -> Body:
                 return Fed(error)
 
             self.upstream.fetch = fetch  # type: ignore[method-assign,assignment]
             self.contents = self.on(MemoryBlobs(world().now), Mode.REDIRECT)
             self.refused(self.contents.listing(file), kind)
 
-        async def longer(url: str, span: Span | None, via: object) -> Body:
+        async def longer(url: str, span: Span | None, via: object, **_: bool) -> Body:
             return BytesBody(b"x" * (17 << 20))
 
         self.upstream.fetch = longer  # type: ignore[method-assign,assignment]

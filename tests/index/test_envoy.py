@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from hypothesis import given, settings
@@ -20,9 +20,11 @@ from pypid.core.model import Presence, Project, Remembered, Span
 from pypid.core.names import ProjectName, project_name
 from pypid.core.policy import Policy, Silence, Untold
 from pypid.flow import BytesBody
-from pypid.index.envoy import FIRST_PAUSE, LONGEST_PAUSE, STRIKES, Envoy, Outage
+from pypid.index.envoy import Envoy
+from pypid.index.filehosts import FileHosts
+from pypid.index.outage import FIRST_PAUSE, LONGEST_PAUSE, STRIKES, Outage
 from pypid.ports import Body
-from pypid.testing.worlds import BEGINNING, Awaiting, world
+from pypid.testing.worlds import BEGINNING, Awaiting, WallClock, world
 
 SPAM = project_name("spam")
 REFUSES = UpstreamDown("it refuses connections.", unreachable=True)
@@ -36,7 +38,7 @@ class OutageTests(SynchronousTestCase):
     def setUp(self) -> None:
         """One that has failed at nothing yet."""
         self.clock = Clock()
-        self.outage = Outage(world(self.clock).now)
+        self.outage = Outage(world(self.clock))
 
     def pass_time(self, time: timedelta) -> None:
         self.clock.advance(time.total_seconds())
@@ -74,6 +76,17 @@ class OutageTests(SynchronousTestCase):
         self.pass_time(FIRST_PAUSE)  # whoever was let through never came back (its client went away)
         self.assertEqual([self.outage.may_probe() for _ in range(3)], [True, False, False])
 
+    def test_pause_ends_although_the_wall_clock_was_set(self) -> None:
+        """A pause lasts as long as it should, whatever happens to the time of day."""
+        for step in (-86400, -3600, 86400):
+            wall = WallClock(self.clock)
+            outage = Outage(world(self.clock, wall=wall))
+            outage.failed(REFUSES)
+            wall.step(step)
+            self.assertFalse(outage.may_probe())
+            self.pass_time(FIRST_PAUSE)
+            self.assertTrue(outage.may_probe())
+
     def test_longer_pauses(self) -> None:
         """With each failed probe the pause is twice as long, up to a minute; an answer ends it all."""
         self.outage.failed(REFUSES)
@@ -108,7 +121,7 @@ class OutageTests(SynchronousTestCase):
         the shortest pause, and after the longest one somebody always is.
         """
         clock = Clock()
-        outage = Outage(world(clock).now)
+        outage = Outage(world(clock))
         last: float | None = None
         for event in history:
             match event:
@@ -154,7 +167,7 @@ class Upstream:
         self._said()
         return ()
 
-    async def fetch(self, url: str, span: Span | None, via: Sequence[str]) -> Body:
+    async def fetch(self, url: str, span: Span | None, via: Sequence[str], *, verified: bool = True) -> Body:
         self._said()
         return BytesBody(b"bytes")
 
@@ -182,8 +195,14 @@ class EnvoyTests(Awaiting, SynchronousTestCase):
         return self.ours
 
     def envoy(self, **policy: Any) -> Envoy:
-        now: Callable[[], datetime] = world().now
-        return Envoy(self.upstream, Policy(**{"mode": Mode.CACHE, **policy}), "pypid-here", self._ours, Outage(now))
+        return Envoy(
+            self.upstream,
+            Policy(**{"mode": Mode.CACHE, **policy}),
+            "pypid-here",
+            self._ours,
+            Outage(world()),
+            FileHosts(world()),
+        )
 
     def test_every_question_is_judged(self) -> None:
         """Each question looks anew whether the name may be told, and says why not."""
@@ -223,8 +242,10 @@ class EnvoyTests(Awaiting, SynchronousTestCase):
         self.assertEqual(self.upstream.asked, 0)
 
     def test_what_tells_of_an_outage(self) -> None:
-        """A connection that cannot be made does; a page or a file that is no good, or not there, tells that it is not away."""
-        for ask in (*ASKING, lambda envoy, via: envoy.names(via)):
+        """A connection that cannot be made does; a page that is no good, or not there, tells that
+        it is not away.
+        """
+        for ask in (ASKING[0], lambda envoy, via: envoy.names(via)):
             for answer in (NotThere("spam-1.0.tar.gz"), BadListing("it is no page."), None):
                 envoy = self.envoy()
                 self.upstream.answer = REFUSES
@@ -236,6 +257,34 @@ class EnvoyTests(Awaiting, SynchronousTestCase):
                 else:
                     self.refused(ask(envoy, ()), type(answer))
                 self.assertFalse(envoy.outage.is_down)
+
+    def test_failures_of_files_do_not_open_the_breaker_of_the_index(self) -> None:
+        """Whatever a file fails with, and however often, the index counts as available; a file that
+        comes does not close its breaker either.
+        """
+        envoy = self.envoy()
+        for failure in (REFUSES, ANSWERS_500):
+            self.upstream.answer = failure
+            for number in range(4 * STRIKES):
+                url = f"https://files.example/spam-{number}.tar.gz"
+                self.refused(envoy.fetch(SPAM, url, None, ()), UpstreamDown)
+            self.assertFalse(envoy.outage.is_down)
+        self.refused(ASKING[0](envoy, ()), UpstreamDown)
+        envoy.outage.failed(REFUSES)
+        self.upstream.answer = None
+        self.have(envoy.fetch(SPAM, "https://other.example/spam-1.0.tar.gz", None, ()))
+        self.assertTrue(envoy.outage.is_down)
+
+    def test_refused_pages_do_not_open_the_breaker(self) -> None:
+        """403 for some packages (a firewall in front of the index) shows that the index works; 401
+        is for all of them.
+        """
+        for status, is_down in ((400, False), (403, False), (451, False), (401, True), (429, True), (500, True)):
+            envoy = self.envoy()
+            self.upstream.answer = UpstreamDown(f"it answers HTTP {status}.", status=status)
+            for _ in range(STRIKES):
+                self.refused(ASKING[0](envoy, ()), UpstreamDown)
+            self.assertEqual(envoy.outage.is_down, is_down, status)
 
     def test_untold_is_no_answer(self) -> None:
         """That a question was not asked tells nothing of upstream."""

@@ -30,7 +30,7 @@ class KnownTests(IndexCase):
         self.assertEqual(gated.asked[-2:], ["list eggs/", "list .kept/eggs/"])
 
     def test_storage_away(self) -> None:
-        """While the storage is away nobody is told that a name is absent; what the catalog holds is shown."""
+        """While the storage is away no name is called absent; only what was compared with it is shown."""
         self.publish(sent())
         for late in (False, True):
             away = Storm(self.store, 1, lambda: StorageDown("away."), late=late, for_good=True)
@@ -38,7 +38,11 @@ class KnownTests(IndexCase):
             self.refused(index.project(project_name("eggs")), StorageDown)
             self.refused(index.file(project_name("eggs"), "eggs-1.0.tar.gz"), StorageDown)
             self.refused(index_over(away).parts.ours(SPAM), StorageDown)
-            self.assertEqual(len(self.have(index.project(SPAM)).files), 1)
+            self.refused(index.project(SPAM), StorageDown)
+        self.have(self.index.reconcile())
+        away = Storm(self.store, 1, lambda: StorageDown("away."), for_good=True)
+        index = Index(away, self.index.catalog, self.index.upstream, self.index.policy, self.index.world)
+        self.assertEqual(len(self.have(index.project(SPAM)).files), 1)
 
     def test_complete(self) -> None:
         """After a comparison the storage is not asked for names any more."""

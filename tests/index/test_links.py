@@ -21,7 +21,7 @@ from pypid.flow import start
 from pypid.index.links import Links
 from pypid.ports import Blobs
 from pypid.testing import world
-from pypid.testing.worlds import Awaiting
+from pypid.testing.worlds import Awaiting, WallClock
 
 quick = settings(max_examples=60, deadline=None, database=None)
 SPAM = project_name("spam")
@@ -37,12 +37,15 @@ class Signer:
     """A store that signs. `credentials`: seconds until its keys end. `waits`: it answers when the test says so."""
 
     def __init__(self, clock: Clock) -> None:
-        self.now = world(clock).now
+        self.wall = WallClock(clock)
+        self.world = world(clock, wall=self.wall)
         self.signed: list[str] = []
         self.credentials = float("inf")
         self.waits: Deferred[None] | None = None
         self.failure: StorageDown | None = None
         self.none = False
+        self.keys = ""
+        self.is_open = True
         self.clock = clock
 
     async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> Link | None:
@@ -55,8 +58,13 @@ class Signer:
             raise self.failure
         if self.none:
             return None
+        self.is_open = True
         left = min(lifetime.total_seconds(), max(1.0, self.credentials - self.clock.seconds()))
-        return Link(f"https://s3.example/{key}?{number}", self.now() + timedelta(seconds=left))
+        return Link(f"https://s3.example/{key}?{number}", self.world.now() + timedelta(seconds=left), self.keys)
+
+    def signer(self) -> str | None:
+        """Whose keys are in force, once the store is open."""
+        return self.keys if self.is_open else None
 
 
 class LinksTests(Awaiting, SynchronousTestCase):
@@ -71,7 +79,30 @@ class LinksTests(Awaiting, SynchronousTestCase):
         self.clock = Clock()
         self.signer = Signer(self.clock)
         blobs = cast(Blobs, self.signer)
-        self.links = Links(blobs, self.signer.now, timedelta(seconds=lifetime), timedelta(seconds=buffer), **more)
+        self.links = Links(blobs, self.signer.world, timedelta(seconds=lifetime), timedelta(seconds=buffer), **more)
+
+    def test_links_that_replaced_keys_signed_are_not_given(self) -> None:
+        """As soon as other keys are in force, or another secret under the same key, links are signed anew, also in a dump."""
+        self.make(signer=lambda: self.signer.signer())
+        first = self.link()
+        self.assertEqual(self.link(), first)
+        self.signer.keys = "others"
+        self.assertEqual(self.links.good(), [])
+        second = self.link()
+        self.assertNotEqual(second, first)
+        self.assertEqual((self.link(), [link for _, link in self.links.good()]), (second, [second]))
+
+    def test_links_of_a_dump_wait_until_the_signer_is_known(self) -> None:
+        """After a restart with other keys a remembered link is not given, also before the storage is open."""
+        for keys, is_same in (("", True), ("others", False)):
+            self.make(signer=lambda: self.signer.signer())
+            first = self.link()
+            remembered = self.links.good()
+            self.make(signer=lambda: self.signer.signer())
+            self.signer.keys, self.signer.is_open = keys, False
+            self.signer.signed = ["before"]
+            self.links.remember(remembered)
+            self.assertEqual(self.link() == first, is_same)
 
     def link(self, number: int = 1) -> Link:
         found = self.have(self.links.link(file(number)))
@@ -87,6 +118,14 @@ class LinksTests(Awaiting, SynchronousTestCase):
         second = self.link()
         self.assertNotEqual(second.url, first.url)
         self.assertEqual((len(self.signer.signed), self.links.changes), (2, 2))
+
+    def test_clock_set_back_ends_a_link(self) -> None:
+        """A URL that would last longer than any new one was signed by a clock that was wrong: it is not given again."""
+        first = self.link()
+        self.signer.wall.step(-86400)
+        second = self.link()
+        self.assertNotEqual(second.url, first.url)
+        self.assertEqual(self.link(), second)
 
     @quick
     @given(
@@ -106,7 +145,7 @@ class LinksTests(Awaiting, SynchronousTestCase):
             before = len(self.signer.signed)
             link = self.link(number)
             is_fresh = len(self.signer.signed) > before
-            left = (link.expires - self.signer.now()).total_seconds()
+            left = (link.expires - self.signer.world.now()).total_seconds()
             self.assertGreater(left, 0)
             if not is_fresh:
                 self.assertGreater(left, buffer)

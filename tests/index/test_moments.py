@@ -264,6 +264,7 @@ class SpannedTests(MomentCase):
 
     def test_names(self) -> None:
         """It names projects that had a file then which can be had now, and follows each change."""
+        self.have(self.index.reconcile())
         spanned = Spanned(self.index)
 
         def names(before: datetime) -> list[str]:
@@ -283,6 +284,7 @@ class SpannedTests(MomentCase):
 
     def test_once(self) -> None:
         """Whoever asks for many moments has each project looked at once, also where all are asked for at the same time."""
+        self.have(self.index.reconcile())
         self.publish(sent())
         self.publish(sent(b"x", "eggs-1.0.tar.gz"))
         spanned, waiting = Spanned(self.index), Deferred[None]()

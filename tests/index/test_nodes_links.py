@@ -52,7 +52,7 @@ class SharedLinksCase(Timed, SynchronousTestCase):
         catalog = self.have(open(SharedSettings("storage"), self.engine(), self.world))
         self.addCleanup(lambda: self.have(catalog.close()))
         self.catalogs.append(catalog)
-        made = Links(cast(Blobs, Numbered(self.clock, len(self.catalogs))), self.world.now, LIFETIME, BUFFER, **more)
+        made = Links(cast(Blobs, Numbered(self.clock, len(self.catalogs))), self.world, LIFETIME, BUFFER, **more)
         made.shared = EngineLinks(catalog.following, signer)
         return made
 
@@ -78,7 +78,7 @@ class Numbered(Signer):
 
     async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> Link | None:
         made = await super().link(key, lifetime, filename)
-        return made and Link(f"{made.url}&node={self._node}", made.expires)
+        return made and Link(f"{made.url}&node={self._node}", made.expires, made.signer)
 
 
 class SharingTests(SharedLinksCase):
@@ -103,6 +103,17 @@ class SharingTests(SharedLinksCase):
             self.clock.advance(0.1)
         first, second = map(self.successResultOf, waiting)
         self.assertEqual(first, second)
+
+    def test_links_that_replaced_keys_signed_are_given_by_no_node(self) -> None:
+        """A node whose keys are other ones by now does not give what another node signed with the keys before."""
+        for node in (self.here, self.there):
+            signer = cast(Numbered, node.blobs)
+            node.signer = signer.signer
+        first = self.url(self.here)
+        for node in (self.here, self.there):
+            cast(Numbered, node.blobs).keys = "others"
+        self.assertNotEqual(self.url(self.there), first)
+        self.assertEqual(self.url(self.here), self.url(self.there))
 
     def test_signers(self) -> None:
         """Another signer's URLs are others, and so are those of other files."""

@@ -22,15 +22,18 @@ from pypid.core.model import File, Presence, Remembered, Span
 from pypid.core.names import ProjectName, project_name
 from pypid.core.policy import Policy, Theirs
 from pypid.flow import BytesBody, Hashes, start
-from pypid.index.envoy import FIRST_PAUSE, STRIKES, Envoy, Outage
+from pypid.index.envoy import Envoy
+from pypid.index.filehosts import FileHosts
+from pypid.index.outage import FIRST_PAUSE, STRIKES, Outage
 from pypid.index.storing import KeptFiles
-from pypid.index.theirs import PAUSE, Correspondent
+from pypid.index.theirs import MOST_LATE, PAUSE, Correspondent
 from pypid.ports import Body
-from pypid.testing.worlds import Awaiting, world
+from pypid.testing.worlds import Awaiting, WallClock, world
 from tests.index.fetching import listed
 
 SPAM, EGGS = project_name("spam"), project_name("eggs")
 TTL = timedelta(minutes=10)
+TIMEOUT = timedelta(seconds=10)
 INDEX = "https://up.example/simple/"
 REFUSES = UpstreamDown("it refuses connections.", unreachable=True)
 ANSWERS_500 = UpstreamDown("it answers HTTP 500.")
@@ -43,6 +46,7 @@ class Upstream:
         self.now = world(clock).now
         self.files: tuple[File, ...] | None = (listed(b"data"),)
         self.fails: PypidError | None = None
+        self.is_doubtful = False
         self.waits: Deferred[None] | None = None
         self.asked: list[tuple[str, bool]] = []
         """The names, and whether something was known of them."""
@@ -53,12 +57,12 @@ class Upstream:
             await self.waits
         if self.fails is not None:
             raise self.fails
-        return Remembered(name=name, files=self.files, asked=self.now(), index=INDEX, etag='"1"')
+        return Remembered(name=name, files=self.files, asked=self.now(), index=INDEX, etag='"1"', is_doubtful=self.is_doubtful)
 
     async def names(self, via: Sequence[str]) -> Sequence[ProjectName]:
         raise NotImplementedError
 
-    async def fetch(self, url: str, span: Span | None, via: Sequence[str]) -> Body:
+    async def fetch(self, url: str, span: Span | None, via: Sequence[str], *, verified: bool = True) -> Body:
         raise NotImplementedError
 
 
@@ -82,11 +86,13 @@ class CorrespondentCase(Awaiting, SynchronousTestCase):
         async def nothing(name: ProjectName) -> Presence:
             return Presence.ABSENT
 
-        outside = world(self.clock)
-        self.outage = Outage(outside.now)
-        envoy = Envoy(self.upstream, Policy(mode=Mode.CACHE), "pypid-here", nothing, self.outage)
+        self.wall = WallClock(self.clock)
+        self.upstream.now = self.wall
+        outside = world(self.clock, wall=self.wall)
+        self.outage = Outage(outside)
+        envoy = Envoy(self.upstream, Policy(mode=Mode.CACHE), "pypid-here", nothing, self.outage, FileHosts(outside))
         self.kept = KeptFiles(self.blobs, self.catalog, outside.blocking)
-        return Correspondent(envoy, self.kept, self.catalog, outside, TTL)
+        return Correspondent(envoy, self.kept, self.catalog, outside, TTL, TIMEOUT)
 
     def _watch(self, event: Any) -> None:
         if event["log_level"] is LogLevel.warn:
@@ -129,6 +135,14 @@ class AskingTests(CorrespondentCase):
         self.assertEqual(self.upstream.asked, [(SPAM, False), (SPAM, True)])
         self.assertEqual(again.serial, first.serial)  # nothing that can be seen has changed: the page is the same
         self.pass_time(TTL - timedelta(seconds=1))
+        self.theirs()
+        self.assertEqual(self.times(), 2)
+
+    def test_listing_from_the_future_is_not_fresh(self) -> None:
+        """What was asked before the clock was set back is asked again at once, not for as long as the step was."""
+        self.theirs()
+        self.wall.step(-86400)
+        self.theirs()
         self.theirs()
         self.assertEqual(self.times(), 2)
 
@@ -180,6 +194,146 @@ class AskingTests(CorrespondentCase):
         self.assertEqual((known.reachable, known.failure, known.said is None), (False, None, False))
         self.assertIsNone(self.have(self.made.known(EGGS)).said)
         self.assertEqual(self.upstream.asked, [(SPAM, False)])
+
+
+class DoubtTests(CorrespondentCase):
+    """Pages without files that may be error pages."""
+
+    def doubtful(self) -> None:
+        """From now on upstream answers with such a page."""
+        self.upstream.files, self.upstream.is_doubtful = (), True
+
+    def names(self) -> list[str]:
+        """The files that are listed."""
+        said = self.theirs().said
+        assert said is not None
+        return [file.filename for file in said.files or ()]
+
+    def test_doubtful_page_does_not_replace_a_known_listing_until_it_comes_again(self) -> None:
+        """Only if it still comes a `ttl` later; until then the known listing is served, and the
+        page asked for again.
+        """
+        before = self.names()
+        self.assertEqual(len(before), 1)
+        self.doubtful()
+        for _ in range(3):
+            self.pass_time(TTL // 3)
+            self.assertEqual(self.names(), before)
+        self.pass_time(TTL // 2)
+        found = self.theirs()
+        self.assertEqual((self.names(), type(found.failure)), (before, BadListing))
+        self.pass_time(TTL)
+        self.assertEqual(self.names(), [])
+        self.assertIsNone(self.theirs().failure)
+
+    def test_good_page_between_two_doubtful_ones_starts_anew(self) -> None:
+        """Two error pages in a day do not make a removal."""
+        before, files = self.names(), self.upstream.files
+        for _ in range(3):
+            self.doubtful()
+            self.pass_time(TTL)
+            self.assertEqual(self.names(), before)
+            self.upstream.files, self.upstream.is_doubtful = files, False
+            self.pass_time(TTL)
+            self.assertEqual(self.names(), before)
+            self.assertIsNone(self.theirs().failure)
+
+    def test_doubtful_page_never_hides_stored_files(self) -> None:
+        """Not when it comes again and again, nor where nothing was known but what is stored."""
+        before = self.names()
+        self.keep()
+        self.doubtful()
+        for _ in range(4):
+            self.pass_time(TTL)
+            self.assertEqual(self.names(), before)
+        self.assertIsNone(self.theirs().failure)
+        self.catalog = MemoryCatalog()
+        self.made = self.another()
+        self.doubtful()
+        self.assertEqual(self.names(), before)
+        self.pass_time(TTL)
+        self.upstream.is_doubtful = False  # a listing that says so hides it
+        self.assertEqual(self.names(), [])
+
+    def test_doubtful_page_of_an_unknown_project_is_believed(self) -> None:
+        """A project without files is one."""
+        self.doubtful()
+        self.assertEqual(self.names(), [])
+        self.assertIsNone(self.theirs().failure)
+
+
+class SlowTests(CorrespondentCase):
+    """Upstream takes its time."""
+
+    def setUp(self) -> None:
+        """A listing is known, and no longer fresh; a page is on its way."""
+        super().setUp()
+        self.first = self.theirs()
+        self.pass_time(TTL)
+        self.page = self.upstream.waits = Deferred()
+        self.upstream.files = ()
+
+    def test_known_listing_is_served_after_the_timeout(self) -> None:
+        """A client waits for the new page no longer than that; later ones do not wait; what comes
+        in the end is remembered.
+        """
+        waiting = start(self.made.theirs(SPAM))
+        self.pass_time(TIMEOUT - timedelta(seconds=1))
+        second = start(self.made.theirs(SPAM))
+        self.assertNoResult(waiting)
+        self.pass_time(timedelta(seconds=1))
+        stale = self.successResultOf(waiting)
+        self.assertEqual((stale.said, stale.reachable, type(stale.failure)), (self.first.said, False, UpstreamDown))
+        self.assertNoResult(second)
+        third = self.theirs()
+        self.assertEqual((third.said, str(third.failure)), (self.first.said, str(stale.failure)))
+        self.page.callback(None)
+        self.assertEqual(self.successResultOf(second).said, self.theirs().said)
+        self.assertEqual((self.theirs().said or self.first.said).files, ())
+        self.assertIsNone(self.theirs().failure)
+        self.assertEqual(self.times(), 2)
+
+    def test_page_that_fails_behind_is_asked_for_again(self) -> None:
+        """After the pause."""
+        waiting = start(self.made.theirs(SPAM))
+        self.pass_time(TIMEOUT)
+        self.successResultOf(waiting)
+        self.upstream.fails = ANSWERS_500
+        self.page.callback(None)
+        self.assertIs(self.theirs().failure, ANSWERS_500)
+        self.pass_time(PAUSE)
+        self.upstream.fails = None
+        self.assertIsNone(self.theirs().failure)
+        self.assertEqual(self.times(), 3)
+
+    def test_unknown_project_is_waited_for(self) -> None:
+        """There is nothing else to serve; and a refresh waits as well."""
+        waiting = [start(self.made.theirs(EGGS)), start(self.made.theirs(SPAM, anew=True))]
+        self.pass_time(3 * TIMEOUT)
+        for each in waiting:
+            self.assertNoResult(each)
+        self.page.callback(None)
+        for each in waiting:
+            self.assertIsNone(self.successResultOf(each).failure)
+
+    def test_pages_that_are_read_on_behind_are_bounded(self) -> None:
+        """Beyond that number known listings are served without asking."""
+        names = [project_name(f"slow-{number}") for number in range(MOST_LATE + 10)]
+        self.upstream.waits = None
+        for name in names:
+            self.theirs(name)
+        self.pass_time(TTL)
+        self.upstream.waits = self.page
+        waiting = [start(self.made.theirs(name)) for name in names[:MOST_LATE]]
+        self.pass_time(TIMEOUT)
+        for each in waiting:
+            self.assertFalse(self.successResultOf(each).reachable)
+        for name in names:
+            self.assertFalse(self.theirs(name).reachable)
+        self.assertEqual([self.times(name) for name in names[-10:]], [1] * 10)
+        self.page.callback(None)
+        for name in names:
+            self.assertTrue(self.theirs(name).reachable)
 
 
 class AwayTests(CorrespondentCase):

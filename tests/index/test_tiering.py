@@ -272,7 +272,7 @@ class ArchiveTests(TierCase):
     def test_bounded(self) -> None:
         """Only so many keys are remembered."""
         index = self.index
-        thawing = Thawing(index.bucket, index.world.now)
+        thawing = Thawing(index.bucket, index.world.clock.seconds)
         self.patch(__import__("pypid.index.thawing", fromlist=["MOST"]), "MOST", 3)
         for number in range(5):
             self.have(thawing.ask_for(f"spam/{number}"))

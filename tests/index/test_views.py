@@ -31,7 +31,7 @@ STEPS = st.lists(
         PROJECTS,
         SAID,
         KEPT,
-        st.sampled_from([timedelta(seconds=1), timedelta(days=1), timedelta(days=7), timedelta(days=40)]),
+        st.sampled_from([timedelta(days=days) for days in (1e-5, 1, 7, 40, -1, -7)]),
     ),
     min_size=1,
     max_size=20,

@@ -35,6 +35,7 @@ class UpstreamCase(TestCase):
     timeout = 20
     patience = 0.4
     """How long a fake may be silent."""
+    file_hosts: tuple[str, ...] = ("localhost",)
 
     def setUp(self) -> None:
         """Make a fake, and watch the log."""
@@ -46,7 +47,7 @@ class UpstreamCase(TestCase):
         globalLogPublisher.addObserver(self._watch)
         self.addCleanup(globalLogPublisher.removeObserver, self._watch)
         self.trust = Trust()
-        self.reached = connected(self.reactor, self.trust, self.patience)
+        self.reached = connected(self.reactor, self.trust, self.settings())
         self.world = World(self.reactor, self._tick, at_once, lambda size: b"x" * size)
 
     def _tick(self) -> datetime:
@@ -72,9 +73,13 @@ class UpstreamCase(TestCase):
         self.fakes.append(fake)
         return fake
 
+    def settings(self, *urls: str) -> Settings:
+        """Of an upstream at these URLs, or at the fake; all fakes are at hosts that may have any address."""
+        return Settings(urls or (f"{self.fake.url}/simple/",), self.patience, self.file_hosts)
+
     def asks(self, *urls: str) -> Upstream:
         """The upstream at these base URLs, or at the fake's ``/simple/``."""
-        return open(Settings(urls or (f"{self.fake.url}/simple/",), self.patience), self.world, OWN, self.reached)
+        return open(self.settings(*urls), self.world, OWN, self.reached)
 
     def script(self, script: Script, path: str = "/simple/spam/") -> None:
         """What the fake does when it is asked for this."""

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from attrs import define, field, frozen
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.internet.threads import deferToThreadPool
@@ -124,6 +125,26 @@ class _Connecting(ClientFactory):
         return self.client
 
 
+@define
+class LaterClock:
+    """The reactor as a clock that is `ahead` by so many seconds; timers run as they would."""
+
+    reactor: Any
+    ahead: float = 0.0
+
+    def seconds(self) -> float:
+        """The time of this clock."""
+        return float(self.reactor.seconds()) + self.ahead
+
+    def callLater(self, delay: float, call: Callable[..., object], *args: object, **more: object) -> Any:
+        """Call so many seconds from now."""
+        return self.reactor.callLater(delay, call, *args, **more)
+
+    def getDelayedCalls(self) -> Any:
+        """The calls that wait."""
+        return self.reactor.getDelayedCalls()
+
+
 @define(eq=False)
 class Proxy:
     """A pypid that asks these URLs. Its time is the real one, and what the test adds with `pass_time`."""
@@ -134,12 +155,16 @@ class Proxy:
     patience: float = 0.4
     policy: Policy = Policy(mode=Mode.CACHE)
     identity: str = "pypid-1"
+    timeout: timedelta = timedelta(seconds=10)
+    """How long a client waits for a new page where an older one is known."""
+    file_hosts: tuple[str, ...] = ("localhost",)
+    """Hosts that may have any address: all fakes are at this one."""
     listen: int = 0
     """The port; 0: any."""
     blobs: MemoryBlobs = field(init=False)
     index: Index = field(init=False)
     trust: Trust = field(factory=Trust)
-    _added: timedelta = timedelta()
+    _clock: LaterClock = field(init=False)
     _reached: Connections = field(init=False)
     _port: Any = field(init=False)
     _site: Site = field(init=False)
@@ -147,24 +172,31 @@ class Proxy:
     def __attrs_post_init__(self) -> None:
         sweep(self.spool)
         blocking = partial(deferToThreadPool, self.reactor, self.reactor.getThreadPool())
-        world = World(self.reactor, self.now, blocking, os.urandom)
+        self._clock = LaterClock(self.reactor)
+        world = World(cast(IReactorTime, self._clock), self.now, blocking, os.urandom)
         self.blobs = MemoryBlobs(self.now)
-        self._reached = connected(self.reactor, self.trust, self.patience)
-        upstream = open(Settings(self.urls, self.patience), world, self.identity, self._reached)
+        self._reached = connected(self.reactor, self.trust, self.settings)
+        upstream = open(self.settings, world, self.identity, self._reached)
+        times = {"ttl": TTL, "timeout": self.timeout}
         self.index = Index(
-            self.blobs, MemoryCatalog(), upstream, self.policy, world, ttl=TTL, spool=self.spool, identity=self.identity
+            self.blobs, MemoryCatalog(), upstream, self.policy, world, **times, spool=self.spool, identity=self.identity
         )
         access = Chain([], None, world, Verifier(world))
         face = Face(self.index, access, Rules(), world, FaceSettings(spool=self.spool, max_upload=1 << 20))
         self._site = Site(resource(face), reactor=self.reactor)
         self._port = self.reactor.listenTCP(self.listen, self._site, interface="127.0.0.1")
 
+    @property
+    def settings(self) -> Settings:
+        """Of the upstream."""
+        return Settings(self.urls, self.patience, self.file_hosts)
+
     def now(self) -> datetime:
-        return datetime.now(UTC) + self._added  # noqa: TID251
+        return datetime.now(UTC) + timedelta(seconds=self._clock.ahead)  # noqa: TID251
 
     def pass_time(self, time: timedelta = LATER) -> None:
         """From now on it is so much later."""
-        self._added += time
+        self._clock.ahead += time.total_seconds()
 
     @property
     def port(self) -> int:
@@ -239,7 +271,7 @@ class ProxyCase(UpstreamCase):
     def start(self, *urls: str, **settings: Any) -> Proxy:
         """One more pypid, in front of the fake or of these."""
         at = self.fake.url.replace("://", f"://{self.credential}@")
-        made = Proxy(self.reactor, Path(self.mktemp()), urls or (f"{at}/simple/",), patience=self.patience, **settings)
+        made = Proxy(self.reactor, Path(self.mktemp()), urls or (f"{at}/simple/",), **{"patience": self.patience, **settings})
         self.proxies.append(made)
         return made
 

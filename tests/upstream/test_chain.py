@@ -12,11 +12,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.model import Remembered
 from pypid.flow import whole
+from pypid.index.outage import Outage
 from pypid.ports import Upstream
 from pypid.testing import UpstreamContract
 from pypid.testing.upstream import FILENAME, SPAM
-from pypid.testing.worlds import Awaiting
+from pypid.testing.worlds import Awaiting, world
 from pypid.upstream.asking import Asker
+from pypid.upstream.hosts import FileHosts
 from pypid.upstream.origin import Base
 from pypid.upstream.pages import Reading
 from pypid.upstream.several import Several
@@ -47,7 +49,7 @@ class Chained(Awaiting):
     def index(self) -> SimpleUpstream:
         """An upstream that asks the pypid."""
         world = self.pypid.world
-        asker = Asker(self.wires.agent(), world.clock, "pypid-near", 10.0)
+        asker = Asker(self.wires.agent(), world.clock, "pypid-near", 10.0, FileHosts.of(("http://far.example/",)))
         return SimpleUpstream(Base.parse("http://far.example/simple/"), asker, world, Reading(world.thinking))
 
     def have(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -81,7 +83,7 @@ class SeveralContractTests(Chained, UpstreamContract, SynchronousTestCase):
     async def make(self) -> tuple[Upstream, bytes]:
         data = sdist("spam", "1.0")
         self.publish(FILENAME, data)
-        return Several([self.index(), self.index()]), data
+        return Several([self.index(), self.index()], [Outage(world())]), data
 
 
 class PypidTests(Chained, SynchronousTestCase):

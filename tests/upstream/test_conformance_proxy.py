@@ -100,7 +100,7 @@ class SanitisingTests(ProxyCase):
             entry("spam-2.0.tar.gz", url="/files/other-2.0.tar.gz"),
             entry("eggs-2.0.tar.gz"),
             entry("spam-2.0.exe"),
-            entry("spam-abc.tar.gz"),
+            entry("spam-abc-py3-none-any.whl"),
         )
         document = await self.said(*odd, entry(), entry())
         self.assertEqual([file["filename"] for file in document["files"]], [FILENAME])
@@ -191,7 +191,7 @@ class HtmlOnlyTests(ProxyCase):
 
     async def test_both_are_asked_for(self) -> None:
         """C35: upstream is asked for JSON first, and for HTML if it has none."""
-        self.script(says(b"<!DOCTYPE html><html></html>", Content_Type="text/html"))
+        self.script(says(b"<!DOCTYPE html><title>Links for spam</title>", Content_Type="text/html"))
         self.assertEqual((await self.proxy.page("spam")).files, [])
         accept = self.fake.asked[0].headers["accept"]
         self.assertTrue(accept.startswith("application/vnd.pypi.simple.v1+json"))

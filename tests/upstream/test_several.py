@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pypid.core.errors import BadListing, NotThere, UpstreamDown
+from pypid.core.names import project_name
 from pypid.flow import whole
+from pypid.index.outage import STRIKES, Outage
 from pypid.ports import Upstream
+from pypid.testing.worlds import world
 from pypid.upstream.nothing import Nothing
 from tests.upstream.cases import SPAM, UpstreamCase
 from tests.upstream.fake import page, says, status
 
+EGGS = project_name("eggs")
 FIRST, SECOND = "spam-1.0.tar.gz", "spam-2.0.tar.gz"
 
 
@@ -75,6 +79,22 @@ class SeveralTests(UpstreamCase):
         said = [fake.asked[0].headers.get("authorization") for fake in (self.fake, self.second, third)]
         self.assertEqual(said, ["Basic b25lOnB3", "Basic dHdvOnB3", None])
         await self.refused(self.both().fetch(f"{third.url}/f/none.whl", None, ()), NotThere)
+
+    async def test_second_index_that_is_down_concerns_only_what_the_first_does_not_have(self) -> None:
+        """It is asked no more for a while, and does not open the breaker of the whole."""
+        both = self.both()
+        self.script(says(page(FIRST)))
+        self.second.scripts["/simple/eggs/"] = status(500)
+        for _ in range(2 * STRIKES):
+            error = await self.refused(both.project(EGGS, None, ()), UpstreamDown)
+            assert isinstance(error, UpstreamDown)
+            self.assertTrue(error.secondary)
+            self.assertEqual([file.filename for file in (await both.project(SPAM, None, ())).files or ()], [FIRST])
+        self.assertEqual(len(self.second.asked), STRIKES)
+        breaker = Outage(world())
+        for _ in range(STRIKES):
+            breaker.failed(error)
+        self.assertFalse(breaker.is_down)
 
     async def test_two_users_of_one_origin(self) -> None:
         """Of two indexes at one origin, the one whose path the file's is nearest to asks."""

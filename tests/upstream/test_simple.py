@@ -386,7 +386,7 @@ class TlsTests(UpstreamCase):
     def setUp(self) -> None:
         """Trust the fakes' authority."""
         super().setUp()
-        self.reached = connected(self.reactor, Trust(certificates(authority_pem(), CERTIFICATES)), self.patience)
+        self.reached = connected(self.reactor, Trust(certificates(authority_pem(), CERTIFICATES)), self.settings())
 
     async def test_good(self) -> None:
         """A certificate of an authority of the configuration is believed."""
@@ -403,7 +403,7 @@ class TlsTests(UpstreamCase):
             self.assertEqual(fake.asked, [])
         fake = self.another(certificate())
         await self.reached.close()
-        self.reached = connected(self.reactor, Trust(), self.patience)
+        self.reached = connected(self.reactor, Trust(), self.settings())
         error = await self.page_fails(status(200), UpstreamDown, self.asks(f"{fake.url}/simple/"))
         self.assertIn("of an authority that is not known", str(error))
 

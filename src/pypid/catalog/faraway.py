@@ -90,7 +90,7 @@ class Faraway:
             return await self.world.thinking(self._unpack, spool)
 
     def _unpack(self, spool: Spool) -> Loaded:
-        with spool.open_for_inspection() as file:
+        with spool.inspected() as file:
             return unpack(file, self.identity)
 
     async def write(self, *, anyhow: bool = False) -> bool:

@@ -62,7 +62,7 @@ class Shelf:
     def manifest(self) -> Manifest | None:
         """The manifest in place; None where there is none. Raises `Unreadable`; of another format only `format` counts."""
         try:
-            data = self.read(MANIFEST, _LARGEST_MANIFEST)
+            data = self.manifest_bytes()
         except FileNotFoundError:
             return None
         try:
@@ -76,6 +76,10 @@ class Shelf:
             if not re.fullmatch("[0-9a-f]{2}", number) or not _SHARD_FILE.match(shard.file):
                 raise Unreadable(MANIFEST, "it names a file that is no shard")
         return manifest
+
+    def manifest_bytes(self) -> bytes:
+        """The manifest as it was written. Raises `OSError`, `Unreadable`."""
+        return self.read(MANIFEST, _LARGEST_MANIFEST)
 
     def read(self, name: str, most: int) -> bytes:
         """The bytes of a file; raises `OSError`, and `Unreadable` beyond `most` bytes."""
@@ -154,15 +158,26 @@ READERS = 2
 """Threads that read shards: to read one and to hash it, which is half of the work, needs no other thread to wait."""
 
 
-def read_shards(shelf: Shelf, shards: Mapping[int, StoredShard]) -> Iterator[tuple[int, list[tuple[Head, Part]]]]:
-    """Each shard's number, and the projects in it, as `read_shard` gives them. Raises `OSError`, `Unreadable`."""
+def read_shards(shelf: Shelf, shards: Mapping[int, StoredShard]) -> Iterator[tuple[int, list[tuple[Head, Part]] | Unreadable]]:
+    """Each shard's number, and the projects in it, as `read_shard` gives them; or what is wrong with this one."""
     from concurrent.futures import ThreadPoolExecutor  # here, since without a snapshot nobody needs it
 
     with ThreadPoolExecutor(READERS) as pool:
         try:
-            yield from zip(shards, pool.map(partial(read_shard, shelf), shards, shards.values()), strict=True)
+            yield from zip(shards, pool.map(partial(_read_if_sound, shelf), shards, shards.values()), strict=True)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _read_if_sound(shelf: Shelf, number: int, stored: StoredShard) -> list[tuple[Head, Part]] | Unreadable:
+    try:
+        return read_shard(shelf, number, stored)
+    except Unreadable as error:
+        return error
+    except FileNotFoundError:
+        return Unreadable(stored.file, "it is missing")
+    except OSError as error:
+        return Unreadable(stored.file, error.strerror or "the system refuses")
 
 
 def read_shard(shelf: Shelf, number: int, stored: StoredShard) -> list[tuple[Head, Part]]:

@@ -7,7 +7,7 @@
     serial, and the identity of the storage that all this was read from.
 
 Files of shards that no manifest names are the rest of a write that failed, or of the snapshot before: they are removed.
-A snapshot is either whole or ignored: the catalog can always be rebuilt from storage.
+A shard that is damaged is left out: its projects are read from the storage, as all are where the manifest is damaged.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from twisted.internet.defer import DeferredLock
 from twisted.logger import Logger
 
 from pypid.catalog.lines import Loaded, Moment, Shelved, no_shards
-from pypid.catalog.shelf import MANIFEST, Manifest, Shelf, StoredShard, read_shards
+from pypid.catalog.shelf import Manifest, Shelf, StoredShard, read_shards
 from pypid.core.errors import Unreadable
 from pypid.core.model import Status, Summary
 from pypid.core.names import ProjectName
@@ -51,6 +51,8 @@ class Snapshot:
         self._turn = DeferredLock()
         self._written: Moment | None = None
         self._shards: Mapping[int, StoredShard] = {}
+        self.is_whole = False
+        """Whether all that was written before was loaded."""
 
     async def load(self) -> Loaded | Ignored:
         """Fill the (still empty) catalog from the folder; where that cannot be, the log says why."""
@@ -59,12 +61,20 @@ class Snapshot:
             say = self._log.info if found.usual else self._log.warn
             say("The snapshot is ignored: {reason} The storage is read instead.", reason=found.reason)
             return found
-        loaded, manifest = found
-        self._catalog.fill(loaded)
+        self._catalog.fill(found.loaded)
         moment = self._catalog.moment(None)  # its serial may be ahead of the snapshot's, which is nothing to write down
-        self._written = Moment(moment.serial, moment.versions, {})
-        self._shards = manifest.by_number()
-        return loaded
+        versions = tuple(-1 if number in found.damaged else version for number, version in enumerate(moment.versions))
+        self._written = Moment(moment.serial, versions, {})
+        self._shards = found.shards
+        self.is_whole = not found.damaged
+        for error in list(found.damaged.values())[:1]:
+            self._log.warn(
+                "{count} of {shards} files of the snapshot are damaged; their projects are read from the storage: {error}",
+                count=len(found.damaged),
+                shards=len(found.damaged) + len(found.shards),
+                error=error,
+            )
+        return found.loaded
 
     async def write(self) -> bool:
         """Write what changed since the last time; whether all is written now.
@@ -99,10 +109,19 @@ class Snapshot:
 def load(folder: str, identity: str) -> Loaded | Ignored:
     """The catalog that the snapshot in `folder` holds, if it is whole and of this storage. Never raises; blocks."""
     found = _load(Shelf(folder), identity)
-    return found if isinstance(found, Ignored) else found[0]
+    return found if isinstance(found, Ignored) else found.loaded
 
 
-def _load(shelf: Shelf, identity: str) -> tuple[Loaded, Manifest] | Ignored:
+@frozen
+class _Found:
+    """What could be read: the projects of all `shards` but those that are `damaged`."""
+
+    loaded: Loaded
+    shards: Mapping[int, StoredShard]
+    damaged: Mapping[int, Unreadable]
+
+
+def _load(shelf: Shelf, identity: str) -> _Found | Ignored:
     try:
         manifest = shelf.manifest()
         if manifest is None:
@@ -111,23 +130,27 @@ def _load(shelf: Shelf, identity: str) -> tuple[Loaded, Manifest] | Ignored:
             return Ignored(f"it has format {manifest.format}, and this version of pypid reads format {FORMAT}.")
         if manifest.identity != identity:
             return Ignored("it belongs to another storage.")
-        return _all_shards(shelf, manifest), manifest
+        found = _sound_shards(shelf, manifest)
+        return found if found.shards or not found.damaged else Ignored(f"{next(iter(found.damaged.values()))}.")
     except Unreadable as error:
         return Ignored(f"{error}.")
-    except FileNotFoundError:
-        return Ignored(f"a file that {MANIFEST} names is missing.")
     except Exception as error:  # whatever is wrong with it: a snapshot is never a reason not to start
         return Ignored(f"it cannot be read: {error!r}.")
 
 
-def _all_shards(shelf: Shelf, manifest: Manifest) -> Loaded:
+def _sound_shards(shelf: Shelf, manifest: Manifest) -> _Found:
     shards = no_shards()
     heads: dict[ProjectName, Summary] = {}
-    for number, projects in read_shards(shelf, manifest.by_number()):
+    sound, damaged = manifest.by_number(), dict[int, Unreadable]()
+    for number, projects in read_shards(shelf, dict(sound)):
+        if isinstance(projects, Unreadable):
+            damaged[number] = projects
+            del sound[number]
+            continue
         shard = shards[number]
         for head, line in projects:
             # The digest says that we wrote this line, and we write normalised names only.
             name = ProjectName(head.name)
             shard[name] = line
             heads[name] = Summary(name, head.serial, _STATUS[head.status], head.keeps, head.gone)
-    return Loaded(manifest.serial, shards, Roll(heads))
+    return _Found(Loaded(manifest.serial, shards, Roll(heads)), sound, damaged)

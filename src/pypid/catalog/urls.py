@@ -40,6 +40,7 @@ class _Line(msgspec.Struct, frozen=True):
     key: str
     url: str
     expires: Annotated[datetime, msgspec.Meta(tz=True)]
+    signer: str = ""
 
 
 @define(eq=False)
@@ -92,14 +93,14 @@ def _read(path: Path, signer: str) -> list[tuple[str, Link]]:
         raise Unreadable(FILE, f"it has {len(lines)} lines in place of {head.lines}")
     decoder = msgspec.json.Decoder(_Line)
     try:
-        return [(line.key, Link(line.url, line.expires)) for line in map(decoder.decode, lines)]
+        return [(line.key, Link(line.url, line.expires, line.signer)) for line in map(decoder.decode, lines)]
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise Unreadable(FILE, "a line of it is none of ours") from None  # not chained: the cause may quote a URL
 
 
 def _write(folder: Path, signer: str, links: Iterable[tuple[str, Link]]) -> None:
     """In one step, so that a crash leaves the one before. It is not synced: what a power cut makes of it is ignored."""
-    lines = [dump(_Line(key, link.url, link.expires)) for key, link in links]
+    lines = [dump(_Line(key, link.url, link.expires, link.signer)) for key, link in links]
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     part = folder / f"{FILE}.part"
     part.unlink(missing_ok=True)

@@ -146,7 +146,8 @@ class Adopter:
     async def _refused(self, blob: Blob, distribution: Distribution, older: File | None) -> Adopted | None:
         """Why the file is not looked at at all; None if it is."""
         project, filename = distribution.project, distribution.filename
-        if self.parts.shared and self.parts.world.now() - blob.modified < UNDER_WAY:
+        is_young = self.parts.world.now() - blob.modified < UNDER_WAY
+        if is_young and self.parts.shared and not self.parts.is_sole():
             problem = "it may belong to a publish under way on another node: adopt it when it is 15 minutes old."
             return Adopted(blob.key, Result.REFUSED, (problem,), lasting=False)
         if older is not None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
-from attrs import frozen
+from attrs import field, frozen
 
 from pypid.core.errors import PypidError
 
@@ -23,6 +24,8 @@ class Asked:
     refusal: PypidError | None = None
     local: bool = False
     before: datetime | None = None
+    spend: Callable[[], None] | None = field(default=None, eq=False, repr=False)
+    """Takes one name that was never asked upstream out of the client's budget, or raises `Busy`; None: there is no limit."""
 
     @property
     def may_reach_out(self) -> bool:

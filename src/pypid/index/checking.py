@@ -18,6 +18,7 @@ from pypid.core.layout import KEPT, SET_ASIDE, Kind, Place, beside_key, key, lie
 from pypid.core.model import Blob, File
 from pypid.core.records import Deleted, History, ProjectStatus, Yanked
 from pypid.index import truth
+from pypid.index.mending import Mender
 from pypid.index.parts import Pace, Parts, digests_of
 from pypid.index.progress import Progress, Tell
 from pypid.index.publishing import UNDER_WAY
@@ -68,15 +69,25 @@ _ADVICE = {
 }
 
 
+_COPIED = (
+    "these are not the bytes that were published, or they are gone; a copy of the published bytes is kept as {copy}: `pypid "
+    "check --hashes --sweep` puts it back, and keeps the other bytes aside."
+)
+
+
 @frozen
 class Finding:
-    """One thing that is wrong: the key, what, and what to do. `swept`: it has been removed."""
+    """One thing that is wrong: the key, what, and what to do. `swept`: it has been removed. `mended`: published bytes that
+    were kept elsewhere (`copy`) have been put back where the record of `file` names them."""
 
     key: str
     wrong: Wrong
     advice: str = field(repr=False)
     sweepable: bool = False
     swept: bool = False
+    mended: bool = False
+    file: File | None = field(default=None, repr=False)
+    copy: str | None = field(default=None, repr=False)
 
 
 @frozen
@@ -173,7 +184,8 @@ class Checker:
             seen.claimed.add(file.key)
         wrong = await self._wrong_with_bytes(file, hashes)
         if wrong is not None and await truth.read_record(self.parts.blobs, where.project, where.filename) == file:
-            await self._report(seen, _finding(file.key, wrong, file), is_there=wrong is not Wrong.LOST_BYTES)
+            finding = await self._with_copy(_finding(file.key, wrong, file), file)
+            await self._report(seen, finding, is_there=wrong is not Wrong.LOST_BYTES)
         elif wrong is None:
             await self._documents_of(seen, file, listed, hashes)
         return file
@@ -189,6 +201,13 @@ class Checker:
         except Missing:
             return Wrong.LOST_BYTES
         return None
+
+    async def _with_copy(self, finding: Finding, file: File) -> Finding:
+        """The finding, with the copy of the published bytes that can be put back."""
+        copy = await Mender(self.parts).copy_of(file)
+        if copy is None:
+            return finding
+        return evolve(finding, advice=_COPIED.format(copy=copy), file=file, copy=copy)
 
     async def _loose(self, where: str) -> Finding:
         """What to do with a distribution outside any project's place that no record names."""
@@ -234,6 +253,11 @@ class Checker:
 
     async def _swept(self, finding: Finding) -> Finding:
         """The finding, removed if that can be; looked at once more, with nobody else at it."""
+        if finding.file is not None:
+            try:
+                return evolve(finding, mended=await Mender(self.parts).mend(finding.file))
+            except PypidError:
+                return finding
         where = place(finding.key) or lies_at(finding.key)
         if not finding.sweepable or where is None:
             return finding

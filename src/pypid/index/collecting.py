@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from attrs import define, evolve, field
 from twisted.internet.defer import Deferred, DeferredSemaphore, FirstError, gatherResults
 
-from pypid.core.choosing import allowed, applies, digest, named, proven, release
+from pypid.core.choosing import allowed, by_release, digest, named, proven
 from pypid.core.collection import (
     Collected,
     Event,
@@ -29,7 +29,7 @@ from pypid.core.collection import (
 from pypid.core.errors import Missing, PypidError
 from pypid.core.locks import Pin
 from pypid.core.model import File, Project
-from pypid.core.names import ProjectName, same_version
+from pypid.core.names import ProjectName, same_version, version_key
 from pypid.core.policy import PassOn, delivery
 from pypid.core.requirements import Wanted
 from pypid.core.targets import Target, best, needs_build
@@ -70,6 +70,8 @@ class Collector:
     _files: dict[tuple[ProjectName, str], tuple[File, FileReport]] = field(factory=dict, init=False)
     """What is to be kept; what is refused already has its outcome."""
     _projects: dict[ProjectName, Project | PypidError] = field(factory=dict, init=False)
+    _releases: dict[ProjectName, dict[object, list[File]]] = field(factory=dict, init=False)
+    """The files of projects by release."""
     _began: datetime = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -78,8 +80,7 @@ class Collector:
 
     async def collect(self, wishes: Wishes) -> Collected:
         """Do all of it. What cannot be had is told in the result; raises `Busy`, `StorageDown`, and no other refusal."""
-        lines = wishes.requirements.wanted
-        await self._look({line.project for line in lines if any(applies(line, target) for target in wishes.targets)})
+        await self._look({line.project for lines in wishes.lines.values() for line in lines})
         for target in wishes.targets:
             await self._for_target(wishes, target)
         reports = await self._keep_all()
@@ -93,7 +94,7 @@ class Collector:
     # --- which releases -----------------------------------------------------------------------------------------
 
     async def _for_target(self, wishes: Wishes, target: Target) -> None:
-        lines = [line for line in wishes.requirements.wanted if applies(line, target)]
+        lines = wishes.lines[target]
         pins = list(await self._pins_of_lines(lines, target, prereleases=wishes.requirements.prereleases))
         by_project: dict[ProjectName, list[Wanted]] = {}
         for line in lines:
@@ -134,7 +135,9 @@ class Collector:
         """A line that cannot be resolved. Is it the project itself that has to be built, its sdist is kept all the same."""
         project = self._projects[line.project]
         assert isinstance(project, Project)  # else it had not been resolved
-        releases = [release(project.files, version) for version in allowed(project, line)]
+        # off the reactor thread: a line has up to 50 clauses, and a project thousands of versions
+        versions = await self.index.world.thinking(allowed, project, line)
+        releases = [self._release(project, version) for version in versions]
         choices = [best([file for file in files if proven(file, (line,))], target) for files in releases]
         if choices and all(choice is None or needs_build(choice) for choice in choices):
             sdist = choices[0]
@@ -142,7 +145,7 @@ class Collector:
                 self._want(sdist, target)
                 problem = evolve(problem, reason=NEEDS_BUILD.format(filename=sdist.filename))
         elif not releases:
-            hiding = await self._reasons.of_hiding(line.project, line.requirement.specifier.contains)
+            hiding = await self._reasons.of_hiding(line.project, line.specifier.contains)
             problem = problem if hiding is None else evolve(problem, reason=hiding.rule)
         self._problems.append(problem)
 
@@ -155,7 +158,7 @@ class Collector:
         if isinstance(project, PypidError):
             self._problems.append(Problem(text, await self._reasons.of_nothing(pin.project, project), target))
             return
-        files = release(project.files, pin.version)
+        files = self._release(project, pin.version)
         file = best([file for file in files if named(file, pin) and proven(file, lines)], target)
         if file is None:
             await self._no_file(pin, target, files, lines)
@@ -184,6 +187,12 @@ class Collector:
         else:
             reason = "this index has no file of it that fits" if files else "this index does not have this release"
             self._problems.append(Problem(text, reason, target))
+
+    def _release(self, project: Project, version: str) -> Sequence[File]:
+        """The files of one release. They are sorted once for each project, since a lock may name hundreds of releases."""
+        if project.name not in self._releases:
+            self._releases[project.name] = by_release(project.files)
+        return self._releases[project.name].get(version_key(version), ())
 
     def _want(self, file: File, target: Target) -> None:
         self._note(file, target, Outcome.KEPT, "")

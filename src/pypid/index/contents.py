@@ -211,7 +211,7 @@ def _is_certain(file: File) -> bool:
 
 
 def _read_spool(spool: Spool, reading: Reading[T]) -> T:
-    with spool.open_for_inspection() as file:
+    with spool.inspected() as file:
         return reading(file)
 
 

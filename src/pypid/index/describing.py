@@ -10,11 +10,12 @@ from attrs import define, field
 from msgspec.structs import replace
 from twisted.logger import Logger
 
-from pypid.core.errors import Archived, Missing, NoSuchFile, NotThere, PypidError, UpstreamDown, WrongBytes
+from pypid.core.errors import Archived, Missing, NoSuchFile, NotThere, PypidError, UnlistedHost, UpstreamDown, WrongBytes
 from pypid.core.members import LARGEST_PART, Unusable
 from pypid.core.model import File, Span
 from pypid.core.names import ProjectName
 from pypid.core.offering import with_metadata
+from pypid.core.verifying import claim_of
 from pypid.flow import Blocking, Flights, whole
 from pypid.index import truth
 from pypid.index.envoy import Envoy
@@ -33,6 +34,8 @@ class Describer:
     kept: KeptFiles
     envoy: Envoy
     blocking: Blocking
+    store: Callable[[File, Sequence[str]], Awaitable[None]]
+    """Fetch a whole file and store it, verified (`Keeper.store`)."""
     _flights: Flights[tuple[str, str, str | None], bytes] = field(factory=Flights, init=False, repr=False)
 
     async def metadata(self, file: File, via: Sequence[str]) -> bytes:
@@ -70,10 +73,13 @@ class Describer:
         if file.source is None or not (file.metadata_offered or file.metadata_sha256):
             return None
         try:
-            body = await self.envoy.fetch(file.project, metadata_url(file.source), None, via)
+            verified = file.metadata_sha256 is not None
+            body = await self.envoy.fetch(file.project, metadata_url(file.source), None, via, verified=verified)
             return await whole(body, truth.LARGEST_METADATA)
         except NotThere:
             _log.warn("upstream lists metadata of {filename}, and does not have it", filename=file.filename)
+            return None
+        except UnlistedHost:
             return None
         except ValueError as error:
             raise WrongBytes(f"{file.filename}.metadata", f"{error}.") from None
@@ -109,6 +115,14 @@ class Describer:
         except Unusable as problem:
             _log.info("{filename} has no metadata that can be read: {problem}", filename=file.filename, problem=problem)
             raise NoSuchFile(f"{file.filename}.metadata") from None
+        except UnlistedHost:
+            if claim_of(file) is None:
+                raise
+        await self.store(file, via)  # whole, and so verified
+        data = await self._in_kept(file)
+        if data is None:
+            raise NoSuchFile(f"{file.filename}.metadata")
+        return data
 
     async def _size_of(self, project: ProjectName, source: str, via: Sequence[str]) -> int:
         """What upstream announces; of the bytes none is read."""

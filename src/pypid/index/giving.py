@@ -46,16 +46,18 @@ class Giver:
             case _:
                 return None
 
-    async def link(self, file: File) -> Link | None:
+    async def link(self, file: File, *, restricted: bool = False) -> Link | None:
         """The signed URL that a client is sent to for a visible file that is stored; None where we serve it ourselves.
 
-        That is so for what lies in an archive: there, a client would be told "403" until it is restored. Raises `StorageDown`.
+        That is so for what lies in an archive: there, a client would be told "403" until it is restored. `restricted`: not
+        everyone may download it. Raises `StorageDown`.
         """
         if self.links is None or file.key is None or file.archived:
             return None
         if file.source is not None:
             self.keeper.touched(file)
-        return await self.links.link(file)
+        links = self.links.restricted if restricted and self.links.restricted is not None else self.links
+        return await links.link(file)
 
     async def open(self, file: File, span: Span | None = None, asked: Asked = DIRECTLY) -> Body:
         """The bytes of a visible file: out of the storage, or from upstream while they are stored (`Keeper.open`).

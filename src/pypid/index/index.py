@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from attrs import define, evolve, field
 
 from pypid.core.errors import (
+    ListIncomplete,
     NoSuchFile,
     NoSuchProject,
     NotYetKnown,
@@ -28,16 +29,18 @@ from pypid.core.policy import (
     may_show_theirs,
     silence,
 )
-from pypid.core.summaries import Summaries
+from pypid.core.summaries import Summaries, in_runs
 from pypid.flow import World
 from pypid.index.asking import DIRECTLY, Asked
 from pypid.index.counting import change_counted, publish_counted
-from pypid.index.envoy import Envoy, Outage
+from pypid.index.envoy import Envoy
+from pypid.index.filehosts import FileHosts
 from pypid.index.giving import Giver
 from pypid.index.keeping import Keeper
 from pypid.index.links import Links
 from pypid.index.managing import Manager, files_of_release
 from pypid.index.names import Names
+from pypid.index.outage import Outage
 from pypid.index.parts import Parts, UnderWay
 from pypid.index.progress import Tell
 from pypid.index.publishing import BodyAnew, Outcome, Publisher
@@ -52,6 +55,9 @@ if TYPE_CHECKING:  # imported where they are needed, which is rare: they look in
     from pypid.index.checking import Checked
     from pypid.index.moments import Moments
     from pypid.index.takeover import TakeOver
+
+SAME_SIGNER = timedelta(seconds=10)
+"""For so long a finished redirect is sent before it is asked again who signs: keys may be replaced at any time."""
 
 
 @define
@@ -68,8 +74,10 @@ class Index:
     policy: Policy
     world: World
     shared: bool = False
-    """Whether other processes write to the same storage."""
+    """Whether other processes share the catalog, and write to the same storage."""
     ttl: timedelta = timedelta(minutes=10)
+    timeout: timedelta = timedelta(seconds=10)
+    """How long a client waits for a new page where an older one is known."""
     """How long what upstream said is fresh."""
     spool: Path = Path()
     """The folder of what is on its way in from upstream."""
@@ -85,6 +93,8 @@ class Index:
     """How other nodes are told what is just being published, if there are any."""
     identity: str = "pypid"
     """Of this process, in the chain of pypids that a request comes through (`core.via.identity`)."""
+    is_sole: Callable[[], bool] | None = None
+    """Whether this process has the lease by which no other one may write to the storage; None for a storage without leases."""
     parts: Parts = field(init=False, repr=False)
     envoy: Envoy = field(init=False, repr=False)
     correspondent: Correspondent = field(init=False, repr=False)
@@ -98,13 +108,18 @@ class Index:
 
     def __attrs_post_init__(self) -> None:
         besides = self.describing, self.under_way
-        self.parts = Parts(self.blobs, self.catalog, self.policy, self.world, self.shared, self.plan, *besides)
-        ours_now, outage = self.parts.ours_now, Outage(self.world.now)
-        self.envoy = Envoy(self.upstream, self.policy, self.identity, ours_now, outage, self.catalog.is_away)
+        others_write = self.shared or self.is_sole is not None
+        self.parts = Parts(self.blobs, self.catalog, self.policy, self.world, others_write, self.plan, *besides)
+        self.parts = evolve(self.parts, catalog_is_shared=self.shared)
+        if self.is_sole is not None:
+            self.parts = evolve(self.parts, is_sole=self.is_sole)
+        breakers = Outage(self.world), FileHosts(self.world)
+        ours_now, is_away = self.parts.ours_now, self.catalog.is_away
+        self.envoy = Envoy(self.upstream, self.policy, self.identity, ours_now, *breakers, is_away)
         self.keeper = Keeper(self.blobs, self.catalog, self.envoy, self.world, self.spool)
         self.keeper.kept.hides, self.keeper.kept.shared = self.plan.hides, self.shared
-        self.correspondent = Correspondent(self.envoy, self.keeper.kept, self.catalog, self.world, self.ttl)
-        thawing = Thawing(self.bucket, self.world.now)
+        self.correspondent = Correspondent(self.envoy, self.keeper.kept, self.catalog, self.world, self.ttl, self.timeout)
+        thawing = Thawing(self.bucket, self.world.clock.seconds)
         self._giver = Giver(self.blobs, self.parts, self.envoy, self.keeper, self.links, thawing)
         self._views = Views(self.policy, self.world.thinking)
         self._names = Names(self.catalog, self.policy, self.world.thinking)
@@ -112,12 +127,41 @@ class Index:
     # --- looking ------------------------------------------------------------------------------------------
 
     async def names(self) -> Summaries:
-        """The projects of the list, by name."""
+        """The projects of the list, by name. Raises `ListIncomplete` until every project is known."""
+        self._refuse_parts_of_lists()
         return await self._names.listed()
 
     async def stored_names(self) -> Summaries:
-        """The projects of which files are stored, by name: ours, and those of theirs that no rule hides (``/local/``)."""
+        """The projects of which files are stored, by name: ours, and those of theirs that no rule hides (``/local/``).
+
+        Raises `ListIncomplete` until every project is known.
+        """
+        self._refuse_parts_of_lists()
         return await self._names.stored()
+
+    @property
+    def lists_are_complete(self) -> bool:
+        """Whether every project is known of which files are stored."""
+        return self.parts.verified.are_all
+
+    def _refuse_parts_of_lists(self) -> None:
+        if not self.lists_are_complete:
+            raise ListIncomplete()
+
+    @property
+    def may_trust_dump(self) -> bool:
+        """Whether a dump that is written now, after the last change, is as new as the storage."""
+        return self.lists_are_complete and not self.unsettled
+
+    def trust_dump(self) -> None:
+        """The catalog dump was written after the last change (`pypid.cleanstop`): its entries need no look at the storage."""
+        self.parts.verified.dump_is_exact = self.keeper.kept.dump_is_exact = True
+
+    async def quarantined(self, names: Iterable[ProjectName]) -> frozenset[ProjectName]:
+        """Return those of `names` that are local projects in quarantine, by what the catalog knows."""
+        known = in_runs(await self.catalog.names())
+        found = (known.find(name) for name in names)
+        return frozenset(each.name for each in found if each and each.status is Status.QUARANTINED)
 
     async def view(self, name: ProjectName, asked: Asked = DIRECTLY) -> View:
         """What a client may see of the project.
@@ -174,7 +218,7 @@ class Index:
     async def _theirs(self, name: ProjectName, ours: Project | Presence, asked: Asked) -> Theirs | None:
         """What is known of the project of theirs, asked for only if the name may be told."""
         if asked.may_reach_out and asks_upstream(self.policy, name, ours):
-            return await self.correspondent.theirs(name, asked.via)
+            return await self.correspondent.theirs(name, asked.via, spend=asked.spend)
         if may_show_theirs(self.policy, name, ours):
             return await self.correspondent.known(name)
         return None
@@ -209,13 +253,15 @@ class Index:
         """The URL at the other index that a client is sent to; see `Giver.elsewhere`."""
         return await self._giver.elsewhere(file, asked, metadata=metadata)
 
-    async def link(self, file: File) -> Link | None:
+    async def link(self, file: File, *, restricted: bool = False) -> Link | None:
         """The signed URL that a client is sent to; see `Giver.link`."""
-        return await self._giver.link(file)
+        return await self._giver.link(file, restricted=restricted)
 
     def given_until(self, link: Link) -> datetime | None:
         """When clients are sent to another URL than this one."""
-        return None if self.links is None else link.expires - self.links.buffer
+        if self.links is None:
+            return None
+        return min(link.expires - self.links.buffer, self.world.now() + SAME_SIGNER)
 
     async def open(self, file: File, span: Span | None = None, asked: Asked = DIRECTLY) -> Body:
         """The bytes of a visible file; see `Giver.open`."""
@@ -277,8 +323,6 @@ class Index:
         found = await self._compared()
         if self.plan.pypicloud:
             found = await self._taken_over(found)
-        if not self.shared:
-            await self.keeper.kept.compare()
         return found
 
     @property
@@ -316,8 +360,7 @@ class Index:
         counted = self.comparing = Counted()
         self.catalog.begin_comparison()
         try:
-            if self.shared:  # first: "complete" is said to all nodes, and they take it to be of these files, too
-                await self.keeper.kept.compare()
+            await self.keeper.kept.compare()  # first: "complete" is said of these files, too
             return await Reconciler(self.parts, tell, counted).reconcile()
         finally:
             if self.comparing is counted:

@@ -13,8 +13,8 @@ from msgspec.structs import replace
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
-from pypid.core.errors import Busy, Missing, PypidError, StorageDown, UpstreamDown, WrongBytes
-from pypid.core.listing import is_mutable
+from pypid.core.errors import Busy, Missing, PypidError, StorageDown, UnlistedHost, UpstreamDown, WrongBytes
+from pypid.core.listed_names import is_mutable
 from pypid.core.members import Unusable
 from pypid.core.model import Checksum, Digests, File, Span
 from pypid.core.names import ProjectName
@@ -68,7 +68,7 @@ class Keeper:
     def __attrs_post_init__(self) -> None:
         self.kept = KeptFiles(self.blobs, self.catalog, self.world.blocking)
         self.touches = Touches(self.world.now)
-        self._describer = Describer(self.kept, self.envoy, self.world.blocking)
+        self._describer = Describer(self.kept, self.envoy, self.world.blocking, self.store)
 
     # --- giving ---
 
@@ -80,7 +80,8 @@ class Keeper:
         The body raises `WrongBytes`, `UpstreamDown`, `StorageFull` after fewer bytes.
 
         A span that is not at hand comes straight from upstream and is not stored. It cannot be verified here: whoever reads
-        parts (pip and uv do) verifies the whole in the end.
+        parts (pip and uv do) verifies the whole in the end. At a host that is not in ``file_hosts`` the whole file is
+        fetched instead.
 
         Raises `UpstreamDown`, `NotThere`, `WrongBytes`, `StorageFull`, `StorageDown`, `Untold`, `Loop`; the next one who asks
         tries anew.
@@ -100,7 +101,20 @@ class Keeper:
             growing = self._start(file, via, Growing(self.world.blocking, file.size))
         if growing is not None and growing.error is None and growing.is_near(span):
             return await growing.join(span.start, span.stop)
-        return await self.envoy.fetch(file.project, _source(file), span, via)
+        try:
+            return await self.envoy.fetch(file.project, _source(file), span, via)
+        except UnlistedHost:
+            if claim_of(file) is None:
+                raise
+        growing = self._fetch_of(file) or self._start(file, via, Growing(self.world.blocking, file.size))
+        return await growing.join(span.start, span.stop)
+
+    async def store(self, file: File, via: Sequence[str]) -> None:
+        """Fetch the whole file and store it; raises what that fails with."""
+        growing = self._fetch_of(file) or self._start(file, via, Growing(self.world.blocking, file.size))
+        await growing.ended()
+        if growing.error is not None:
+            raise growing.error
 
     async def metadata(self, file: File, via: Sequence[str] = ()) -> bytes:
         """The core metadata of the file; see `Describer.metadata`."""
@@ -266,7 +280,7 @@ def _announced(file: File, size: int | None) -> int | None:
 
 
 def _hash_of_spool(spool: Spool, algorithm: str) -> str:
-    with spool.open_for_inspection() as file:
+    with spool.inspected() as file:
         return hash_of(file, algorithm)
 
 
@@ -275,7 +289,7 @@ def _metadata_in(spool: Spool, file: File) -> bytes | None:
     from pypid.core.peeks import metadata_of  # here, since no page needs to look into archives
 
     archive: BinaryIO
-    with spool.open_for_inspection() as archive:
+    with spool.inspected() as archive:
         try:
             return metadata_of(archive, file.project)
         except Unusable:

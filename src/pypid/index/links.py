@@ -10,17 +10,22 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from attrs import define, field
+from attrs import define, evolve, field
 
+from pypid.core.ages import AHEAD
 from pypid.core.errors import CatalogDown
 from pypid.core.model import File, Link
-from pypid.flow import Flights
+from pypid.flow import Flights, World
 from pypid.ports import Blobs
 
 MOST = 50_000
 """URLs that are remembered, some 30 MB; the longest unused go first."""
 AGAIN = timedelta(seconds=10)
 """After which it is tried again to share a URL that could not be shared."""
+
+
+RESTRICTED_LIFETIME, RESTRICTED_BUFFER = timedelta(minutes=15), timedelta(minutes=5)
+"""At most, of signed URLs of files that not everyone may download."""
 
 
 class SharedLinks(Protocol):
@@ -42,16 +47,21 @@ class Links:
     """
 
     blobs: Blobs
-    now: Callable[[], datetime]
+    world: World
     lifetime: timedelta
     buffer: timedelta
     most: int = MOST
     shared: SharedLinks | None = field(default=None, repr=False)
     """Where other nodes find what this one gives. While that is away each gives its own."""
+    signer: Callable[[], str | None] = field(default=lambda: "", repr=False)
+    """Who signs now (`Link.signer`); None while that is not known. URLs that other keys signed are not given any more."""
+    restricted: Links | None = field(default=None, repr=False)
+    """Those of files that not everyone may download: they end soon, since a URL outlives the right to read, and no dump has
+    them."""
     changes: int = field(default=0, init=False)
     """Grows whenever another URL is remembered: what was written down before is then old."""
     _held: OrderedDict[str, Link] = field(factory=OrderedDict, init=False, repr=False)
-    _alone: dict[str, datetime] = field(factory=dict, init=False, repr=False)
+    _alone: dict[str, float] = field(factory=dict, init=False, repr=False)
     """What only this node gives, and when it is tried again to share it."""
     _flights: Flights[str, Link | None] = field(factory=Flights, init=False, repr=False)
 
@@ -62,13 +72,16 @@ class Links:
         """
         assert file.key is not None  # only what is stored is linked
         held = self._held.get(file.key)
-        if held is not None and self._is_good(held) and not self._may_be_shared(file.key):
+        is_known = self.signer() is not None
+        if held is not None and is_known and self._is_good(held) and not self._may_be_shared(file.key):
             self._held.move_to_end(file.key)
             return held
         key = file.key
         return await self._flights.single(key, lambda: self._signed(key, file.filename))
 
     async def _signed(self, key: str, filename: str) -> Link | None:
+        if self.signer() is None:  # the storage is not open yet: afterwards it is known whose URLs are good
+            await self.blobs.link(key, self.lifetime, filename)
         shared = None if self.shared is None else await self._shared(self.shared, key, filename)
         link = shared or self._good(key) or await self.blobs.link(key, self.lifetime, filename)
         if link is not None and self._is_good(link) and link != self._held.get(key):
@@ -81,11 +94,12 @@ class Links:
 
     def _may_be_shared(self, key: str) -> bool:
         again = self._alone.get(key)
-        return self.shared is not None and again is not None and self.now() >= again
+        return self.shared is not None and again is not None and self.world.clock.seconds() >= again
 
     async def _shared(self, shared: SharedLinks, key: str, filename: str) -> Link | None:
         """The URL that all nodes give; None where they cannot be asked, or there is none that is good for long enough."""
-        name, good_after = f"{key}\0{filename}", self.now() + self.buffer
+        signer = self.signer() or ""
+        name, good_after = f"{key}\0{filename}\0{signer}", self.world.now() + self.buffer
         try:
             link = await shared.link(name, good_after)
             if link is None:
@@ -93,8 +107,9 @@ class Links:
                 if link is not None and self._is_good(link):
                     self._keep(key, link)  # whatever becomes of it elsewhere
                     link = await shared.keep_link(name, link, good_after)
+            link = None if link is None else evolve(link, signer=signer)
         except CatalogDown:
-            self._alone[key] = self.now() + AGAIN
+            self._alone[key] = self.world.clock.seconds() + AGAIN.total_seconds()
             return None
         self._alone.pop(key, None)
         return link
@@ -104,7 +119,14 @@ class Links:
         return held if held is not None and self._is_good(held) else None
 
     def _is_good(self, link: Link) -> bool:
-        return self.now() < link.expires - self.buffer
+        """Return whether the keys in force signed it and it lasts for `buffer`.
+
+        One that outlasts a new one was signed before the clock was set back.
+        """
+        if self.signer() not in (None, link.signer):
+            return False
+        left = link.expires - self.world.now()
+        return self.buffer < left <= self.lifetime + AHEAD
 
     def _keep(self, key: str, link: Link) -> None:
         self._held[key] = link
@@ -125,4 +147,4 @@ class Links:
         for key, link in links:
             if self._is_good(link) and key not in self._held:
                 self._keep(key, link)
-                self._alone[key] = self.now()  # other nodes may give another one by now
+                self._alone[key] = self.world.clock.seconds()  # other nodes may give another one by now

@@ -90,7 +90,8 @@ class Moments:
             return frozenset()
         pace, found = Pace(self.index.world), set[tuple[ProjectName, str]]()
         for name in projects:
-            found.update((name, filename) for filename in shown_at(await self.index.catalog.theirs(name), moments))
+            heard = await self.index.catalog.theirs(name)
+            found.update((name, filename) for filename in shown_at(heard, moments, self.index.policy.restored))
             await pace.keep()
         return found
 
@@ -120,7 +121,7 @@ async def _told(index: Index, looked: Looked) -> Then:
 
 
 def _to_be_had(then: Then, now: Project) -> Then:
-    """Without what nobody is given now: a file that was yanked then, and is not now, may be too young."""
+    """Without the files that are hidden today."""
     names = {file.filename for file in now.files} | then.apart
     files = tuple(file for file in then.project.files if file.filename in names)
     return then if len(files) == len(then.project.files) else evolve(then, project=evolve(then.project, files=files))
@@ -196,8 +197,9 @@ class Spanned:
 
     async def _spans(self, name: ProjectName) -> Spans:
         ours = await self.index.catalog.ours(name)
-        shown = may_show_theirs(self.index.policy, name, ours)
-        return spans(ours if isinstance(ours, Project) else None, await self.index.catalog.theirs(name) if shown else None)
+        policy = self.index.policy
+        heard = await self.index.catalog.theirs(name) if may_show_theirs(policy, name, ours) else None
+        return spans(ours if isinstance(ours, Project) else None, heard, policy.restored)
 
 
 def _there(known: _Known, before: datetime) -> Sequence[Summary]:

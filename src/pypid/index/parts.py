@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import Protocol
 
-from attrs import define, evolve, field, frozen
+from attrs import Factory, define, evolve, field, frozen
 from twisted.logger import Logger
 
 from pypid.core.errors import CatalogDown, NoSuchProject, NotYetKnown, PypidError, StorageDown
@@ -18,6 +18,7 @@ from pypid.core.policy import Policy
 from pypid.flow import Flights, Hashes, Locks, World
 from pypid.index import truth
 from pypid.index.meanwhile import READINGS, Become, Meanwhile, as_it_is
+from pypid.index.verified import VerifiedEntries
 from pypid.ports import Blobs, Catalog, Describing
 
 _log = Logger()
@@ -52,7 +53,8 @@ class UnderWay(Protocol):
 @frozen
 class Parts:
     """The sockets and the locks. `shared` says that other processes may write to the same storage; `plan` where new bytes go;
-    `describing` is what the storage can do besides, if it can."""
+    `describing` is what the storage can do besides, if it can. `is_sole` tells whether this process has a lease by which no
+    other one may write now: bytes without a record were then left by one that died."""
 
     blobs: Blobs
     catalog: Catalog
@@ -62,6 +64,10 @@ class Parts:
     plan: Plan = Plan()
     describing: Describing | None = None
     under_way: UnderWay | None = None
+    is_sole: Callable[[], bool] = lambda: False
+    catalog_is_shared: bool = False
+    """Whether other nodes keep the catalog up to date. `shared` alone, as of a bucket with a lease,
+    says only that others may write to the storage."""
     locks: Locks[str] = field(factory=Locks, init=False, repr=False)
     """Held by name of a project while its documents and its catalog entry change together."""
     places: Locks[str] = field(factory=Locks, init=False, repr=False)
@@ -69,26 +75,46 @@ class Parts:
     pending: set[ProjectName] = field(factory=set, init=False, repr=False, eq=False)
     """Projects of which not all is taken in yet that a pypicloud left: who asked now might get an older release."""
     unsettled: set[ProjectName] = field(factory=set, init=False, repr=False, eq=False)
-    """Projects of which the storage says something that a shared catalog could not be told: the storage counts, meanwhile."""
+    """Projects of which the storage may say something that the catalog was not told: the storage counts, meanwhile."""
     flights: Flights[ProjectName, Project | Presence] = field(factory=Flights, init=False, repr=False)
     proofs: Flights[ProjectName, Project | Presence] = field(factory=Flights, init=False, repr=False)
     """Those of `ours_now`."""
+    verified: VerifiedEntries = field(
+        default=Factory(
+            lambda parts: VerifiedEntries(parts.blobs, parts.catalog, parts.world, parts.catalog_is_shared),
+            takes_self=True,
+        ),
+        init=False,
+        repr=False,
+    )
 
     async def ours(self, name: ProjectName) -> Project | Presence:
         """The project of ours, or `Presence.ABSENT` once that is proven. Raises `StorageDown` where it cannot be.
 
-        Unknown is not absent: what the catalog does not hold is looked for in the storage itself until the catalog has
-        been compared with it.
+        Unknown is not absent, and a dump may be old: until the catalog has been compared with the storage, what it does not
+        hold is looked for there, and an entry is compared with its listing before its first use.
         """
         if name in self.pending:
             return Presence.UNKNOWN
         held = await self.catalog.ours(name)
         if name in self.unsettled:
             return await self._unsettled(name, held)
-        if held is not Presence.UNKNOWN:
+        if held is Presence.ABSENT or (isinstance(held, Project) and self.verified.has(name)):
             return held
-        found = await self.flights.single(name, lambda: self.look(name))
+        read = self._verify if isinstance(held, Project) else self.look
+        found = await self.flights.single(name, lambda: read(name))
         return Presence.UNKNOWN if found is Presence.ABSENT and self.is_taking_over() else found
+
+    async def _verify(self, name: ProjectName) -> Project | Presence:
+        """The catalog's entry, if its project's listing has not changed since it was read; else the project read anew."""
+        async with self.locks.hold(name):
+            if not self.verified.has(name) and await self.verified.matches(name):
+                self.verified.add(name)
+            held = await self.catalog.ours(name)
+            if isinstance(held, Project) and self.verified.has(name):
+                return held
+            project = (await self.bring(name)).project
+            return Presence.ABSENT if project is None else project
 
     async def _unsettled(self, name: ProjectName, held: Project | Presence) -> Project | Presence:
         try:
@@ -156,6 +182,8 @@ class Parts:
                 break
             else:
                 self.unsettled.discard(name)
+                if held is not None:
+                    self.verified.add(name)
                 return Brought(held, found.strays, held != become.old)
         return await self._untold(name, found)
 
@@ -174,14 +202,13 @@ class Parts:
         return Brought(project, found.strays, changed=True, told=False)
 
     async def settle(self, name: ProjectName) -> None:
-        """Bring the catalog in step after a change that broke off half-way; where even that fails, it is tried again where
-        others share the catalog, and a comparison will.
+        """Bring the catalog in step after a change that broke off half-way; where even that fails, the storage counts
+        meanwhile.
         """
         try:
             await self.look(name)
         except PypidError:
-            if self.shared:
-                self.unsettled.add(name)
+            self.unsettled.add(name)
 
     async def known(self, name: ProjectName) -> Project:
         """The project of ours; raises `NoSuchProject`."""
@@ -207,15 +234,19 @@ class Parts:
         return held
 
     async def edit(self, name: ProjectName, change: Callable[[Project | None], Project | None]) -> Project | None:
-        """Change the catalog's entry; the caller holds the project's lock and has changed the storage.
+        """Change the catalog's entry, which `ours` has verified before; the caller holds the project's lock and has changed the
+        storage.
 
         Raises `CatalogDown` where the catalog does not hear of it: the change stands all the same, and shows later.
         """
         try:
-            return await self.catalog.edit(name, change)
+            held = await self.catalog.edit(name, change)
         except CatalogDown as error:
             self.unsettled.add(name)
             raise CatalogDown(STANDS) from error
+        if held is not None:
+            self.verified.add(name)
+        return held
 
     async def refuse_while_away(self) -> None:
         """Raise `CatalogDown` where a change could not be listed: then nothing of it is begun."""

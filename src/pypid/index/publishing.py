@@ -30,7 +30,7 @@ from pypid.core.model import Blob, File, Upload
 from pypid.core.past import Event, Past
 from pypid.core.policy import admits
 from pypid.core.records import dump_record
-from pypid.flow import BytesBody, shielded
+from pypid.flow import BytesBody, is_patient, shielded
 from pypid.index import truth
 from pypid.index.beside import description_of, documents_of, file_of, left_by
 from pypid.index.earlier import Earlier, Finder
@@ -74,7 +74,11 @@ class Publisher:
         nothing of it is visible (after `StorageDown` it may become so later, whole). Of several nodes that publish one name
         that one wins whose record is in the storage first, whether or not the catalog that they share can be asked.
         """
-        return await shielded(self._publish(upload, body, by, overwrite))
+        before = is_patient.set(True)  # the client waits, and would have to send everything again
+        try:
+            return await shielded(self._publish(upload, body, by, overwrite))
+        finally:
+            is_patient.reset(before)
 
     async def _publish(self, upload: Upload, body: BodyAnew, by: str, overwrite: bool) -> Outcome:
         name, filename = upload.distribution.project, upload.distribution.filename
@@ -142,7 +146,8 @@ class Publisher:
     async def _restore(self, file: File, upload: Upload, body: BodyAnew) -> Outcome:
         """The very bytes that the record names and the storage has lost: put them back."""
         _log.warn("The bytes of {filename} were lost, and are put back out of an upload", filename=file.filename)
-        await self._write_artifact(file, body)
+        await self._set_aside(file.key or "", file, is_alone=True)
+        await self._write(file, body, replace=True)
         if upload.metadata is not None and truth.sha256_of(upload.metadata) == file.metadata_sha256:
             await self.parts.blobs.write(metadata_key(file), BytesBody(upload.metadata), replace=True)
         for where, data in description_of(file, self.parts.plan):
@@ -183,14 +188,13 @@ class Publisher:
             is_ours = is_recorded and not isinstance(error, AlreadyExists)
             await self._undo(file, written, is_ours=is_ours, replaces=older is not None)
             raise
-        if older is not None:
+        # bytes that lay where this file belongs were copied aside; if their writer still lives, this record was first
+        replaced = named if older is None and file.key != named.key else older
+        if replaced is not None:
             file = await self._brought_home(file, upload, body)
             beside = documents_of(file, upload, plan)
-            await self._sweep(left_by(older, plan, keep={file.key, *(where for where, _ in beside)}))
-            return Outcome.OVERWRITTEN
-        if file.key != named.key:  # what lay there is kept aside; and if somebody is at it after all, our record was first
-            await self._sweep(left_by(named, plan, keep={file.key, *(where for where, _ in beside)}))
-        return Outcome.PUBLISHED
+            await self._sweep(left_by(replaced, plan, keep={file.key, *(where for where, _ in beside)}))
+        return Outcome.PUBLISHED if older is None else Outcome.OVERWRITTEN
 
     async def _brought_home(self, file: File, upload: Upload, body: BodyAnew) -> File:
         """An overwrite is done and listed. Where a pypicloud looks at one path only, its bytes go there as well, and are then
@@ -225,26 +229,26 @@ class Publisher:
         return await describing.write_described(file.key or "", await body(), as_texts(file), replace=replace)
 
     async def _write_artifact(self, file: File, body: BodyAnew, *, is_alone: bool = False) -> tuple[Blob, bool]:
-        """The bytes, only if absent; and whether nothing lay there before.
+        """Write the bytes only if absent. Return the blob, and whether nothing lay there before.
 
         Bytes without a record belong to a publish under way, to one that broke off, or to somebody who dropped them there.
-        Among nodes nobody puts others in their place: who began them may be asleep, or the engine has lost the lease, and then
-        goes on with what was there. So ours lie by their hash, and each record names bytes of its own, whoever is first.
+        Other bytes never take their place: the process that wrote them may be asleep, or be unknown to this one, and commits
+        its record later. So the new bytes lie by their hash, and each record names bytes of its own, whichever is first.
         """
         where = file.key or ""
         try:
             return await self._write(file, body), True
         except Exists:
-            await self._set_aside(where, file, is_alone=is_alone)
-        if not self.parts.shared or self.parts.plan.home(file) is not None:
+            is_same = await self._set_aside(where, file, is_alone=is_alone or self.parts.is_sole())
+        if is_same and not self.parts.shared:
             return await self._write(file, body, replace=True), False
         apart = self.parts.plan.overwrite(file.project, file.version, file.filename, file.sha256 or "")
         return await self._write(structs.replace(file, key=apart), body, replace=True), True
 
-    async def _set_aside(self, where: str, file: File, *, is_alone: bool) -> None:
-        """Keep what lies under the key, unless it is the very file. Raises `Busy` if somebody may be at it just now.
+    async def _set_aside(self, where: str, file: File, *, is_alone: bool) -> bool:
+        """Copy what lies under the key, unless it is the very file or gone; return whether nothing else lies there.
 
-        `is_alone`: no other node is, so whoever began it has died.
+        Raises `Busy` if another process may be publishing it. `is_alone`: none is, so the one that began has died.
         """
         try:
             there = await self.parts.blobs.stat(where)
@@ -254,13 +258,14 @@ class Publisher:
                 raise Busy(f"Somebody else is deleting {file.filename!r} right now.", 30)
             sha256 = (await digests_of(self.parts, where)).sha256
             if sha256 == file.sha256:
-                return
+                return True
             aside = self.parts.plan.aside(file.project, file.filename, sha256)
             with suppress(Exists):
                 await self.parts.blobs.write(aside, await self.parts.blobs.read(where))
         except Missing:
-            return
+            return True
         _log.warn("Bytes without a record lay where {key} is published; they are kept as {aside}", key=where, aside=aside)
+        return False
 
     def _is_young(self, moment: datetime) -> bool:
         return self.parts.world.now() - moment < UNDER_WAY

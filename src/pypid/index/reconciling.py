@@ -42,6 +42,8 @@ class Reconciled:
     name; looked for where a pypicloud may have listed it."""
     ours: frozenset[ProjectName] = field(default=frozenset(), repr=False)
     """The projects of which something of ours was listed: records and the like."""
+    read: int = 0
+    """How many projects were read, whether they had changed or not."""
 
 
 @define
@@ -66,6 +68,7 @@ class _Walk:
     elsewhere: set[ProjectName] = field(factory=set)
     """Projects that may have files whose bytes are not in the project's folder."""
     changed: set[ProjectName] = field(factory=set)
+    read: int = 0
     foreign: int = 0
     some_foreign: list[Blob] = field(factory=list)
     failure: StorageDown | None = None
@@ -110,11 +113,12 @@ class Reconciler:
             raise walk.failure
         if not self.parts.plan.pypicloud:  # else what was found has to be taken in before
             await self.parts.catalog.complete()
+            self.parts.verified.clear()
         if walk.foreign:
             _log.info(
                 "{count} objects in the storage are neither distributions nor pypid's; they were skipped", count=walk.foreign
             )
-        return Reconciled(len(walk.seen), len(walk.changed), strays, tuple(walk.some_foreign), frozenset(walk.seen))
+        return Reconciled(len(walk.seen), len(walk.changed), strays, tuple(walk.some_foreign), frozenset(walk.seen), walk.read)
 
     async def reconcile_project(self, name: ProjectName) -> Reconciled:
         """Read one project anew."""
@@ -161,10 +165,13 @@ class Reconciler:
         walk.seen.add(name)
         if _lie_elsewhere(group, keys):
             walk.elsewhere.add(name)
-        if await self.parts.catalog.mark(name) != truth.mark_of(group):
+        if await self.parts.catalog.mark(name) == truth.mark_of(group):
+            self.parts.verified.add(name)
+        else:
             await walk.reading.add(partial(self._read, walk, name))
 
     async def _read(self, walk: _Walk, name: ProjectName) -> None:
+        walk.read += 1
         try:
             if (await self.reconcile_project(name)).changed:
                 walk.changed.add(name)

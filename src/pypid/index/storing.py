@@ -53,8 +53,10 @@ class KeptFiles:
     """Held while a record and the catalog's entry change together."""
     unsettled: set[ProjectName] = field(factory=set, init=False, repr=False)
     """Projects of which the storage says something that a shared catalog could not be told."""
+    dump_is_exact: bool = field(default=False, init=False)
+    """Whether the catalog dump was written after the last change (`pypid.cleanstop`)."""
     shared: bool = field(default=False, init=False)
-    """Whether other nodes compare, too: then `Catalog.was_complete` says that these files are compared."""
+    """Whether the catalog is that of several nodes, which holds no dump."""
     _compared_in: str | None = field(default=None, init=False)
     """The epoch of the catalog in which all were compared."""
     _looked: OrderedDict[ProjectName, None] = field(factory=OrderedDict, init=False, repr=False)
@@ -63,26 +65,38 @@ class KeptFiles:
     _looking: Flights[ProjectName, Heard] = field(factory=Flights, init=False, repr=False)
 
     async def heard(self, name: ProjectName) -> Heard:
-        """What the catalog knows; of a project of which it knows nothing kept, what the storage says, until all were compared.
+        """What the catalog knows. Until all were compared, an entry of a dump is compared with a listing before its first use,
+        and a project without cached files is looked for in the storage.
 
-        A snapshot may be old or missing: unknown is not absent.
+        A dump may be old or missing: unknown is not absent.
         """
         if self._looked_in != self.catalog.epoch:  # it has lost what was looked up
             self._looked_in = self.catalog.epoch
             self._looked.clear()
         heard = await self.catalog.theirs(name)
-        if heard.kept or self._are_compared or name in self._looked:
+        is_current = bool(heard.kept) and (self.shared or self.dump_is_exact)
+        if is_current or self._are_compared or name in self._looked:
             return heard
-        heard = await self._looking.single(name, lambda: self.look(name))
+        heard = await self._looking.single(name, lambda: self._verify(name))
         if not await self.catalog.is_away():  # it has it now
             self._looked[name] = None
             if len(self._looked) > MOST_LOOKED:
                 self._looked.popitem(last=False)
         return heard
 
+    async def _verify(self, name: ProjectName) -> Heard:
+        """The catalog's entry, if a listing of the cached files agrees with it; else what the storage says."""
+        if (await self.catalog.theirs(name)).kept:
+            async with aclosing(self.blobs.list(kept_folder(name))) as listing:
+                present = {blob.key: blob async for blob in listing}
+            heard = await self.catalog.theirs(name)
+            if agrees(heard, present):
+                return heard
+        return await self.look(name)
+
     @property
     def _are_compared(self) -> bool:
-        return self._compared_in == self.catalog.epoch or (self.shared and self.catalog.was_complete)
+        return self.catalog.was_complete or self._compared_in == self.catalog.epoch
 
     async def find(self, file: File) -> File | None:
         """Our copy of these very bytes, if there is one, by the catalog or (another process's) by its record."""

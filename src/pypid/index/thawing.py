@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from attrs import define, field
 from twisted.logger import Logger
@@ -26,14 +26,15 @@ class Thawing:
     """Asks for blobs back out of an archive. `bucket` is the store, or None where there are no archives."""
 
     bucket: Callable[[], Awaitable[Bucket]] | None
-    now: Callable[[], datetime]
-    _asked: OrderedDict[str, datetime] = field(factory=OrderedDict, init=False, repr=False)
+    seconds: Callable[[], float]
+    """The monotonic clock."""
+    _asked: OrderedDict[str, float] = field(factory=OrderedDict, init=False, repr=False)
     _flights: Flights[str, None] = field(factory=Flights, init=False, repr=False)
 
     async def ask_for(self, key: str) -> None:
         """Have the blob restored, unless that was asked a short time ago. What fails is logged, and tried by the next one."""
         asked = self._asked.get(key)
-        if self.bucket is None or (asked is not None and self.now() < asked + PATIENCE):
+        if self.bucket is None or (asked is not None and self.seconds() < asked + PATIENCE.total_seconds()):
             return
         await self._flights.single(key, lambda: shielded(self._ask_for(key)))
 
@@ -45,7 +46,7 @@ class Thawing:
             _log.error("{key} lies in an archive, and could not be asked back: {error}", key=key, error=error)
             return
         _log.info("{key} lies in an archive, and was asked back", key=key)
-        self._asked[key] = self.now()
+        self._asked[key] = self.seconds()
         self._asked.move_to_end(key)
         if len(self._asked) > MOST:
             self._asked.popitem(last=False)

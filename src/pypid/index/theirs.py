@@ -1,23 +1,27 @@
-"""What another index says of a project: asked once for many, remembered, and believed while it cannot be asked.
+"""What another index says of a project: asked once for many, remembered, and believed while it
+cannot be asked.
 
-Fresh for `ttl`, then revalidated. A 404 is knowledge. While upstream is down what it said last is served, and what is kept of
-its files; a short while after a failure nobody waits for it again.
+Fresh for `ttl`, then revalidated. A 404 is knowledge. While upstream is down its last listing is
+served whole: to leave out the files that are not stored would have installers pick an older
+release. A short while after a failure nobody waits for it again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Sequence
+from datetime import timedelta
 
 from attrs import define, evolve, field
+from twisted.internet.defer import TimeoutError
 from twisted.logger import Logger
 
+from pypid.core.ages import is_recent
 from pypid.core.errors import BadListing, CatalogDown, NotYetKnown, PypidError, UpstreamDown
 from pypid.core.model import Heard, Remembered
 from pypid.core.names import ProjectName
 from pypid.core.policy import Theirs
-from pypid.core.remembering import heard_now
-from pypid.flow import Flights, World
+from pypid.core.remembering import heard_now, with_stored
+from pypid.flow import Flights, World, start
 from pypid.index.envoy import Envoy
 from pypid.index.storing import KeptFiles
 from pypid.metrics.families import STALE
@@ -27,6 +31,9 @@ _log = Logger()
 
 PAUSE = timedelta(seconds=5)
 """After a failure upstream is left alone for so long, for this project: clients do not each wait for the same time-out."""
+MOST_LATE = 64
+"""Pages that are read on behind at a time. While there are so many, known listings are not renewed.
+"""
 FEW = 256
 """Files that are compared in the reactor thread: in a few milliseconds."""
 
@@ -42,15 +49,28 @@ class Correspondent:
     catalog: Catalog
     world: World
     ttl: timedelta
+    timeout: timedelta = timedelta(seconds=10)
+    """How long a client with a known listing waits for a new one; then it gets the known one, and
+    the page is read on behind.
+    """
+    _late: set[ProjectName] = field(factory=set, init=False, repr=False)
+    """Projects whose page is read on behind: at most a minute each (`Upstream`)."""
     _flights: Flights[ProjectName, Heard] = field(factory=Flights, init=False, repr=False)
-    _failed: dict[ProjectName, tuple[datetime, Failure]] = field(factory=dict, init=False, repr=False)
+    _failed: dict[ProjectName, tuple[float, Failure]] = field(factory=dict, init=False, repr=False)
+    _doubts: dict[ProjectName, float] = field(factory=dict, init=False, repr=False)
+    """When pages that may be error pages came first, in seconds of the monotonic clock; only of
+    projects with a known listing.
+    """
 
-    async def theirs(self, name: ProjectName, via: Sequence[str] = (), *, anew: bool = False) -> Theirs:
+    async def theirs(
+        self, name: ProjectName, via: Sequence[str] = (), *, anew: bool = False, spend: Callable[[], None] | None = None
+    ) -> Theirs:
         """What is known of the project of theirs; asks if that is not fresh, or with `anew`.
 
         Raises `UpstreamDown`, `BadListing` where upstream cannot be asked and nothing is known; `Loop`, `Untold`, `StorageDown`
         as `Envoy`. While a shared catalog is away nobody is asked: what upstream said before is shown as it was, and what it
-        never was asked for is `NotYetKnown`.
+        never was asked for is `NotYetKnown`. `spend` is called before a question about a name that was never asked before, and
+        raises where the client has no budget left for one.
         """
         self.envoy.refuse_loop(via)  # before it waits for a flight that it may be the cause of
         heard = await self.kept.heard(name)
@@ -61,7 +81,10 @@ class Correspondent:
             return self._as_it_was(heard)
         try:
             self._respect_pause(name)
-            return _known(await self._flights.single(name, lambda: self._ask(name, via)), failure=None)
+            if spend is not None and heard.said is None and not heard.kept and name not in self._flights:
+                spend()
+            waits = heard.said is None or anew
+            return _known(await (self._renewed(name, via) if waits else self._renewed_soon(name, via)), failure=None)
         except CatalogDown:
             return self._as_it_was(heard)
         except (UpstreamDown, BadListing) as error:
@@ -69,6 +92,33 @@ class Correspondent:
                 raise
             self.world.counts.add(STALE, ("upstream",))
             return _known(heard, failure=error)
+
+    async def _renewed(self, name: ProjectName, via: Sequence[str]) -> Heard:
+        """What upstream says now; one question for all who ask at the same time."""
+
+        async def renew() -> Heard:
+            try:
+                return await self._ask(name, via)
+            finally:
+                self._late.discard(name)
+
+        return await self._flights.single(name, renew)
+
+    async def _renewed_soon(self, name: ProjectName, via: Sequence[str]) -> Heard:
+        """What upstream says now, if that takes no longer than `timeout`. Raises `UpstreamDown`
+        else, and reads on behind.
+        """
+        seconds = self.timeout.total_seconds()
+        late = UpstreamDown(f"its page did not come within {seconds:g} seconds.", timed_out=True)
+        if name in self._late or (len(self._late) >= MOST_LATE and name not in self._flights):
+            raise late
+        renewal = start(self._renewed(name, via)).addTimeout(seconds, self.world.clock)
+        try:
+            return await renewal
+        except TimeoutError:
+            if name in self._flights:
+                self._late.add(name)
+            raise late from None
 
     def _as_it_was(self, heard: Heard) -> Theirs:
         """What is shown while what upstream would say could not be remembered, for this node or any other.
@@ -95,35 +145,49 @@ class Correspondent:
         return _known(await self.kept.heard(name), failure=self.envoy.outage.error or self._failed_just_now(name))
 
     def _is_fresh(self, heard: Heard) -> bool:
-        return heard.said is not None and self.world.now() < heard.said.asked + self.ttl
+        return heard.said is not None and is_recent(heard.said.asked, self.world.now(), self.ttl)
 
     def _respect_pause(self, name: ProjectName) -> None:
         """Raise what upstream failed with a moment ago, in place of asking it again."""
-        outage = self.envoy.outage
-        if outage.error is not None and not outage.may_probe():
-            raise outage.error
+        self.envoy.outage.refuse_unless_probe()
         failure = self._failed_just_now(name)
         if failure is not None:
-            raise failure
+            raise failure.with_traceback(None)  # else each raise adds to its traceback
         self._failed.pop(name, None)
 
     def _failed_just_now(self, name: ProjectName) -> Failure | None:
         """What upstream failed with when it was asked for the project, if that was within the `PAUSE`."""
         failed = self._failed.get(name)
-        return failed[1] if failed is not None and self.world.now() < failed[0] + PAUSE else None
+        return failed[1] if failed is not None and self.world.clock.seconds() < failed[0] + PAUSE.total_seconds() else None
 
     async def _ask(self, name: ProjectName, via: Sequence[str]) -> Heard:
         before = (await self.catalog.theirs(name)).said
         try:
             said = await self.envoy.project(name, before, via)
+            if said.is_doubtful:
+                self._doubt(said, before)
+            else:
+                self._doubts.pop(name, None)
         except (UpstreamDown, BadListing) as error:
             self._note(name, before, error)
             raise
         return await self._remember(said)
 
+    def _doubt(self, said: Remembered, before: Remembered | None) -> None:
+        """Raise `BadListing` for a page without files in place of a known listing, unless it came
+        before, a `ttl` ago.
+        """
+        if before is None or not before.files:
+            return
+        now = self.world.clock.seconds()
+        if now < self._doubts.setdefault(said.name, now) + max(self.ttl, PAUSE).total_seconds():
+            raise BadListing("its page has no files any more, and may be an error page. It is asked again.")
+
     async def _remember(self, said: Remembered) -> Heard:
         """Put down what upstream says; where that is much, it is compared with what it said before off the reactor thread."""
         before = await self.catalog.theirs(said.name)
+        if said.is_doubtful:
+            said = with_stored(said, before)
         compared = await self._compared(said, before)
         return await self.catalog.edit_theirs(
             said.name,
@@ -140,8 +204,8 @@ class Correspondent:
         return await self.world.thinking(heard_now, before, said)
 
     def _note(self, name: ProjectName, before: Remembered | None, error: Failure) -> None:
-        now = self.world.now()
-        self._failed = {other: failure for other, failure in self._failed.items() if now < failure[0] + PAUSE}
+        now = self.world.clock.seconds()
+        self._failed = {other: failure for other, failure in self._failed.items() if now < failure[0] + PAUSE.total_seconds()}
         self._failed[name] = (now, error)
         if before is not None:
             since = f"{before.asked:%Y-%m-%d %H:%M:%S} UTC"

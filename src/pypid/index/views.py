@@ -23,6 +23,10 @@ FEW = 1000
 """Files that are judged in the reactor thread: in some 3 milliseconds."""
 
 
+_Key = tuple[ProjectName, bool, bool]
+"""The project, whether upstream can be asked, whether only stored files are shown."""
+
+
 @frozen
 class View:
     """What a client may see of a project. `edition` tells it from the project's other views: another one, another page."""
@@ -46,9 +50,15 @@ class Seen:
 class _Seen:
     basis: Hashable
     """What it was made of: the catalog's epoch, and the serials of both sides."""
+    made: datetime
+    """When it was worked out. It says nothing of an earlier time, to which the clock may have been set back since."""
     until: datetime | None
     """When it changes by itself (`[upstream] cooldown`)."""
     view: View
+
+    def holds(self, now: datetime) -> bool:
+        """Return whether time has not changed it."""
+        return self.made <= now and (self.until is None or now < self.until)
 
 
 @frozen
@@ -57,7 +67,7 @@ class Views:
 
     policy: Policy
     thinking: Blocking
-    _kept: Recent[tuple[ProjectName, bool], _Seen] = field(factory=lambda: Recent(LIMIT, MOST_FILES), init=False, repr=False)
+    _kept: Recent[_Key, _Seen] = field(factory=lambda: Recent(LIMIT, MOST_FILES), init=False, repr=False)
     _own: Recent[ProjectName, tuple[Project, str, View]] = field(
         factory=lambda: Recent(LIMIT, MOST_OWN), init=False, repr=False
     )
@@ -70,9 +80,9 @@ class Views:
         """The view of what is ours and theirs (`policy.view`), in this `Catalog.epoch` or a later one."""
         if theirs is None:
             return self._of_ours(name, ours, now, epoch)
-        key, basis = (name, theirs.reachable), (epoch, _serial_of(ours), theirs.serial)
+        key, basis = (name, theirs.reachable, theirs.stored_only), (epoch, _serial_of(ours), theirs.serial)
         seen = self._kept.get(key)
-        if seen is not None and seen.basis == basis and (seen.until is None or now < seen.until):
+        if seen is not None and seen.basis == basis and seen.holds(now):
             return seen.view
         if _files_of(theirs) <= FEW:
             return self._keep(key, _see(self.policy, ours, theirs, now, name, basis))
@@ -93,17 +103,18 @@ class Views:
 
     def until(self, name: ProjectName, *, reachable: bool) -> tuple[datetime | None] | None:
         """When the view that was made last changes by itself, in a tuple; None where it is not kept any more."""
-        seen = self._kept.get((name, reachable))
+        seen = self._kept.get((name, reachable, not reachable))
         return None if seen is None else (seen.until,)
 
-    def _keep(self, key: tuple[ProjectName, bool], seen: _Seen) -> View:
+    def _keep(self, key: _Key, seen: _Seen) -> View:
         self._kept.put(key, seen, 1 + len(seen.view.project.files))
         return seen.view
 
 
 def _see(policy: Policy, ours: Project | Presence, theirs: Theirs, now: datetime, name: ProjectName, basis: Hashable) -> _Seen:
     until = changes_at(policy, theirs, name, now)
-    return _Seen(basis, until, _viewed(view(policy, ours, theirs, now, name), (basis, theirs.reachable, until)))
+    edition = basis, theirs.reachable, theirs.stored_only, until
+    return _Seen(basis, now, until, _viewed(view(policy, ours, theirs, now, name), edition))
 
 
 def _viewed(project: Project, edition: Hashable) -> View:

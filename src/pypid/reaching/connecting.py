@@ -16,6 +16,7 @@ from twisted.internet.protocol import Factory
 from twisted.web.iweb import IAgent, IAgentEndpointFactory, IResponse
 from zope.interface import implementer
 
+from pypid.reaching.public_only import PublicOnly
 from pypid.reaching.resolving import resolving_once
 from pypid.reaching.trust import Trust
 
@@ -57,11 +58,26 @@ class _Late:
         return closed
 
 
-def connections(reactor: Any, trust: Trust, timeout: float, *, idle: int, idle_time: int, again: bool = False) -> Connections:
+MayBeAnywhere = Callable[[str, int], bool]
+"""Whether a host and port may have an address that is not public."""
+
+
+def connections(
+    reactor: Any,
+    trust: Trust,
+    timeout: float,
+    *,
+    idle: int,
+    idle_time: int,
+    again: bool = False,
+    may_be_anywhere: MayBeAnywhere | None = None,
+) -> Connections:
     """Connections over the network of `reactor`, each of which is made within `timeout` seconds.
 
     At most `idle` of them wait to be used again, each for at most `idle_time` seconds. `again`: what is harmless, and was
     asked over one that turns out to be closed, is asked once more over another; else whoever asks knows better.
+    `may_be_anywhere`: the hosts that are reached at any address, all others at public ones only (`NotPublic`); None where
+    every URL comes from the configuration.
     """
 
     def make() -> tuple[IAgent, HTTPConnectionPool]:
@@ -71,7 +87,9 @@ def connections(reactor: Any, trust: Trust, timeout: float, *, idle: int, idle_t
         pool.maxPersistentPerHost = idle
         pool.cachedConnectionTimeout = idle_time
         pool.retryAutomatically = again
-        return Agent.usingEndpointFactory(reactor, _Endpoints(resolving_once(reactor), trust, timeout), pool), pool
+        return Agent.usingEndpointFactory(
+            reactor, _Endpoints(resolving_once(reactor), trust, timeout, may_be_anywhere), pool
+        ), pool
 
     late = _Late(make)
     return Connections(late, late)
@@ -83,9 +101,13 @@ class _Endpoints:
     reactor: Any
     trust: Trust
     timeout: float
+    may_be_anywhere: MayBeAnywhere | None
 
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
-        endpoint: Any = HostnameEndpoint(self.reactor, uri.host.decode("ascii"), uri.port, timeout=self.timeout)
+        host = uri.host.decode("ascii")
+        is_checked = self.may_be_anywhere is not None and not self.may_be_anywhere(host, uri.port)
+        reactor = PublicOnly(self.reactor) if is_checked else self.reactor
+        endpoint: Any = HostnameEndpoint(reactor, host, uri.port, timeout=self.timeout)
         if uri.scheme == b"https":
             endpoint = wrapClientTLS(self.trust.creatorForNetloc(uri.host, uri.port), endpoint)
         bounded: IStreamClientEndpoint = _Bounded(endpoint)

@@ -49,6 +49,9 @@ def understood(error: Exception) -> Exception:
     causes = tuple(_causes(error))
     if any(isinstance(cause, CancelledError) for cause in causes):
         return CancelledError()
+    known = next((cause for cause in causes if isinstance(cause, Fault)), None)
+    if known is not None:
+        return known
     if any(isinstance(cause, SSL.Error) and "certificate verify failed" in str(cause) for cause in causes):
         return Fault(UNVERIFIED, heard=False, lasting=True)
     for kind, reason in _CERTAIN:

@@ -1,5 +1,6 @@
 """This very index, for one collection: a listener on 127.0.0.1 with a password of its own, which is forgotten afterwards.
 
+It never sends uv to a URL of upstream's: uv would ask it from this machine, without the checks of `[upstream] file_hosts`.
 What asks there has the identity of the person who wants the collection, so that it sees what that person may see.
 """
 
@@ -42,7 +43,22 @@ class OneTime:
         return self.who
 
 
+@frozen
+class _CurrentRules:
+    """Gives the twin the rules of the original with each request: they may have changed since the collection began."""
+
+    behind: Access
+    original: Face = field(repr=False)
+    twin: Face = field(repr=False)
+
+    async def identify(self, credential: Credential) -> Identity:
+        """The person."""
+        self.twin.rules, self.twin.closed = self.original.rules, self.original.closed
+        return await self.behind.identify(credential)
+
+
 _: type[Access] = OneTime
+__: type[Access] = _CurrentRules
 
 
 @frozen
@@ -61,7 +77,9 @@ class Loopback:
         password = face.world.random(24).hex()
         folder = Path(await blocking(mkdtemp, None, COLLECTING, face.settings.spool))
         try:
-            site = Site(resource(_seen_by(face, OneTime(password, who))), reactor=self.reactor)
+            twin = _seen_by(face, OneTime(password, who))
+            twin.access = _CurrentRules(twin.access, face, twin)
+            site = Site(resource(twin), reactor=self.reactor)
             port = self.reactor.listenTCP(0, site, interface="127.0.0.1")
             try:
                 address = f"127.0.0.1:{port.getHost().port}"
@@ -78,7 +96,7 @@ class Loopback:
 
 
 def _seen_by(face: Face, access: Access) -> Face:
-    settings = evolve(face.settings, public_url=None, allowed_hosts=("127.0.0.1",))
+    settings = evolve(face.settings, public_url=None, redirects_upstream=False)
     twin = Face(face.index, access, face.rules, face.world, settings, registry=face.registry)
     twin.pages = face.pages
     return twin

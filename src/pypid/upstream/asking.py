@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from attrs import field, frozen
 from twisted.internet.defer import Deferred
@@ -16,13 +17,15 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IResponse
 
 from pypid import __version__
-from pypid.core.errors import UpstreamDown
+from pypid.core.errors import AddressRefused, UnlistedHost, UpstreamDown
 from pypid.core.via import refuse_loop, write_via
 from pypid.metrics.counts import Counts
 from pypid.metrics.families import UPSTREAM_BYTES
 from pypid.reaching.faults import UNVERIFIED, Fault, understood
 from pypid.reaching.incoming import Incoming
-from pypid.upstream.origin import Base, askable, redirected
+from pypid.reaching.public_only import NotPublic
+from pypid.upstream.hosts import FileHosts
+from pypid.upstream.origin import Base, askable, origin, redirected
 
 T = TypeVar("T")
 
@@ -55,13 +58,22 @@ class Asker:
     clock: IReactorTime = field(repr=False)
     identity: str
     timeout: float
+    hosts: FileHosts
     counts: Counts = field(factory=Counts, repr=False, eq=False)
 
-    async def get(self, base: Base, url: str, headers: Mapping[str, str], via: Sequence[str]) -> Answer:
-        """The answer, whatever its status, at the end of all redirects. Raises `UpstreamDown` and `Loop`."""
+    async def get(
+        self, base: Base, url: str, headers: Mapping[str, str], via: Sequence[str], *, listed_only: bool = False
+    ) -> Answer:
+        """The answer, whatever its status, at the end of all redirects. Raises `UpstreamDown`, `AddressRefused` and `Loop`.
+
+        With `listed_only` no other hosts than `hosts` are asked: raises `UnlistedHost` where the URL, or a redirect, leads
+        elsewhere.
+        """
         refuse_loop(via, self.identity)
         authorization = base.authorization(url)
         for _ in range(MOST_REDIRECTS + 1):
+            if listed_only:
+                self._must_be_listed(url)
             response = await self._once(url, headers, via, authorization)
             body = Theirs(response, self.clock, self.timeout, self.counts)
             answer = Answer(response.code, url, response.headers, body)
@@ -73,6 +85,14 @@ class Asker:
             if base.authorization(url) is None:
                 authorization = None  # and it stays so, wherever that one leads
         raise UpstreamDown(f"it redirects more than {MOST_REDIRECTS} times, perhaps in a circle.")
+
+    def _must_be_listed(self, url: str) -> None:
+        try:
+            _, host, port = origin(url)
+        except ValueError:
+            return  # `_once` refuses it
+        if not self.hosts.holds(host, port):
+            raise UnlistedHost(_host(url))
 
     async def _once(self, url: str, headers: Mapping[str, str], via: Sequence[str], authorization: str | None) -> IResponse:
         said = {**headers, "User-Agent": f"pypid/{__version__}", "Via": write_via(via, self.identity)}
@@ -90,6 +110,8 @@ class Asker:
             raise
         except Exception as error:
             told = understood(error)
+            if isinstance(told, NotPublic):
+                raise AddressRefused(_host(url)) from None
             raise (down(told) if isinstance(told, Fault) else told) from None
         return response
 
@@ -103,6 +125,11 @@ class Asker:
             pass
         finally:
             await body.aclose()
+
+
+def _host(url: str) -> str:
+    """The host and port of a URL, for messages."""
+    return urlsplit(url).netloc.rpartition("@")[2]
 
 
 async def _drain(body: Incoming) -> None:

@@ -27,7 +27,7 @@ class Nothing:
         """Always raises `UpstreamDown`."""
         raise UpstreamDown(OFFLINE)
 
-    async def fetch(self, url: str, span: Span | None, via: Sequence[str]) -> NoReturn:
+    async def fetch(self, url: str, span: Span | None, via: Sequence[str], *, verified: bool = True) -> NoReturn:
         """Always raises `UpstreamDown`."""
         raise UpstreamDown(OFFLINE)
 

@@ -8,10 +8,12 @@ from typing import Any
 from attrs import field, frozen
 
 from pypid.flow import World
+from pypid.index.outage import Outage
 from pypid.ports import Upstream
 from pypid.reaching.connecting import Connections, connections
 from pypid.reaching.trust import Trust
 from pypid.upstream.asking import Asker
+from pypid.upstream.hosts import FileHosts
 from pypid.upstream.origin import Base
 from pypid.upstream.pages import Reading
 from pypid.upstream.several import Several
@@ -27,20 +29,40 @@ CERTIFICATES = "[upstream] ca_certificates"
 
 @frozen
 class Settings:
-    """`urls`: bases of Simple APIs, at least one, perhaps with ``user:password@``. `timeout`: seconds of silence."""
+    """`urls`: bases of Simple APIs, at least one, perhaps with ``user:password@``. `timeout`: seconds of silence.
+
+    `file_hosts`: hosts beside the indexes' own that files come from (`FileHosts`).
+    """
 
     urls: Sequence[str] = field(repr=False)
     timeout: float = 10.0
+    file_hosts: Sequence[str] = ()
+
+    @property
+    def hosts(self) -> FileHosts:
+        """The hosts that may have any address."""
+        return FileHosts.of(self.urls, self.file_hosts)
 
 
-def connected(reactor: Any, trust: Trust, timeout: float) -> Connections:
+def connected(reactor: Any, trust: Trust, settings: Settings) -> Connections:
     """How other indexes are reached; all questions are harmless, and asked again where a connection was closed meanwhile."""
-    return connections(reactor, trust, timeout, idle=IDLE, idle_time=IDLE_TIME, again=True)
+    return connections(
+        reactor,
+        trust,
+        settings.timeout,
+        idle=IDLE,
+        idle_time=IDLE_TIME,
+        again=True,
+        may_be_anywhere=settings.hosts.holds,
+    )
 
 
 def open(settings: Settings, world: World, identity: str, reached: Connections) -> Upstream:
     """The other indexes. `identity` is ours in the chain of pypids (`core.via.identity`)."""
-    asker = Asker(reached.agent, world.clock, identity, settings.timeout, world.counts)
+    asker = Asker(reached.agent, world.clock, identity, settings.timeout, settings.hosts, world.counts)
     reading = Reading(world.thinking)
     indexes = [SimpleUpstream(Base.parse(url), asker, world, reading) for url in settings.urls]
-    return indexes[0] if len(indexes) == 1 else Several(indexes, world.thinking)
+    if len(indexes) == 1:
+        return indexes[0]
+    breakers = [Outage(world, f"the upstream index {index.base.url}") for index in indexes[1:]]
+    return Several(indexes, breakers, world.thinking)

@@ -1,4 +1,9 @@
-"""Several other indexes, in the order of the configuration: the first that knows a name wins."""
+"""Several other indexes, in the order of the configuration: the first that knows a name wins.
+
+The first one that is down ends the search for every name. A later one concerns only the names that
+the earlier ones do not have: it has a circuit breaker of its own, and its failures are marked
+`secondary`.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +11,13 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
+from pypid.core.errors import BadListing, UpstreamDown
 from pypid.core.listing import at_once as all_at_once
 from pypid.core.manynames import in_order
 from pypid.core.model import Remembered, Span
 from pypid.core.names import ProjectName
 from pypid.flow import Blocking, at_once
+from pypid.index.outage import Outage
 from pypid.ports import Body, Upstream
 from pypid.upstream.simple import SimpleUpstream
 
@@ -24,32 +31,59 @@ class Several:
     """
 
     indexes: Sequence[SimpleUpstream]
+    _breakers: Sequence[Outage]
+    """One for each index but the first, whose breaker the caller has (`Envoy.outage`)."""
     _thinking: Blocking = at_once
     """To put long lists together."""
 
     async def project(self, name: ProjectName, known: Remembered | None, via: Sequence[str]) -> Remembered:
         """What the first index says that has the project; that none has it is said by the first."""
-        answers = []
-        for index in self.indexes:
-            said = await index.project(name, known, via)
+        first = await self.indexes[0].project(name, known, via)
+        if first.files is not None:
+            return first
+        for index, breaker in zip(self.indexes[1:], self._breakers, strict=True):
+            said = await _ask_secondary(index, breaker, name, known, via)
             if said.files is not None:
                 return said
-            answers.append(said)
-        return answers[0]
+        return first
 
     async def names(self, via: Sequence[str]) -> Sequence[ProjectName]:
         """The names of all, in order, each once. Raises `UpstreamDown` if one is away: half a list is none."""
-        lists = [await index.names(via) for index in self.indexes]
+        lists = [await self.indexes[0].names(via)]
+        for index in self.indexes[1:]:
+            try:
+                lists.append(await index.names(via))
+            except UpstreamDown as error:
+                error.secondary = True
+                raise
         return lists[0] if len(lists) == 1 else await self._thinking(lambda: all_at_once(in_order(lists)))
 
-    async def fetch(self, url: str, span: Span | None, via: Sequence[str]) -> Body:
+    async def fetch(self, url: str, span: Span | None, via: Sequence[str], *, verified: bool = True) -> Body:
         """The file, asked for as the user that the configuration has for the URL's origin, if it has one."""
         here = [index for index in self.indexes if index.is_at(url)]
         nearest = max(here, key=lambda index: _common(index.base.url, url), default=self.indexes[0])
-        return await nearest.fetch(url, span, via)
+        return await nearest.fetch(url, span, via, verified=verified)
 
 
 _: type[Upstream] = Several
+
+
+async def _ask_secondary(
+    index: SimpleUpstream, breaker: Outage, name: ProjectName, known: Remembered | None, via: Sequence[str]
+) -> Remembered:
+    try:
+        breaker.refuse_unless_probe()
+        said = await index.project(name, known, via)
+    except UpstreamDown as error:
+        if not error.secondary:  # not from the breaker
+            breaker.failed(error)
+        error.secondary = True
+        raise
+    except BadListing:
+        breaker.answered()
+        raise
+    breaker.answered()
+    return said
 
 
 def _common(one: str, other: str) -> int:

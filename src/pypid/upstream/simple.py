@@ -8,11 +8,12 @@ from typing import Any, NoReturn, TypeVar
 from urllib.parse import unquote
 
 from attrs import evolve, field, frozen
+from msgspec.structs import replace
 from twisted.logger import Logger
 
 from pypid.core.errors import BadListing, Loop, NotThere, PypidError, UpstreamDown
 from pypid.core.manynames import ManyNames
-from pypid.core.model import Remembered, Span
+from pypid.core.model import File, Remembered, Span
 from pypid.core.names import ProjectName
 from pypid.core.reading import slices_of_names, slices_of_page
 from pypid.flow import World, start
@@ -61,10 +62,10 @@ class SimpleUpstream:
         asking = self._in_time("the list of projects", NAMES_TIME, self._names(via))
         return await counted(self._world, "names", asking)
 
-    async def fetch(self, url: str, span: Span | None, via: Sequence[str]) -> Body:
+    async def fetch(self, url: str, span: Span | None, via: Sequence[str], *, verified: bool = True) -> Body:
         """The bytes behind a URL of its pages (`ports.Upstream.fetch`)."""
         filename = unquote(url.partition("?")[0].partition("#")[0].rpartition("/")[2])
-        asking = self._noted(f"the file {filename[:250]!r}", self._fetch(url, filename, span, via))
+        asking = self._noted(f"the file {filename[:250]!r}", self._fetch(url, filename, span, via, verified=verified))
         return await counted(self._world, "file", asking)
 
     def is_at(self, url: str) -> bool:
@@ -87,7 +88,8 @@ class SimpleUpstream:
         content_type = answer.header("Content-Type")
 
         def slices(data: bytearray, may_be_cut: bool) -> Slices[Any]:
-            return slices_of_page(data, content_type, name, answer.url, must_end=may_be_cut)
+            listing = yield from slices_of_page(data, content_type, name, answer.url, must_end=may_be_cut)
+            return evolve(listing, files=tuple(map(self._offered, listing.files)))
 
         listing = await self._read(answer, LARGEST_PAGE, slices)
         return Remembered(
@@ -98,7 +100,15 @@ class SimpleUpstream:
             etag=_usable(answer.header("ETag")),
             status=listing.status,
             status_reason=listing.status_reason,
+            is_doubtful=listing.is_doubtful,
         )
+
+    def _offered(self, file: File) -> File:
+        """The file without the metadata that could not be verified (`fetch`)."""
+        is_unverified = file.metadata_offered and file.metadata_sha256 is None
+        if not is_unverified or file.source is None or self._asker.hosts.serves(file.source):
+            return file
+        return replace(file, metadata_offered=False)
 
     async def _names(self, via: Sequence[str]) -> Sequence[ProjectName]:
         answer = await self._asker.get(self.base, self.base.page(""), _PAGE, via)
@@ -122,9 +132,9 @@ class SimpleUpstream:
 
     # --- files ---
 
-    async def _fetch(self, url: str, filename: str, span: Span | None, via: Sequence[str]) -> Body:
+    async def _fetch(self, url: str, filename: str, span: Span | None, via: Sequence[str], *, verified: bool) -> Body:
         asked = _FILE if span is None else {**_FILE, "Range": header(span)}
-        answer = await self._asker.get(self.base, url, asked, via)
+        answer = await self._asker.get(self.base, url, asked, via, listed_only=span is not None or not verified)
         try:
             return _body(answer, filename, span)
         except PypidError:
@@ -181,16 +191,20 @@ def refuse(answer: Answer) -> NoReturn:
     match answer.status:
         case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
             error = UpstreamDown(
-                f"it refuses us (HTTP {answer.status}): the user and password in [upstream] url must be right."
+                f"it refuses us (HTTP {answer.status}): the user and password in [upstream] url must be right.",
+                status=answer.status,
             )
         case HTTPStatus.LOOP_DETECTED:
             error = Loop()
         case HTTPStatus.NOT_FOUND | HTTPStatus.GONE:
-            error = UpstreamDown(f"it has no list of projects (HTTP {answer.status}): [upstream] url must be a Simple API.")
+            error = UpstreamDown(
+                f"it has no list of projects (HTTP {answer.status}): [upstream] url must be a Simple API.", status=answer.status
+            )
         case HTTPStatus.GATEWAY_TIMEOUT:
-            error = UpstreamDown("it answers HTTP 504.", timed_out=True)
+            error = UpstreamDown("it answers HTTP 504.", timed_out=True, status=answer.status)
         case _:
-            error = UpstreamDown(f"it answers HTTP {answer.status}.", retry_after=_seconds(answer.header("Retry-After")))
+            retry_after = _seconds(answer.header("Retry-After"))
+            error = UpstreamDown(f"it answers HTTP {answer.status}.", retry_after=retry_after, status=answer.status)
     raise error
 
 

@@ -1,0 +1,85 @@
+"""Circuit breakers: stop asking a server that does not answer, and find out when it answers again."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from attrs import define, field
+from twisted.logger import Logger
+
+from pypid.core.errors import UpstreamDown
+from pypid.flow import World
+
+_log = Logger()
+
+FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=5), timedelta(seconds=60)
+"""How long a server is not asked after its breaker opened; doubled with each probe that fails."""
+STRIKES = 3
+"""Consecutive failures that open a breaker, where a connection was made."""
+
+
+@define(eq=False)
+class Outage:
+    """The circuit breaker of one server. `error` is what the server failed with while the breaker
+    is open.
+    """
+
+    world: World
+    server: str = "the upstream index"
+    """What the log calls it."""
+    refusals: int = 1
+    """Consecutive failures to connect that open the breaker."""
+    error: UpstreamDown | None = field(default=None, init=False)
+    since: datetime | None = field(default=None, init=False)
+    """When the breaker opened."""
+    _strikes: int = field(default=0, init=False)
+    _pause: timedelta = field(default=FIRST_PAUSE, init=False)
+    _again: float | None = field(default=None, init=False)
+    """When it may be asked again, in seconds of the monotonic clock."""
+
+    @property
+    def is_down(self) -> bool:
+        """Whether the breaker is open."""
+        return self.error is not None
+
+    def may_probe(self) -> bool:
+        """Whether the caller may ask the server although the breaker is open. At most one caller
+        for each pause may.
+        """
+        now = self.world.clock.seconds()
+        if self._again is not None and now < self._again:
+            return False
+        self._again = now + self._pause.total_seconds()
+        return True
+
+    def refuse_unless_probe(self) -> None:
+        """Raise the server's last failure if the breaker is open and it is not time for a probe."""
+        if self.error is not None and not self.may_probe():
+            raise self.error.with_traceback(None)  # else each raise adds to its traceback
+
+    def answered(self) -> None:
+        """Record an answer: the breaker closes."""
+        if self.error is not None:
+            _log.info("{server} can be reached again", server=self.server)
+        self.error, self.since, self._again = None, None, None
+        self._strikes, self._pause = 0, FIRST_PAUSE
+
+    def failed(self, error: UpstreamDown) -> None:
+        """Record a failure. An answer about this one question, such as 403, shows that the server
+        works.
+        """
+        if error.secondary:
+            return
+        if error.is_refusal:
+            self.answered()
+            return
+        self._strikes += 1
+        if self._strikes < (self.refusals if error.unreachable else STRIKES):
+            return
+        if self.error is None:
+            self.since = self.world.now()
+            _log.warn("{server} is unavailable and is only probed until it answers: {error}", server=self.server, error=error)
+        else:
+            self._pause = min(2 * self._pause, LONGEST_PAUSE)
+        self.error = error
+        self._again = self.world.clock.seconds() + self._pause.total_seconds()

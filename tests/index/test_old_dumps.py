@@ -1,0 +1,165 @@
+"""Starts from a catalog dump that is older than what was acknowledged before a crash."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pypid.catalog.memory import MemoryCatalog
+from pypid.core.errors import ListIncomplete, NameUsedUp, NoSuchProject, ProjectClosed, StorageDown
+from pypid.core.model import Project, Status
+from pypid.core.names import project_name
+from pypid.core.policy import Policy
+from pypid.flow import start
+from pypid.index import Index
+from pypid.testing import world
+from pypid.upstream.nothing import Nothing
+from tests.index.storms import Gated, Storm, Watched
+from tests.index.uploads import SPAM, WHEEL, IndexCase, publishing, sent
+
+SDIST = "spam-1.1.tar.gz"
+
+
+class OldDumpCase(IndexCase):
+    """A project with a file, and a dump that is written before the test changes it."""
+
+    has_lease: bool | None = None
+    """Whether the process has the bucket's lease; None for a storage without leases."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.publish(sent())
+        self.have(self.index.reconcile())
+        self.dump = self.lines(self.index)
+
+    def lines(self, index: Index) -> dict[str, tuple[Project, str | None]]:
+        """What a dump of the catalog holds: each project, and its mark."""
+
+        async def held() -> dict[str, tuple[Project, str | None]]:
+            found = {}
+            for summary in await index.catalog.names():
+                project = await index.catalog.ours(summary.name)
+                assert isinstance(project, Project)
+                found[summary.name] = (project, await index.catalog.mark(summary.name))
+            return found
+
+        return self.have(held())
+
+    def crashed(self, blobs: Any = None) -> Index:
+        """A process that starts now, with the dump."""
+        catalog = MemoryCatalog()
+        for project, mark in self.dump.values():
+            self.have(catalog.edit(project.name, lambda _, project=project: project, mark=mark))
+        has_lease = self.has_lease
+        is_sole = None if has_lease is None else lambda: has_lease
+        return Index(
+            blobs or self.store,
+            catalog,
+            Nothing(),
+            Policy(),
+            world(self.clock),
+            plan=self.plan,
+            is_sole=is_sole,
+        )
+
+
+class OldDumpTests(OldDumpCase):
+    """No answer, and no change, is made from an entry that the storage contradicts."""
+
+    def test_quarantined_project_stays_hidden_after_a_crash(self) -> None:
+        """The first page after the start has the status that was acknowledged."""
+        self.have(self.index.set_status(SPAM, Status.QUARANTINED, "malware"))
+        project = self.have(self.crashed().project(SPAM))
+        self.assertEqual((project.status, project.status_reason, project.files), (Status.QUARANTINED, "malware", ()))
+
+    def test_yanked_and_deleted_files_stay_so_after_a_crash(self) -> None:
+        """So are yanks, deletions and uploads."""
+        self.have(self.index.yank(SPAM, [WHEEL], "broken"))
+        self.assertEqual([file.yanked for file in self.have(self.crashed().project(SPAM)).files], ["broken"])
+        self.publish(sent(b"new", SDIST))
+        self.assertEqual({file.filename for file in self.have(self.crashed().project(SPAM)).files}, {WHEEL, SDIST})
+        self.have(self.index.delete(SPAM, [WHEEL], "carol"))
+        self.assertEqual({file.filename for file in self.have(self.crashed().project(SPAM)).files}, {SDIST})
+
+    def test_released_name_is_not_found_after_a_crash(self) -> None:
+        """A name that was given back is no project of this index any more."""
+        self.have(self.index.delete_project(SPAM, "carol"))
+        self.have(self.index.release_name(SPAM))
+        self.refused(self.crashed().project(SPAM), NoSuchProject)
+
+    def test_uploads_obey_what_was_acknowledged_before_a_crash(self) -> None:
+        """An archived project takes no upload, and a deleted name no other bytes, as the first request after the start."""
+        self.have(self.index.delete(SPAM, [WHEEL], "carol"))
+        self.refused(publishing(self.crashed(), sent(b"other")), NameUsedUp)
+        self.have(self.index.set_status(SPAM, Status.ARCHIVED, ""))
+        self.refused(publishing(self.crashed(), sent(b"new", SDIST)), ProjectClosed)
+
+    def test_changes_keep_what_was_acknowledged_before_a_crash(self) -> None:
+        """A change as the first request after the start is made to the present project, not to that of the dump."""
+        self.publish(sent(b"new", SDIST))
+        index = self.crashed()
+        self.have(index.yank(SPAM, [WHEEL], "broken"))
+        self.have(index.catalog.complete())
+        files = {file.filename: file.yanked for file in self.have(index.project(SPAM)).files}
+        self.assertEqual(files, {WHEEL: "broken", SDIST: None})
+
+    def test_unchanged_entry_costs_one_listing(self) -> None:
+        """An entry is compared by one listing, once for all clients that ask, and never again."""
+        gated = Gated(self.store)
+        index = self.crashed(gated)
+        asked = [start(index.project(SPAM)) for _ in range(20)]
+        gated.all()
+        for each in asked:
+            self.assertEqual(len(self.successResultOf(each).files), 1)
+        self.have(index.project(SPAM))
+        self.assertEqual(gated.asked, ["list spam/"])
+
+    def test_nothing_is_served_from_a_dump_while_the_storage_is_away(self) -> None:
+        """Where an entry cannot be compared, it is not served, and not changed."""
+        index = self.crashed(Storm(self.store, 1, lambda: StorageDown("away."), for_good=True))
+        self.refused(index.project(SPAM), StorageDown)
+        self.refused(index.file(SPAM, WHEEL), StorageDown)
+        self.refused(publishing(index, sent(b"new", SDIST)), StorageDown)
+        self.refused(index.set_status(SPAM, Status.ACTIVE, ""), StorageDown)
+
+    def test_no_list_is_made_of_a_part_of_the_projects(self) -> None:
+        """Lists wait for the comparison, also where all that the dump holds was looked up."""
+        self.publish(sent(b"eggs", "eggs-1.0.tar.gz"))
+        index = self.crashed()
+        self.have(index.project(SPAM))
+        self.refused(index.names(), ListIncomplete)
+        self.refused(index.stored_names(), ListIncomplete)
+        self.have(index.reconcile())
+        self.assertEqual([summary.name for summary in self.have(index.stored_names())], ["eggs", "spam"])
+
+    def test_exact_dump_is_served_at_once(self) -> None:
+        """After a clean stop entries and lists need no look at the storage; what the dump does not hold is looked for."""
+        watched = Watched(self.store)
+        index = self.crashed(watched)
+        index.trust_dump()
+        self.assertEqual(len(self.have(index.project(SPAM)).files), 1)
+        self.assertEqual([summary.name for summary in self.have(index.stored_names())], ["spam"])
+        self.assertEqual(watched.asked, [])
+        self.refused(index.project(project_name("eggs")), NoSuchProject)
+        self.assertEqual(watched.asked, ["list eggs/", "list .kept/eggs/"])
+
+    def test_change_that_broke_off_makes_no_exact_dump(self) -> None:
+        """Where the storage failed in a change, and could not be read after it, the next start compares."""
+        storm = Storm(self.store, 3, lambda: StorageDown("away."), late=True, for_good=True)
+        index = self.crashed(storm)
+        self.assertFalse(index.may_trust_dump)
+        index.trust_dump()
+        self.assertTrue(index.may_trust_dump)
+        self.refused(index.yank(SPAM, [WHEEL], "broken"), StorageDown)
+        self.assertFalse(index.may_trust_dump)
+
+
+class OldDumpOfABucketTests(OldDumpTests):
+    """The same for a bucket: its lease says who may write, and nothing of the age of a dump."""
+
+    has_lease = True
+
+
+class OldDumpWithoutLeaseTests(OldDumpTests):
+    """A second process on the bucket, which may only read."""
+
+    has_lease = False
