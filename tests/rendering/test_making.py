@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.rendering.kinds import Kind
-from pypid.rendering.making import made
+from pypid.rendering.making import Made, made
 from pypid.rendering.plain import cleaned, preformatted
 from tests.rendering.hostile import HTML, MARKDOWN, PLAIN, RST
 from tests.rendering.looking import Looked
@@ -22,7 +22,7 @@ JOINTS = st.sampled_from(["", " ", "\n", "\n\n", "\n    ", '"', "`", "<"])
 def shown(text: str, kind: Kind) -> str:
     """As `Readmes` does it, without a child."""
     text = cleaned(text)
-    return made(text, kind) or preformatted(text)
+    return made(text, kind).html or preformatted(text)
 
 
 class Case(SynchronousTestCase):
@@ -36,14 +36,14 @@ class Case(SynchronousTestCase):
 
     def md(self, text: str, kind: Kind = Kind.GFM) -> str:
         """Of Markdown that can be rendered."""
-        html = made(text, kind)
+        html = made(text, kind).html
         assert html is not None
         self.look(html)
         return html.strip()
 
     def rst(self, text: str) -> str:
         """Of reStructuredText that can be rendered."""
-        html = made(text, Kind.RST)
+        html = made(text, Kind.RST).html
         assert html is not None
         self.look(html)
         return html.strip()
@@ -195,6 +195,6 @@ class TamedTests(Case):
     def test_none(self) -> None:
         """What cannot be rendered, or says nothing, is none."""
         for text in ("x `y", "=====\nx\n", "* x\ny", ".. nonsense::", "", "  \n", ".. comment"):
-            self.assertIsNone(made(text, Kind.RST), text)
-        self.assertIsNone(made("", Kind.GFM))
-        self.assertIsNone(made("x", Kind.PLAIN))
+            self.assertEqual(made(text, Kind.RST), Made(None), text)
+        self.assertEqual(made("", Kind.GFM), Made(None))
+        self.assertEqual(made("x", Kind.PLAIN), Made(None))

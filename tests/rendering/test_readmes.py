@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.flow import start
-from pypid.rendering.readmes import LONGEST, SHOWN, Readmes, Rendered
+from pypid.rendering.readmes import LONGEST, SHOWN, SOURCE_NOTE, Readmes, Rendered
 from tests.rendering.looking import Looked
 
 MD = "text/markdown"
@@ -19,10 +19,12 @@ class PlainTests(SynchronousTestCase):
         return self.successResultOf(start((readmes or Readmes()).html(text, content_type, "x")))
 
     def test_plain(self) -> None:
-        """Text is shown as it is, also for want of a reactor; none of it is a tag."""
+        """Text is shown as it is; markup that is not rendered is shown as source, with a note."""
         for content_type in ("text/plain", "text/html", MD, None):
             made = self.html("<b>*x*</b>\r\n\x1b", content_type)
-            self.assertEqual(made, Rendered('<pre class="readme-plain">&lt;b&gt;*x*&lt;/b&gt;\n </pre>', plain=True))
+            note = "" if content_type and content_type != MD else SOURCE_NOTE
+            source = '<pre class="readme-plain">&lt;b&gt;*x*&lt;/b&gt;\n </pre>'
+            self.assertEqual(made, Rendered(note + source, plain=True))
         self.assertEqual(self.html("", MD, Readmes(object())).html, '<pre class="readme-plain"></pre>')
 
     def test_cut(self) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.finding import Card, Found, Query, ranked, standing, tier
+from pypid.core.finding import Card, Found, Query, rank, ranked, standing
 from pypid.core.names import project_name
 from pypid.core.permissions import EVERYTHING, Sight
 from pypid.search import cabinet as cabinet_module
@@ -48,12 +48,12 @@ class RulesTests(SynchronousTestCase):
         for by in (EVERYTHING, Sight(True, frozenset(kept)), Sight(False, frozenset(kept))):
             seen = [each for each in cards if by.sees(each.name)]
             for query in queries:
-                expected = [(tier(query, each), standing(each)) for each in ranked(query, seen)]
+                expected = [(rank(query, each), standing(each)) for each in ranked(query, seen)]
                 by_name = {each.name: each for each in cards}
                 for few in (reading.FEW, 0):
                     self.patch(reading, "FEW", few)
                     said, total = found(cabinet, query, Eyes(by))
-                    self.assertEqual([(tier(query, by_name[e.name]), standing(by_name[e.name])) for e in said], expected)
+                    self.assertEqual([(rank(query, by_name[e.name]), standing(by_name[e.name])) for e in said], expected)
                     self.assertEqual(total, len(expected))
                     pages = [found(cabinet, query, Eyes(by), 2, skip)[0] for skip in range(0, total, 2)]
                     self.assertEqual([each for page in pages for each in page], said)

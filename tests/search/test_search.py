@@ -17,6 +17,7 @@ from pypid.core.policy import Policy
 from pypid.core.values import Cooldown
 from pypid.flow import start
 from pypid.ports import Body
+from pypid.search import reading
 from pypid.search.cabinet import READERS
 from pypid.search.following import PAUSE
 from pypid.search.search import FROM_A_PLACE, Search
@@ -79,15 +80,34 @@ class FindTests(SearchCase):
         self.assertEqual((found.version, found.summary, found.keywords), ("1.0", "Old", ("a", "b c")))
 
     def test_equals(self) -> None:
-        """Of equals ours come first, then the newest; what is all yanked comes last."""
+        """Local projects come first, then the newest; of each kind what is all yanked comes last."""
         self.keep()
         self.upstream.has("ham-b", "ham_b-1.0-py3-none-any.whl", b"")
         yanked = self.add("ham-yanked")
         self.add("ham-old")
         self.add("ham-new")
         self.have(self.pypid.index.yank(project_name("ham-yanked"), [yanked], ""))
-        self.assertEqual(self.names_of("ha"), ["ham-new", "ham-old", "ham", "ham-yanked"])
+        self.assertEqual(self.names_of("ha"), ["ham-new", "ham-old", "ham-yanked", "ham"])
         self.assertEqual(self.names_of(), ["ham-new", "ham-old", "ham", "ham-yanked"])
+
+    def test_local_projects_come_before_upstream_ones(self) -> None:
+        """Only an exact name comes before: the private project is what a team looks for."""
+        self.keep()  # ham, of upstream
+        for name in ("lovely-ham", "antiham"):
+            self.add(name)
+        self.add("toast", summary="With hammered eggs")
+        for few in (reading.FEW, 0):
+            self.patch(reading, "FEW", few)
+            self.assertEqual(self.names_of("ha"), ["lovely-ham", "ham"])
+            self.assertEqual(self.names_of("hamm"), ["toast"])
+            self.assertEqual(self.names_of("ham"), ["ham", "lovely-ham", "antiham", "toast"])
+
+    def test_cached_upstream_project_is_not_news(self) -> None:
+        """What was cached is dated by its upload elsewhere, and was not published here."""
+        self.add("spam")
+        self.keep()
+        self.assertEqual(self.have(self.search.created(EVERYTHING)), ["spam"])
+        self.assertEqual(self.have(self.search.updated(EVERYTHING)), ["spam"])
 
     def test_filters(self) -> None:
         """Filters let through what is ours or theirs, runs on a Python, and has a licence or a classifier."""

@@ -48,6 +48,18 @@ class ServiceTests(WholeCase):
         self.successResultOf(self.service.stopService())
         self.assertEqual({path.name for path in self.folder.iterdir()}, {FILE, "search.lock"})
 
+    def test_files_are_for_this_user_only(self) -> None:
+        """Nobody else can open the database or hold the lock; a lock of an older pypid is closed to others, too."""
+        (self.folder / "search.lock").touch(0o644)
+        self.service.startService()
+        self.pypid.clock.advance(2 * AFTER)
+        self.assertEqual(self.names(), [])
+        self.assertEqual(
+            {path.name: path.stat().st_mode & 0o777 for path in self.folder.glob("search.*")}["search.lock"], 0o600
+        )
+        self.assertEqual({path.stat().st_mode & 0o077 for path in self.folder.iterdir()}, {0})
+        self.successResultOf(self.service.stopService())
+
     def test_nobody_searched(self) -> None:
         """One that is stopped at once has made nothing."""
         self.service.startService()

@@ -45,7 +45,7 @@ class SignedBlobs:
 
 def link_files(pypid: Pypid) -> None:
     """From now on clients are sent elsewhere for files, for an hour by each URL, of which the last ten minutes are not used."""
-    links = Links(SignedBlobs(pypid), pypid.world.now, timedelta(hours=1), timedelta(minutes=10))  # type: ignore[arg-type]
+    links = Links(SignedBlobs(pypid), pypid.world, timedelta(hours=1), timedelta(minutes=10))  # type: ignore[arg-type]
     pypid.index.links = links
     object.__setattr__(pypid.index._giver, "links", links)
 

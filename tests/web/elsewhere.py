@@ -10,7 +10,7 @@ from attrs import define, field
 from msgspec.structs import replace
 
 from pypid.core.errors import NotThere, PypidError
-from pypid.core.listing import version_of
+from pypid.core.listed_names import version_of
 from pypid.core.model import File, Remembered, Span, Status, in_order
 from pypid.core.names import ProjectName, project_name
 from pypid.flow import BytesBody
@@ -85,7 +85,7 @@ class Elsewhere:
         self._there()
         return tuple(map(project_name, sorted(self._files)))
 
-    async def fetch(self, url: str, span: Span | None, via: Sequence[str]) -> Body:
+    async def fetch(self, url: str, span: Span | None, via: Sequence[str], *, verified: bool = True) -> Body:
         self.heard.append(url.removeprefix(FILES).partition("/")[0])
         self.urls.append(url)
         self._there()

@@ -44,8 +44,8 @@ class AttestedCase(WholeCase):
 
     def attested(self, *attestations: object, data: bytes = DATA, user: str = "alice") -> Any:
         """The answer to an upload as uv sends it: the attestations come after the file."""
-        said = text("attestations", json.dumps(attestations))
-        return self.send_form([text(":action", "file_upload"), content(FILENAME, data), said], user=user)
+        said = [text("attestations", json.dumps(attestations))] if attestations else []
+        return self.send_form([text(":action", "file_upload"), content(FILENAME, data), *said], user=user)
 
     def provenance(self) -> Provenance:
         """What is served, as clients read it."""

@@ -182,7 +182,7 @@ class EveryChangeTests(WholeCase):
 
     def cache(self) -> None:
         answer = self.pypid.ask(
-            "POST", "/requirements.txt", ("Content-Type", "application/json"), body=b'{"requirements": "more"}'
+            "POST", "/requirements.txt", ("Content-Type", "application/json"), body=b'{"requirements": "more"}', user="bob"
         )
         self.leaves("POST", "/requirements.txt", "collect", answer)
         for number in 1, 2, 3:
@@ -266,7 +266,7 @@ class EveryChangeTests(WholeCase):
         self.by_form("leave-group", f"{group}/leave", {"user": "nina"}, name="crew")
         self.by_form("remove-group", f"{group}/remove", {"confirm": "crew"}, name="crew")
         self.by_form("set-right", rights, {"kind": "user", "name": "bob", "right": "r"}, project="ham")
-        self.by_form("remove-right", rights, {"kind": "user", "name": "bob", "do": "withdraw"}, project="ham")
+        self.by_form("remove-right", rights, {"kind": "user", "name": "bob", "do": "withdraw", "last": "yes"}, project="ham")
         for path, by in (("/account/tokens/revoke", "alice"), ("/manage/tokens/revoke", "ada")):
             said = {"name": "x", "actions": "read", "expires": "30d"}
             self.by_form("make-token", "/account/tokens", said, by="alice")
@@ -447,7 +447,7 @@ class DownloadTests(PeopleCase):
             return Link("https://bucket.example/x", self.pypid.world.now() + lifetime)
 
         self.patch(MemoryBlobs, "link", staticmethod(link))
-        links = Links(self.pypid.blobs, self.pypid.world.now, timedelta(hours=1), timedelta(minutes=5))
+        links = Links(self.pypid.blobs, self.pypid.world, timedelta(hours=1), timedelta(minutes=5))
         giver = self.pypid.index._giver
         self.patch(self.pypid.index, "_giver", evolve(giver, links=links))
         answer = self.pypid.get(f"/packages/spam/{self.filename}", user="bob")
@@ -487,7 +487,7 @@ class DownloadTests(PeopleCase):
         ):
             self.refused(self.pypid.api("GET", f"/api/downloads{query}"), 400, "sha256")
         nothing = self.pypid.api("GET", f"/api/downloads?sha256={'0' * 64}").json
-        self.assertEqual(nothing, {"sha256": "0" * 64, "downloads": []})
+        self.assertEqual(nothing, {"sha256": "0" * 64, "downloads": [], "before": None})
 
     def test_by_day(self) -> None:
         """Who may read a project is told how many downloads it had, and of nobody's name; what is not there has none."""

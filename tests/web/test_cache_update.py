@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from pypid.core.choices import Mode
-from pypid.core.permissions import AUTHENTICATED, EVERYONE, NOBODY, Principals, Rules
+from pypid.core.errors import StorageDown
+from pypid.core.permissions import ANONYMOUS, AUTHENTICATED, EVERYONE, NOBODY, Credential, Principals, Rules
 from pypid.core.policy import Policy
+from pypid.flow import start
+from pypid.resolver.loopback import OneTime, _CurrentRules, _seen_by
 from tests.distributions import metadata, sdist, sdist_filename, wheel, wheel_filename
 from tests.web.elsewhere import Elsewhere
 from tests.web.whole import RULES, Answer, J, Pypid, WholeCase
@@ -106,7 +109,7 @@ class RefusedTests(CacheUpdateCase):
         for path in NOT_STORED:
             answer = self.quietly(path)
             self.assertEqual((answer.status, answer["cache-control"]), (401, "no-store"), path)
-            self.assertEqual(answer["www-authenticate"], 'Basic realm="pypid", charset="UTF-8"')
+            self.assertEqual(answer["www-authenticate"], 'Basic realm="pypi", charset="UTF-8"')
         for path in NOT_STORED:
             expected = 404 if "nothing" in path or "provenance" in path else 200
             self.assertEqual(self.pypid.get(path, user="bob").status, expected, path)
@@ -146,6 +149,26 @@ class RefusedTests(CacheUpdateCase):
         self.assertEqual(pypid.get(f"/packages/ham/{NEWER}").status, 401)
         self.assertEqual(pypid.get(f"/packages/ham/{NEWER}.metadata").status, 401)
 
+    def test_resolver_goes_by_the_rules_in_force(self) -> None:
+        """Rules that change while something is collected hold for the resolver's next request."""
+        pypid = Pypid(Path(self.mktemp()), policy=Policy(mode=Mode.OFFLINE))
+        twin = _seen_by(pypid.face, OneTime("secret", ANONYMOUS))
+        twin.access = _CurrentRules(twin.access, pypid.face, twin)
+        before = twin.rules
+        pypid.face.rules = self.rules
+        pypid.face.closed = StorageDown("it is gone.")
+        self.successResultOf(start(twin.access.identify(Credential("x", "secret"))))
+        self.assertIsNot(before, self.rules)
+        self.assertEqual((twin.rules, twin.closed), (self.rules, pypid.face.closed))
+
+    def test_resolver_is_not_sent_upstream(self) -> None:
+        """A resolver on this machine gets metadata from pypid in every mode, and never a URL of upstream's."""
+        pypid = Pypid(Path(self.mktemp()), policy=Policy(mode=Mode.REDIRECT), upstream=self.upstream)
+        path = f"/packages/ham/{NEWER}.metadata"
+        self.assertEqual(pypid.get(path).status, 302)
+        pypid.face.settings = _seen_by(pypid.face, OneTime("secret", ANONYMOUS)).settings
+        self.assertEqual((pypid.get(path).status, pypid.get(path).body), (200, metadata("ham", "2.0")))
+
 
 class PrivateTests(CacheUpdateCase):
     """Not everybody sees the same, so nobody's answer is for somebody else's cache."""
@@ -167,6 +190,7 @@ class PrivateTests(CacheUpdateCase):
 
     def test_public(self) -> None:
         """Where everyone may fetch, which is the default, they are for everybody."""
+        self.pypid.site.cors = ("*",)
         self.pypid.face.rules = Rules()
         for path in STORED:
             answer = self.pypid.get(path)

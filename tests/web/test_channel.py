@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import process_time
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
@@ -12,6 +14,7 @@ from pypid.core.errors import BadRequest, TooLarge, Unauthenticated
 from pypid.web import channel
 from pypid.web.accesslog import path_of
 from pypid.web.body import FULL, ClientGone, read_small
+from pypid.web.connections import ConnectionSettings
 from pypid.web.request import Request
 from tests.web.wire import Wire, chunked, request
 
@@ -198,7 +201,7 @@ class PressureTests(SynchronousTestCase):
 
     def test_a_silent_client(self) -> None:
         """A body that stops coming is timed out, and its reader told."""
-        wire = Wire(echo, timeout=60)
+        wire = Wire(echo, timeout=60, limits=ConnectionSettings(min_body_rate=0))
         wire.send(request("POST", "/", "Content-Length: 10") + b"12345")
         wire.pass_time(59)
         wire.send(b"6")
@@ -216,6 +219,18 @@ class PressureTests(SynchronousTestCase):
         wire.channel.pauseProducing()
         wire.send(request("GET", "/") * 100_000, by=4096)
         self.assertGreater(len(wire.unsent), 3_000_000)
+
+    def test_pipelined_bytes_are_counted_in_linear_time(self) -> None:
+        """What waits behind an answer is paused after 16 KiB, however small its pieces; each piece is counted once."""
+        handler = Waiting()
+        wire = Wire(handler)
+        wire.send(request("POST", "/", body=b"x") + b"GET")
+        begun = process_time()
+        for _ in range(16_500):
+            if wire.socket.producerState == "producing":
+                wire.channel.dataReceived(b"x")
+        self.assertEqual(wire.socket.producerState, "paused")
+        self.assertLess(process_time() - begun, 2)  # 134 million additions take longer
 
     def test_a_body_goes_on_while_the_way_out_is_blocked(self) -> None:
         """A client that reads nothing before it has sent everything can send everything."""
@@ -477,6 +492,71 @@ class LostTests(SynchronousTestCase):
         read.cancel()
         wire.send(b"hello")
         self.assertEqual(self.successResultOf(Deferred.fromCoroutine(echo(handler.request))), b"/=hello")
+
+
+class AbsoluteFormTests(SynchronousTestCase):
+    """Targets in absolute form, which a server must accept (RFC 9112, 3.2.2)."""
+
+    def asked(self, target: str, method: str = "GET", host: str = "inner") -> tuple[list[int], list[tuple[bytes, str, bytes]]]:
+        """The statuses, and the path, the host and the query that the handler sees."""
+        seen = []
+
+        async def look(request: Request) -> bytes:
+            seen.append((request.path, request.base_host, request.uri.partition(b"?")[2]))
+            return b""
+
+        wire = Wire(look)
+        wire.send(f"{method} {target} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {int(method == 'POST')}\r\n\r\n".encode())
+        wire.send(b"x" if method == "POST" else b"")
+        return wire.statuses, seen
+
+    def test_absolute_form_is_the_path(self) -> None:
+        """The target's host replaces the Host header, with and without a body."""
+        for method in ("GET", "POST"):
+            for target, path, host, query in (
+                ("http://a.example/simple/foo/?x=http://b/", b"/simple/foo/", "a.example", b"x=http://b/"),
+                ("HTTPS://a.example:8443/simple/", b"/simple/", "a.example:8443", b""),
+                ("http://[::1]:6543", b"/", "[::1]:6543", b""),
+                ("http://a.example?x=1", b"/", "a.example", b"x=1"),
+            ):
+                self.assertEqual(self.asked(target, method), ([200], [(path, host, query)]), target)
+
+    def test_odd_hosts_are_refused(self) -> None:
+        """A target without a host, with a user, or with what no host has is 400; so is one without a good Host header."""
+        for target in ("http:///simple/", "http://user@a.example/", "http://a b/", "http://a|b/"):
+            self.assertEqual(self.asked(target)[0], [400], target)
+        self.assertEqual(self.asked("http://a.example/", host="a/b")[0], [400])
+
+    def test_other_targets_stay_as_they_are(self) -> None:
+        """A path that only looks like an address is a path."""
+        self.assertEqual(self.asked("/http://a.example/")[1], [(b"/http://a.example/", "inner", b"")])
+
+
+class FramingTests(SynchronousTestCase):
+    """Requests that a proxy in front may read in another way."""
+
+    def test_folded_header_is_refused(self) -> None:
+        """A header field that goes on in the next line is 400 (RFC 9112, 5.2)."""
+        for fold in (b" b", b"\tb", b" ", b"  Transfer-Encoding: chunked"):
+            for field in (b"X-A: a\r\n", b""):  # also before any field
+                wire = Wire(echo)
+                wire.send(b"GET / HTTP/1.1\r\nHost: a\r\n" + field + fold + b"\r\n\r\n")
+                self.assertEqual(wire.statuses, [400], fold)
+        wire = Wire(echo)
+        wire.send(b"GET / HTTP/1.1\r\n Host: a\r\n\r\n")
+        self.assertEqual(wire.statuses, [400])
+
+    def test_transfer_encoding_identity_is_refused(self) -> None:
+        """`identity` is no transfer coding (RFC 9112, 7), with and without a length."""
+        for lines in (
+            ("Transfer-Encoding: identity",),
+            ("Transfer-Encoding: Identity", "Content-Length: 1"),
+            ("Content-Length: 1", "transfer-encoding: identity"),
+            ("Transfer-Encoding: identity", "Transfer-Encoding: chunked"),
+        ):
+            wire = Wire(echo)
+            wire.send(request("POST", "/", *lines))
+            self.assertEqual(wire.statuses, [400], lines)
 
 
 class RefusalTests(SynchronousTestCase):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
 from pathlib import Path
 
 import attrs
@@ -14,6 +15,8 @@ from cryptography.x509.oid import NameOID
 
 from pypid.core.permissions import AUTHENTICATED, Rules
 from pypid.web.clientfiles import roots
+from pypid.web.hosts import HostPolicy
+from pypid.web.proxies import TrustedProxies
 from tests.web.whole import WholeCase
 
 
@@ -43,7 +46,8 @@ class FilesTests(WholeCase):
 
     def test_no_host(self) -> None:
         """A host that may not be believed is in no file: whoever could choose it would choose where people install from."""
-        self.pypid.face.settings = attrs.evolve(self.pypid.face.settings, allowed_hosts=("index.example.org",))
+        self.pypid.site.hosts = HostPolicy(("index.example.org",))
+        self.pypid.site.trusted_proxies = TrustedProxies((ip_network("192.0.2.7"),))  # else it is 421
         self.assertEqual(self.pypid.get("/config/pip.conf").status, 400)
 
     def test_odd_host(self) -> None:

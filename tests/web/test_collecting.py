@@ -17,13 +17,14 @@ from twisted.internet.error import ConnectionDone
 from pypid.core.choices import Mode
 from pypid.core.errors import NeedsExtra, Unresolvable, UpstreamDown
 from pypid.core.names import ProjectName, project_name
-from pypid.core.permissions import AUTHENTICATED, NOBODY, Identity
+from pypid.core.permissions import AUTHENTICATED, EVERYONE, NOBODY, Identity
 from pypid.core.policy import Policy
 from pypid.core.targets import Target
 from pypid.core.values import Cooldown
 from pypid.index.collecting import REDIRECTED, STILL
 from pypid.ports import Resolver
 from pypid.web.app import Face
+from pypid.web.collecting import READING
 from tests.distributions import sdist, wheel
 from tests.web.elsewhere import Elsewhere
 from tests.web.whole import PRIVATE, RULES, Answer, Pypid, WholeCase, spelled, text
@@ -87,6 +88,7 @@ class CollectCase(WholeCase):
 
     def made(self, policy: Policy, **options: Any) -> Pypid:
         pypid = Pypid(self.spool, policy=policy, upstream=self.elsewhere, **options)
+        pypid.face.rules = evolve(RULES, collect=EVERYONE)
         self.have(pypid.index.reconcile())
         pypid.face.resolvers = self.resolver
         return pypid
@@ -290,6 +292,13 @@ class RequestTests(CollectCase):
         ):
             self.assertEqual((answer.status, answer.json), (400, MISSING))
 
+    def test_body_that_is_no_form_is_answered_in_json(self) -> None:
+        """A body without a Content-Type, or of another one, has no requirements: pypicache's 400, in JSON for every Accept."""
+        for headers in ((), (("Content-Type", "text/plain"),), (("Content-Type", ""), ("Accept", "text/plain"))):
+            for body in (b"app==1.0\n", b""):
+                answer = self.pypid.ask("POST", "/requirements.txt", *headers, body=body, user="alice")
+                self.assertEqual((answer.status, answer.json), (400, MISSING), headers)
+
     def test_refused(self) -> None:
         """What is not understood is 400 with the reason, what is too much 413 or 400, and other methods are 405."""
         for document, words in (
@@ -315,6 +324,11 @@ class RequestTests(CollectCase):
         """Who may not make pypid fetch, or not read, collects nothing; the resolver sees the index as the person does."""
         self.has("app")
         body = {"requirements": "app"}
+        self.pypid.face.rules = RULES
+        self.assertEqual([self.posted(body, user=user).status for user in (None, "bob", "ada")], [401, 200, 200])
+        self.pypid.face.rules = evolve(RULES, collect=NOBODY)
+        self.assertEqual([self.posted(body, user=user).status for user in (None, "bob", "ada")], [401, 403, 200])
+        self.resolver.people.clear()
         self.pypid.face.rules = evolve(RULES, fetch=AUTHENTICATED)
         self.assertEqual([self.posted(body, user=user).status for user in (None, "bob")], [401, 200])
         self.assertEqual([who.user for who in self.resolver.people], ["bob", "bob"])
@@ -343,6 +357,37 @@ class RequestTests(CollectCase):
             self.assertEqual(done.status, 200)
         self.assertEqual(self.collect("app")["complete"], True)
         self.assertEqual(self.pypid.face.collecting.tokens, 2)
+
+    def test_clients_that_send_slowly_keep_no_others_waiting(self) -> None:
+        """A collection begins when its body is there; one that does not come in time is 408."""
+        self.has("app")
+        slow = [self.pypid.connect() for _ in range(5)]
+        head = spelled("POST", "/requirements.txt", ("Content-Type", "application/json"), ("Content-Length", "100000"))
+        for connection in slow:
+            connection.send(head + b'{"requirements": "app')
+        self.assertEqual(self.collect("app")["complete"], True)
+        for _ in range(int(READING)):
+            for connection in slow:
+                connection.send(b" " * 1000)
+            self.pypid.clock.advance(1)
+        for connection in slow:
+            answer = connection.answer()
+            assert answer is not None
+            self.assertEqual(answer.status, 408)
+        self.assertEqual(self.pypid.face.collecting_bodies.taken, 0)
+
+    def test_bodies_that_are_read_at_once_are_bounded(self) -> None:
+        """Beyond it the answer is 503, and what others have sent is no longer counted when they go."""
+        self.pypid.face.collecting_bodies.most = 100_000
+        slow = self.pypid.connect()
+        head = spelled("POST", "/requirements.txt", ("Content-Type", "application/json"), ("Content-Length", "200000"))
+        slow.send(head + b'{"requirements": "' + b" " * 90_000)
+        body = {"requirements": "app" + " " * 20_000}
+        self.assertEqual(self.posted(body).status, 503)
+        slow.lose(ConnectionDone())
+        self.has("app")
+        self.assertEqual(self.posted(body).status, 200)
+        self.assertEqual(self.pypid.face.collecting_bodies.taken, 0)
 
 
 class StreamTests(CollectCase):

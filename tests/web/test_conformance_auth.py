@@ -18,7 +18,7 @@ from tests.web.uploaders import Dist, twine_7
 from tests.web.whole import HOST, PASSWORDS, PRIVATE, Answer, Pypid, WholeCase, basic, spelled
 
 GET = frozenset({"GET", "HEAD"})
-READ, WRITE, DELETE, FETCH, ADMIN = Action.READ, Action.WRITE, Action.DELETE, Action.FETCH, Action.ADMIN
+READ, WRITE, DELETE, COLLECT, ADMIN = Action.READ, Action.WRITE, Action.DELETE, Action.COLLECT, Action.ADMIN
 PROJECT = "/api/projects/<project>"
 FILE = f"{PROJECT}/files/<filename>"
 RELEASE = f"{PROJECT}/releases/<version>"
@@ -96,7 +96,7 @@ MATRIX = {
     ("/pypi/<project>/<version>/json", "OPTIONS"): READ,
     # pypicache's
     ("/uploadpackage/", "POST"): WRITE,
-    ("/requirements.txt", "POST"): FETCH,  # and READ: the answer tells what is here
+    ("/requirements.txt", "POST"): COLLECT,  # and READ: the answer tells what is here
     ("/packages/<python>/<letter>/<project>/<filename>", GET): READ,
     ("/packages/<python>/<letter>/<project>/<filename>", "PUT"): WRITE,
     # the site: publishing and changing
@@ -306,7 +306,7 @@ class MatrixTests(WholeCase):
                 self.assertNotIn(answer.status, (401, 403, 500), (method, path))
                 continue
             self.assertEqual(answer.status, 401, (method, path))
-            self.assertEqual(answer["www-authenticate"], 'Basic realm="pypid", charset="UTF-8"')
+            self.assertEqual(answer["www-authenticate"], 'Basic realm="pypi", charset="UTF-8"')
             self.assertEqual(answer["cache-control"], "no-store")
             self.assertIsNone(answer["access-control-allow-origin"])
         self.assertEqual(self.pypid.page("spam", user="bob"), self.before)
@@ -332,7 +332,7 @@ class MatrixTests(WholeCase):
 
     def test_without_the_right(self) -> None:
         """Somebody known who lacks the right is 403, and the answer names the right (C91)."""
-        allowed = {"bob": {READ, FETCH, ANYBODY, SOMEBODY}, "alice": {READ, FETCH, WRITE, ANYBODY, SOMEBODY}}
+        allowed = {"bob": {READ, COLLECT, ANYBODY, SOMEBODY}, "alice": {READ, COLLECT, WRITE, ANYBODY, SOMEBODY}}
         for user, rights in allowed.items():
             for method, path, right in each_request():
                 if right in rights:
@@ -346,7 +346,7 @@ class MatrixTests(WholeCase):
 
     def test_with_the_right(self) -> None:
         """Who has the right is never 401 or 403, whatever else is said (C91)."""
-        least = {READ: "bob", FETCH: "bob", WRITE: "alice", DELETE: "ada", ADMIN: "ada", ANYBODY: "bob", SOMEBODY: "bob"}
+        least = {READ: "bob", COLLECT: "bob", WRITE: "alice", DELETE: "ada", ADMIN: "ada", ANYBODY: "bob", SOMEBODY: "bob"}
         least[Action.METRICS] = "ada"
         for method, path, right in each_request():
             pypid = Pypid(Path(self.mktemp()), rules=PRIVATE)

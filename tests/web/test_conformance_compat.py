@@ -40,7 +40,7 @@ class LegacyJsonTests(WholeCase):
         answer = self.ask_json("/pypi/foo-bar/json")
         self.assertEqual((answer.status, answer["content-type"]), (200, "application/json"))
         document = answer.json
-        self.assertEqual(set(document), {"info", "last_serial", "ownership", "urls", "releases", "vulnerabilities"})
+        self.assertEqual(set(document), {"info", "last_serial", "ownership", "urls", "releases"})
         self.assertLessEqual(set(INFO), set(document["info"]))
         info = document["info"]
         self.assertEqual((info["version"], info["requires_dist"], info["description"]), ("2.0", ["eggs>=1"], "Grüße"))
@@ -253,6 +253,41 @@ class BrowserTests(WholeCase):
 
     PATHS = ("/simple/", "/simple/foo/", "/pypi/foo/json", "/pypi/foo/1.0/json", f"/packages/foo/{wheel_filename('foo')}")
 
+    def setUp(self) -> None:
+        super().setUp()
+        self.pypid.site.cors = ("*",)
+
+    def test_off_by_default(self) -> None:
+        """Without `[server] cors` no other site's script may read anything (C116)."""
+        self.have_wheel("foo")
+        self.pypid.site.cors = ()
+        for path in (*self.PATHS, "/simple/FOO/", "/simple/nothing/"):
+            for method in ("GET", "OPTIONS"):
+                answer = self.pypid.ask(method, path, ("Origin", "https://pyodide.example"))
+                self.assertIsNone(answer["access-control-allow-origin"], path)
+                self.assertIsNone(answer["access-control-allow-methods"], path)
+
+    def test_listed_origins(self) -> None:
+        """Listed origins may read, others may not, and caches are told that answers differ (C116)."""
+        self.have_wheel("foo")
+        self.pypid.site.cors = ("https://notebooks.example",)
+        for path in (*self.PATHS, "/simple/FOO/", "/simple/nothing/"):
+            for origin, allowed in (
+                ("https://Notebooks.example", "https://Notebooks.example"),
+                ("https://evil.example", None),
+                ("https://notebooks.example.evil.example", None),
+                ("null", None),
+            ):
+                answer = self.pypid.get(path, None, ("Origin", origin))
+                self.assertEqual(answer["access-control-allow-origin"], allowed, (path, origin))
+                if answer.status != 404:  # errors are in no cache
+                    self.assertIn("Origin", answer["vary"] or "", path)
+            plain = self.pypid.get(path)
+            self.assertTrue(plain.status == 404 or "Origin" in (plain["vary"] or ""), path)
+        self.assertEqual(plain["access-control-allow-origin"], None)
+        asked = self.pypid.ask("OPTIONS", "/simple/", ("Origin", "https://notebooks.example"))
+        self.assertIn("GET", asked["access-control-allow-methods"] or "")
+
     def test_get(self) -> None:
         """Everybody's pages, JSON and files may be read by any site, which also sees the serial (C116)."""
         self.have_wheel("foo")
@@ -276,6 +311,7 @@ class BrowserTests(WholeCase):
     def test_private(self) -> None:
         """What not everybody may read no other site's script may read: no header, and the preflight is 401 (C116)."""
         private = Pypid(self.spool, rules=Rules(read=AUTHENTICATED, write=RULES.write))
+        private.site.cors = ("*",)
         self.publish(wheel_filename("foo"), wheel("foo"), pypid=private)
         for path in self.PATHS:
             answer = private.get(path, None, ("Origin", "https://pyodide.example"), user="alice")
@@ -308,6 +344,7 @@ class FrontTests(WholeCase):
     def test_health(self) -> None:
         """/health answers anybody, and tells whether the storage has been compared."""
         well = {"status": "ok", "ready": True, "access": True, "cache": True, "storage": True}
+        self.pypid = Pypid(self.spool, blobs=self.pypid.blobs)
         self.assertEqual(self.pypid.get("/health").json, {**well, "complete": False})
         self.have(self.pypid.index.reconcile())
         self.assertEqual(self.pypid.get("/health").json, {**well, "complete": True})

@@ -10,7 +10,7 @@ from attrs import evolve
 from pypid.core.errors import StorageDown
 from pypid.core.permissions import AUTHENTICATED, Principals
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
-from tests.web.whole import Answer, WholeCase, basic, text
+from tests.web.whole import Answer, Pypid, WholeCase, basic, text
 
 SIGNATURE = "-----BEGIN PGP SIGNATURE-----\n\niQ==\n-----END PGP SIGNATURE-----\n"
 
@@ -287,6 +287,7 @@ class StorageGoneTests(WholeCase):
 
     def test_unknown_names(self) -> None:
         """A name that nobody knows is not called absent while nobody can look (C36): an installer would ask elsewhere."""
+        self.pypid = Pypid(self.spool, blobs=self.pypid.blobs)
         self.refused(self.pypid.get("/simple/other/"), 503, "storage")
 
     def test_uploads(self) -> None:

@@ -11,9 +11,11 @@ from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 from zipfile import ZipFile
 
+import attrs
+
 from pypid.core.permissions import Principals, Rules
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
-from tests.web.whole import HTML, PRIVATE, H, J, Pypid, WholeCase, text
+from tests.web.whole import HOST, HTML, PRIVATE, H, J, Pypid, WholeCase, text
 
 PIP = f"{J}, {H}; q=0.1, text/html; q=0.01"
 UV = f"{J}, {H};q=0.2, text/html;q=0.01"
@@ -144,6 +146,36 @@ class NegotiationTests(WholeCase):
         """Several Accept headers are one list (RFC 9110, 5.3; C9)."""
         answer = self.pypid.get("/simple/foo/", "text/html;q=0.1", ("Accept", J))
         self.assertEqual(answer["content-type"], J)
+
+
+class AbsoluteUrlTests(WholeCase):
+    """JSON pages for clients that do not resolve URLs (micropip)."""
+
+    ORIGIN = ("Origin", "https://notebooks.example")
+
+    def urls(self, path: str, accept: str | None = J, *lines: tuple[str, str]) -> str:
+        """The text of the page."""
+        return self.pypid.get(path, accept, *lines).text
+
+    def test_browsers_get_absolute_urls_in_json(self) -> None:
+        """A request with an Origin gets absolute URLs in JSON; without one, and in HTML, they stay relative."""
+        self.have_wheel("foo")
+        name = wheel_filename("foo")
+        for path, where in (("/simple/foo/", "packages/foo"), ("/local/foo/", "local/foo")):
+            self.assertIn(f'"http://{HOST}/{where}/{name}"', self.urls(path, J, self.ORIGIN), path)
+            self.assertNotIn("http://", self.urls(path), path)
+            self.assertNotIn("http://", self.urls(path, None, self.ORIGIN), path)
+            self.assertIn(f'"http://{HOST}/{where}/{name}"', self.urls(path, J, self.ORIGIN), path)
+
+    def test_clients_of_public_url_get_absolute_urls_in_json(self) -> None:
+        """So do those who ask by public_url; by another name URLs are relative, since passwords belong to a host."""
+        for public_url, absolute in ((f"https://{HOST}/python/", True), ("https://other.example/", False)):
+            self.pypid.face.settings = attrs.evolve(self.pypid.face.settings, public_url=public_url)
+            self.pypid.site.public_url = public_url
+            self.have_wheel("foo")
+            page = self.urls("/simple/foo/")
+            self.assertEqual(f'"{public_url}packages/foo/{wheel_filename("foo")}"' in page, absolute)
+            self.assertEqual('"../../packages/' in page, not absolute)
 
 
 class AddressTests(WholeCase):
@@ -319,7 +351,7 @@ class PageTests(WholeCase):
 
     def test_yanked_round_trip(self) -> None:
         """A reason of any characters comes back in JSON and in HTML (C29)."""
-        for reason in ('a "b" <c>', "&amp; 'x' \\", "zurückgezogen \U0001f40d", "two\nlines", "</a><script>", "]]>"):
+        for reason in ('a "b" <c>', "&amp; 'x' \\", "zurückgezogen \U0001f40d", "two\nlines", " why \n", "</a><script>", "]]>"):
             answer = self.pypid.api("PUT", f"/api/projects/foo/files/{self.wheel}/yank", {"reason": reason})
             self.assertEqual(answer.status, 200)
             self.assertEqual(self.pypid.file_on("foo", self.wheel)["yanked"], reason)

@@ -156,7 +156,17 @@ class AttestationTests(UploadCase):
 
     def test_garbage(self) -> None:
         """Attestations that are none are refused, with the file (C79)."""
-        for garbage in ("{}", "[", "null", '["x"]', "[1]", '[{"version": 2}]', "[" * 100000, json.dumps([ATTESTATION] * 99)):
+        for garbage in (
+            "{}",
+            "[]",
+            "[",
+            "null",
+            '["x"]',
+            "[1]",
+            '[{"version": 2}]',
+            "[" * 100000,
+            json.dumps([ATTESTATION] * 99),
+        ):
             answer = self.publish(self.wheel.filename, self.wheel.data, text("attestations", garbage))
             self.refused(answer, 400, "attestations")
         self.nothing_stored()
@@ -266,6 +276,10 @@ class RefusalTests(UploadCase):
             (self.wheel.filename, self.wheel.data, (text("name", "other"),)),
             (self.wheel.filename, self.wheel.data, (text("version", "2.0"),)),
             (self.wheel.filename, self.wheel.data, (text("filetype", "sdist"),)),
+            (self.wheel.filename, self.wheel.data, (text("filetype", ""),)),
+            (self.wheel.filename, self.wheel.data, (text("name", ""),)),
+            (self.wheel.filename, self.wheel.data, (text("version", ""),)),
+            (self.wheel.filename, self.wheel.data, (text("metadata_version", "9.9"),)),
             (self.wheel.filename, self.wheel.data, (text("protocol_version", "2"),)),
             (self.sdist.filename, self.wheel.data, ()),
             (self.wheel.filename, self.sdist.data, ()),

@@ -9,6 +9,7 @@ from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError
+from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http import Request
 from werkzeug.exceptions import MethodNotAllowed, NotFound
@@ -96,7 +97,7 @@ class AnswerTests(SynchronousTestCase):
     def test_heads(self) -> None:
         """A challenge comes with 401, Allow with 405, Retry-After with 503."""
         got = answer(errors.Unauthenticated())
-        self.assertEqual((got.status, got["www-authenticate"]), (401, 'Basic realm="pypid", charset="UTF-8"'))
+        self.assertEqual((got.status, got["www-authenticate"]), (401, 'Basic realm="pypi", charset="UTF-8"'))
         got = answer(MethodNotAllowed(["POST", "OPTIONS"]))
         self.assertEqual((got.status, got["allow"]), (405, "OPTIONS, POST"))
         for error in (errors.NotYetKnown("x"), errors.Busy("Too much."), errors.StorageDown("It is away.")):
@@ -105,6 +106,14 @@ class AnswerTests(SynchronousTestCase):
         statuses = {NotFound(): 404, errors.StorageFull("storage"): 507, errors.TooLarge(5): 413, CancelledError(): 503,
                     errors.ProjectClosed("x", "archived"): 403, WerkzeugNotAcceptable(): 406}  # fmt: skip
         self.assertEqual([answer(error).status for error in statuses], list(statuses.values()))
+
+    def test_upstream_failure_is_logged_once(self) -> None:
+        """A part that is away is a line in the log; an upstream that is away has one already, where it was asked."""
+        away, refused = errors.StorageDown("It is away."), errors.UpstreamDown("it refuses connections.")
+        for error, lines in ((away, 1), (refused, 0), (errors.ListIncomplete(), 0)):
+            with capturedLogs() as events:
+                self.assertEqual(answer(error).status, 503)
+            self.assertEqual(len([event for event in events if event["log_level"] is LogLevel.warn]), lines)
 
     def test_head(self) -> None:
         """HEAD gets the head of the same answer, and no body."""

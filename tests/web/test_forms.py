@@ -323,6 +323,14 @@ class RefusalTests(SynchronousTestCase):
             self.assertIn("older than 2.7.9", str(error))
             self.assertIn("twine", str(error))
 
+    def test_register_of_distutils_is_read_with_bare_line_ends(self) -> None:
+        """distutils' `register` ends lines with LF alone, in every version; of its form only the action is read."""
+        fields = [text("name", "spam"), text(":action", "submit"), text("version", "1.0")]
+        body = form_of(fields, DISTUTILS, newline=b"\n", leading=True)
+        for cuts in ((), range(len(body))):
+            form, _ = read(body, f"multipart/form-data; boundary={DISTUTILS}", cuts=cuts)
+            self.assertEqual(form.value(":action"), "submit")
+
     def test_cut_off(self) -> None:
         """A form that ends too early, at any byte, is not taken for a whole one."""
         body = form_of([*BASICS, content()], "x")

@@ -167,6 +167,12 @@ class Changing(RuleBasedStateMachine):
         """Time goes by: pages have to be asked for again, files become old enough, tokens and sessions end."""
         self.pypid.clock.advance(seconds)
 
+    @rule(step=st.sampled_from([-86_400, -3600, 3600, 86_400]))
+    def set_clock(self, step: float) -> None:
+        """The wall clock is set; a second later that is noticed."""
+        self.pypid.wall.step(step)
+        self.pypid.clock.advance(1)
+
     @rule(name=st.sampled_from([*OURS, THEIRS]), user=st.sampled_from(["alice", "carol"]), gives=st.booleans())
     def change_right(self, name: str, user: str, gives: bool) -> None:
         """A project gets a rule of its own, or loses it."""

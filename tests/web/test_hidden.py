@@ -24,10 +24,10 @@ from pypid.core.choices import Mode
 from pypid.core.errors import PeopleUnknown
 from pypid.core.model import Link
 from pypid.core.names import project_name
-from pypid.core.permissions import ANONYMOUS, Action, Identity, Rules, Scope, may
+from pypid.core.permissions import ANONYMOUS, EVERYONE, Action, Identity, Rules, Scope, may
 from pypid.core.policy import EVERY_NAME
 from pypid.core.rights import grants_of, parse_right
-from pypid.index.links import Links
+from pypid.index.links import RESTRICTED_BUFFER, RESTRICTED_LIFETIME, Links
 from pypid.ports import Blobs
 from pypid.testing.worlds import BEGINNING
 from pypid.web.app import app
@@ -555,7 +555,7 @@ class LinksTests(HiddenCase):
     def test_links(self) -> None:
         """They are given to who may read the file, for nobody's cache, and to nobody else, also when others have them."""
         index = self.pypid.index
-        links = Links(cast(Blobs, Signer(self.pypid)), self.pypid.world.now, timedelta(hours=1), timedelta(minutes=5))
+        links = Links(cast(Blobs, Signer(self.pypid)), self.pypid.world, timedelta(hours=1), timedelta(minutes=5))
         index._giver = evolve(index._giver, links=links)
         filename = file_of(OWN)[0]
         for below in ("packages", "local", "packages/py3/a", "api/package"):
@@ -573,6 +573,18 @@ class LinksTests(HiddenCase):
             self.assertEqual([self.ask(who, target).status for who in ("bob", "rita", "wendy")], [302, 403, 403])
             replace_rules(self.pypid, OPEN)
 
+    def test_links_of_restricted_projects_end_soon(self) -> None:
+        """A signed URL of a project that not everyone may read comes from links that end soon and are never written down."""
+        blobs = cast(Blobs, Signer(self.pypid))
+        short = Links(blobs, self.pypid.world, RESTRICTED_LIFETIME, RESTRICTED_BUFFER)
+        links = Links(blobs, self.pypid.world, timedelta(days=1), timedelta(minutes=5), restricted=short)
+        index = self.pypid.index
+        index._giver = evolve(index._giver, links=links)
+        self.assertEqual(self.ask("wendy", f"/packages/{OWN}/{file_of(OWN)[0]}").status, 302)
+        self.assertEqual((len(links.good()), len(short.good())), (0, 1))
+        self.assertEqual(self.ask("wendy", f"/packages/{PLAIN}/{file_of(PLAIN)[0]}").status, 302)
+        self.assertEqual((len(links.good()), len(short.good())), (1, 1))
+
 
 class CollectingTests(HiddenCase):
     """``POST /requirements.txt``."""
@@ -580,6 +592,7 @@ class CollectingTests(HiddenCase):
     def setUp(self) -> None:
         super().setUp()
         self.secrets_once = self.secrets()
+        replace_rules(self.pypid, evolve(self.pypid.face.rules, collect=EVERYONE))
         needs = [(PLAIN, "1.0"), (OWN, "1.0"), (CLAIMED, "1.0"), (LICENSED, "1.0")]
         self.pypid.face.resolvers = Scripted({PLAIN: needs, THEIRS: needs})
 

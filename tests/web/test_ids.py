@@ -6,6 +6,7 @@ import io
 import json
 import re
 from ipaddress import ip_network
+from secrets import token_bytes
 from typing import Any, cast
 
 from hypothesis import given, settings
@@ -31,10 +32,20 @@ class IdTests(SynchronousTestCase):
     def test_shape(self) -> None:
         """12 plain characters, never the same twice; of another process they begin otherwise."""
         ids = Ids.drawn(lambda size: b"\x1f" * size)
-        given_ids = [ids.next() for _ in range(3)]
-        self.assertEqual(given_ids, ["d4pr6h000001", "d4pr6h000002", "d4pr6h000003"])
-        self.assertTrue(all(PLAIN.fullmatch(each) for each in given_ids))
+        self.assertEqual(ids.prefix, "d4pr6h")
         self.assertNotEqual(Ids.drawn(lambda size: b"\x20" * size).prefix, ids.prefix)
+        given_ids = [Ids.drawn(token_bytes).next() for _ in range(100)]
+        self.assertEqual(len(set(given_ids)), 100)
+        self.assertTrue(all(PLAIN.fullmatch(each) and len(each) == 12 for each in given_ids))
+
+    def test_ids_do_not_tell_how_many_requests_others_sent(self) -> None:
+        """Two ids that a client is told have no number in common, nor the beginning of those in the log."""
+        ids = Ids.drawn(token_bytes)
+        told = [ids.next() for _ in range(50)]
+        ids.take(1000)
+        told += [ids.next() for _ in range(50)]
+        self.assertGreater(len({each[:6] for each in told}), 90)
+        self.assertFalse([each for each in told if each.startswith(ids.prefix)])
 
     @settings(max_examples=50, deadline=None, database=None)
     @given(st.integers(1, 1 << 26), st.integers(0, 9000))

@@ -109,7 +109,7 @@ PROJECT_CLASSES: dict[str, dict[str, str]] = {
 INDEX_CLASSES: dict[str, dict[str, str]] = {
     "read": {"open": "..........", "closed": "13.......3"},
     "publish": {"open": "1333***3**", "closed": "1333***3**"},
-    "fetch": {"open": "**********", "closed": "13*******3"},
+    "collect": {"open": "1********3", "closed": "13*******3"},
     "admin": {"open": "133333*333", "closed": "133333*333"},
     "anybody": {"open": "**********", "closed": "**********"},
     "somebody": {"open": "1*********", "closed": "1*********"},
@@ -214,7 +214,7 @@ ROUTES: dict[str, tuple[tuple[str, ...], ...]] = {
         (PACKAGE, "DELETE"),
         (f"{SITE}/delete", "POST"),
     ),
-    "fetch": (("/requirements.txt", "POST"),),
+    "collect": (("/requirements.txt", "POST"),),
     "admin": (
         (f"{PROJECT}/status", "PUT"),
         (f"{SITE}/status", "POST"),

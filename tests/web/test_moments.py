@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
+from attrs import evolve
 from msgspec.structs import replace
 
 from pypid.core.choices import Mode
@@ -247,6 +248,8 @@ class TheirsTests(MomentsCase):
     def test_taken_away(self) -> None:
         """What upstream has taken away is shown if it is kept here, below the moment; nowhere else, and else it is counted."""
         self.upstream.has("ham", self.two, sdist("ham", "2.0"))
+        for name in (self.one, self.two):
+            self.has(name, uploaded=self.pypid.world.now() - timedelta(days=30))
         self.assertEqual(self.pypid.get(f"/packages/ham/{self.one}").status, 200)
         self.later()
         kept = dict(self.upstream._files["ham"])
@@ -271,6 +274,35 @@ class TheirsTests(MomentsCase):
         self.assertEqual(list(self.files("/at/2026-01-11/", "ham")), [self.one, self.two])
         self.assertEqual(list(self.files("/at/2026-01-12/", "ham")), ["ham-3.0.tar.gz"])
         self.assertEqual(len(self.files("/at/2026-01-13/", "ham")), 3)
+
+    def test_release_that_upstream_removed_as_malware_stays_removed(self) -> None:
+        """A release that was removed days after its upload, and is stored, is in no as-of view and
+        in no named snapshot; an administrator can restore that file.
+        """
+        malicious = sdist_filename("ham", "1.82.7")
+        self.upstream.has("ham", malicious, sdist("ham", "1.82.7"), uploaded=self.pypid.world.now())
+        self.assertEqual(self.pypid.get(f"/packages/ham/{malicious}").status, 200)
+        self.later(0.5)
+        self.assertEqual(self.pypid.api("POST", "/api/snapshots", {"name": "release-42"}).status, 201)
+        views = ("/at/2026-01-12/", "/snapshots/release-42/")
+        self.later(2)
+        self.assertEqual([malicious in self.files(view, "ham") for view in views], [True, True])
+        del self.upstream._files["ham"][malicious]
+        self.later(0.1)  # so that upstream is asked again
+        self.assertEqual(list(self.files("/", "ham")), [self.one])
+        self.later()
+        for view in views:
+            page = self.json(view, "ham")
+            self.assertEqual([file["filename"] for file in page["files"]], [self.one])
+            self.assertEqual(page["meta"]["_deleted-since"], 1)
+            self.assertEqual(self.pypid.get(f"{view}packages/ham/{malicious}").status, 404)
+        old = self.pypid
+        policy = evolve(self.policy, restored=(malicious,))
+        self.pypid = Pypid(Path(self.mktemp()), policy=policy, upstream=self.upstream, blobs=old.blobs, catalog=old.catalog)
+        self.pypid.clock.advance(old.clock.seconds() - self.pypid.clock.seconds())
+        for view in views:
+            self.assertEqual(list(self.files(view, "ham")), [self.one, malicious])
+            self.assertEqual(self.pypid.get(f"{view}packages/ham/{malicious}").status, 200)
 
     def test_removed(self) -> None:
         """A project that upstream has taken away as a whole is at no moment: that is how it removes malware."""
@@ -312,13 +344,13 @@ class CooldownTests(MomentsCase):
     policy = Policy(mode=Mode.CACHE, cooldown=Cooldown(age=timedelta(days=7)))
 
     def test_young(self) -> None:
-        """A file that is too young now is at no moment, also if it was yanked then, and so would be on the page."""
+        """A file that is too young now is at no moment, yanked or not."""
         name = wheel_filename("ham")
         self.later(10)
         self.upstream.has("ham", name, wheel("ham"), uploaded=self.pypid.world.now(), yanked="no")
-        self.assertEqual(self.files("/", "ham"), {name: "no"})
+        self.assertEqual(self.files("/", "ham"), {})
         self.later()
-        self.assertEqual(self.files("/at/2026-01-11/", "ham"), {name: "no"})
+        self.assertEqual(self.files("/at/2026-01-11/", "ham"), {})
         self.upstream._files["ham"][name] = replace(self.upstream._files["ham"][name], yanked=None)
         self.later(0.1)  # so that upstream is asked again
         self.assertEqual(self.files("/", "ham"), {})
@@ -380,7 +412,7 @@ class SnapshotTests(MomentsCase):
 
     def test_other_nodes(self) -> None:
         """Another node knows of a snapshot, and that it is deleted, within seconds; one that is damaged is not there."""
-        other = Pypid(Path(self.mktemp()), blobs=self.pypid.blobs)
+        other = Pypid(Path(self.mktemp()), blobs=self.pypid.blobs, compared=True)
         other.clock.advance(FRESH + 1)
         self.assertEqual(other.get("/api/snapshots").json, {"snapshots": []})
         self.make("x")

@@ -136,7 +136,7 @@ class HomeTests(NewsCase):
         text = self.page().text
         links = re.findall(r'href="\./(project/[^"]+)"', text)
         self.assertEqual(links[:3], ["project/spam/1.1/", "project/ham/2.0/", "project/eggs/0.1/"])
-        self.assertIn("3 projects", text)
+        self.assertIn('<a href="./search?source=ours">3 projects</a>', text)
 
     def test_commands(self) -> None:
         """Its commands are for this host, and name whoever is logged in; no password is among them."""

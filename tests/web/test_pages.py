@@ -45,6 +45,7 @@ class PagesTests(Awaiting, SynchronousTestCase):
         self.catalog = MemoryCatalog()
         self.index = Index(MemoryBlobs(outside.now), self.catalog, Nothing(), Policy(), outside, spool=Path(self.mktemp()))
         self.pages = Pages(self.index, outside)
+        self.have(self.catalog.complete())
         self.put("1", "2")
 
     def put(self, *versions: str) -> Project:

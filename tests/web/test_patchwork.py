@@ -97,6 +97,7 @@ class PatchedTests(Awaiting, SynchronousTestCase):
         outside, catalog = world(), MemoryCatalog()
         index = Index(MemoryBlobs(outside.now), catalog, Nothing(), Policy(), outside, spool=Path("unused"))
         pages = Pages(index, outside)
+        self.have(catalog.complete())
         for name in NAMES:
             self.do(catalog, "publish", name)
         before, _ = self.have(pages.names(Format.JSON, SIGHTS[1]))
@@ -114,6 +115,7 @@ class CostTests(Awaiting, SynchronousTestCase):
         outside, catalog = world(), MemoryCatalog()
         index = Index(MemoryBlobs(outside.now), catalog, Nothing(), Policy(), outside, spool=Path("unused"))
         pages = Pages(index, outside)
+        self.have(catalog.complete())
         names = [ProjectName(f"project-{number}") for number in range(4500)]
         for name in names:
             self.have(catalog.edit(name, lambda _, name=name: Project(name=name)))

@@ -182,7 +182,7 @@ class UserTests(PypicloudCase):
         for path in ("/admin/user", "/admin/group", "/admin/acl.json.gz", "/admin/package/spam", "/admin/user/bob"):
             anonymous = self.sent("GET", path, ("Accept", "text/html"), user=None)
             self.refused_as(anonymous, 401)
-            self.assertEqual(anonymous["www-authenticate"], 'Basic realm="pypid", charset="UTF-8"')
+            self.assertEqual(anonymous["www-authenticate"], 'Basic realm="pypi", charset="UTF-8"')
             self.refused_as(self.sent("GET", path, user="bob"), 403, "bob")
 
     def test_methods(self) -> None:

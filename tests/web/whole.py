@@ -18,6 +18,7 @@ from argon2 import PasswordHasher
 from attrs import define, field, frozen
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IAddress
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -36,11 +37,11 @@ from pypid.core.model import Blob, Span
 from pypid.core.people import Session, Token
 from pypid.core.permissions import AUTHENTICATED, Action, Principals, Rules, Scope
 from pypid.core.policy import Policy
-from pypid.flow import start
+from pypid.flow import BytesBody, start
 from pypid.index import Index
 from pypid.ports import Body, Upstream
 from pypid.spool import sweep
-from pypid.testing.worlds import BEGINNING, world
+from pypid.testing.worlds import BEGINNING, WallClock, world
 from pypid.upstream.nothing import Nothing
 from pypid.web.accesslog import AccessLog
 from pypid.web.app import Face, FaceSettings, resource
@@ -185,8 +186,8 @@ class Fragile(MemoryBlobs):
 class Connection:
     """One connection to the site."""
 
-    def __init__(self, site: Site) -> None:
-        self.socket = Socket(peerAddress=IPv4Address("TCP", "192.0.2.7", 4711))
+    def __init__(self, site: Site, local: IAddress | None = None, peer: IAddress | None = None) -> None:
+        self.socket = Socket(peerAddress=peer or IPv4Address("TCP", "192.0.2.7", 4711), hostAddress=local)
         self.channel = site.buildProtocol(None)
         self.channel.makeConnection(self.socket)
         self.taken = 0
@@ -246,13 +247,18 @@ class Pypid:
         policy: Policy | None = None,
         upstream: Upstream | None = None,
         catalog: MemoryCatalog | None = None,
+        compared: bool | None = None,
     ) -> None:
+        """`compared`: as if the catalog had been compared with the storage, which a new one need not be."""
         sweep(spool)
         self.clock = Clock()
         self.clock.advance(1.5)
-        self.world = world(self.clock)
+        self.wall = WallClock(self.clock)
+        self.world = world(self.clock, wall=self.wall)
         self.blobs = Fragile(self.world.now, capacity) if blobs is None else blobs
         self.catalog = MemoryCatalog() if catalog is None else catalog
+        if blobs is None if compared is None else compared:
+            start(self.catalog.complete())
         self.index = Index(self.blobs, self.catalog, upstream or Nothing(), policy or Policy(), self.world, spool=spool)
         verifier = Verifier(self.world)
         people = ConfigPeople(Settings(users=cheap_hashes(), state=spool), self.world, verifier)
@@ -408,6 +414,11 @@ class WholeCase(SynchronousTestCase):
         filename, data = wheel_filename(name, version, tag=options.get("tag", "py3-none-any")), wheel(name, version, **options)
         self.published(self.publish(filename, data))
         return filename, data
+
+    def have_adopted_wheel(self, **options: Any) -> None:
+        """Adopt a wheel of spam 1.0 that an upload may be refused for."""
+        self.have(self.pypid.blobs.write(wheel_filename(), BytesBody(wheel(**options))))
+        self.have(self.pypid.index.adopt("", "alice"))
 
     def have_sdist(self, name: str = "spam", version: str = "1.0", **options: Any) -> tuple[str, bytes]:
         """Publish an sdist; its file name and its bytes."""

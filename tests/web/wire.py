@@ -24,6 +24,7 @@ from pypid.flow import start
 from pypid.testing import BEGINNING
 from pypid.web.accesslog import AccessLog
 from pypid.web.channel import Channel, Site
+from pypid.web.connections import ConnectionSettings
 from pypid.web.proxies import TrustedProxies
 from pypid.web.request import Request
 
@@ -101,6 +102,7 @@ class Wire:
         timeout: float = 60,
         peer: IAddress | None = None,
         trusted: TrustedProxies | None = None,
+        limits: ConnectionSettings | None = None,
     ) -> None:
         self.clock = Clock()
         self.resource = Answering(handle)
@@ -111,6 +113,7 @@ class Wire:
             reactor=self.clock,
             timeout=timeout,
             trusted_proxies=trusted or TrustedProxies(),
+            limits=limits or ConnectionSettings(),
             access_log=lambda request: self.log.append(access_log.entry(request).text()),
         )
         access_log = AccessLog(lambda: BEGINNING, self.clock.seconds)

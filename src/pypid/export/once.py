@@ -122,7 +122,7 @@ async def _hide(exporter: Exporter, look: Look, names: Sequence[ProjectName]) ->
 async def _compared(index: Index) -> None:
     """Once the catalog has been compared with the storage: what is not known before may be missing from it."""
     waited = 0.0
-    while not await index.catalog.is_complete():
+    while not (await index.catalog.is_complete() and index.lists_are_complete):
         if waited >= LONGEST:
             raise Busy("The storage is still being read.", retry_after=60)
         await deferLater(index.world.clock, LOOK)

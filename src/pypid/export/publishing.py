@@ -101,7 +101,8 @@ class Publishing(Service):
             pause = min(pause * 2, LONGEST)
 
     async def _is_ready(self) -> bool:
-        return self.authority.closed() is None and await self.index.catalog.is_complete()
+        is_compared = await self.index.catalog.is_complete() and self.index.lists_are_complete
+        return self.authority.closed() is None and is_compared
 
     async def _keep(self) -> None:
         keeping = self.keeping = Keeping(self.index, self.authority, self.place, self.wishes, self.stamp)

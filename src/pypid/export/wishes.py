@@ -8,7 +8,7 @@ from datetime import timedelta
 from attrs import frozen
 
 from pypid.core.errors import BadName
-from pypid.core.listing import version_of
+from pypid.core.listed_names import version_of
 from pypid.core.model import File
 from pypid.core.names import ProjectName, project_name
 from pypid.core.simple import quoted

@@ -6,6 +6,7 @@ for the day on which one of them has a hole.
 
 from __future__ import annotations
 
+import mimetypes
 import os
 import resource
 import signal
@@ -63,6 +64,7 @@ def confine() -> None:
         resource.setrlimit(limit, (most, most))
     with suppress(OSError):  # systemd's unit lets nobody set priorities
         os.nice(5)
+    mimetypes.init()  # docutils guesses the type of each image, and the first guess reads files
     _watch()
 
 

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+from attrs import frozen
 from readme_renderer import markdown, rst
 
 from pypid.rendering.kinds import Kind
 from pypid.rendering.taming import tamed
 
 
-def made(text: str, kind: Kind) -> str | None:
-    """Safe HTML; None where the text is no such thing, or says nothing: then it is shown as it is."""
+@frozen
+class Made:
+    """The outcome of rendering one README.
+
+    `html`: safe HTML, or None if the text is not valid markup or renders to nothing; its source is
+    shown then. `error`: the exception that a renderer raised, for the log; None if there was none.
+    """
+
+    html: str | None
+    error: str | None = None
+
+
+def made(text: str, kind: Kind) -> Made:
+    """Render a README to safe HTML. Raises `MemoryError` and nothing else."""
     try:
         rendered = _rendered(text, kind)
         found = None if rendered is None else tamed(rendered)
     except MemoryError:
         raise
-    except Exception:  # renderers meet texts that nobody has thought of, and any error is one more of these
-        return None
-    return found if found and not found.isspace() else None
+    except Exception as error:  # a renderer may fail in any way on a text that it was not tested with
+        return Made(None, f"{type(error).__name__}: {error}"[:500])
+    return Made(found if found and not found.isspace() else None)
 
 
 def _rendered(text: str, kind: Kind) -> str | None:

@@ -1,18 +1,22 @@
 """The child: reads READMEs from its input, and writes what they became to its output, until there is no input any more.
 
 Run as ``python -m pypid.rendering.program``. Its first frame, an empty one, says that it is ready. A request has a ``number``,
-``text`` and ``kind``; an answer has that number, and ``html``, which is null for what is to be shown as it is.
+``text`` and ``kind``; an answer has that number, ``html``, which is null for what is to be shown as it is, and ``error``: the
+exception of a renderer that failed, or null.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from pypid.rendering.confining import CPU, compute_for, confine
 from pypid.rendering.frames import HEAD, framed, length_of, read
 from pypid.rendering.kinds import Kind
+
+if TYPE_CHECKING:
+    from pypid.rendering.making import Made
 
 
 def main() -> None:
@@ -27,15 +31,15 @@ def main() -> None:
     while head := asked.read(HEAD):
         document = read(asked.read(length_of(head)))
         compute_for(CPU)
-        html = made(str(document["text"]), Kind(document["kind"]))
-        _say(answers, _answer(document["number"], html))
+        outcome = made(str(document["text"]), Kind(document["kind"]))
+        _say(answers, _answer(document["number"], outcome))
 
 
-def _answer(number: int, html: str | None) -> bytes:
+def _answer(number: int, outcome: Made) -> bytes:
     try:
-        return framed({"number": number, "html": html})
-    except ValueError:  # far more than it was made of
-        return framed({"number": number, "html": None})
+        return framed({"number": number, "html": outcome.html, "error": outcome.error})
+    except ValueError as error:  # far more than it was made of
+        return framed({"number": number, "html": None, "error": str(error)})
 
 
 def _say(answers: BinaryIO, frame: bytes) -> None:

@@ -37,6 +37,7 @@ AGAIN = 600.0
 """Seconds after which a README is tried again that a child has not survived."""
 MOST, HEAVIEST = 500, 8 << 20
 """READMEs, and characters, that are remembered."""
+SOURCE_NOTE = '<p class="readme-note">The README could not be rendered, so its source is shown.</p>'
 
 
 @frozen
@@ -93,7 +94,10 @@ class Readmes(Service):
             found = await self._rendered(
                 text, kind, (digest, kind, hash(text)), whose
             )  # who gives a wrong digest gets no other text
-        return Rendered(preformatted(text), plain=True) if found is None else Rendered(found)
+        if found is not None:
+            return Rendered(found)
+        note = SOURCE_NOTE if kind is not Kind.PLAIN and text.strip() else ""
+        return Rendered(note + preformatted(text), plain=True)
 
     async def _rendered(self, text: str, kind: Kind, key: object, whose: str) -> str | None:
         """None: it is to be shown as it is."""
@@ -183,7 +187,9 @@ class Readmes(Service):
 
 def _answer(document: Mapping[str, Any], number: int) -> str | None:
     """The HTML in what the child said. Raises `Ended` where it is no answer to that."""
-    html = document.get("html", 0)
+    html, error = document.get("html", 0), document.get("error")
     if document.get("number") != number or not (html is None or isinstance(html, str)):
         raise Ended("what it said is no answer")
+    if error is not None:
+        _log.warn("README not rendered, its source is shown: {error}", error=str(error)[:500])
     return html

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -57,6 +58,7 @@ def locked(path: Path) -> IO[bytes] | None:
     """The lock, or None where another process has it. Raises `OSError`."""
     lock = path.open("ab")
     try:
+        os.fchmod(lock.fileno(), 0o600)  # who may open it may hold it
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()

@@ -82,7 +82,7 @@ class Following:
         """Do what there is to be done, for `LONG` at most; whether something is left. Fails only with what nobody expects."""
         clock = self.index.world.clock
         begun = clock.seconds()
-        if begun < self._not_before:
+        if begun < self._not_before or not self.index.lists_are_complete:
             return False
         try:
             if not await self._may_write():

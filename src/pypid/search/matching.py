@@ -67,6 +67,18 @@ def tiers(query: Query) -> tuple[str, ...]:
     return exact, beginning, found(WORD), found(INSIDE), keyword, anywhere
 
 
+def ranks(query: Query) -> tuple[str, ...]:
+    """Return the expressions of `finding.rank`, each with all that those before it find.
+
+    "Not upstream" is asked rather than "local": an index holds far fewer upstream projects, and an
+    expression costs what its lists of projects are long.
+    """
+    exact, *others = tiers(query)
+    upstream = _in("facts", "-s-theirs")
+    local = [_or(exact, without(each, upstream)) for each in others]
+    return exact, *local, *(_or(local[-1], each) for each in others)
+
+
 def both(one: str, other: str | None) -> str:
     """What both find."""
     return one if other is None else f"({other}) AND ({one})"

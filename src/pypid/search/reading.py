@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 
 from attrs import define, field, frozen
 
-from pypid.core.finding import Card, Found, Query, tier
+from pypid.core.finding import Card, Found, Query, rank
 from pypid.core.names import ProjectName
 from pypid.core.permissions import Sight
-from pypid.search.matching import both, filters, tiers, without
+from pypid.search.matching import both, filters, ranks, tiers, without
 
 _SHOWN = "name, version, summary, ours, updated, keywords"
 _MATCHING = ("words WHERE words MATCH ?", "words.rowid")
@@ -55,13 +55,13 @@ class Reader:
         """At most so many, behind those that are skipped, and how many there are in all."""
         if not query.words:
             return self._all(query, eyes, most, skip)
-        let_through, expressions = filters(query), tiers(query)
-        seen, anywhere = self._seen(eyes, *_MATCHING), both(expressions[-1], let_through)
+        let_through = filters(query)
+        seen, anywhere = self._seen(eyes, *_MATCHING), both(tiers(query)[-1], let_through)
         few = self._places(*_MATCHING, seen, anywhere, FEW + 1)
         if len(few) <= FEW:
             return self._ranked(query, few)[skip : skip + most], len(few)
         found, before = list[int](), None
-        for expression in expressions:
+        for expression in ranks(query):
             if len(found) < skip + most:
                 here = both(without(expression, before), let_through)
                 found += self._places(*_MATCHING, seen, here, skip + most - len(found))
@@ -71,9 +71,9 @@ class Reader:
     def _ranked(self, query: Query, places: Sequence[int]) -> Sequence[Found]:
         """These, in order: of few each is looked at, which takes less time than to ask for each tier."""
         found = self._found(places)
-        cards = [Card(name=each.name, summary=each.summary, keywords=each.keywords) for each in found]
-        fits = [tier(query, card) for card in cards]
-        return [each for _, each in sorted(zip(fits, found, strict=True), key=lambda pair: pair[0] or 0)]
+        cards = [Card(name=each.name, summary=each.summary, keywords=each.keywords, ours=each.ours) for each in found]
+        order = [rank(query, card) for card in cards]
+        return [each for _, each in sorted(zip(order, found, strict=True), key=lambda pair: pair[0])]
 
     def _all(self, query: Query, eyes: Eyes, most: int, skip: int) -> tuple[Sequence[Found], int]:
         """Without words: whatever the filters let through."""
@@ -98,8 +98,11 @@ class Reader:
         return [_shown(*rows[place]) for place in places if place in rows]
 
     def newest(self, by: str, eyes: Eyes, most: int) -> Sequence[ProjectName]:
-        """The projects that were `created` or `updated` last, the newest first."""
-        said = f"SELECT name FROM project WHERE {by} IS NOT NULL {self._seen(eyes)} ORDER BY {by} DESC LIMIT ?"
+        """Return the local projects that were `created` or `updated` last, the newest first.
+
+        A cached upstream file is no news of this index, and is dated by its upload elsewhere.
+        """
+        said = f"SELECT name FROM project WHERE {by} IS NOT NULL AND ours {self._seen(eyes)} ORDER BY {by} DESC LIMIT ?"
         return [name for (name,) in self.db.execute(said, (most,))]
 
     def unread(self, eyes: Eyes) -> int:

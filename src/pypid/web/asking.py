@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from urllib.parse import urljoin
+
 from pypid.core.errors import PypidError
 from pypid.core.names import project_name
+from pypid.core.negotiation import Format
 from pypid.core.permissions import Action, Identity, demand
 from pypid.core.via import read_via
 from pypid.index.asking import Asked
 from pypid.web.face import Face
+from pypid.web.guard import UNIX
 from pypid.web.request import Request
 
 
@@ -15,6 +21,20 @@ def provenance_below(face: Face, request: Request) -> str | None:
     """The URL below which the provenance objects are, as the client reaches them."""
     base = face.base_url(request)
     return None if base is None else f"{base}/integrity/"
+
+
+def absolute_below(face: Face, request: Request, format: Format, relative: str) -> str:
+    """The URL that `relative` is on this page: absolute in JSON for clients that do not resolve URLs.
+
+    micropip takes the URLs of a JSON page as they are (PEP 691 lets them be relative). It runs in
+    browsers, whose requests for other origins say so, or is pointed at `public_url`. Who asks by
+    another name of this index gets relative URLs, since its password is for that name.
+    """
+    is_from_a_page = request.requestHeaders.hasHeader(b"origin")
+    if format is not Format.JSON or not (is_from_a_page or request.is_for_public_url):
+        return relative
+    base = face.base_url(request)
+    return relative if base is None else urljoin(f"{base}{request.path.decode('latin-1')}", relative)
 
 
 def asked_of(face: Face, request: Request, who: Identity, project: str | None = None, *, local: bool = False) -> Asked:
@@ -26,4 +46,11 @@ def asked_of(face: Face, request: Request, who: Identity, project: str | None = 
         refusal = error
     hops = request.requestHeaders.getRawHeaders(b"via")
     via = read_via(value.decode("latin-1") for value in hops) if hops else ()
-    return Asked(via, refusal, local)
+    return Asked(via, refusal, local, spend=_spend(face, request, who))
+
+
+def _spend(face: Face, request: Request, who: Identity) -> Callable[[], None] | None:
+    """The budget for unknown names of a client that has not logged in."""
+    if who.user is not None or who.publisher or who.admin:
+        return None
+    return partial(face.unknown_names.spend, request.client_address() or UNIX)

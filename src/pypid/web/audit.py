@@ -12,13 +12,12 @@ from pypid.web.describing import Described, Moment
 from pypid.web.documents import send_json
 from pypid.web.face import Face, app
 from pypid.web.guard import guarded
-from pypid.web.query import Parameter, names, number, parameters
+from pypid.web.query import LARGEST_SERIAL, Parameter, names, number, parameters
 from pypid.web.request import Request
 
 MOST = 1000
 """Lines in one answer."""
 USUAL = 100
-LARGEST_SERIAL = (1 << 63) - 1
 ASKS = (
     Parameter("who", "What this user did."),
     Parameter("what", "Lines with this word, ``publish-file`` for example."),

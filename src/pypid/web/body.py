@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from attrs import define
 from twisted.internet.defer import Deferred
 
-from pypid.core.errors import PypidError, TooLarge
+from pypid.core.errors import Busy, PypidError, TooLarge
 from pypid.flow import whole
 from pypid.ports import Body
 
@@ -134,6 +135,47 @@ class RequestBody:
         if reader is not None and (self._pieces or self._complete or self._closed or self._failure is not None):
             self._reader = None
             reader.callback(None)
+
+
+@define(eq=False)
+class BodyBudget:
+    """Bounds the bytes that bodies hold together while they are read into memory for one purpose."""
+
+    most: int
+    taken: int = 0
+
+    @contextmanager
+    def counted(self, body: Body) -> Iterator[Body]:
+        """Count what is read of the body until the end of the block. Reading raises `Busy` where there is no room."""
+        counted = _Counted(body, self)
+        try:
+            yield counted
+        finally:
+            self.taken -= counted.taken
+
+
+@define(eq=False)
+class _Counted:
+    """A body whose bytes are counted against a budget."""
+
+    body: Body
+    budget: BodyBudget
+    taken: int = 0
+
+    @property
+    def size(self) -> int | None:
+        return self.body.size
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for piece in self.body:
+            self.taken += len(piece)
+            self.budget.taken += len(piece)
+            if self.budget.taken > self.budget.most:
+                raise Busy("Too much is being sent at once.", 30)
+            yield piece
+
+    async def aclose(self) -> None:
+        await self.body.aclose()
 
 
 def refuse_early(size: int | None, limit: int, key: str | None = None) -> None:

@@ -13,7 +13,9 @@ with its headers, leaves the connection open.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IReactorTime, ISSLTransport
@@ -25,12 +27,14 @@ from twisted.web.resource import IResource
 
 from pypid.core.errors import BadRequest
 from pypid.metrics.counts import Counts
+from pypid.web.connections import ConnectionLimits, ConnectionSettings
 from pypid.web.counting import count_answer, count_received, count_refused
+from pypid.web.deadlines import TimedChannel
 from pypid.web.frontdoor.sending import Send, goes_direct, way_of
 from pypid.web.frontdoor.turning import Turn, shortened
+from pypid.web.hosts import HostPolicy, host_name, hsts_of
 from pypid.web.ids import HEADER, Ids
 from pypid.web.keeping import Question, SentHead
-from pypid.web.linger import LingeringChannel
 from pypid.web.proxies import HOST, TrustedProxies
 from pypid.web.request import Request, host_at
 
@@ -47,7 +51,18 @@ GOOD_BYE = 1.0
 
 BROKEN_CHUNKS = "The body is not what Transfer-Encoding: chunked says. Send the request again, or with a Content-Length."
 NOT_HTTP = "This is not a request that HTTP/1.1 knows (RFC 9112), or its headers are too long."
+TOO_SLOW = "The head of the request took longer than [server] header_timeout allows. Send it again."
+TOO_MANY = "Too many connections are open. Try again soon."
+RETRY_AFTER = 5
+"""Seconds after which a client that was refused for want of room may try again."""
+RESERVE_TIMEOUT = 5.0
+"""Seconds that a connection in reserve has for its request."""
+HEALTH_PATHS = (b"/health", b"/ready")
+"""What a connection in reserve may ask for."""
 ONE_HOST = "A request needs exactly one Host header, with a host and perhaps a port (RFC 9112, 3.2)."
+
+ABSOLUTE = re.compile(rb"https?://(?P<host>[^/?#]*)", re.IGNORECASE)
+"""The beginning of a request target in absolute form, as clients send it to proxies."""
 
 _TWISTED = (
     "_dataBuffer", "_handlingRequest", "_networkProducer", "_optimisticEagerReadSize", "_requestProducer", "_savedTimeOut",
@@ -58,12 +73,14 @@ _TWISTED = (
 """The private names of `http.HTTPChannel` that this module lives on; a test asserts that they are there."""
 
 
-class Channel(LingeringChannel):
+class Channel(TimedChannel):
     """One connection."""
 
     requests: list[Request]
     site: Site
     timeOut: float | None
+    _path: bytes
+    """Twisted's: the target of the request whose head is read."""
 
     _receiving: Request | None = None
     """The request whose body is coming."""
@@ -74,6 +91,8 @@ class Channel(LingeringChannel):
     _delivering = False
     _continue_due = False
     """The client waits for 100 Continue before it sends the body."""
+    _kept = 0
+    """Bytes of further requests that wait for the answer to this one."""
     _draining = False
     """This connection is to end, after the answer that is under way."""
     _paused = False
@@ -90,7 +109,11 @@ class Channel(LingeringChannel):
     _leave: Callable[[], object] | None = None
     """Where the reactor's turn is shortened for this connection: to be called when it is lost."""
     client: str | None = None
-    """The address of the peer."""
+    """The address of the peer; None on a unix socket."""
+    strict_host = False
+    """Whether unknown hosts are refused here."""
+    proxied = False
+    """Whether the peer is a trusted proxy."""
     direct = False
     """Whether the transport is one that what is to be sent may go past, straight to the socket."""
     send: Send
@@ -98,15 +121,27 @@ class Channel(LingeringChannel):
     out = 0
     """How much of a long body the doorway has sent at once."""
     heard = 0.0
-    """When the doorway answered last, on the reactor's clock: `resetTimeout` for each request would cost a tenth of it."""
+    """When the last answer was complete, or the connection was opened, on the reactor's clock. The doorway sets this alone:
+    `resetTimeout` for each request would cost a tenth of it."""
+    reserved = False
+    """Whether there was no room for it, so that it may only ask for the health of the service."""
+    _claimed = False
+    """Whether it counts for the client that a trusted proxy names, while its request is answered."""
 
     def connectionMade(self) -> None:
         self.site.channels.add(self)
+        self.deadlines = self.site.limits.settings
+        self.heard = self.site.seconds()
+        self.client = host_at(self.transport.getPeer())
+        self.proxied = self.site.trusted_proxies.trust(self.client)
+        self.strict_host = self.site.hosts.is_strict(self.transport.getHost())
         super().connectionMade()
-        if self.site.front_door is not None:
-            self.client = host_at(self.transport.getPeer())
+        self.reserved = not self.site.limits.admit(self, None if self.proxied else self.client)
+        if self.reserved:
+            self._head_begins(RESERVE_TIMEOUT)
+        elif self.site.front_door is not None:
             secure = ISSLTransport.providedBy(self.transport)
-            self.doorway = self.site.front_door.doorway(secure, self.site.trusted_proxies.trust(self.client))
+            self.doorway = self.site.front_door.doorway(secure, self.proxied, self.strict_host)
             self.direct = goes_direct(self.transport)
             self.send = way_of(self.transport)
             self.idle = True
@@ -115,6 +150,7 @@ class Channel(LingeringChannel):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.site.channels.discard(self)
+        self.site.limits.discard(self)
         if self._leave is not None:
             self._leave()
         self._paused = self._continue_due = self.idle = False
@@ -130,6 +166,18 @@ class Channel(LingeringChannel):
             if not self._is_socket and not self._waitingForTransport:
                 # TLS waits for the peer's good-bye, and a client that only keeps the connection for later reads nothing
                 self._abortingCall = self.callLater(GOOD_BYE, self.forceAbortClient)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being answered, or its body is coming."""
+        return bool(self._handlingRequest or self._receiving is not None)
+
+    def evict(self) -> None:
+        """Close the connection now, to make room for another one."""
+        if self.requests or self._lingering or not self._is_socket:
+            self.forceAbortClient()
+        else:
+            self.drain()
 
     # --- what comes in ---
 
@@ -188,6 +236,7 @@ class Channel(LingeringChannel):
         super().dataReceived(data)
         if self._delivering:
             return
+        self._watch_head()
         self._delivering = True
         try:
             while (request := self._due) is not None:
@@ -198,26 +247,72 @@ class Channel(LingeringChannel):
         finally:
             self._delivering = False
 
+    def _watch_head(self) -> None:
+        """Have the head of a request that has begun end in time."""
+        if self.line_mode and not self._lingering and (self._buffer or self._HTTPChannel__first_line != 1):
+            self._head_begins()
+        elif not self.reserved:
+            self._head_is_in()
+
+    def _head_is_late(self) -> None:
+        self._head_deadline = None
+        self.idle = False
+        self._refuse(TOO_SLOW, b"408 Request Timeout")
+        self._give_up()
+
+    @property
+    def _body_stands(self) -> bool:
+        return self._paused or self._continue_due
+
+    def _is_crowded_out(self, request: Request) -> bool:
+        """Whether there is no room for this request: on a connection in reserve, or of a client behind a proxy."""
+        if self.reserved:
+            return self._path.partition(b"?")[0] not in HEALTH_PATHS
+        if self.proxied and self.client is not None and (client := request.client_address()) is not None:
+            self._claimed = self.site.limits.claim(self, client)
+            return not self._claimed
+        return False
+
     def allHeadersReceived(self) -> None:
+        self._head_is_in()
         request = self.requests[-1]
-        if not self._host_is_good(request):
+        if not self._host_is_good(request) or not self._take_absolute_form(request):
             self._refuse(ONE_HOST)
             return
+        if self._is_crowded_out(request):
+            self._refuse(TOO_MANY, b"503 Service Unavailable", b"Retry-After: %d\r\n" % RETRY_AFTER)
+            return
         request.parseCookies()  # type: ignore[no-untyped-call]
-        self.persistent = self.checkPersistence(request, self._version) and not self._draining
+        self.persistent = self.checkPersistence(request, self._version) and not self._draining and not self.reserved
         request.gotLength(self.length)
         if self.length == 0:
             request.question, self._question = self._question, None
             return
         request.headersReceived(self._command, self._path, self._version)
         self._receiving = self._due = request
+        self._body_begins(excused=False)
         self._read_at_once(READ)
         if self._waitingForTransport:
             self._networkProducer.resumeProducing()  # see pauseProducing
         expect = request.requestHeaders.getRawHeaders(b"Expect")
         if expect and expect[0].lower() == b"100-continue" and self._version == b"HTTP/1.1":
             self._continue_due = True
+            self._excuse_body()
             self.setTimeout(None)  # it waits for us, not we for it
+
+    def _take_absolute_form(self, request: Request) -> bool:
+        """Take a target like ``http://host/path`` for the path, and its host for the Host (RFC 9112, 3.2.2).
+
+        False: its host cannot be one.
+        """
+        match = ABSOLUTE.match(self._path)
+        if match is None:
+            return True
+        host = match["host"]
+        request.requestHeaders.setRawHeaders(b"Host", [host])
+        path = self._path[match.end() :]
+        self._path = path if path.startswith(b"/") else b"/" + path
+        return bool(host) and HOST.fullmatch(host.decode("latin-1")) is not None
 
     def _host_is_good(self, request: Request) -> bool:
         hosts = request.requestHeaders.getRawHeaders(b"Host") or []
@@ -227,10 +322,20 @@ class Channel(LingeringChannel):
 
     def _maybeChooseTransferDecoder(self, header: bytes, data: bytes) -> bool:
         # int() raises for digits without end, and Twisted does not expect that of it
-        if header.lower() == b"content-length" and len(data) > 18:
+        is_too_long = header.lower() == b"content-length" and len(data) > 18
+        # RFC 9112, 7: "identity" is no transfer coding any more; a proxy may take such a body for a request
+        is_identity = header.lower() == b"transfer-encoding" and data.lower() == b"identity"
+        if is_too_long or is_identity:
             self._refuse(NOT_HTTP)
             return False
         return bool(super()._maybeChooseTransferDecoder(header, data))
+
+    def lineReceived(self, line: bytes) -> None:
+        # RFC 9112, 5.2: a folded header field, which proxies may read as two, is refused
+        if line[:1] in (b" ", b"\t") and self._HTTPChannel__first_line == 0:
+            self._refuse(NOT_HTTP)
+            return
+        super().lineReceived(line)
 
     def lineLengthExceeded(self, line: bytes) -> None:
         self._refuse(NOT_HTTP)
@@ -240,6 +345,7 @@ class Channel(LingeringChannel):
             self._keep_for_later(data)
         elif self._transferDecoder is not None:
             self._due = self._receiving
+            self._body_bytes += len(data)
             if self._continue_due:
                 self._continue_due = False
                 self.setTimeout(self._patience)
@@ -251,14 +357,20 @@ class Channel(LingeringChannel):
 
     def _keep_for_later(self, data: bytes) -> None:
         """Hold the beginning of a pipelined request; Twisted would hold any amount while the answer's way is blocked."""
+        self._count_kept(data)
         self._dataBuffer.append(data)
-        if sum(map(len, self._dataBuffer)) > self._optimisticEagerReadSize:
+        if self._kept > self._optimisticEagerReadSize:
             self._networkProducer.pauseProducing()
+
+    def _count_kept(self, data: bytes) -> None:
+        """Count what waits in Twisted's buffer. To add up its pieces for each new one takes quadratic time."""
+        self._kept = len(data) if not self._dataBuffer else self._kept + len(data)
 
     def _break_off(self) -> None:
         """The framing is broken: nobody knows any more where what begins. Whoever reads the body says so."""
         self._transferDecoder = None
         self.persistent = False
+        self._body_is_in()
         self.setTimeout(None)
         if self._receiving is not None:
             self._receiving.failBody(BadRequest(BROKEN_CHUNKS))
@@ -269,6 +381,7 @@ class Channel(LingeringChannel):
             if self._is_socket and not data:  # else more is on its way, and closing now could destroy the answer
                 self.transport.loseConnection()
             return
+        self._count_kept(data)
         super()._finishRequestBody(data)
 
     def allContentReceived(self) -> None:
@@ -277,6 +390,7 @@ class Channel(LingeringChannel):
         if self._receiving is not None:
             self._receiving = None
             self._continue_due = False
+            self._body_is_in()
             self.setTimeout(self._patience)  # what twisted.web puts back when the answer is finished
             self._read_at_once(None)
         super().allContentReceived()
@@ -309,6 +423,7 @@ class Channel(LingeringChannel):
 
     def _pause(self) -> None:
         self._paused = True
+        self._excuse_body()
         self._networkProducer.pauseProducing()
         self.setTimeout(None)  # nothing comes, but that is our doing
 
@@ -351,6 +466,8 @@ class Channel(LingeringChannel):
         if self._receiving is not None:
             # Whether all of the body will have come when the answer is finished cannot be known any more.
             self.persistent = False
+        if self.site.hsts is not None and self._is_to_stay_secure(self.site.hsts[0]):
+            headers.setRawHeaders(b"Strict-Transport-Security", [self.site.hsts[1]])
         if not self.persistent:
             headers.setRawHeaders(b"Connection", [b"close"])
         elif (request := self.requests[0]).question is not None:
@@ -360,8 +477,19 @@ class Channel(LingeringChannel):
             headers.setRawHeaders(HEADER, [self.requests[0].id.encode("ascii")])
         super().writeHeaders(version, code, reason, headers)
 
+    def _is_to_stay_secure(self, name: str) -> bool:
+        """Whether the client came by https for the host of this name (RFC 6797, 7.2: never say it over http)."""
+        request = self.requests[0]
+        return request.isSecure() and host_name(request.base_host) == name
+
     def requestDone(self, request: Request) -> None:
+        self.heard = self.site.seconds()
+        if self._claimed:
+            self._claimed = False
+            self.site.limits.release(self)
         self._done(request)
+        if self.transport is not None:
+            self._watch_head()
         self._settle()
 
     def _done(self, request: Request) -> None:
@@ -374,6 +502,7 @@ class Channel(LingeringChannel):
                 super().requestDone(request)
             return
         del self.requests[0]
+        self._body_is_in()
         request.discardBody()
         self._linger()
 
@@ -382,17 +511,17 @@ class Channel(LingeringChannel):
     def _respondToBadRequestAndDisconnect(self) -> None:
         self._refuse(NOT_HTTP)
 
-    def _refuse(self, reason: str) -> None:
-        """Answer 400 to what will never be a request."""
+    def _refuse(self, reason: str, status: bytes = b"400 Bad Request", fields: bytes = b"") -> None:
+        """Answer what will never be a request, or gets no further than here."""
         if self._lingering:
             return
         text = reason.encode("ascii") + b"\n"
         self._transferDecoder = None
         self.transport.write(
-            b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
-            b"Content-Length: %d\r\n\r\n%s" % (len(text), text)
+            b"HTTP/1.1 %s\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n%s"
+            b"Content-Length: %d\r\n\r\n%s" % (status, fields, len(text), text)
         )
-        self.site.note_refused(len(text))
+        self.site.note_refused(len(text), status[:3].decode("ascii"))
         self._linger()
 
 
@@ -400,7 +529,9 @@ class Site(server.Site):
     """A web site that speaks HTTP/1.1 through `Channel`.
 
     `timeout`: seconds that a silent client is waited for. `trusted_proxies`: whose forwarding headers are believed.
-    `public_url`: where browsers find us, if that is known.
+    `public_url`: where browsers find us, if that is known. `limits`: what one client may hold, and how slowly it may send.
+    `hosts`: which values of Host are accepted. `cors`: origins whose scripts may read; see `web.cors`.
+    `hsts`: how long browsers use https alone for the host of an https `public_url`.
     `access_log`: called with each request that was answered, also in part. `front_door`: answers what was answered before;
     it writes to the access log itself. `ids`: what requests are called, as in the access log;
     each answer of a route says it then.
@@ -421,10 +552,19 @@ class Site(server.Site):
         front_door: FrontDoor | None = None,
         ids: Ids | None = None,
         public_url: str | None = None,
+        limits: ConnectionSettings = ConnectionSettings(),  # noqa: B008  # frozen
+        hosts: HostPolicy | None = None,
+        cors: tuple[str, ...] = (),
+        hsts: timedelta = timedelta(),
     ) -> None:
         super().__init__(resource, reactor=reactor, timeout=timeout)  # type: ignore[no-untyped-call]
         self.trusted_proxies = trusted_proxies
         self.public_url = public_url
+        self.hosts = HostPolicy() if hosts is None else hosts
+        self.cors = cors
+        self.hsts = hsts_of(public_url, hsts)
+        """The name of the host that is to be reached by https alone, and the header that says so."""
+        self.limits = ConnectionLimits(limits)
         self.seconds = reactor.seconds
         self._access_log = access_log
         self.counts: Counts | None = None
@@ -448,6 +588,9 @@ class Site(server.Site):
             self.turn = None
         super().stopFactory()
 
+    def _updateLogDateTime(self) -> None:
+        """Do nothing: Twisted formats the reactor's clock as a date here, each second, for a log format that is not used."""
+
     def log(self, request: Request) -> None:  # type: ignore[override]  # ours are the only requests
         """Called for each answer that is complete, and for each that broke off."""
         if self.front_door is not None:
@@ -462,10 +605,10 @@ class Site(server.Site):
         if self.counts is not None:
             count_received(self.counts, size)
 
-    def note_refused(self, size: int) -> None:
-        """Called for each answer to what is no request: how many bytes its body has."""
+    def note_refused(self, size: int, status: str) -> None:
+        """Called for each answer that no route gives: how many bytes its body has."""
         if self.counts is not None:
-            count_refused(self.counts, size)
+            count_refused(self.counts, size, status)
 
     @property
     def busy(self) -> bool:

@@ -11,18 +11,19 @@ from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
 import msgspec
+from twisted.internet.defer import TimeoutError as TimedOut
 
 from pypid.core.collection import Collected, Event, FileDone, FileReport, Outcome, Problem, Resolved, Resolving, Wishes
-from pypid.core.errors import BadRequest, Busy, NeedsExtra, PypidError
-from pypid.core.locks import Lock, parse_pylock, parse_uv_lock
+from pypid.core.collection_request import FIELDS, JSON, LARGEST, MOST_TEXTS, Parts
+from pypid.core.errors import BadRequest, Busy, NeedsExtra, PypidError, TooSlow
 from pypid.core.model import Checksum, Digests
 from pypid.core.names import ProjectName
 from pypid.core.permissions import Action, Identity, demand
-from pypid.core.requirements import Requirements, parse_requirements
-from pypid.core.targets import Target, targets
-from pypid.flow import shielded
+from pypid.core.targets import Target
+from pypid.flow import shielded, start
 from pypid.index.asking import Asked
 from pypid.index.collecting import Collector
+from pypid.ports import Body
 from pypid.web.asking import asked_of
 from pypid.web.body import read_small, refuse_early
 from pypid.web.deeds import listed, note
@@ -34,22 +35,13 @@ from pypid.web.guard import guarded
 from pypid.web.request import Request
 from pypid.web.respond import header_of
 
-LIMITS = Limits(content=20 << 20, text=16 << 20, total=20 << 20, parts=200)
+LIMITS = Limits(content=LARGEST, text=16 << 20, total=LARGEST, parts=MOST_TEXTS)
 """There is no file among the fields; `content` is what the refusal of a body that is too large names."""
+WITH_FIELDS = ("application/json", "application/x-www-form-urlencoded", "multipart/form-data")
 MISSING = "Missing requirements data."
+READING = 60.0
+"""Seconds in which the body has to be there."""
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
-
-Texts = str | tuple[str, ...]
-
-
-class Asking(msgspec.Struct, forbid_unknown_fields=True):
-    """What is sent as JSON; a form has the same fields."""
-
-    requirements: Texts = ()
-    pylock_toml: Texts = msgspec.field(default=(), name="pylock.toml")
-    uv_lock: Texts = msgspec.field(default=(), name="uv.lock")
-    platform: Texts = ()
-    python: Texts = ()
 
 
 class Missing(msgspec.Struct, frozen=True):
@@ -59,15 +51,19 @@ class Missing(msgspec.Struct, frozen=True):
     message: str = MISSING
 
 
-@guarded(app, "/requirements.txt", may=Action.FETCH, methods=("POST",))
+@guarded(app, "/requirements.txt", may=Action.COLLECT, methods=("POST",))
 async def collect(face: Face, request: Request, who: Identity) -> None:
     """Keep all the files that are needed, and tell of each what became of it."""
     demand(face.rules, who, Action.READ)
-    if face.collecting.tokens == 0:
-        raise Busy("Others are being collected for.", 30)
+    _refuse_if_busy(face)
+    if not _has_fields(header_of(request, "content-type") or ""):
+        return send_json(request, Missing(), 400)  # such a body has no requirements, as pypicache says
+    parts = await _read_in_time(face, request)
+    _refuse_if_busy(face)
+    # Taken only now: a client that sends slowly keeps nobody else waiting. Given back when nothing computes any more.
     await face.collecting.acquire()
     try:
-        wishes = await face.world.blocking(_wishes, await _read(request))
+        wishes = await face.parser.parse(parts, RUNNING)
         if wishes is None:
             return send_json(request, Missing(), 400)
         await _answer(face, request, who, wishes)
@@ -75,21 +71,37 @@ async def collect(face: Face, request: Request, who: Identity) -> None:
         face.collecting.release()
 
 
+def _has_fields(content_type: str) -> bool:
+    """Whether a body of this type is a form or a JSON document."""
+    return content_type.partition(";")[0].strip().lower() in WITH_FIELDS
+
+
+def _refuse_if_busy(face: Face) -> None:
+    if face.collecting.tokens == 0:
+        raise Busy("Others are being collected for.", 30)
+
+
 # --- what is wanted -------------------------------------------------------------------------------------------
 
 
-async def _read(request: Request) -> Asking:
-    refuse_early(request.body.size, LIMITS.total)
-    content_type = header_of(request, "content-type") or ""
-    if content_type.partition(";")[0].strip().lower() == "application/json":
-        data = await read_small(request.body, LIMITS.total)
+async def _read_in_time(face: Face, request: Request) -> Parts:
+    """Read the body within `READING` seconds. Raises `TooSlow`, `Busy`, `TooLarge`, `BadRequest`."""
+    with face.collecting_bodies.counted(request.body) as body:
+        reading = start(_read(body, header_of(request, "content-type") or ""))
+        reading.addTimeout(READING, face.world.clock)
         try:
-            return msgspec.json.decode(data, type=Asking)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise BadRequest(f"The JSON document is not what is expected here: {error}") from None
-    form = await read_form(request.body, content_type, limits=LIMITS, spool=_NoFile())
-    names = {field.encode_name: field.name for field in msgspec.structs.fields(Asking)}
-    return Asking(**{names[name]: values for name, values in form.fields.items() if name in names})
+            return await reading
+        except TimedOut:
+            raise TooSlow(READING) from None
+
+
+async def _read(body: Body, content_type: str) -> Parts:
+    """The fields of the form, or the JSON document, as they came: what is in them the child finds out."""
+    refuse_early(body.size, LARGEST)
+    if content_type.partition(";")[0].strip().lower() == "application/json":
+        return [(JSON, await read_small(body, LARGEST))]
+    form = await read_form(body, content_type, limits=LIMITS, spool=_NoFile())
+    return [(name, text.encode()) for name, texts in form.fields.items() if name in FIELDS for text in texts]
 
 
 class _NoFile:
@@ -103,29 +115,6 @@ class _NoFile:
 
     async def finish(self) -> Digests:
         return Digests("", None, None, 0)
-
-
-def _wishes(asking: Asking) -> Wishes | None:
-    """What is wanted; None where nothing is. Blocks: a lock may be large."""
-    requirements = _texts(asking.requirements)
-    pylocks, uv_locks = _texts(asking.pylock_toml), _texts(asking.uv_lock)
-    if not requirements and not pylocks and not uv_locks:
-        return None
-    if len(requirements) + len(pylocks) + len(uv_locks) > LIMITS.parts:  # JSON has room for millions
-        raise BadRequest(f"At most {LIMITS.parts} files can be collected for at once.")
-    wanted = sum((parse_requirements(text) for text in requirements), Requirements())
-    locks: list[Lock] = [*map(parse_pylock, pylocks), *map(parse_uv_lock, uv_locks)]
-    for lock in locks:
-        wanted += Requirements(unparseable=lock.unparseable)
-    return Wishes(wanted, tuple(locks), targets(_words(asking.platform), _words(asking.python), running=RUNNING))
-
-
-def _texts(value: Texts) -> list[str]:
-    return [text for text in ((value,) if isinstance(value, str) else value) if text.strip()]
-
-
-def _words(value: Texts) -> list[str]:
-    return [word for text in _texts(value) for word in text.replace(",", " ").split()]
 
 
 # --- doing it -------------------------------------------------------------------------------------------------

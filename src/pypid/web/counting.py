@@ -38,9 +38,9 @@ def count_received(counts: Counts, size: int) -> None:
     counts.add(RECEIVED, (), size)
 
 
-def count_refused(counts: Counts, size: int) -> None:
-    """What came is no request, and was answered with 400 and a body of `size` bytes."""
-    counts.add(REQUESTS, (NONE, OTHER, "400"))
+def count_refused(counts: Counts, size: int, status: str = "400") -> None:
+    """What came got no further than the connection, and was answered with a body of `size` bytes."""
+    counts.add(REQUESTS, (NONE, OTHER, status))
     counts.add(SENT, (), size)
 
 

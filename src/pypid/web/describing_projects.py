@@ -82,6 +82,7 @@ class FindingDocument(TypedDict):
     wrong: Wrong
     advice: str
     swept: bool
+    mended: bool
 
 
 class CheckedStorage(TypedDict):

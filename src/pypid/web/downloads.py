@@ -19,7 +19,7 @@ from pypid.web.describing import Described, Moment
 from pypid.web.documents import send_json
 from pypid.web.face import Face, app
 from pypid.web.guard import guarded
-from pypid.web.query import Parameter, names, number, parameters
+from pypid.web.query import LARGEST_SERIAL, Parameter, names, number, parameters
 from pypid.web.request import Request
 
 MOST = 1000
@@ -29,6 +29,9 @@ _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 ASKS = (
     Parameter("sha256", "The file's digest.", {"type": "string", "pattern": "^[0-9A-Fa-f]{64}$"}, required=True),
     Parameter("most", "Lines in the answer.", {"type": "integer", "minimum": 1, "maximum": MOST, "default": MOST}),
+    Parameter(
+        "before", "Only downloads with a lower serial: the `before` of the last answer.", {"type": "integer", "minimum": 0}
+    ),
 )
 
 REFUSES = (NotAvailable, NoSuchProject, Busy, NotYetKnown, UpstreamDown, BadListing, Loop)
@@ -42,6 +45,7 @@ ASKS_DAYS = (
 class DownloadDocument(TypedDict):
     """That somebody was given the file. `where`: the address they asked from; `token`: the id of the one that was used."""
 
+    serial: int
     when: Moment
     who: str
     where: str | None
@@ -51,10 +55,11 @@ class DownloadDocument(TypedDict):
 
 
 class DownloadsOf(TypedDict):
-    """Who was given a file, the newest first."""
+    """Who was given a file, the newest first. `before`: what to send for the next ones, null where there are none."""
 
     sha256: str
     downloads: list[DownloadDocument]
+    before: int | None
 
 
 class DayDocument(TypedDict):
@@ -81,8 +86,14 @@ async def downloads(face: Face, request: Request, who: Identity) -> None:
     sha256 = asked.get("sha256", "").lower()
     if not _SHA256.match(sha256):
         raise BadRequest("Name the file by its digest: /api/downloads?sha256= and 64 hexadecimal digits, as pages have them.")
-    found = await face.downloads.of(sha256, most=number(asked, "most", 1, MOST) or MOST)
-    document: DownloadsOf = {"sha256": sha256, "downloads": [_document(download) for download in found]}
+    most = number(asked, "most", 1, MOST) or MOST
+    before = number(asked, "before", 0, LARGEST_SERIAL)
+    found = await face.downloads.of(sha256, most=most, before=before)
+    document: DownloadsOf = {
+        "sha256": sha256,
+        "downloads": [_document(download) for download in found],
+        "before": found[-1].serial if len(found) == most else None,
+    }
     send_json(request, document)
 
 
@@ -106,6 +117,7 @@ async def downloads_of_project(face: Face, request: Request, who: Identity, proj
 
 def _document(download: Download) -> DownloadDocument:
     return {
+        "serial": download.serial,
         "when": utc_text(download.when),
         "who": download.who,
         "where": download.where or None,

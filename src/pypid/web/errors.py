@@ -33,7 +33,8 @@ from pypid.web.respond import header_of, set_head
 
 _log = Logger()
 
-REALM = b'Basic realm="pypid", charset="UTF-8"'
+REALM = b'Basic realm="pypi", charset="UTF-8"'
+"""distutils' ``register`` sends its password only to the realm that ``.pypirc`` names, by default "pypi"."""
 LONGEST_REASON = 200
 """Characters of the reason phrase; clients and proxies have small limits for the first line."""
 
@@ -66,6 +67,7 @@ STATUSES: dict[type[PypidError], int] = {
     errors.NoRiddles: 404,
     errors.NoSuchToken: 404,
     errors.NotAcceptable: 406,
+    errors.TooSlow: 408,
     errors.AlreadyThere: 409,  # as pypicloud
     errors.NameTaken: 409,
     errors.ChangedElsewhere: 409,
@@ -78,6 +80,8 @@ STATUSES: dict[type[PypidError], int] = {
     errors.TooManyRegistrations: 429,
     errors.UpstreamDown: 503,
     errors.BadListing: 502,
+    errors.AddressRefused: 502,
+    errors.UnlistedHost: 502,
     errors.WrongBytes: 502,
     errors.NotThere: 404,
     Untold: 404,
@@ -87,11 +91,13 @@ STATUSES: dict[type[PypidError], int] = {
     errors.LogElsewhere: 501,
     errors.PeopleFixed: 501,
     errors.NotYetKnown: 503,
+    errors.ListIncomplete: 503,
     errors.Busy: 503,
     errors.PeopleUnknown: 503,
     errors.StorageDown: 503,
     errors.CatalogDown: 503,
     errors.Archived: 503,
+    errors.StorageInUse: 503,
     errors.StorageFull: 507,
     ClientGone: 400,  # nobody reads it
     errors.Missing: INTERNAL,
@@ -101,6 +107,9 @@ STATUSES: dict[type[PypidError], int] = {
     errors.BadConfig: INTERNAL,
     errors.CannotStart: INTERNAL,
 }
+
+_LOGGED_ELSEWHERE = (errors.UpstreamDown, errors.ListIncomplete)
+"""What is in the log already: the question to upstream that failed, and how far a start has come."""
 
 OF_PYPICLOUD = re.compile(rb"/(?:api/(?:package|user)|admin)(?:/|\Z)")
 """What the addresses of pypicloud's API begin with: its scripts read JSON there, whatever they accept."""
@@ -241,7 +250,7 @@ async def respond_error(
         number = getattr(request, "id", None) or random(6).hex()
         _log.failure("an unexpected error, number {number}", failure=failure, number=number)
         refusal = Refusal(500, f"Something went wrong here. An administrator finds error number {number} in the log.")
-    elif refusal.status in (503, 507):
+    elif refusal.status in (503, 507) and not isinstance(value, _LOGGED_ELSEWHERE):
         _log.warn(
             "{method} was answered with {status}: {text}",
             method=request.method.decode("latin-1"),

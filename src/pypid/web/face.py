@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -24,18 +23,20 @@ from pypid.core.registration import AccountSettings
 from pypid.flow import World
 from pypid.index import Index
 from pypid.metrics.together import Worker, alone
+from pypid.parsing.collections import CollectionParser
 from pypid.ports import Access, Accounts, Downloads, Journal, Publishers, Resolver
 from pypid.rendering.readmes import Readmes
+from pypid.web.body import BodyBudget
 from pypid.web.epoch import Epoch
 from pypid.web.newest import Newest
 from pypid.web.pages import FEW_NAMES, Pages
-from pypid.web.proxies import is_plain
 from pypid.web.registry import Registry
 from pypid.web.request import Request
 from pypid.web.rules import without_builders
 from pypid.web.sights import Lists, Sights
 from pypid.web.stock import Stock
 from pypid.web.turnstile import Turnstile
+from pypid.web.unknown_names import NameBudget, UnknownNames
 from pypid.workers.messages import Siblings
 
 if TYPE_CHECKING:
@@ -52,6 +53,9 @@ LOOKING = 2
 COLLECTIONS = 2
 """Collections at once: each may run a resolver, and fetches four files at a time."""
 
+COLLECTION_BODIES = 64 << 20
+"""Bytes of requests for collections that are read at once: room for three of the largest."""
+
 app = Klein()
 """All routes. They are functions whose first argument is the `Face`; see `web.guard.guarded`."""
 app.url_map.strict_slashes = False  # each route says itself what it does without its slash
@@ -66,7 +70,6 @@ class FaceSettings:
     spool: Path
     max_upload: int
     public_url: str | None = None
-    allowed_hosts: tuple[str, ...] = ("*",)
     storage_folder: Path | None = None
     """The folder that is the storage, if it is one: what may be adopted lies in it."""
     max_cache: int | None = None
@@ -77,6 +80,10 @@ class FaceSettings:
     """The chain that TLS is spoken with."""
     place: str = "in memory"
     """Where the files lie, for people: a folder, ``s3://bucket/prefix``; no secret."""
+    unknown_names: NameBudget = NameBudget()
+    """How many names that were never asked upstream an address may ask for, without a login."""
+    redirects_upstream: bool = True
+    """Whether clients may be sent to upstream's URLs (`[upstream] mode = redirect`); not a client that runs on this machine."""
     indexes: tuple[str, ...] = ()
     """The URLs of the other indexes, without anybody's name and password."""
 
@@ -148,6 +155,10 @@ class Face:
     newest: Newest = field(init=False)
     looking: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(LOOKING), init=False)
     """Held while an archive is looked through."""
+    parser: CollectionParser = field(factory=CollectionParser)
+    """Parses what is to be collected; in this process, unless it is given a reactor to start its own with."""
+    collecting_bodies: BodyBudget = field(factory=lambda: BodyBudget(COLLECTION_BODIES), init=False)
+    """Counts the requests for collections that are being read."""
     collecting: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(COLLECTIONS), init=False)
     """Held while something is collected."""
     measured: Callable[[], Awaitable[tuple[str, Sequence[Worker]]]] = field(
@@ -162,6 +173,7 @@ class Face:
     _contents: Contents | None = field(default=None, init=False, repr=False)
     turnstile: Turnstile = field(factory=Turnstile, init=False)
     """Whoever registers comes through it."""
+    unknown_names: UnknownNames = field(init=False)
     app = app
 
     def __attrs_post_init__(self) -> None:
@@ -170,6 +182,7 @@ class Face:
         self.sights = Sights(self.world)
         self.stock = Stock(self.index, self.world)
         self.newest = Newest(self.index)
+        self.unknown_names = UnknownNames(self.settings.unknown_names, self.world.clock)
 
     async def sight(self, who: Identity) -> Sight:
         """Which projects they see on a list."""
@@ -270,13 +283,8 @@ class Face:
         """The absolute base of generated URLs, without its last slash; None where the Host may not be believed."""
         if self.settings.public_url is not None:
             return self.settings.public_url.rstrip("/")
-        host = request.base_host
-        if not is_plain(host):
-            return None
-        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
-        if any(fnmatchcase(candidate, allowed) for allowed in self.settings.allowed_hosts for candidate in (host, name)):
-            return f"{request.scheme}://{host}"
-        return None
+        host = request.url_host
+        return None if host is None else f"{request.scheme}://{host}"
 
 
 def user_of(who: Identity) -> str:

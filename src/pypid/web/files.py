@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from pypid.core.errors import NoSuchFile, NotAcceptable
 from pypid.core.model import File, Span
 from pypid.core.names import project_name, same_version
-from pypid.core.permissions import Action, Identity
+from pypid.core.permissions import ANONYMOUS, Action, Identity, may
 from pypid.core.simple import finished
 from pypid.index.asking import Asked
 from pypid.ports import Body
@@ -45,11 +45,12 @@ async def send_named(face: Face, request: Request, who: Identity, project: str, 
             found = await face.index.file(name, filename.removesuffix(suffix), asked)
             return await _beside(face, request, found, suffix, asked)
     found = await face.index.file(name, filename, asked)
-    elsewhere = await face.index.elsewhere(found, asked)
+    elsewhere = await face.index.elsewhere(found, asked) if face.settings.redirects_upstream else None
     if elsewhere is not None:
         given(face, request, who, found)
         return redirect(request, elsewhere, permanent=False, keep_query=False, restricted=face.restricted)
-    link = await face.index.link(found) if request.method == b"GET" else None
+    restricted = not may(face.rules, ANONYMOUS, Action.READ, name)
+    link = await face.index.link(found, restricted=restricted) if request.method == b"GET" else None
     if link is not None:
         where = link.url
         given(face, request, who, found)
@@ -99,7 +100,7 @@ async def _length(body: Body) -> int:
 
 
 async def _beside(face: Face, request: Request, found: File, suffix: str, asked: Asked) -> None:
-    if suffix == METADATA and found.metadata_offered:
+    if suffix == METADATA and found.metadata_offered and face.settings.redirects_upstream:
         elsewhere = await face.index.elsewhere(found, asked, metadata=True)
         if elsewhere is not None:
             return redirect(request, elsewhere, permanent=False, keep_query=False, restricted=face.restricted)

@@ -29,6 +29,8 @@ BARE_LF = (
     "The lines of this form end with LF alone, which HTTP does not know. Your distutils is older than 2.7.9 or 3.4.3 "
     "(https://bugs.python.org/issue10510): upload with twine."
 )
+REGISTRATIONS = (b"submit", b"submit_pkg_info")
+_BARE_ACTION = re.compile(rb'name=":action"\n\n([a-z_]+)\n')
 NOT_A_FORM = (
     "An upload is a form: Content-Type must be multipart/form-data with a boundary, or "
     "application/x-www-form-urlencoded where no file is sent."
@@ -126,8 +128,14 @@ async def _read_urlencoded(body: Body, limits: Limits) -> Form:
 async def _read_multipart(body: Body, boundary: bytes, limits: Limits, reading: _Reading) -> Form:
     parts = Parts(boundary, at_most=limits.parts)
     room = limits.body
+    bare = bytearray()
     try:
         async for piece in body:
+            if bare or (room == limits.body and piece.startswith(b"\n")):
+                bare += piece
+                if len(bare) > limits.urlencoded:
+                    raise BadRequest(BARE_LF)
+                continue
             # what is wrong within the limit is said first, wherever the piece began that crosses it
             for event in parts.parse(piece[:room]):
                 if isinstance(event, MultipartSegment):
@@ -139,10 +147,23 @@ async def _read_multipart(body: Body, boundary: bytes, limits: Limits, reading: 
             room -= len(piece)
             if room < 0:
                 raise TooLarge(limits.content, MAX_UPLOAD)
+        if bare:
+            return _registration(bytes(bare))
         parts.close()
     except MultipartError as error:
         raise refusal_of_form(error, limits.parts) from error
     return await reading.form()
+
+
+def _registration(data: bytes) -> Form:
+    """The form of distutils' ``register``, whose lines end with LF alone in every version: only its action matters.
+
+    Raises `BadRequest` for another form like that.
+    """
+    action = _BARE_ACTION.search(data)
+    if action is None or action[1] not in REGISTRATIONS:
+        raise BadRequest(BARE_LF)
+    return Form(fields={":action": (action[1].decode("ascii"),)}, filename=None, content_digests=None, signature=None)
 
 
 def refusal_of_form(error: MultipartError, most: int) -> BadRequest:

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from attrs import frozen
 
-from pypid.core.listing import is_mutable
+from pypid.core.listed_names import is_mutable
 from pypid.core.model import File, Page
 from pypid.web.conditional import http_date
 from pypid.web.negotiation import Encoding
@@ -28,18 +28,6 @@ _NOTHING_BUT_LINKS = (
     b"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 )
 """Our pages for people have text and links: whatever else gets into one (a yank's reason, a name), it does nothing."""
-_ANY_ORIGIN: Head = (
-    (b"Access-Control-Allow-Origin", b"*"),
-    (b"Access-Control-Expose-Headers", b"ETag, X-PyPI-Last-Serial"),
-)
-_PREFLIGHT: Head = (
-    (b"Access-Control-Allow-Methods", b"GET, HEAD"),
-    (
-        b"Access-Control-Allow-Headers",
-        b"Content-Type, If-Match, If-Modified-Since, If-None-Match, If-Range, If-Unmodified-Since, Range",
-    ),
-    (b"Access-Control-Max-Age", b"86400"),
-)
 
 
 @frozen(kw_only=True)
@@ -68,7 +56,7 @@ class Download:
 def download_head(what: Download, *, restricted: bool) -> Head:
     """Of a file, or of a 304 for it. `restricted`: not everyone may read it, so that shared caches keep nothing."""
     caching = _lasting(restricted) if what.lasting else _asking(restricted)
-    head = [(b"Accept-Ranges", b"bytes"), (b"Cache-Control", caching), *_INERT, *origins(restricted=restricted)]
+    head = [(b"Accept-Ranges", b"bytes"), (b"Cache-Control", caching), *_INERT]
     if what.etag is not None:
         head.append((b"ETag", what.etag.encode("latin-1")))
     if what.modified is not None:
@@ -98,7 +86,6 @@ def page_head(etag: str, *, serial: int | None, restricted: bool) -> Head:
         (b"Vary", b"Accept, Accept-Encoding"),
         (b"Cache-Control", _asking(restricted)),
         (b"X-Content-Type-Options", b"nosniff"),
-        *origins(restricted=restricted),
     ]
     if serial is not None:
         head.append((b"X-PyPI-Last-Serial", b"%d" % serial))
@@ -111,14 +98,3 @@ def body_head(page: Page, encoding: Encoding) -> Head:
     if "html" in page.content_type:
         head = (*head, _NOTHING_BUT_LINKS)
     return head if encoding is Encoding.IDENTITY else (*head, (b"Content-Encoding", encoding.value.encode("ascii")))
-
-
-def origins(*, restricted: bool) -> Head:
-    """What lets scripts of other sites read (micropip, in a browser): only what everyone may read."""
-    return () if restricted else _ANY_ORIGIN
-
-
-def preflight_head(*, restricted: bool) -> Head:
-    """Of the answer to OPTIONS."""
-    allow = ((b"Allow", b"GET, HEAD, OPTIONS"),)
-    return allow if restricted else (*allow, *_ANY_ORIGIN, *_PREFLIGHT)

@@ -46,6 +46,8 @@ def condition_of(face: Face) -> dict[str, object]:
     }
     if under_way is not None:
         said["comparing"] = {"objects": under_way.objects, "projects": under_way.projects}
+    if differs := sorted(condition.differs()):
+        said["differs"] = differs
     if condition.stopping:
         said["stopping"] = True
     return said

@@ -10,8 +10,8 @@ from contextvars import ContextVar
 HEADER = b"X-Request-ID"
 PLAIN = re.compile(r"[A-Za-z0-9._-]{1,64}")
 """What a trusted proxy may call a request: nothing that a log or a shell could take for more than a name."""
-CHANCE = 5
-"""Bytes of chance, of which the first part of an id is made."""
+CHANCE = 8
+"""Random bytes that an id is made of."""
 
 _LAST = tuple(f"{number:03x}" for number in range(1 << 12))
 """How the last 12 bits of a number are written: to look that up takes a tenth of the time that formatting a number takes."""
@@ -21,22 +21,27 @@ OF_REQUEST: ContextVar[str | None] = ContextVar("pypid.request", default=None)
 
 
 class Ids:
-    """Names for requests, none of them twice: what was drawn once for this process, and a number.
+    """Ids of requests, unique within a log.
 
-    They are no secret, and nobody need be unable to guess the next one.
+    An id that a client is told is random: numbers would tell each client how many requests others
+    sent meanwhile. Requests that are answered from memory are not told theirs, and get a prefix
+    drawn for this process, and a number. Without `random` all ids are such numbers.
     """
 
-    def __init__(self, prefix: str = "") -> None:
+    def __init__(self, prefix: str = "", random: Callable[[int], bytes] | None = None) -> None:
         self.prefix = prefix
+        self._random = random
         self._given = 0
 
     @classmethod
     def drawn(cls, random: Callable[[int], bytes]) -> Ids:
         """Those of a new process."""
-        return cls(b32encode(random(CHANCE)).decode("ascii")[:6].lower())
+        return cls(_drawn(random)[:6], random)
 
     def next(self) -> str:
-        """One more, of 12 characters (of more after 16 million requests)."""
+        """An id for a request whose client is told."""
+        if self._random is not None:
+            return _drawn(self._random)
         self._given += 1
         return f"{self.prefix}{self._given:06x}"
 
@@ -45,6 +50,11 @@ class Ids:
         first = self._given + 1
         self._given += count
         return first
+
+
+def _drawn(random: Callable[[int], bytes]) -> str:
+    """12 random characters, which hold 60 bits."""
+    return b32encode(random(CHANCE)).decode("ascii")[:12].lower()
 
 
 def blocks(prefix: str, first: int, count: int) -> Iterator[tuple[str, tuple[str, ...]]]:

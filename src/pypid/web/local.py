@@ -11,7 +11,7 @@ from functools import partial
 from pypid.core.names import project_name
 from pypid.core.permissions import Action, Identity
 from pypid.index.asking import Asked
-from pypid.web.asking import provenance_below
+from pypid.web.asking import absolute_below, provenance_below
 from pypid.web.face import Face, app
 from pypid.web.files import send_named
 from pypid.web.guard import guarded
@@ -42,7 +42,9 @@ async def project_page(face: Face, request: Request, who: Identity, project: str
     if project != name or not request.path.endswith(b"/"):
         return redirect(request, f"/local/{name}/", permanent=True, restricted=face.restricted)
     provenance = partial(provenance_below, face, request)
-    finished, serial = await face.pages.project(name, format_of(request), STORED, files_url="../", provenance=provenance)
+    format = format_of(request)
+    files_url = absolute_below(face, request, format, "../")
+    finished, serial = await face.pages.project(name, format, STORED, files_url=files_url, provenance=provenance)
     request.about = About(name, STORED)
     return await send_page(request, finished, serial=serial, restricted=face.restricted)
 

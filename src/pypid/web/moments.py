@@ -13,7 +13,7 @@ from attrs import frozen
 from pypid.core.moment import Moment, moment_of, parse_moment, settled
 from pypid.core.names import project_name
 from pypid.core.permissions import Action, Identity
-from pypid.web.asking import asked_of, provenance_below
+from pypid.web.asking import absolute_below, asked_of, provenance_below
 from pypid.web.face import Face, app
 from pypid.web.files import send_named
 from pypid.web.guard import guarded
@@ -83,11 +83,13 @@ async def _send_project(face: Face, request: Request, who: Identity, where: _Whe
     name = project_name(project)
     if project != name or not where.is_canonical or not request.path.endswith(b"/"):
         return redirect(request, f"{where.path}simple/{name}/", permanent=True, restricted=face.restricted)
+    format = format_of(request)
     finished, serial = await face.then.project(
         name,
-        format_of(request),
+        format,
         as_of(asked_of(face, request, who, project), where.moment.before),
         where.moment.text,
+        absolute=partial(absolute_below, face, request, format),
         provenance=partial(provenance_below, face, request),
     )
     return await send_page(request, finished, serial=serial, restricted=face.restricted)

@@ -58,6 +58,7 @@ NEEDS = {
     Action.OVERWRITE: "Needs the right to overwrite.",
     Action.DELETE: "Needs the right to delete.",
     Action.FETCH: "Needs the right to fetch from the other index.",
+    Action.COLLECT: "Needs the right to collect files.",
     Action.ADMIN: "For administrators.",
     Action.METRICS: "Needs the right to read the metrics.",
     SOMEBODY: "For whoever is logged in.",

@@ -11,6 +11,8 @@ from attrs import field, frozen
 from pypid.core.errors import BadRequest, shortened
 from pypid.web.request import Request
 
+LARGEST_SERIAL = (1 << 63) - 1
+"""What a database can hold as the serial of a log entry."""
 LONGEST = 300
 """Characters of a value."""
 

@@ -6,7 +6,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from twisted.web.http import Request
 
-from pypid.web.heads import origins
+from pypid.web.cors import share
 from pypid.web.pour import write
 from pypid.web.respond import set_head
 
@@ -47,9 +47,9 @@ def redirect(
         (b"Cache-Control", caching.encode("ascii")),
         (b"Content-Type", b"text/plain; charset=utf-8"),
         (b"Content-Length", b"0"),
-        *origins(restricted=restricted),  # a browser follows a redirect only if its script might read it (micropip)
     )
-    set_head(request, status, head)
+    # a browser follows a redirect only if its script may read it (micropip)
+    set_head(request, status, share(request, head, restricted=restricted))
     write(request, b"")
 
 

@@ -7,6 +7,7 @@ are exactly those of twisted.web.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from twisted.internet.interfaces import IAddress
 from twisted.python.failure import Failure
@@ -17,8 +18,9 @@ from pypid.flow import BytesBody
 from pypid.ports import Body
 from pypid.web.accesslog import path_of
 from pypid.web.body import ClientGone, RequestBody, read_small
+from pypid.web.hosts import HostPolicy
 from pypid.web.ids import HEADER, Ids, given_id
-from pypid.web.proxies import TrustedProxies, client_of, host_of, plain_host, scheme_of
+from pypid.web.proxies import TrustedProxies, client_of, host_of, is_plain, plain_host, scheme_of
 
 if TYPE_CHECKING:
     from pypid.web.channel import Channel
@@ -65,6 +67,10 @@ class Request(server.Request):
         super().__init__(channel, *args, **options)  # type: ignore[no-untyped-call]
         self._trusted: TrustedProxies = channel.site.trusted_proxies
         self._public_url: str | None = channel.site.public_url
+        self._hosts: HostPolicy = channel.site.hosts
+        self._strict_host: bool = channel.strict_host
+        self.cors: tuple[str, ...] = channel.site.cors
+        """The origins whose scripts may read answers that everyone may read; see `web.cors`."""
         self._ids: Ids = channel.site.ids
         self.begun_at: float = channel.site.seconds()
         """When it began to come, on the reactor's clock; for the access log."""
@@ -166,6 +172,31 @@ class Request(server.Request):
         named = self._said("host")
         said = self._said("x-forwarded-host") if self._by_proxy else ()
         return host_of(self._peer, named[0] if named else "", said, self._trusted)
+
+    @property
+    def is_for_us(self) -> bool:
+        """Whether the Host header is one of this index, or of no matter: a trusted proxy decides itself."""
+        named = self._said("host")
+        if not named or self._peer is None or self._by_proxy:
+            return True
+        return self._hosts.admits(named[0], strict=self._strict_host)
+
+    @property
+    def url_host(self) -> str | None:
+        """The host that generated URLs begin with, with its port; None where none may be believed.
+
+        What a proxy forwards counts only if the configuration names it: not every proxy replaces the
+        X-Forwarded-Host of the client by its own.
+        """
+        forwarded, named = self.base_host, self._said("host")
+        host = forwarded if self._hosts.is_configured(forwarded) else named[0] if named else ""
+        return host if is_plain(host) and self._hosts.may_name_urls(host) else None
+
+    @property
+    def is_for_public_url(self) -> bool:
+        """Whether the client asked for the host of `public_url`."""
+        host, scheme = urlsplit(self._public_url or "").netloc, urlsplit(self._public_url or "").scheme
+        return bool(host) and plain_host(self.base_host, scheme) == plain_host(host, scheme)
 
     def is_of(self, origin: str) -> bool:
         """Whether pages of this origin (RFC 6454, 6.2) are ours: of the host that was asked for, here or at a trusted proxy, or

@@ -18,8 +18,9 @@ from pypid.core.model import Span
 from pypid.flow import PIECE, BytesBody, FileBody
 from pypid.ports import Body
 from pypid.web.conditional import Validators, Verdict, judge
+from pypid.web.cors import share, share_preflight
 from pypid.web.finished import FinishedPage
-from pypid.web.heads import Download, Head, body_head, download_head, page_head, preflight_head
+from pypid.web.heads import Download, Head, body_head, download_head, page_head
 from pypid.web.negotiation import choose_encoding
 from pypid.web.openfile import OpenFile
 from pypid.web.pour import pour, write
@@ -47,7 +48,7 @@ async def send_file(request: Request, what: Download, body_of: BodyOf, *, restri
     """
     asked = conditions_of(request)
     validators = Validators(what.etag, what.modified)
-    head = download_head(what, restricted=restricted)
+    head = share(request, download_head(what, restricted=restricted), restricted=restricted)
     match judge(asked, validators):
         case Verdict.NOT_MODIFIED:
             return _without_body(request, 304, head)
@@ -81,7 +82,7 @@ async def send_page(request: Request, finished: FinishedPage, *, serial: int | N
     """
     encoding = finished.encoding_for(choose_encoding(header_of(request, "accept-encoding")))
     etag = finished.etag_in(encoding)
-    head = page_head(etag, serial=serial, restricted=restricted)
+    head = share(request, page_head(etag, serial=serial, restricted=restricted), restricted=restricted)
     match judge(conditions_of(request), Validators(etag)):
         case Verdict.NOT_MODIFIED:
             return _without_body(request, 304, head)
@@ -127,8 +128,8 @@ async def _rest_of(body: bytes) -> AsyncGenerator[bytes]:
 
 
 def preflight(request: Request, *, restricted: bool = False) -> None:
-    """Answer OPTIONS: what scripts of other sites may do (C116); nothing, if not everyone may read."""
-    _without_body(request, 204, preflight_head(restricted=restricted))
+    """Answer OPTIONS: what scripts of other sites may do (C116)."""
+    _without_body(request, 204, share_preflight(request, restricted=restricted))
 
 
 def header_of(request: Request, name: str) -> str | None:

@@ -56,6 +56,7 @@ class Defaults(TypedDict):
     overwrite: str
     delete: str
     cache_update: str
+    collect: str
 
 
 class Rights(TypedDict):
@@ -161,6 +162,7 @@ def _defaults(face: Face) -> Defaults:
         "overwrite": rules.overwrite.text(),
         "delete": rules.delete.text(),
         "cache_update": rules.fetch.text(),
+        "collect": rules.collect.text(),
     }
 
 

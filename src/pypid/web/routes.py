@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Coroutine, Generator, Mapping, Sequence
 from contextvars import copy_context
+from errno import EMFILE, ENFILE
 from functools import lru_cache, partial
 from importlib import import_module
 from types import coroutine
@@ -23,15 +24,15 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 from werkzeug.exceptions import BadHost
 
-from pypid.core.errors import StorageDown, Unauthenticated
+from pypid.core.errors import Busy, StorageDown, Unauthenticated
 from pypid.flow import World
 from pypid.web import simple  # the room that is open from the start
 from pypid.web.channel import ONE_HOST
+from pypid.web.cors import share
 from pypid.web.entrance import go_and_log_in
 from pypid.web.errors import Refusal, error_format, respond_error, send_refusal
 from pypid.web.face import Face, app
 from pypid.web.guard import guarded_routes
-from pypid.web.heads import origins
 from pypid.web.ids import OF_REQUEST
 from pypid.web.negotiation import ErrorFormat
 from pypid.web.request import Request
@@ -47,8 +48,18 @@ FILES, DEPTH = b"packages/", 2
 HEALTH, READY = b"health", b"ready"
 SOON = ("pypid.web.health", "pypid.web.files")
 """What a running pypid brings by itself."""
+LEGACY = b"legacy/"
+UPLOADS = ("argon2", "pypid.web.forms", "pypid.core.archive", "pypid.core.facts", "pypid.index.evidence", "pypid.web.uploads")
+"""What an upload needs, and the check of its password. A running pypid brings it by itself, too: an import opens files,
+and while clients hold all descriptors none can be opened."""
 METRICS, MEASURES = b"metrics", "pypid.web.metrics"
 """For whoever looks every few seconds no other room has to be there."""
+EXEMPT_FROM_HOSTS = (b"/health", b"/ready", b"/metrics")
+"""What is answered for any Host: probes and monitors name an address of their own choice."""
+OTHER_HOST = (
+    "This index is not known by the host that was asked for. Add the host to [server] allowed_hosts, "
+    "or set public_url; for a reverse proxy, set trusted_proxies."
+)
 ALL = "pypid.web.app"
 LATER = (
     *("pypid.core.requirements", "pypid.core.collection", "pypid.core.locks", "pypid.index.collecting", "pypid.web.forms"),
@@ -91,7 +102,12 @@ async def furnish(world: World, modules: Sequence[str] = (*SOON, *LATER)) -> Non
     """Bring what is not there yet, a module in a turn of the reactor."""
     for name in modules:
         if name not in sys.modules:
-            import_module(name)
+            try:
+                import_module(name)
+            except OSError as error:
+                if error.errno not in (EMFILE, ENFILE):
+                    raise
+                raise Busy("No more files can be opened: too many connections are open.") from None
             await deferLater(world.clock, 0)
     guarded_routes(app)
 
@@ -108,6 +124,8 @@ def _needs(request: Request) -> Sequence[str]:
             return () if SOON[-1] in sys.modules else SOON
         if path == METRICS:
             return () if MEASURES in sys.modules else (*SOON, MEASURES)
+    if request.method == b"POST" and b"/".join(request.postpath or ()) == LEGACY:
+        return () if UPLOADS[-1] in sys.modules else (*SOON, *UPLOADS)
     return *SOON, *LATER
 
 
@@ -115,7 +133,8 @@ async def error(face: Face, request: Request, failure: Failure) -> None:
     """Every error becomes an answer here, by the one table in `web.errors`."""
     if failure.check(StorageDown):  # type: ignore[no-untyped-call]
         face.condition.doubt()
-    for name, value in origins(restricted=face.restricted):  # micropip asks the next index after a 404 that it may read
+    # micropip asks the next index after a 404 that it may read
+    for name, value in share(request, (), restricted=face.restricted):
         request.responseHeaders.setRawHeaders(name, [value])
     if failure.check(Unauthenticated) and _is_to_log_in(face, request):  # type: ignore[no-untyped-call]
         go_and_log_in(request)
@@ -153,7 +172,7 @@ class Routes(Resource):
 
     def render(self, request: Request) -> int:
         """As every resource does."""
-        refusal = _unroutable(request) or self._unknowable(request)
+        refusal = _unroutable(request) or self._unknowable(request) or _misdirected(request)
         if refusal is None:
             run(self._answer(request), request)
         else:
@@ -260,6 +279,13 @@ def _unroutable(request: Request) -> Refusal | None:
     if request.path.endswith(b"//") and request.path.strip(b"/"):  # the relative links of such a page would lead nowhere
         return Refusal(404, "There is nothing at this address: it ends with two slashes.")
     return None
+
+
+def _misdirected(request: Request) -> Refusal | None:
+    """The refusal of a request for a host that is not this index, or None."""
+    if request.is_for_us or request.path in EXEMPT_FROM_HOSTS:
+        return None
+    return Refusal(421, OTHER_HOST)
 
 
 def resource(face: Face) -> Routes:

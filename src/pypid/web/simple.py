@@ -8,7 +8,7 @@ from pypid.core.errors import NotAcceptable
 from pypid.core.names import project_name
 from pypid.core.negotiation import Format, negotiate
 from pypid.core.permissions import Action, Identity
-from pypid.web.asking import asked_of, provenance_below
+from pypid.web.asking import absolute_below, asked_of, provenance_below
 from pypid.web.face import Face, app
 from pypid.web.guard import guarded
 from pypid.web.keeping import OF_LISTS, About
@@ -82,6 +82,7 @@ async def options(
 async def send_project(face: Face, request: Request, who: Identity, project: str, format: Format, files_url: str) -> None:
     """Answer with the project's page; `files_url` leads from it to where files are."""
     name, asked = project_name(project), asked_of(face, request, who, project)
+    files_url = absolute_below(face, request, format, files_url)
     finished, serial = await face.pages.project(
         name,
         format,

@@ -81,7 +81,13 @@ async def check(face: Face, request: Request, who: Identity) -> None:
     """Look for what is wrong in the storage."""
     found = await checked(face, request, who, await read_json(request, Checkup))
     findings: list[FindingDocument] = [
-        {"key": finding.key, "wrong": finding.wrong, "advice": finding.advice, "swept": finding.swept}
+        {
+            "key": finding.key,
+            "wrong": finding.wrong,
+            "advice": finding.advice,
+            "swept": finding.swept,
+            "mended": finding.mended,
+        }
         for finding in found.findings
     ]
     document: CheckedStorage = {
@@ -136,7 +142,9 @@ def _counts(came: Came) -> Details:
 
 def _swept(found: Checked) -> Details:
     swept = [finding.key for finding in found.findings if finding.swept]
-    return {"swept": str(len(swept)), "keys": listed(swept)}
+    mended = [finding.key for finding in found.findings if finding.mended]
+    details = {"swept": str(len(swept)), "keys": listed(swept)}
+    return {**details, "mended": listed(mended)} if mended else details
 
 
 def _rebuilt(found: Reconciled, adopted: Sequence[Adopted]) -> Rebuilt:

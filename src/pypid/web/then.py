@@ -50,20 +50,31 @@ class ThenPages:
         self._flights: Flights[Hashable, _Kept] = Flights()
 
     async def project(
-        self, name: ProjectName, format: Format, asked: Asked, called: str, *, provenance: Callable[[], str | None]
+        self,
+        name: ProjectName,
+        format: Format,
+        asked: Asked,
+        called: str,
+        *,
+        absolute: Callable[[str], str],
+        provenance: Callable[[], str | None],
     ) -> tuple[FinishedPage, int]:
-        """The project's page as of `asked.before`, which is `called` so there; and its serial. Raises as `Index.view`."""
+        """The project's page as of `asked.before`, which is `called` so there; and its serial. Raises as `Index.view`.
+
+        `absolute`: the URL to write for one that is relative to the page.
+        """
         moments = self._index.moments
         looked = await moments.look(name, asked)
         provenance_url = provenance() if looked.seen.view.attested else None
-        key = (name, format, asked.before, called, provenance_url)
+        apart_url, files_url = absolute(APART_URL), absolute(FILES_URL)
+        key = (name, format, asked.before, called, provenance_url, files_url)
         kept = self._kept.get(key)
         if kept is not None and kept.edition == looked.edition:
             return kept.finished, kept.serial
         then = await moments.tell(looked)
 
         def url_of(file: File) -> str:
-            base = APART_URL if file.filename in then.apart else FILES_URL
+            base = apart_url if file.filename in then.apart else files_url
             return f"{base}{name}/{quoted(file.filename)}"
 
         def make() -> _Kept:

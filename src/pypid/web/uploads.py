@@ -132,7 +132,7 @@ def _published(outcome: Outcome, upload: Upload) -> Details | None:
 
 def _checked(face: Face, form: Form, distribution: Distribution, spool: Spool) -> Upload:
     """Blocks: the archive is opened and looked through, and signatures are verified."""
-    with spool.open_for_inspection() as file:
+    with spool.inspected() as file:
         upload = check(form, distribution, inspect(file, distribution))
     return evolve(upload, provenance=face.attesting.provenance(upload))
 

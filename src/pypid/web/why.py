@@ -17,8 +17,8 @@ from pypid.core.names import project_name
 from pypid.core.permissions import Action, Identity, demand
 from pypid.core.simple import utc_text
 from pypid.core.why import FileWhy, Why
-from pypid.index.envoy import Outage
 from pypid.index.explaining import why
+from pypid.index.outage import Outage
 from pypid.web.describing import Described, Moment
 from pypid.web.documents import send, send_json
 from pypid.web.face import Face, app

@@ -39,7 +39,7 @@ class ComparePageTests(WholeCase):
     def test_much_metadata(self) -> None:
         """Of many values, each long and of what nobody can see, so many are shown, and how many there are besides."""
         said = [("Classifier", f"{number}{chr(0x202E) * 2000}") for number in range(MOST_VALUES + 7)]
-        self.have_wheel(extra=[("Requires-Dist", f"a; {'(' * 490}os_name=='a'{')' * 490}")])
+        self.have_adopted_wheel(extra=[("Requires-Dist", f"a; {'(' * 490}os_name=='a'{')' * 490}")])
         self.have_wheel(version="2.0", extra=said)
         answer = self.see()
         self.assertEqual(answer.status, 200)
@@ -75,6 +75,8 @@ class ComparePageTests(WholeCase):
             self.assertEqual(self.see(f"?from=1.0&to=2.0&path={path}").status, 200)
         self.assertEqual(self.see("?from=1.0&to=2.0&path=same.py").status, 404)
         self.assertIn("Only one", self.see("?from=1.0&to=2.0&kind=sdist&path=a.py").text)
+        wrong = self.see("?from=1.0&to=2.0&kind=wheel&path=a.py").text
+        self.assertIn("Neither release has a file of the kind “wheel”. Kinds: ", wrong)
 
     def test_little_there(self) -> None:
         """Of a project of one version there is nothing to compare, and the page says so."""

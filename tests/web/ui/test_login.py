@@ -24,6 +24,8 @@ class LoginTests(BrowsedCase):
         self.assertEqual((asked.status, asked["location"]), (303, "../account/login?next=account%2F%3Fpage%3D1"))
         form = self.browser.get("/account/login?next=account%2F%3Fpage%3D1")
         self.assertIn('<input type="hidden" name="next" value="account/?page=1">', form.text)
+        self.assertIn("Log in to continue", form.text)
+        self.assertNotIn("Log in to continue", self.browser.get("/account/login").text)
         self.went(self.browser.log_in("alice", back="account/?page=1"), "../account/?page=1")
         self.assertEqual(self.browser.get("/").status, 200)
         self.went(self.browser.get("/account/login?next=upload"), "../upload")

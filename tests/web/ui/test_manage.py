@@ -83,7 +83,7 @@ class HealthTests(AdministeredCase):
         """An outage is told with its beginning and the error; offline is no outage."""
         self.pypid.clock.advance(90)
         self.pypid.index.envoy.outage.failed(UpstreamDown(NASTY, unreachable=True))
-        self.has("Upstream", "away", NASTY, f"Since {BEGINNING + timedelta(seconds=91):%Y-%m-%d %H:%M} UTC")
+        self.has("Upstream", "away", NASTY, f"Since {BEGINNING + timedelta(seconds=91):%-d %b %Y %H:%M} UTC")
         self.assertNotIn("<script>alert", self.look("/manage/").text)
 
     def test_comparing(self) -> None:

@@ -236,6 +236,11 @@ class RightTests(AdminCase):
         taken = self.browser.post("/project/spam/-/rights", kind="authenticated", do="withdraw")
         self.went(taken, there + "right-taken")
         last = self.browser.post("/project/spam/-/rights", kind="group", name="devs", do="withdraw")
+        self.said_wrong(last, 400, "this is the last right of the project")
+        self.assertIn("This is the last right of spam", last.text)
+        self.assertIn("it can be read by", last.text)
+        self.assertEqual(self.pypid.get("/simple/spam/", None, basic("bob")).status, 403)
+        last = self.browser.post("/project/spam/-/rights", kind="group", name="devs", do="withdraw", last="yes")
         self.assertIn("That was the last right of spam", last.text)
         whats = [deed for deed in self.done() if deed[0] == "ada"]
         self.assertEqual([what for _, what, _ in whats], ["set-right", "set-right", "remove-right", "remove-right"])

@@ -135,6 +135,15 @@ class ProjectPageTests(ProjectCase):
         self.have(self.pypid.index.yank(SPAM, ["spam-1.0-py3-none-any.whl"], "It was broken"))
         self.assertIn("This release was yanked: ", self.told("1.0/"))
 
+    def test_quarantined_dependency_is_marked(self) -> None:
+        """Whoever looks at a release sees that it needs something that cannot be installed now."""
+        self.have_wheel("ham", "1.0")
+        needs = metadata("spam", "1.0", extra=(("Requires-Dist", "ham>=1"), ("Requires-Dist", "eggs")))
+        self.have_wheel("spam", "1.0", metadata_bytes=needs)
+        self.assertNotIn("quarantined", self.told())
+        self.have(self.pypid.index.set_status(project_name("ham"), Status.QUARANTINED, ""))
+        self.assertRegex(self.told(), r"ham\s+quarantined\s+&gt;=1")
+
     def test_status(self) -> None:
         """The project's status is said, with its reason; of a project in quarantine no file is shown, and it has a page."""
         self.have_wheel()
@@ -144,7 +153,7 @@ class ProjectPageTests(ProjectCase):
         self.assertIn("Take &lt;eggs&gt;.", words)
         self.have(self.pypid.index.set_status(SPAM, Status.QUARANTINED, ""))
         words = self.told()
-        self.assertIn("in quarantine", words)
+        self.assertIn("This project is quarantined", words)
         self.assertNotIn(".whl", words)
         self.assertEqual(self.see("1.0/").status, 404)
 
@@ -205,7 +214,7 @@ class ProjectPageTests(ProjectCase):
         needs = [
             ("Requires-Dist", text) for text in ("Eggs.Fried[hot]>=1; python_version<'4'", "tea; extra == 'drinks'", "!odd")
         ]
-        self.have_wheel(metadata_bytes=metadata(extra=[*needs, ("Provides-Extra", "drinks")]))
+        self.have_adopted_wheel(metadata_bytes=metadata(extra=[*needs, ("Provides-Extra", "drinks")]))
         answer = self.see()
         self.assertIn('<a href="../../project/eggs-fried/">Eggs.Fried</a>', answer.text)
         self.assertIn('<a href="../../project/tea/">tea</a>', answer.text)
@@ -218,7 +227,7 @@ class ProjectPageTests(ProjectCase):
             "Platform", "Home-page", "Download-URL", "Description-Content-Type")  # fmt: skip
         extra = [(name, XSS) for name in names]
         extra += [("Project-URL", f"{XSS}, javascript:alert(1)"), ("Project-URL", 'Home, https://x.example/"onclick=alert(1)')]
-        self.have_wheel(metadata_bytes=metadata(summary=XSS, extra=extra, description=XSS))
+        self.have_adopted_wheel(metadata_bytes=metadata(summary=XSS, extra=extra, description=XSS))
         self.have(self.pypid.index.yank(SPAM, ["spam-1.0-py3-none-any.whl"], XSS))
         self.have(self.pypid.index.set_status(SPAM, Status.ARCHIVED, XSS))
         for path in ("", "1.0/", "-/versions"):

@@ -21,6 +21,8 @@ from pypid.web.guard import UNIX
 
 LIMIT = 64 << 20
 """Bytes of all that is kept."""
+STEP = 1.0
+"""Seconds by which the wall clock and the reactor's clock differ more than before: then the wall clock was set."""
 LATER = 0.1
 """Seconds that the lines of the access log wait at most."""
 
@@ -52,6 +54,7 @@ class FrontDoor:
         self.answered = 0
         """How many requests were answered here."""
         self.now, self.next_second = 0.0, 0.0
+        self._ahead = self._ahead_of(self.seconds())
         self.date, self.moment = b"", ""
         self.quiet = False
         """Whether nothing but giving short answers was done since `look_around`: for whoever gives several in one go."""
@@ -62,13 +65,13 @@ class FrontDoor:
         self.rules = face.rules
         self.claimed = self.claims.names
         self._access_log = access_log
-        self._doorways: dict[tuple[bool, bool], Doorway] = {}
+        self._doorways: dict[tuple[bool, bool, bool], Doorway] = {}
         self.due = False
         self._later: IDelayedCall | None = None
 
-    def doorway(self, secure: bool, trusted: bool) -> Doorway:
-        """The one for connections with TLS or without, of peers whose word is believed or not."""
-        kind = (secure, trusted)
+    def doorway(self, secure: bool, trusted: bool, strict_host: bool = False) -> Doorway:
+        """The one for connections with TLS or without, of trusted proxies or not, with unknown hosts refused or not."""
+        kind = (secure, trusted, strict_host)
         if kind not in self._doorways:
             self._doorways[kind] = Doorway(self, kind)
         return self._doorways[kind]
@@ -114,8 +117,16 @@ class FrontDoor:
     def tick(self, now: float) -> None:
         """Another second has begun: it is said in each answer, and in each line of the log."""
         self.next_second = now // 1 + 1
+        ahead = self._ahead_of(now)
+        if abs(ahead - self._ahead) > STEP:  # what ends at a time of day (a session, a cooldown) ends at another second now
+            self.store.clear()
+        self._ahead = ahead
         self.date = datetimeToString()  # type: ignore[no-untyped-call]
         self.moment = "" if self._access_log is None else self._access_log.time()
+
+    def _ahead_of(self, now: float) -> float:
+        """Return the wall clock's lead over the reactor's clock, in seconds."""
+        return self.face.world.now().timestamp() - now
 
     # --- what was done ---
 

@@ -38,7 +38,7 @@ class Doorway:
     """The way in for one kind of connections: what is said there in the same words means the same."""
 
     door: FrontDoor
-    kind: tuple[bool, bool]
+    kind: tuple[bool, bool, bool]
     public: dict[bytes, Variant] = field(factory=dict, repr=False)
     secret: dict[bytes, Variant] = field(factory=dict, repr=False)
     """By a keyed hash of the words."""

@@ -172,6 +172,11 @@ class Store:
             self.weight -= held.weight
         held.drop()
 
+    def clear(self) -> None:
+        """Keep nothing any longer."""
+        for held in tuple(self._held):
+            self.drop(held)
+
     def _make_room(self) -> None:
         """A tenth at once: to look for the oldest one each time would take long."""
         for held in sorted(self._held, key=lambda held: held.used):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from pypid.core.permissions import Action, Identity
-from pypid.web.audit import LARGEST_SERIAL
 from pypid.web.face import Face, app
 from pypid.web.fields import asked
 from pypid.web.guard import guarded
+from pypid.web.query import LARGEST_SERIAL
 from pypid.web.request import Request
 from pypid.web.ui.formed import has_no_accounts
 from pypid.web.ui.pages import show

@@ -119,7 +119,7 @@ async def _show_text(
     is_long = len(old.files) + len(new.files) > FEW_FILES
     pairs = await face.world.thinking(pairs_of, old.files, new.files) if is_long else pairs_of(old.files, new.files)
     pair = choose_pair(pairs, given.text("kind") or None)
-    text = ComparedText(path, problem="Only one of the two releases has such a file.")
+    text = ComparedText(path, problem=_why_not(pairs, given.text("kind")))
     if pair is not None and pair.old is not None and pair.new is not None:
         try:
             text = await comparison.text(pair.old, pair.new, path)
@@ -129,6 +129,14 @@ async def _show_text(
     values |= {"kind": "" if pair is None else pair.kind, "path_asked": path}
     more = len(text.lines or ()) - len(lines)
     await show(face, request, who, "compare_lines.html", **values, text=text, lines=lines, more=more)
+
+
+def _why_not(pairs: Sequence[Pair], kind: str) -> str:
+    """Return why no pair of files was compared; `kind` is what was asked for, such as ``wheel``."""
+    if kind and all(pair.kind != kind for pair in pairs):
+        there = ", ".join(pair.kind for pair in pairs) or "none"
+        return f"Neither release has a file of the kind “{visible(kind[:100])}”. Kinds: {there}."
+    return "Only one of the two releases has such a file."
 
 
 def _shown(lines: Sequence[Line]) -> list[TextLine]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pypid.core.clientfiles import FILES
+from pypid.core.errors import ListIncomplete
 from pypid.core.permissions import Action, Identity
 from pypid.core.snippets import to_install, to_publish
 from pypid.web.clientfiles import place_of
@@ -20,14 +21,22 @@ RELEASES, PROJECTS = 10, 6
 async def home(face: Face, request: Request, who: Identity) -> None:
     """What is new, and how to connect: with commands for this host, and for whoever asks."""
     place = await place_of(face, request)
+    try:
+        count, releases, new = (
+            len(await face.names(who)),
+            await latest(face, who, RELEASES),
+            await projects(face, who, PROJECTS),
+        )
+    except ListIncomplete:
+        count, releases, new = None, (), ()
     await show(
         face,
         request,
         who,
         "home.html",
-        projects=len(await face.names(who)),
-        releases=await latest(face, who, RELEASES),
-        new=await projects(face, who, PROJECTS),
+        projects=count,
+        releases=releases,
+        new=new,
         installing=() if place is None else to_install(place, who.user),
         publishing=() if place is None else to_publish(place, who.user),
         files=tuple(FILES),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pypid.core.choices import Registration
 from pypid.core.errors import LoginRefused, TooManyAttempts
 from pypid.core.permissions import ANONYMOUS, Action, Identity, may
 from pypid.web.cookies import credential_of_cookie, end_session
@@ -62,6 +61,10 @@ async def _form(
     status: int = 200,
     problems: Sequence[str] = (),
 ) -> None:
-    registers = face.settings.people.registration is not Registration.CLOSED
-    values = {"back": back, "user": user, "problems": problems, "registers": registers}
+    values = {
+        "back": back,
+        "user": user,
+        "problems": problems,
+        "registration": face.settings.people.registration.value,
+    }
     await show(face, request, who, "login.html", status=status, **values)

@@ -135,7 +135,7 @@ def _upstream(face: Face) -> Part:
         return Part("Upstream", "offline", "", "No other index is asked ([upstream] mode).")
     if outage.error is None:
         return Part("Upstream", "well", "good", "It answered the last time that it was asked, or was not asked yet.")
-    since = "" if outage.since is None else f" Since {outage.since:%Y-%m-%d %H:%M} UTC."
+    since = "" if outage.since is None else f" Since {outage.since:%-d %b %Y %H:%M} UTC."
     todo = "See whether the other index can be reached from here. Until it answers, what is stored is served."
     return Part("Upstream", "away", "bad", f"{outage.error}{since}", todo)
 

@@ -158,12 +158,12 @@ def marked_up(safe: str) -> Markup:
 
 
 def when(moment: datetime | None) -> Markup:
-    """A moment, to the minute, in UTC, with the exact one for machines."""
-    return _moment(moment, lambda utc: f"{utc:%Y-%m-%d %H:%M}")
+    """A moment to the minute, in UTC: ``22 Nov 2026 11:02``, with the exact one for machines."""
+    return _moment(moment, lambda utc: f"{utc.day} {utc:%b %Y %H:%M}")
 
 
 def day(moment: datetime | None) -> Markup:
-    """A moment, to the day."""
+    """A moment to the day: ``22 Nov 2026``."""
     return _moment(moment, lambda utc: f"{utc.day} {utc:%b %Y}")
 
 

@@ -12,7 +12,7 @@ from pypid.core.clientfiles import Place
 from pypid.core.errors import NoSuchFile
 from pypid.core.facts import NOTHING, Facts
 from pypid.core.model import Project, Status
-from pypid.core.names import project_name
+from pypid.core.names import ProjectName, project_name
 from pypid.core.permissions import ANONYMOUS, Action, Identity, may
 from pypid.core.showing import Age, Shown
 from pypid.core.snippets import Snippet, to_install
@@ -26,9 +26,9 @@ from pypid.web.request import Request
 from pypid.web.ui.pages import environment, marked_up, part, show
 
 STATUS_WORDS = {
-    Status.ARCHIVED: "This project is archived: no more releases are to be expected.",
-    Status.QUARANTINED: "This project is in quarantine: it may do harm, and none of its files is given to anybody.",
-    Status.DEPRECATED: "This project is deprecated: those who made it advise to use something else.",
+    Status.ARCHIVED: "This project is archived: no more releases are expected.",
+    Status.QUARANTINED: "This project is quarantined as possibly harmful; its files cannot be downloaded.",
+    Status.DEPRECATED: "This project is deprecated; its maintainers recommend an alternative.",
 }
 
 
@@ -72,6 +72,7 @@ async def _show(face: Face, request: Request, who: Identity, project: str, versi
         shown=found,
         told=facts is not None,
         facts=facts or NOTHING,
+        quarantined=await _quarantined(face, who, facts or NOTHING),
         spelled=_spelled(found, facts or NOTHING),
         summary=(facts or NOTHING).summary or found.summary,
         description=await _description(face, found, facts or NOTHING),
@@ -80,6 +81,14 @@ async def _show(face: Face, request: Request, who: Identity, project: str, versi
         plot=marked_up(await _plot(face, seen.view.project)),
         is_open=is_open,
     )
+
+
+async def _quarantined(face: Face, who: Identity, facts: Facts) -> frozenset[ProjectName]:
+    """Return the local projects in quarantine that the release depends on, as far as `who` sees them."""
+    groups = [facts.needs.needed, *(group for _, group in facts.needs.extras)]
+    wanted = {need.project for group in groups for need in group if need.project is not None}
+    by = await face.sight(who)
+    return await face.index.quarantined(name for name in wanted if by.sees(name))
 
 
 def project_values(face: Face, who: Identity, seen: Seen) -> dict[str, Any]:

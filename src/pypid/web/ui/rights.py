@@ -31,6 +31,7 @@ DEFAULTS = {
     "overwrite": "Replace published files",
     "delete": "Delete",
     "cache_update": "Have projects fetched from upstream",
+    "collect": "Have files collected for requirements",
 }
 
 say(right_given="The right was given.", right_taken="The right was taken away.")
@@ -46,7 +47,7 @@ async def rights(face: Face, request: Request, who: Identity) -> None:
     matching = [right for right in found["rights"] if folded in right["project"] or folded in right["name"].casefold()]
     rules = face.rules
     everybody = {"read": rules.read, "write": rules.write, "overwrite": rules.overwrite, "delete": rules.delete}
-    everybody["cache_update"] = rules.fetch
+    everybody |= {"cache_update": rules.fetch, "collect": rules.collect}
     await show(
         face,
         request,
@@ -91,6 +92,8 @@ async def _one(
         rights=whole(face, name, found),
         readers=in_words(together((read, write))),
         writers=in_words(write),
+        default_readers=in_words(together((face.rules.read, face.rules.write))),
+        default_writers=in_words(face.rules.write),
         said_before=said or Fields(),
         known=list(islice(await _names(face), MOST)),
     )
@@ -121,6 +124,7 @@ async def change(face: Face, request: Request, who: Identity, project: str) -> N
     try:
         whom, named = _whom(said)
         if taking:
+            await _demand_confirmed(face, (name, whom, named), said)
             after = await withdrawn(face, request, who, (name, whom, named))
         else:
             if said.text("right") not in ("r", "rw"):
@@ -132,6 +136,20 @@ async def change(face: Face, request: Request, who: Identity, project: str) -> N
     if after.get("warnings"):
         return await _one(face, request, who, name, warnings=after["warnings"])
     return go(request, f"project/{name}/-/rights", done="right-taken" if taking else "right-given")
+
+
+async def _demand_confirmed(face: Face, right: tuple[ProjectName, Whom, str], said: Fields) -> None:
+    """Raise `BadRequest` if this would remove the last right and the form did not say so.
+
+    Another administrator may have removed the others since the form was made.
+    """
+    found = (await rights_now(face)).of(right[0])
+    keys = [(each.project, each.whom, each.name) for each in found.kept]
+    if not found.configured and keys == [right] and said.text("last") != "yes":
+        raise BadRequest(
+            "Nothing was changed: this is the last right of the project, and without it the defaults"
+            " apply. Remove it again if that is what you want."
+        )
 
 
 def _whom(said: Fields) -> tuple[Whom, str]:

@@ -143,6 +143,7 @@
     function show(found) {
       list.replaceChildren.apply(list, found.found.map(function (one, number) {
         var option = made("li", { id: "find-" + number, role: "option", "aria-selected": "false", "data-name": one.name }, one.name);
+        if (one.source === "upstream") option.append(" ", made("b", { "class": "badge" }, "upstream"));
         if (one.summary) option.append(made("span", {}, one.summary));
         return option;
       }));

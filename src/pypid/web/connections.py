@@ -1,0 +1,148 @@
+"""Limits on open connections: how many one client may hold, and how many fit into the descriptors of the process.
+
+A connection that waits for its next request costs its client nothing to open again, so the oldest of those makes room for a
+new one. Where all are at work, a few more are let in to ask for the health of the service, and anything else is 503.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+from typing import Protocol
+
+from attrs import define, field, frozen
+
+from pypid.core.places import place_of
+
+RESERVED = 16
+"""Descriptors in reserve for requests about the health of the service."""
+SAMPLE = 64
+"""Connections among which the oldest idle one is looked for, so that the work for each new connection is bounded."""
+_OWN_SHARE, _OWN_LEAST = 8, 64
+"""The part of the descriptors, and the least number, that files, databases and other servers need."""
+
+
+@frozen(kw_only=True)
+class ConnectionSettings:
+    """Limits on clients. `header_timeout` in seconds, `min_body_rate` in bytes a second (0: none).
+
+    `descriptors` is how many the process may open; 0 means that this is no limit.
+    """
+
+    header_timeout: float = 20.0
+    min_body_rate: int = 500
+    per_client: int = 1000
+    descriptors: int = 0
+
+    @property
+    def total(self) -> int | None:
+        """The number of connections that may be open; None for no limit."""
+        if not self.descriptors:
+            return None
+        return max(1, self.descriptors - RESERVED - max(_OWN_LEAST, self.descriptors // _OWN_SHARE))
+
+    @property
+    def for_one_client(self) -> int:
+        """The number of connections of one client, which leaves a quarter of all to others."""
+        return self.per_client if self.total is None else max(1, min(self.per_client, self.total * 3 // 4))
+
+
+class Connection(Protocol):
+    """A connection as the limits see it."""
+
+    heard: float
+    """When the last request on it was answered, or it was opened."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being answered, or its body is coming."""
+
+    def evict(self) -> None:
+        """Close it now."""
+
+
+@define(eq=False)
+class ConnectionLimits:
+    """The open connections of one site, by client."""
+
+    settings: ConnectionSettings
+    _all: dict[Connection, str | None] = field(factory=dict, init=False, repr=False)
+    """Each with its client; None where the client is not limited."""
+    _by_client: dict[str, dict[Connection, None]] = field(factory=dict, init=False, repr=False)
+    _reserved: dict[Connection, None] = field(factory=dict, init=False, repr=False)
+
+    def admit(self, connection: Connection, client: str | None) -> bool:
+        """Take in a new connection, in the place of the oldest idle one where there are too many.
+
+        `client` is its address; None for peers without a limit of their own. False: there is no room, and the connection is
+        one of those in reserve.
+        """
+        client = None if client is None else place_of(client)
+        if not (self._make_room_for(client) and self._make_room()):
+            if len(self._reserved) >= RESERVED:
+                self._evict(next(iter(self._reserved)))
+            self._reserved[connection] = None
+            return False
+        self._all[connection] = client
+        if client is not None:
+            self._by_client.setdefault(client, {})[connection] = None
+        return True
+
+    def claim(self, connection: Connection, client: str) -> bool:
+        """Count a connection of a trusted proxy for the client of its request, until `release`.
+
+        False: this client has too many.
+        """
+        client = place_of(client)
+        held = self._by_client.setdefault(client, {})
+        if len(held) >= self.settings.for_one_client:
+            return False
+        held[connection] = None
+        self._all[connection] = client
+        return True
+
+    def release(self, connection: Connection) -> None:
+        """The request that `claim` was called for is answered."""
+        if connection in self._all:
+            self._leave(connection, self._all[connection])
+            self._all[connection] = None
+
+    def discard(self, connection: Connection) -> None:
+        """The connection is closed."""
+        self._reserved.pop(connection, None)
+        self._leave(connection, self._all.pop(connection, None))
+
+    def _leave(self, connection: Connection, client: str | None) -> None:
+        held = self._by_client.get(client) if client is not None else None
+        if held is not None and client is not None:
+            held.pop(connection, None)
+            if not held:
+                del self._by_client[client]
+
+    def _make_room_for(self, client: str | None) -> bool:
+        held = self._by_client.get(client, {}) if client is not None else {}
+        return len(held) < self.settings.for_one_client or self._evict(_oldest_idle(held))
+
+    def _make_room(self) -> bool:
+        total = self.settings.total
+        return total is None or len(self._all) < total or self._evict(_oldest_idle(self._all))
+
+    def _evict(self, connection: Connection | None) -> bool:
+        """Close it; False where there is none."""
+        if connection is None:
+            return False
+        self.discard(connection)
+        connection.evict()
+        return True
+
+
+def _oldest_idle(among: dict[Connection, str | None] | dict[Connection, None]) -> Connection | None:
+    """The connection that has been idle for longest, of the first few, which go to the end of the line."""
+    first = list(islice(among, SAMPLE))
+    _move_to_end(among, first)
+    return min((each for each in first if not each.busy), key=lambda each: each.heard, default=None)
+
+
+def _move_to_end(among: dict[Connection, str | None] | dict[Connection, None], some: Iterable[Connection]) -> None:
+    for each in some:
+        among[each] = among.pop(each)  # type: ignore[assignment]  # the value that it had
