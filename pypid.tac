@@ -1,8 +1,7 @@
 """`twistd -y pypid.tac` in a checkout: the same daemon as `twistd pypid`, where a .tac file is wanted."""
 
-from twisted.application.service import Application
+from pathlib import Path
 
-from pypid.service import Options, makeService
+from pypid.service import tac_application
 
-(options := Options()).parseOptions(["--config", "etc/pypid.ini"])
-makeService(options).setServiceParent(application := Application("pypid"))
+application = tac_application(Path("etc/pypid.ini"))

@@ -15,18 +15,21 @@ import argparse
 import gc
 import io
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO, Any, Final, Protocol
 
 from twisted.trial.itrial import IReporter
 from twisted.trial.reporter import Reporter
 from twisted.trial.runner import TestLoader, TestSuite, TrialRunner
+
+from tests.children import end_with_parent
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 FIRST: Final = (
@@ -95,6 +98,12 @@ def run(jobs: int, folder: str, wanted: list[str]) -> int:
             ends = [worker.wait() for worker in workers]
         except KeyboardInterrupt:  # they were interrupted, too
             ends = [worker.wait() for worker in workers]
+        except SystemExit:
+            for worker in workers:
+                worker.terminate()
+            for worker in workers:
+                worker.wait()
+            raise
         print(slowest(times), end="", flush=True)
     for end in ends:
         if end not in (0, 1):
@@ -108,7 +117,7 @@ def _give_out(jobs: int, folder: str, lines: list[str], times: int) -> list[subp
     with give:
         with take:
             ours = (take.fileno(), times)
-            command = [sys.executable, "-m", "tests.abreast", "--take", *map(str, ours)]
+            command = [sys.executable, "-m", "tests.abreast", "--take", *map(str, (*ours, os.getpid()))]
             workers = [
                 subprocess.Popen([*command, "--temp-directory", f"{folder}-{number}"], pass_fds=ours, cwd=ROOT)
                 for number in range(jobs)
@@ -173,15 +182,31 @@ def main(arguments: list[str]) -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m tests.abreast", description=__doc__)
     parser.add_argument("-j", type=int, default=os.cpu_count() or 1, metavar="JOBS")
-    parser.add_argument("--temp-directory", required=True, metavar="DIR", help="with a number behind it for each process")
-    parser.add_argument("--take", type=int, nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--temp-directory",
+        metavar="DIR",
+        help="with a number behind it for each process; else one that is removed",
+    )
+    parser.add_argument("--take", type=int, nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("names", nargs="*", help="modules, or packages of them")
     asked = parser.parse_args(arguments)
     if asked.take is not None:
-        taken, times = asked.take
+        taken, times, parent = asked.take
+        end_with_parent(parent)
         return work(socket.socket(fileno=taken), times, asked.temp_directory)
+    # the processes of a run do not try twice to install what cannot be installed (tests.live.clients)
+    os.environ.setdefault("TEST_RUN", f"{os.getpid()}-{time.time_ns()}")  # noqa: TID251
+    # hypothesis keeps its tables of characters there: to make them takes each process three seconds
+    os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(ROOT / ".hypothesis"))  # noqa: TID251
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    if os.environ.get("MAKELEVEL"):  # noqa: TID251 - a make that is killed does not end what it started
+        end_with_parent(os.getppid())
     try:
-        return run(asked.j, asked.temp_directory, modules(asked.names))
+        wanted = modules(asked.names)
+        if asked.temp_directory:
+            return run(asked.j, asked.temp_directory, wanted)
+        with TemporaryDirectory() as folder:
+            return run(asked.j, f"{folder}/trial", wanted)
     except FileNotFoundError as error:
         parser.error(str(error))
 

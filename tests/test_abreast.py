@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import signal
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -79,3 +83,31 @@ class TakingTests(SynchronousTestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("PASSED (successes=", done.stdout)
         self.assertRegex(done.stdout, r"The slowest of 1 modules:\n +\S+ s +\d+  tests.test_sdnotify\n")
+
+    def test_ended_run_leaves_no_process_behind(self) -> None:
+        """The processes with tests end with the command, whether it is asked to end or killed."""
+        for sign in signal.SIGTERM, signal.SIGKILL:
+            folder = str(Path(self.mktemp()).absolute())
+            command = [sys.executable, "-m", "tests.abreast", "-j2", "--temp-directory", folder, "tests.web"]
+            with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
+                self.until(lambda folder=folder: len(processes_naming(folder)) == 3)
+                run.send_signal(sign)
+                self.assertEqual(run.wait(30), 143 if sign == signal.SIGTERM else -sign)
+            self.until(lambda folder=folder: not processes_naming(folder))
+
+    def until(self, holds: Callable[[], bool]) -> None:
+        """Wait for it."""
+        deadline = time.monotonic() + 20
+        while not holds():
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.02)
+
+
+def processes_naming(word: str) -> list[str]:
+    """The ids of the processes that have the word in their command lines."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if word.encode() in path.read_bytes():
+                found.append(path.parent.name)
+    return found

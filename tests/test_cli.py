@@ -13,6 +13,7 @@ from pypid import cli
 from pypid.cli import asking
 from pypid.control import Question, Refused
 from pypid.core.errors import NoSuchProject
+from tests.access.sql.test_inherited import PEOPLE, pypiclouds
 
 COMMANDS = [
     "serve",
@@ -414,3 +415,22 @@ class ConfigTests(CliCase):
         status, out, _ = self.run_command("check-config", str(path))
         self.assertEqual(out, "")
         self.assertTrue(status.startswith("pypid: 2 problems in the configuration:\n"), status)
+
+    def test_check_config_names_rights_that_a_takeover_would_drop(self) -> None:
+        """pypicloud's accounts are read from its database, so what of them gets lost is said before the start."""
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        dropped = "INSERT INTO pypicloud_user_permissions VALUES ('spam', 0, 1, 'bob');"
+        pypiclouds(folder / "auth.db", PEOPLE.replace("('spam', 1, 0, 'bob'), ", "") + dropped)
+        path = folder / "config.ini"
+        path.write_text(
+            "[app:main]\nuse = egg:pypicloud\nstorage.dir = /files\npypi.auth = sql\nauth.db.url = sqlite:///auth.db\n"
+        )
+        status, _, said = self.run_command("check-config", str(path))
+        self.assertIsNone(status)
+        self.assertIn("accounts: ", said)
+        self.assertIn("may write spam and not read it: ", said)
+        (folder / "auth.db").unlink()
+        status, _, said = self.run_command("check-config", str(path))
+        self.assertIsNone(status)
+        self.assertIn("the accounts were not checked: ", said)

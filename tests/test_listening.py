@@ -1,6 +1,9 @@
 """Endpoint strings and the URLs that people see."""
 
 from errno import EACCES, EADDRINUSE
+from pathlib import Path
+from socket import IPPROTO_TCP, TCP_INFO
+from struct import unpack_from
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +12,7 @@ from twisted.internet.defer import fail
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.protocol import Factory
+from twisted.internet.selectreactor import SelectReactor
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -17,6 +21,8 @@ from pypid.core.errors import CannotStart
 from pypid.listening import Listening, base_url, public, url_of
 
 SITE: IProtocolFactory = Factory()
+QUEUE_LENGTH = 28
+"""Where `tcp_info` of a listening socket (tcp(7)) has the length of its accept queue: `tcpi_sacked`."""
 
 
 class UrlTests(SynchronousTestCase):
@@ -55,6 +61,23 @@ class ListenTests(SynchronousTestCase):
         reactor = MemoryReactorClock()
         public(reactor, "tcp:8000:interface=127.0.0.1", SITE, None).listen()
         self.assertEqual([(port, factory) for port, factory, *_ in reactor.tcpServers], [(8000, SITE)])
+
+    def test_accept_queue_is_as_long_as_configured(self) -> None:
+        """The kernel lets `[server] backlog` connections wait, unless the endpoint has a number of its own."""
+        reactor = SelectReactor()
+        longest = int(Path("/proc/sys/net/core/somaxconn").read_text())
+        for text, expected in (
+            ("tcp:0:interface=127.0.0.1", 1024),
+            ("tcp6:0:interface=\\:\\:1", 1024),
+            ("tcp:0:interface=127.0.0.1:backlog=77", 77),
+        ):
+            port: Any = public(reactor, text, SITE, None, backlog=1024).listen()
+            try:
+                state = port.socket.getsockopt(IPPROTO_TCP, TCP_INFO, 104)
+                self.assertEqual(unpack_from("I", state, QUEUE_LENGTH)[0], min(expected, longest), text)
+            finally:
+                port.stopListening()
+                port.socket.close()
 
     def test_advice(self) -> None:
         """Each way that the system refuses has its advice."""

@@ -242,6 +242,10 @@ class ReloadTests(ServiceCase):
         self.configure(f"{said}auth.db.url = sqlite:///%(here)s/auth.db\n")
         (self.folder / "packages").mkdir()
         for number in range(3):
+            if number == 2:
+                error = self.assertRaises(CannotStart, self.make)
+                self.assertIn("accounts-known", str(error))
+                (self.state / "accounts-known").write_text("no\n")
             daemon, _ = self.make()
             daemon.state.release()
             warned = [text for text in self.logged("warn") if "used this storage before" in text]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Coroutine
+from errno import EACCES, EBUSY, EIO, EPERM, EROFS, ESTALE
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -101,6 +102,18 @@ class SpoolTests(SynchronousTestCase):
 
         self.run_now(use())
         self.assertEqual([path.read_bytes() for path in self.files], [b"hello"])
+
+    def test_unreadable_file_is_a_storage_that_is_down(self) -> None:
+        """What the system refuses while a finished file is read is `StorageDown`, which clients hear of as 503."""
+
+        async def use() -> None:
+            async with Spool(self.folder, at_once) as spool:
+                await spool.write(b"x")
+                await spool.finish()
+                with self.assertRaises(StorageDown), spool.inspected():
+                    _fail(EIO)
+
+        self.run_now(use())
 
     def test_two_batches_at_most(self) -> None:
         """While one batch is written the next one fills; then the writer waits."""
@@ -282,6 +295,21 @@ class SpoolTests(SynchronousTestCase):
         self.assertIn("spool", str(error))
         self.assertEqual(self.files, [])
 
+    def test_failing_to_remove_the_file_fails_nothing(self) -> None:
+        """Whatever keeps the file from being removed, what was received is good, and the descriptor is closed."""
+        for number in (EACCES, EPERM, EROFS, EIO, EBUSY, ESTALE):
+            before = len(list(Path("/proc/self/fd").iterdir()))
+
+            async def use(number: int = number) -> int:
+                async with Spool(self.folder, at_once) as spool:
+                    await spool.write(b"data")
+                    digests = await spool.finish()
+                    self.patch(Path, "unlink", lambda path, missing_ok=False: _fail(number))
+                    return digests.size
+
+            self.assertEqual(self.run_now(use()), 4)
+            self.assertEqual(len(list(Path("/proc/self/fd").iterdir())), before)
+
     def test_a_failed_batch_is_not_forgotten(self) -> None:
         """An error of a batch that nobody waited for ends in no log when the spool is discarded."""
         spool = Spool(self.folder / "missing", at_once, batch=4)
@@ -293,6 +321,10 @@ class SpoolTests(SynchronousTestCase):
         spool = Spool(self.folder / "missing", at_once)
         error = self.failureResultOf(Deferred.fromCoroutine(spool.finish()), StorageDown).value
         self.assertNotIn("missing", str(error))
+
+
+def _fail(number: int) -> None:
+    raise OSError(number, os.strerror(number))
 
 
 class SweepTests(SynchronousTestCase):

@@ -38,7 +38,7 @@ NOT_FOR_A_PAGE = (
 """Modules (with what is below them); some are not even installed everywhere."""
 
 START = """
-import os, socket, sys
+import os, socket, sys, time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from twisted.internet import reactor
@@ -53,11 +53,19 @@ def ask(port):
         answer = b""
         while piece := connection.recv(65536):
             answer += piece
+    return answer
+
+def ask_until_complete(port):
+    # a list waits until the storage has been compared
+    answer = ask(port)
+    while b" 503 " in answer.split(b"\\r\\n")[0]:
+        time.sleep(0.1)
+        answer = ask(port)
     print(answer.split(b"\\r\\n")[0].decode(), *sys.modules, sep="\\n", flush=True)
 
 def run():
     daemon.startService()
-    asked = deferToThread(ask, daemon._ports[0].getHost().port)
+    asked = deferToThread(ask_until_complete, daemon._ports[0].getHost().port)
     asked.addBoth(lambda _: daemon.stopService()).addBoth(lambda _: reactor.stop())
 
 reactor.callWhenRunning(run)

@@ -41,8 +41,8 @@ class PlaceTests(SynchronousTestCase):
         for text, said in (
             ("path = /files\n", "/files"),
             ("backend = memory\n", "in memory"),
-            ("backend = s3\nbucket = b\nprefix = p/\n", "s3://b/p/"),
-            ("backend = s3\nbucket = b\n", "s3://b/"),
+            ("backend = s3\nbucket = bucket\nprefix = p/\n", "s3://bucket/p/"),
+            ("backend = s3\nbucket = bucket\n", "s3://bucket/"),
         ):
             config = parse("[storage]\n" + text, filename="/x.ini")
             self.assertEqual(files_of(config, where(config, {})), said)

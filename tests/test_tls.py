@@ -2,15 +2,18 @@
 
 import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from OpenSSL import SSL
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.ssl import CertificateOptions, PrivateCertificate
 from twisted.internet.testing import StringTransport
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import CannotStart
-from pypid.tls import Certificate
+from pypid.tls import Certificate, harden
 from tests.live.certificates import Authority
 
 
@@ -23,12 +26,18 @@ class CertificateCase(SynchronousTestCase):
         self.serial = self.authority.issue(self.chain, self.key)
         self.certificate = Certificate(self.chain, self.key)
 
-    def shown(self, maximum: int = SSL.TLS1_3_VERSION) -> int | None:
+    def shown(
+        self,
+        maximum: int = SSL.TLS1_3_VERSION,
+        ciphers: str = "ALL:@SECLEVEL=0",
+        make: Callable[[], SSL.Connection] | None = None,
+    ) -> int | None:
         """The serial number of the certificate that a new connection is shown; None where there is no agreement."""
         context = SSL.Context(SSL.TLS_CLIENT_METHOD)
         context.set_max_proto_version(maximum)
-        context.set_cipher_list(b"ALL:@SECLEVEL=0")
-        client, server = SSL.Connection(context, None), self.certificate.serverConnectionForTLS(None)  # type: ignore[arg-type]
+        context.set_cipher_list(ciphers.encode())
+        client = SSL.Connection(context, None)
+        server = self.certificate.serverConnectionForTLS(None) if make is None else make()  # type: ignore[arg-type]
         client.set_connect_state()
         server.set_accept_state()
         for _ in range(4):
@@ -54,6 +63,35 @@ class LoadTests(CertificateCase):
         self.certificate = Certificate(self.chain, self.key, "1.3")
         self.assertEqual(self.shown(), self.serial)
         self.assertIsNone(self.shown(SSL.TLS1_2_VERSION))
+
+    def test_tls_1_2_has_forward_secrecy_and_authenticated_encryption(self) -> None:
+        """Over TLS 1.2 neither RSA key exchange nor CBC is spoken, by `ssl` endpoints of Twisted's either."""
+        pair = PrivateCertificate.loadPEM(self.chain.read_bytes() + b"\n" + self.key.read_bytes())
+        options = CertificateOptions(privateKey=pair.privateKey.original, certificate=pair.original)
+        harden(options)
+        makers = (
+            lambda: self.certificate.serverConnectionForTLS(None),  # type: ignore[arg-type]
+            lambda: SSL.Connection(options.getContext(), None),
+        )
+        for make in makers:
+            for cipher, spoken in (
+                ("ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256", True),
+                ("ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305", True),
+                ("ECDHE-ECDSA-AES128-SHA256:ECDHE-RSA-AES128-SHA256", False),
+                ("ECDHE-ECDSA-AES256-SHA:ECDHE-RSA-AES256-SHA", False),
+                ("AES128-GCM-SHA256:AES256-SHA", False),
+                ("DHE-RSA-AES128-GCM-SHA256", False),
+            ):
+                found = self.shown(SSL.TLS1_2_VERSION, cipher, make)
+                self.assertEqual(found, self.serial if spoken else None, cipher)
+
+    def test_key_that_all_can_read_is_logged(self) -> None:
+        """A key file that every user of the machine can read is named in the log, at the start and after a change."""
+        for mode, warned in ((0o600, 0), (0o640, 0), (0o644, 1)):
+            self.key.chmod(mode)
+            with capturedLogs() as lines:
+                Certificate(self.chain, self.key)
+            self.assertEqual(len([line for line in lines if "tls_key" in line["log_format"]]), warned, oct(mode))
 
     def test_not_the_key(self) -> None:
         """A key of another certificate is named as that."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from socket import gethostname
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from pypid.catalog.memory import MemoryCatalog
+from pypid.cleanstop import CleanStop
 from pypid.core import via
-from pypid.core.choices import Mode, Store
+from pypid.core.choices import Layout, Mode, Store
 from pypid.core.config import Config
 from pypid.core.errors import CannotStart
 from pypid.core.layout import SNAPSHOT, THEIR_SNAPSHOT
@@ -23,7 +26,7 @@ from pypid.leases import Alone, Leases
 from pypid.ports import Catalog, Glance
 from pypid.remembered import at_once, links_of, load, snapshots_of, written_links
 from pypid.safekeeping.marker import is_new
-from pypid.sharing import Sharing, sharing
+from pypid.sharing import Sharing, name_of_node, sharing
 from pypid.sources import identities
 from pypid.spool import sweep, sweep_collections
 from pypid.state import State, Where
@@ -35,6 +38,7 @@ from pypid.web.face import Face
 if TYPE_CHECKING:  # for buckets only
     from pypid.export.publishing import Publishing
     from pypid.index.links import Links
+    from pypid.storage_lease import StorageLease
     from pypid.throwaway import Throwaway
 
 
@@ -54,6 +58,8 @@ class Assembly:
     """Where several nodes share the catalog."""
     publishing: Publishing | None = None
     """Where the index is kept as files, too (`[publish]`)."""
+    clean_stop: CleanStop | None = None
+    """Where the storage is a folder that no other process shares."""
 
 
 def assemble(
@@ -71,21 +77,25 @@ def assemble(
     serial = int(world.now().timestamp())
     shares = sharing(config, places, storage.identity, serial, world, reactor)
     catalog = MemoryCatalog(serial=serial, thinking=world.thinking) if shares is None else shares.catalog
+    storage, lease = _leased(config, places, storage, shares, world)
     identity = via.identity(world.random(16))
     reached = reach(config, places, world, reactor, identity)
     snapshots = snapshots_of(config, catalog, places, storage, world)
     known = shares is not None or load(snapshots, storage)
     links = links_of(config, storage, shares, world)
-    index = _index(config, state, storage, shares, catalog, reached, links, world, identity)
+    index = _index(config, state, storage, shares, catalog, reached, links, world, identity, lease)
+    clean_stop = _clean_stop(config, places, storage, shares, world)
+    if clean_stop is not None and at_once(clean_stop.take()) and all(snapshot.is_whole for snapshot in snapshots):
+        index.trust_dump()
     people = identities(config, places, world, reactor, index.policy.claims)
     leases: Leases = Alone()
     if shares is not None:
         shares.serve(people, places.state)
         leases = shares.leases
     throwaway = None
-    if config.storage.backend is Store.S3:
+    if lease is not None:
         people.access.is_open = not is_new(places.state)
-        throwaway = _throwaway(config, places, storage, index, leases, people, fill=not known)
+        throwaway = _throwaway(config, places, storage, index, leases, people, lease, fill=not known)
     made = facing(config, places, state, index, people, shares, storage, reactor)
     people.greet, people.is_first = greet, storage.new
     people.serve(*made.faces)
@@ -96,7 +106,15 @@ def assemble(
     for service in made.services:
         service.setServiceParent(upkeep)  # type: ignore[no-untyped-call]  # Twisted's services are not annotated
     publishing = publishing_of(config, places, index, made.faces, storage, leases, reactor)
-    return Assembly(index, catalog, written, upkeep, people, made.faces, throwaway, shares, publishing)
+    return Assembly(index, catalog, written, upkeep, people, made.faces, throwaway, shares, publishing, clean_stop)
+
+
+def _clean_stop(config: Config, places: Where, storage: Opened, shares: Sharing | None, world: World) -> CleanStop | None:
+    """None where other processes may write to the storage while this one does not run: nodes, a bucket's users, a pypicloud."""
+    is_own_folder = config.storage.backend is Store.FILES and config.storage.layout is Layout.PYPID
+    if shares is not None or not is_own_folder:
+        return None
+    return CleanStop(storage.blobs, (places.snapshot, places.their_snapshot), world.blocking)
 
 
 def _index(
@@ -109,6 +127,7 @@ def _index(
     links: Links | None,
     world: World,
     identity: str,
+    lease: StorageLease | None,
 ) -> Index:
     return Index(
         storage.blobs,
@@ -118,6 +137,7 @@ def _index(
         world,
         shared=shares is not None,
         ttl=config.upstream.ttl,
+        timeout=config.upstream.timeout,
         spool=state.spool,
         identity=identity,
         links=links,
@@ -125,11 +145,20 @@ def _index(
         plan=plan_of(config.storage),
         describing=storage.describing,
         under_way=None if shares is None else shares.leases,
+        is_sole=None if lease is None else lambda: lease.is_sole,
     )
 
 
 def _throwaway(
-    config: Config, places: Where, storage: Opened, index: Index, leases: Leases, people: Identities, *, fill: bool
+    config: Config,
+    places: Where,
+    storage: Opened,
+    index: Index,
+    leases: Leases,
+    people: Identities,
+    lease: StorageLease,
+    *,
+    fill: bool,
 ) -> Throwaway:
     """What a pypid on a bucket does besides: the snapshots there, and copies of what is of record."""
     from pypid.catalog.faraway import Faraway
@@ -145,7 +174,27 @@ def _throwaway(
         ours = Faraway(catalog, storage.blobs, SNAPSHOT, storage.identity, world, spool)
         snapshots = ours, Faraway(catalog.heard, storage.blobs, THEIR_SNAPSHOT, storage.identity, world, spool, what_is_kept)
     close, access = storage.close, people.access
-    return Throwaway(index, snapshots, fill=fill, access=access, close=close, keeper=keeper, leases=leases)
+    return Throwaway(index, snapshots, fill=fill, access=access, close=close, keeper=keeper, leases=leases, lease=lease)
+
+
+def _leased(
+    config: Config, places: Where, storage: Opened, shares: Sharing | None, world: World
+) -> tuple[Opened, StorageLease | None]:
+    """The storage of which a bucket is written to under a lease only, and that lease. Raises `CannotStart`; blocks."""
+    if config.storage.backend is not Store.S3:
+        return storage, None
+    from pypid.storage_lease import LeasedBlobs, LeasedDescriptions, StorageLease
+
+    if shares is None:
+        node = name_of_node(places.state, world)
+        holder: Callable[[], str | None] = lambda: f"state {node}"  # noqa: E731
+    else:
+        following = shares.catalog
+        holder = lambda: f"catalog {following.epoch}" if following.epoch else None  # noqa: E731
+    name = f"host {gethostname()}, process {os.getpid()}"
+    lease = StorageLease(storage.blobs, world, holder, name, is_shared=shares is not None, is_exact=storage.is_exact)
+    describing = None if storage.describing is None else LeasedDescriptions(storage.describing, lease)
+    return evolve(storage, blobs=LeasedBlobs(storage.blobs, lease), describing=describing), lease
 
 
 def _upkeep(config: Config, index: Index, reached: Reached, leases: Leases) -> Upkeep:
@@ -173,4 +222,6 @@ def _policy(config: Config) -> Policy:
         deny=upstream.deny,
         blend=upstream.blend,
         cooldown=upstream.cooldown,
+        require_hashes=upstream.require_hashes,
+        restored=upstream.restored,
     )

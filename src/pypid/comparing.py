@@ -127,8 +127,9 @@ class Comparing:
             return
         self.notify(status(f"{found.projects} projects"))
         _log.info(
-            "compared with the storage: {projects} projects, {changed} of them read anew{strays}",
+            "compared with the storage: {projects} projects, {read} of them read anew, {changed} changed{strays}",
             projects=found.projects,
+            read=found.read,
             changed=found.changed,
             strays=f"; {len(found.strays)} files have no record: `pypid rebuild` takes them in" if found.strays else "",
         )

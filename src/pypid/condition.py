@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import aclosing, suppress
 from typing import Protocol
 
@@ -41,6 +41,8 @@ class Condition:
     cache: Callable[[], bool] = _always
     shows: Callable[[], bool] = _always
     storage: Callable[[], bool] = _always
+    differs: Callable[[], Collection[str]] = tuple
+    """What this node differs in from another node of the same index: ``settings``, ``clock``."""
     watches: tuple[Watch, ...] = ()
     """What looks after the parts, once it runs."""
     stopping: bool = False
@@ -123,6 +125,16 @@ def whether_there(blobs: Blobs, key: str, *, never_empty: bool) -> Callable[[], 
             await blobs.stat(key)
         except Missing:
             return not never_empty or await _has_anything(blobs)
+        return True
+
+    return ask
+
+
+def whether_it_answers(answers: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[bool]]:
+    """Asks a storage that raises `StorageDown` where it is away."""
+
+    async def ask() -> bool:
+        await answers()
         return True
 
     return ask

@@ -34,6 +34,7 @@ def rules_of(config: Config, rights: Iterable[Right] = ()) -> Rules:
         delete=access.delete,
         delete_needs=Action[access.delete_needs.name],
         fetch=access.cache_update,
+        collect=access.collect,
         metrics=config.server.metrics,
         projects=grants_of([*config.projects.values(), *rights]),
     )
@@ -49,7 +50,10 @@ def configured_by(config: Config, first_admin: str | None) -> Configured:
     """Whom the configuration names, `first_admin` of the first run among them."""
     access, rights = config.access, tuple(config.projects.values())
     users = frozenset(config.users) | ({first_admin} if first_admin else frozenset())
-    lists = (access.read, access.write, access.cache_update, access.overwrite, access.delete, config.server.metrics)
+    lists = (
+        *(access.read, access.write, access.cache_update, access.collect, access.overwrite, access.delete),
+        config.server.metrics,
+    )
     mentioned = set(users) | set(access.admins) | {name for principals in lists for name in principals.users}
     mentioned.update(*config.groups.values())
     mentioned.update(right.name for right in rights if right.whom is Whom.USER)

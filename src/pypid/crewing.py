@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -56,9 +57,10 @@ def sockets_of(
     scales: Scales | None,
 ) -> list[Listening]:
     """Where it listens for clients: as configured, or where the first worker does. Raises `CannotStart`."""
+    listener = partial(public, reactor, site=site, certificate=certificate, scales=scales, backlog=config.server.backlog)
     if joining is None:
-        return [public(reactor, text, site, certificate, scales=scales) for text in config.server.listen]
-    return [public(reactor, each.text, site, certificate, of=each, scales=scales) for each in joining.sockets]
+        return [listener(text) for text in config.server.listen]
+    return [listener(each.text, of=each) for each in joining.sockets]
 
 
 def crew_of(

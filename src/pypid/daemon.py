@@ -20,6 +20,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pypid import __version__, workers
+from pypid.cleanstop import CleanStop
 from pypid.comparing import Comparing
 from pypid.condition import Condition
 from pypid.core.errors import CannotStart
@@ -32,7 +33,7 @@ from pypid.state import State
 from pypid.tls import Certificate
 from pypid.upkeep import Upkeep
 from pypid.web.channel import Site
-from pypid.web.routes import SOON, furnish
+from pypid.web.routes import SOON, UPLOADS, furnish
 from pypid.workers.sockets import Socket
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ DRAIN = 10.0
 """Seconds that requests under way get to end when pypid stops."""
 _LOOK = 0.05
 """Seconds between two looks whether they have ended."""
+FIRST_PAGES = 3.0
+"""Seconds after the start that belong to the first pages."""
 LOOK_AT_CERTIFICATE = 3.0
 """Seconds between two looks at the certificate's files; see `Certificate.reload_if_changed`."""
 SWITCH = 0.001
@@ -85,6 +88,8 @@ class Daemon(MultiService):
     """Where several nodes share the catalog."""
     crew: Crew | None = None
     """The other workers, where this is the first one of several."""
+    clean_stop: CleanStop | None = None
+    """Where the next start may trust the dump that this stop writes."""
     _sockets: list[Socket] = field(factory=list, init=False)
     failed: bool = field(default=False, init=False)
     """Whether it found, once it ran, that it cannot."""
@@ -135,9 +140,15 @@ class Daemon(MultiService):
         self.notify(READY)
         if self.throwaway is None or self.people.access.is_open:
             self._call_others()
-        self._furnishing = start(furnish(self.world, SOON))
+        self._furnishing = start(self._furnish())
         self._furnishing.addErrback(_trap_cancelled)
         self._comparing.begin()
+
+    async def _furnish(self) -> None:
+        """Bring what most clients ask for; what an upload needs when the first pages were answered."""
+        await furnish(self.world, SOON)
+        await deferLater(self.world.clock, FIRST_PAGES)
+        await furnish(self.world, UPLOADS)
 
     def _call_others(self) -> None:
         """Once what is of record is there. The other workers start while this one answers."""
@@ -203,8 +214,9 @@ class Daemon(MultiService):
             await _ended(super().stopService())  # type: ignore[no-untyped-call]
             await self.upkeep.end()
             await self.people.end()
-            for snapshot in self.snapshots:
-                await snapshot.write()
+            is_written = [await snapshot.write() for snapshot in self.snapshots]
+            if self.clean_stop is not None and all(is_written) and self.index.may_trust_dump:
+                await self.clean_stop.leave()
             if self.throwaway is not None:
                 await self.throwaway.end()
             if self.sharing is not None:

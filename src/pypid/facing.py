@@ -11,7 +11,7 @@ from attrs import evolve, frozen
 from twisted.application.service import IService
 
 from pypid.access.operator import Operator
-from pypid.condition import Condition, Watch, asking, whether_there
+from pypid.condition import Condition, Watch, asking, whether_it_answers, whether_there
 from pypid.core.choices import Mode, Store
 from pypid.core.config import Config
 from pypid.core.errors import BadRequest
@@ -22,6 +22,7 @@ from pypid.flow import World
 from pypid.identities import Identities
 from pypid.index import Index
 from pypid.leases import Leases
+from pypid.parsing.collections import CollectionParser
 from pypid.ports import Resolver
 from pypid.rendering.readmes import Readmes
 from pypid.search.service import Searching
@@ -30,6 +31,7 @@ from pypid.state import State, Where, files_of
 from pypid.stores import Opened, bucket_settings
 from pypid.upstreams import indexes_of
 from pypid.web.face import Face, FaceSettings
+from pypid.web.unknown_names import NameBudget
 
 if TYPE_CHECKING:  # what a start does not need
     from pypid.core.inforce import Said
@@ -59,7 +61,7 @@ def facing(
     """The faces of this index; nobody serves them yet."""
     settings = _face_settings(config, places, state)
     condition = _condition(config, storage, shares, people, index.world)
-    readmes = Readmes(reactor)
+    readmes, parser = Readmes(reactor), CollectionParser(reactor)
     faces = tuple(
         Face(
             index,
@@ -70,6 +72,7 @@ def facing(
             resolvers=partial(_resolver, reactor),
             condition=condition,
             readmes=readmes,
+            parser=parser,
         )
         for access in (people.access, Operator())
     )
@@ -148,6 +151,8 @@ def _condition(config: Config, storage: Opened, shares: Sharing | None, people: 
     """What is remembered of the parts. A bucket was not reached yet, and of a shared catalog nothing was read."""
     is_bucket, is_lasting = config.storage.backend is Store.S3, config.storage.backend is Store.FILES
     there = whether_there(storage.blobs, STORAGE_IDENTITY, never_empty=is_lasting)
+    if storage.answers is not None:  # a bucket has no such object: to ask for it takes two requests
+        there = whether_it_answers(storage.answers)
     files = Watch(world.clock, "storage", there, is_well=not is_bucket)
     condition = Condition(access=lambda: people.can_be_asked, storage=lambda: files.is_well, watches=(files,))
     if shares is None:
@@ -158,6 +163,7 @@ def _condition(config: Config, storage: Opened, shares: Sharing | None, people: 
         condition,
         cache=lambda: following.away is None and following.may_be_shown,
         shows=lambda: following.may_be_shown,
+        differs=lambda: frozenset() if shares.agreement is None else shares.agreement.differs,
         watches=(files, asked),
     )
 
@@ -167,9 +173,9 @@ def _face_settings(config: Config, places: Where, state: State) -> FaceSettings:
         spool=state.spool,
         max_upload=config.server.max_upload,
         public_url=config.server.public_url,
-        allowed_hosts=config.server.allowed_hosts,
         storage_folder=places.storage,
         max_cache=config.upstream.max_cache,
+        unknown_names=NameBudget(config.upstream.unknown_names, config.upstream.unknown_names_per_minute),
         certificate=places.certificate,
         place=files_of(config, places),
         indexes=() if config.upstream.mode is Mode.OFFLINE else indexes_of(config),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable, Iterable
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from datetime import datetime
 from hashlib import blake2b, md5, sha256
 from typing import Any, BinaryIO, Generic, Protocol, TypeVar
@@ -91,6 +92,10 @@ def at_once(call: Callable[..., T], *args: Any) -> Deferred[T]:
 def start(coroutine: Coroutine[Any, Any, T]) -> Deferred[T]:
     """The coroutine, running, as a Deferred (the rim, where Twisted calls us)."""
     return Deferred.fromCoroutine(coroutine)
+
+
+is_patient: ContextVar[bool] = ContextVar("is_patient", default=False)
+"""Whether the client of what is being done waits anyway: a storage that fails is then asked again for up to a minute."""
 
 
 async def shielded(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -282,6 +287,10 @@ class Flights(Generic[K, T]):
 
     def __init__(self) -> None:
         self._waiting: dict[K, list[Deferred[T]]] = {}
+
+    def __contains__(self, key: K) -> bool:
+        """Whether a flight for this key is under way."""
+        return key in self._waiting
 
     async def single(self, key: K, job: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """The result of `job`, or of the flight for `key` that is under way."""

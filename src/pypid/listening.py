@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from errno import EACCES, EADDRINUSE, EADDRNOTAVAIL
+from socket import socket
 from typing import Any, TypeAlias
 
 from attrs import frozen
@@ -17,7 +19,7 @@ from twisted.python.failure import Failure
 from pypid.core.config import Config
 from pypid.core.errors import CannotStart
 from pypid.state import State
-from pypid.tls import Certificate
+from pypid.tls import Certificate, harden
 from pypid.web.frontdoor.tlswire import quicken
 from pypid.workers.scales import Scales, weighed
 from pypid.workers.sockets import Adopting, Socket, endpoint_text, endure
@@ -47,6 +49,8 @@ class Listening:
     secure: bool = False
     scales: Scales | None = None
     """Where other workers listen on the same socket."""
+    backlog: int | None = None
+    """Connections that may wait to be accepted; None: what the endpoint or systemd says."""
 
     def listen(self) -> IListeningPort:
         """Begin; at once, as all endpoints that are allowed do. Raises `CannotStart`."""
@@ -59,6 +63,8 @@ class Listening:
             case [port]:
                 if self.secure:  # the factory of an ``ssl`` endpoint is Twisted's
                     quicken(getattr(port, "factory", None))
+                if self.backlog is not None and (listener := getattr(port, "socket", None)) is not None:
+                    listener.listen(self.backlog)  # changes it where it listens already
                 if self.scales is not None:
                     endure(port)
                     weighed(port, self.scales)
@@ -75,8 +81,11 @@ def public(
     *,
     of: Socket | None = None,
     scales: Scales | None = None,
+    backlog: int | None = None,
 ) -> Listening:
     """An endpoint for clients. With `scales` several workers listen there; `of` is the socket, where it is another one's.
+
+    `backlog` holds unless the endpoint has one of its own, or systemd made the socket.
 
     Raises `CannotStart` for a text that Twisted does not understand.
     """
@@ -92,9 +101,12 @@ def public(
             f"[server] listen: {text!r} is not an endpoint that can be had here. {advice} "
             "Twisted's documentation of endpoints tells all forms, like tcp:6543:interface=127.0.0.1."
         ) from None
+    if kind == "systemd" or ":backlog=" in text:
+        backlog = None
+    harden(getattr(endpoint, "_sslContextFactory", None))  # of an ``ssl`` endpoint
     if certificate is not None and kind in _TLS_KINDS:
-        return Listening(text, endpoint, certificate.wrap(site), secure=True, scales=scales)
-    return Listening(text, endpoint, site, secure=kind == "ssl", scales=scales)
+        return Listening(text, endpoint, certificate.wrap(site), secure=True, scales=scales, backlog=backlog)
+    return Listening(text, endpoint, site, secure=kind == "ssl", scales=scales, backlog=backlog)
 
 
 def control(reactor: Any, state: State, site: Factory) -> Listening:
@@ -135,7 +147,20 @@ def base_url(config: Config) -> str:
         if kind in ("tcp", "tcp6", "ssl"):
             port = named.get("port") or next((argument for argument in arguments if "=" not in argument), "")
             return _url(named.get("interface", ""), port, secure=with_certificate or kind == "ssl")
+        if kind == "systemd" and (inherited := _inherited(text)) is not None:
+            return _url(*inherited, secure=with_certificate)
     return _url("", "", secure=with_certificate)
+
+
+def _inherited(text: str) -> tuple[str, str] | None:
+    """Return the host and the port of a socket that systemd has handed over; None where there is none, or it has no port."""
+    try:
+        endpoint: Any = serverFromString(None, text)  # type: ignore[no-untyped-call]
+        with socket(fileno=os.dup(endpoint.fileno)) as found:
+            address = found.getsockname()
+    except Exception:  # as in `public`, which says what is wrong
+        return None
+    return (address[0], str(address[1])) if isinstance(address, tuple) else None
 
 
 def _url(host: str, port: str, *, secure: bool) -> str:

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
+from pypid.agreement import CLOCK, SETTINGS
 from pypid.condition import Condition
 from pypid.flow import InTurn, World, start
 from pypid.index import Index
@@ -145,6 +146,9 @@ class Measuring(Service):
         following: Following | None = getattr(self.index.catalog, "following", None)
         if following is not None:
             self._look_at_catalog(following)
+            differs = self.condition.differs()
+            for what in (SETTINGS, CLOCK):
+                put(families.NODES_DIFFER, (what,), what in differs)
 
     def _look_at_catalog(self, following: Following) -> None:
         put = self.counts.set

@@ -329,8 +329,12 @@ class Downloads(Protocol):
     def note(self, download: Download) -> None:
         """Remember it; it is written down within a second or so."""
 
-    async def of(self, sha256: str, *, most: int = 1000) -> Sequence[Download]:
-        """Those of one file, the newest first."""
+    async def of(self, sha256: str, *, most: int = 1000, before: int | None = None) -> Sequence[Download]:
+        """Return the downloads of one file, newest first, each with its serial.
+
+        `before`: only those with a lower serial, to page through more than `most`.
+        Raises `PeopleUnknown`.
+        """
 
     async def by_day(self, project: str, since: date) -> Sequence[tuple[date, int]]:
         """On which days (in UTC, from `since` on, the oldest first) files of the project were given to somebody, and how often.
@@ -356,11 +360,15 @@ class Upstream(Protocol):
     async def names(self, via: Sequence[str]) -> Sequence[ProjectName]:
         """All projects that they have."""
 
-    async def fetch(self, url: str, span: Span | None, via: Sequence[str]) -> Body:
+    async def fetch(self, url: str, span: Span | None, via: Sequence[str], *, verified: bool = True) -> Body:
         """The bytes of a file of theirs (or of its ``.metadata``), or exactly those of `span`, once their head has come.
 
         `via` names the pypids that the request has come through (``Via``). Raises `NotThere` for 404 and 410. A body that ends
         early raises `UpstreamDown`.
+
+        `verified`: the caller compares the bytes with a hash. A part never can be, and what is not comes from the indexes' own
+        hosts and those of ``file_hosts`` only: raises `UnlistedHost` where the URL, or a redirect, leads to another.
+        `AddressRefused` where it leads to another host whose address is not public.
         """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
+from datetime import timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -68,10 +69,14 @@ def links_of(config: Config, storage: Opened, shares: Sharing | None, world: Wor
     wanted = config.storage
     if wanted.backend is not Store.S3 or not wanted.redirect:
         return None
-    from pypid.index.links import Links
+    from pypid.index.links import RESTRICTED_BUFFER, RESTRICTED_LIFETIME, Links
 
-    shared = None if shares is None else shares.links(_signer(config, storage, str(wanted.expire_after)))
-    return Links(storage.blobs, world.now, wanted.expire_after, wanted.buffer_time, shared=shared)
+    def made(lifetime: timedelta, buffer: timedelta, restricted: Links | None = None) -> Links:
+        shared = None if shares is None else shares.links(_signer(config, storage, str(lifetime)))
+        return Links(storage.blobs, world, lifetime, buffer, shared=shared, signer=storage.signer, restricted=restricted)
+
+    short = made(min(wanted.expire_after, RESTRICTED_LIFETIME), min(wanted.buffer_time, RESTRICTED_BUFFER))
+    return made(wanted.expire_after, wanted.buffer_time, short)
 
 
 def _signer(config: Config, storage: Opened, *more: str) -> str:

@@ -6,21 +6,25 @@ import os
 import secrets
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from contextvars import copy_context
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
 from typing import Any, NoReturn, TextIO, TypeVar
 
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
-from twisted.logger import Logger, LoggingFile, globalLogBeginner
+from twisted.logger import ILogObserver, Logger, LoggingFile, globalLogBeginner
 from twisted.python.usage import Options as UsageOptions
+from twisted.python.usage import UsageError
 
 from pypid import listening, logs
 from pypid.access.firstrun import RECORD, first_run, greeting
 from pypid.assembly import Assembly, assemble
+from pypid.clock import use_monotonic_clock
 from pypid.core.choices import AccessStore, Store
 from pypid.core.config import Config
 from pypid.core.errors import BadConfig, CannotStart, ConfigProblem, PypidError
@@ -39,8 +43,10 @@ from pypid.state import State, Where, files_of, join_state, open_state, where
 from pypid.tls import Certificate
 from pypid.web.accesslog import AccessLog
 from pypid.web.channel import Site
+from pypid.web.connections import ConnectionSettings
 from pypid.web.face import LOUDNESS
 from pypid.web.frontdoor.door import FrontDoor
+from pypid.web.hosts import HostPolicy, loopback_ports, machine_names
 from pypid.web.ids import Ids
 from pypid.web.proxies import TrustedProxies
 from pypid.web.routes import resource
@@ -76,7 +82,11 @@ def converted_config(file: Path) -> tuple[str, tuple[str, ...]]:
 
 
 def the_world(reactor: Any) -> World:
-    """The real one. Before the reactor runs there is nothing to hold up: what blocks is then done at once."""
+    """The real one. Before the reactor runs there is nothing to hold up: what blocks is then done at once.
+
+    Gives the reactor a monotonic clock: call it before anything is scheduled.
+    """
+    use_monotonic_clock(reactor)
     pool = reactor.getThreadPool()
     pool.adjustPoolsize(maxthreads=THREADS)
 
@@ -148,6 +158,7 @@ def make_daemon(
         people=assembly.people,
         throwaway=assembly.throwaway,
         sharing=assembly.sharing,
+        clean_stop=assembly.clean_stop,
         crew=crew_of(config, places, environ, reactor, siblings, scales, workers, loudness) if is_first and scales else None,
     )
     if assembly.publishing is not None and not only_control:
@@ -195,8 +206,32 @@ def _sites(config: Config, assembly: Assembly, world: World, reactor: Any) -> tu
         front_door=door,
         ids=ids,
         public_url=config.server.public_url,
+        limits=_limits(config),
+        hosts=_hosts(config),
+        cors=config.server.cors,
+        hsts=config.server.hsts,
     )
     return ours, Site(resource(operators), reactor=reactor, ids=ids)
+
+
+def _limits(config: Config) -> ConnectionSettings:
+    server, descriptors = config.server, getrlimit(RLIMIT_NOFILE)[0]
+    return ConnectionSettings(
+        header_timeout=server.header_timeout.total_seconds(),
+        min_body_rate=server.min_body_rate,
+        per_client=server.max_connections_per_client,
+        descriptors=0 if descriptors == RLIM_INFINITY else descriptors,
+    )
+
+
+def _hosts(config: Config) -> HostPolicy:
+    server = config.server
+    return HostPolicy(
+        allowed=server.allowed_hosts,
+        public_url=server.public_url,
+        machine_names=machine_names(),
+        loopback_ports=loopback_ports(server.listen),
+    )
 
 
 def _certificate(config: Config, places: Where) -> Certificate | None:
@@ -279,6 +314,34 @@ class Options(UsageOptions):
 def makeService(options: Options) -> IService:
     """What twistd starts; ends with a line of advice where it cannot start."""
     return _process(options.loaded, options.loudness, options["workers"])
+
+
+def tac_application(file: Path) -> Any:
+    """Return the `Application` of a .tac file. It logs as the configuration and twistd's command line say.
+
+    twistd reads a .tac file without its own options, and asks the application for a log observer: so they are read again.
+    """
+    from twisted.application.service import Application
+    from twisted.scripts.twistd import ServerOptions  # type: ignore[attr-defined]  # documented, and not exported
+
+    class Twistd(ServerOptions):
+        """twistd's options, without their effects."""
+
+        def opt_reactor(self, name: str) -> None:
+            """Install no reactor: there is one."""
+
+        opt_r = opt_reactor
+
+    options, twistd = Options(), Twistd()  # type: ignore[no-untyped-call]
+    with suppress(UsageError):  # read by something else than twistd
+        twistd.parseOptions(sys.argv[1:])  # type: ignore[no-untyped-call]
+        options.parent = twistd
+    options.parseOptions(["--config", str(file)])  # type: ignore[no-untyped-call]
+    application: Any = Application("pypid")  # type: ignore[no-untyped-call]
+    if options.loudness is not None:
+        application.setComponent(ILogObserver, logs.configured())
+    makeService(options).setServiceParent(application)  # type: ignore[no-untyped-call]
+    return application
 
 
 def _process(config: Config, loudness: logs.Threshold | None, workers: int | None) -> Process:

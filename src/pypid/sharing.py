@@ -13,6 +13,7 @@ from twisted.logger import Logger
 
 from pypid.access.sql.current import CONTACT
 from pypid.access.sql.place import SqliteFile
+from pypid.agreement import LOOK, Agreement
 from pypid.catalog import shared
 from pypid.catalog.engine import Anew, Away, Engine, Unusable
 from pypid.catalog.links import EngineLinks
@@ -56,6 +57,10 @@ class Sharing(MultiService):
     leases: Shared
     world: World
     failed: Callable[[CannotStart], object] = field(default=lambda error: None, repr=False)
+    _identity: str = ""
+    """The storage's."""
+    agreement: Agreement | None = field(default=None, init=False)
+    """Whether other nodes have the same settings and time, once people are served."""
     _accounts: SqlAccounts | None = field(default=None, init=False)
     _claimed_by: str | None = field(default=None, init=False)
     _refused: float | None = field(default=None, init=False)
@@ -123,6 +128,8 @@ class Sharing(MultiService):
 
         following.confirmed = people.share(self.tell, told_until, has_missed)
         following.rights_changed = look
+        self.agreement = Agreement(self.engine, self.world, lambda: people.config, self._identity)
+        self._add(LOOK, self.agreement.look, "comparing the settings with those of other nodes")
         if isinstance(accounts.current.database.place, SqliteFile):
             self._claimed_by = name_of_node(state, self.world)
             self._add(CLAIM, self._claim, "claiming the accounts")
@@ -183,7 +190,7 @@ def sharing(config: Config, places: Where, identity: str, serial: int, world: Wo
     engine = _engine(config, places, world, reactor)
     settings = SharedSettings(identity, config.cache.stale_for, serial=serial)
     leases = Shared(engine, world.random(8).hex(), world)
-    return Sharing(shared.make(settings, engine, world), engine, leases, world)
+    return Sharing(shared.make(settings, engine, world), engine, leases, world, identity=identity)
 
 
 def _engine(config: Config, places: Where, world: World, reactor: Any) -> Engine:
@@ -204,6 +211,7 @@ def name_of_node(state: Path, world: World) -> str:
     try:
         if not path.exists():
             part = path.with_suffix(".part")
+            part.touch(0o600)
             part.write_text(world.random(16).hex())
             part.replace(path)
         return path.read_text().strip()

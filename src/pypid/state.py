@@ -149,6 +149,7 @@ def open_state(folder: Path) -> State:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         (folder / "spool").mkdir(mode=0o700, exist_ok=True)
         lock = (folder / "lock").open("a+")
+        os.fchmod(lock.fileno(), 0o600)  # who may open it may hold it
     except OSError as error:
         raise CannotStart(
             f"The state folder {folder} cannot be used: {error.strerror}. {_who_may(folder, error)}"

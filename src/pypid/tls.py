@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from attrs import define, field
 from OpenSSL import SSL
@@ -16,7 +17,16 @@ from zope.interface import implementer
 from pypid.core.errors import CannotStart
 from pypid.web.frontdoor.tlswire import quicken
 
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+"""The cipher suites of TLS 1.2: forward secrecy and authenticated encryption (RFC 9325, 4.2). TLS 1.3 has no others."""
+_READABLE_BY_OTHERS = 0o007
 _MINIMUM = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
+
+
+def harden(options: Any) -> None:
+    """Restrict the options of an `ssl` endpoint, which Twisted makes, to the same cipher suites."""
+    if getattr(options, "_cipherString", None) is not None:
+        options._cipherString = CIPHERS
 
 
 @implementer(IOpenSSLServerConnectionCreator)
@@ -77,6 +87,7 @@ class Certificate:
     def _load(self) -> SSL.Context:
         context = SSL.Context(SSL.TLS_SERVER_METHOD)
         context.set_min_proto_version(_MINIMUM[self.minimum])
+        context.set_cipher_list(CIPHERS.encode("ascii"))
         context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
         context.set_passwd_cb(lambda *_: b"")  # OpenSSL would ask on the terminal, and wait
         # The key first: OpenSSL refuses a key that does not fit the certificate in words that say nothing of that.
@@ -86,7 +97,17 @@ class Certificate:
             context.check_privatekey()
         except SSL.Error:
             raise CannotStart(f"[server] tls_key {self.key} is not the key of the certificate {self.chain}.") from None
+        self._warn_of_open_key()
         return context
+
+    def _warn_of_open_key(self) -> None:
+        """Log a key file that every user of this machine can use."""
+        if self.key.stat().st_mode & _READABLE_BY_OTHERS:
+            self._log.warn(
+                "[server] tls_key can be read by all users of this machine: chmod o= it, and replace the "
+                "key if others may have read it, path={path}",
+                path=str(self.key),
+            )
 
     @staticmethod
     def _use(load: Callable[[bytes], None], path: Path, name: str) -> None:

@@ -40,9 +40,9 @@ def reach(config: Config, places: Where, world: World, reactor: Any, identity: s
         from pypid.reaching.trust import Trust
         from pypid.upstream import opening
 
-        timeout = wanted.timeout.total_seconds()
-        reached = opening.connected(reactor, Trust(authorities), timeout)
-        settings = opening.Settings(wanted.url or (PUBLIC_INDEX,), timeout)
+        urls = wanted.url or (PUBLIC_INDEX,)
+        settings = opening.Settings(urls, wanted.timeout.total_seconds(), wanted.file_hosts)
+        reached = opening.connected(reactor, Trust(authorities), settings)
         return Reached(opening.open(settings, world, identity, reached), reached.close)
 
     late = Late(make)
@@ -86,9 +86,9 @@ class Late:
         """As `Upstream.names`."""
         return await self._opened().upstream.names(via)
 
-    async def fetch(self, url: str, span: Span | None, via: Sequence[str]) -> Body:
+    async def fetch(self, url: str, span: Span | None, via: Sequence[str], *, verified: bool = True) -> Body:
         """As `Upstream.fetch`."""
-        return await self._opened().upstream.fetch(url, span, via)
+        return await self._opened().upstream.fetch(url, span, via, verified=verified)
 
     async def close(self) -> None:
         """End the connections, if there are any."""

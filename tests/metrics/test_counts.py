@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from pypid.index.publishing import Outcome
 from pypid.metrics import families
 from pypid.metrics.counts import Counts, Taken, lasting, summed
 from pypid.metrics.exposition import page
-from pypid.metrics.families import TABLE, Family, Kind, Together
+from pypid.metrics.families import FRONT_DOOR, LOGINS, PUBLISHED, TABLE, Family, Kind, Together
 from pypid.metrics.together import Folder, Worker, Written
 
 modest = settings(max_examples=30, deadline=None, database=None)
@@ -235,3 +236,20 @@ class TableTests(SynchronousTestCase):
         allowed = {"route", "method", "status", "source", "because", "outcome", "operation", "whose", "part", "credential"}
         allowed |= {"kind", "state", "generation", "version", "python"}
         self.assertLessEqual({label for family in TABLE for label in family.labels}, allowed)
+
+
+class InitialTests(SynchronousTestCase):
+    """Series that exist before anything was counted."""
+
+    def test_alerts_see_the_first_failure(self) -> None:
+        """`increase()` misses the first count of a series that begins with it, so these begin at zero."""
+        numbers = Counts().taken().numbers
+        self.assertIn((("failed",), 0), numbers[PUBLISHED.name])
+        for outcome in ("refused", "throttled"):
+            self.assertIn((("password", outcome), 0), numbers[LOGINS.name])
+        self.assertEqual(numbers[FRONT_DOOR.name], [((), 0)])
+
+    def test_values_are_those_that_are_counted(self) -> None:
+        """What is counted has a series from the start, and no series is there for nothing."""
+        [outcomes] = PUBLISHED.values
+        self.assertEqual({each.value for each in Outcome} | {"refused", "failed"}, set(outcomes))

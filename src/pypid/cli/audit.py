@@ -48,6 +48,8 @@ def add(commands: Any) -> None:
     about = "show who was given a file, when, from where, and with which token"
     downloads = explain(add_command(commands, "downloads", _downloads, about, config=True), DOWNLOADS)
     downloads.add_argument("sha256", metavar="SHA256")
+    downloads.add_argument("--before", metavar="NUMBER", type=int, help="only downloads before this one")
+    downloads.add_argument("--most", metavar="N", type=int, default=1000, help="at most so many (1000; not over 1000)")
 
 
 def _audit(options: argparse.Namespace) -> None:
@@ -88,7 +90,9 @@ def _row(deed: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _downloads(options: argparse.Namespace) -> None:
-    answer = ask(options, "GET", "/api/downloads?" + urlencode({"sha256": options.sha256}))
+    asked = {name: getattr(options, name) for name in ("sha256", "before", "most")}
+    said = urlencode({name: value for name, value in asked.items() if value is not None})
+    answer = ask(options, "GET", f"/api/downloads?{said}")
     if options.json:
         print_json(answer)
         return
@@ -98,6 +102,8 @@ def _downloads(options: argparse.Namespace) -> None:
     ]
     print_table(("WHEN (UTC)", "WHO", "FROM", "PROJECT", "FILE"), rows)
     print(counted(len(rows), "download"))
+    if answer["before"] is not None:
+        print(f"There may be older ones: pypid downloads {options.sha256} --before {answer['before']}")
 
 
 def _from(line: Mapping[str, Any]) -> str:

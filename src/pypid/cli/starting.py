@@ -79,7 +79,26 @@ def _check_config(options: argparse.Namespace) -> None:
     config = load_config(Path(options.file))
     for note in config.notes:
         print(note, file=sys.stderr)
+    for note in _notes_of_accounts(config.inherits, Path(options.file)):
+        print(note, file=sys.stderr)
     print(describe(config), end="")
+
+
+def _notes_of_accounts(url: str | None, file: Path) -> list[str]:
+    """Return what a first start would not take over from a pypicloud accounts database.
+
+    `url` is the configuration's ``auth.db.url``, or None if there is no such database.
+    """
+    if url is None:
+        return []
+    from pypid.access.sql.inherited import read_people
+    from pypid.core.errors import CannotStart
+
+    try:
+        found = read_people(url, file.absolute().parent, Path.cwd())
+    except CannotStart as error:
+        return [f"the accounts were not checked: {error}"]
+    return [] if found is None else [f"accounts: {each.text}" for each in found.oddities]
 
 
 def _convert_config(options: argparse.Namespace) -> None:

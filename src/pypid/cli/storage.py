@@ -53,16 +53,17 @@ def _tell(event: Mapping[str, Any]) -> None:
 
 def _check(options: argparse.Namespace) -> None:
     answer = ask(options, "POST", "/api/check", {"sweep": options.sweep, "hashes": options.hashes})
-    left = [finding for finding in answer["findings"] if not finding["swept"]]
+    left = [finding for finding in answer["findings"] if not finding["swept"] and not finding.get("mended")]
     if options.json:
         print_json(answer)
     else:
         for finding in answer["findings"]:
-            said = "removed" if finding["swept"] else f"{finding['wrong']}\n    {finding['advice']}"
+            done = "removed" if finding["swept"] else "mended" if finding.get("mended") else None
+            said = done or f"{finding['wrong']}\n    {finding['advice']}"
             print(f"{printable(finding['key'])}: {said}")
         swept = len(answer["findings"]) - len(left)
         sums = f"{answer['objects']} objects, {answer['files']} files of ours, {answer['kept']} kept of upstream's"
-        print(f"{sums}; {len(left)} things are wrong, {swept} removed.")
+        print(f"{sums}; {len(left)} things are wrong, {swept} removed or mended.")
     if left:
         sys.exit(1)
 

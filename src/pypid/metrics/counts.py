@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from pypid.metrics.families import FAMILIES, Family, Kind, Together
+from pypid.metrics.families import FAMILIES, TABLE, Family, Kind, Together
 
 Labels = tuple[str, ...]
 """The values of a family's labels, in its order."""
@@ -32,6 +32,9 @@ class Counts:
     def __init__(self) -> None:
         self._numbers: defaultdict[Family, dict[Labels, float]] = defaultdict(dict)
         self._histograms: defaultdict[Family, dict[Labels, list[float]]] = defaultdict(dict)
+        for family in TABLE:
+            for labels in family.initial:
+                self._numbers[family][labels] = 0
         self.before: list[Callable[[], object]] = []
         """Called before the numbers are taken: whoever counts in batches, or has something to `set`, does so then."""
 

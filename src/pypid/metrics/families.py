@@ -6,7 +6,9 @@ makes up: no names of projects, files or people.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import Enum
+from itertools import product
 
 from attrs import frozen
 
@@ -41,6 +43,17 @@ class Family:
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
     together: Together = Together.SUM
+    values: tuple[tuple[str, ...], ...] = ()
+    """All values of each label, of a counter that an alert looks at."""
+
+    @property
+    def initial(self) -> Iterator[tuple[str, ...]]:
+        """The labels of the series that exist from the start, at zero.
+
+        Prometheus' ``increase()`` misses the first count of a series that begins with it.
+        """
+        if self.kind is Kind.COUNTER and (self.values or not self.labels):
+            yield from product(*self.values)
 
     @property
     def shown(self) -> str:
@@ -68,8 +81,8 @@ def _family(family: Family) -> Family:
     return family
 
 
-def _counter(name: str, help: str, *labels: str) -> Family:
-    return _family(Family(name, Kind.COUNTER, help, labels))
+def _counter(name: str, help: str, *labels: str, values: tuple[tuple[str, ...], ...] = ()) -> Family:
+    return _family(Family(name, Kind.COUNTER, help, labels, values=values))
 
 
 def _gauge(name: str, help: str, *labels: str, together: Together = Together.SUM) -> Family:
@@ -110,7 +123,12 @@ STALE = _counter(
     "Looks at what was known before, because upstream (or the shared catalog) could not be asked.",
     "because",
 )
-PUBLISHED = _counter("pypid_publishes", "Uploads whose form was good, by what became of them.", "outcome")
+PUBLISHED = _counter(
+    "pypid_publishes",
+    "Uploads whose form was good, by what became of them.",
+    "outcome",
+    values=(("published", "overwritten", "unchanged", "refused", "failed"),),
+)
 PUBLISHED_BYTES = _counter("pypid_published_bytes", "Bytes of files that were published.")
 CHANGES = _counter("pypid_changes", "Changes of what is published, other than uploads.", "operation")
 UPLOADS = _gauge("pypid_uploads_under_way", "Uploads that are on their way in, or are being looked through and stored.")
@@ -168,6 +186,10 @@ LOGINS = _counter(
     "pypid_logins",
     "Credentials that were looked at, by kind, and what came of it; a refused password is outcome refused.",
     *("credential", "outcome"),
+    values=(
+        ("password", "token", "session"),
+        ("ok", "refused", "throttled", "unknown", "failed"),
+    ),
 )
 PEOPLE = _counter(
     "pypid_people_requests", "Questions to a directory (ldap) or another service (remote) about people.", "source", "outcome"
@@ -183,6 +205,12 @@ PART_UP = _gauge(
 
 # --- the shared catalog -----------------------------------------------------------------------------------------
 
+NODES_DIFFER = _gauge(
+    "pypid_nodes_differ",
+    "Whether this node differs from another one (1) in what all have to agree on: settings, clock.",
+    "kind",
+    together=Together.MOST,
+)
 CATALOG_UP = _gauge(
     "pypid_catalog_up",
     "Whether the shared catalog could be asked the last time (1), by all workers.",

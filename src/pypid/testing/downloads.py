@@ -29,10 +29,11 @@ class MemoryDownloads:
     _noted: list[Download] = field(factory=list, init=False, repr=False)
 
     def note(self, download: Download) -> None:
-        self._noted.append(download)
+        self._noted.append(evolve(download, serial=len(self._noted) + 1))
 
-    async def of(self, sha256: str, *, most: int = 1000) -> Sequence[Download]:
-        return [each for each in reversed(self._noted) if each.sha256 == sha256][: max(most, 0)]
+    async def of(self, sha256: str, *, most: int = 1000, before: int | None = None) -> Sequence[Download]:
+        found = [each for each in reversed(self._noted) if each.sha256 == sha256 and (before is None or each.serial < before)]
+        return found[: max(most, 0)]
 
     async def by_day(self, project: str, since: date) -> Sequence[tuple[date, int]]:
         days = (each.when.astimezone(UTC).date() for each in self._noted if each.project == project)
@@ -64,6 +65,17 @@ class DownloadsContract(Timed):
         self.assertEqual(list(self.have(self.downloads.of("ab" * 32, most=0))), [])
         for unknown in ("", "\0", "\ud800", "ef" * 32):
             self.assertEqual(list(self.have(self.downloads.of(unknown))), [])
+
+    def test_pages_of_downloads_follow_one_another(self) -> None:
+        """Each page begins before the serial with which the last one ended, and none is lost."""
+        for number in range(7):
+            self.downloads.note(a_download(number))
+        found, before = list[Download](), None
+        while page := self.have(self.downloads.of("ab" * 32, most=3, before=before)):
+            found, before = [*found, *page], page[-1].serial
+        self.assertEqual(found, [a_download(number) for number in range(6, -1, -1)])
+        serials = [each.serial for each in found]
+        self.assertEqual(serials, sorted(serials, reverse=True))
 
     def test_many(self) -> None:
         """Thousands at once are all there."""

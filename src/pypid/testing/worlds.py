@@ -29,13 +29,32 @@ BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 """The time in a `world` whose clock was never advanced."""
 
 
-def world(clock: Clock | None = None, blocking: Blocking = at_once) -> World:
-    """A `World` whose time is that of `clock`, whose blocking calls run here and now, and whose chance is counted."""
+class WallClock:
+    """The time of day in a world. It goes with the world's monotonic clock, until it is set."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._ahead = timedelta()
+
+    def __call__(self) -> datetime:
+        """Return the time of day."""
+        return BEGINNING + timedelta(seconds=self._clock.seconds()) + self._ahead
+
+    def step(self, seconds: float) -> None:
+        """Set the clock forward by so many seconds, or back."""
+        self._ahead += timedelta(seconds=seconds)
+
+
+def world(clock: Clock | None = None, blocking: Blocking = at_once, wall: WallClock | None = None) -> World:
+    """A `World` whose time is that of `clock`, whose blocking calls run here and now, and whose chance is counted.
+
+    `wall` is its time of day, for tests that set it; timers and ages never go by it.
+    """
     standing = clock or Clock()
     throws = count()
     return World(
         clock=standing,
-        now=lambda: BEGINNING + timedelta(seconds=standing.seconds()),
+        now=wall or WallClock(standing),
         blocking=blocking,
         random=lambda size: shake_128(b"%d" % next(throws)).digest(size),
     )
