@@ -12,10 +12,13 @@ UNIT := $(sort $(patsubst %/__init__.py,%,$(filter-out tests/live/%,$(wildcard t
 # Where the unit tests write, if nobody says TMPDIR: in memory, if there is room. They sync so often that on a disk they waited
 # a third of their time. The live tests write to the disk, as pypid does.
 MEMORY = $(shell [ "$$(df --output=avail -m /dev/shm 2>/dev/null | tail -n 1)" -ge 2048 ] 2>/dev/null && [ -w /dev/shm ] && echo /dev/shm)
-TRIAL = scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT INT TERM && \
-	$(BIN)/python -m tests.abreast -j$(PROCESSES) --temp-directory="$$scratch/trial"
+TRIAL = exec $(BIN)/python -m tests.abreast -j$(PROCESSES)
+# A client that cannot be installed is tried once in a run of make: see tests/live/clients.py
+ifndef TEST_RUN
+export TEST_RUN := $(shell date +%s.%N)
+endif
 
-.PHONY: help run test ready check docs unit clients live bench binary clean
+.PHONY: help run test ready check docs unit clients live gauntlet bench binary clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -47,6 +50,9 @@ clients: .venv/test.stamp  ## .clients/, the programs that live tests drive
 live: PROCESSES = $$(($(JOBS) + 1))# somebody always waits, for a process that starts or for a moment that comes
 live: clients  ## a real daemon with real clients; what the machine lacks is skipped by name
 	@$(TRIAL) tests.live
+
+gauntlet: .venv/test.stamp  ## kills, failing disks, bad upstreams and all requests, in up to 30 minutes; not part of test
+	@exec $(BIN)/python -m tests.live.gauntlet -j$(JOBS)
 
 bench: .venv/run.stamp  ## what we claim about speed and memory: docs/figures.rst, in less than 15 minutes
 	@$(BIN)/python benchmarks/peers.py --install
@@ -81,4 +87,6 @@ clean:  ## forget what was built and installed; never what pypid keeps (var/)
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[ldap]' >/dev/null 2>&1 || \
 		echo "python-ldap cannot be built here, so the tests of LDAP are skipped. On Debian:" \
 			"apt install gcc python3-dev libldap2-dev libsasl2-dev; then rm $@ and make again."
+	@# `trial` does not look in the current folder, in which `tests` lies
+	@pwd > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/checkout.pth"
 	@touch $@ .venv/run.stamp

@@ -67,6 +67,7 @@ JOBS = (
 )
 
 LEFT_OUT = {
+    "attacks.py": "its attacks take a minute, which the others have not left.",
     "proxy.py": "it installs from an index on the network, and takes minutes (it needs uv, and compares with proxpi).",
     "static.py": "it compares with dumb-pypi, which it installs from an index on the network.",
     "export.py": "it takes a minute, which the others have not left.",

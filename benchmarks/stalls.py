@@ -135,7 +135,7 @@ class Told:
         """Nobody asks."""
         raise NotImplementedError
 
-    async def fetch(self, url: str, span: Span | None, via: Sequence[str]) -> Body:
+    async def fetch(self, url: str, span: Span | None, via: Sequence[str], *, verified: bool = True) -> Body:
         """Nobody asks."""
         raise NotImplementedError
 

@@ -4,6 +4,9 @@
 call makes the environment, others and later runs find it; ``python -m tests.live.clients`` makes them all. What cannot be had
 is a skipped test that names it. Where the environment says CI, only a Python that the machine lacks may be skipped; a client
 that cannot be installed is a failure.
+
+A client that cannot be installed is tried once in a run of the tests (`TEST_RUN`, which make and `tests.abreast` set for their
+processes), and so is a registry that does not answer.
 """
 
 import fcntl
@@ -13,6 +16,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -22,13 +26,27 @@ from unittest import SkipTest
 
 from attrs import frozen
 
+from tests.children import kill_group, with_us
+
 ROOT: Final = Path(__file__).resolve().parents[2]
 CLIENTS: Final = ROOT / ".clients"
 INSTALL_TIMEOUT: Final = 600.0
-"""Seconds that one installation may take."""
+"""Seconds that one step of an installation may take."""
+NPM_TIMEOUT: Final = 120.0
+"""Seconds for what npm fetches: one package, of a few megabytes."""
+RUN: Final = os.environ.setdefault("TEST_RUN", f"{os.getpid()}-{time.time_ns()}")
+"""Identifies this run of the tests, in all of its processes."""
+UNREACHABLE: Final = re.compile("Retrying \\(Retry|no end after")
+"""In what an installation printed: the registry does not answer, or not in time. Every pip since 6 says so."""
 
 AXE: Final = "axe-core@4.14.1"
 """What looks through pages for what people cannot use: no program, but JavaScript that tests run in a browser; from npm."""
+PYODIDE: Final = "pyodide@0.29.5"
+"""CPython for browsers and node, from npm."""
+MICROPIP: Final = ("micropip==0.11.1", "packaging==26.3")
+"""The installer of Pyodide, and what it needs: wheels from the package index."""
+PYODIDE_PYTHON: Final = "3.13"
+NODE_LEAST: Final = 20
 OURS: Final = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
@@ -109,21 +127,63 @@ def axe() -> Path:
     """The JavaScript of axe-core, fetched on the first use. Raises as `client` does."""
     folder = CLIENTS / "axe"
     stamp, found = folder / "made", folder / "node_modules/axe-core/axe.min.js"
-    with locked("axe"):
-        if stamp.is_file() and stamp.read_text() == AXE and found.is_file():
-            return found
-        shutil.rmtree(folder, ignore_errors=True)
-        npm = shutil.which("npm")
-        # no lock file: one would name the address of whatever registry this machine has
-        options = ("--no-save", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund")
-        ended = None if npm is None else _run([npm, "install", "--prefix", folder, *options, AXE], dict(os.environ))
-        if ended is not None and ended.returncode == 0 and found.is_file():
+    try:
+        with locked("axe"):
+            if stamp.is_file() and stamp.read_text() == AXE and found.is_file():
+                return found
+            with tried_once("axe"):
+                shutil.rmtree(folder, ignore_errors=True)
+                _with_npm(folder, AXE)
+                if not found.is_file():
+                    raise Unavailable(f"{AXE} cannot be installed: it has no {found.name}")
             stamp.write_text(AXE)
-            return found
-    said = "there is no npm" if ended is None else " / ".join((ended.stderr or ended.stdout).strip().splitlines()[-3:])
-    if in_ci():
-        raise Unavailable(f"{AXE} cannot be installed: {said}")
-    raise SkipTest(f"{AXE} cannot be installed: {said}")
+        return found
+    except Unavailable as error:
+        if in_ci():
+            raise
+        raise SkipTest(str(error)) from error
+
+
+def pyodide() -> tuple[str, Path]:
+    """node, and a folder with Pyodide from npm and micropip's wheels, fetched on the first use. Raises as `client` does."""
+    folder, wanted = CLIENTS / "pyodide", " ".join((PYODIDE, *MICROPIP))
+    stamp = folder / "made"
+    try:
+        node = shutil.which("node")
+        said = "" if node is None else _run([node, "--version"], dict(os.environ), NPM_TIMEOUT).stdout
+        version = re.match(r"v(\d+)\.", said)
+        if node is None or version is None or int(version[1]) < NODE_LEAST:
+            raise Unavailable(f"{PYODIDE} cannot run: there is no node {NODE_LEAST} or newer")
+        with locked("pyodide"):
+            if not (stamp.is_file() and stamp.read_text() == wanted):
+                with tried_once("pyodide"):
+                    shutil.rmtree(folder, ignore_errors=True)
+                    _with_npm(folder, PYODIDE)
+                    _wheels(folder, MICROPIP)
+                stamp.write_text(wanted)
+        return node, folder
+    except Unavailable as error:
+        if in_ci():
+            raise
+        raise SkipTest(str(error)) from error
+
+
+def _wheels(folder: Path, requirements: tuple[str, ...]) -> None:
+    options = ("--no-deps", "--only-binary=:all:", f"--python-version={PYODIDE_PYTHON}", "--dest", folder)
+    ended = _run([sys.executable, "-m", "pip", "download", *options, *requirements], dict(os.environ), INSTALL_TIMEOUT)
+    if ended.returncode:
+        raise Unavailable(f"{' '.join(requirements)} cannot be downloaded: " + _last_lines(ended))
+
+
+def _with_npm(folder: Path, package: str) -> None:
+    npm = shutil.which("npm")
+    if npm is None:
+        raise Unavailable(f"{package} cannot be installed: there is no npm")
+    # no lock file: one would name the address of whatever registry this machine has
+    options = ("--no-save", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1")
+    ended = _run([npm, "install", "--prefix", folder, *options, package], dict(os.environ), NPM_TIMEOUT)
+    if ended.returncode:
+        raise Unavailable(f"{package} cannot be installed: " + _last_lines(ended))
 
 
 def in_ci() -> bool:
@@ -162,8 +222,9 @@ def _made(name: str, wanted: Client, python: Path) -> Path:
     with locked(name):
         if stamp.is_file() and stamp.read_text() == recipe and (folder / "bin" / wanted.executable).exists():
             return folder
-        shutil.rmtree(folder, ignore_errors=True)
-        environment(folder, python, *wanted.requirements)
+        with tried_once(name):
+            shutil.rmtree(folder, ignore_errors=True)
+            environment(folder, python, *wanted.requirements)
         stamp.write_text(recipe)
     return folder
 
@@ -184,10 +245,40 @@ def locked(name: str) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def tried_once(name: str) -> Iterator[None]:
+    """Make `name`, whose lock is held, unless that failed earlier in this run: then raise `Unavailable` with the same text.
+
+    What may fail the block is `Unavailable` or `AssertionError`; both are remembered.
+    """
+    failure = CLIENTS / f"{name}.failed"
+    reason = _failed_in_this_run(failure)
+    if reason:
+        raise Unavailable(reason)
+    try:
+        yield
+    except (Unavailable, AssertionError) as error:
+        failure.write_text(f"{RUN}\n{error}")
+        raise
+    failure.unlink(missing_ok=True)
+
+
+def _failed_in_this_run(failure: Path) -> str:
+    try:
+        run, _, reason = failure.read_text().partition("\n")
+    except FileNotFoundError:
+        return ""
+    return reason if run == RUN else ""
+
+
 def _with_uv(folder: Path, python: Path, requirements: tuple[str, ...]) -> bool:
     """Ten times as fast as pip. False without uv, or where it cannot (old Pythons, a registry that it misses)."""
     uv = Path(sys.executable).with_name("uv")
-    if not uv.exists() or python.name in ("python2.7", "python3.6", "python3.7"):
+    if (
+        _failed_in_this_run(CLIENTS / "registry.failed")
+        or not uv.exists()
+        or python.name in ("python2.7", "python3.6", "python3.7")
+    ):
         return False
     environ = {**os.environ, "UV_NO_CONFIG": "1", "UV_PYTHON_DOWNLOADS": "never", "UV_LINK_MODE": "copy", **_registry()}
     into = folder / "bin" / "python"
@@ -208,6 +299,9 @@ def _registry() -> dict[str, str]:
 
 
 def _with_pip(folder: Path, python: Path, requirements: tuple[str, ...]) -> None:
+    registry = CLIENTS / "registry.failed"
+    if reason := _failed_in_this_run(registry):
+        raise Unavailable(f"{folder.name} cannot be installed: {reason}")
     environ = dict(os.environ)
     if python.name in ("python2.7", "python3.6"):
         making: tuple[str | Path, ...] = (client("virtualenv"), "--quiet", "--python", python, folder)
@@ -215,26 +309,41 @@ def _with_pip(folder: Path, python: Path, requirements: tuple[str, ...]) -> None
         making = (python, "-m", "venv", folder)
     pip: tuple[str | Path, ...] = (folder / "bin" / "python", "-m", "pip", "--disable-pip-version-check")
     for step in (making, [*pip, "install", "--quiet", *requirements]):
-        done = _run(step, environ)
-        if done.returncode:
-            last = (done.stderr or done.stdout).strip().splitlines()[-3:]
-            raise Unavailable(f"{folder.name} cannot be installed: " + " / ".join(last))
+        ended = _run(step, environ)
+        if ended.returncode:
+            if UNREACHABLE.search(ended.stderr):
+                registry.write_text(f"{RUN}\nthe registry did not answer for {folder.name}: {_last_lines(ended)}")
+            raise Unavailable(f"{folder.name} cannot be installed: {_last_lines(ended)}")
 
 
-def _run(command: Sequence[str | Path], environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            env=environ,
-            timeout=INSTALL_TIMEOUT,
-            check=False,
-            cwd="/",
-        )
-    except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(command, 1, "", f"no end after {INSTALL_TIMEOUT:.0f} s")
+def _last_lines(ended: subprocess.CompletedProcess[str]) -> str:
+    return " / ".join((ended.stderr or ended.stdout).strip().splitlines()[-3:])
+
+
+def _run(
+    command: Sequence[str | Path], environ: dict[str, str], timeout: float = INSTALL_TIMEOUT
+) -> subprocess.CompletedProcess[str]:
+    """Run a step of an installation; what is too slow is killed with its children, and ends with status 1."""
+    with subprocess.Popen(
+        [*with_us(), *command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        env=environ,
+        cwd="/",
+        start_new_session=True,
+    ) as process:
+        try:
+            said, trouble = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            kill_group(process.pid)
+            said, trouble = process.communicate()
+            return subprocess.CompletedProcess(command, 1, said, f"{trouble}\nno end after {timeout:.0f} s")
+        finally:
+            kill_group(process.pid)
+    return subprocess.CompletedProcess(command, process.returncode, said, trouble)
 
 
 def main() -> None:

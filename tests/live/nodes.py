@@ -89,19 +89,24 @@ class Node:
 
     def publish(self, filename: str, data: bytes, user: str = "alice") -> Answered:
         """Publish with the fewest fields that pypid takes."""
-        head = "".join(
-            f'--=x=\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
-            for name, value in ((":action", "file_upload"), ("protocol_version", "1"))
-        )
-        head += f'--=x=\r\nContent-Disposition: form-data; name="content"; filename="{filename}"\r\n\r\n'
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        try:
-            headers = {"Content-Type": "multipart/form-data; boundary==x=", **basic(user)}
-            connection.request("POST", "/legacy/", head.encode() + data + b"\r\n--=x=--\r\n", headers)
-            answer = connection.getresponse()
-            return Answered(answer.status, answer.read(), answer.headers)
-        finally:
-            connection.close()
+        return publish(self.port, filename, data, user)
+
+
+def publish(port: int, filename: str, data: bytes, user: str = "alice") -> Answered:
+    """Publish with the fewest fields that pypid takes."""
+    head = "".join(
+        f'--=x=\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+        for name, value in ((":action", "file_upload"), ("protocol_version", "1"))
+    )
+    head += f'--=x=\r\nContent-Disposition: form-data; name="content"; filename="{filename}"\r\n\r\n'
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        headers = {"Content-Type": "multipart/form-data; boundary==x=", **basic(user)}
+        connection.request("POST", "/legacy/", head.encode() + data + b"\r\n--=x=--\r\n", headers)
+        answer = connection.getresponse()
+        return Answered(answer.status, answer.read(), answer.headers)
+    finally:
+        connection.close()
 
 
 @contextmanager

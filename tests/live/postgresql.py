@@ -17,8 +17,9 @@ from urllib.parse import quote
 import psycopg
 from attrs import define, field
 
+from tests.children import with_us
 from tests.live.clients import Unavailable, in_ci
-from tests.live.processes import Running, clean_environ, done, free_port, running, scratch, with_us
+from tests.live.processes import Running, clean_environ, done, free_port, running, scratch
 
 PASSWORD: Final = "p@ss/w:rd #1%"
 """Of the user ``pypid``: as hard to write into a URL as one can be."""

@@ -18,6 +18,7 @@ from typing import Final
 
 from attrs import frozen
 
+from tests.children import kill_group, with_us
 from tests.live.clients import ROOT
 
 BIN: Final = Path(sys.executable).parent
@@ -48,6 +49,11 @@ def free_port() -> int:
         if port not in _GIVEN:
             _GIVEN.add(port)
             return port
+
+
+def files_below(folder: Path) -> list[Path]:
+    """All files in a folder and its subfolders, in order, while another process may remove some of them."""
+    return sorted(Path(place) / name for place, _, files in os.walk(folder) for name in files)
 
 
 @contextmanager
@@ -123,11 +129,6 @@ def until_answers(url: str, within: float = 30.0, alive: Callable[[], None] = la
     raise AssertionError(f"{url} did not answer within {within} s ({trouble})")
 
 
-def with_us() -> list[str]:
-    """What to put before a command that must not outlive this process, however that ends."""
-    return ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
-
-
 @frozen
 class Running:
     """A process in a group of its own, and the file that collects all that it prints."""
@@ -173,10 +174,10 @@ def running(
     environ: Mapping[str, str] | None = None,
     user: int | None = None,
 ) -> Iterator[Running]:
-    """Run `command`; whatever is left of its process group is ended afterwards."""
+    """Run `command`; whatever is left of its process group is ended afterwards, also when this process is killed."""
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command,
+            [*with_us(), *command],
             cwd=cwd,
             env=clean_environ() if environ is None else dict(environ),
             stdin=subprocess.DEVNULL,
@@ -198,3 +199,4 @@ def running(
                 break
             except subprocess.TimeoutExpired:
                 continue
+        kill_group(process.pid)

@@ -24,7 +24,7 @@ from pypid.catalog.engine import Engine
 from pypid.flow import World, at_once
 from pypid.testing.worlds import BEGINNING
 from tests.live.clients import Unavailable, in_ci
-from tests.live.processes import Running, clean_environ, free_port, running, scratch, with_us
+from tests.live.processes import Running, clean_environ, free_port, running, scratch
 
 PASSWORD: Final = "p@ss/w:rd #1%"
 """As hard to write into a URL as one can be."""
@@ -86,7 +86,7 @@ class Redis:
         own = ("--port", "0", "--tls-port", str(self.port)) if self.tls else ("--port", str(self.port))
         base = ("--bind", "127.0.0.1", "--dir", str(self.folder), "--unixsocket", str(self.path), "--save", "")
         secret = ("--requirepass", self.password) if self.password else ()
-        command = [*with_us(), self.program, *own, *base, *secret, *self.options]
+        command = [self.program, *own, *base, *secret, *self.options]
         log = self.folder / f"log{next(self._numbers)}"
         self.running = self._stack.enter_context(running(command, log, cwd=self.folder, environ=clean_environ(LC_ALL="C")))
         deadline = time.monotonic() + STARTS_WITHIN

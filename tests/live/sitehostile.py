@@ -103,8 +103,8 @@ Read {TAG}
 """
 
 
-def metadata(project: str, version: str, content_type: str, readme: str) -> bytes:
-    """Something in each field."""
+def metadata(project: str, version: str, content_type: str, readme: str, *more: tuple[str, str]) -> bytes:
+    """Something in each field, and `more` fields."""
     one = " ".join(ALL)
     lines = [
         *(("Keywords", one), ("Author", one), ("Author-email", f'"{TAG}" <x@{MARK}.example>'), ("Maintainer", one)),
@@ -120,12 +120,12 @@ def metadata(project: str, version: str, content_type: str, readme: str) -> byte
         *(("Classifier", f"License :: {text}") for text in ALL),
         ("Classifier", f"Programming Language :: Python :: 3.{MARK}{SHORT}"),
         ("Requires-Dist", f"eggs @ {LINKS[0]}"),
-        ("Requires-Dist", f"eggs @ https://example.org/{SHORT}"),
+        ("Requires-Dist", f"eggs @ https://example.org/{SHORT.replace(' ', '/')}"),
         ("Requires-Dist", f"eggs; extra == '{TAG.replace(chr(39), '')}'"),
-        ("Requires-Dist", TAG),
         ("Provides-Extra", SHORT),
         ("Requires-External", TAG),
         ("Description-Content-Type", content_type),
+        *more,
     ]
     return made.metadata(project, version, summary=one, extra=lines, description=readme)
 
@@ -157,10 +157,12 @@ def artifacts() -> list[Artifact]:
         found.append(hostile_wheel(f"{MARK}-{name}", "1.0", data))
     project = f"{MARK}-markdown"
     data = metadata(project, "2.0", "text/markdown", MARKDOWN)
+    # wheels that need what is no requirement are refused
+    dynamic = metadata(project, "2.0", "text/markdown", MARKDOWN, ("Requires-Dist", TAG))
     return [
         *found,
         hostile_wheel(project, "2.0", data, {name: content + b"2" for name, content in CONTENTS.items()}),
-        Artifact(made.sdist_filename(project, "2.0"), made.sdist(project, "2.0", metadata_bytes=data, files=CONTENTS)),
+        Artifact(made.sdist_filename(project, "2.0"), made.sdist(project, "2.0", metadata_bytes=dynamic, files=CONTENTS)),
     ]
 
 

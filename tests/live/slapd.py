@@ -17,7 +17,7 @@ from attrs import define
 
 from tests.live.certificates import Authority
 from tests.live.clients import Unavailable, in_ci
-from tests.live.processes import Running, clean_environ, done, free_port, running, scratch, with_us
+from tests.live.processes import Running, clean_environ, done, free_port, running, scratch
 
 try:
     import ldap
@@ -84,7 +84,7 @@ class Slapd:
     def runs(self) -> Iterator[Running]:
         """Let it run, for as long as this lasts."""
         listen = f"{self.url}/ {self.secure_url}/ ldaps://127.0.0.2:{self.secure_port}/"
-        command: list[str | Path] = [*with_us(), self.program, "-d", "0", "-f", self.folder / "slapd.conf", "-h", listen]
+        command: list[str | Path] = [self.program, "-d", "0", "-f", self.folder / "slapd.conf", "-h", listen]
         with running(command, self.folder / "log", cwd=self.folder, environ=clean_environ()) as process:
             until_listens(process, self.secure_port)
             yield process

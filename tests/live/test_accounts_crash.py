@@ -15,6 +15,7 @@ from pypid.access.sql.accounts import SqlAccounts
 from pypid.access.sql.place import SqliteFile
 from pypid.testing.accounts import an_account
 from tests.access.sql.sqlite import InFiles
+from tests.children import with_us
 from tests.live.clients import ROOT
 from tests.live.processes import clean_environ
 
@@ -69,7 +70,7 @@ class KilledTests(InFiles, SynchronousTestCase):
 
     def killed_after(self, path: Path, changes: int) -> int:
         """The last change that a process said to be done before it was killed, some time after so many."""
-        command = [sys.executable, "-c", WRITES, str(path)]
+        command = [*with_us(), sys.executable, "-c", WRITES, str(path)]
         environ = clean_environ(PYTHONPATH=str(ROOT / "src"))
         with subprocess.Popen(command, stdout=subprocess.PIPE, env=environ, text=True) as process:
             assert process.stdout is not None

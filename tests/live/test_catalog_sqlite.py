@@ -35,6 +35,7 @@ from pypid.core.names import project_name
 from pypid.core.records import dump_project
 from pypid.flow import World, start
 from tests.catalog.swapping import NAMES, engine_at, now
+from tests.children import with_us
 from tests.live.clients import ROOT
 from tests.live.processes import clean_environ, scratch
 
@@ -97,7 +98,7 @@ task.react(lambda _: start(main()))
 @contextmanager
 def child(code: str, *arguments: object) -> Iterator["subprocess.Popen[str]"]:
     """A process that runs the code, until the end of the block at the latest."""
-    command = [sys.executable, "-c", code, *map(str, arguments)]
+    command = [*with_us(), sys.executable, "-c", code, *map(str, arguments)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(command, cwd=ROOT, env=clean_environ(PYTHONPATH=str(ROOT)), text=True, **pipes) as process:  # type: ignore[call-overload]
         try:

@@ -73,7 +73,7 @@ class CollectCase(IndexTestCase):
         return self.stack.enter_context(pypid(self.place, self.settings_of("cache")))
 
     def settings_of(self, mode: str, more: str = "") -> Settings:
-        return Settings(upstream=f"mode = {mode}\nurl = {self.upstream.url()}\n{more}")
+        return Settings(upstream=f"mode = {mode}\nurl = {self.upstream.url()}\n{more}", access="collect = everyone")
 
     def again(self, mode: str, more: str = "") -> None:
         """The same pypid, started anew with other settings."""
@@ -289,7 +289,7 @@ class PublicTests(CollectCase):
         super().setUp()
 
     def settings_of(self, mode: str, more: str = "") -> Settings:
-        return Settings(upstream=f"mode = {mode}\n{more}")
+        return Settings(upstream=f"mode = {mode}\n{more}", access="collect = everyone")
 
     def test_forty(self) -> None:
         """For 40 popular projects the answer is what uv finds at the same index itself, and all their files are kept."""

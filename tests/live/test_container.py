@@ -10,7 +10,7 @@ from typing import Final
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from tests.live.clients import CLIENTS, OURS, in_ci, locked
+from tests.live.clients import CLIENTS, OURS, in_ci, locked, tried_once
 from tests.live.processes import clean_environ, copy_source, done, free_port, scratch, until_answers
 from tests.live.wheels import wheels
 
@@ -40,7 +40,8 @@ def debian() -> None:
     archive = CLIENTS / "debian-bookworm.tar"
     with locked("debian-bookworm"):
         if not archive.exists():
-            bootstrap(archive.with_suffix(".part"))
+            with tried_once("debian-bookworm"):
+                bootstrap(archive.with_suffix(".part"))
             archive.with_suffix(".part").rename(archive)
         done([need("podman"), "import", "--quiet", archive, BASE])
 

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import ssl
@@ -14,6 +15,7 @@ from contextlib import ExitStack
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.live.certificates import Authority
+from tests.live.clients import ROOT
 from tests.live.daemon import PASSWORDS, IndexTestCase, LiveIndex, Settings, configuration, hashes, pypid
 from tests.live.processes import BIN, clean_environ, done, free_port, running, scratch
 from tests.live.projects import call, listed, page, publish, wheel
@@ -123,7 +125,7 @@ class StopTests(OwnCase):
 
         again = self.again()
         self.assertIn("the snapshot knows 2 projects", again.log())
-        self.assertIn("2 projects, 0 of them read anew", again.log())
+        self.assertIn("of them read anew, 0 changed", again.log())
         self.assertEqual(listed(again, "slow-up"), ["slow_up-1.0-py2.py3-none-any.whl"])
         self.assertNotIn("The snapshot is ignored", again.log())
 
@@ -163,7 +165,7 @@ class SecureStopTests(OwnCase):
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         with context.wrap_socket(socket.create_connection(("127.0.0.1", self.index.port), 10)) as idle:
-            idle.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+            idle.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
             self.assertIn(b"200 OK", idle.recv(4096))
             begun = self.send(signal.SIGTERM)
             self.assertEqual(self.ended(), 0)
@@ -313,7 +315,7 @@ class ListenTests(SynchronousTestCase):
     def check(self, connection: socket.socket) -> None:
         """It answers HTTP."""
         with connection:
-            connection.sendall(b"GET /simple/ HTTP/1.1\r\nHost: x\r\n\r\n")
+            connection.sendall(b"GET /simple/ HTTP/1.1\r\nHost: localhost\r\n\r\n")
             self.assertIn(b"200 OK", connection.recv(4096))
 
 
@@ -332,7 +334,7 @@ class LogTests(SynchronousTestCase):
             process = int((folder / "p.pid").read_text())
             self.addCleanup(self.kill, process)
             connection = socket.create_connection(("127.0.0.1", port), 10)
-            connection.sendall(b"GET /simple/ HTTP/1.1\r\nHost: x\r\nUser-Agent: a\x1b]b\r\nConnection: close\r\n\r\n")
+            connection.sendall(b"GET /simple/ HTTP/1.1\r\nHost: localhost\r\nUser-Agent: a\x1b]b\r\nConnection: close\r\n\r\n")
             while connection.recv(65536):
                 pass
             connection.close()
@@ -370,3 +372,26 @@ class LogTests(SynchronousTestCase):
                 process.until_answers(f"http://127.0.0.1:{port}/simple/")
                 self.assertEqual(process.stop(), 0)
             self.assertEqual(process.output(), "")
+
+
+class TacTests(SynchronousTestCase):
+    """`twistd -y pypid.tac`."""
+
+    def test_tac_file_logs_as_configured(self) -> None:
+        """``[log] format`` and ``level`` hold there, too, on standard output and in twistd's ``--logfile``."""
+        for more, log in (([], "log"), (["--logfile", "own.log"], "own.log")):
+            with scratch() as folder:
+                (folder / "etc").mkdir()
+                shutil.copy(ROOT / "pypid.tac", folder)
+                port = free_port()
+                (folder / "etc/pypid.ini").write_text(
+                    f"[server]\nlisten = tcp:{port}:interface=127.0.0.1\nstate = {folder / 'state'}\n[log]\nformat = json\n"
+                )
+                command = [BIN / "twistd", "--nodaemon", "--pidfile=", *more, "-y", "pypid.tac"]
+                with running(command, folder / "log", cwd=folder) as daemon:
+                    daemon.until_answers(f"http://127.0.0.1:{port}/simple/")
+                    daemon.stop_in_order() if log == "log" else daemon.stop(signal.SIGTERM)
+                lines = [line for line in (folder / log).read_text().splitlines() if "answers at" in line or "/simple/" in line]
+                documents = [json.loads(line) for line in lines if line.startswith("{")]
+                self.assertIn("/simple/", [document.get("path") for document in documents])
+                self.assertFalse([line for line in lines if " info " in line])

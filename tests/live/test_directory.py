@@ -13,7 +13,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.live.daemon import PASSWORDS, LiveIndex, check_log, hashes, until_ready
-from tests.live.processes import BIN, clean_environ, free_port, running, scratch, with_us
+from tests.live.processes import BIN, clean_environ, free_port, running, scratch
 from tests.live.slapd import GROUPS, MANAGER, MANAGER_PASSWORD, PEOPLE, dn_of, group, person, slapd
 
 INI = """\
@@ -63,7 +63,6 @@ class DirectoryTests(SynchronousTestCase):
             )
         )
         command: list[str | Path] = [
-            *with_us(),
             BIN / "twistd",
             "--nodaemon",
             "--pidfile=",

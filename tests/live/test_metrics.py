@@ -54,7 +54,7 @@ def exchange(port: int, sent: bytes, ends: Callable[[bytes], bool], *, take: int
 
 def pages(project: str, times: int = 1, *fields: str, method: str = "GET") -> bytes:
     """So many requests for its page, in the same words."""
-    head = "".join(f"{field}\r\n" for field in ("Host: x", *fields))
+    head = "".join(f"{field}\r\n" for field in ("Host: localhost", *fields))
     return f"{method} /simple/{project}/ HTTP/1.1\r\n{head}\r\n".encode() * times
 
 
@@ -111,7 +111,7 @@ class ExactTests(MetricsCase):
         exchange(port, b"\x16\x03\x01\r\n\r\n", lambda came: came.endswith(b"long.\n"))
         for _ in range(2):
             self.assertEqual(ask(port, f"/packages/tool/{wheel('tool').filename}").status, 200)
-        big_one = b"GET /packages/big/big-1.0.tar.gz HTTP/1.1\r\nHost: x\r\n\r\n"
+        big_one = b"GET /packages/big/big-1.0.tar.gz HTTP/1.1\r\nHost: localhost\r\n\r\n"
         for _ in range(2):
             exchange(port, big_one, lambda came: False, take=1000)
 

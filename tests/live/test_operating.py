@@ -210,7 +210,7 @@ class ProbeTests(SynchronousTestCase):
     def test_stopping(self) -> None:
         """After SIGTERM /ready is 503 on a connection that is open, and pypid ends in order."""
         with served() as pypid, socket.create_connection(("127.0.0.1", pypid.port), 10) as open_one:
-            open_one.sendall(b"GET /ready HTTP/1.1\r\nHost: x\r\n")
+            open_one.sendall(b"GET /ready HTTP/1.1\r\nHost: localhost\r\n")
             time.sleep(0.5)
             pypid.running.process.send_signal(signal.SIGTERM)
             pypid.until(lambda: "stopping: requests under way" in pypid.log.read_text())

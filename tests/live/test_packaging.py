@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 import zipfile
 from atexit import register
@@ -171,6 +172,20 @@ class OtherInstallTests(SynchronousTestCase):
             with running(command, folder / "log", cwd=source, environ=environ) as daemon:
                 daemon.until_answers(f"http://127.0.0.1:{port}/simple/")
                 daemon.stop_in_order()
+
+
+class CheckoutTests(SynchronousTestCase):
+    def test_trial_runs_in_a_checkout_where_pypid_is_not_installed(self) -> None:
+        """`trial` needs pypid's requirements only; programs that tests start find pypid, too."""
+        with scratch() as folder:
+            source = copy_source(folder / "checkout")
+            shutil.copytree(ROOT / "tests/core", source / "tests/core")
+            shutil.copy2(ROOT / "tests/__init__.py", source / "tests")
+            trial = "import sys; sys.path.insert(0, ''); sys.argv[0] = 'trial'; from twisted.scripts.trial import run; run()"
+            # without `site` an editable pypid is not found, nor anything else but this folder
+            environ = clean_environ(PYTHONPATH=sysconfig.get_path("purelib"))
+            command = [sys.executable, "-S", "-c", trial, f"--temp-directory={folder / 'trial'}", "tests.core.test_names"]
+            self.assertIn("PASSED", done(command, cwd=source, environ=environ))
 
 
 class OneFileTests(SynchronousTestCase):

@@ -21,7 +21,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core import ini
 from pypid.core.pypicloud.ledger import Ledger
 from pypid.core.pypicloud.paste import Paste
-from tests.live.clients import client
+from tests.live.clients import ROOT, client
 from tests.live.daemon import IndexTestCase, LiveIndex, check_log, for_each, stop, until_ready
 from tests.live.isolation import fails, pip, works
 from tests.live.processes import BIN, clean_environ, done, free_port, running, scratch
@@ -305,6 +305,47 @@ class Taken(IndexTestCase):
             new = wheel("ini-after").filename
             path = f"p/{md5(new.encode()).hexdigest()[:4]}/ini-after/{new}"
             self.assertEqual(s3.ask("HEAD", f"/{bucket}/{path}").status, 200)
+
+    def test_readme_of_pypicloud_0_1_publishes_and_installs(self) -> None:
+        """0.1's own example: `setup.py upload` on Python 2.7 and twine publish, pip needs no password.
+
+        `user.alice` is a plain user: no administrator and no rule is in the file.
+        """
+        with store("radosgw") as s3:
+            text = (ROOT / "tests/core/pypicloud/pypicloud-0.1.ini").read_text()
+            for placeholder, value in (
+                ("<<AWS access key>>", s3.access_key),
+                ("<<AWS secret key>>", s3.secret_key),
+                ("<<AWS bucket>>", s3.bucket()),
+                ("<<salted password hash>>", "HASH"),
+                ("port = 6543", "port = PORT"),
+            ):
+                text = text.replace(placeholder, value)
+            config, port = self.made(text)
+            # 0.1's boto knew Amazon's address alone
+            endpoint = {"PYPID_STORAGE_ENDPOINT_URL": s3.endpoint}
+            with started(self.folder, config, port, **endpoint) as index:
+                self.publish(index, "ini-first", "alice")
+                self.publish_with_distutils(index, "ini-distutils")
+                for name in ("ini-first", "ini-distutils"):
+                    self.install(index, name, None)
+                self.assertIn("the keys are those of pypicloud 0.1", index.log())
+                self.assertNotIn(s3.secret_key, index.log())
+
+    def publish_with_distutils(self, index: LiveIndex, name: str) -> None:
+        """`setup.py bdist_wheel upload` on Python 2.7, at the address that pypicloud 0.1 documents."""
+        project = self.folder / name
+        project.mkdir()
+        (project / "setup.py").write_text(
+            f"from setuptools import setup\nsetup(name={name!r}, version='1.0', py_modules=['eggs'])\n"
+        )
+        (project / "eggs.py").write_text("eggs = 1\n")
+        (self.folder / ".pypirc").write_text(
+            "[distutils]\nindex-servers =\n    pypicloud\n[pypicloud]\n"
+            f"repository: http://127.0.0.1:{index.port}/simple/\nusername: alice\npassword: {PASSWORD}\n"
+        )
+        python = client("setup.py-on-2.7")
+        works([python, "setup.py", "bdist_wheel", "--universal", "upload", "-r", "pypicloud"], self.folder, cwd=project)
 
     def test_there_and_back(self) -> None:
         """One and the same file: pypicloud, pypid, and pypicloud again, each with what the other published."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
+from tests.children import with_us
 from tests.distributions import sdist
 from tests.live.processes import BIN, clean_environ, done, free_port, running, scratch
 
@@ -105,7 +106,7 @@ class RunningTests(CommandCase):
             control.bind(str(self.state / "control.sock"))
             control.listen()
             asked = subprocess.Popen(
-                [BIN / "pypid", "yank", "-c", self.ini, "spam", "1.0"],
+                [*with_us(), BIN / "pypid", "yank", "-c", self.ini, "spam", "1.0"],
                 env=clean_environ(),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -128,7 +129,7 @@ class RunningTests(CommandCase):
             control.bind(str(self.state / "control.sock"))
             control.listen()
             asked = subprocess.Popen(
-                [BIN / "pypid", "rebuild", "-c", self.ini],
+                [*with_us(), BIN / "pypid", "rebuild", "-c", self.ini],
                 env=clean_environ(),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

@@ -36,7 +36,7 @@ from tests.live.certificates import Authority
 from tests.live.clients import ROOT
 from tests.live.daemon import PASSWORDS, LiveIndex, hashes, until_ready
 from tests.live.peopleservice import FAULTS, LOGIN, PEOPLE
-from tests.live.processes import BIN, Running, clean_environ, free_port, running, scratch, with_us
+from tests.live.processes import BIN, Running, clean_environ, free_port, running, scratch
 
 reactor: Any = installed
 PATIENCE = 1.5
@@ -101,7 +101,7 @@ class RemoteCase(TestCase):
     def serve(self, host: str = "127.0.0.1") -> Running:
         """Start the service; it ends with the test."""
         files = [self.chain, self.key] if self.tls else []
-        command = [*with_us(), sys.executable, "-m", "tests.live.peopleservice", host, str(self.port), *files]
+        command = [sys.executable, "-m", "tests.live.peopleservice", host, str(self.port), *files]
         service = self.stack.enter_context(running(command, self.folder / "service.log", cwd=ROOT))
         until_listened(host, self.port, service)
         return service
@@ -171,7 +171,7 @@ class ExampleTests(PeopleContract, RemoteCase):
         file = self.folder / "people.json"
         file.write_text(json.dumps(people))
         example = Path(ROOT) / "docs" / "examples" / "people.py"
-        command = [*with_us(), sys.executable, example, str(self.port), file]
+        command = [sys.executable, example, str(self.port), file]
         log, environ = self.folder / "service.log", clean_environ(LOGIN=":".join(LOGIN), PYTHONUTF8="1")
         until_listened("127.0.0.1", self.port, self.stack.enter_context(running(command, log, environ=environ)))
         return self.asking(url=f"http://localhost:{self.port}")
@@ -325,14 +325,14 @@ class DaemonTests(TestCase):
             f"[remote]\nurl = {url}\nuser = {LOGIN[0]}\ncache = 0\n"
         )
         environ = clean_environ(PYPID_REMOTE_PASSWORD=LOGIN[1], PYTHONUTF8="1")
-        command = [*with_us(), BIN / "twistd", "-n", "--pidfile=", "pypid", "--config", self.folder / "pypid.ini"]
+        command = [BIN / "twistd", "-n", "--pidfile=", "pypid", "--config", self.folder / "pypid.ini"]
         process = self.stack.enter_context(running(command, self.folder / "log", cwd=self.folder, environ=environ))
         self.index = LiveIndex(self.folder, port, False, process)
         until_ready(self.index)
 
     def serve(self) -> Running:
         """Start the service."""
-        command = [*with_us(), sys.executable, "-m", "tests.live.peopleservice", "127.0.0.1", str(self.theirs)]
+        command = [sys.executable, "-m", "tests.live.peopleservice", "127.0.0.1", str(self.theirs)]
         service = self.stack.enter_context(running(command, self.folder / "service.log", cwd=ROOT))
         until_listened("127.0.0.1", self.theirs, service)
         return service

@@ -16,7 +16,7 @@ from twisted.trial.unittest import TestCase
 
 from pypid.flow import start
 from pypid.rendering import readmes as module
-from pypid.rendering.readmes import LONGEST, Readmes, Rendered
+from pypid.rendering.readmes import LONGEST, SOURCE_NOTE, Readmes, Rendered
 from tests.rendering.hostile import RST
 from tests.rendering.looking import Looked
 
@@ -86,7 +86,7 @@ class WellTests(ReadmesCase):
         self.assertIn("<em>x</em>", (await readmes.html("*x*", None, "2")).html)
         for text in ("*x", *RST[:6]):
             broken = await readmes.html(text, "text/x-rst", text)
-            self.assertEqual((broken.plain, Looked(broken.html).tags), (True, ["pre"]))
+            self.assertEqual((broken.plain, Looked(broken.html).tags), (True, ["p", "pre"]))
         self.assertEqual(self.pid(readmes), pid)
         os.kill(pid, signal.SIGKILL)
         self.assertEqual(await readmes.html("# *x*\n\n`y`", MD, "1"), made)
@@ -164,7 +164,7 @@ class IllTests(ReadmesCase):
     async def shown(self, readmes: Readmes, text: str) -> Rendered:
         """That README, as it was written."""
         made = await readmes.html(text, MD, text)
-        self.assertEqual(made, Rendered(f'<pre class="readme-plain">{text}</pre>', plain=True))
+        self.assertEqual(made, Rendered(f'{SOURCE_NOTE}<pre class="readme-plain">{text}</pre>', plain=True))
         return made
 
     async def test_ill(self) -> None:
@@ -219,6 +219,10 @@ class IllTests(ReadmesCase):
         [line] = [line for line in heard if "README" in line]
         self.assertRegex(line, "^a README is shown as it was written, since its renderer failed: it [^;]*; it said last: 'x+'$")
         self.assertLess(len(line), 1200)
+        heard.clear()
+        failing = "say({})\nsay({'number': hear(), 'html': None, 'error': 'OSError: x'}); hear()"
+        await self.shown(self.readmes(*child(failing)), "x")
+        self.assertEqual(heard, ["README not rendered, its source is shown: OSError: x"])
 
     async def test_no_program(self) -> None:
         """One that cannot be started is one that failed."""
@@ -232,7 +236,9 @@ class IllTests(ReadmesCase):
         answer = "say({})\nsay({'number': hear(), 'html': '<p>0</p>'})"
         for code in (f"{answer}; say({{'html': 'x'}}); time.sleep(60)", answer):
             readmes = self.readmes(*child(code))
-            self.assertIn((await readmes.html("x", MD, "x")).html, ("<p>0</p>", '<pre class="readme-plain">x</pre>'))
+            self.assertIn(
+                (await readmes.html("x", MD, "x")).html, ("<p>0</p>", f'{SOURCE_NOTE}<pre class="readme-plain">x</pre>')
+            )
             while readmes.child is not None and not readmes.child.is_over:
                 await deferLater(reactor, 0.01)
             readmes.program = child(WELL)

@@ -68,7 +68,26 @@ class ConfinedTests(SynchronousTestCase):
         """It can do what it is there for, in any language of code."""
         languages = ("python", "rust", "html", "console", "diff", "yaml", "c++", "nonsense")
         code = "\n".join(f"```{name}\n<x> = 'y' + 1\n```\n" for name in languages)
-        status, said, wrong = self.run_in(f"print(made({code!r}, Kind.GFM)); print(made('*x*', Kind.RST))")
+        status, said, wrong = self.run_in(f"print(made({code!r}, Kind.GFM).html); print(made('*x*', Kind.RST).html)")
         self.assertEqual((status, wrong), (0, ""))
         self.assertEqual(said.count("<pre>"), len(languages))
         self.assertIn("<em>x</em>", said)
+
+    def test_readme_with_images_renders_in_the_confined_process(self) -> None:
+        """Images, badges and every directive that looks at a file name need no file of the machine."""
+        parts = {
+            "badge": ".. image:: https://example.org/badge.svg\n   :target: https://example.org/\n",
+            "figure": ".. figure:: shot.png\n\n   A caption\n",
+            "substitution": "|x|\n\n.. |x| image:: x.unknown-type\n",
+            "table": "==  ==\na   b\n==  ==\n1   2\n==  ==\n",
+            "code": ".. code-block:: python\n\n   x = 1\n",
+            "math": ".. math:: a^2\n",
+            "languages": ".. code:: toml\n\n   x = 1\n\n.. highlights:: x\n\n.. contents::\n",
+        }
+        code = f"for name, text in {parts!r}.items(): print(name, made(text, Kind.RST))"
+        status, said, wrong = self.run_in(code)
+        self.assertEqual((status, wrong), (0, ""))
+        for line in said.splitlines():
+            self.assertNotIn("html=None", line)
+            self.assertIn("error=None", line)
+        self.assertEqual([line.split()[0] for line in said.splitlines() if line.startswith(tuple(parts))], [*parts])

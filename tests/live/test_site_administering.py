@@ -76,6 +76,8 @@ class AdministeringTests(SiteTestCase):
         self.assertEqual(ask(self.index.port, f"/simple/{project}/", basic("bob")).status, 200)
 
         row = main(admin).get_by_role("row").filter(has_text="kitchen")
+        row.get_by_text("Remove …").click()
+        self.looks_well(admin, look, "to-be-removed")
         row.get_by_role("button").click()
         expect(row).to_have_count(0)
         bob.goto(f"/project/{project}/")

@@ -11,7 +11,7 @@ from tests.live import test_directory, test_remote
 from tests.live.clients import ROOT
 from tests.live.daemon import LiveIndex, hashes, until_ready
 from tests.live.peopleservice import LOGIN
-from tests.live.processes import BIN, clean_environ, free_port, running, scratch, with_us
+from tests.live.processes import BIN, clean_environ, free_port, running, scratch
 from tests.live.sitevisitor import Visitor
 from tests.live.slapd import GROUPS, MANAGER, MANAGER_PASSWORD, PEOPLE, dn_of, group, person, slapd
 
@@ -28,7 +28,7 @@ class PeopleElsewhereTests(SynchronousTestCase):
         """A pypid with this file, whose admin stands in it."""
         port = free_port()
         (self.folder / "pypid.ini").write_text(text.replace("PORT", str(port)).replace("FOLDER", str(self.folder)))
-        command: list[str | Path] = [*with_us(), BIN / "pypid", "serve", "--config", self.folder / "pypid.ini"]
+        command: list[str | Path] = [BIN / "pypid", "serve", "--config", self.folder / "pypid.ini"]
         told = clean_environ(**environ)
         process = self.stack.enter_context(running(command, self.folder / "log", cwd=self.folder, environ=told))
         index = LiveIndex(self.folder, port, False, process)
@@ -88,7 +88,7 @@ class PeopleElsewhereTests(SynchronousTestCase):
             f"backend = config remote\nread = group:team\nadmins = admin\n[users]\nadmin = {hashes()['admin']}\n"
             f"[remote]\nurl = http://127.0.0.1:{theirs}/v\nuser = {LOGIN[0]}\n"
         )
-        command = [*with_us(), sys.executable, "-m", "tests.live.peopleservice", "127.0.0.1", str(theirs)]
+        command = [sys.executable, "-m", "tests.live.peopleservice", "127.0.0.1", str(theirs)]
         service = self.stack.enter_context(running(command, self.folder / "service.log", cwd=ROOT))
         test_remote.until_listened("127.0.0.1", theirs, service)
         index = self.started(text, PYPID_REMOTE_PASSWORD=LOGIN[1], PYTHONUTF8="1")

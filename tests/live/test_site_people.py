@@ -92,6 +92,7 @@ class PeopleTests(SiteTestCase):
         self.assertEqual(self.known_by(secret), "alice")
         page.get_by_role("link", name="Back to your account").click()
         self.assertNotIn(secret, page.content())
+        page.get_by_text("Revoke …").first.click()
         page.get_by_role("button", name="Revoke the token laptop").first.click()
         told(page, "revoked")
         self.assertIsNone(self.known_by(secret))

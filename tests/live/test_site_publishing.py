@@ -63,6 +63,7 @@ class PublishingTests(SiteTestCase):
         row = page.get_by_role("row").filter(has_text=project)
         expect(row.get_by_text("usable")).to_be_visible()
         self.picture(page, look, "made")
+        row.get_by_text("Revoke …").click()
         page.get_by_role("button", name=f"Revoke the token {project}").click()
         expect(row.get_by_text("revoked", exact=True)).to_be_visible()
         self.looks_well(page, look, "revoked")

@@ -11,6 +11,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
+from pypid.core.layout import STORAGE_IDENTITY
 from tests.distributions import sdist
 from tests.live.certificates import Authority
 from tests.live.processes import BIN, clean_environ, done, free_port, running, scratch
@@ -196,7 +197,7 @@ class StorageTests(StartCase):
     def test_identity(self) -> None:
         """A damaged identity of the storage is named, with what to do."""
         self.have_started()
-        [identity] = (self.state / "packages/.pypid").glob("*.json")
+        identity = self.state / "packages" / STORAGE_IDENTITY
         self.assertIn("identity", json.loads(identity.read_text()))
         identity.write_text("{")
         self.refused("Restore the file from a backup")

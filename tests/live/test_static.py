@@ -26,6 +26,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core.errors import BadFilename, BadName
 from pypid.core.names import project_name
 from pypid.static.naming import _guessed, places
+from tests.children import with_us
 from tests.distributions import wheel, wheel_filename
 from tests.live.clients import ROOT, client, in_ci
 from tests.live.processes import free_port, scratch
@@ -283,7 +284,7 @@ class InstallTests(SynchronousTestCase):
             server = server.replace("listen 80;", f"listen 127.0.0.1:{port};").replace("/srv/index", str(index))
             log = f"error_log {folder}/log; pid {folder}/pid; daemon off; master_process off;"
             (folder / "conf").write_text(f"{log} events {{}} http {{ access_log off; {server} }}")
-            process = subprocess.Popen([nginx, "-p", folder, "-c", folder / "conf"], stderr=subprocess.DEVNULL)
+            process = subprocess.Popen([*with_us(), nginx, "-p", folder, "-c", folder / "conf"], stderr=subprocess.DEVNULL)
             try:
                 wait_for(port)
                 url = f"http://127.0.0.1:{port}"

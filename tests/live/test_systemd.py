@@ -52,6 +52,11 @@ class UnitTests(SynchronousTestCase):
         assert found is not None
         self.assertGreater(int(found[1]), 10)
 
+    def test_reload_waits_until_the_configuration_is_in_force(self) -> None:
+        """ExecReload lasts long enough for RELOADING=1 to arrive: systemd waits for READY=1 from then on."""
+        lines = re.findall(r"^ExecReload=(.*)$", (ROOT / "etc/pypid.service").read_text(), re.MULTILINE)
+        self.assertEqual(lines, ["/bin/kill -HUP $MAINPID", "/bin/sleep 1"])
+
 
 class DaemonTests(SynchronousTestCase):
     def test_socket_activation(self) -> None:
@@ -64,6 +69,8 @@ class DaemonTests(SynchronousTestCase):
             with running(command, folder / "log", cwd=folder) as daemon:
                 page = daemon.until_answers(f"http://127.0.0.1:{port}/simple/")  # the connection itself starts pypid
                 self.assertIn(b"<html", page.lower())
+                self.assertIn(f"--repository-url http://127.0.0.1:{port}/legacy/", daemon.output())
+                self.assertIn(f"answers at http://127.0.0.1:{port}", daemon.output())
                 daemon.stop_in_order()
 
     def test_notification(self) -> None:

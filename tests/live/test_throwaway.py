@@ -142,6 +142,18 @@ class ThrowawayCase(SynchronousTestCase):
         self.assertEqual(machine.ask(yank, password=password, method="PUT", data=b'{"reason": "bad"}')[0], 200)
         return password
 
+    def publish(self, machine: Machine, password: str, version: str) -> int:
+        dist = machine.folder / f"dist-{version}"
+        dist.mkdir(exist_ok=True)
+        wheel("spam", version).into(dist)
+        url = f"http://127.0.0.1:{machine.port}/legacy/"
+        command = [client("twine"), "upload", "--non-interactive", "--disable-progress-bar", "--repository-url", url]
+        environ = clean_environ()
+        done_with = subprocess.run(
+            [*map(str, command), "-u", "admin", "-p", password, *map(str, dist.iterdir())], env=environ, capture_output=True
+        )
+        return done_with.returncode
+
     def assert_serves(self, machine: Machine, password: str) -> None:
         """All is there: pages, yanks, bytes, and who may log in."""
         self.assertEqual(machine.page("spam"), {"spam-1.0-py2.py3-none-any.whl": "bad", "spam-2.0-py2.py3-none-any.whl": False})
@@ -167,7 +179,7 @@ class LostTests(ThrowawayCase):
             self.assertNotIn("This is the first run", second.log)
             self.assertIn("fetched from the bucket: admin.json", second.log)
             self.assertNotEqual("cannot tell which of several nodes" in second.log, self.s3.can.exclusive_multipart)
-            self.assertIn("2 of them read anew", second.log)
+            self.assertIn("2 of them read anew, 2 changed", second.log)
             self.assert_serves(second, password)
 
     def test_stopped(self) -> None:
@@ -182,7 +194,7 @@ class LostTests(ThrowawayCase):
         since = len(self.before.heard())
         with self.machine().runs("compared with") as second:
             self.assertIn("the snapshot in the bucket knows 2 projects", second.log)
-            self.assertIn("2 projects, 0 of them read anew", second.log)
+            self.assertIn("2 projects, 0 of them read anew, 0 changed", second.log)
             read = [
                 heard.target
                 for heard in self.before.heard()[since:]
@@ -281,19 +293,30 @@ class AwayTests(ThrowawayCase):
         threading.Thread(target=self.before.serve, daemon=True).start()
 
     def test_known(self) -> None:
-        """With the bucket away pages come from the snapshot, and what needs the bucket is 503; then all is there again."""
+        """With the bucket away nothing is answered by a dump that may be old; then all is there again."""
         machine = self.machine()
         with machine.runs("compared with"):
             password = self.fill(machine)
         port = self.away()
         with machine.runs():
-            self.assertEqual(list(machine.page("eggs").values()), [False])
-            self.assertEqual(machine.ask("/simple/", password=password)[0], 200)
-            self.assertEqual(machine.ask("/simple/ham/")[0], 503)
+            for path in ("/simple/eggs/", "/simple/", "/simple/ham/"):
+                self.assertEqual(machine.ask(path, password=password)[0], 503, path)
             self.assertEqual(json.loads(machine.ask("/health")[1])["complete"], False)
             self.back(port)
             machine.until("compared with")
             self.assert_serves(machine, password)
+
+    def test_upload_waits_for_a_bucket_that_comes_back(self) -> None:
+        """An upload that begins while the bucket is away for 15 seconds goes through."""
+        machine = self.machine()
+        with machine.runs("compared with"):
+            password = self.fill(machine)
+            port = self.away()
+            timer = threading.Timer(15, self.back, [port])
+            timer.start()
+            self.addCleanup(timer.join)
+            self.assertEqual(self.publish(machine, password, "3.0"), 0, machine.log)
+            self.assertEqual(len(machine.page("spam")), 3)
 
     def test_new(self) -> None:
         """A new machine with the bucket away lets nobody in, makes no administrator, and has all once the bucket is there."""
@@ -328,3 +351,27 @@ class OthersTests(ThrowawayCase):
             done([BIN / "pypid", "rebuild", "-c", machine.folder / "pypid.ini"])
             self.assertEqual(len(machine.page("ham")), 2)
             self.assertEqual(machine.log.count("3 objects in the storage are neither"), 1)
+
+
+class TwoPypidsTests(ThrowawayCase):
+    def test_second_pypid_on_one_bucket_waits_for_the_lease(self) -> None:
+        """A second pypid with a catalog of its own says which one writes to the bucket, publishes nothing, and goes on as soon
+        as the first one has stopped.
+        """
+        with self.machine().runs("compared with") as first:
+            password = self.fill(first)
+            self.until_there(ADMIN)
+            with self.machine().runs("compared with") as second:
+                second.until("holds the lease of this storage")
+                self.assertEqual(second.ask("/simple/spam/")[0], 200)
+                path = "/api/projects/spam/files/spam-2.0-py2.py3-none-any.whl/yank"
+                began = time.monotonic()
+                status, body = second.ask(path, password=password, method="PUT", data=b'{"reason": "bad"}')
+                self.assertEqual((status, b"writes to the storage" in body), (503, True))
+                self.assertLess(time.monotonic() - began, 29)
+                self.assertEqual(first.page("spam")["spam-2.0-py2.py3-none-any.whl"], False)
+                assert first.process is not None
+                first.process.process.terminate()
+                self.assertEqual(first.process.process.wait(30), 0)
+                self.assertEqual(self.publish(second, password, "3.0"), 0, second.log)
+                self.assertEqual(len(second.page("spam")), 3)

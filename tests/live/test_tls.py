@@ -79,6 +79,14 @@ class ClientTests(TlsCase):
         said = fails([*command, "--no-cache", "--reinstall"], self.folder, UV_HTTP_RETRIES="0")
         self.assertIn("certificate", said.lower())
 
+    def test_pip_9_on_python_2_7(self) -> None:
+        """The oldest client that is supported agrees with the cipher suites."""
+        self.publish(wheel("tls-old"))
+        url = self.index.url().replace("127.0.0.1", "localhost")  # it compares certificates with names alone
+        command = pip("pip-9-on-2.7", "install", url, "--target", self.folder / "t", "tls-old")
+        works([*command, "--cert", self.trusted], self.folder)
+        self.answered("GET", "/packages/tls-old/tls_old-1.0-py2.py3-none-any.whl", agent="pip/9")
+
     def test_fresh(self) -> None:
         """The newest pip keeps its cache over TLS; it sees a new release at once, and revalidates by the ETag (C74, C101)."""
         self.publish(wheel("tls-fresh"))

@@ -18,7 +18,7 @@ from tests.live.clients import client
 from tests.live.daemon import PASSWORDS, IndexTestCase, LiveIndex, Settings, pypid
 from tests.live.isolation import fails, run, works
 from tests.live.issuer import JOB
-from tests.live.processes import ROOT, clean_environ, free_port, running, with_us
+from tests.live.processes import ROOT, clean_environ, free_port, running
 from tests.live.projects import source_tree, wheel
 
 RULES = """
@@ -41,7 +41,7 @@ class TrustedPublishingCase(IndexTestCase):
         chain, key = self.folder / "chain.pem", self.folder / "key.pem"
         authority.issue(chain, key)
         self.port = free_port()
-        forge = [*with_us(), sys.executable, "-m", "tests.live.issuer", str(self.port), chain, key]
+        forge = [sys.executable, "-m", "tests.live.issuer", str(self.port), chain, key]
         self.entered(running(forge, self.folder / "forge.log", cwd=ROOT, environ=clean_environ()))
         self.settings = Settings(certificate=chain, key=key, trusted=self.trusted, sections=RULES.format(port=self.port))
         self.place = self.folder / "pypid"

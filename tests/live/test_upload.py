@@ -265,6 +265,21 @@ class SetupTests(UploadCase):
         files = listed(self.index, name)
         self.assertEqual(files, [f"{name}-{number}.0.tar.gz" for number in range(4)])
 
+    @for_each("2.7", "3.6", "3.11")
+    def register(self, version: str) -> None:
+        """`setup.py register` of this Python's distutils logs in, and is told that nothing has to be registered."""
+        python = client(f"setup.py-on-{version}")
+        (self.folder / "setup.py").write_text(SETUP.format(name="distutils-register", version="1.0", module="spam"))
+        (self.folder / "spam.py").write_text("eggs = 1\n")
+        (self.folder / ".pypirc").write_text(
+            f"[distutils]\nindex-servers =\n    ours\n[ours]\nrepository: {self.index.url('/legacy/')}\n"
+            f"username: alice\npassword: {PASSWORDS['alice']}\n"
+        )
+        command = [python, "setup.py", "register", "-r", "ours"]
+        ended = run(command, self.folder, cwd=self.folder, SETUPTOOLS_USE_DISTUTILS="stdlib")
+        self.assertIn("Server response (200)", ended.said)
+        self.assertNotIn("distutils-register", names(self.index))
+
     @for_each("2.7", "3.11")
     def wrong_password(self, version: str) -> None:
         """`setup.py sdist upload` with a wrong password says so (C90)."""

@@ -9,12 +9,14 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from pypid.index.outage import LONGEST_PAUSE
 from tests.live.daemon import LiveIndex, stop
 from tests.live.isolation import fails, pip, uv, works
 from tests.live.processes import scratch
 from tests.live.projects import listed, wheel
 from tests.live.test_install import NEWEST, installed
 from tests.live.upstreams import FrontedCase, discreet
+from tests.upstream.fake import status
 
 SHORT = "mode = cache\nttl = 1s"
 
@@ -49,8 +51,9 @@ class AwayTests(FrontedCase):
                 self.assertEqual(installed(target), set(found), name)
 
     async def test_stopped(self) -> None:
-        """With upstream stopped what is kept installs: unpinned the newest that is kept; also after a restart, and after the
-        snapshot is lost. When upstream is back its newest is installed.
+        """With upstream stopped what is kept installs by its version, and what is not kept is an
+        error, never an older release; also after a restart. After the catalog dump is lost, too,
+        what is kept is all that is known. When upstream is back its newest is installed.
         """
         folder = self.entered(scratch())
         settings = self.settings(SHORT)
@@ -69,16 +72,24 @@ class AwayTests(FrontedCase):
         for snapshot in (folder / "state").glob("*snapshot*"):
             shutil.rmtree(snapshot)
         with discreet(folder, settings) as index:
-            await self.kept(index)
+            await self.installs(index, "spam", "spam-1.0", "eggs-2.0")
             self.come_back()
             await self.pause(6)  # the first pause
             await self.installs(index, "spam", "spam-2.0")
             await self.run_(stop, index)
 
     async def kept(self, index: LiveIndex) -> None:
-        """What is kept can be installed, and is all that is listed; of what is not known that is said."""
-        await self.installs(index, "spam", "spam-1.0", "eggs-2.0")
-        self.assertEqual(await self.run_(listed, index, "spam"), ["spam-1.0-py2.py3-none-any.whl"])
+        """What is kept can be installed, and the listing is as it was; what is not kept, or not
+        known, is an error.
+        """
+        await self.installs(index, "spam==1.0", "spam-1.0", "eggs-2.0")
+        for name, command in self.clients(index).items():
+            with scratch() as target:
+                await self.run_(fails, [*command, "--target", target, "spam"], self.folder)
+                self.assertEqual(installed(target), set(), name)
+        self.assertEqual(
+            await self.run_(listed, index, "spam"), [f"spam-{each}-py2.py3-none-any.whl" for each in ("1.0", "2.0")]
+        )
         for path in ("/simple/ham/", "/packages/ham/ham-1.0-py2.py3-none-any.whl"):
             self.assertIn(await self.run_(status_of, index, path), (502, 503, 504))
 
@@ -100,10 +111,20 @@ class AwayTests(FrontedCase):
             await self.run_(fails, [*command, "--target", self.folder / "none", "ham"], self.folder)
             self.assertLess(time.monotonic() - begun, 40.0, name)
 
-    async def test_unnoticed(self) -> None:
-        """Where upstream went away while its pages still count as fresh, an install may fail once; the next one works."""
+    async def test_file_that_fails_never_leads_to_an_older_release(self) -> None:
+        """While upstream fails at the newest file the install fails, however often it is tried;
+        then it is the newest.
+        """
         index = await self.index()
         await self.installs(index, "spam==1.0", "spam-1.0", "eggs-2.0")
-        await self.take_away()
-        await self.run_(fails, [*self.clients(index)["uv"], "--target", self.folder / "none", "spam"], self.folder)
-        await self.installs(index, "spam", "spam-1.0", "eggs-2.0")
+        path = "/files/spam/spam-2.0-py2.py3-none-any.whl"
+        sound, self.fake.scripts[path] = self.fake.scripts[path], status(502)
+        for _ in range(2):
+            for name, command in self.clients(index).items():
+                with scratch() as target:
+                    await self.run_(fails, [*command, "--target", target, "spam"], self.folder)
+                    self.assertEqual(installed(target), set(), name)
+        self.assertEqual(await self.run_(status_of, index, "/simple/ham/"), 200)
+        self.fake.scripts[path] = sound
+        await self.pause(LONGEST_PAUSE.total_seconds())
+        await self.installs(index, "spam", "spam-2.0")

@@ -8,14 +8,17 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from functools import cache
 from hashlib import sha256
 from itertools import repeat
 
 from twisted.internet.defer import gatherResults
+from twisted.internet.task import deferLater
 
 from pypid.flow import start
 from pypid.reaching.trust import Trust, certificates
+from tests.core.test_htmllisting import OTHER_PAGES
 from tests.index.fetching import noise
 from tests.live.processes import free_port
 from tests.upstream.fake import J, Script, Talk, authority_pem, certificate, page, raw, says, status
@@ -122,6 +125,7 @@ PAGE_FAULTS: dict[str, tuple[Script, int]] = {
     "a bomb": (explodes, 502),
     "ten gigabytes, announced": (pours(head(f"Content-Length: {10 << 30}", f"Content-Type: {J}"), 10 << 30), 502),
     "a hundred megabytes, not announced": (pours(head(f"Content-Type: {J}"), 100 * MIB), 502),
+    **{what: (says(html.encode(), Content_Type="text/html"), 502) for what, html in OTHER_PAGES.items()},
 }
 """What may happen to the page of a project, and what a client gets who asks for the first time."""
 
@@ -159,7 +163,7 @@ class PageFaultTests(ProxyCase):
         self.assertEqual(await self.proxy.stored(), [])
 
     async def test_stale(self) -> None:
-        """Of a project that it knows: the page as it was, with the files that are kept, and not the others (C36)."""
+        """Of a project that it knows: the page as it was, whole (C36)."""
         for number, (what, (script, _)) in enumerate(PAGE_FAULTS.items()):
             name = f"bad-{number}"
             kept, other = f"bad_{number}-1.0.tar.gz", f"bad_{number}-2.0.tar.gz"
@@ -174,13 +178,43 @@ class PageFaultTests(ProxyCase):
             self.proxy.pass_time()
             answer = await self.asked(name)
             self.assertEqual(answer.status, 200, (what, answer.text))
-            self.assertEqual(answer.files, [kept], what)
+            self.assertEqual(answer.files, [kept, other], what)
             self.assertEqual(len(self.lines(f"upstream cannot be asked for {name}, what it said at")), 1, what)
             self.assertEqual((await self.proxy.get(f"/packages/{name}/{kept}")).body, KEPT)
-            self.assertEqual((await self.proxy.get(f"/packages/{name}/{other}")).status, 404)
+            self.assertEqual((await self.proxy.get(f"/local/{name}/", f"Accept: {J}")).files, [kept], what)
             self.script(good, f"/simple/{name}/")
             self.proxy.pass_time()
             self.assertEqual((await self.proxy.page(name)).files, [kept, other], what)
+
+    async def test_trickling_page_is_not_waited_for_where_one_is_known(self) -> None:
+        """A page that comes byte by byte, never silent: the known one is served after `timeout`,
+        and the new one once it has come.
+        """
+        self.proxy = self.start(timeout=timedelta(seconds=0.5))
+        one, two = "spam-1.0.tar.gz", "spam-2.0.tar.gz"
+        self.script(says(listing("spam", (one, KEPT)), Content_Type=J))
+        self.assertEqual((await self.proxy.page("spam")).files, [one])
+        body = listing("spam", (one, KEPT), (two, KEPT))
+
+        async def trickles(talk: Talk) -> None:
+            talk.send(head(f"Content-Length: {len(body)}", f"Content-Type: {J}"))
+            step = len(body) // 19
+            for position in range(0, len(body), step):
+                talk.send(body[position : position + step])
+                await talk.wait(0.1)
+
+        self.script(trickles)
+        self.proxy.pass_time()
+        first, second = await self.proxy.page("spam"), await self.proxy.page("spam")
+        self.assertEqual((first.files, second.files), ([one], [one]))
+        self.assertLess(first.seconds, 1.5)
+        self.assertLess(second.seconds, 1.0)
+        for _ in range(100):
+            if len((await self.proxy.page("spam")).files) == 2:
+                break
+            await deferLater(self.reactor, 0.1)
+        self.assertEqual((await self.proxy.page("spam")).files, [one, two])
+        self.assertEqual(len(self.fake.asked), 2)
 
     async def test_not_there(self) -> None:
         """404 and 410 are an answer, and remembered, also while upstream is away later."""
@@ -257,7 +291,7 @@ class PageFaultTests(ProxyCase):
         answers = [await self.proxy.page(name) for name in ("spam", "eggs", "spam", "ham")]
         self.assertEqual([answer.status for answer in answers], [200, 503, 200, 503])
         self.assertLess(max(answer.seconds for answer in answers), 1.0)
-        self.assertEqual(len(self.lines("the upstream index is away")), 1)
+        self.assertEqual(len(self.lines("the upstream index is unavailable")), 1)
         self.assertLessEqual(len(self.lines("was asked for the page of")), 2)
         await self.fake.port.stopListening()
         self.fake.port = self.reactor.listenTCP(port, self.fake, interface="127.0.0.1")

@@ -11,17 +11,18 @@ import gzip
 import hashlib
 from hashlib import sha256
 
-from twisted.internet.defer import gatherResults
-from twisted.internet.task import deferLater
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import LoopingCall, deferLater
 
 from pypid.core.layout import kept_key
 from pypid.core.names import project_name
 from pypid.flow import start
+from pypid.index.outage import STRIKES
 from tests.distributions import metadata, wheel
 from tests.index.fetching import noise
 from tests.live.test_upstream_faults import HELD_BACK, MIB, SOON, around, head, listing
 from tests.upstream.fake import J, Script, Talk, page, raw, says, status
-from tests.upstream.proxy import Memory, ProxyCase
+from tests.upstream.proxy import Got, Memory, ProxyCase
 
 SMALL, LARGE = noise(3000), noise(300_000)
 WRONG = {len(data): noise(len(data) + 1)[1:] for data in (SMALL, LARGE)}
@@ -115,6 +116,67 @@ class FileFaultTests(ProxyCase):
                 self.assertEqual((again.status, again.body == data), (200, True), what)
                 await self.proxy.idle()
                 self.assertTrue(any(name in key for key in await self.proxy.stored()), what)
+
+    async def test_single_5xx_of_a_file_is_not_seen(self) -> None:
+        """A file that fails once or twice and then comes is whole, for pypid asks again."""
+        path = await self.listed("spam", "spam-1.0.tar.gz", LARGE)
+        answers = [status(503), status(500), says(LARGE)]
+
+        async def script(talk: Talk) -> None:
+            await answers.pop(0)(talk)
+
+        self.script(script, "/files/spam-1.0.tar.gz")
+        answer = await self.proxy.get(path)
+        self.assertEqual((answer.status, answer.body == LARGE, answers), (200, True, []))
+
+    async def test_dead_link_does_not_hurt_other_projects(self) -> None:
+        """While one client asks three times a second for a file that upstream fails at, of 1,000
+        requests for other projects, pages never asked for before and files, none is refused. The
+        page goes on to list the newest release.
+        """
+        self.proxy = self.start(patience=20.0)  # else a machine that is busy is taken for an upstream that is silent
+        names = [f"other-{number}" for number in range(500)]
+        for name in names:
+            self.script(says(listing(name, (f"{name}-1.0.tar.gz", SMALL)), Content_Type=J), f"/simple/{name}/")
+            self.script(says(SMALL), f"/files/{name}-1.0.tar.gz")
+        old, new = "victim-1.0.tar.gz", "victim-2.0.tar.gz"
+        self.script(says(listing("victim", (old, SMALL), (new, LARGE)), Content_Type=J), "/simple/victim/")
+        self.script(says(SMALL), f"/files/{old}")
+        self.script(status(502), f"/files/{new}")
+        self.assertEqual((await self.proxy.get(f"/packages/victim/{old}")).status, 200)
+        attack: list[Deferred[Got]] = []
+        attacking = LoopingCall(lambda: attack.append(start(self.proxy.get(f"/packages/victim/{new}"))))
+        attacking.start(1 / 3)
+        refused: list[tuple[str, int]] = []
+        for first in range(0, len(names), 50):
+            await deferLater(self.reactor, 1.5)  # no answer comes between some failures of the link
+            for name in names[first : first + 50]:
+                answers = await self.proxy.page(name), await self.proxy.get(f"/packages/{name}/{name}-1.0.tar.gz")
+                refused += [(name, answer.status) for answer in answers if answer.status != 200]
+        attacking.stop()
+        self.assertEqual(refused, [], f"{len(refused)} of {2 * len(names)} requests for other projects were refused")
+        self.assertEqual({answer.status for answer in await gatherResults(attack)}, {503})
+        self.assertGreater(len(attack), 10 * STRIKES)
+        self.assertEqual((await self.proxy.page("victim")).files, [old, new])
+
+    test_dead_link_does_not_hurt_other_projects.timeout = 180  # type: ignore[attr-defined]
+
+    async def test_host_of_files_that_is_gone_hides_nothing(self) -> None:
+        """With files on a host that refuses connections the page goes on to list them, and each is
+        an error.
+        """
+        gone = self.another()
+        entries = [
+            {"filename": filename, "url": f"{gone.url}/{filename}", "hashes": {"sha256": "a" * 64}}
+            for filename in ("victim-1.0.tar.gz", "victim-2.0.tar.gz")
+        ]
+        self.script(says(page(name="victim", files=entries), Content_Type=J), "/simple/victim/")
+        await gone.port.stopListening()
+        for _ in range(2 * STRIKES):
+            self.assertEqual((await self.proxy.page("victim")).files, ["victim-1.0.tar.gz", "victim-2.0.tar.gz"])
+            self.assertEqual((await self.proxy.get("/packages/victim/victim-2.0.tar.gz")).status, 503)
+        self.assertEqual((await self.proxy.page("unknown")).status, 404)
+        self.assertFalse(self.proxy.index.envoy.outage.is_down)
 
     async def test_both_hashes(self) -> None:
         """The log names the hash that was listed and the one that came, in one line, for a large file and for a small one,

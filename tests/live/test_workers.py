@@ -279,7 +279,7 @@ class WaysTests(IndexTestCase):
         for _ in range(20):
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.connect(str(socket_path))
-                connection.sendall(b"GET /simple/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                connection.sendall(b"GET /simple/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
                 self.assertTrue(connection.recv(100).startswith(b"HTTP/1.1 200"))
         os.kill(process, signal.SIGUSR1)
         self.wait(lambda: (place / "log.1").exists(), place)

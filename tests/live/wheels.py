@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from tests.live.clients import CLIENTS, OURS, ROOT, client, locked
+from tests.live.clients import CLIENTS, OURS, ROOT, client, locked, tried_once
 from tests.live.processes import copy_source, done, scratch
 
 TOOLS: Final = ("setuptools", "wheel")
@@ -24,8 +24,8 @@ def wheels() -> Path:
     pip = client(f"pip-on-{OURS}")
     with locked("wheels"):
         if not stamp.is_file() or stamp.read_text() != recipe:
-            shutil.rmtree(folder, ignore_errors=True)
-            with scratch() as place:
+            with tried_once("wheels"), scratch() as place:
+                shutil.rmtree(folder, ignore_errors=True)
                 source = copy_source(place / "source")
                 limits = ("--constraint", source / "constraints.txt")
                 done([pip, "wheel", "--quiet", "--wheel-dir", folder, *limits, f"{source}[all]", *TOOLS], timeout=900)

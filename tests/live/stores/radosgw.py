@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from tests.live.certificates import Authority
 from tests.live.clients import Unavailable, in_ci
-from tests.live.processes import Running, done, free_port, running, scratch, with_us
+from tests.live.processes import Running, done, free_port, running, scratch
 from tests.live.stores.asking import Abilities, Store
 from tests.live.stores.signing import Keys
 
@@ -153,7 +153,7 @@ def once(folder: Path, *command: str | Path) -> None:
 def daemon(stack: ExitStack, folder: Path, *command: str) -> Running:
     """Run it in the foreground; its end is sudden, for there is nothing to keep."""
     log = folder / f"{command[0]}.log"
-    line: Sequence[str | Path] = [*with_us(), command[0], "-f", "--conf", folder / "conf", *command[1:]]
+    line: Sequence[str | Path] = [command[0], "-f", "--conf", folder / "conf", *command[1:]]
     process = stack.enter_context(running(line, log, cwd=folder))
     stack.callback(process.stop, signal.SIGKILL)
     return process

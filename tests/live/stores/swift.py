@@ -9,7 +9,7 @@ from typing import Final
 from unittest import SkipTest
 
 from tests.live.clients import Unavailable, client, in_ci
-from tests.live.processes import free_port, running, scratch, with_us
+from tests.live.processes import free_port, running, scratch
 from tests.live.stores.asking import Abilities, Store
 from tests.live.stores.signing import Keys
 
@@ -44,7 +44,7 @@ def swift() -> Iterator[Store]:
             raise Unavailable(reason) if in_ci() else SkipTest(reason) from error
         port = free_port()
         server = Path(__file__).with_name("swift_server.py")
-        line: list[str | Path] = [*with_us(), python, "-I", server, folder, str(port), REGION, KEYS.access, KEYS.secret]
+        line: list[str | Path] = [python, "-I", server, folder, str(port), REGION, KEYS.access, KEYS.secret]
         process = stack.enter_context(running(line, folder / "log", cwd=folder))
         stack.callback(process.stop, signal.SIGKILL)
         store = Store("swift", f"http://127.0.0.1:{port}", REGION, KEYS, CAN, process)
