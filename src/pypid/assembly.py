@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from socket import gethostname
 from typing import TYPE_CHECKING, Any
 
@@ -186,11 +187,9 @@ def _leased(
     from pypid.storage_lease import LeasedBlobs, LeasedDescriptions, StorageLease
 
     if shares is None:
-        node = name_of_node(places.state, world)
-        holder: Callable[[], str | None] = lambda: f"state {node}"  # noqa: E731
+        holder: Callable[[], str | None] = partial(str, f"state {name_of_node(places.state, world)}")
     else:
-        following = shares.catalog
-        holder = lambda: f"catalog {following.epoch}" if following.epoch else None  # noqa: E731
+        holder = shares.lease_holder
     name = f"host {gethostname()}, process {os.getpid()}"
     lease = StorageLease(storage.blobs, world, holder, name, is_shared=shares is not None, is_exact=storage.is_exact)
     describing = None if storage.describing is None else LeasedDescriptions(storage.describing, lease)

@@ -89,6 +89,10 @@ class Sharing(MultiService):
         """When nobody asks any more."""
         await self.catalog.close()
 
+    def lease_holder(self) -> str | None:
+        """Return the identity by which all nodes of the catalog hold one lease of the bucket; None until it is read."""
+        return f"catalog {self.catalog.epoch}" if self.catalog.epoch else None
+
     def links(self, signer: str) -> EngineLinks:
         """The signed URLs that all nodes give; see `EngineLinks`."""
         return EngineLinks(self.catalog.following, signer)

@@ -41,7 +41,7 @@ from pypid.index.links import Links
 from pypid.index.managing import Manager, files_of_release
 from pypid.index.names import Names
 from pypid.index.outage import Outage
-from pypid.index.parts import Parts, UnderWay
+from pypid.index.parts import Parts, UnderWay, without_lease
 from pypid.index.progress import Tell
 from pypid.index.publishing import BodyAnew, Outcome, Publisher
 from pypid.index.reconciling import Counted, Reconciled, Reconciler
@@ -76,9 +76,9 @@ class Index:
     shared: bool = False
     """Whether other processes share the catalog, and write to the same storage."""
     ttl: timedelta = timedelta(minutes=10)
+    """How long an upstream page is fresh."""
     timeout: timedelta = timedelta(seconds=10)
     """How long a client waits for a new page where an older one is known."""
-    """How long what upstream said is fresh."""
     spool: Path = Path()
     """The folder of what is on its way in from upstream."""
     links: Links | None = None
@@ -109,10 +109,17 @@ class Index:
     def __attrs_post_init__(self) -> None:
         besides = self.describing, self.under_way
         others_write = self.shared or self.is_sole is not None
-        self.parts = Parts(self.blobs, self.catalog, self.policy, self.world, others_write, self.plan, *besides)
-        self.parts = evolve(self.parts, catalog_is_shared=self.shared)
-        if self.is_sole is not None:
-            self.parts = evolve(self.parts, is_sole=self.is_sole)
+        self.parts = Parts(
+            self.blobs,
+            self.catalog,
+            self.policy,
+            self.world,
+            others_write,
+            self.plan,
+            *besides,
+            catalog_is_shared=self.shared,
+            is_sole=self.is_sole or without_lease,
+        )
         breakers = Outage(self.world), FileHosts(self.world)
         ours_now, is_away = self.parts.ours_now, self.catalog.is_away
         self.envoy = Envoy(self.upstream, self.policy, self.identity, ours_now, *breakers, is_away)

@@ -50,6 +50,11 @@ class UnderWay(Protocol):
         """
 
 
+def without_lease() -> bool:
+    """Return False: where no lease is held, another process may write to the storage at any time."""
+    return False
+
+
 @frozen
 class Parts:
     """The sockets and the locks. `shared` says that other processes may write to the same storage; `plan` where new bytes go;
@@ -64,7 +69,7 @@ class Parts:
     plan: Plan = Plan()
     describing: Describing | None = None
     under_way: UnderWay | None = None
-    is_sole: Callable[[], bool] = lambda: False
+    is_sole: Callable[[], bool] = without_lease
     catalog_is_shared: bool = False
     """Whether other nodes keep the catalog up to date. `shared` alone, as of a bucket with a lease,
     says only that others may write to the storage."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
-from twisted.internet.interfaces import IHostnameResolver, IReactorPluggableNameResolver
+from twisted.internet.interfaces import IReactorPluggableNameResolver
 from zope.interface import implementer
 
 from pypid.reaching.faults import Fault
@@ -61,9 +61,6 @@ class PublicOnly:
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
         self.nameResolver = reactor.nameResolver
-
-    def installNameResolver(self, resolver: IHostnameResolver) -> IHostnameResolver:
-        raise NotImplementedError
 
     def connectTCP(self, host: str, *args: Any, **more: Any) -> Any:
         """Connect to an address. Raises `NotPublic`, which the endpoint passes on."""
