@@ -32,11 +32,12 @@ test: ready unit live  ## everything below, as CI does it
 ready: .venv/test.stamp
 	@$(MAKE) --no-print-directory --jobs=$(JOBS) --output-sync=target check docs clients
 
-check: .venv/test.stamp  ## style, types and layers
+check: .venv/test.stamp  ## style, types, layers and ceilings
 	$(BIN)/ruff check $(PATHS)
 	$(BIN)/ruff format --check $(PATHS)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.ceilings
 
 docs: .venv/test.stamp  ## build/docs from docs/; a warning is an error
 	$(if $(wildcard docs/conf.py),$(BIN)/sphinx-build -W --keep-going -q docs build/docs,@echo "docs/conf.py is not there yet")

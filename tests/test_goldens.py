@@ -1,0 +1,155 @@
+"""Formats that are promises, compared with what was written down: the storage, the catalog dump, the HTTP API.
+
+``tests/goldens/`` holds what the program answered when the promise was made. A difference means that installed pypids, or
+clients, have to be thought of: a migration, or a mistake. After a change that is meant, write the files anew::
+
+    .venv/bin/python -m tests.test_goldens
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve
+from twisted.trial.unittest import SynchronousTestCase
+
+from pypid.core.heard import dump_heard
+from pypid.core.layout import Plan
+from pypid.core.model import Remembered, Status
+from pypid.core.names import project_name
+from pypid.core.records import dump_project
+from pypid.flow import whole
+from pypid.web.app import app
+from pypid.web.guard import guarded_routes
+from pypid.web.openapi import document
+from tests.core.test_heard import WHEN, a_file
+from tests.index.fetching import KeeperCase, listed, noise
+from tests.index.uploads import SPAM, WHEEL, IndexCase, sent, signed
+
+GOLDENS = Path(__file__).parent / "goldens"
+
+
+def dumped(value: Any) -> str:
+    """The text of a golden file."""
+    return json.dumps(value, indent=1, sort_keys=True) + "\n"
+
+
+def shape(value: Any) -> Any:
+    """The description of an API without its prose."""
+    if isinstance(value, Mapping):
+        # "description" and "summary" may be fields of a schema, too: those are no strings
+        prose = ("description", "summary")
+        return {key: shape(each) for key, each in value.items() if not (key in prose and isinstance(each, str))}
+    return [shape(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def told(data: bytes) -> Any:
+    """A stored object: JSON as it is, byte for byte; anything else by its hash."""
+    return data.decode() if data.startswith(b"{") else f"sha256 {sha256(data).hexdigest()}"
+
+
+class Stored(IndexCase):
+    """A storage in which each kind of object lies."""
+
+    def runTest(self) -> None:
+        """Is run by hand."""
+
+    def objects(self) -> dict[str, Any]:
+        """Publish, overwrite, yank, delete, deprecate; return what lies in the storage, by key."""
+        self.setUp()
+        self.have(self.index.reconcile())
+        self.publish(signed())
+        self.clock.advance(3600)
+        self.publish(sent(b"other", "spam-1.1.tar.gz", metadata=None))
+        self.publish(sent(b"egg", "spam-1.2-py3.8.egg", metadata=None))
+        self.publish(sent(b"over", "spam-1.1.tar.gz", metadata=None), overwrite=True)
+        self.have(self.index.yank(SPAM, [WHEEL], "broken"))
+        self.clock.advance(3600)
+        self.have(self.index.unyank(SPAM, [WHEEL]))
+        self.have(self.index.yank(SPAM, ["spam-1.1.tar.gz"], ""))
+        self.have(self.index.delete(SPAM, ["spam-1.2-py3.8.egg"], "carol"))
+        self.have(self.index.set_status(SPAM, Status.DEPRECATED, "use eggs"))
+        self.publish(sent(b"ham", "ham-1!2.0+local.1-1-cp311-abi3-manylinux_2_17_x86_64.whl"))
+        return {key: told(self.get(key)) for key in sorted(self.keys())}
+
+    def lines(self) -> list[str]:
+        """The lines of the catalog dump for that storage."""
+        self.objects()
+        self.have(self.index.reconcile())
+        lines = []
+        for name in ("ham", "spam"):
+            project = self.have(self.index.catalog.ours(project_name(name)))
+            lines.append(dump_project(project, self.have(self.index.catalog.mark(project_name(name)))).decode())
+        return lines
+
+
+class StoredBesidePypicloud(Stored):
+    """The same in a storage that a pypicloud reads, too."""
+
+    plan = Plan(pypicloud=True)
+
+
+class Cached(KeeperCase):
+    """A storage with a cached upstream file."""
+
+    def runTest(self) -> None:
+        """Is run by hand."""
+
+    def objects(self) -> dict[str, Any]:
+        """Fetch a file; return what lies in the storage, by key."""
+        self.setUp()
+        file = listed(noise(2000))
+        self.upstream.sends(file.source or "", noise(2000))
+        self.successResultOf(self.client(file).ended)
+
+        async def read() -> dict[str, Any]:
+            return {blob.key: told(await whole(await self.blobs.read(blob.key), 1 << 20)) async for blob in self.blobs.list()}
+
+        return self.have(read())
+
+    def line(self) -> str:
+        """The line of the catalog dump for it, and for what its index listed."""
+        self.objects()
+        heard = self.have(self.catalog.theirs(SPAM))
+        files = tuple(a_file(number, yanked="bad" if number else None, requires_python=">=3") for number in range(2))
+        listing = Remembered(name=SPAM, files=files, asked=WHEN, index="https://x.example/simple/", etag='"1"')
+        return dump_heard(evolve(heard, said=listing)).decode()
+
+
+def routes() -> list[str]:
+    """Each route with its methods and the right that it asks for."""
+    return [f"{route.rule} {' '.join(sorted(route.methods))}: {route.may.name}" for route in guarded_routes(app)]
+
+
+def made() -> dict[str, str]:
+    """The golden files as they would be written now, by name."""
+    return {
+        "storage.json": dumped(Stored().objects()),
+        "storage-pypicloud.json": dumped(StoredBesidePypicloud().objects()),
+        "storage-cached.json": dumped(Cached().objects()),
+        "dump.json": dumped([json.loads(line) for line in Stored().lines()] + [json.loads(Cached().line())]),
+        "openapi.json": dumped(shape(document())),
+        "routes.json": dumped(routes()),
+    }
+
+
+class GoldenTests(SynchronousTestCase):
+    """What is promised stays as it was written down."""
+
+    maxDiff = None
+
+    def test_formats_stay_as_promised(self) -> None:
+        """Keys and records of the storage, lines of the catalog dump, routes, and the API's shapes are the golden files'."""
+        now = made()
+        self.assertEqual(sorted(now), sorted(path.name for path in GOLDENS.iterdir()))
+        for name, text in now.items():
+            self.assertEqual(json.loads(text), json.loads((GOLDENS / name).read_text()), name)
+
+
+if __name__ == "__main__":
+    for name, text in made().items():
+        (GOLDENS / name).write_text(text)
