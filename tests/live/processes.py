@@ -52,8 +52,9 @@ def free_port() -> int:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """All files in a folder and its subfolders, in order, while another process may remove some of them."""
-    return sorted(Path(place) / name for place, _, files in os.walk(folder) for name in files)
+    """All regular files in a folder and its subfolders, in order, while another process may remove some of them."""
+    paths = sorted(Path(place) / name for place, _, files in os.walk(folder) for name in files)
+    return [path for path in paths if path.is_file()]
 
 
 @contextmanager

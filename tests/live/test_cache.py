@@ -1,12 +1,12 @@
 """What is kept of another pypid's files, really: how much of the disk it takes, what goes, and what a mirror does by itself."""
 
+import contextlib
 import http.client
 import json
 import os
 import re
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from hashlib import sha256, shake_128
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ class CacheCase(IndexTestCase):
         """The bytes of all files that lie there."""
         total = 0
         for path in files_below(self.area()):
-            with suppress(FileNotFoundError):  # evicted just now
+            with contextlib.suppress(FileNotFoundError):  # evicted just now
                 total += path.stat().st_size
         return total
 

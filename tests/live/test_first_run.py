@@ -1,10 +1,10 @@
 """The first run: what it prints works as it is printed, and is not printed again."""
 
+import contextlib
 import re
 import signal
 import stat
 import time
-from contextlib import suppress
 from typing import Final
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -80,7 +80,7 @@ class FirstRunTests(SynchronousTestCase):
         state = self.folder / "state"
         self.assertEqual(stat.S_IMODE(state.stat().st_mode), 0o700)
         for path in files_below(state):
-            with suppress(FileNotFoundError):  # a temporary file of the running server
+            with contextlib.suppress(FileNotFoundError):  # a temporary file of the running server
                 self.assertNotIn(password.encode(), path.read_bytes(), path)
         record = state / "admin.json"
         self.assertEqual(stat.S_IMODE(record.stat().st_mode), 0o600)
