@@ -67,7 +67,7 @@ class Bucket:
     """What it holds. Records are made when they are asked for, all alike."""
 
     def __init__(self, projects: int, files: int) -> None:
-        from pypid.core.layout import Kind, key
+        from pypid.core.layout import ObjectKind, key
         from pypid.core.model import File
         from pypid.core.names import project_name
         from pypid.core.records import dump_record
@@ -78,7 +78,7 @@ class Bucket:
         for number in range(projects):
             for version in range(files):
                 name = f"p{number:05d}"
-                self.keys += [wheel := f"{name}/{name}-1.{version}-py3-none-any.whl", f"{wheel}{Kind.RECORD.value}"]
+                self.keys += [wheel := f"{name}/{name}-1.{version}-py3-none-any.whl", f"{wheel}{ObjectKind.RECORD.value}"]
         self.keys.sort()
         spam = project_name("p00000")
         filename = "p00000-1.0-py3-none-any.whl"

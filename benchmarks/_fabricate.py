@@ -16,12 +16,12 @@ from pathlib import Path
 from pypid.blobs.disk import blob
 from pypid.catalog.lines import Loaded, no_shards, shard_of
 from pypid.catalog.memory import MemoryCatalog
-from pypid.catalog.snapshot import Snapshot
-from pypid.core.layout import STORAGE_IDENTITY, Kind, key
+from pypid.catalog.snapshot import CatalogDump
+from pypid.core.layout import STORAGE_IDENTITY, ObjectKind, key
 from pypid.core.model import Blob, File, Project, Summary, in_order
 from pypid.core.names import ProjectName, project_name
 from pypid.core.records import StorageIdentity, dump_project, dump_record, load
-from pypid.core.summaries import Roll
+from pypid.core.summaries import MutableSummaries
 from pypid.flow import World, at_once, start
 from pypid.index.truth import mark_of
 
@@ -52,9 +52,9 @@ def fabricate(folder: Path, projects: int, files: int = FILES, large: int = 0) -
                 heads[name] = Summary(name, serial)
     identity = load(StorageIdentity, (storage / STORAGE_IDENTITY).read_bytes(), STORAGE_IDENTITY).identity
     catalog = MemoryCatalog()
-    catalog.fill(Loaded(len(heads), shards, Roll(heads)))
+    catalog.fill(Loaded(len(heads), shards, MutableSummaries(heads)))
     world = World(clock=None, now=lambda: MOMENT, blocking=at_once, random=os.urandom)  # type: ignore[arg-type]
-    start(Snapshot(catalog, str(folder / "var" / "snapshot"), identity, world).write())
+    start(CatalogDump(catalog, str(folder / "var" / "snapshot"), identity, world).write())
 
 
 def _batch(storage: bytes, batch: tuple[Sequence[int], int]) -> list[tuple[str, bytes]]:
@@ -95,7 +95,7 @@ def made_up(name: ProjectName, number: int, count: int) -> File:
 def _written(storage: bytes, file: File) -> Iterator[Blob]:
     for where, content in (
         (key(file.project, file.filename), b""),
-        (key(file.project, file.filename, Kind.RECORD), dump_record(file)),
+        (key(file.project, file.filename, ObjectKind.RECORD), dump_record(file)),
     ):
         descriptor = os.open(b"/".join((storage, where.encode())), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
         try:

@@ -25,9 +25,9 @@ from twisted.internet import reactor as _reactor
 from pypid.core.model import Project
 from pypid.core.negotiation import Format
 from pypid.flow import start
-from pypid.index.asking import DIRECTLY
+from pypid.index.asking import DIRECT
 from pypid.service import load_config, make_daemon
-from pypid.web.face import Face
+from pypid.web.face import App
 from pypid.web.negotiation import Encoding
 
 reactor: Any = _reactor
@@ -36,14 +36,14 @@ GOALS = {10: 0.5, 1000: 8.0}
 SETTINGS = "[server]\nlisten = tcp:0:interface=127.0.0.1\n[storage]\nbackend = memory\n[upstream]\nmode = offline\n"
 
 
-async def made(face: Face, project: Project) -> tuple[float, float, float]:
+async def made(face: App, project: Project) -> tuple[float, float, float]:
     """Milliseconds of the reactor's thread, of other threads, and until all variants were there."""
     changed = evolve(project, status_reason=str(time.monotonic_ns()))  # which no page shows: it is as large as before
     await face.index.catalog.edit(project.name, lambda _: changed)
     begun, here, everywhere = time.perf_counter(), time.thread_time(), time.process_time()
     for format in Format.TEXT_HTML, Format.JSON:
         finished, _ = await face.pages.project(
-            project.name, format, DIRECTLY, files_url="../../packages/", provenance=lambda: None
+            project.name, format, DIRECT, files_url="../../packages/", provenance=lambda: None
         )
         for encoding in Encoding:
             await finished.in_encoding(encoding)
@@ -51,7 +51,7 @@ async def made(face: Face, project: Project) -> tuple[float, float, float]:
     return here * 1000, (everywhere - here) * 1000, (time.perf_counter() - begun) * 1000
 
 
-async def measured(face: Face, runs: int) -> dict[int, tuple[float, float, float]]:
+async def measured(face: App, runs: int) -> dict[int, tuple[float, float, float]]:
     """By the number of files: the medians of `made`."""
     await face.index.reconcile()
     found = {}

@@ -22,7 +22,7 @@ from pathlib import Path
 import _rig as rig
 from _wheels import build, upload
 
-from pypid.core.layout import Kind, key
+from pypid.core.layout import ObjectKind, key
 from pypid.core.model import File
 from pypid.core.names import project_name
 from pypid.core.records import dump_record
@@ -66,8 +66,8 @@ def fabricate(storage: Path, projects: int) -> None:
             )
             with (storage / key(name, filename)).open("wb") as artifact:
                 artifact.truncate(100_000)
-            (storage / key(name, filename, Kind.METADATA)).write_bytes(metadata)
-            (storage / key(name, filename, Kind.RECORD)).write_bytes(dump_record(file))
+            (storage / key(name, filename, ObjectKind.METADATA)).write_bytes(metadata)
+            (storage / key(name, filename, ObjectKind.RECORD)).write_bytes(dump_record(file))
 
 
 def page_of(projects: int) -> str:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
 from pypid.core.legacy import render_legacy
-from pypid.core.model import File, Page, Project, Summary, in_order
+from pypid.core.model import File, Project, RenderedPage, Summary, in_order
 from pypid.core.names import project_name
 from pypid.core.negotiation import Format, negotiate
 from pypid.core.simple import render_names, render_project
@@ -46,7 +46,7 @@ def example_file(number: int) -> File:
     )
 
 
-def microseconds(render: Callable[[], Page | Format | None]) -> float:
+def microseconds(render: Callable[[], RenderedPage | Format | None]) -> float:
     """The best mean of seven runs of about 50 ms each."""
     timer = timeit.Timer(render)
     number = max(1, int(0.05 / timer.timeit(1)))
@@ -55,7 +55,7 @@ def microseconds(render: Callable[[], Page | Format | None]) -> float:
 
 def main() -> None:
     """Measure and print."""
-    cases: dict[str, Callable[[], Page | Format | None]] = {"negotiate": lambda: negotiate(PIP)}
+    cases: dict[str, Callable[[], RenderedPage | Format | None]] = {"negotiate": lambda: negotiate(PIP)}
     for count in (10, 1000):
         project = example(count)
         for format in Format:

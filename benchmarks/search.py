@@ -29,12 +29,12 @@ from _fabricate import BATCH, MOMENT, SIZE
 from pypid.blobs.disk import blob
 from pypid.catalog.lines import Loaded, no_shards, shard_of
 from pypid.catalog.memory import MemoryCatalog
-from pypid.catalog.snapshot import Snapshot
-from pypid.core.layout import STORAGE_IDENTITY, Kind, key, metadata_key
+from pypid.catalog.snapshot import CatalogDump
+from pypid.core.layout import STORAGE_IDENTITY, ObjectKind, key, metadata_key
 from pypid.core.model import Blob, File, Project, Summary
 from pypid.core.names import ProjectName, project_name
 from pypid.core.records import StorageIdentity, dump_project, dump_record, load
-from pypid.core.summaries import Roll
+from pypid.core.summaries import MutableSummaries
 from pypid.flow import World, at_once, start
 from pypid.index.truth import mark_of
 
@@ -124,7 +124,7 @@ def _project(storage: bytes, number: int, described: bool) -> tuple[str, bytes]:
 
 
 def _written(storage: bytes, file: File, metadata: bytes | None) -> Iterator[Blob]:
-    contents = [(file.key or "", b""), (key(file.project, file.filename, Kind.RECORD), dump_record(file))]
+    contents = [(file.key or "", b""), (key(file.project, file.filename, ObjectKind.RECORD), dump_record(file))]
     if metadata is not None:
         contents.append((metadata_key(file), metadata))
     for where, content in contents:
@@ -157,9 +157,9 @@ def fabricate(folder: Path, projects: int, described: int) -> None:
                 heads[name] = Summary(name, serial)
     identity = load(StorageIdentity, (storage / STORAGE_IDENTITY).read_bytes(), STORAGE_IDENTITY).identity
     catalog = MemoryCatalog()
-    catalog.fill(Loaded(len(heads), shards, Roll(heads)))
+    catalog.fill(Loaded(len(heads), shards, MutableSummaries(heads)))
     world = World(clock=None, now=lambda: MOMENT, blocking=at_once, random=os.urandom)  # type: ignore[arg-type]
-    start(Snapshot(catalog, str(folder / "var" / "snapshot"), identity, world).write())
+    start(CatalogDump(catalog, str(folder / "var" / "snapshot"), identity, world).write())
 
 
 def ask(

@@ -29,7 +29,7 @@ from twisted.internet.task import deferLater, react
 
 from pypid.catalog.lines import Loaded
 from pypid.catalog.memory import MemoryCatalog
-from pypid.catalog.snapshot import Snapshot
+from pypid.catalog.snapshot import CatalogDump
 from pypid.core.model import File, Project
 from pypid.core.names import project_name
 from pypid.flow import start
@@ -77,19 +77,19 @@ async def make(folder: str, files: int, projects: int) -> dict[str, float]:
         project = made_up(number, files // projects)
         await catalog.edit(project.name, lambda _, project=project: project, mark="0" * 32)
     await deferLater(reactor, 0.1)  # the reactor is only starting
-    took, stall = await settled(Snapshot(catalog, folder, "here", world()).write)
+    took, stall = await settled(CatalogDump(catalog, folder, "here", world()).write)
     return {"first write, s": took, "stall in it, ms": stall * 1000}
 
 
 async def work(folder: str, files: int, projects: int) -> dict[str, float]:
     """Load; write everything anew; change one project and write that."""
     catalog = MemoryCatalog()
-    snapshot = Snapshot(catalog, folder, "here", world())
+    snapshot = CatalogDump(catalog, folder, "here", world())
     load, load_stall = await settled(snapshot.load)
     names_begin = perf_counter()
     first = (await catalog.names())[0]
     names = perf_counter() - names_begin
-    everything, everything_stall = await settled(Snapshot(catalog, folder + "-2", "here", world()).write)
+    everything, everything_stall = await settled(CatalogDump(catalog, folder + "-2", "here", world()).write)
     await catalog.edit(first.name, lambda project: evolve(project, status_reason="changed"))
     change, change_stall = await settled(snapshot.write)
     return {
@@ -106,7 +106,7 @@ async def work(folder: str, files: int, projects: int) -> dict[str, float]:
 async def weigh(folder: str, files: int, projects: int) -> dict[str, float]:
     """Load, and nothing else."""
     before = rss()
-    loaded = await Snapshot(MemoryCatalog(), folder, "here", world()).load()
+    loaded = await CatalogDump(MemoryCatalog(), folder, "here", world()).load()
     assert isinstance(loaded, Loaded)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"RSS before, MiB": before, "RSS after, MiB": rss(), "peak RSS, MiB": peak}

@@ -32,24 +32,24 @@ from twisted.internet.task import deferLater, react
 
 from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.memory import MemoryCatalog
-from pypid.catalog.snapshot import Snapshot
+from pypid.catalog.snapshot import CatalogDump
 from pypid.core.choices import Mode
-from pypid.core.listing import Listing
-from pypid.core.model import Presence, Remembered, Span
+from pypid.core.listing import ParsedListing
+from pypid.core.model import Listing, Presence, Span
 from pypid.core.names import ProjectName, project_name
 from pypid.core.negotiation import Format
-from pypid.core.policy import Policy, Theirs
+from pypid.core.policy import Policy, UpstreamState
 from pypid.core.reading import slices_of_names, slices_of_page
 from pypid.core.values import Cooldown
 from pypid.daemon import answer_soon
 from pypid.flow import start
 from pypid.index import Index
-from pypid.index.asking import DIRECTLY
+from pypid.index.asking import DIRECT
 from pypid.index.kept import with_kept
 from pypid.index.views import Views
 from pypid.ports import Body
-from pypid.upstream.pages import Reading
-from pypid.web.pages import Pages
+from pypid.upstream.pages import PageReader
+from pypid.web.pages import ProjectPages
 
 CACHE = Policy(mode=Mode.CACHE)
 PROJECTS, CLIENTS = 4, 5
@@ -116,18 +116,18 @@ def names_page(count: int) -> bytearray:
     return bytearray(f'{{"meta":{{"_last-serial":1,"api-version":"1.4"}},"projects":[{projects}]}}'.encode())
 
 
-def remembered(listing: Listing) -> Remembered:
+def remembered(listing: ParsedListing) -> Listing:
     """What such a page says, as it is remembered."""
-    return Remembered(name=NAME, files=listing.files, asked=datetime.now(UTC), index=INDEX, etag='"one"')
+    return Listing(name=NAME, files=listing.files, asked=datetime.now(UTC), index=INDEX, etag='"one"')
 
 
 class Told:
     """An upstream that says what it is told to."""
 
     def __init__(self) -> None:
-        self.said: dict[ProjectName, Remembered] = {}
+        self.said: dict[ProjectName, Listing] = {}
 
-    async def project(self, name: ProjectName, known: Remembered | None, via: Sequence[str]) -> Remembered:
+    async def project(self, name: ProjectName, known: Listing | None, via: Sequence[str]) -> Listing:
         """What it was told."""
         return self.said[name]
 
@@ -148,7 +148,7 @@ class Bench:
         self.names = names
         self.times = times
         self.world = world()
-        self.reading = Reading(self.world.thinking)
+        self.reading = PageReader(self.world.thinking)
         self.found: dict[str, list[tuple[float, float, float, float]]] = {}
 
     async def measure(self, what: str, job: Callable[[], Awaitable[object]]) -> None:
@@ -158,7 +158,7 @@ class Bench:
         took, worst = await stalls.during(job)
         self.found.setdefault(what, []).append((took, worst, stalls.own, peak() - before))
 
-    async def read(self, page: bytearray, name: ProjectName = NAME) -> Listing:
+    async def read(self, page: bytearray, name: ProjectName = NAME) -> ParsedListing:
         """The listing in a page."""
         return await self.reading.read(page, "", LIMIT, lambda data: slices_of_page(data, "", name, URL))
 
@@ -199,7 +199,7 @@ class Bench:
         """What becomes of a project in the catalog."""
         index, catalog, told = self.anew()
 
-        async def ask(said: Remembered) -> None:
+        async def ask(said: Listing) -> None:
             told.said[NAME] = said
             await index.correspondent.theirs(NAME, anew=True)
 
@@ -216,9 +216,9 @@ class Bench:
         catalog._theirs._recent.forget(NAME)
         await self.measure("take up again", lambda: catalog.theirs(NAME))
         with tempfile.TemporaryDirectory() as folder:
-            await self.measure("write the snapshot", Snapshot(catalog.heard, folder + "/s", "here", self.world).write)
+            await self.measure("write the snapshot", CatalogDump(catalog.heard, folder + "/s", "here", self.world).write)
             other = MemoryCatalog()
-            await self.measure("load the snapshot", Snapshot(other.heard, folder + "/s", "here", self.world).load)
+            await self.measure("load the snapshot", CatalogDump(other.heard, folder + "/s", "here", self.world).load)
         plain, plain_again = remembered(await self.read(without_times)), remembered(await self.read(without_times))
         await self.measure("remember, without times", lambda: ask(plain))
         await self.measure("the same again, without times", lambda: ask(plain_again))
@@ -226,15 +226,15 @@ class Bench:
     async def steps_of_view(self) -> None:
         """See it through the policy."""
         files = (await self.read(json_page(self.files))).files
-        said = remembered(Listing(files=files))
+        said = remembered(ParsedListing(files=files))
         kept = tuple(replace(file, key=".kept/x") for file in files[:100])
         now = datetime(2025, 12, 20, tzinfo=UTC)
         cool = evolve(CACHE, cooldown=Cooldown(timedelta(days=7), ()))
         cases = {
-            "view": (CACHE, Theirs(said=said)),
-            "view, 100 kept": (CACHE, Theirs(said=said, kept=kept)),
-            "view, 100 kept, cooldown": (cool, Theirs(said=said, kept=kept)),
-            "view, 100 kept, upstream down": (cool, Theirs(said=said, kept=kept, reachable=False)),
+            "view": (CACHE, UpstreamState(said=said)),
+            "view, 100 kept": (CACHE, UpstreamState(said=said, kept=kept)),
+            "view, 100 kept, cooldown": (cool, UpstreamState(said=said, kept=kept)),
+            "view, 100 kept, upstream down": (cool, UpstreamState(said=said, kept=kept, reachable=False)),
         }
         for _ in range(self.times):
             for what, (policy, theirs) in cases.items():
@@ -249,14 +249,14 @@ class Bench:
         await index.catalog.complete()
         await index.view(NAME)
         for _ in range(self.times):
-            pages = Pages(index, self.world)
+            pages = ProjectPages(index, self.world)
             for format in (Format.JSON, Format.HTML_V1):
                 await self.measure(f"render {format.name}, gzip", partial(self.page, pages, NAME, format))
             await self.measure("the same, made already", partial(self.page, pages, NAME, Format.JSON))
 
-    async def page(self, pages: Pages, name: ProjectName, format: Format) -> None:
+    async def page(self, pages: ProjectPages, name: ProjectName, format: Format) -> None:
         """As a client gets it."""
-        finished, _ = await pages.project(name, format, DIRECTLY, files_url="../../packages/", provenance=lambda: None)
+        finished, _ = await pages.project(name, format, DIRECT, files_url="../../packages/", provenance=lambda: None)
         await finished.gzipped()
 
     async def steps_of_storm(self) -> None:
@@ -270,18 +270,18 @@ class Bench:
             index.upstream.project = self.answers(spelled)  # type: ignore[attr-defined]
             index.correspondent.ttl = timedelta(hours=1)
             await index.catalog.complete()
-            pages = Pages(index, self.world)
+            pages = ProjectPages(index, self.world)
             jobs = [(name, format) for name in names for format in (Format.JSON, Format.HTML_V1) for _ in range(CLIENTS)]
 
-            async def job(pages: Pages = pages, jobs: list[tuple[ProjectName, Format]] = jobs) -> None:
+            async def job(pages: ProjectPages = pages, jobs: list[tuple[ProjectName, Format]] = jobs) -> None:
                 await gatherResults([start(self.page(pages, name, format)) for name, format in jobs])
 
             await self.measure(f"{PROJECTS} projects, {len(jobs)} clients at once", job)
 
-    def answers(self, pages: dict[ProjectName, bytearray]) -> Callable[[ProjectName, object, object], Awaitable[Remembered]]:
+    def answers(self, pages: dict[ProjectName, bytearray]) -> Callable[[ProjectName, object, object], Awaitable[Listing]]:
         """An upstream that has these pages."""
 
-        async def project(name: ProjectName, known: object, via: object) -> Remembered:
+        async def project(name: ProjectName, known: object, via: object) -> Listing:
             return evolve(remembered(await self.read(pages[name], name)), name=name)
 
         return project

@@ -40,7 +40,7 @@ from pypid.web import ranges
 from pypid.web.conditional import entity_tags, parse_http_date
 from pypid.web.credentials import credential_of
 from pypid.web.forms import boundary_in, file_name_in
-from pypid.web.parts import Parts
+from pypid.web.parts import MultipartParser
 
 KIB, MIB = 1 << 10, 1 << 20
 
@@ -245,7 +245,7 @@ JSONS = {
     "many attestations": repeated(ATTESTATION + '"signature":"AA=="}},', "[", "0]"),
     "one long signature": repeated("A", f'[{ATTESTATION}"signature":"', '"}}]'),
 }
-ABOUT = attestations.About("spam-1.0-py3-none-any.whl", "0" * 64)
+ABOUT = attestations.AttestationSubject("spam-1.0-py3-none-any.whl", "0" * 64)
 
 # --- what stands in the heads of requests -----------------------------------------------------------------------
 
@@ -329,7 +329,7 @@ def parts_of(boundary: bytes) -> Callable[[bytes], None]:
     """Take a multipart body apart."""
 
     def parse(data: bytes) -> None:
-        reading = Parts(boundary, at_most=5000)
+        reading = MultipartParser(boundary, at_most=5000)
         for begin in range(0, len(data), 16 * KIB):
             list(reading.parse(data[begin : begin + 16 * KIB]))
 

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid import cli
 from pypid.cli import asking
-from pypid.control import Question, Refused
+from pypid.control import ControlRefused, ControlRequest
 from pypid.core.errors import NoSuchProject
 from tests.access.sql.test_inherited import PEOPLE, pypiclouds
 
@@ -45,11 +45,11 @@ COMMANDS = [
 
 class CliCase(SynchronousTestCase):
     def setUp(self) -> None:
-        self.asked: list[Question] = []
+        self.asked: list[ControlRequest] = []
         self.answer: Any = {"changed": ["spam-1.0.tar.gz"]}
         self.patch(asking, "answer", self.ask)
 
-    def ask(self, file: Path, question: Question) -> Any:
+    def ask(self, file: Path, question: ControlRequest) -> Any:
         """Be the daemon."""
         self.asked.append(question)
         if isinstance(self.answer, BaseException):
@@ -117,7 +117,7 @@ class RequestTests(CliCase):
             status, out, _ = self.run_command(*words)
             self.assertEqual(status, None)
             self.assertIn("spam-1.0.tar.gz: ", out)
-            self.assertEqual(self.asked.pop(), Question(method, url, document))
+            self.assertEqual(self.asked.pop(), ControlRequest(method, url, document))
 
     def test_adoption(self) -> None:
         """rebuild and adopt tell each file; one that was refused makes the status 1."""
@@ -204,7 +204,7 @@ class RequestTests(CliCase):
         spam = {"name": "strawberry", "files": 12, "size": 999, "wanted": "2026-01-19T10:00:00Z"}
         self.answer = {"files": 14, "size": (3 << 20) + 999, "limit": 5 << 30, "projects": [ham, spam]}
         status, out, _ = self.run_command("cache", "list")
-        self.assertEqual((status, self.asked.pop()), (None, Question("GET", "/api/cache", None)))
+        self.assertEqual((status, self.asked.pop()), (None, ControlRequest("GET", "/api/cache", None)))
         self.assertEqual(
             out,
             "PROJECT     FILES       SIZE  LAST WANTED (UTC)\n"
@@ -236,7 +236,7 @@ class RequestTests(CliCase):
             (["a/b", "--older-than", "3&d", "--yes"], "", "/api/cache/a%2Fb?older_than=3%26d"),
         ):
             status, out, _ = self.run_command("cache", "purge", *words, said=said)
-            self.assertEqual((status, self.asked.pop()), (None, Question("DELETE", url, None)))
+            self.assertEqual((status, self.asked.pop()), (None, ControlRequest("DELETE", url, None)))
             self.assertTrue(out.endswith("ham: 1 files, 10 bytes\nRemoved: 1 files, 10 bytes\n"), out)
         for words, said in (
             ([], "y\n"),
@@ -260,7 +260,7 @@ class RequestTests(CliCase):
 
     def test_no(self) -> None:
         """What pypid refuses, or cannot do, is its text and status 1."""
-        for error in Refused("not today"), NoSuchProject("spam"):
+        for error in ControlRefused("not today"), NoSuchProject("spam"):
             self.answer = error
             self.assertEqual(self.run_command("yank", "spam", "1.0")[0], f"pypid: {error}")
 
@@ -292,7 +292,7 @@ class CollectTests(CliCase):
         }
         self.answer = self.whole
 
-    def ask(self, file: Path, question: Question) -> Any:
+    def ask(self, file: Path, question: ControlRequest) -> Any:
         assert question.tell is not None
         question.tell({"platform": "linux", "python": "3.12", "seconds": 12.0})
         question.tell({"platform": "linux", "python": "3.12", "releases": 2})
@@ -316,7 +316,7 @@ class CollectTests(CliCase):
             "pylock.toml": ["pylock.toml", "pylock.dev.toml"],
             "uv.lock": ["uv.lock"],
         }
-        self.assertEqual(self.asked, [Question("POST", "/requirements.txt", expected)])
+        self.assertEqual(self.asked, [ControlRequest("POST", "/requirements.txt", expected)])
 
     def test_told(self) -> None:
         """Without a terminal each step is a line on standard error; the files and the sum are on standard output."""

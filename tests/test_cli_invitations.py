@@ -1,6 +1,6 @@
 """The invitations of the command line: its requests, and what it prints."""
 
-from pypid.control import Refused
+from pypid.control import ControlRefused
 from tests.test_cli import CliCase
 
 SECRET = "pypid-invitation-Xyzzy"
@@ -34,7 +34,7 @@ class InvitationTests(CliCase):
 
     def test_refused(self) -> None:
         """What the daemon says goes to standard error, with status 1."""
-        self.answer = Refused("Nobody registers by invitation here.")
+        self.answer = ControlRefused("Nobody registers by invitation here.")
         self.assertIn("by invitation", str(self.run_command("invitation", "make")[0]))
 
     def test_help(self) -> None:

@@ -7,7 +7,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
-from pypid.condition import EVERY, PATIENCE, Condition, Watch, asking, whether_there
+from pypid.condition import EVERY, PATIENCE, Condition, HealthWatch, asking, whether_there
 from pypid.core.errors import CatalogDown, PypidError, StorageDown
 from pypid.flow import BytesBody, start
 from pypid.testing.worlds import world
@@ -17,7 +17,7 @@ class WatchTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.asked: list[Deferred[bool]] = []
-        self.watch = Watch(self.clock, "storage", self.ask)
+        self.watch = HealthWatch(self.clock, "storage", self.ask)
 
     async def ask(self) -> bool:
         self.asked.append(Deferred())

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.control import LINES, Control, Question, Refused, _last, _Lines, account
+from pypid.control import LINES, Control, ControlRefused, ControlRequest, _last, _Lines, account
 
 EVENTS: list[dict[str, Any]] = [
     {"event": "resolving", "text": "\u00e4\n"},
@@ -43,10 +43,10 @@ class LinesTests(SynchronousTestCase):
         """An error in place of the answer is refused with its text, and so is an answer that breaks off."""
         lines = _Lines(lambda event: None)
         lines.feed(b'{"event":"file"}\n{"event":"error","error":true,"message":"no uv"}\n')
-        self.assertEqual(str(self.assertRaises(Refused, _last, lines.last)), "no uv")
+        self.assertEqual(str(self.assertRaises(ControlRefused, _last, lines.last)), "no uv")
         lines = _Lines(lambda event: None)
         lines.feed(b'{"event":"file"}\n{"event":"resu')
-        self.assertIn("ended before it answered", str(self.assertRaises(Refused, _last, lines.last)))
+        self.assertIn("ended before it answered", str(self.assertRaises(ControlRefused, _last, lines.last)))
 
 
 class Talking(BaseHTTPRequestHandler):
@@ -100,16 +100,16 @@ class ControlTests(SynchronousTestCase):
         self.addCleanup(self.server.shutdown)
         Talking.said.clear()
 
-    def refused(self, question: Question, control: Control | None = None) -> str:
+    def refused(self, question: ControlRequest, control: Control | None = None) -> str:
         """Why there is no answer."""
-        return str(self.assertRaises(Refused, (control or Control(self.path)).answer, question))
+        return str(self.assertRaises(ControlRefused, (control or Control(self.path)).answer, question))
 
     def test_answers(self) -> None:
         """The answer, decoded; of one in lines the last, and the others are told; the daemon learns which account asks."""
         control = Control(self.path)
-        self.assertEqual(control.answers(Question("GET", "/api")), {"tokens": []})
+        self.assertEqual(control.answers(ControlRequest("GET", "/api")), {"tokens": []})
         told: list[Any] = []
-        self.assertEqual(control.answers(Question("GET", "/lines", tell=told.append)), {"n": 2})
+        self.assertEqual(control.answers(ControlRequest("GET", "/lines", tell=told.append)), {"n": 2})
         self.assertEqual(told, [{}])
         credentials = "Basic " + b64encode(f"operator/{account()}:-".encode()).decode()
         self.assertEqual({said[1] for said in Talking.said}, {credentials})
@@ -118,11 +118,11 @@ class ControlTests(SynchronousTestCase):
     def test_ends(self) -> None:
         """A daemon that ends in the middle of its answer, or before it, may have done what was asked: that is said."""
         for path in "/nothing", "/half":
-            self.assertIn("ended before it answered", self.refused(Question("GET", path)))
+            self.assertIn("ended before it answered", self.refused(ControlRequest("GET", path)))
 
     def test_too_much(self) -> None:
         """The answer of a daemon that does not read what it will not take is heard."""
-        self.assertEqual(self.refused(Question("POST", "/api/acl", {"x": "x" * 10_000_000})), "too much")
+        self.assertEqual(self.refused(ControlRequest("POST", "/api/acl", {"x": "x" * 10_000_000})), "too much")
 
     def test_left(self) -> None:
         """Who waits for an answer that is not wanted any more stops to wait; and so does who begins to."""
@@ -130,8 +130,8 @@ class ControlTests(SynchronousTestCase):
         begun = threading.Timer(0.3, control.leave)
         begun.start()
         self.addCleanup(begun.join)
-        self.assertIn("ended before it answered", self.refused(Question("GET", "/long"), control))
-        self.assertIn("does not answer", self.refused(Question("GET", "/api"), control))
+        self.assertIn("ended before it answered", self.refused(ControlRequest("GET", "/long"), control))
+        self.assertIn("does not answer", self.refused(ControlRequest("GET", "/api"), control))
 
     def test_imports(self) -> None:
         """A command that asks a running pypid imports neither Twisted nor what a daemon is made of: that took a second."""

@@ -8,7 +8,7 @@ from pypid import service
 from pypid.core.errors import BadRequest
 from pypid.core.exporting import Exported, ExportWanted
 from pypid.flow import start
-from pypid.web.face import Face
+from pypid.web.face import App
 from tests.test_service import ServiceCase
 
 
@@ -24,7 +24,7 @@ class WhoTests(ServiceCase):
         self.public, self.operators = assembled[0].faces
         self.target = self.folder / "tree"
 
-    def refused(self, face: Face, target: str) -> str:
+    def refused(self, face: App, target: str) -> str:
         """Why there is no export."""
 
         async def ask() -> Exported:

@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.heard import dump_heard
 from pypid.core.layout import Plan
-from pypid.core.model import Remembered, Status
+from pypid.core.model import Listing, Status
 from pypid.core.names import project_name
 from pypid.core.records import dump_project
 from pypid.flow import whole
@@ -116,7 +116,7 @@ class Cached(KeeperCase):
         self.objects()
         heard = self.have(self.catalog.theirs(SPAM))
         files = tuple(a_file(number, yanked="bad" if number else None, requires_python=">=3") for number in range(2))
-        listing = Remembered(name=SPAM, files=files, asked=WHEN, index="https://x.example/simple/", etag='"1"')
+        listing = Listing(name=SPAM, files=files, asked=WHEN, index="https://x.example/simple/", etag='"1"')
         return dump_heard(evolve(heard, said=listing)).decode()
 
 

@@ -14,7 +14,7 @@ from pypid.access.sql import current
 from pypid.access.sql.place import Server
 from pypid.core.errors import CannotStart, PeopleUnknown
 from pypid.core.names import ProjectName
-from pypid.core.people import Deed, Session
+from pypid.core.people import AuditEntry, Session
 from pypid.core.permissions import Rules
 from pypid.core.policy import EVERY_NAME, Claims
 from pypid.core.rights import Right, Whom
@@ -25,8 +25,8 @@ from pypid.service import load_config
 from pypid.sources import identities
 from pypid.state import where
 from pypid.testing.worlds import world
-from pypid.web.epoch import FAR, LEASE, Epoch
-from pypid.web.face import Face, FaceSettings
+from pypid.web.epoch import FAR, LEASE, AuthGeneration
+from pypid.web.face import App, FaceSettings
 
 
 def ini(folder: Path, password: str) -> Path:
@@ -52,11 +52,11 @@ class ReloadTests(TestCase):
         await made.stores.accounts.add_session(Session(digest="d", user="carol", created=now, expires=now + timedelta(hours=1)))
         return made
 
-    def face(self) -> Face:
+    def face(self) -> App:
         """As much of one as is told."""
-        face = Face.__new__(Face)
+        face = App.__new__(App)
         face.epoch, face.rules, face.settings, face.closed = (
-            Epoch(),
+            AuthGeneration(),
             Rules(),
             FaceSettings(spool=self.folder, max_upload=1),
             None,
@@ -227,7 +227,7 @@ class LostAccountsTests(TestCase):
         await people.open()
         accounts, now = people.stores.accounts, people.world.now()
         await accounts.grant(Right(ProjectName("secret"), Whom.USER, "carol", write=False))
-        await people.stores.journal.note(Deed(when=now, who="carol", what="set-right", subject="secret", details={}))
+        await people.stores.journal.note(AuditEntry(when=now, who="carol", what="set-right", subject="secret", details={}))
         await people.end()
 
     async def opens(self) -> bool:
@@ -298,7 +298,9 @@ class LostAccountsTests(TestCase):
             people = self.made()
             await people.open()
             await people.stores.journal.note(
-                Deed(when=people.world.now(), who="carol", what="publish-file", subject="spam/spam-1.0.tar.gz", details={})
+                AuditEntry(
+                    when=people.world.now(), who="carol", what="publish-file", subject="spam/spam-1.0.tar.gz", details={}
+                )
             )
             await people.end()
             self.lose(empty=False)

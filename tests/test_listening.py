@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.config import parse
 from pypid.core.errors import CannotStart
-from pypid.listening import Listening, base_url, public, url_of
+from pypid.listening import Listener, base_url, public, url_of
 
 SITE: IProtocolFactory = Factory()
 QUEUE_LENGTH = 28
@@ -89,7 +89,7 @@ class ListenTests(SynchronousTestCase):
             error = CannotListenError("127.0.0.1", 80, OSError(number, "No way"))
             endpoint: Any = SimpleNamespace(listen=lambda factory, error=error: fail(error))
             with self.assertRaisesRegex(CannotStart, f"cannot listen on tcp:80: No way. {words}"):
-                Listening("tcp:80", endpoint, SITE).listen()
+                Listener("tcp:80", endpoint, SITE).listen()
 
     def test_not_understood(self) -> None:
         """Whatever Twisted's parsers trip over is told as one problem, with the endpoint in it."""

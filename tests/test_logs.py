@@ -12,9 +12,9 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid import logs, workers
-from pypid.web.accesslog import Entry
+from pypid.web.accesslog import AccessLogEntry
 
-ENTRY = Entry(
+ENTRY = AccessLogEntry(
     time="then", client="192.0.2.1", user="a\nb", method="GET", path="/\x1b[2J", protocol="HTTP/1.1",
     status=200, size=3, milliseconds=1.5, agent='"\u2028',
 )  # fmt: skip

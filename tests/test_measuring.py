@@ -13,7 +13,7 @@ from twisted.python.threadpool import ThreadPool
 
 from pypid.measuring import EVERY, WINDOW, measure
 from pypid.metrics import families
-from pypid.metrics.together import Folder
+from pypid.metrics.together import MetricsFolder
 from pypid.workers.messages import ENDED, Siblings
 from tests.web.whole import Pypid, WholeCase
 
@@ -40,7 +40,7 @@ class Daemon(MultiService):
 class MeasuringCase(WholeCase):
     """A pypid that is measured."""
 
-    folder: Folder | None = None
+    folder: MetricsFolder | None = None
 
     def setUp(self) -> None:
         super().setUp()
@@ -106,7 +106,7 @@ class FolderTests(MeasuringCase):
     def setUp(self) -> None:
         self.path = Path(self.mktemp())
         self.path.mkdir()
-        self.folder = Folder(self.path, 1)
+        self.folder = MetricsFolder(self.path, 1)
         super().setUp()
 
     def test_written(self) -> None:
@@ -118,7 +118,7 @@ class FolderTests(MeasuringCase):
         self.counts.add(families.SENT, (), 77)
         self.daemon.stopService()
         self.assertIn('"pypid_http_sent_bytes":[[[],77', (self.path / "1.json").read_text())
-        Folder(self.path, 2).write(self.counts.taken())
+        MetricsFolder(self.path, 2).write(self.counts.taken())
         self.siblings.tell({"kind": ENDED, "worker": 2})
         self.assertFalse((self.path / "2.json").exists())
         ended = json.loads((self.path / "ended.json").read_text())

@@ -23,7 +23,7 @@ from pypid.core.names import project_name
 from pypid.core.permissions import ANONYMOUS, AUTHENTICATED, Action, Credential, may
 from pypid.daemon import Daemon
 from pypid.flow import start
-from pypid.process import Ended, Process
+from pypid.process import Process, ProcessEnded
 from pypid.testing.worlds import Awaiting
 from tests.access.sql.test_inherited import pypiclouds
 
@@ -312,7 +312,7 @@ class ProcessTests(ServiceCase):
             raise CannotStart("No port. Take another.")
 
         self.patch(daemon, "startService", startService)
-        error = self.assertRaises(Ended, Process(daemon, self.reactor).startService)
+        error = self.assertRaises(ProcessEnded, Process(daemon, self.reactor).startService)
         self.assertIsInstance(error, Exception)
         self.assertIsInstance(error, SystemExit)
         self.assertEqual((error.code, str(error)), (1, "No port. Take another."))

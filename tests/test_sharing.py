@@ -26,8 +26,8 @@ from pypid.sharing import Sharing
 from pypid.sources import identities
 from pypid.state import where
 from pypid.testing.worlds import world
-from pypid.web.epoch import Epoch
-from pypid.web.face import Face, FaceSettings
+from pypid.web.epoch import AuthGeneration
+from pypid.web.face import App, FaceSettings
 from tests.catalog.engines import Place, PlacedEngine
 from tests.test_identities import ini
 
@@ -41,10 +41,10 @@ class RightsTests(TestCase):
         self.clock = Clock()
         self.place = Place()
 
-    def face(self) -> Face:
+    def face(self) -> App:
         """As much of one as is told."""
-        face = Face.__new__(Face)
-        face.epoch, face.rules, face.closed = Epoch(), Rules(), None
+        face = App.__new__(App)
+        face.epoch, face.rules, face.closed = AuthGeneration(), Rules(), None
         face.settings = FaceSettings(spool=self.folder, max_upload=1)
         return face
 

@@ -14,7 +14,7 @@ from pypid.core.layout import KEPT, LEASES
 from pypid.core.policy import Policy
 from pypid.flow import BytesBody, start
 from pypid.index import Index
-from pypid.index.publishing import Outcome
+from pypid.index.publishing import PublishOutcome
 from pypid.storage_lease import EXPIRY, PATIENCE, POLL, LeasedBlobs, StorageLease
 from pypid.testing.worlds import Awaiting, contents, world
 from pypid.upstream.nothing import Nothing
@@ -70,7 +70,7 @@ class LeaseTests(LeaseCase):
         error = self.failureResultOf(waiting, StorageInUse).value
         self.assertIn("host here", error.text())
         self.assertEqual(self.have(contents(self.store)), before)
-        self.assertEqual(self.have(publishing(self.index(first), sent())), Outcome.PUBLISHED)
+        self.assertEqual(self.have(publishing(self.index(first), sent())), PublishOutcome.PUBLISHED)
 
     def test_lease_given_back_at_a_stop_is_taken_at_once(self) -> None:
         """An upload that came to the new instance of a rolling update waits until the old one has stopped, and goes through."""
@@ -81,7 +81,7 @@ class LeaseTests(LeaseCase):
         self.have(first.end())
         self.assertEqual(self.leases(), [])
         self.go(POLL)
-        self.assertEqual(self.successResultOf(waiting), Outcome.PUBLISHED)
+        self.assertEqual(self.successResultOf(waiting), PublishOutcome.PUBLISHED)
         self.assertTrue(second.is_sole)
 
     def test_lease_of_a_killed_pypid_expires_in_a_minute(self) -> None:

@@ -16,7 +16,7 @@ from pypid.core.config import parse
 from pypid.core.errors import CannotStart
 from pypid.core.layout import Plan
 from pypid.state import where
-from pypid.stores import Opened, open_storage, plan_of
+from pypid.stores import OpenedStorage, open_storage, plan_of
 from pypid.testing import world
 from pypid.testing.worlds import Awaiting
 
@@ -24,7 +24,7 @@ from pypid.testing.worlds import Awaiting
 class LayoutTests(Awaiting, SynchronousTestCase):
     """``[storage] layout`` and ``prepend_hash``."""
 
-    def opened(self, folder: Path, layout: str) -> Opened:
+    def opened(self, folder: Path, layout: str) -> OpenedStorage:
         config = parse(f"[storage]\npath = {folder}\nlayout = {layout}\n", filename=str(folder.parent / "pypid.ini"))
         return self.have(open_storage(config, where(config, {}), world(), None))
 

@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.access.waiting import Waiting
+from pypid.access.waiting import ClosedAccess
 from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.faraway import EVERY, Faraway
 from pypid.catalog.memory import MemoryCatalog
@@ -25,10 +25,10 @@ from pypid.flow import BytesBody, start
 from pypid.index import Index
 from pypid.leases import COMPARE
 from pypid.ports import Body
-from pypid.safekeeping.keeping import Safekeeper
+from pypid.safekeeping.keeping import Backup
 from pypid.testing import world
 from pypid.testing.worlds import Awaiting, contents
-from pypid.throwaway import LAST_WORDS, Throwaway
+from pypid.throwaway import LAST_WORDS, StatelessNode
 from pypid.upstream.nothing import Nothing
 from tests.distributions import wheel
 from tests.index.storms import Watched
@@ -58,17 +58,17 @@ class ThrowawayCase(Awaiting, SynchronousTestCase):
         self.addCleanup(made.cleanup)
         return Path(made.name)
 
-    def made(self, secret: str | None = "x" * 40) -> Throwaway:
+    def made(self, secret: str | None = "x" * 40) -> StatelessNode:
         catalog = MemoryCatalog()
         index = Index(self.store, catalog, Nothing(), Policy(), self.world, spool=self.state)
         far = Faraway(catalog, self.store, SNAPSHOT, "here", self.world, self.state)
-        keeper = Safekeeper(self.store, self.state, "here", secret, self.world)
-        return Throwaway(index, (far,), fill=True, access=Waiting(Anybody()), close=self.close, keeper=keeper)
+        keeper = Backup(self.store, self.state, "here", secret, self.world)
+        return StatelessNode(index, (far,), fill=True, access=ClosedAccess(Anybody()), close=self.close, keeper=keeper)
 
     async def close(self) -> None:
         self.closed += 1
 
-    def running(self, secret: str | None = "x" * 40) -> Throwaway:
+    def running(self, secret: str | None = "x" * 40) -> StatelessNode:
         """One that has compared its storage."""
         made = self.made(secret)
         made.startService()

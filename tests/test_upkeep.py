@@ -17,22 +17,22 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.memory import MemoryCatalog
-from pypid.catalog.snapshot import Snapshot
+from pypid.catalog.snapshot import CatalogDump
 from pypid.core.choices import Mode
 from pypid.core.errors import StorageDown, UpstreamDown
-from pypid.core.model import Blob, File, Project, Remembered
+from pypid.core.model import Blob, File, Listing, Project
 from pypid.core.names import ProjectName, parse_filename, project_name
 from pypid.core.policy import Policy
 from pypid.core.records import SnapshotDocument
 from pypid.flow import start, whole
 from pypid.index import Index
-from pypid.index.asking import DIRECTLY, Asked
+from pypid.index.asking import DIRECT, RequestContext
 from pypid.index.purging import stock_of
 from pypid.leases import COMPARE
 from pypid.spool import sweep
 from pypid.testing import world
 from pypid.testing.worlds import Awaiting
-from pypid.upkeep import LOOK_AT_SIZE, REFRESHES, WRITE_DOWN, Upkeep
+from pypid.upkeep import LOOK_AT_SIZE, REFRESHES, WRITE_DOWN, CacheMaintenance
 from tests.index.fetching import noise
 from tests.index.uploads import publishing, sent
 from tests.web.elsewhere import Elsewhere
@@ -41,7 +41,7 @@ KIB = 1 << 10
 RECORD = 1 * KIB
 """A record has fewer bytes."""
 CACHE = Policy(mode=Mode.CACHE)
-STORED = Asked(local=True)
+STORED = RequestContext(local=True)
 
 
 class Watched(MemoryBlobs):
@@ -72,7 +72,7 @@ class Slow(Elsewhere):
     waiting: dict[str, Deferred[None]] = field(factory=dict)
     held: bool = False
 
-    async def project(self, name: ProjectName, known: Remembered | None, via: Sequence[str]) -> Remembered:
+    async def project(self, name: ProjectName, known: Listing | None, via: Sequence[str]) -> Listing:
         if self.held:
             self.waiting[name] = Deferred()
             await self.waiting[name]
@@ -102,16 +102,16 @@ class UpkeepCase(Awaiting, SynchronousTestCase):
         self.have(made.reconcile())
         return made
 
-    def upkeep(self, max_cache: int | None = None, refresh: timedelta | None = None) -> Upkeep:
+    def upkeep(self, max_cache: int | None = None, refresh: timedelta | None = None) -> CacheMaintenance:
         """The jobs of the index, which run."""
-        made = Upkeep(self.index, self.disconnected, refresh=refresh, max_cache=max_cache)
+        made = CacheMaintenance(self.index, self.disconnected, refresh=refresh, max_cache=max_cache)
         made.startService()
         return made
 
     async def disconnected(self) -> None:
         """There are no connections."""
 
-    def stop(self, upkeep: Upkeep) -> None:
+    def stop(self, upkeep: CacheMaintenance) -> None:
         """As the daemon stops it."""
 
         async def stopped() -> None:
@@ -120,11 +120,11 @@ class UpkeepCase(Awaiting, SynchronousTestCase):
 
         self.have(stopped())
 
-    def want(self, filename: str, asked: Asked = DIRECTLY) -> bytes:
+    def want(self, filename: str, asked: RequestContext = DIRECT) -> bytes:
         """A client's download."""
         return self.have(self._wanted(filename, asked))
 
-    async def _wanted(self, filename: str, asked: Asked) -> bytes:
+    async def _wanted(self, filename: str, asked: RequestContext) -> bytes:
         file = await self.index.file(parse_filename(filename).project, filename, asked)
         return await whole(await self.index.open(file, None, asked), 1 << 22)
 
@@ -339,9 +339,9 @@ class WritingDownTests(UpkeepCase):
         self.stop(upkeep)
         self.assertEqual(self.touched(), {"ant-1.0.tar.gz": 2, "ant-2.0.tar.gz": 0})
         folder = self.mktemp()
-        self.have(Snapshot(self.index.catalog.heard, folder, "storage", self.world).write())
+        self.have(CatalogDump(self.index.catalog.heard, folder, "storage", self.world).write())
         catalog = MemoryCatalog()
-        self.have(Snapshot(catalog.heard, folder, "storage", self.world).load())
+        self.have(CatalogDump(catalog.heard, folder, "storage", self.world).load())
         self.index = self.another(catalog=catalog)
         self.assertEqual(self.wanted(self.index), {"ant-1.0.tar.gz": 7200, "ant-2.0.tar.gz": 120})
 
@@ -352,7 +352,7 @@ class WritingDownTests(UpkeepCase):
             raise RuntimeError("no")
 
         self.keep("ant-1.0.tar.gz")
-        upkeep = Upkeep(self.index, fails)
+        upkeep = CacheMaintenance(self.index, fails)
         self.refused(upkeep.end(), RuntimeError)
         self.assertEqual(self.touched(), {"ant-1.0.tar.gz": 0})
 
@@ -362,7 +362,7 @@ class RefreshingTests(UpkeepCase):
 
     policy = Policy(mode=Mode.MIRROR)
 
-    def refresh(self, upkeep: Upkeep | None = None) -> list[str]:
+    def refresh(self, upkeep: CacheMaintenance | None = None) -> list[str]:
         """What upstream heard of while everything was refreshed."""
         self.upstream.heard.clear()
         self.have((upkeep or self.upkeep(refresh=timedelta(hours=1))).refresh_pages())
@@ -472,7 +472,7 @@ class RefreshingTests(UpkeepCase):
 class ComparingTests(UpkeepCase):
     def test_dead_node(self) -> None:
         """What a node wrote that died before it told the catalog is found ten minutes later, and the log says so."""
-        upkeep = Upkeep(self.index, self.disconnected, compares=True)
+        upkeep = CacheMaintenance(self.index, self.disconnected, compares=True)
         upkeep.startService()
         self.addCleanup(self.stop, upkeep)
         self.have(publishing(self.another(), sent()))

@@ -16,10 +16,10 @@ import attrs
 from attrs import define, field
 from twisted.logger import Logger
 
-from pypid.catalog.engine import Anew, Away, Engine, Unusable
+from pypid.catalog.engine import Anew, DatabaseAway, DatabaseUnusable, Engine
 from pypid.core.ages import AHEAD
 from pypid.core.config import Config
-from pypid.core.model import Link
+from pypid.core.model import SignedUrl
 from pypid.flow import World
 
 _log = Logger()
@@ -89,8 +89,8 @@ class Agreement:
         digest, now = await self._own(), self.world.now()
         ends = now + LASTING
         try:
-            found = await self.engine.keep_link(KEY, Link(digest, ends), now + LASTING / 2)
-        except (Anew, Away, Unusable):
+            found = await self.engine.keep_link(KEY, SignedUrl(digest, ends), now + LASTING / 2)
+        except (Anew, DatabaseAway, DatabaseUnusable):
             return
         differs = {SETTINGS: found.url != digest, CLOCK: found.expires > ends + AHEAD}
         self._note(frozenset(name for name, is_so in differs.items() if is_so))

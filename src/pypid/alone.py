@@ -11,7 +11,7 @@ from twisted.internet.error import ReactorNotRunning
 from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 
-from pypid.control import Control, Question
+from pypid.control import Control, ControlRequest
 from pypid.core.config import Config
 from pypid.daemon import Daemon
 from pypid.flow import start
@@ -20,7 +20,7 @@ from pypid.service import begin_logging, make_daemon
 T = TypeVar("T")
 
 
-def ask(config: Config, question: Question) -> Any:
+def ask(config: Config, question: ControlRequest) -> Any:
     """The answer of a pypid that is started for the question, and ends with it.
 
     Runs the reactor, once. Raises `Refused` and whatever the start raises; `KeyboardInterrupt` if it is stopped.

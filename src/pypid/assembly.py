@@ -13,12 +13,12 @@ from attrs import evolve, frozen
 from pypid.catalog.memory import MemoryCatalog
 from pypid.cleanstop import CleanStop
 from pypid.core import via
-from pypid.core.choices import Layout, Mode, Store
+from pypid.core.choices import Layout, Mode, StorageBackend
 from pypid.core.config import Config
 from pypid.core.errors import CannotStart
 from pypid.core.layout import SNAPSHOT, THEIR_SNAPSHOT
 from pypid.core.policy import Policy
-from pypid.daemon import Written
+from pypid.daemon import PeriodicDump
 from pypid.facing import facing, publishing_of
 from pypid.flow import World
 from pypid.identities import Identities
@@ -30,17 +30,17 @@ from pypid.safekeeping.marker import is_new
 from pypid.sharing import Sharing, name_of_node, sharing
 from pypid.sources import identities
 from pypid.spool import sweep, sweep_collections
-from pypid.state import State, Where
-from pypid.stores import Opened, open_storage, plan_of
-from pypid.upkeep import Upkeep
+from pypid.state import StateFolder, StatePaths
+from pypid.stores import OpenedStorage, open_storage, plan_of
+from pypid.upkeep import CacheMaintenance
 from pypid.upstreams import Reached, reach
-from pypid.web.face import Face
+from pypid.web.face import App
 
 if TYPE_CHECKING:  # for buckets only
     from pypid.export.publishing import Publishing
     from pypid.index.links import Links
     from pypid.storage_lease import StorageLease
-    from pypid.throwaway import Throwaway
+    from pypid.throwaway import StatelessNode
 
 
 @frozen
@@ -50,11 +50,11 @@ class Assembly:
     index: Index
     glance: Glance
     """What the catalog knows without waiting."""
-    snapshots: tuple[Written, ...]
-    upkeep: Upkeep
+    snapshots: tuple[PeriodicDump, ...]
+    upkeep: CacheMaintenance
     people: Identities
-    faces: tuple[Face, ...]
-    throwaway: Throwaway | None = None
+    faces: tuple[App, ...]
+    throwaway: StatelessNode | None = None
     sharing: Sharing | None = None
     """Where several nodes share the catalog."""
     publishing: Publishing | None = None
@@ -65,8 +65,8 @@ class Assembly:
 
 def assemble(
     config: Config,
-    places: Where,
-    state: State,
+    places: StatePaths,
+    state: StateFolder,
     world: World,
     reactor: Any,
     greet: Callable[[], object] | None = None,
@@ -102,7 +102,7 @@ def assemble(
     people.serve(*made.faces)
     if people.access.is_open:
         at_once(people.open())
-    written: tuple[Written, ...] = (*snapshots, *written_links(config, links, places, storage, world))
+    written: tuple[PeriodicDump, ...] = (*snapshots, *written_links(config, links, places, storage, world))
     upkeep = _upkeep(config, index, reached, leases)
     for service in made.services:
         service.setServiceParent(upkeep)  # type: ignore[no-untyped-call]  # Twisted's services are not annotated
@@ -110,9 +110,11 @@ def assemble(
     return Assembly(index, catalog, written, upkeep, people, made.faces, throwaway, shares, publishing, clean_stop)
 
 
-def _clean_stop(config: Config, places: Where, storage: Opened, shares: Sharing | None, world: World) -> CleanStop | None:
+def _clean_stop(
+    config: Config, places: StatePaths, storage: OpenedStorage, shares: Sharing | None, world: World
+) -> CleanStop | None:
     """None where other processes may write to the storage while this one does not run: nodes, a bucket's users, a pypicloud."""
-    is_own_folder = config.storage.backend is Store.FILES and config.storage.layout is Layout.PYPID
+    is_own_folder = config.storage.backend is StorageBackend.FILES and config.storage.layout is Layout.PYPID
     if shares is not None or not is_own_folder:
         return None
     return CleanStop(storage.blobs, (places.snapshot, places.their_snapshot), world.blocking)
@@ -120,8 +122,8 @@ def _clean_stop(config: Config, places: Where, storage: Opened, shares: Sharing 
 
 def _index(
     config: Config,
-    state: State,
-    storage: Opened,
+    state: StateFolder,
+    storage: OpenedStorage,
     shares: Sharing | None,
     catalog: Catalog,
     reached: Reached,
@@ -152,37 +154,37 @@ def _index(
 
 def _throwaway(
     config: Config,
-    places: Where,
-    storage: Opened,
+    places: StatePaths,
+    storage: OpenedStorage,
     index: Index,
     leases: Leases,
     people: Identities,
     lease: StorageLease,
     *,
     fill: bool,
-) -> Throwaway:
+) -> StatelessNode:
     """What a pypid on a bucket does besides: the snapshots there, and copies of what is of record."""
     from pypid.catalog.faraway import Faraway
     from pypid.catalog.packed import what_is_kept
-    from pypid.safekeeping.keeping import Safekeeper
-    from pypid.throwaway import Throwaway
+    from pypid.safekeeping.keeping import Backup
+    from pypid.throwaway import StatelessNode
 
     world, spool = index.world, index.spool
-    keeper = Safekeeper(storage.blobs, places.state, storage.identity, config.server.secret, world)
+    keeper = Backup(storage.blobs, places.state, storage.identity, config.server.secret, world)
     catalog = index.catalog
     snapshots: tuple[Faraway, ...] = ()
     if isinstance(catalog, MemoryCatalog):  # what several nodes share outlives each of them
         ours = Faraway(catalog, storage.blobs, SNAPSHOT, storage.identity, world, spool)
         snapshots = ours, Faraway(catalog.heard, storage.blobs, THEIR_SNAPSHOT, storage.identity, world, spool, what_is_kept)
     close, access = storage.close, people.access
-    return Throwaway(index, snapshots, fill=fill, access=access, close=close, keeper=keeper, leases=leases, lease=lease)
+    return StatelessNode(index, snapshots, fill=fill, access=access, close=close, keeper=keeper, leases=leases, lease=lease)
 
 
 def _leased(
-    config: Config, places: Where, storage: Opened, shares: Sharing | None, world: World
-) -> tuple[Opened, StorageLease | None]:
+    config: Config, places: StatePaths, storage: OpenedStorage, shares: Sharing | None, world: World
+) -> tuple[OpenedStorage, StorageLease | None]:
     """The storage of which a bucket is written to under a lease only, and that lease. Raises `CannotStart`; blocks."""
-    if config.storage.backend is not Store.S3:
+    if config.storage.backend is not StorageBackend.S3:
         return storage, None
     from pypid.storage_lease import LeasedBlobs, LeasedDescriptions, StorageLease
 
@@ -196,15 +198,17 @@ def _leased(
     return evolve(storage, blobs=LeasedBlobs(storage.blobs, lease), describing=describing), lease
 
 
-def _upkeep(config: Config, index: Index, reached: Reached, leases: Leases) -> Upkeep:
+def _upkeep(config: Config, index: Index, reached: Reached, leases: Leases) -> CacheMaintenance:
     upstream = config.upstream
     refresh = upstream.refresh if upstream.mode is Mode.MIRROR else None
     # a bucket is compared again and again anyway
-    compares = index.shared and config.storage.backend is not Store.S3
-    return Upkeep(index, reached.close, leases=leases, refresh=refresh, max_cache=upstream.max_cache, compares=compares)
+    compares = index.shared and config.storage.backend is not StorageBackend.S3
+    return CacheMaintenance(
+        index, reached.close, leases=leases, refresh=refresh, max_cache=upstream.max_cache, compares=compares
+    )
 
 
-def _prepare_spool(state: State) -> None:
+def _prepare_spool(state: StateFolder) -> None:
     try:
         sweep(state.spool)
         sweep_collections(state.spool)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from attrs import define, field
 from twisted.logger import Logger
 
-from pypid.core.attestations import About
+from pypid.core.attestations import AttestationSubject
 from pypid.core.errors import AttestationsRejected
 from pypid.core.model import Upload
 from pypid.core.provenance import provenance_object
@@ -46,7 +46,7 @@ class Attesting:
         sigstore = self._opened()
         if sigstore is None:
             return None
-        about = About(upload.distribution.filename, upload.digests.sha256)
+        about = AttestationSubject(upload.distribution.filename, upload.digests.sha256)
         signed, problems = [], []
         for number, attestation in enumerate(upload.attestations, 1):
             try:

@@ -16,7 +16,7 @@ import msgspec
 from attrs import field, frozen
 from twisted.logger import Logger
 
-from pypid.catalog.shelf import Shelf
+from pypid.catalog.shelf import DumpFolder
 from pypid.core.errors import PypidError
 from pypid.core.layout import CLEAN_STOP
 from pypid.flow import Blocking
@@ -63,4 +63,4 @@ class CleanStop:
 
 def _digest(folders: Sequence[Path]) -> str:
     """Of the manifests, each of which names its shards by their hashes. Raises `OSError`, `Unreadable`."""
-    return sha256(b"\0".join(Shelf(folder).manifest_bytes() for folder in folders)).hexdigest()
+    return sha256(b"\0".join(DumpFolder(folder).manifest_bytes() for folder in folders)).hexdigest()

@@ -21,7 +21,7 @@ from pypid.sdnotify import status
 
 if TYPE_CHECKING:
     from pypid.sharing import Sharing  # where it is configured
-    from pypid.throwaway import Throwaway  # for buckets only
+    from pypid.throwaway import StatelessNode  # for buckets only
 
 _log = Logger()
 
@@ -41,7 +41,7 @@ class Comparing:
     notify: Callable[[str], object]
     failed: Callable[[CannotStart], object]
     is_prepared: Callable[[], object]
-    throwaway: Throwaway | None = None
+    throwaway: StatelessNode | None = None
     sharing: Sharing | None = None
     _running: Deferred[None] | None = field(default=None, init=False)
     _ended: bool = field(default=False, init=False)

@@ -43,7 +43,7 @@ class Condition:
     storage: Callable[[], bool] = _always
     differs: Callable[[], Collection[str]] = tuple
     """What this node differs in from another node of the same index: ``settings``, ``clock``."""
-    watches: tuple[Watch, ...] = ()
+    watches: tuple[HealthWatch, ...] = ()
     """What looks after the parts, once it runs."""
     stopping: bool = False
     """Whether pypid has been asked to stop: nobody new should come."""
@@ -56,7 +56,7 @@ class Condition:
 
 
 @define(slots=False, eq=False)
-class Watch(Service):
+class HealthWatch(Service):
     """Asks a part every now and then whether it is there: one that fails is away, and one that answers is back.
 
     `ask` says False, or raises, where it is away. It is never asked twice at once: what hangs (a disk over the network) would
@@ -148,7 +148,7 @@ async def _has_anything(blobs: Blobs) -> bool:
 
 
 class Follows(Protocol):
-    """A copy of a shared catalog, as far as its condition goes (`catalog.following.Following`)."""
+    """A copy of a shared catalog, as far as its condition goes (`catalog.following.ReplicaFollower`)."""
 
     @property
     def away(self) -> object | None:

@@ -10,18 +10,18 @@ from pypid.access import config as config_people
 from pypid.core.config import Config
 from pypid.core.errors import BadName
 from pypid.core.names import ProjectName, project_name
-from pypid.core.people import Account, Standing
+from pypid.core.people import Account, AccountStatus
 from pypid.core.permissions import Action, Rules
 from pypid.core.registration import AccountSettings
 from pypid.core.rights import Right, Whom, claimed, grants_of
-from pypid.state import Where
+from pypid.state import StatePaths
 from pypid.web.registry import Configured
 
 
-def people_of(config: Config, places: Where) -> config_people.Settings:
+def people_of(config: Config, places: StatePaths) -> config_people.UsersSettings:
     """``[users]`` and ``[groups]``."""
     groups = {name: frozenset(members) for name, members in config.groups.items()}
-    return config_people.Settings(users=config.users, state=places.state, groups=groups)
+    return config_people.UsersSettings(users=config.users, state=places.state, groups=groups)
 
 
 def rules_of(config: Config, rights: Iterable[Right] = ()) -> Rules:
@@ -71,7 +71,7 @@ def configured_by(config: Config, first_admin: str | None) -> Configured:
 
 def is_administered(config: Config, accounts: Iterable[Account]) -> bool:
     """Whether somebody of the configuration or of these accounts may administer the index."""
-    able = [account for account in accounts if account.standing is Standing.ACTIVE]
+    able = [account for account in accounts if account.standing is AccountStatus.ACTIVE]
     there = {*config.users, *(account.name for account in able)}
     return any(account.admin for account in able) or not there.isdisjoint(config.access.admins)
 

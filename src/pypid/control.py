@@ -30,7 +30,7 @@ ANSWER_WITHIN = 24 * 3600.0
 """Seconds; a rebuild of a large storage takes long, and the operator can press Ctrl-C."""
 
 
-class Refused(PypidError):
+class ControlRefused(PypidError):
     """The daemon said no, or nothing; `message` tells what to do."""
 
     def __init__(self, message: str) -> None:
@@ -49,7 +49,7 @@ Tell = Callable[[Mapping[str, Any]], None]
 
 
 @frozen
-class Question:
+class ControlRequest:
     """One request to the JSON API. With `tell` the answer comes in lines: `tell` hears them, and the last is the answer.
 
     `then` makes the next question out of the answer, which is asked `PAUSE` seconds later; None: that was all. `of_running`: it
@@ -60,7 +60,7 @@ class Question:
     url: str
     document: Mapping[str, Any] | None = None
     tell: Tell | None = field(default=None, eq=False, repr=False)
-    then: Callable[[Any], Question | None] | None = field(default=None, eq=False, repr=False)
+    then: Callable[[Any], ControlRequest | None] | None = field(default=None, eq=False, repr=False)
     of_running: bool = False
 
 
@@ -106,12 +106,12 @@ class Control:
     _connection: _Connection | None = field(default=None, init=False)
     _left: bool = field(default=False, init=False)
 
-    def answer(self, question: Question) -> Any:
-        """The answer, decoded. Raises `Refused` with the daemon's text, or for a daemon that does not answer."""
+    def answer(self, question: ControlRequest) -> Any:
+        """The answer, decoded. Raises `ControlRefused` with the daemon's text, or for a daemon that does not answer."""
         try:
-            self._send(Question("GET", "/health"), self.awake_within)
+            self._send(ControlRequest("GET", "/health"), self.awake_within)
         except (OSError, HTTPException):
-            raise Refused(
+            raise ControlRefused(
                 f"The running pypid (its control socket is {self.path}) does not answer within {self.awake_within:g} s. "
                 "Look into its log; if it hangs, start it again. Nothing was done."
             ) from None
@@ -120,12 +120,12 @@ class Control:
         except (OSError, HTTPException):
             raise _ended() from None
         if code >= 400:
-            raise Refused(_message(body))
+            raise ControlRefused(_message(body))
         if question.tell is not None:
             return _last(body)
         return msgspec.json.decode(body) if body else None
 
-    def answers(self, question: Question) -> Any:
+    def answers(self, question: ControlRequest) -> Any:
         """The last answer of a row of questions. Raises as `answer`."""
         while True:
             answer = self.answer(question)
@@ -143,7 +143,7 @@ class Control:
             with suppress(OSError):
                 sock.shutdown(SHUT_RDWR)
 
-    def _send(self, question: Question, within: float) -> tuple[int, bytes]:
+    def _send(self, question: ControlRequest, within: float) -> tuple[int, bytes]:
         streamed = question.tell is not None
         headers = {
             "Accept": LINES if streamed else "application/json",
@@ -172,20 +172,20 @@ def _read(response: HTTPResponse, tell: Tell | None) -> tuple[int, bytes]:
 
 
 def listens(path: Path, within: float = AWAKE_WITHIN) -> bool:
-    """Whether a daemon listens there; blocks for a moment. Raises `Refused` where we may not know, or it is overwhelmed."""
+    """Whether a daemon listens there; blocks for a moment. Raises `ControlRefused` where we may not know, or it is overwhelmed."""
     with socket(AF_UNIX) as probe:
         probe.settimeout(within)
         try:
             probe.connect(os.fsencode(path))
         except TimeoutError:
-            raise Refused(f"The running pypid ({path}) does not take connections: it hangs. Start it again.") from None
+            raise ControlRefused(f"The running pypid ({path}) does not take connections: it hangs. Start it again.") from None
         except OSError as error:
             if error.errno not in (EACCES, EPERM):
                 return False
             owner = owner_of(path) or owner_of(path.parent)
             whose = "the user that runs pypid" if owner is None else f"the user that runs pypid, {owner},"
             again = "that user" if owner is None else owner
-            raise Refused(f"Only {whose} and root may manage it through {path}: run this command as {again}.") from None
+            raise ControlRefused(f"Only {whose} and root may manage it through {path}: run this command as {again}.") from None
         return True
 
 
@@ -203,13 +203,13 @@ def _last(line: bytes) -> Any:
         raise _ended()
     answer = msgspec.json.decode(line)
     if answer.get("error"):
-        raise Refused(_message(line))
+        raise ControlRefused(_message(line))
     return answer
 
 
-def _ended() -> Refused:
+def _ended() -> ControlRefused:
     advice = "Whether anything was done is not known: look at the project, and try again."
-    return Refused(f"pypid ended before it answered. {advice}")
+    return ControlRefused(f"pypid ended before it answered. {advice}")
 
 
 def _message(body: bytes) -> str:

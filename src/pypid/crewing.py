@@ -15,13 +15,13 @@ from twisted.internet.interfaces import IProtocolFactory
 
 from pypid import logs
 from pypid.core.config import Config
-from pypid.listening import Listening, public
-from pypid.state import State, Where
+from pypid.listening import Listener, public
+from pypid.state import StateFolder, StatePaths
 from pypid.tls import Certificate
-from pypid.workers.crew import Command, Crew
+from pypid.workers.crew import Command, Supervisor
 from pypid.workers.messages import Message, Siblings
 from pypid.workers.scales import Scales, make_scales
-from pypid.workers.sockets import Socket
+from pypid.workers.sockets import ListeningSocket
 
 PROGRAM = "pypid.cli.worker"
 """What Python runs as a further worker, with its number."""
@@ -34,14 +34,14 @@ class Joining:
     """What a further worker is given by the first one. `notify` hears what the service manager would."""
 
     worker: int
-    sockets: tuple[Socket, ...]
+    sockets: tuple[ListeningSocket, ...]
     scales: int
     """The descriptor of the memory of `Scales`."""
     siblings: Siblings
     notify: Callable[[str], object]
 
 
-def scales_of(config: Config, state: State, connections: Callable[[], int], joining: Joining | None) -> Scales | None:
+def scales_of(config: Config, state: StateFolder, connections: Callable[[], int], joining: Joining | None) -> Scales | None:
     """Where there are several workers. `connections` says how many this one has."""
     if joining is not None:
         return Scales(joining.scales, joining.worker, connections)
@@ -55,7 +55,7 @@ def sockets_of(
     certificate: Certificate | None,
     joining: Joining | None,
     scales: Scales | None,
-) -> list[Listening]:
+) -> list[Listener]:
     """Where it listens for clients: as configured, or where the first worker does. Raises `CannotStart`."""
     listener = partial(public, reactor, site=site, certificate=certificate, scales=scales, backlog=config.server.backlog)
     if joining is None:
@@ -65,14 +65,14 @@ def sockets_of(
 
 def crew_of(
     config: Config,
-    places: Where,
+    places: StatePaths,
     environ: Mapping[str, str],
     reactor: Any,
     siblings: Siblings,
     scales: Scales,
     workers: int | None,
     loudness: logs.Threshold | None,
-) -> Crew:
+) -> Supervisor:
     """The other workers, not started. `workers` is what the command line said of them.
 
     Whenever one starts it takes the configuration that the file has now: all have the same, whoever edits it meanwhile.
@@ -90,10 +90,10 @@ def crew_of(
         orders=orders,
         text=_nameless(places),
     )
-    return Crew(config.server.workers, command, siblings, scales, reactor, logs.written)
+    return Supervisor(config.server.workers, command, siblings, scales, reactor, logs.written)
 
 
-def _nameless(places: Where) -> int:
+def _nameless(places: StatePaths) -> int:
     """The descriptor of a file that nobody else can open, with the text of the configuration (which may hold secrets)."""
     with TemporaryFile(dir=places.state) as file:
         file.write(places.ini.read_bytes())

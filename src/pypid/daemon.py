@@ -27,19 +27,19 @@ from pypid.core.errors import CannotStart
 from pypid.flow import Periodic, World, start
 from pypid.identities import Identities
 from pypid.index import Index
-from pypid.listening import Listening, url_of
+from pypid.listening import Listener, url_of
 from pypid.sdnotify import READY, STOPPING, WATCHDOG, reloading
-from pypid.state import State
+from pypid.state import StateFolder
 from pypid.tls import Certificate
-from pypid.upkeep import Upkeep
+from pypid.upkeep import CacheMaintenance
 from pypid.web.channel import Site
 from pypid.web.routes import SOON, UPLOADS, furnish
-from pypid.workers.sockets import Socket
+from pypid.workers.sockets import ListeningSocket
 
 if TYPE_CHECKING:
     from pypid.sharing import Sharing  # where it is configured
-    from pypid.throwaway import Throwaway  # for buckets only
-    from pypid.workers.crew import Crew  # for several workers only
+    from pypid.throwaway import StatelessNode  # for buckets only
+    from pypid.workers.crew import Supervisor  # for several workers only
 
 _log = Logger()
 
@@ -55,7 +55,7 @@ SWITCH = 0.001
 """Seconds after which a thread that computes gives Python's lock to the reactor, which wants it (Python's own: 5 ms)."""
 
 
-class Written(Protocol):
+class PeriodicDump(Protocol):
     """What is written down every now and then, and at the end."""
 
     async def write(self) -> bool:
@@ -67,13 +67,13 @@ class Daemon(MultiService):
     """All that runs. `startService` raises `CannotStart`; `stopService` ends when all that was acknowledged is safe."""
 
     index: Index
-    snapshots: tuple[Written, ...]
+    snapshots: tuple[PeriodicDump, ...]
     snapshot_interval: float
-    upkeep: Upkeep
+    upkeep: CacheMaintenance
     sites: tuple[Site, ...]
-    listening: tuple[Listening, ...]
+    listening: tuple[Listener, ...]
     certificate: Certificate | None
-    state: State
+    state: StateFolder
     world: World
     reactor: Any
     notify: Callable[[str], object]
@@ -82,15 +82,15 @@ class Daemon(MultiService):
     condition: Condition = field(factory=Condition)
     watchdog: float | None = None
     """Seconds after which the service manager takes us for dead, unless it hears of us."""
-    throwaway: Throwaway | None = None
+    throwaway: StatelessNode | None = None
     """Where the storage is a bucket."""
     sharing: Sharing | None = None
     """Where several nodes share the catalog."""
-    crew: Crew | None = None
+    crew: Supervisor | None = None
     """The other workers, where this is the first one of several."""
     clean_stop: CleanStop | None = None
     """Where the next start may trust the dump that this stop writes."""
-    _sockets: list[Socket] = field(factory=list, init=False)
+    _sockets: list[ListeningSocket] = field(factory=list, init=False)
     failed: bool = field(default=False, init=False)
     """Whether it found, once it ran, that it cannot."""
     stopping: bool = field(default=False, init=False)
@@ -130,7 +130,7 @@ class Daemon(MultiService):
             port = listening.listen()
             self._ports.append(port)
             if self.crew is not None and listening.text:
-                self._sockets.append(Socket.of(listening.text, port))
+                self._sockets.append(ListeningSocket.of(listening.text, port))
             if listening.text and workers.number() == 1:
                 _log.info("pypid {version} answers at {url}", version=__version__, url=url_of(port, secure=listening.secure))
         super().startService()  # type: ignore[no-untyped-call]

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, evolve, field
 
-from pypid.core.choices import Linking, Store
+from pypid.core.choices import Linking, StorageBackend
 from pypid.core.config import Config
 from pypid.core.errors import BadRequest, Busy, CannotStart, StorageFull
 from pypid.core.exporting import Exported, ExportWanted, bucket_of, overlap, overlap_of_prefixes
 from pypid.core.permissions import Identity
-from pypid.export.places import FolderPlace, Place, Stamp
+from pypid.export.places import ExportPlace, FolderPlace, Stamp
 from pypid.export.publishing import LEASE, Publishing
 from pypid.export.seeing import Authority
-from pypid.export.wishes import Wishes
+from pypid.export.wishes import ExportOptions
 from pypid.flow import World
 from pypid.index import Index
 from pypid.leases import Leases
-from pypid.state import Where
-from pypid.web.face import Face
+from pypid.state import StatePaths
+from pypid.web.face import App
 
 if TYPE_CHECKING:
     from pypid.blobs.s3.store import S3Settings
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 ANONYMOUS = "anonymous"
 
 
-def authority_of(face: Face) -> Authority:
+def authority_of(face: App) -> Authority:
     """What the routes go by."""
 
     async def find(user: str) -> Identity | None:
@@ -45,9 +45,9 @@ class Exports:
     """Exports that somebody asks for, one at a time. `identity` is the storage's."""
 
     config: Config
-    places: Where
+    places: StatePaths
     index: Index
-    face: Face
+    face: App
     identity: str
     reactor: Any = field(repr=False)
     settings: Callable[[], S3Settings] = field(repr=False)
@@ -95,8 +95,8 @@ class Exports:
             removed=counts.removed,
         )
 
-    def _wishes(self, wanted: ExportWanted) -> Wishes:
-        return Wishes(
+    def _wishes(self, wanted: ExportWanted) -> ExportOptions:
+        return ExportOptions(
             user=wanted.as_user,
             copies=wanted.copies,
             files_url=None if wanted.files_url is None else wanted.files_url.rstrip("/") + "/",
@@ -109,9 +109,9 @@ class Exports:
 
 def publishing(
     config: Config,
-    places: Where,
+    places: StatePaths,
     index: Index,
-    face: Face,
+    face: App,
     identity: str,
     leases: Leases,
     reactor: Any,
@@ -128,7 +128,7 @@ def publishing(
         place = open_place(target, config, places, index.world, reactor, settings)
     except BadRequest as error:
         raise CannotStart(f"[publish] target: {error}") from None
-    wishes = Wishes(
+    wishes = ExportOptions(
         user=wanted.as_user,
         copies=wanted.files is Linking.COPY,
         files_url=None if wanted.files_url is None else wanted.files_url.rstrip("/") + "/",
@@ -140,8 +140,8 @@ def publishing(
 
 
 def open_place(
-    target: str, config: Config, places: Where, world: World, reactor: Any, settings: Callable[[], S3Settings]
-) -> Place:
+    target: str, config: Config, places: StatePaths, world: World, reactor: Any, settings: Callable[[], S3Settings]
+) -> ExportPlace:
     """The place that is called so. Raises `BadRequest` for what cannot be one."""
     try:
         bucket = bucket_of(target)
@@ -149,7 +149,7 @@ def open_place(
         raise BadRequest(f"{target}: {error}.") from None
     if bucket is not None:
         storage = config.storage
-        if storage.backend is Store.S3 and overlap_of_prefixes(bucket, (storage.bucket or "", storage.prefix or "")):
+        if storage.backend is StorageBackend.S3 and overlap_of_prefixes(bucket, (storage.bucket or "", storage.prefix or "")):
             raise BadRequest(f"{target} is in, or around, the storage: take a prefix, or a bucket, of its own.")
         from pypid.export.buckets import BucketPlace
 

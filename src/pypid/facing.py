@@ -11,8 +11,8 @@ from attrs import evolve, frozen
 from twisted.application.service import IService
 
 from pypid.access.operator import Operator
-from pypid.condition import Condition, Watch, asking, whether_it_answers, whether_there
-from pypid.core.choices import Mode, Store
+from pypid.condition import Condition, HealthWatch, asking, whether_it_answers, whether_there
+from pypid.core.choices import Mode, StorageBackend
 from pypid.core.config import Config
 from pypid.core.errors import BadRequest
 from pypid.core.exporting import Exported, ExportWanted
@@ -27,43 +27,43 @@ from pypid.ports import Resolver
 from pypid.rendering.readmes import Readmes
 from pypid.search.service import Searching
 from pypid.sharing import Sharing
-from pypid.state import State, Where, files_of
-from pypid.stores import Opened, bucket_settings
+from pypid.state import StateFolder, StatePaths, files_of
+from pypid.stores import OpenedStorage, bucket_settings
 from pypid.upstreams import indexes_of
-from pypid.web.face import Face, FaceSettings
+from pypid.web.face import App, FaceSettings
 from pypid.web.unknown_names import NameBudget
 
 if TYPE_CHECKING:  # what a start does not need
-    from pypid.core.inforce import Said
+    from pypid.core.inforce import SettingSection
     from pypid.export.publishing import Publishing
     from pypid.exporting import Exports
     from pypid.search.search import Search
 
 
 @frozen
-class Facing:
+class AppWiring:
     """The faces, the public one first, and what runs behind them as long as pypid does."""
 
-    faces: tuple[Face, ...]
+    faces: tuple[App, ...]
     services: tuple[IService, ...]
 
 
 def facing(
     config: Config,
-    places: Where,
-    state: State,
+    places: StatePaths,
+    state: StateFolder,
     index: Index,
     people: Identities,
     shares: Sharing | None,
-    storage: Opened,
+    storage: OpenedStorage,
     reactor: Any,
-) -> Facing:
+) -> AppWiring:
     """The faces of this index; nobody serves them yet."""
     settings = _face_settings(config, places, state)
     condition = _condition(config, storage, shares, people, index.world)
     readmes, parser = Readmes(reactor), CollectionParser(reactor)
     faces = tuple(
-        Face(
+        App(
             index,
             access,
             Rules(),
@@ -81,10 +81,10 @@ def facing(
         if shares is not None:
             face.catch_up = shares.catch_up
     searching = _searching(state, index, faces, storage)
-    return Facing(faces, (*condition.watches, readmes, searching))
+    return AppWiring(faces, (*condition.watches, readmes, searching))
 
 
-def _searching(state: State, index: Index, faces: tuple[Face, ...], storage: Opened) -> Searching:
+def _searching(state: StateFolder, index: Index, faces: tuple[App, ...], storage: OpenedStorage) -> Searching:
     """What finds projects: the cards of all workers lie in one file, which one of them writes."""
 
     def make() -> Search:
@@ -100,10 +100,10 @@ def _searching(state: State, index: Index, faces: tuple[Face, ...], storage: Ope
 
 def publishing_of(
     config: Config,
-    places: Where,
+    places: StatePaths,
     index: Index,
-    faces: tuple[Face, ...],
-    storage: Opened,
+    faces: tuple[App, ...],
+    storage: OpenedStorage,
     leases: Leases,
     reactor: Any,
 ) -> Publishing | None:
@@ -135,30 +135,30 @@ def publishing_of(
     return publishing(config, places, index, faces[0], storage.identity, leases, reactor, settings)
 
 
-def _in_force(config: Config, people: Identities) -> Sequence[Said]:
+def _in_force(config: Config, people: Identities) -> Sequence[SettingSection]:
     from pypid.core.inforce import in_force  # here, since only an administrator asks for it
 
     return in_force(config, people.config)
 
 
-def _resolver(reactor: Any, face: Face, who: Identity) -> AbstractAsyncContextManager[Resolver]:
+def _resolver(reactor: Any, face: App, who: Identity) -> AbstractAsyncContextManager[Resolver]:
     from pypid.resolver.loopback import Loopback  # here, since only a collection needs it
 
     return Loopback(reactor)(face, who)
 
 
-def _condition(config: Config, storage: Opened, shares: Sharing | None, people: Identities, world: World) -> Condition:
+def _condition(config: Config, storage: OpenedStorage, shares: Sharing | None, people: Identities, world: World) -> Condition:
     """What is remembered of the parts. A bucket was not reached yet, and of a shared catalog nothing was read."""
-    is_bucket, is_lasting = config.storage.backend is Store.S3, config.storage.backend is Store.FILES
+    is_bucket, is_lasting = config.storage.backend is StorageBackend.S3, config.storage.backend is StorageBackend.FILES
     there = whether_there(storage.blobs, STORAGE_IDENTITY, never_empty=is_lasting)
     if storage.answers is not None:  # a bucket has no such object: to ask for it takes two requests
         there = whether_it_answers(storage.answers)
-    files = Watch(world.clock, "storage", there, is_well=not is_bucket)
+    files = HealthWatch(world.clock, "storage", there, is_well=not is_bucket)
     condition = Condition(access=lambda: people.can_be_asked, storage=lambda: files.is_well, watches=(files,))
     if shares is None:
         return condition
     following = shares.catalog.following
-    asked = Watch(world.clock, "shared catalog", asking(following))
+    asked = HealthWatch(world.clock, "shared catalog", asking(following))
     return evolve(
         condition,
         cache=lambda: following.away is None and following.may_be_shown,
@@ -168,7 +168,7 @@ def _condition(config: Config, storage: Opened, shares: Sharing | None, people: 
     )
 
 
-def _face_settings(config: Config, places: Where, state: State) -> FaceSettings:
+def _face_settings(config: Config, places: StatePaths, state: StateFolder) -> FaceSettings:
     return FaceSettings(
         spool=state.spool,
         max_upload=config.server.max_upload,

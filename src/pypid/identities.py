@@ -13,10 +13,10 @@ from twisted.internet.defer import DeferredSemaphore
 from twisted.logger import Logger
 
 from pypid.access import config as config_people
-from pypid.access.chain import Chain
+from pypid.access.chain import AccessChain
 from pypid.access.firstrun import ADMIN, read_admin
 from pypid.access.keys import session_key
-from pypid.access.outdated import Outdated
+from pypid.access.outdated import OutdatedSessions
 from pypid.access.passwords import hash_password
 from pypid.access.sql.accounts import SqlAccounts
 from pypid.access.sql.current import POLL
@@ -25,29 +25,29 @@ from pypid.access.sql.downloads import SqlDownloads
 from pypid.access.sql.journal import SqlJournal
 from pypid.access.sql.people import SqlPeople
 from pypid.access.sql.place import Server, place_of
-from pypid.access.sql.roll import Roll
+from pypid.access.sql.roll import AccountsState
 from pypid.access.tokens import new_token
-from pypid.access.waiting import Waiting
+from pypid.access.waiting import ClosedAccess
 from pypid.configured import InForce, account_settings, configured_by, in_force, is_administered, people_of
 from pypid.core.config import Config
 from pypid.core.errors import Busy, PeopleUnknown, StorageDown
-from pypid.core.people import Deed
+from pypid.core.people import AuditEntry
 from pypid.core.permissions import Rules
 from pypid.core.policy import EVERY_NAME, Claims
 from pypid.core.rights import Right
 from pypid.databases.threads import Threads
 from pypid.flow import Periodic, World
 from pypid.reserve import FILE, REFILL, Reserve
-from pypid.safekeeping.lived import CHANGES, Lived
+from pypid.safekeeping.lived import CHANGES, AccountsMarker
 from pypid.safekeeping.records import ACCOUNTS, JOURNAL
-from pypid.state import Where
+from pypid.state import StatePaths
 from pypid.web.epoch import FAR, LEASE
-from pypid.web.face import Face
+from pypid.web.face import App
 from pypid.web.registry import Configured, Registry
 
 if TYPE_CHECKING:  # imported where they are configured
     from pypid.access.oidc.publishing import TrustedPublishing
-    from pypid.reaching.connecting import Connections
+    from pypid.reaching.connecting import HttpConnections
 
 _log = Logger()
 
@@ -77,18 +77,18 @@ class Stores:
     threads: Threads
     databases: tuple[Database, ...]
     reserve: Reserve
-    lived: Lived | None
+    lived: AccountsMarker | None
     """Whether accounts have existed; None where a server has them."""
     accounts: SqlAccounts
     journal: SqlJournal
     downloads: SqlDownloads
 
 
-def open_stores(config: Config, places: Where, world: World, reactor: Any) -> Stores:
+def open_stores(config: Config, places: StatePaths, world: World, reactor: Any) -> Stores:
     """Nothing is opened yet. Raises `CannotStart` for a URL that cannot be used."""
     threads = Threads(reactor, "accounts", THREADS)
     place = place_of(config.access.url or "", places.state / ACCOUNTS)
-    lived = None if isinstance(place, Server) else Lived(places.state, place.path)
+    lived = None if isinstance(place, Server) else AccountsMarker(places.state, place.path)
     reserve = Reserve(places.state / FILE)
     database = Database(place, threads, world.clock, lived, reserve)
     logged = passing = database
@@ -111,17 +111,17 @@ class Identities(MultiService):
     """Who somebody is, and the rules in force. `open` comes before anybody is let in, `end` when nobody asks any more."""
 
     config: Config
-    places: Where
+    places: StatePaths
     world: World
     stores: Stores
-    chain: Chain
+    chain: AccessChain
     people: config_people.ConfigPeople
     sql_people: SqlPeople
     reactor: Any = field(repr=False)
-    connections: list[Connections]
+    connections: list[HttpConnections]
     """What is reached over the network, to be closed at the end."""
-    outdated: Outdated
-    access: Waiting
+    outdated: OutdatedSessions
+    access: ClosedAccess
     claims: Claims
     publishers: TrustedPublishing | None = field(default=None, init=False)
     """Once an issuer is configured."""
@@ -129,7 +129,7 @@ class Identities(MultiService):
     """Makes the first run's admin, where a pypicloud's people were to be taken over and nobody of them is one."""
     is_first: bool = field(default=True, init=False)
     """Whether no pypid has used the storage before, as far as is known."""
-    faces: tuple[Face, ...] = field(default=(), init=False)
+    faces: tuple[App, ...] = field(default=(), init=False)
     told_until: Callable[[], float] = field(default=lambda: float("inf"), init=False, repr=False)
     """Until when, on the clock, other nodes would have told us of a change; see `sharing`."""
     has_missed: Callable[[], bool] = field(default=lambda: False, init=False, repr=False)
@@ -163,7 +163,7 @@ class Identities(MultiService):
 
     # --- the start ---
 
-    def serve(self, *faces: Face) -> None:
+    def serve(self, *faces: App) -> None:
         """Tell these faces what they have to know, now and whenever it changes. They are closed until `open` has ended."""
         self.faces = faces
         self.claims.names = EVERY_NAME
@@ -205,7 +205,7 @@ class Identities(MultiService):
         if taken is not None:
             if not self.is_first:
                 _log.warn(_ONCE_MORE, state=str(self.places.state))
-            deed = Deed(when=self.world.now(), who="pypid", what="inherit-people", subject="pypicloud", details=taken)
+            deed = AuditEntry(when=self.world.now(), who="pypid", what="inherit-people", subject="pypicloud", details=taken)
             await self.stores.journal.note(deed)
         if self.greet is not None and not is_administered(self.config, self.stores.accounts.current.known.users):
             await self.world.blocking(self.greet)
@@ -263,7 +263,7 @@ class Identities(MultiService):
         for face in self.faces:
             face.publishers = self.publishers
 
-    async def _changed(self, roll: Roll) -> None:
+    async def _changed(self, roll: AccountsState) -> None:
         """The accounts database says something else than before; once this has ended, it is in force."""
         if roll.rights is not self._made_of[1]:
             await self._make_rules()

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from pypid.catalog.engine import Anew, Away, Engine, Unusable
+from pypid.catalog.engine import Anew, DatabaseAway, DatabaseUnusable, Engine
 from pypid.flow import World, shielded, start
 
 _log = Logger()
@@ -142,14 +142,14 @@ class Shared:
         """Whether the lease is ours; None where the engine cannot be asked."""
         try:
             return await self.engine.lease(name, self.holder, seconds)
-        except (Anew, Away, Unusable) as error:
+        except (Anew, DatabaseAway, DatabaseUnusable) as error:
             _log.debug("the lease {name} could not be asked for: {reason}", name=name, reason=str(error))
             return None
 
     async def _give_back(self, name: str) -> None:
         try:
             await self.engine.release(name, self.holder)
-        except (Anew, Away, Unusable):  # it ends by itself
+        except (Anew, DatabaseAway, DatabaseUnusable):  # it ends by itself
             return
 
 

@@ -18,11 +18,11 @@ from twisted.python.failure import Failure
 
 from pypid.core.config import Config
 from pypid.core.errors import CannotStart
-from pypid.state import State
+from pypid.state import StateFolder
 from pypid.tls import Certificate, harden
 from pypid.web.frontdoor.tlswire import quicken
 from pypid.workers.scales import Scales, weighed
-from pypid.workers.sockets import Adopting, Socket, endpoint_text, endure
+from pypid.workers.sockets import Adopting, ListeningSocket, endpoint_text, endure
 
 Factory: TypeAlias = IProtocolFactory
 
@@ -40,7 +40,7 @@ _ADVICE = {
 
 
 @frozen
-class Listening:
+class Listener:
     """One endpoint: its text as configured, and what speaks on it. `text` is empty for what is not for clients."""
 
     text: str
@@ -79,10 +79,10 @@ def public(
     site: Factory,
     certificate: Certificate | None,
     *,
-    of: Socket | None = None,
+    of: ListeningSocket | None = None,
     scales: Scales | None = None,
     backlog: int | None = None,
-) -> Listening:
+) -> Listener:
     """An endpoint for clients. With `scales` several workers listen there; `of` is the socket, where it is another one's.
 
     `backlog` holds unless the endpoint has one of its own, or systemd made the socket.
@@ -105,14 +105,14 @@ def public(
         backlog = None
     harden(getattr(endpoint, "_sslContextFactory", None))  # of an ``ssl`` endpoint
     if certificate is not None and kind in _TLS_KINDS:
-        return Listening(text, endpoint, certificate.wrap(site), secure=True, scales=scales, backlog=backlog)
-    return Listening(text, endpoint, site, secure=kind == "ssl", scales=scales, backlog=backlog)
+        return Listener(text, endpoint, certificate.wrap(site), secure=True, scales=scales, backlog=backlog)
+    return Listener(text, endpoint, site, secure=kind == "ssl", scales=scales, backlog=backlog)
 
 
-def control(reactor: Any, state: State, site: Factory) -> Listening:
+def control(reactor: Any, state: StateFolder, site: Factory) -> Listener:
     """The control socket. Whoever holds the state's lock may replace it, so it needs no lock file of Twisted's."""
     path = quoteStringArgument(str(state.control_socket))  # type: ignore[no-untyped-call]
-    return Listening("", serverFromString(reactor, f"unix:{path}:mode=600:lockfile=0"), site)  # type: ignore[no-untyped-call]
+    return Listener("", serverFromString(reactor, f"unix:{path}:mode=600:lockfile=0"), site)  # type: ignore[no-untyped-call]
 
 
 def _cannot(what: str, error: BaseException) -> CannotStart:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pypid.core.config import Config, parse
 from pypid.core.errors import BadConfig, ConfigProblem
-from pypid.core.ini import Entry
+from pypid.core.ini import IniEntry
 
 
 def load_config(file: Path, workers: int | None = None, text: bytes | None = None) -> Config:
@@ -27,5 +27,5 @@ def load_config(file: Path, workers: int | None = None, text: bytes | None = Non
         environ=os.environ,
         read_file=lambda name: Path(name).read_text(),
         cwd=str(Path.cwd()),
-        options={} if workers is None else {("server", "workers"): Entry(str(workers), "--workers")},
+        options={} if workers is None else {("server", "workers"): IniEntry(str(workers), "--workers")},
     )

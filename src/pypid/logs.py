@@ -22,7 +22,7 @@ from twisted.python.logfile import LogFile
 from zope.interface import provider
 
 from pypid import workers
-from pypid.web.accesslog import Entry, Many
+from pypid.web.accesslog import AccessLogEntry, Many
 from pypid.web.ids import OF_REQUEST
 
 _log = Logger()
@@ -33,7 +33,7 @@ _OLD_WORLD = "log_legacy"
 """The namespace of twisted.python.log, in which Twisted tells of ports that open and close; its errors are graver than info."""
 
 
-class Stream(Protocol):
+class LogStream(Protocol):
     """What lines are written to: a text file, or twistd's log file."""
 
     def write(self, text: str, /) -> object: ...
@@ -66,7 +66,7 @@ class Threshold:
             self.predicate.setLogLevelForNamespace(_OLD_WORLD, LogLevel.warn)
 
 
-def observer(level: str | Threshold, form: str, stream: Stream) -> ILogObserver:
+def observer(level: str | Threshold, form: str, stream: LogStream) -> ILogObserver:
     """An observer that writes what is of `level` (``warn``, for example) or graver; `form` is ``text`` or ``json``."""
     threshold = Threshold(level) if isinstance(level, str) else level
     line = json_line if form == "json" else text_line
@@ -82,7 +82,7 @@ def observer(level: str | Threshold, form: str, stream: Stream) -> ILogObserver:
     return FilteringLogObserver(cast(ILogObserver, write), [threshold.predicate])
 
 
-_streams: list[Stream] = []
+_streams: list[LogStream] = []
 
 
 def written(lines: str) -> None:
@@ -150,7 +150,7 @@ def text_line(event: LogEvent) -> str:
     if isinstance(answers, Many):
         return "".join(answers.lines(begin, "\n"))
     entry = event.get("access")
-    if isinstance(entry, Entry):
+    if isinstance(entry, AccessLogEntry):
         return f"{begin}{_printable(event['line'])}\n"
     text = eventAsText(event, includeTimestamp=False, includeSystem=False)
     if not text:
@@ -191,7 +191,7 @@ def json_line(event: LogEvent) -> str:
         "source": _source(event),
         "worker": workers.number(),
     }
-    if isinstance(entry, Entry):
+    if isinstance(entry, AccessLogEntry):
         document.update(entry.fields())
     else:
         document["message"] = _bounded(formatEvent(event), MESSAGE)

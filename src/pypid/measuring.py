@@ -18,13 +18,13 @@ from pypid.flow import InTurn, World, start
 from pypid.index import Index
 from pypid.metrics import families
 from pypid.metrics.counts import Counts
-from pypid.metrics.together import Folder, Worker, alone
+from pypid.metrics.together import MetricsFolder, WorkerMetrics, alone
 from pypid.web.channel import Site
-from pypid.web.face import Face
+from pypid.web.face import App
 from pypid.workers.messages import ENDED, Message, Siblings
 
 if TYPE_CHECKING:
-    from pypid.catalog.following import Following  # for shared catalogs only
+    from pypid.catalog.following import ReplicaFollower  # for shared catalogs only
 
 _log = Logger()
 
@@ -47,7 +47,7 @@ class Measuring(Service):
     site: Site
     condition: Condition
     reactor: Any = field(repr=False)
-    folder: Folder | None = None
+    folder: MetricsFolder | None = None
     _due: float = field(default=0.0, init=False)
     _later: IDelayedCall | None = field(default=None, init=False, repr=False)
     _looks: int = field(default=0, init=False)
@@ -64,7 +64,7 @@ class Measuring(Service):
         """Of this process."""
         return self.world.counts
 
-    async def told(self) -> tuple[str, Sequence[Worker]]:
+    async def told(self) -> tuple[str, Sequence[WorkerMetrics]]:
         """The number of this worker, and what all of them tell now. Raises `OSError`."""
         if self.folder is None:
             return await alone(self.counts)
@@ -143,14 +143,14 @@ class Measuring(Service):
         parts = ("access", self.condition.access), ("cache", self.condition.cache), ("storage", self.condition.storage)
         for part, is_there in parts:
             put(families.PART_UP, (part,), is_there())
-        following: Following | None = getattr(self.index.catalog, "following", None)
+        following: ReplicaFollower | None = getattr(self.index.catalog, "following", None)
         if following is not None:
             self._look_at_catalog(following)
             differs = self.condition.differs()
             for what in (SETTINGS, CLOCK):
                 put(families.NODES_DIFFER, (what,), what in differs)
 
-    def _look_at_catalog(self, following: Following) -> None:
+    def _look_at_catalog(self, following: ReplicaFollower) -> None:
         put = self.counts.set
         put(families.CATALOG_UP, (), following.away is None)
         put(families.CATALOG_AGE, (), following.age)
@@ -174,7 +174,7 @@ class Measuring(Service):
             put(families.THREADS_QUEUE, (), threads.backloggedWorkCount)
 
 
-def measure(daemon: Any, faces: Sequence[Face], site: Site, folder: Folder | None, siblings: Siblings) -> None:
+def measure(daemon: Any, faces: Sequence[App], site: Site, folder: MetricsFolder | None, siblings: Siblings) -> None:
     """Measure as long as the daemon runs, and tell its faces. The first worker keeps what ended ones have counted."""
     face = faces[0]
     site.counts = face.world.counts

@@ -9,16 +9,27 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Se
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
-from pypid.core.model import Blob, Heard, Link, Presence, Project, Remembered, Span, Standing, Summary, Unfinished
+from pypid.core.model import (
+    ArchiveState,
+    Blob,
+    Listing,
+    Presence,
+    Project,
+    SignedUrl,
+    Span,
+    Summary,
+    Unfinished,
+    UpstreamEntry,
+)
 from pypid.core.names import ProjectName
-from pypid.core.people import Account, Deed, Download, Minted, Session, Token
+from pypid.core.people import Account, AuditEntry, DownloadEntry, Minted, Session, Token
 from pypid.core.permissions import Credential, Identity
 from pypid.core.rights import Right, Whom
 
 if TYPE_CHECKING:
     from pypid.core.acl import Dump
     from pypid.core.aclmerged import Merged
-    from pypid.core.targets import Target
+    from pypid.core.targets import InstallTarget
 
 
 class Body(Protocol):
@@ -73,7 +84,7 @@ class Blobs(Protocol):
         rather than ending early. Close it by hand (`contextlib.aclosing`).
         """
 
-    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> Link | None:
+    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> SignedUrl | None:
         """A signed URL that is good for `lifetime` at most, or None where the store has no such thing.
 
         What it gives is saved as `filename`, or else under the name that the key has.
@@ -96,7 +107,7 @@ class Describing(Protocol):
 class Bucket(Protocol):
     """What a store can do that is a bucket of S3, beside what every `Blobs` can. Everything raises `StorageDown`."""
 
-    async def standing(self, key: str) -> Standing:
+    async def standing(self, key: str) -> ArchiveState:
         """Where the blob stands. Raises `Missing`."""
 
     async def move(self, key: str, storage_class: str) -> None:
@@ -138,10 +149,10 @@ class Catalog(Protocol):
     async def mark(self, name: ProjectName) -> str | None:
         """The fingerprint of the storage listing that the project was last read from; None after any other edit."""
 
-    async def theirs(self, name: ProjectName) -> Heard:
-        """What was heard of the project of other indexes, and what of it is kept; an empty `Heard` where there is nothing."""
+    async def theirs(self, name: ProjectName) -> UpstreamEntry:
+        """What was heard of the project of other indexes, and what of it is kept; an empty `UpstreamEntry` where there is nothing."""
 
-    async def edit_theirs(self, name: ProjectName, change: Callable[[Heard], Heard]) -> Heard:
+    async def edit_theirs(self, name: ProjectName, change: Callable[[UpstreamEntry], UpstreamEntry]) -> UpstreamEntry:
         """Replace what is known of theirs by what `change` makes of it, as one step.
 
         Only a change of what can be seen takes a serial: not one of `said.asked` and `said.etag` alone.
@@ -308,7 +319,7 @@ class Publishers(Protocol):
 class Journal(Protocol):
     """The audit log: who changed what, when, from where. Lines are only ever added."""
 
-    async def note(self, deed: Deed) -> None:
+    async def note(self, deed: AuditEntry) -> None:
         """Write it down durably. Never fails: what cannot be written is said in the log, and tried again."""
 
     async def deeds(
@@ -319,17 +330,17 @@ class Journal(Protocol):
         who: str | None = None,
         what: str | None = None,
         subject: str | None = None,
-    ) -> Sequence[Deed]:
+    ) -> Sequence[AuditEntry]:
         """The newest first, of those with a serial below `before`. Raises `PeopleUnknown`."""
 
 
 class Downloads(Protocol):
     """Who was given which file."""
 
-    def note(self, download: Download) -> None:
+    def note(self, download: DownloadEntry) -> None:
         """Remember it; it is written down within a second or so."""
 
-    async def of(self, sha256: str, *, most: int = 1000, before: int | None = None) -> Sequence[Download]:
+    async def of(self, sha256: str, *, most: int = 1000, before: int | None = None) -> Sequence[DownloadEntry]:
         """Return the downloads of one file, newest first, each with its serial.
 
         `before`: only those with a lower serial, to page through more than `most`.
@@ -353,7 +364,7 @@ class Upstream(Protocol):
     the answer cannot be used, and `Loop` where the request has been here before.
     """
 
-    async def project(self, name: ProjectName, known: Remembered | None, via: Sequence[str]) -> Remembered:
+    async def project(self, name: ProjectName, known: Listing | None, via: Sequence[str]) -> Listing:
         """What they say of the project now. `known` is what they said before: where it is still so (304), it comes back with a
         new `asked`. `files` is None where none of them has the project."""
 
@@ -401,7 +412,7 @@ class Resolver(Protocol):
     """Works out which releases requirements need, their dependencies included. For one person, until it is closed."""
 
     async def resolve(
-        self, requirements: Sequence[str], target: Target, *, prereleases: bool
+        self, requirements: Sequence[str], target: InstallTarget, *, prereleases: bool
     ) -> Sequence[tuple[ProjectName, str]]:
         """The project and version of each release that is needed there. `requirements` are in their normal form (PEP 508).
 

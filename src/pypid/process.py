@@ -19,7 +19,7 @@ from pypid.daemon import Daemon
 _log = Logger()
 
 
-class Ended(SystemExit, Exception):
+class ProcessEnded(SystemExit, Exception):
     """Nothing to run. For an `Exception` twistd tidies up (its pid file, the process that waits for a daemon); for a
     `SystemExit` Python prints no traceback. The text was logged.
     """
@@ -52,7 +52,7 @@ class Process(MultiService):
             super().startService()  # type: ignore[no-untyped-call]
         except CannotStart as error:
             _log.critical("{error}", error=error)
-            raise Ended(str(error)) from None
+            raise ProcessEnded(str(error)) from None
 
     def _heed(self) -> None:
         heeded: list[tuple[signal.Signals, Callable[[], object]]] = [
@@ -84,7 +84,7 @@ class Process(MultiService):
             return
 
 
-class Worker(Process):
+class WorkerProgram(Process):
     """A further worker. SIGTERM: stop in order, whoever sent it (systemd tells all). All else the first worker tells it."""
 
     def _heed(self) -> None:

@@ -12,8 +12,8 @@ from pypid import logs, workers
 from pypid.assembly import Assembly
 from pypid.core.config import Config
 from pypid.core.errors import CannotStart, PypidError
-from pypid.core.people import Deed
-from pypid.state import Where
+from pypid.core.people import AuditEntry
+from pypid.state import StatePaths
 
 _log = Logger()
 
@@ -25,7 +25,7 @@ _RELOADED = ("users", "groups", "projects", "access", "issuers", "log")
 
 
 async def reload(
-    config: Config, places: Where, load: Callable[[Path], Config], assembly: Assembly, loudness: logs.Threshold | None
+    config: Config, places: StatePaths, load: Callable[[Path], Config], assembly: Assembly, loudness: logs.Threshold | None
 ) -> None:
     """The users, and who may do what, and the log's level, as the file has them now; all else needs a restart.
 
@@ -53,7 +53,7 @@ async def reload(
     _log.info("[users], [groups], [projects], [access] and [issuer:*] were read again{later}", later=later)
     if workers.number() != 1:  # the first one writes it down
         return
-    deed = Deed(
+    deed = AuditEntry(
         when=assembly.index.world.now(),
         who="operator",
         what="reload-settings",

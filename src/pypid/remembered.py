@@ -11,14 +11,14 @@ from twisted.logger import Logger
 
 from pypid.catalog.lines import Loaded
 from pypid.catalog.memory import MemoryCatalog
-from pypid.catalog.snapshot import Snapshot
-from pypid.core.choices import Store
+from pypid.catalog.snapshot import CatalogDump
+from pypid.core.choices import StorageBackend
 from pypid.core.config import Config
 from pypid.flow import World, start
 from pypid.ports import Catalog
 from pypid.sharing import Sharing
-from pypid.state import Where
-from pypid.stores import Opened
+from pypid.state import StatePaths
+from pypid.stores import OpenedStorage
 
 if TYPE_CHECKING:  # for buckets only
     from pypid.catalog.urls import WrittenLinks
@@ -38,18 +38,20 @@ def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
     return results[0]
 
 
-def snapshots_of(config: Config, catalog: Catalog, places: Where, storage: Opened, world: World) -> tuple[Snapshot, ...]:
+def snapshots_of(
+    config: Config, catalog: Catalog, places: StatePaths, storage: OpenedStorage, world: World
+) -> tuple[CatalogDump, ...]:
     """What writes down ours and theirs."""
     if not isinstance(catalog, MemoryCatalog):  # it is written down elsewhere
         return ()
-    if config.storage.backend is Store.MEMORY:  # gone at the next start, and so is what is known of it
+    if config.storage.backend is StorageBackend.MEMORY:  # gone at the next start, and so is what is known of it
         return ()
-    ours = Snapshot(catalog, str(places.snapshot), storage.identity, world)
-    theirs = Snapshot(catalog.heard, str(places.their_snapshot), storage.identity, world)
+    ours = CatalogDump(catalog, str(places.snapshot), storage.identity, world)
+    theirs = CatalogDump(catalog.heard, str(places.their_snapshot), storage.identity, world)
     return ours, theirs
 
 
-def load(snapshots: tuple[Snapshot, ...], storage: Opened) -> bool:
+def load(snapshots: tuple[CatalogDump, ...], storage: OpenedStorage) -> bool:
     """Have the catalog hold what was written down before; whether something was."""
     if storage.new or not snapshots:  # of a new storage there can be none
         return False
@@ -64,10 +66,10 @@ def load(snapshots: tuple[Snapshot, ...], storage: Opened) -> bool:
             return False
 
 
-def links_of(config: Config, storage: Opened, shares: Sharing | None, world: World) -> Links | None:
+def links_of(config: Config, storage: OpenedStorage, shares: Sharing | None, world: World) -> Links | None:
     """Signed URLs, if clients are sent there; among nodes all give the same."""
     wanted = config.storage
-    if wanted.backend is not Store.S3 or not wanted.redirect:
+    if wanted.backend is not StorageBackend.S3 or not wanted.redirect:
         return None
     from pypid.index.links import RESTRICTED_BUFFER, RESTRICTED_LIFETIME, Links
 
@@ -79,7 +81,7 @@ def links_of(config: Config, storage: Opened, shares: Sharing | None, world: Wor
     return made(wanted.expire_after, wanted.buffer_time, short)
 
 
-def _signer(config: Config, storage: Opened, *more: str) -> str:
+def _signer(config: Config, storage: OpenedStorage, *more: str) -> str:
     """Whose URLs those of this storage are: another one signs others."""
     wanted = config.storage
     by = (storage.identity, wanted.access_key or "", wanted.cloudfront_domain or "", wanted.cloudfront_key_id or "", *more)
@@ -87,7 +89,7 @@ def _signer(config: Config, storage: Opened, *more: str) -> str:
 
 
 def written_links(
-    config: Config, links: Links | None, places: Where, storage: Opened, world: World
+    config: Config, links: Links | None, places: StatePaths, storage: OpenedStorage, world: World
 ) -> tuple[WrittenLinks, ...]:
     """What writes down the signed URLs, once they hold what is still good of those that were."""
     if links is None:

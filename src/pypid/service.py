@@ -25,7 +25,7 @@ from pypid import listening, logs
 from pypid.access.firstrun import RECORD, first_run, greeting
 from pypid.assembly import Assembly, assemble
 from pypid.clock import use_monotonic_clock
-from pypid.core.choices import AccessStore, Store
+from pypid.core.choices import AccessStore, StorageBackend
 from pypid.core.config import Config
 from pypid.core.errors import BadConfig, CannotStart, ConfigProblem, PypidError
 from pypid.core.permissions import EVERYONE
@@ -34,18 +34,18 @@ from pypid.daemon import Daemon
 from pypid.flow import World, at_once
 from pypid.loading import load_config as load_config
 from pypid.measuring import measure
-from pypid.metrics.together import Folder
+from pypid.metrics.together import MetricsFolder
 from pypid.process import Process
 from pypid.reloading import reload
 from pypid.safekeeping.marker import is_new
 from pypid.sdnotify import notify, watchdog
-from pypid.state import State, Where, files_of, join_state, open_state, where
+from pypid.state import StateFolder, StatePaths, files_of, join_state, open_state, where
 from pypid.tls import Certificate
 from pypid.web.accesslog import AccessLog
 from pypid.web.channel import Site
 from pypid.web.connections import ConnectionSettings
 from pypid.web.face import LOUDNESS
-from pypid.web.frontdoor.door import FrontDoor
+from pypid.web.frontdoor.door import FastPath
 from pypid.web.hosts import HostPolicy, loopback_ports, machine_names
 from pypid.web.ids import Ids
 from pypid.web.proxies import TrustedProxies
@@ -164,17 +164,17 @@ def make_daemon(
     if assembly.publishing is not None and not only_control:
         assembly.publishing.setServiceParent(daemon)  # type: ignore[no-untyped-call]  # Twisted's services are not annotated
     if not only_control:
-        folder = Folder(state.metrics, number()) if config.server.workers > 1 else None
+        folder = MetricsFolder(state.metrics, number()) if config.server.workers > 1 else None
         measure(daemon, assembly.faces, ours, folder, siblings)
     return daemon
 
 
 def _assembled(
-    config: Config, places: Where, state: State, world: World, reactor: Any, *, alone: bool, is_first: bool
+    config: Config, places: StatePaths, state: StateFolder, world: World, reactor: Any, *, alone: bool, is_first: bool
 ) -> Assembly:
     """Everything but the sockets; at a first run somebody is greeted. `alone`: it answers one command, and greets nobody."""
     # on a new machine what is of record comes from the bucket first, and an administrator may be in it
-    greets_later = config.storage.backend is Store.S3 and is_new(places.state)
+    greets_later = config.storage.backend is StorageBackend.S3 and is_new(places.state)
     if alone and greets_later:
         raise CannotStart(
             f"The state folder {places.state} is new, and what is of record is still in the bucket. Start pypid, which "
@@ -197,7 +197,7 @@ def _sites(config: Config, assembly: Assembly, world: World, reactor: Any) -> tu
     ids = Ids.drawn(world.random)
     access_log = AccessLog(world.now, reactor.seconds, ids=ids) if config.log.access else None
     # without this line, or with [server] front_door = no, all goes through the routes
-    door = FrontDoor(face, assembly.glance, access_log) if config.server.front_door else None
+    door = FastPath(face, assembly.glance, access_log) if config.server.front_door else None
     ours = Site(
         resource(face),
         reactor=reactor,
@@ -234,13 +234,13 @@ def _hosts(config: Config) -> HostPolicy:
     )
 
 
-def _certificate(config: Config, places: Where) -> Certificate | None:
+def _certificate(config: Config, places: StatePaths) -> Certificate | None:
     if places.certificate is None or places.key is None:
         return None
     return Certificate(places.certificate, places.key, config.server.tls_minimum.value)
 
 
-def _greet(config: Config, places: Where, world: World) -> None:
+def _greet(config: Config, places: StatePaths, world: World) -> None:
     """At a first run: make the admin, and print its password. Never logged."""
     password = first_run(places.state, config.users, world.random)
     if password is None:
@@ -264,7 +264,7 @@ def _in_sight() -> TextIO | LoggingFile:
     return sys.stdout if is_nowhere else own
 
 
-async def _welcome(config: Config, places: Where, assembly: Assembly) -> None:
+async def _welcome(config: Config, places: StatePaths, assembly: Assembly) -> None:
     """What is of record is there, if there was anything: go on as every start does."""
     world = assembly.index.world
     if config.inherits is None:
@@ -371,6 +371,6 @@ def serve(file: Path, workers: int | None = None) -> None:
     reactor.run()
 
 
-def begin_logging(level: str | logs.Threshold, form: str, stream: logs.Stream, *, redirect: bool) -> None:
+def begin_logging(level: str | logs.Threshold, form: str, stream: logs.LogStream, *, redirect: bool) -> None:
     """From here on lines are written there."""
     globalLogBeginner.beginLoggingTo([logs.observer(level, form, stream)], redirectStandardIO=redirect)

@@ -15,16 +15,16 @@ from pypid.access.sql.current import CONTACT
 from pypid.access.sql.place import SqliteFile
 from pypid.agreement import LOOK, Agreement
 from pypid.catalog import shared
-from pypid.catalog.engine import Anew, Away, Engine, Unusable
+from pypid.catalog.engine import Anew, DatabaseAway, DatabaseUnusable, Engine
 from pypid.catalog.links import EngineLinks
 from pypid.catalog.shared import SharedCatalog, SharedSettings
-from pypid.core.choices import CatalogStore, Store
+from pypid.core.choices import CatalogStore, StorageBackend
 from pypid.core.config import Config
 from pypid.core.errors import CannotStart, CatalogDown
 from pypid.flow import Periodic, World, start
 from pypid.identities import Identities
 from pypid.leases import TENDED, Shared
-from pypid.state import Where
+from pypid.state import StatePaths
 
 if TYPE_CHECKING:
     from pypid.access.sql.accounts import SqlAccounts
@@ -163,7 +163,7 @@ class Sharing(MultiService):
         assert self._claimed_by is not None
         try:
             is_ours = await self.engine.lease(ACCOUNTS, self._claimed_by, CLAIMED)
-        except (Anew, Away, Unusable):
+        except (Anew, DatabaseAway, DatabaseUnusable):
             return
         now = self.world.clock.seconds()
         if is_ours:
@@ -181,14 +181,14 @@ _OTHERS = (
 )
 
 
-def sharing(config: Config, places: Where, identity: str, serial: int, world: World, reactor: Any) -> Sharing | None:
+def sharing(config: Config, places: StatePaths, identity: str, serial: int, world: World, reactor: Any) -> Sharing | None:
     """None where the catalog is this process' own. `identity`: the storage's; `serial`: to begin with. Nothing is opened yet.
 
     Raises `CannotStart`.
     """
     if config.cache.backend is CatalogStore.MEMORY:
         return None
-    if config.storage.backend is Store.MEMORY:
+    if config.storage.backend is StorageBackend.MEMORY:
         advice = "with [storage] backend = memory choose [cache] backend = memory: no other process sees the files"
         raise CannotStart(f"The catalog cannot be shared: {advice}.")
     engine = _engine(config, places, world, reactor)
@@ -197,7 +197,7 @@ def sharing(config: Config, places: Where, identity: str, serial: int, world: Wo
     return Sharing(shared.make(settings, engine, world), engine, leases, world, identity=identity)
 
 
-def _engine(config: Config, places: Where, world: World, reactor: Any) -> Engine:
+def _engine(config: Config, places: StatePaths, world: World, reactor: Any) -> Engine:
     url = config.cache.url or ""
     if config.cache.backend is CatalogStore.REDIS:
         from pypid.catalog import redis

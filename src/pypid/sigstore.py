@@ -14,9 +14,9 @@ from sigstore.errors import CertValidationError, Error
 from sigstore.models import TrustedRoot
 from sigstore.verify import Verifier
 
-from pypid.core.attestations import About, check_statement
+from pypid.core.attestations import AttestationSubject, check_statement
 from pypid.core.errors import shortened
-from pypid.core.provenance import KINDS, Claim, Publisher, Signed, publisher_of
+from pypid.core.provenance import KINDS, CertificateClaim, Publisher, Signed, publisher_of
 
 PUBLIC = "https://tuf-repo-cdn.sigstore.dev"
 """The public instance of Sigstore, by the address of its keys; what it names lies in the library and is not fetched."""
@@ -46,7 +46,7 @@ class Sigstore:
         except Error as error:
             raise ValueError(f"the trusted root of Sigstore cannot be used: {error}") from error
 
-    def verify(self, attestation: bytes, about: About) -> Signed:
+    def verify(self, attestation: bytes, about: AttestationSubject) -> Signed:
         """Who signed the attestation. Raises `ValueError` if it is not a right one, or not for this file.
 
         Verified are: the chain from the certificate to the trusted root at the time of signing, that the certificate was
@@ -69,10 +69,10 @@ class Sigstore:
 
 
 def _publisher(claimed: Mapping[str, str], certificate: x509.Certificate) -> Publisher:
-    claims = {claim: claimed[claim.value] for claim in Claim if claim.value in claimed}
+    claims = {claim: claimed[claim.value] for claim in CertificateClaim if claim.value in claimed}
     publisher = publisher_of(claims, _email(certificate))
     if publisher is None:
-        issuer = shortened(claims.get(Claim.ISSUER, "an unknown issuer"))
+        issuer = shortened(claims.get(CertificateClaim.ISSUER, "an unknown issuer"))
         raise ValueError(f"its certificate is for an identity of {issuer} that cannot be named here: only jobs of {KINDS} can")
     return publisher
 

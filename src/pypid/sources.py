@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pypid.access import config as config_people
-from pypid.access.chain import Chain, Source
+from pypid.access.chain import AccessChain, Source
 from pypid.access.counted import CountedPeople
-from pypid.access.outdated import Outdated
+from pypid.access.outdated import OutdatedSessions
 from pypid.access.passwords import Verifier
 from pypid.access.sql.groups import GroupsOnly
 from pypid.access.sql.people import SqlPeople
-from pypid.access.waiting import Waiting
+from pypid.access.waiting import ClosedAccess
 from pypid.configured import people_of
 from pypid.core.choices import AccessStore
 from pypid.core.config import Config
@@ -21,26 +21,26 @@ from pypid.core.policy import Claims
 from pypid.flow import World
 from pypid.identities import Identities, open_stores
 from pypid.ports import People
-from pypid.state import Where
+from pypid.state import StatePaths
 
 if TYPE_CHECKING:  # imported where it is configured
-    from pypid.reaching.connecting import Connections
+    from pypid.reaching.connecting import HttpConnections
 
 BELIEVED = 60.0
 """Seconds that a directory is not asked again about a password that was right: a page of pip's is fifty requests."""
 
 
-def identities(config: Config, places: Where, world: World, reactor: Any, claims: Claims) -> Identities:
+def identities(config: Config, places: StatePaths, world: World, reactor: Any, claims: Claims) -> Identities:
     """All of it, as the configuration wants it; nothing is read yet but certificates. Raises `CannotStart`, `Unreadable`."""
     stores = open_stores(config, places, world, reactor)
     verifier = Verifier(world)
     people = config_people.open(people_of(config, places), world, verifier)
     sql_people = SqlPeople(stores.accounts, verifier, world)
-    opened: list[Connections] = []
+    opened: list[HttpConnections] = []
     sources = [Source(people), *_sources(config, places, world, reactor, sql_people, opened)]
     if AccessStore.SQL not in config.access.backend:
         sources.append(Source(GroupsOnly(stores.accounts)))
-    chain = Chain(sources, stores.accounts, world, verifier, admins=config.access.admins)
+    chain = AccessChain(sources, stores.accounts, world, verifier, admins=config.access.admins)
     return Identities(
         config=config,
         places=places,
@@ -51,14 +51,14 @@ def identities(config: Config, places: Where, world: World, reactor: Any, claims
         sql_people=sql_people,
         reactor=reactor,
         connections=opened,
-        outdated=Outdated(stores.accounts, places.state, world),
-        access=Waiting(chain),
+        outdated=OutdatedSessions(stores.accounts, places.state, world),
+        access=ClosedAccess(chain),
         claims=claims,
     )
 
 
 def _sources(
-    config: Config, places: Where, world: World, reactor: Any, sql_people: People, opened: list[Connections]
+    config: Config, places: StatePaths, world: World, reactor: Any, sql_people: People, opened: list[HttpConnections]
 ) -> Iterable[Source]:
     """Those of ``[access] backend``, but the configuration itself: it is always asked first, so that nobody is locked out."""
     for backend in config.access.backend:
@@ -76,18 +76,18 @@ def _sources(
                 said = config.remote
                 reached = remote.connected(reactor)
                 opened.append(reached)
-                settings = remote.Settings(
+                settings = remote.RemoteSourceSettings(
                     url=said.url or "", user=said.user, password=said.password, cache=said.cache.total_seconds()
                 )
                 yield Source(CountedPeople(remote.open(settings, world, reached.agent), "remote", world), local=False)
 
 
-def _directory(config: Config, places: Where, world: World, reactor: Any) -> People:
+def _directory(config: Config, places: StatePaths, world: World, reactor: Any) -> People:
     from pypid.access import ldap
 
     said = config.ldap
     authorities = places.beside_ini(said.ca_certificates)
-    settings = ldap.Settings(
+    settings = ldap.LdapSourceSettings(
         url=said.url or "",
         base_dn=said.base_dn or "",
         bind_dn=said.bind_dn,

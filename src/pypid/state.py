@@ -14,7 +14,7 @@ from typing import IO
 
 from attrs import field, frozen
 
-from pypid.core.choices import Store
+from pypid.core.choices import StorageBackend
 from pypid.core.config import Config
 from pypid.core.errors import CannotStart
 
@@ -37,7 +37,7 @@ def default_state(ini: Path, state_directory: str | None) -> Path:
 
 
 @frozen
-class Where:
+class StatePaths:
     """Folders and files, made absolute: twistd changes the working directory (``--rundir``)."""
 
     ini: Path
@@ -59,7 +59,7 @@ class Where:
         return self.snapshot / "theirs"
 
 
-def where(config: Config, environ: Mapping[str, str]) -> Where:
+def where(config: Config, environ: Mapping[str, str]) -> StatePaths:
     """Paths in the configuration are relative to its file."""
     ini = Path(config.source).resolve()
 
@@ -68,26 +68,26 @@ def where(config: Config, environ: Mapping[str, str]) -> Where:
 
     state = absolute(config.server.state) or default_state(ini, environ.get("STATE_DIRECTORY"))
     storage = absolute(config.storage.path) or state / "packages"
-    return Where(
+    return StatePaths(
         ini=ini,
         state=state,
         snapshot=state / config.cache.snapshot,
-        storage=storage if config.storage.backend is Store.FILES else None,
+        storage=storage if config.storage.backend is StorageBackend.FILES else None,
         certificate=absolute(config.server.tls_certificate),
         key=absolute(config.server.tls_key),
         authorities=absolute(config.upstream.ca_certificates),
     )
 
 
-def files_of(config: Config, places: Where) -> str:
+def files_of(config: Config, places: StatePaths) -> str:
     """Where the files lie, for people: a folder, ``s3://bucket/prefix``, or ``in memory``."""
-    if config.storage.backend is Store.S3:
+    if config.storage.backend is StorageBackend.S3:
         return f"s3://{config.storage.bucket}/{config.storage.prefix or ''}"
     return str(places.storage or "in memory")
 
 
 @frozen
-class State:
+class StateFolder:
     """The state folder, locked for this process until it ends; or, of a further `worker`, for the first one."""
 
     folder: Path
@@ -124,9 +124,9 @@ def control_socket(folder: Path) -> Path:
     return folder / "control.sock"
 
 
-def join_state(folder: Path, worker: int) -> State:
+def join_state(folder: Path, worker: int) -> StateFolder:
     """The folder as a further worker has it, whose first one holds the lock; its spool is empty. Raises `CannotStart`."""
-    state = State(folder, worker=worker)
+    state = StateFolder(folder, worker=worker)
     try:
         rmtree(state.spool, ignore_errors=True)  # of the one before it, which has ended
         state.spool.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -135,7 +135,7 @@ def join_state(folder: Path, worker: int) -> State:
     return state
 
 
-def open_state(folder: Path) -> State:
+def open_state(folder: Path) -> StateFolder:
     """Make the folder if need be, lock it, and clear away what a pypid that was killed has left.
 
     That is its control socket, the spools of its further workers, and what they counted. Raises `CannotStart`, with advice.
@@ -163,7 +163,7 @@ def open_state(folder: Path) -> State:
             f"Another pypid is running with the state folder {folder}, or starts or stops just now. "
             "Wait for its end or stop it, or give this one a [server] state of its own."
         ) from None
-    state = State(folder, lock)
+    state = StateFolder(folder, lock)
     # Twisted's lock file names a process by its id, which in a container is the same at every start
     with suppress(OSError):
         if stat.S_ISSOCK(state.control_socket.lstat().st_mode):

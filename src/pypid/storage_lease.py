@@ -24,7 +24,7 @@ from twisted.logger import Logger
 
 from pypid.core.errors import CatalogDown, Exists, PypidError, StorageInUse, Unreadable
 from pypid.core.layout import KEPT, LEASES
-from pypid.core.model import Blob, Link, Span
+from pypid.core.model import Blob, SignedUrl, Span
 from pypid.core.records import FORMAT, dump
 from pypid.flow import BytesBody, Flights, World, start
 from pypid.index import truth
@@ -279,7 +279,7 @@ class LeasedBlobs:
             async for blob in listing:
                 yield blob
 
-    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> Link | None:
+    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> SignedUrl | None:
         return await self.behind.link(key, lifetime, filename)
 
     async def _permit(self, key: str) -> None:

@@ -13,9 +13,9 @@ from twisted.logger import Logger
 
 from pypid.blobs import files, memory
 from pypid.blobs.awaited import Awaited, AwaitedDescriptions
-from pypid.blobs.counted import Counted, CountedDescriptions, Watch
-from pypid.catalog.shelf import Manifest, Shelf
-from pypid.core.choices import CatalogStore, Layout, Store
+from pypid.blobs.counted import BlobsWatch, CountedBlobs, CountedDescriptions
+from pypid.catalog.shelf import DumpFolder, Manifest
+from pypid.core.choices import CatalogStore, Layout, StorageBackend
 from pypid.core.config import Config
 from pypid.core.errors import CannotStart, StorageDown, StorageFull, Unreadable
 from pypid.core.layout import DESCRIBED, STORAGE_IDENTITY, Plan, is_only_ours
@@ -24,7 +24,7 @@ from pypid.core.settings import StorageSettings
 from pypid.flow import World
 from pypid.index import truth
 from pypid.ports import Blobs, Bucket, Describing
-from pypid.state import Where
+from pypid.state import StatePaths
 
 if TYPE_CHECKING:
     from pypid.blobs.s3.store import S3Settings  # not without its extra
@@ -33,7 +33,7 @@ _log = Logger()
 
 
 @frozen
-class Opened:
+class OpenedStorage:
     """The storage, and its identity; `new` if it had none before. `bucket` and `describing`: what it can do if it is a bucket.
     `close` ends what it has open."""
 
@@ -53,22 +53,22 @@ class Opened:
 
 def plan_of(wanted: StorageSettings) -> Plan:
     """Where new files go."""
-    is_bucket = wanted.backend is Store.S3
+    is_bucket = wanted.backend is StorageBackend.S3
     return Plan(wanted.layout is Layout.PYPICLOUD, folders=not is_bucket, hashed=is_bucket and wanted.prepend_hash)
 
 
-async def open_storage(config: Config, places: Where, world: World, reactor: Any) -> Opened:
+async def open_storage(config: Config, places: StatePaths, world: World, reactor: Any) -> OpenedStorage:
     """The storage that is configured, counted. Raises `CannotStart`."""
-    opened, watch = await _opened(config, places, world, reactor), Watch(world)
+    opened, watch = await _opened(config, places, world, reactor), BlobsWatch(world)
     describing = None if opened.describing is None else CountedDescriptions(opened.describing, watch)
-    return evolve(opened, blobs=Counted(opened.blobs, watch), describing=describing)
+    return evolve(opened, blobs=CountedBlobs(opened.blobs, watch), describing=describing)
 
 
-async def _opened(config: Config, places: Where, world: World, reactor: Any) -> Opened:
-    if config.storage.backend is Store.S3:
+async def _opened(config: Config, places: StatePaths, world: World, reactor: Any) -> OpenedStorage:
+    if config.storage.backend is StorageBackend.S3:
         return _bucket(config.storage, places, world, reactor)
     if places.storage is None:
-        return await _identified(await memory.open(memory.MemorySettings(), world), world)
+        return await _identified(await memory.open(memory.MemoryBlobsSettings(), world), world)
     known = _manifest(places)
     # a folder that is gone although a snapshot knows it is a disk that is not mounted: a new one would hide what is ours
     create = known is None or _knows_nothing(known)
@@ -111,7 +111,7 @@ def _must_be_laid_out(folder: Path, is_veiled: bool) -> None:
         )
 
 
-def _bucket(wanted: StorageSettings, places: Where, world: World, reactor: Any) -> Opened:
+def _bucket(wanted: StorageSettings, places: StatePaths, world: World, reactor: Any) -> OpenedStorage:
     """A bucket, which is opened when it is first needed: the network is there once the reactor runs, and may be late."""
     try:
         from pypid.blobs.s3 import store
@@ -153,7 +153,7 @@ def _bucket(wanted: StorageSettings, places: Where, world: World, reactor: Any) 
         return blobs.opened is not None and blobs.opened.exclusive
 
     identity = sha256(where.encode()).hexdigest()[:32]
-    return Opened(
+    return OpenedStorage(
         blobs,
         identity,
         new=False,
@@ -166,7 +166,7 @@ def _bucket(wanted: StorageSettings, places: Where, world: World, reactor: Any) 
     )
 
 
-def bucket_settings(wanted: StorageSettings, places: Where) -> S3Settings:
+def bucket_settings(wanted: StorageSettings, places: StatePaths) -> S3Settings:
     """What the configuration says of the bucket; paths are absolute."""
     from pypid.blobs.s3.store import S3Settings
 
@@ -193,7 +193,7 @@ async def _nothing_to_close() -> None:
     """It has nothing open."""
 
 
-async def _identified(blobs: Blobs, world: World) -> Opened:
+async def _identified(blobs: Blobs, world: World) -> OpenedStorage:
     try:
         document = await truth.read_document(blobs, StorageIdentity, STORAGE_IDENTITY)
     except Unreadable as error:
@@ -201,10 +201,10 @@ async def _identified(blobs: Blobs, world: World) -> Opened:
             f"{error}. Restore the file from a backup, or delete it if nothing else shares this storage."
         ) from None
     if document is not None:
-        return Opened(blobs, document.identity, new=False)
+        return OpenedStorage(blobs, document.identity, new=False)
     identity = world.random(16).hex()
     await truth.write_document(blobs, STORAGE_IDENTITY, StorageIdentity(identity, recorded=world.now()))
-    return Opened(blobs, identity, new=True)
+    return OpenedStorage(blobs, identity, new=True)
 
 
 async def _is_empty(blobs: Blobs) -> bool:
@@ -215,9 +215,9 @@ async def _is_empty(blobs: Blobs) -> bool:
     return True
 
 
-def _manifest(places: Where) -> Manifest | None:
+def _manifest(places: StatePaths) -> Manifest | None:
     try:
-        return Shelf(str(places.snapshot)).manifest()
+        return DumpFolder(str(places.snapshot)).manifest()
     except (Unreadable, OSError):
         return None
 

@@ -17,7 +17,7 @@ from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pypid.access.waiting import Waiting
+from pypid.access.waiting import ClosedAccess
 from pypid.catalog import faraway
 from pypid.catalog.faraway import Faraway
 from pypid.core.errors import PypidError
@@ -29,7 +29,7 @@ from pypid.index.marking import mark_changed
 from pypid.index.publishing import UNDER_WAY
 from pypid.leases import COMPARE, RECONCILE, Alone, Leases
 from pypid.safekeeping import keeping
-from pypid.safekeeping.keeping import Safekeeper
+from pypid.safekeeping.keeping import Backup
 from pypid.safekeeping.marker import present
 from pypid.storage_lease import StorageLease
 
@@ -45,7 +45,7 @@ _MOST_TOLD = 10_000
 
 
 @define(slots=False, eq=False)
-class Throwaway(MultiService):
+class StatelessNode(MultiService):
     """The jobs. `keeper` copies what is of record.
 
     `snapshots` are those in the bucket, which `fill` the catalog if they shall. `access` lets nobody in until what is of record
@@ -55,9 +55,9 @@ class Throwaway(MultiService):
     index: Index
     snapshots: tuple[Faraway, ...]
     fill: bool
-    access: Waiting
+    access: ClosedAccess
     close: Callable[[], Awaitable[object]]
-    keeper: Safekeeper | None = None
+    keeper: Backup | None = None
     leases: Leases = field(factory=Alone)
     lease: StorageLease | None = None
     """The lease of the bucket: without it nothing is written there."""
@@ -119,7 +119,7 @@ class Throwaway(MultiService):
             if counts[0] is not None:
                 _log.info("the snapshot in the bucket knows {projects} projects", projects=counts[0])
 
-    async def _restore(self, keeper: Safekeeper) -> None:
+    async def _restore(self, keeper: Backup) -> None:
         restored = await keeper.restore()
         if restored:
             _log.info("What is of record was fetched from the bucket: {names}", names=", ".join(restored))
@@ -153,7 +153,7 @@ class Throwaway(MultiService):
         await self._copy()
         await self._write()
 
-    async def _warn(self, keeper: Safekeeper) -> None:
+    async def _warn(self, keeper: Backup) -> None:
         names = await self._world.blocking(present, keeper.state)
         if keeper.secret is not None and len(keeper.secret) < SHORT:
             _log.warn("[server] secret is so short that it could be guessed. `pypid gen-secret` makes a better one.")

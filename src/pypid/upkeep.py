@@ -17,7 +17,7 @@ from pypid.core.policy import asks_upstream
 from pypid.flow import Periodic, start
 from pypid.index import Index
 from pypid.index.purging import stock_of
-from pypid.index.stock import Held
+from pypid.index.stock import InventoryEntry
 from pypid.index.surplus import surplus
 from pypid.leases import COMPARE, EVICT, RECONCILE, REFRESH, Alone, Leases
 
@@ -36,7 +36,7 @@ REFRESHES = 4
 
 
 @define(slots=False, eq=False)
-class Upkeep(MultiService):
+class CacheMaintenance(MultiService):
     """The jobs. `refresh` is for `[upstream] mode = mirror`, else None; `max_cache` in bytes; `disconnect` ends connections."""
 
     index: Index
@@ -198,7 +198,7 @@ class Upkeep(MultiService):
         )
         return left - sum(gone)
 
-    async def _needed(self, found: Sequence[Held], limit: int) -> Set[tuple[ProjectName, str]]:
+    async def _needed(self, found: Sequence[InventoryEntry], limit: int) -> Set[tuple[ProjectName, str]]:
         """The kept files that snapshots show: they stay."""
         needed = await self.index.moments.needed({file.project for file in found})
         size = sum(file.size for file in found if (file.project, file.filename) in needed)

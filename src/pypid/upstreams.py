@@ -11,13 +11,13 @@ from attrs import define, frozen
 from pypid.core.choices import Mode
 from pypid.core.config import Config
 from pypid.core.errors import CannotStart
-from pypid.core.model import Remembered, Span
+from pypid.core.model import Listing, Span
 from pypid.core.names import ProjectName
 from pypid.core.settings import PUBLIC_INDEX
 from pypid.core.values import without_userinfo
 from pypid.flow import World
 from pypid.ports import Body, Upstream
-from pypid.state import Where
+from pypid.state import StatePaths
 from pypid.upstream.nothing import Nothing
 
 
@@ -29,7 +29,7 @@ class Reached:
     close: Callable[[], Awaitable[object]]
 
 
-def reach(config: Config, places: Where, world: World, reactor: Any, identity: str) -> Reached:
+def reach(config: Config, places: StatePaths, world: World, reactor: Any, identity: str) -> Reached:
     """The other indexes; nobody, if pypid is offline. `identity` is ours (`core.via`). Raises `CannotStart`; blocks."""
     wanted = config.upstream
     if wanted.mode is Mode.OFFLINE:
@@ -41,7 +41,7 @@ def reach(config: Config, places: Where, world: World, reactor: Any, identity: s
         from pypid.upstream import opening
 
         urls = wanted.url or (PUBLIC_INDEX,)
-        settings = opening.Settings(urls, wanted.timeout.total_seconds(), wanted.file_hosts)
+        settings = opening.UpstreamSourceSettings(urls, wanted.timeout.total_seconds(), wanted.file_hosts)
         reached = opening.connected(reactor, Trust(authorities), settings)
         return Reached(opening.open(settings, world, identity, reached), reached.close)
 
@@ -78,7 +78,7 @@ class Late:
             self._made = self._make()
         return self._made
 
-    async def project(self, name: ProjectName, known: Remembered | None, via: Sequence[str]) -> Remembered:
+    async def project(self, name: ProjectName, known: Listing | None, via: Sequence[str]) -> Listing:
         """As `Upstream.project`."""
         return await self._opened().upstream.project(name, known, via)
 

@@ -13,13 +13,13 @@ from pypid import logs, workers
 from pypid.core.errors import PypidError
 from pypid.crewing import Joining
 from pypid.daemon import Daemon
-from pypid.process import Ended, Worker
+from pypid.process import ProcessEnded, WorkerProgram
 from pypid.sdnotify import READY
 from pypid.service import begin_logging, load_config, make_daemon
-from pypid.workers.link import Link, connect
+from pypid.workers.link import SupervisorLink, connect
 from pypid.workers.member import HURRY, RELOAD, SCALES, SOCKETS, STOP, TEXT
 from pypid.workers.messages import Message, Siblings
-from pypid.workers.sockets import Socket
+from pypid.workers.sockets import ListeningSocket
 
 _log = Logger()
 
@@ -34,7 +34,7 @@ def work(orders: Message) -> None:
         loudness = logs.Threshold(config.log.level.value)
         loudness.use(orders["level"])
         siblings = Siblings()
-        link = Link(siblings, lambda order: _heed(worker, daemon, order), _gone)
+        link = SupervisorLink(siblings, lambda order: _heed(worker, daemon, order), _gone)
         joining = Joining(
             worker=orders["worker"],
             sockets=_sockets(orders),
@@ -46,23 +46,23 @@ def work(orders: Message) -> None:
         daemon = make_daemon(config, reactor, environ, loudness=loudness, workers=orders["workers"], joining=joining)
     except PypidError as error:
         sys.exit(f"pypid: {error}")
-    worker = Worker(daemon, reactor)
+    worker = WorkerProgram(daemon, reactor)
     begin_logging(loudness, config.log.format.value, sys.stdout, redirect=True)
     reactor.callWhenRunning(connect, link, reactor)
     try:
         worker.startService()
-    except Ended:
+    except ProcessEnded:
         sys.exit(1)
     reactor.addSystemEventTrigger("before", "shutdown", worker.stopService)
     reactor.addSystemEventTrigger("during", "shutdown", link.end)  # then the reactor closes all that is open
     reactor.run()
 
 
-def _sockets(orders: Message) -> tuple[Socket, ...]:
-    return tuple(Socket(each["text"], SOCKETS + index, each["family"]) for index, each in enumerate(orders["sockets"]))
+def _sockets(orders: Message) -> tuple[ListeningSocket, ...]:
+    return tuple(ListeningSocket(each["text"], SOCKETS + index, each["family"]) for index, each in enumerate(orders["sockets"]))
 
 
-def _heed(worker: Worker, daemon: Daemon, order: str) -> Any:
+def _heed(worker: WorkerProgram, daemon: Daemon, order: str) -> Any:
     if order == STOP:
         worker.end()
     elif order == HURRY:

@@ -17,9 +17,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.access import passwords
-from pypid.access.chain import ENDED, FLOOR, WRONG_TOKEN, Chain, Source
-from pypid.access.config import ConfigPeople, Settings
-from pypid.access.passwords import WRONG, Verdict, Verifier, hash_password, verify
+from pypid.access.chain import ENDED, FLOOR, WRONG_TOKEN, AccessChain, Source
+from pypid.access.config import ConfigPeople, UsersSettings
+from pypid.access.passwords import WRONG, PasswordVerdict, Verifier, hash_password, verify
 from pypid.access.slow import KEPT
 from pypid.access.throttle import BURST, FREE, PROVEN
 from pypid.access.tokens import new_token
@@ -126,7 +126,7 @@ class ChainCase(SynchronousTestCase):
         self.papers = Papers()
         self.verified: list[str] = []
 
-        def counting(stored: str, password: str) -> Verdict:
+        def counting(stored: str, password: str) -> PasswordVerdict:
             self.verified.append(stored)
             return verify(stored, password)
 
@@ -134,20 +134,20 @@ class ChainCase(SynchronousTestCase):
 
     def config(self, users: Mapping[str, str] = USERS, groups: Mapping[str, frozenset[str]] = GROUPS) -> ConfigPeople:
         hashes = {name: CHEAP.hash(password) for name, password in users.items()}
-        return ConfigPeople(Settings(users=hashes, groups=groups, state=Path()), self.world, self.verifier)
+        return ConfigPeople(UsersSettings(users=hashes, groups=groups, state=Path()), self.world, self.verifier)
 
-    def chain(self, *sources: Source, admins: tuple[str, ...] = ()) -> Chain:
-        return Chain(sources, self.papers, self.world, self.verifier, admins=admins, session_key=KEY)
+    def chain(self, *sources: Source, admins: tuple[str, ...] = ()) -> AccessChain:
+        return AccessChain(sources, self.papers, self.world, self.verifier, admins=admins, session_key=KEY)
 
     def have(self, coroutine: Coroutine[Any, Any, T]) -> T:
         result: T = self.successResultOf(start(coroutine))
         return result
 
-    def who(self, chain: Chain, user: str, password: str, address: str = HERE) -> Identity:
+    def who(self, chain: AccessChain, user: str, password: str, address: str = HERE) -> Identity:
         return self.have(chain.identify(Credential(user, password, address)))
 
     def refused(
-        self, chain: Chain, user: str, password: str, address: str = HERE, kind: type[Exception] = Unauthenticated
+        self, chain: AccessChain, user: str, password: str, address: str = HERE, kind: type[Exception] = Unauthenticated
     ) -> Exception:
         done = start(chain.identify(Credential(user, password, address)))
         if any(not source.local for source in chain.sources) and not done.called:
@@ -317,7 +317,7 @@ class SourcesTests(ChainCase):
 
     def test_nobody_at_all(self) -> None:
         """Without sources and without accounts nobody is anybody."""
-        chain = Chain((), None, self.world, self.verifier)
+        chain = AccessChain((), None, self.world, self.verifier)
         for user in ("alice", TOKEN_USER, SESSION_USER):
             self.refused(chain, user, "pypi-" + "A" * 43)
 
@@ -359,7 +359,7 @@ class SlowedTests(ChainCase):
         config = self.config()
         chain = self.chain(Source(config))
         self.who(chain, "alice", USERS["alice"])
-        self.have(config.reload(Settings(users={"alice": CHEAP.hash("new")}, state=Path(self.mktemp()))))
+        self.have(config.reload(UsersSettings(users={"alice": CHEAP.hash("new")}, state=Path(self.mktemp()))))
         for _ in range(FREE + 1):
             self.refused(chain, "alice", USERS["alice"])
         self.refused(chain, "alice", USERS["alice"], kind=TooManyAttempts)
@@ -474,7 +474,7 @@ class SameTimeTests(ChainCase):
     def test_measured(self) -> None:
         """An unknown user takes as long as a wrong password, measured with real hashes."""
         real = {user: hash_password(password) for user, password in USERS.items()}
-        config = ConfigPeople(Settings(users=real, state=Path()), self.world, self.verifier)
+        config = ConfigPeople(UsersSettings(users=real, state=Path()), self.world, self.verifier)
         chain = self.chain(Source(self.config({"dora": "d"}, {})), Source(config))
         self.verifier.resemble((), "config")
         times: dict[str, list[float]] = {"alice": [], "stranger": []}
@@ -508,7 +508,7 @@ class TokensTests(ChainCase):
         secret, token = self.token()
         expected = Identity("alice", frozenset({"team"}), scope=SCOPE, token=token.id)
         self.assertEqual(self.who(self.made, TOKEN_USER, secret), expected)
-        self.have(self.people.reload(Settings(users=self.people._roll.settings.users, state=Path(self.mktemp()))))
+        self.have(self.people.reload(UsersSettings(users=self.people._roll.settings.users, state=Path(self.mktemp()))))
         self.assertEqual(self.who(self.made, TOKEN_USER, secret).groups, frozenset())
         self.assertEqual(self.papers.used, [(token.id, HERE)] * 2)
         self.assertEqual(self.verified, [])
@@ -549,7 +549,7 @@ class TokensTests(ChainCase):
         self.refused(self.made, TOKEN_USER, secret)
         secret, _ = self.token()
         self.who(self.made, TOKEN_USER, secret)
-        self.have(self.people.reload(Settings(users={}, state=Path(self.mktemp()))))
+        self.have(self.people.reload(UsersSettings(users={}, state=Path(self.mktemp()))))
         self.refused(self.made, TOKEN_USER, secret)
 
     def test_away(self) -> None:

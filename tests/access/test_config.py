@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from pypid.access import firstrun
-from pypid.access.config import ConfigPeople, Settings
+from pypid.access.config import ConfigPeople, UsersSettings
 from pypid.access.config import open as open_people
 from pypid.access.firstrun import AdminRecord, first_run, read_admin
 from pypid.access.passwords import Verifier, hash_password, needs_upgrade
@@ -41,7 +41,7 @@ class ConfigContractTests(PeopleContract, TestCase):
     async def make_people(self, users: Mapping[str, str], groups: Mapping[str, frozenset[str]], admin: str) -> People:
         hashes = {name: CHEAP.hash(password) for name, password in users.items()}
         outside = world()
-        return open_people(Settings(users=hashes, groups=groups, state=Path(self.mktemp())), outside, Verifier(outside))
+        return open_people(UsersSettings(users=hashes, groups=groups, state=Path(self.mktemp())), outside, Verifier(outside))
 
 
 class FirstRunContractTests(PeopleContract, TestCase):
@@ -51,7 +51,7 @@ class FirstRunContractTests(PeopleContract, TestCase):
 
     async def make_people(self, users: Mapping[str, str], groups: Mapping[str, frozenset[str]], admin: str) -> People:
         hashes = {name: CHEAP.hash(password) for name, password in users.items() if name != admin}
-        settings = Settings(users=hashes, groups=groups, state=Path(self.mktemp()))
+        settings = UsersSettings(users=hashes, groups=groups, state=Path(self.mktemp()))
         outside = world()
         return ConfigPeople(settings, outside, Verifier(outside), AdminRecord(1, admin, ours(users[admin])))
 
@@ -63,7 +63,7 @@ class ConfigPeopleTests(SynchronousTestCase):
 
     def open(self, users: Mapping[str, str] | None = None) -> ConfigPeople:
         outside = world()
-        return open_people(Settings(users=users or {}, state=self.state), outside, Verifier(outside))
+        return open_people(UsersSettings(users=users or {}, state=self.state), outside, Verifier(outside))
 
     def check(self, people: People, user: str, password: str) -> Identity | None:
         return self.successResultOf(start(people.check(Credential(user, password))))
@@ -107,7 +107,7 @@ class ConfigPeopleTests(SynchronousTestCase):
         access = self.open({"alice": ours("a")})
         (self.state / "admin.json").write_text("{")
         self.assertRaises(Unreadable, self.open)
-        self.failureResultOf(start(access.reload(Settings(users={}, state=self.state))), Unreadable)
+        self.failureResultOf(start(access.reload(UsersSettings(users={}, state=self.state))), Unreadable)
         self.identify(access, "alice", "a")
 
     def test_reload(self) -> None:
@@ -115,7 +115,7 @@ class ConfigPeopleTests(SynchronousTestCase):
         access = self.open({"alice": ours("a"), "bob": ours("b")})
         self.identify(access, "alice", "a")
         self.identify(access, "bob", "b")
-        settings = Settings(users={"bob": ours("c")}, groups={"team": frozenset({"bob"})}, state=self.state)
+        settings = UsersSettings(users={"bob": ours("c")}, groups={"team": frozenset({"bob"})}, state=self.state)
         self.successResultOf(start(access.reload(settings)))
         self.assertIsNone(self.check(access, "alice", "a"))
         self.refused(access, "bob", "b")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.access.firstrun import AdminRecord, first_run, greeting, read_admin, readable_password, upgrade_admin
-from pypid.access.passwords import Verdict, verify
+from pypid.access.passwords import PasswordVerdict, verify
 from pypid.core.errors import Unreadable
 
 STARTS = """
@@ -36,7 +36,7 @@ class FirstRunTests(SynchronousTestCase):
         assert password is not None
         kept = json.loads(self.record.read_bytes())
         self.assertEqual((kept["format"], kept["user"]), (1, "admin"))
-        self.assertIs(verify(kept["hash"], password), Verdict.RIGHT)
+        self.assertIs(verify(kept["hash"], password), PasswordVerdict.RIGHT)
         self.assertNotIn(password, self.record.read_text())
         self.assertEqual(stat.S_IMODE(self.record.stat().st_mode), 0o600)
         self.assertEqual(stat.S_IMODE(self.state.stat().st_mode), 0o700)
@@ -105,7 +105,7 @@ class FirstRunTests(SynchronousTestCase):
         record = read_admin(self.state)
         assert record is not None
         self.assertEqual(len(passwords), 1, outs)
-        self.assertIs(verify(record.hash, passwords[0]), Verdict.RIGHT)
+        self.assertIs(verify(record.hash, passwords[0]), PasswordVerdict.RIGHT)
         self.assertEqual([path.name for path in self.state.iterdir()], ["admin.json"])
 
     def test_lost_race(self) -> None:

@@ -24,7 +24,7 @@ from tests.live.clients import in_ci
 try:
     import ldap.filter
 
-    from pypid.access.ldap.entries import AT_ONCE, DEEPEST, MOST_GROUPS, Entry, groups_of, key_of
+    from pypid.access.ldap.entries import AT_ONCE, DEEPEST, MOST_GROUPS, DirectoryEntry, groups_of, key_of
 except ImportError:
     if in_ci():
         raise
@@ -139,7 +139,7 @@ class Escaping(WithLdap):
 
 
 def entry(dn: str, **values: Sequence[str]) -> Any:
-    return Entry.of(dn, {name: [value.encode() for value in given] for name, given in values.items()})
+    return DirectoryEntry.of(dn, {name: [value.encode() for value in given] for name, given in values.items()})
 
 
 class Entries(WithLdap):
@@ -164,7 +164,7 @@ class Entries(WithLdap):
             entry("cn=x", uid=[]),
         ):
             self.assertIsNone(none.only("uid"))
-        self.assertIsNone(Entry.of("cn=x", {"uid": [b"\xff"]}).only("uid"))
+        self.assertIsNone(DirectoryEntry.of("cn=x", {"uid": [b"\xff"]}).only("uid"))
 
 
 class Groups(WithLdap):

@@ -29,12 +29,12 @@ from pypid.access.oidc.publishing import AT_ONCE, LIFETIME, WAITING
 from pypid.access.tokens import token_digest
 from pypid.core.errors import Busy, MintRefused, PeopleUnknown
 from pypid.core.idtokens import LEEWAY
-from pypid.core.people import Deed, Minted, Token
+from pypid.core.people import AuditEntry, Minted, Token
 from pypid.core.permissions import NOBODY, Action, Identity, Rules, may
 from pypid.core.settings import IssuerSettings
 from pypid.flow import at_once, start
 from pypid.ports import Accounts, Journal
-from pypid.reaching.connecting import Connections
+from pypid.reaching.connecting import HttpConnections
 from pypid.testing.worlds import Awaiting, Turns, world
 from tests.access.peopleservice import Wired
 from tests.issuers import Documents, Key, b64, curve_key, edwards_key, github, jwt, number, rsa_key, segment
@@ -79,7 +79,7 @@ class Books:
 
     tokens: list[Token] = field(factory=list)
     used: dict[tuple[str, str], datetime] = field(factory=dict)
-    deeds: list[Deed] = field(factory=list)
+    deeds: list[AuditEntry] = field(factory=list)
     away: PeopleUnknown | None = None
 
     async def add_token(self, token: Token) -> None:
@@ -94,7 +94,7 @@ class Books:
         self.used[kind, value] = until
         return is_new
 
-    async def note(self, deed: Deed) -> None:
+    async def note(self, deed: AuditEntry) -> None:
         """As `Journal.note`."""
         self.deeds.append(deed)
 
@@ -111,7 +111,7 @@ class MintCase(Awaiting, SynchronousTestCase):
         self.wired = Wired(cast(Any, self.site), self.clock)
         self.books = Books()
         accounts, journal = cast(Accounts, self.books), cast(Journal, self.books)
-        self.publishers = publishing.open(ISSUERS, accounts, journal, self.world, Connections(self.wired, cast(Any, None)))
+        self.publishers = publishing.open(ISSUERS, accounts, journal, self.world, HttpConnections(self.wired, cast(Any, None)))
 
     def token(self, **options: Any) -> str:
         """A good token, but for the options."""

@@ -20,8 +20,8 @@ from pypid.access import passwords
 from pypid.access.passwords import (
     LONGEST_PASSWORD,
     PATIENCE,
-    Kind,
-    Verdict,
+    HashKind,
+    PasswordVerdict,
     Verifier,
     hash_password,
     kind_of,
@@ -44,10 +44,10 @@ def has(module: str) -> bool:
     return True
 
 
-def passlib_hash(kind: Kind, password: str) -> str:
+def passlib_hash(kind: HashKind, password: str) -> str:
     from passlib import hash as kinds
 
-    rounds = {} if kind is Kind.APR_MD5_CRYPT else {"rounds": 4 if kind is Kind.BCRYPT else 1000}
+    rounds = {} if kind is HashKind.APR_MD5_CRYPT else {"rounds": 4 if kind is HashKind.BCRYPT else 1000}
     return str(getattr(kinds, kind.value).using(**rounds).hash(password))
 
 
@@ -60,16 +60,16 @@ class HashTests(SynchronousTestCase):
 
     def test_verify(self) -> None:
         """Only the password itself verifies."""
-        self.assertIs(verify(HASH, SECRET), Verdict.RIGHT)
+        self.assertIs(verify(HASH, SECRET), PasswordVerdict.RIGHT)
         for wrong in ("", SECRET + "x", SECRET[:-1], SECRET.swapcase(), SECRET + "\0", "\0", "\ud800"):
-            self.assertIs(verify(HASH, wrong), Verdict.WRONG, wrong)
+            self.assertIs(verify(HASH, wrong), PasswordVerdict.WRONG, wrong)
 
     def test_bounds(self) -> None:
         """4096 bytes are a password, 4097 are not, counted in UTF-8; nor are an empty one and one with a NUL."""
         longest = "\u00fc" * (LONGEST_PASSWORD // 2)
-        self.assertIs(verify(CHEAP.hash(longest), longest), Verdict.RIGHT)
+        self.assertIs(verify(CHEAP.hash(longest), longest), PasswordVerdict.RIGHT)
         for bad in (longest + "x", "x" * 10_000, "", "a\0b"):
-            self.assertIs(verify(CHEAP.hash(bad), bad), Verdict.WRONG)
+            self.assertIs(verify(CHEAP.hash(bad), bad), PasswordVerdict.WRONG)
             error = self.assertRaises(BadRequest, hash_password, bad)
             self.assertNotIn("xxx", str(error))
 
@@ -77,8 +77,8 @@ class HashTests(SynchronousTestCase):
         """Argon2 verifies with any type and parameters."""
         for type in Type:
             stored = PasswordHasher(time_cost=1, memory_cost=64, parallelism=2, hash_len=16, type=type).hash(SECRET)
-            self.assertIs(verify(stored, SECRET), Verdict.RIGHT)
-            self.assertIs(verify(stored, "x"), Verdict.WRONG)
+            self.assertIs(verify(stored, SECRET), PasswordVerdict.RIGHT)
+            self.assertIs(verify(stored, "x"), PasswordVerdict.WRONG)
             self.assertTrue(needs_upgrade(stored))
         self.assertTrue(needs_upgrade(PasswordHasher(time_cost=3).hash("x")))
         self.assertFalse(needs_upgrade(HASH))
@@ -89,8 +89,8 @@ class HashTests(SynchronousTestCase):
             "$argon2i$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$wWKIMhR9lyDFvRz9YTZweHKfbftvj+qf+YFY4NeBbtA",
             "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4",
         ):
-            self.assertIs(verify(stored, "password"), Verdict.RIGHT)
-            self.assertIs(verify(stored, "Password"), Verdict.WRONG)
+            self.assertIs(verify(stored, "password"), PasswordVerdict.RIGHT)
+            self.assertIs(verify(stored, "Password"), PasswordVerdict.WRONG)
 
     def test_damaged(self) -> None:
         """A damaged or unknown hash never verifies, says that it cannot be verified, and needs an upgrade."""
@@ -111,31 +111,31 @@ class HashTests(SynchronousTestCase):
             "$pbkdf2-sha512$x$y$z",
             "$pbkdf2-sha256$1000$!!$!!",
         ):
-            self.assertIs(verify(stored, SECRET), Verdict.UNVERIFIABLE, stored)
+            self.assertIs(verify(stored, SECRET), PasswordVerdict.UNVERIFIABLE, stored)
             self.assertTrue(needs_upgrade(stored), stored)
-        self.assertIsNot(verify(HASH[:-1], SECRET), Verdict.RIGHT)
+        self.assertIsNot(verify(HASH[:-1], SECRET), PasswordVerdict.RIGHT)
 
 
 @skipUnless(has("passlib"), "libpass is not installed (pypid[hashes])")
 class OthersTests(SynchronousTestCase):
     def test_each(self) -> None:
         """Each other kind verifies the right password only, and needs an upgrade."""
-        for kind in Kind:
-            if kind is Kind.ARGON2 or (kind is Kind.BCRYPT and not has("bcrypt")):
+        for kind in HashKind:
+            if kind is HashKind.ARGON2 or (kind is HashKind.BCRYPT and not has("bcrypt")):
                 continue
             stored = passlib_hash(kind, SECRET)
             self.assertIs(kind_of(stored), kind)
-            self.assertIs(verify(stored, SECRET), Verdict.RIGHT, kind)
+            self.assertIs(verify(stored, SECRET), PasswordVerdict.RIGHT, kind)
             for wrong in ("x", "", SECRET + "x", SECRET + "\0", "x" * 3000):
-                self.assertIs(verify(stored, wrong), Verdict.WRONG, kind)
+                self.assertIs(verify(stored, wrong), PasswordVerdict.WRONG, kind)
             self.assertTrue(needs_upgrade(stored))
 
     def test_not_installed(self) -> None:
         """Without the extra `hashes` the other kinds cannot be verified, and nothing breaks."""
-        stored = passlib_hash(Kind.SHA512_CRYPT, SECRET)
+        stored = passlib_hash(HashKind.SHA512_CRYPT, SECRET)
         self.addCleanup(sys.modules.__setitem__, "passlib", sys.modules["passlib"])
         sys.modules["passlib"] = None  # type: ignore[assignment]
-        self.assertIs(verify(stored, SECRET), Verdict.UNVERIFIABLE)
+        self.assertIs(verify(stored, SECRET), PasswordVerdict.UNVERIFIABLE)
 
     def test_made_by_others(self) -> None:
         """Hashes verify that `openssl passwd -5`, `-6` and `-apr1` made, and PBKDF2 as Python itself computes it."""
@@ -144,21 +144,21 @@ class OthersTests(SynchronousTestCase):
             "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/O817G3uBnIFNjnQJuesI68u4OTLiBFdcbYEdFCoEOfaS35inz1",
             "$apr1$saltstri$aGfuB7Lcvs2TUeFTqUVfN0",
         ):
-            self.assertIs(verify(stored, "Hello world!"), Verdict.RIGHT, stored)
+            self.assertIs(verify(stored, "Hello world!"), PasswordVerdict.RIGHT, stored)
         for digest in ("sha256", "sha512"):
             raw = pbkdf2_hmac(digest, b"Hello world!", b"saltstring", 1000)
             salt, checksum = (b64encode(part).decode().rstrip("=").replace("+", ".") for part in (b"saltstring", raw))
-            self.assertIs(verify(f"$pbkdf2-{digest}$1000${salt}${checksum}", "Hello world!"), Verdict.RIGHT, digest)
+            self.assertIs(verify(f"$pbkdf2-{digest}$1000${salt}${checksum}", "Hello world!"), PasswordVerdict.RIGHT, digest)
 
     def test_published(self) -> None:
         """Hashes verify that others are tested with: crypt's SHA-512 of its specification, PBKDF2 of RFC 7914, 11."""
         crypt = "OW1/O6BYHV6BcXZu8QVeXbDWra3Oeqh0sbHbbMCVNSnCM/UrjmM0Dp8vOuZeHBy/YTBmSK6H9qs/y3RnOaw5v."
-        self.assertIs(verify(f"$6$rounds=10000$saltstringsaltst${crypt}", "Hello world!"), Verdict.RIGHT)
+        self.assertIs(verify(f"$6$rounds=10000$saltstringsaltst${crypt}", "Hello world!"), PasswordVerdict.RIGHT)
         raw = bytes.fromhex("4ddcd8f60b98be21830cee5ef22701f9641a4418d04c0414aeff08876b34ab56")
         salt, checksum = (b64encode(part).decode().rstrip("=").replace("+", ".") for part in (b"NaCl", raw))
         stored = f"$pbkdf2-sha256$80000${salt}${checksum}"
-        self.assertIs(verify(stored, "Password"), Verdict.RIGHT)
-        self.assertIs(verify(stored, "password"), Verdict.WRONG)
+        self.assertIs(verify(stored, "Password"), PasswordVerdict.RIGHT)
+        self.assertIs(verify(stored, "password"), PasswordVerdict.WRONG)
 
     @skipUnless(has("bcrypt"), "bcrypt is not installed (pypid[hashes])")
     def test_published_bcrypt(self) -> None:
@@ -167,16 +167,16 @@ class OthersTests(SynchronousTestCase):
             ("$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW", "U*U"),
             ("$2a$05$CCCCCCCCCCCCCCCCCCCCC.VGOzA784oUp/Z0DY336zx7pLYAy0lwK", "U*U*"),
         ):
-            self.assertIs(verify(stored, password), Verdict.RIGHT)
-            self.assertIs(verify(stored, password + "*"), Verdict.WRONG)
+            self.assertIs(verify(stored, password), PasswordVerdict.RIGHT)
+            self.assertIs(verify(stored, password + "*"), PasswordVerdict.WRONG)
 
     @skipUnless(has("bcrypt"), "bcrypt is not installed (pypid[hashes])")
     def test_bcrypt(self) -> None:
         """bcrypt reads 72 bytes: a longer password, hashed when the library still cut it, logs in; $2y$ (htpasswd) is known."""
-        stored = passlib_hash(Kind.BCRYPT, "p" * 72)
-        self.assertIs(verify(stored, "p" * 100), Verdict.RIGHT)
-        self.assertIs(verify(stored, "p" * 71), Verdict.WRONG)
-        self.assertIs(verify("$2y$" + stored.removeprefix("$2b$"), "p" * 72), Verdict.RIGHT)
+        stored = passlib_hash(HashKind.BCRYPT, "p" * 72)
+        self.assertIs(verify(stored, "p" * 100), PasswordVerdict.RIGHT)
+        self.assertIs(verify(stored, "p" * 71), PasswordVerdict.WRONG)
+        self.assertIs(verify("$2y$" + stored.removeprefix("$2b$"), "p" * 72), PasswordVerdict.RIGHT)
 
 
 class Threads:
@@ -367,9 +367,9 @@ class VerifierTests(SynchronousTestCase):
         """An unknown user, a wrong password and a hash that cannot be verified each cost one verification of a real hash."""
         real: list[str] = []
 
-        def counting(stored: str, password: str) -> Verdict:
+        def counting(stored: str, password: str) -> PasswordVerdict:
             verdict = verify(stored, password)
-            if verdict is not Verdict.UNVERIFIABLE:
+            if verdict is not PasswordVerdict.UNVERIFIABLE:
                 real.append(stored)
             return verdict
 

@@ -17,10 +17,19 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from pypid.access import remote
-from pypid.access.answering import LONGEST_NAME, MOST_GROUPS, Nonsense, Respelled, Unknown, Wrong, read_checked, read_found
+from pypid.access.answering import (
+    LONGEST_NAME,
+    MOST_GROUPS,
+    InvalidAnswer,
+    PasswordRejected,
+    RespelledUser,
+    UnknownUser,
+    read_checked,
+    read_found,
+)
 from pypid.access.passwords import LONGEST_PASSWORD
 from pypid.access.remembering import Memory
-from pypid.access.remote import MOST_REMEMBERED, MOST_WAITING, PATIENCE, RemotePeople, Settings
+from pypid.access.remote import MOST_REMEMBERED, MOST_WAITING, PATIENCE, RemotePeople, RemoteSourceSettings
 from pypid.core.errors import Busy, CannotStart, PeopleUnknown, Unauthenticated
 from pypid.core.fitting import IN_CLEAR
 from pypid.core.permissions import Credential, Identity
@@ -51,7 +60,7 @@ class ContractTests(PeopleContract, TestCase):
     async def make_people(self, users: Mapping[str, str], groups: Mapping[str, frozenset[str]], admin: str) -> People:
         service = Service({name: person(name, password, groups, admin) for name, password in users.items()})
         clock = Clock()
-        return remote.open(Settings(url=URL), world(clock), Wired(service, clock))
+        return remote.open(RemoteSourceSettings(url=URL), world(clock), Wired(service, clock))
 
 
 class RemoteCase(Awaiting, SynchronousTestCase):
@@ -65,7 +74,7 @@ class RemoteCase(Awaiting, SynchronousTestCase):
 
     def asking(self, **more: Any) -> RemotePeople:
         """A source with these settings."""
-        return remote.open(Settings(**{"url": URL, **more}), world(self.clock), self.wired)
+        return remote.open(RemoteSourceSettings(**{"url": URL, **more}), world(self.clock), self.wired)
 
     def check(self, user: str = "alice", password: str = "wonder land") -> Identity | None:
         """What comes of logging in."""
@@ -128,7 +137,7 @@ class AskingTests(RemoteCase):
 
     def test_settings_are_silent(self) -> None:
         """Our own password is in no repr."""
-        self.assertNotIn("sesame", repr(Settings(url=URL, user="pypid", password="sesame")))
+        self.assertNotIn("sesame", repr(RemoteSourceSettings(url=URL, user="pypid", password="sesame")))
 
     def test_nothing_is_granted(self) -> None:
         """Every status but 200 is no answer about a user, whatever its document says."""
@@ -340,7 +349,7 @@ class AnswerTests(SynchronousTestCase):
         for read, word in ((read_checked, "right"), (read_found, "known")):
             try:
                 said = read("alice", document)
-            except Nonsense:
+            except InvalidAnswer:
                 continue
             meant = json.loads(document)
             self.assertIsInstance(meant, dict)
@@ -349,16 +358,16 @@ class AnswerTests(SynchronousTestCase):
                     self.assertEqual((meant["answer"], meant["user"], said.user), (word, "alice", "alice"))
                     self.assertIs(said.admin, meant.get("admin", False))
                     self.assertLessEqual(said.groups, set(meant.get("groups", ())))
-                case Respelled():
+                case RespelledUser():
                     self.assertEqual(meant["answer"], word)
-                case Unknown():
+                case UnknownUser():
                     self.assertEqual(meant, {"answer": "unknown"})
-                case Wrong():
+                case PasswordRejected():
                     self.assertEqual((meant, word), ({"answer": "wrong"}, "right"))
 
     def nonsense(self, **said: object) -> str:
         """Why this is none."""
-        return str(self.assertRaises(Nonsense, read_checked, "alice", json.dumps(said).encode()))
+        return str(self.assertRaises(InvalidAnswer, read_checked, "alice", json.dumps(said).encode()))
 
     def test_nonsense(self) -> None:
         """A field too many or too few, of another type, too long, or too many groups: the text says which."""

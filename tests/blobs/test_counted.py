@@ -9,8 +9,8 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.blobs.counted import Counted, Watch
-from pypid.blobs.memory import MemorySettings, open
+from pypid.blobs.counted import BlobsWatch, CountedBlobs
+from pypid.blobs.memory import MemoryBlobsSettings, open
 from pypid.core.errors import Exists, Missing, StorageDown, StorageFull
 from pypid.core.model import Blob
 from pypid.flow import BytesBody, FileBody, start
@@ -22,9 +22,9 @@ from pypid.testing import BlobsContract, contents, world
 class CountedContractTests(BlobsContract, SynchronousTestCase):
     """It keeps the contract of what is behind it."""
 
-    async def make(self) -> Counted:
+    async def make(self) -> CountedBlobs:
         own = world()
-        return Counted(await open(MemorySettings(), own), Watch(own))
+        return CountedBlobs(await open(MemoryBlobsSettings(), own), BlobsWatch(own))
 
 
 class CountedTests(SynchronousTestCase):
@@ -33,8 +33,8 @@ class CountedTests(SynchronousTestCase):
     def setUp(self) -> None:
         """A small one."""
         self.world = world()
-        self.behind = self.have(open(MemorySettings(capacity=10), self.world))
-        self.blobs = Counted(self.behind, Watch(self.world))
+        self.behind = self.have(open(MemoryBlobsSettings(capacity=10), self.world))
+        self.blobs = CountedBlobs(self.behind, BlobsWatch(self.world))
 
     def have(self, doing: Coroutine[Any, Any, Any]) -> Any:
         return self.successResultOf(start(doing))

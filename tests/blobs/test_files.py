@@ -21,7 +21,7 @@ from pypid.blobs.disk import prepare
 from pypid.blobs.files import FilesBlobs, FilesSettings
 from pypid.core.errors import CannotStart, Exists, Missing, PypidError, StorageDown, StorageFull
 from pypid.core.layout import is_only_ours
-from pypid.core.model import Blob, Link, Span
+from pypid.core.model import Blob, SignedUrl, Span
 from pypid.flow import BytesBody, FileBody, at_once, start
 from pypid.ports import Blobs, Body
 from pypid.testing import BEGINNING, BlobsContract, Fed, Turns, contents, world
@@ -79,7 +79,7 @@ class Below:
             async for blob in listing:
                 yield self._out(blob)
 
-    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> Link | None:
+    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> SignedUrl | None:
         return None
 
     def _out(self, blob: Blob) -> Blob:
@@ -284,28 +284,28 @@ class VeiledTests(FilesCase):
 
     def test_folder_goes_under_a_write(self) -> None:
         """A folder that goes between its making and the file's coming is made again."""
-        put, gone = disk.Disk._put, []
+        put, gone = disk.DiskFolder._put, []
 
-        def late(self: disk.Disk, draft: bytes, target: bytes, replace: bool) -> None:
+        def late(self: disk.DiskFolder, draft: bytes, target: bytes, replace: bool) -> None:
             if len(gone) < 2:
                 Path(os.fsdecode(target)).parent.rmdir()
                 gone.append(target)
             put(self, draft, target, replace)
 
-        self.patch(disk.Disk, "_put", late)
+        self.patch(disk.DiskFolder, "_put", late)
         self.put("spam/1/spam-1.tar.gz", b"x")
         self.assertEqual((len(gone), self.get("spam/1/spam-1.tar.gz")), (2, b"x"))
 
     def test_crash_leaves_nothing_to_see(self) -> None:
         """Drafts, too, are passed over, and swept at the next start."""
         seen: list[list[str]] = []
-        install = disk.Disk.install
+        install = disk.DiskFolder.install
 
         def looking(*given: Any) -> None:
             seen.append(self.seen())
             install(*given)
 
-        self.patch(disk.Disk, "install", looking)
+        self.patch(disk.DiskFolder, "install", looking)
         self.put("spam/1/spam-1.tar.gz", b"x")
         self.assertEqual(seen, [[]])
         self.patch(disk, "ABANDONED", timedelta(days=-99_999))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.blobs.memory import MemoryBlobs, MemorySettings, open
+from pypid.blobs.memory import MemoryBlobs, MemoryBlobsSettings, open
 from pypid.core.errors import StorageFull
 from pypid.testing import BEGINNING, BlobsContract, Fed, contents, world
 
@@ -13,18 +13,18 @@ class MemoryContractTests(BlobsContract, SynchronousTestCase):
     """Memory keeps the contract."""
 
     async def make(self) -> MemoryBlobs:
-        return await open(MemorySettings(), world())
+        return await open(MemoryBlobsSettings(), world())
 
 
 class MemoryTests(BlobsContract, SynchronousTestCase):
     """What is special: a capacity that is not reached keeps the contract, and one that is stores nothing."""
 
     async def make(self) -> MemoryBlobs:
-        return await open(MemorySettings(capacity=32 << 20), world())
+        return await open(MemoryBlobsSettings(capacity=32 << 20), world())
 
     def test_full(self) -> None:
         """A body over the capacity is refused as it comes, and what is deleted or replaced makes room."""
-        self.blobs = self.have(open(MemorySettings(capacity=10), world()))
+        self.blobs = self.have(open(MemoryBlobsSettings(capacity=10), world()))
         self.put("a", b"12345678")
         endless = Fed(b"abc")
         self.refused(self.blobs.write("b", endless), StorageFull)

@@ -18,7 +18,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.blobs.s3 import credentials
-from pypid.blobs.s3.credentials import EARLY, LATE, PAUSE, Chain, Fixed
+from pypid.blobs.s3.credentials import EARLY, LATE, PAUSE, BotocoreChain, FixedCredentials
 from pypid.blobs.s3.signing import Keys
 from pypid.core.errors import StorageDown
 from pypid.flow import BytesBody, start
@@ -62,7 +62,7 @@ class ChainTests(SynchronousTestCase):
         self.clock = Clock()
         self.turns = Turns()
         self.source = Source(self.clock, timedelta(hours=1))
-        self.chain = Chain(world(self.clock, self.turns), lambda: self.source)
+        self.chain = BotocoreChain(world(self.clock, self.turns), lambda: self.source)
 
     def keys(self) -> str:
         """Which keys sign now, without waiting."""
@@ -156,7 +156,7 @@ class ChainTests(SynchronousTestCase):
 
     def test_none(self) -> None:
         """Where the chain finds nothing, the log says what to do, and nothing is signed."""
-        chain = Chain(world(self.clock), lambda: _Nothing())
+        chain = BotocoreChain(world(self.clock), lambda: _Nothing())
         self.failureResultOf(start(chain.current()), StorageDown)
 
     def test_refused(self) -> None:
@@ -170,9 +170,9 @@ class ChainTests(SynchronousTestCase):
     def test_given(self) -> None:
         """Keys of the configuration are used as they are; half of them is refused."""
         given = credentials.of("access", "secret", "", world())
-        assert isinstance(given, Fixed)
+        assert isinstance(given, FixedCredentials)
         self.assertEqual(given.keys.token, None)
-        self.assertIsInstance(credentials.of("", None, None, world()), Chain)
+        self.assertIsInstance(credentials.of("", None, None, world()), BotocoreChain)
         for half in (("access", "", ""), ("", "secret", ""), (None, None, "token")):
             with self.assertRaises(ValueError):
                 credentials.of(*half, world())
@@ -198,7 +198,7 @@ class RealChainTests(SynchronousTestCase):
     def found(self, **values: str) -> Any:
         """The keys in that environment."""
         with environment(**values):
-            return self.successResultOf(start(Chain(world()).current()))
+            return self.successResultOf(start(BotocoreChain(world()).current()))
 
     def test_environment(self) -> None:
         """Keys, token and their end come from the environment."""
@@ -228,14 +228,14 @@ class RealChainTests(SynchronousTestCase):
     def test_nothing(self) -> None:
         """Without any of that there are none."""
         with environment():
-            self.failureResultOf(start(Chain(world()).current()), StorageDown)
+            self.failureResultOf(start(BotocoreChain(world()).current()), StorageDown)
 
     def test_broken_files(self) -> None:
         """A file that cannot be read is an error of ours, not of botocore's."""
         file = Path(self.mktemp()).absolute()
         file.write_text("[work\nnonsense")
         with environment(AWS_SHARED_CREDENTIALS_FILE=str(file), AWS_PROFILE="work"):
-            self.failureResultOf(start(Chain(world()).current()), StorageDown)
+            self.failureResultOf(start(BotocoreChain(world()).current()), StorageDown)
 
 
 class ExpiryTests(S3Case):

@@ -17,19 +17,19 @@ from pypid.catalog.engine import (
     MOST_BYTES,
     MOST_ROWS,
     Anew,
-    Away,
     Beat,
-    Change,
+    CatalogRow,
     Conflict,
+    DatabaseAway,
     Engine,
-    Kind,
+    EngineState,
     Position,
-    Row,
+    RowChange,
+    RowKind,
     Slice,
-    State,
 )
 from pypid.core.errors import CannotStart
-from pypid.core.model import Link
+from pypid.core.model import SignedUrl
 from pypid.core.names import ProjectName
 
 _log = Logger()
@@ -40,20 +40,20 @@ class Place:
     """What several engines share: the database."""
 
     identity: str | None = None
-    state: State = State("", 0, 0, False, 0)
-    rows: dict[tuple[Kind, ProjectName], Row] = field(factory=dict)
+    state: EngineState = EngineState("", 0, 0, False, 0)
+    rows: dict[tuple[RowKind, ProjectName], CatalogRow] = field(factory=dict)
     lost: int = 0
     leases: dict[str, tuple[str, float]] = field(factory=dict)
-    links: dict[str, Link] = field(factory=dict)
+    links: dict[str, SignedUrl] = field(factory=dict)
     is_down: bool = False
     """Whether nobody can ask it."""
     _epochs: count[int] = field(factory=lambda: count(1))
 
-    def begin(self, serial: int) -> State:
+    def begin(self, serial: int) -> EngineState:
         """Another epoch."""
         self.rows.clear()
         self.lost = 0
-        self.state = State(f"epoch {next(self._epochs)}", 0, max(serial, self.state.serial), False, self.state.rights)
+        self.state = EngineState(f"epoch {next(self._epochs)}", 0, max(serial, self.state.serial), False, self.state.rights)
         return self.state
 
     def lose(self) -> None:
@@ -62,7 +62,7 @@ class Place:
         self.state = evolve(self.state, epoch="", serial=0, version=0, complete=False)
         self.identity = None
 
-    def write(self, change: Change) -> Row | Conflict:
+    def write(self, change: RowChange) -> CatalogRow | Conflict:
         """As `Engine.swap`."""
         key = change.kind, change.name
         held = self.rows.get(key)
@@ -75,7 +75,7 @@ class Place:
             return Conflict(there)
         version, serial = self.state.version + 1, self.state.serial + change.seen
         own = serial if change.seen else 0 if held is None else held.serial
-        row = self.rows[key] = Row(change.kind, change.name, version, own, change.line)
+        row = self.rows[key] = CatalogRow(change.kind, change.name, version, own, change.line)
         self.state = evolve(self.state, version=version, serial=serial)
         return row
 
@@ -159,13 +159,13 @@ class PlacedEngine:
             self.clock.callLater(self.delay, waiting.callback, None)
             await waiting
         if not self.is_there:
-            raise Away("it is switched off")
+            raise DatabaseAway("it is switched off")
 
     def _epoch(self, epoch: str) -> None:
         if epoch != self.place.state.epoch:
             raise Anew
 
-    async def open(self, identity: str, serial: int = 0) -> State:
+    async def open(self, identity: str, serial: int = 0) -> EngineState:
         await self._question()
         place = self.place
         if place.identity is None:
@@ -175,11 +175,11 @@ class PlacedEngine:
             raise CannotStart("the shared catalog is another storage's")
         return place.state
 
-    async def state(self) -> State:
+    async def state(self) -> EngineState:
         await self._question()
         return self.place.state
 
-    async def row(self, kind: Kind, name: ProjectName) -> Row | None:
+    async def row(self, kind: RowKind, name: ProjectName) -> CatalogRow | None:
         await self._question()
         row = self.place.rows.get((kind, name))
         return None if row is None or row.line is None else row
@@ -193,7 +193,7 @@ class PlacedEngine:
         if since.version > place.state.version or 0 < since.version < place.lost:
             raise Anew
         later = sorted((row for row in place.rows.values() if row.version > since.version), key=lambda row: row.version)
-        rows: list[Row] = []
+        rows: list[CatalogRow] = []
         size = 0
         for row in later[:most]:
             size += len(row.line or b"")
@@ -203,7 +203,7 @@ class PlacedEngine:
         position = Position(since.epoch, rows[-1].version) if rows else since
         return Slice(tuple(rows), position, len(rows) < len(later))
 
-    async def swap(self, epoch: str, change: Change) -> Row | Conflict:
+    async def swap(self, epoch: str, change: RowChange) -> CatalogRow | Conflict:
         if self.before_swap:
             self.before_swap.pop(0)()
         await self._question()
@@ -211,21 +211,21 @@ class PlacedEngine:
         row = self.place.write(change)
         if self.deaf:
             self.deaf -= 1
-            raise Away("the connection was cut")
+            raise DatabaseAway("the connection was cut")
         return row
 
-    async def say_complete(self, epoch: str) -> State:
+    async def say_complete(self, epoch: str) -> EngineState:
         await self._question()
         self._epoch(epoch)
         self.place.state = evolve(self.place.state, complete=True)
         return self.place.state
 
-    async def note_rights(self) -> State:
+    async def note_rights(self) -> EngineState:
         await self._question()
         self.place.state = evolve(self.place.state, rights=self.place.state.rights + 1)
         return self.place.state
 
-    async def clear(self) -> State:
+    async def clear(self) -> EngineState:
         await self._question()
         return self.place.begin(0)
 
@@ -251,15 +251,15 @@ class PlacedEngine:
         if self.place.leases.get(name, ("", 0))[0] == holder:
             del self.place.leases[name]
 
-    async def link(self, key: str, good_after: datetime) -> Link | None:
+    async def link(self, key: str, good_after: datetime) -> SignedUrl | None:
         await self._question()
         link = self.place.links.get(key)
         return None if link is None or link.expires <= good_after else link
 
-    async def keep_link(self, key: str, link: Link, good_after: datetime) -> Link:
+    async def keep_link(self, key: str, link: SignedUrl, good_after: datetime) -> SignedUrl:
         return self.place.links.setdefault(key, await self.link(key, good_after) or self._instead(key, link))
 
-    def _instead(self, key: str, link: Link) -> Link:
+    def _instead(self, key: str, link: SignedUrl) -> SignedUrl:
         self.place.links.pop(key, None)
         return link
 

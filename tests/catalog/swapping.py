@@ -21,7 +21,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from pypid.catalog.engine import Away, Change, Conflict, Engine, Kind, Position, Row, slices
+from pypid.catalog.engine import CatalogRow, Conflict, DatabaseAway, Engine, Position, RowChange, RowKind, slices
 from pypid.catalog.sql.engine import SqlEngine, SqlSettings
 from pypid.catalog.sql.place import place_of
 from pypid.core.names import ProjectName, project_name
@@ -86,7 +86,7 @@ class Writer:
     def add(self, name: ProjectName, number: int) -> None:
         """Have the row say `number` for this writer, which says one less."""
         seen = number % UNSEEN != 0
-        row = self.patiently(lambda: self.engine.row(Kind.OURS, name))
+        row = self.patiently(lambda: self.engine.row(RowKind.OURS, name))
         while True:
             counts = {} if row is None else json.loads(row.line)
             if counts.get(self.name) == number:
@@ -96,9 +96,9 @@ class Writer:
                 f"{name} lost what {self.name} did: {counts}, and {number} is to come"
             )
             line = json.dumps({**counts, self.name: number}, sort_keys=True).encode()
-            change = Change(Kind.OURS, name, line, 0 if row is None else row.version, seen)
+            change = RowChange(RowKind.OURS, name, line, 0 if row is None else row.version, seen)
             found = self.patiently(lambda change=change: self.engine.swap(self.epoch, change))  # type: ignore[misc]
-            if isinstance(found, Row):
+            if isinstance(found, CatalogRow):
                 self.took.append((found.version, found.serial if seen else None))
                 return
             assert isinstance(found, Conflict)
@@ -110,7 +110,7 @@ class Writer:
         for _ in range(PATIENCE):
             try:
                 return now(ask())
-            except Away:
+            except DatabaseAway:
                 self.away += 1
                 time.sleep(0.05)
         raise AssertionError("the engine was away for too long")
@@ -139,7 +139,7 @@ class Follower:
 
     engine: Engine
     position: Position
-    rows: dict[ProjectName, Row] = field(factory=dict)
+    rows: dict[ProjectName, CatalogRow] = field(factory=dict)
 
     async def catch_up(self) -> None:
         """Read what changed. Each row is later than all that was read before."""
@@ -149,7 +149,7 @@ class Follower:
                 self._take(row)
                 self.position = Position(self.position.epoch, row.version)
 
-    def _take(self, row: Row) -> None:
+    def _take(self, row: CatalogRow) -> None:
         held = self.rows.get(row.name)
         assert row.line is not None
         if held is not None and held.line is not None:
@@ -193,7 +193,7 @@ class Storm:
     def _follow(self, follower: Follower) -> None:
         try:
             now(follower.catch_up())
-        except Away:
+        except DatabaseAway:
             return
 
     def _started(self, name: str, root: Path) -> "subprocess.Popen[bytes]":

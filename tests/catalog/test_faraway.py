@@ -20,7 +20,7 @@ from pypid.catalog.faraway import EVERY, Faraway
 from pypid.catalog.memory import MemoryCatalog
 from pypid.catalog.packed import unpack, what_is_kept
 from pypid.core.errors import StorageDown, Unreadable
-from pypid.core.model import File, Heard, Presence, Project
+from pypid.core.model import File, Presence, Project, UpstreamEntry
 from pypid.core.names import project_name
 from pypid.flow import BytesBody, World, start, whole
 from pypid.ports import Body
@@ -102,7 +102,7 @@ class RoundTripTests(FarawayCase):
 
 def heard(kept: tuple[File, ...]):  # type: ignore[no-untyped-def]
     """A change that says so."""
-    return lambda old: Heard(name=old.name, kept=kept, said=old.said)
+    return lambda old: UpstreamEntry(name=old.name, kept=kept, said=old.said)
 
 
 class MergeTests(FarawayCase):

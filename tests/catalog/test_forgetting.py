@@ -13,8 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.catalog.forgetting import OVERHEAD, Forgettable
 from pypid.catalog.memory import MemoryCatalog
-from pypid.catalog.snapshot import Snapshot
-from pypid.core.model import Heard, Remembered
+from pypid.catalog.snapshot import CatalogDump
+from pypid.core.model import Listing, UpstreamEntry
 from pypid.core.names import ProjectName, project_name
 from pypid.testing import BEGINNING, world
 from pypid.testing.worlds import Awaiting
@@ -56,13 +56,13 @@ class CatalogTests(Awaiting, SynchronousTestCase):
     def hear(self, name: str, *, kept: bool = False) -> None:
         """Nobody has the project; or a file of it is kept."""
         file = replace(listed(b"x", f"{name}-1.0.tar.gz"), key=f".kept/{name}/{name}-1.0.tar.gz")
-        said = Remembered(name=project_name(name), files=None, asked=BEGINNING, index="https://x/")
+        said = Listing(name=project_name(name), files=None, asked=BEGINNING, index="https://x/")
         self.have(
             self.catalog.edit_theirs(project_name(name), lambda heard: evolve(heard, said=said, kept=(file,) if kept else ()))
         )
 
     def known(self, name: str) -> bool:
-        return self.have(self.catalog.theirs(project_name(name))) != Heard(name=project_name(name))
+        return self.have(self.catalog.theirs(project_name(name))) != UpstreamEntry(name=project_name(name))
 
     def names_known(self) -> list[int]:
         return [number for number in range(1000) if self.known(f"x{number}")]
@@ -83,8 +83,8 @@ class CatalogTests(Awaiting, SynchronousTestCase):
         self.hear("kept", kept=True)
         for number in range(10):
             self.hear(f"x{number}")
-        self.have(Snapshot(self.catalog.heard, folder, "here", world()).write())
+        self.have(CatalogDump(self.catalog.heard, folder, "here", world()).write())
         self.catalog = MemoryCatalog(forgettable=5 * OVERHEAD)
-        self.have(Snapshot(self.catalog.heard, folder, "here", world()).load())
+        self.have(CatalogDump(self.catalog.heard, folder, "here", world()).load())
         self.assertEqual(len(self.names_known()), 4)
         self.assertTrue(self.known("kept"))

@@ -14,10 +14,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.catalog import table
 from pypid.catalog.lines import Later
-from pypid.catalog.memory import MemoryCatalog, MemorySettings, open
-from pypid.catalog.snapshot import Snapshot
+from pypid.catalog.memory import MemoryCatalog, MemoryCatalogSettings, open
+from pypid.catalog.snapshot import CatalogDump
 from pypid.catalog.table import DECODED
-from pypid.core.model import Heard, Project
+from pypid.core.model import Project, UpstreamEntry
 from pypid.core.names import project_name
 from pypid.flow import start
 from pypid.testing import CatalogContract, world
@@ -31,14 +31,14 @@ class MemoryContractTests(CatalogContract, SynchronousTestCase):
     """Memory keeps the contract."""
 
     async def make(self) -> MemoryCatalog:
-        return await open(MemorySettings(), world())
+        return await open(MemoryCatalogSettings(), world())
 
 
 class MemoryTests(CatalogContract, SynchronousTestCase):
     """What is special: serials may go on from where an earlier catalog was."""
 
     async def make(self) -> MemoryCatalog:
-        return await open(MemorySettings(serial=1000), world())
+        return await open(MemoryCatalogSettings(serial=1000), world())
 
     def test_forgets_nothing_but_objects(self) -> None:
         """More projects than stay decoded are all held."""
@@ -55,7 +55,7 @@ class LongLinesTests(CatalogContract, SynchronousTestCase):
         super().setUp()
 
     async def make(self) -> MemoryCatalog:
-        return await open(MemorySettings(), world())
+        return await open(MemoryCatalogSettings(), world())
 
 
 class OffThreadTests(Awaiting, SynchronousTestCase):
@@ -66,9 +66,9 @@ class OffThreadTests(Awaiting, SynchronousTestCase):
             self.patch(table, name, 0)
         self.turns = Turns()
         self.catalog = MemoryCatalog(thinking=self.turns)
-        self.heard = Heard(name=SPAM, said=said(SPAM, "1", "2"), serial=1)
+        self.heard = UpstreamEntry(name=SPAM, said=said(SPAM, "1", "2"), serial=1)
 
-    def hear(self, heard: Heard) -> Deferred[Heard]:
+    def hear(self, heard: UpstreamEntry) -> Deferred[UpstreamEntry]:
         """Begin an edit that makes it this."""
         return start(self.catalog.edit_theirs(SPAM, lambda _: heard))
 
@@ -146,14 +146,14 @@ class OffThreadTests(Awaiting, SynchronousTestCase):
     def test_taken_out_while_it_is_written(self) -> None:
         """What was taken out meanwhile does not come back."""
         self.hear(self.heard)
-        self.hear(Heard(name=SPAM))
+        self.hear(UpstreamEntry(name=SPAM))
         self.turns.all()
-        self.assertEqual(self.have(self.catalog.theirs(SPAM)), Heard(name=SPAM))
+        self.assertEqual(self.have(self.catalog.theirs(SPAM)), UpstreamEntry(name=SPAM))
 
     def test_one_at_a_time(self) -> None:
         """Lines are written one after the other, so that what somebody waits for has its turn between them."""
         for name in (SPAM, project_name("eggs"), project_name("ham")):
-            start(self.catalog.edit_theirs(name, lambda _, name=name: Heard(name=name, said=said(name, "1"))))  # type: ignore[misc]
+            start(self.catalog.edit_theirs(name, lambda _, name=name: UpstreamEntry(name=name, said=said(name, "1"))))  # type: ignore[misc]
         self.assertEqual(len(self.turns), 1)
         self.turns.turn()
         self.assertEqual(len(self.turns), 1)
@@ -179,7 +179,7 @@ class OffThreadTests(Awaiting, SynchronousTestCase):
         """A snapshot holds what was edited, although no line of it has been written."""
         self.hear(self.heard)
         folder = self.mktemp()
-        self.assertTrue(self.have(Snapshot(self.catalog.heard, folder, "here", world()).write()))
+        self.assertTrue(self.have(CatalogDump(self.catalog.heard, folder, "here", world()).write()))
         other = MemoryCatalog()
-        self.have(Snapshot(other.heard, folder, "here", world()).load())
+        self.have(CatalogDump(other.heard, folder, "here", world()).load())
         self.assertEqual(self.have(other.theirs(SPAM)), self.heard)

@@ -20,11 +20,11 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.catalog import redis
-from pypid.catalog.engine import Away, Full, Unusable
+from pypid.catalog.engine import DatabaseAway, DatabaseFull, DatabaseUnusable
 from pypid.catalog.redis import scripts
 from pypid.catalog.redis.faults import Lost, loss, refusal
-from pypid.catalog.redis.place import Host, Place, Socket, place_of
-from pypid.catalog.redis.wire import PATIENCE, Wire
+from pypid.catalog.redis.place import Host, RedisPlace, UnixServer, place_of
+from pypid.catalog.redis.wire import PATIENCE, RedisWire
 from pypid.core.errors import CannotStart
 from pypid.flow import start
 from pypid.testing.worlds import world
@@ -41,15 +41,15 @@ class PlaceTests(SynchronousTestCase):
     def test_examples(self) -> None:
         """These URLs, as other programs write them, name these places."""
         for url, place in {
-            "redis://localhost": Place(Host("localhost", 6379)),
-            "redis://localhost/": Place(Host("localhost", 6379)),
-            "redis://:pw@10.0.0.1:6380/3": Place(Host("10.0.0.1", 6380), password="pw", database=3),
-            "rediss://me:p%40w@redis.example.com/?db=2&prefix=team": Place(
+            "redis://localhost": RedisPlace(Host("localhost", 6379)),
+            "redis://localhost/": RedisPlace(Host("localhost", 6379)),
+            "redis://:pw@10.0.0.1:6380/3": RedisPlace(Host("10.0.0.1", 6380), password="pw", database=3),
+            "rediss://me:p%40w@redis.example.com/?db=2&prefix=team": RedisPlace(
                 Host("redis.example.com", tls=True), "me", "p@w", 2, "team"
             ),
-            "redis://[::1]:6379": Place(Host("::1", 6379)),
-            "unix:///run/redis/redis.sock?db=1": Place(Socket("/run/redis/redis.sock"), database=1),
-            "unix://me:pw@/run/redis/redis.sock": Place(Socket("/run/redis/redis.sock"), "me", "pw"),
+            "redis://[::1]:6379": RedisPlace(Host("::1", 6379)),
+            "unix:///run/redis/redis.sock?db=1": RedisPlace(UnixServer("/run/redis/redis.sock"), database=1),
+            "unix://me:pw@/run/redis/redis.sock": RedisPlace(UnixServer("/run/redis/redis.sock"), "me", "pw"),
         }.items():
             self.assertEqual(place_of(url), place, url)
 
@@ -72,7 +72,7 @@ class PlaceTests(SynchronousTestCase):
         if user and not password:
             self.assertRaises(CannotStart, place_of, url)
             return
-        self.assertEqual(place_of(url), Place(Host(host, port, tls), user, password, database))
+        self.assertEqual(place_of(url), RedisPlace(Host(host, port, tls), user, password, database))
 
     @modest
     @given(st.text(string.printable, max_size=60), st.sampled_from(["redis://", "rediss://", "unix://", "redis:", ""]))
@@ -139,36 +139,40 @@ class OpenTests(SynchronousTestCase):
 class FaultTests(SynchronousTestCase):
     """What is said of refusals and losses."""
 
-    place = Place(Host("host"), password=SECRET)
+    place = RedisPlace(Host("host"), password=SECRET)
 
     def test_refusals(self) -> None:
         """Each answer of a server, of whichever version, is what it is, and says what to do."""
         for text, kind, word in (
-            ("OOM command not allowed when used memory > 'maxmemory'.", Full, "maxmemory"),
-            ("ERR Error running script (call to f_1): @user_script:1: -OOM command not allowed when", Full, "maxmemory"),
-            ("NOAUTH Authentication required.", Unusable, "password"),
-            ("WRONGPASS invalid username-password pair or user is disabled.", Unusable, "password"),
-            ("ERR invalid password", Unusable, "password"),
-            ("ERR Client sent AUTH, but no password is set", Unusable, "no password"),
-            ("ERR wrong number of arguments for 'auth' command", Unusable, "Redis 6"),
-            ("NOPERM this user has no permissions to run the 'info' command", Unusable, "ACL"),
-            ("ERR The user executing the script can't run this command or subcommand", Unusable, "ACL"),
-            ("DENIED Redis is running in protected mode because", Unusable, "protected"),
-            ("ERR DB index is out of range", Unusable, "[cache] url"),
-            ("ERR SELECT is not allowed in cluster mode", Unusable, "database 0"),
-            ("MOVED 3999 127.0.0.1:6381", Unusable, "Cluster"),
-            ("WRONGTYPE Operation against a key holding the wrong kind of value", Unusable, "prefix"),
-            ("ERR unknown command `XADD`, with args beginning with:", Unusable, "Redis 5"),
-            ("LOADING Redis is loading the dataset in memory", Away, "start"),
-            ("MASTERDOWN Link with MASTER is down", Away, "master"),
-            ("READONLY You can't write against a read only replica.", Away, "replica"),
-            ("ERR Error running script (call to f_1): @user_script:1: -READONLY You can't write", Away, "replica"),
-            ("NOREPLICAS Not enough good replicas to write.", Away, "replicas"),
-            ("MISCONF Redis is configured to save RDB snapshots, but", Away, "disk"),
-            ("CLUSTERDOWN The cluster is down", Away, "cluster"),
-            ("BUSY Redis is busy running a script.", Away, "script"),
-            ("ERR max number of clients reached", Away, "maxclients"),
-            (f"ERR whatever {SECRET}\nand more", Away, "whatever ***"),
+            ("OOM command not allowed when used memory > 'maxmemory'.", DatabaseFull, "maxmemory"),
+            (
+                "ERR Error running script (call to f_1): @user_script:1: -OOM command not allowed when",
+                DatabaseFull,
+                "maxmemory",
+            ),
+            ("NOAUTH Authentication required.", DatabaseUnusable, "password"),
+            ("WRONGPASS invalid username-password pair or user is disabled.", DatabaseUnusable, "password"),
+            ("ERR invalid password", DatabaseUnusable, "password"),
+            ("ERR Client sent AUTH, but no password is set", DatabaseUnusable, "no password"),
+            ("ERR wrong number of arguments for 'auth' command", DatabaseUnusable, "Redis 6"),
+            ("NOPERM this user has no permissions to run the 'info' command", DatabaseUnusable, "ACL"),
+            ("ERR The user executing the script can't run this command or subcommand", DatabaseUnusable, "ACL"),
+            ("DENIED Redis is running in protected mode because", DatabaseUnusable, "protected"),
+            ("ERR DB index is out of range", DatabaseUnusable, "[cache] url"),
+            ("ERR SELECT is not allowed in cluster mode", DatabaseUnusable, "database 0"),
+            ("MOVED 3999 127.0.0.1:6381", DatabaseUnusable, "Cluster"),
+            ("WRONGTYPE Operation against a key holding the wrong kind of value", DatabaseUnusable, "prefix"),
+            ("ERR unknown command `XADD`, with args beginning with:", DatabaseUnusable, "Redis 5"),
+            ("LOADING Redis is loading the dataset in memory", DatabaseAway, "start"),
+            ("MASTERDOWN Link with MASTER is down", DatabaseAway, "master"),
+            ("READONLY You can't write against a read only replica.", DatabaseAway, "replica"),
+            ("ERR Error running script (call to f_1): @user_script:1: -READONLY You can't write", DatabaseAway, "replica"),
+            ("NOREPLICAS Not enough good replicas to write.", DatabaseAway, "replicas"),
+            ("MISCONF Redis is configured to save RDB snapshots, but", DatabaseAway, "disk"),
+            ("CLUSTERDOWN The cluster is down", DatabaseAway, "cluster"),
+            ("BUSY Redis is busy running a script.", DatabaseAway, "script"),
+            ("ERR max number of clients reached", DatabaseAway, "maxclients"),
+            (f"ERR whatever {SECRET}\nand more", DatabaseAway, "whatever ***"),
         ):
             found = refusal(self.place, text)
             self.assertIs(type(found), kind, text)
@@ -180,14 +184,14 @@ class FaultTests(SynchronousTestCase):
         for error, kind, word in (
             (network.ConnectionDone(), Lost, "closed"),
             (network.ConnectionLost(), Lost, "closed"),
-            (network.ConnectionAborted(), Away, "closed here"),
-            (network.ConnectionRefusedError(), Away, "reached"),
-            (network.DNSLookupError(), Away, "reached"),
-            (TimeoutError(), Away, "does not answer"),
-            (network.TimeoutError(), Away, "does not answer"),
-            (SSL.Error([("SSL routines", "", "certificate verify failed")]), Unusable, "certificate"),
-            (SSL.Error([("SSL routines", "", "wrong version number")]), Away, "TLS"),
-            (OSError(f"{SECRET}"), Away, "***"),
+            (network.ConnectionAborted(), DatabaseAway, "closed here"),
+            (network.ConnectionRefusedError(), DatabaseAway, "reached"),
+            (network.DNSLookupError(), DatabaseAway, "reached"),
+            (TimeoutError(), DatabaseAway, "does not answer"),
+            (network.TimeoutError(), DatabaseAway, "does not answer"),
+            (SSL.Error([("SSL routines", "", "certificate verify failed")]), DatabaseUnusable, "certificate"),
+            (SSL.Error([("SSL routines", "", "wrong version number")]), DatabaseAway, "TLS"),
+            (OSError(f"{SECRET}"), DatabaseAway, "***"),
         ):
             found = loss(self.place, error)
             self.assertIs(type(found), kind, error)
@@ -197,7 +201,7 @@ class FaultTests(SynchronousTestCase):
 class Transport(StringTransport):
     """Tells the protocol when it was aborted."""
 
-    wire: Wire
+    wire: RedisWire
 
     def abortConnection(self) -> None:
         self.disconnecting = True
@@ -209,7 +213,7 @@ class WireTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.wire = Wire(Place(Host("host"), password=SECRET), self.clock)
+        self.wire = RedisWire(RedisPlace(Host("host"), password=SECRET), self.clock)
         self.transport = Transport()
         self.transport.wire = self.wire
         self.wire.makeConnection(self.transport)
@@ -240,9 +244,9 @@ class WireTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(asked), b"12345" * 4)
         asked = self.ask("GET", "key")
         self.clock.advance(PATIENCE)
-        self.assertIn("does not answer", str(self.failureResultOf(asked, Away).value))
+        self.assertIn("does not answer", str(self.failureResultOf(asked, DatabaseAway).value))
         self.assertTrue(self.transport.disconnecting)
-        self.failureResultOf(self.ask("GET", "key"), Away)
+        self.failureResultOf(self.ask("GET", "key"), DatabaseAway)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_who_goes_away(self) -> None:
@@ -256,7 +260,10 @@ class WireTests(SynchronousTestCase):
 
     def test_unasked(self) -> None:
         """What a server says unasked is no answer to the next question, but why it ended the connection."""
-        for said, kind in ((b"$4\r\nevil\r\n", Away), (b"-DENIED Redis is running in protected mode\r\n", Unusable)):
+        for said, kind in (
+            (b"$4\r\nevil\r\n", DatabaseAway),
+            (b"-DENIED Redis is running in protected mode\r\n", DatabaseUnusable),
+        ):
             self.setUp()
             self.wire.dataReceived(said)
             self.assertTrue(self.transport.disconnecting)
@@ -266,7 +273,7 @@ class WireTests(SynchronousTestCase):
         """What is not Redis's protocol ends the connection, and is no error in the log."""
         asked = self.ask("GET", "key")
         self.wire.dataReceived(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-        self.failureResultOf(asked, Away)
+        self.failureResultOf(asked, DatabaseAway)
         self.assertTrue(self.transport.disconnecting)
         self.assertEqual(self.flushLoggedErrors(), [])
 
@@ -292,6 +299,6 @@ class WireTests(SynchronousTestCase):
         """Where a server refuses for now the connection is not used again: another one may answer at that address."""
         asked = self.ask("GET", "key")
         self.wire.dataReceived(b"-LOADING Redis is loading the dataset in memory\r\n")
-        self.failureResultOf(asked, Away)
+        self.failureResultOf(asked, DatabaseAway)
         self.assertFalse(self.wire.is_open)
         self.assertTrue(issubclass(txredisapi.TimeoutError, txredisapi.RedisError))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog.engine import Kind, Row
+from pypid.catalog.engine import CatalogRow, RowKind
 from pypid.catalog.replica import Replica
 from pypid.core.records import dump_project
 from pypid.flow import at_once
@@ -15,9 +15,9 @@ from pypid.testing.catalog import SPAM, a_project
 from pypid.testing.worlds import Awaiting
 
 
-def a_row(version: int, *files: str, out: bool = False) -> Row:
+def a_row(version: int, *files: str, out: bool = False) -> CatalogRow:
     """Of one project, with these versions of it."""
-    return Row(Kind.OURS, SPAM, version, version, None if out else dump_project(a_project(SPAM, *files)))
+    return CatalogRow(RowKind.OURS, SPAM, version, version, None if out else dump_project(a_project(SPAM, *files)))
 
 
 class ReplicaTests(Awaiting, SynchronousTestCase):

@@ -20,7 +20,7 @@ from pypid.catalog.following import FRESH, PAUSE
 from pypid.catalog.memory import MemoryCatalog
 from pypid.catalog.shared import SharedSettings, open
 from pypid.core.errors import CatalogDown
-from pypid.core.model import Heard, Presence, Project, Status
+from pypid.core.model import Presence, Project, Status, UpstreamEntry
 from pypid.core.names import ProjectName, project_name
 from pypid.testing import world
 from pypid.testing.catalog import a_file, a_project, becomes, said
@@ -35,7 +35,7 @@ HAIR = 1e-6
 nodes = st.integers(0, 2)
 names = st.sampled_from(NAMES)
 versions = st.lists(st.sampled_from(("1.0", "1.1", "2.0")), unique=True).map(sorted)
-Value = Project | Heard | bool | None
+Value = Project | UpstreamEntry | bool | None
 
 
 @define
@@ -163,9 +163,9 @@ class Sharing(stateful.RuleBasedStateMachine):
             assert failed and self.place.state.version == self.version
         if self.place.state.version != self.version or not failed:
             expected = self.have(change(self.true))
-            is_nothing = isinstance(expected, Heard) and expected.said is None and not expected.kept
+            is_nothing = isinstance(expected, UpstreamEntry) and expected.said is None and not expected.kept
             past.becomes(self.now, None if is_nothing else expected)
-            if is_nothing and isinstance(result, Heard):
+            if is_nothing and isinstance(result, UpstreamEntry):
                 result = evolve(result, serial=expected.serial)  # type: ignore[union-attr]  # of a row that was taken out
             assert failed or result == expected, (result, expected)
         self.version = self.place.state.version
@@ -227,7 +227,7 @@ class Sharing(stateful.RuleBasedStateMachine):
             assert self.back[node] + PAUSE > self.now - HAIR
             return
         self.shown(ours, self.ours[name].since(since), node)
-        assert (None if theirs == Heard(name=name) else theirs) in self.theirs[name].since(since)
+        assert (None if theirs == UpstreamEntry(name=name) else theirs) in self.theirs[name].since(since)
 
     def shown(self, ours: Project | Presence, past: list[Value], node: int) -> None:
         """It may be shown so."""

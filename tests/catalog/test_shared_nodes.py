@@ -11,11 +11,11 @@ from datetime import UTC, datetime, timedelta
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog.engine import Change, Kind
+from pypid.catalog.engine import RowChange, RowKind
 from pypid.catalog.following import FRESH, PAUSE
 from pypid.catalog.shared import SharedCatalog, SharedSettings, open
 from pypid.core.errors import CannotStart, CatalogDown
-from pypid.core.model import Heard, Presence, Project, Status
+from pypid.core.model import Presence, Project, Status, UpstreamEntry
 from pypid.core.names import ProjectName, project_name
 from pypid.flow import start
 from pypid.testing.catalog import SPAM, a_file, a_project, becomes, said
@@ -186,8 +186,8 @@ class SeeingTests(Nodes):
             b'{"name":"spam","files":[7]}',
         ):
             with self.subTest(line=line):
-                version = self.place.rows[Kind.OURS, SPAM].version if self.place.rows else 0
-                self.place.write(Change(Kind.OURS, SPAM, line, version))
+                version = self.place.rows[RowKind.OURS, SPAM].version if self.place.rows else 0
+                self.place.write(RowChange(RowKind.OURS, SPAM, line, version))
                 self.go(0.4)
                 self.assertIs(self.seen(self.there), Presence.UNKNOWN)
                 held = self.put(self.there, "1")
@@ -273,7 +273,7 @@ class EditingTests(Nodes):
         self.assertEqual(left, names[-len(left) :])
         self.assertLess(len(left), 10)
         self.assertEqual(self.have(self.there.theirs(SPAM)).kept, kept)
-        self.assertEqual(self.have(node.theirs(names[0])), Heard(name=names[0]))
+        self.assertEqual(self.have(node.theirs(names[0])), UpstreamEntry(name=names[0]))
 
 
 class AwayTests(Nodes):
@@ -571,7 +571,7 @@ class GlanceTests(Nodes):
         heard = self.have(self.there.edit_theirs(SPAM, lambda heard: evolve(heard, said=said(SPAM, "1"))))
         assert heard.said is not None
         self.assertEqual(self.there.asked(SPAM), heard.said.asked)
-        self.place.write(Change(Kind.THEIRS, SPAM, b"garbage", self.place.rows[Kind.THEIRS, SPAM].version))
+        self.place.write(RowChange(RowKind.THEIRS, SPAM, b"garbage", self.place.rows[RowKind.THEIRS, SPAM].version))
         self.go(0.4)
         self.assertIsNone(self.there.asked(SPAM))
-        self.assertEqual(self.have(self.there.theirs(SPAM)), Heard(name=SPAM))
+        self.assertEqual(self.have(self.there.theirs(SPAM)), UpstreamEntry(name=SPAM))

@@ -18,8 +18,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.catalog import shelf, table
 from pypid.catalog.lines import Loaded, shard_of
 from pypid.catalog.memory import MemoryCatalog
-from pypid.catalog.snapshot import Ignored, Snapshot, load
-from pypid.core.model import Heard, Presence, Project, Status
+from pypid.catalog.snapshot import CatalogDump, Ignored, load
+from pypid.core.model import Presence, Project, Status, UpstreamEntry
 from pypid.core.names import project_name
 from pypid.flow import World, start
 from pypid.testing import BEGINNING, CatalogContract, Turns, world
@@ -40,8 +40,8 @@ class SnapshotCase(Awaiting, SynchronousTestCase):
         self.catalog = MemoryCatalog()
         self.snapshot = self.opened(self.catalog)
 
-    def opened(self, catalog: MemoryCatalog) -> Snapshot:
-        return Snapshot(catalog, str(self.folder), HERE, self.world)
+    def opened(self, catalog: MemoryCatalog) -> CatalogDump:
+        return CatalogDump(catalog, str(self.folder), HERE, self.world)
 
     def put(self, name: str, *versions: str, mark: str | None = None) -> Project:
         project = a_project(project_name(name), *versions)
@@ -112,9 +112,9 @@ class RoundTripTests(SnapshotCase):
             told = evolve(told, files=None) if text == "gone" else told
             kept = () if text == "ham" else (a_file(name, "1"),)
             self.have(self.catalog.edit_theirs(name, lambda heard, told=told, kept=kept: evolve(heard, said=told, kept=kept)))
-        self.assertTrue(self.have(Snapshot(self.catalog.heard, str(self.folder), HERE, self.world).write()))
+        self.assertTrue(self.have(CatalogDump(self.catalog.heard, str(self.folder), HERE, self.world).write()))
         catalog = MemoryCatalog()
-        self.have(Snapshot(catalog.heard, str(self.folder), HERE, self.world).load())
+        self.have(CatalogDump(catalog.heard, str(self.folder), HERE, self.world).load())
         for text in ("spam", "ham", "gone"):
             self.assertEqual(self.have(catalog.theirs(project_name(text))), self.have(self.catalog.theirs(project_name(text))))
         before = self.have(self.catalog.their_summaries())
@@ -128,11 +128,11 @@ class RoundTripTests(SnapshotCase):
         for name in names:
             told = said(name, "1")
             self.have(self.catalog.edit_theirs(name, lambda heard, told=told: evolve(heard, said=told)))
-        self.have(Snapshot(self.catalog.heard, str(self.folder), HERE, self.world).write())
+        self.have(CatalogDump(self.catalog.heard, str(self.folder), HERE, self.world).write())
         catalog, later = MemoryCatalog(), BEGINNING + timedelta(days=1)
-        self.have(Snapshot(catalog.heard, str(self.folder), HERE, self.world).load())
+        self.have(CatalogDump(catalog.heard, str(self.folder), HERE, self.world).load())
 
-        def asked_again(heard: Heard) -> Heard:
+        def asked_again(heard: UpstreamEntry) -> UpstreamEntry:
             assert heard.said is not None
             return evolve(heard, said=evolve(heard.said, asked=later))
 
@@ -142,9 +142,9 @@ class RoundTripTests(SnapshotCase):
             if number % 2:
                 for each in (catalog, self.catalog):
                     self.have(each.edit_theirs(name, asked_again))
-        self.have(Snapshot(catalog.heard, str(self.folder), HERE, self.world).write())
+        self.have(CatalogDump(catalog.heard, str(self.folder), HERE, self.world).write())
         again = MemoryCatalog()
-        self.have(Snapshot(again.heard, str(self.folder), HERE, self.world).load())
+        self.have(CatalogDump(again.heard, str(self.folder), HERE, self.world).load())
         for name in names:
             self.assertEqual(self.have(again.theirs(name)), self.have(self.catalog.theirs(name)))
 
@@ -469,14 +469,14 @@ class KeptCatalogTests(CatalogContract, SynchronousTestCase):
     async def make(self) -> MemoryCatalog:
         self.folder = self.mktemp()
         self.catalog = MemoryCatalog()
-        self.snapshot = Snapshot(self.catalog, self.folder, HERE, world())
+        self.snapshot = CatalogDump(self.catalog, self.folder, HERE, world())
         await self.snapshot.write()
         return self.catalog
 
     def restart(self) -> None:
         """Start again from the folder."""
         self.catalog = MemoryCatalog()
-        self.snapshot = Snapshot(self.catalog, self.folder, HERE, world())
+        self.snapshot = CatalogDump(self.catalog, self.folder, HERE, world())
         assert isinstance(self.have(self.snapshot.load()), Loaded)
 
     def test_is_a_dict(self) -> None:

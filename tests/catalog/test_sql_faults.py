@@ -14,7 +14,17 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog.engine import Anew, Away, Beat, Change, Full, Kind, Row, State, Unusable
+from pypid.catalog.engine import (
+    Anew,
+    Beat,
+    CatalogRow,
+    DatabaseAway,
+    DatabaseFull,
+    DatabaseUnusable,
+    EngineState,
+    RowChange,
+    RowKind,
+)
 from pypid.catalog.hearing import SILENCE
 from pypid.catalog.sql import engine as engines
 from pypid.catalog.sql import sqlite
@@ -23,7 +33,7 @@ from pypid.catalog.sql.feed import LookingFeed
 from pypid.catalog.sql.place import Server, SqliteFile, place_of
 from pypid.catalog.sql.schema import SCHEMA
 from pypid.core.errors import CannotStart
-from pypid.core.model import Link
+from pypid.core.model import SignedUrl
 from pypid.core.names import project_name
 from pypid.flow import at_once, start
 from pypid.testing.engine import IDENTITY, OTHER, SPAM, to_be
@@ -50,10 +60,10 @@ class Faulty(Timed):
         self.addCleanup(lambda: self.have(made.close()))
         return made
 
-    def put(self, line: bytes, expected: int = 0) -> Row:
+    def put(self, line: bytes, expected: int = 0) -> CatalogRow:
         """Change the row."""
         row = self.have(self.engine.swap(self.before.epoch, to_be(line, expected)))
-        assert isinstance(row, Row)
+        assert isinstance(row, CatalogRow)
         return row
 
     def driver(self) -> Any:
@@ -81,7 +91,7 @@ class FileTests(Faulty, SynchronousTestCase):
         for asked in (self.engine.state(), self.engine.changes(self.state.position), self.swap()):
             self.refused(asked, Anew)
         for asked in (self.engine.lease("a", "b", 1), self.engine.release("a", "b"), self.engine.tidy()):
-            self.refused(asked, Away)  # who is given no epoch
+            self.refused(asked, DatabaseAway)  # who is given no epoch
         state = self.have(self.engine.open(IDENTITY, self.state.serial))
         self.assertEqual((state.version, state.serial), (0, self.state.serial))
         self.refused(self.engine.changes(self.state.position), Anew)
@@ -140,8 +150,8 @@ class FileTests(Faulty, SynchronousTestCase):
         self.have(self.engine.close())
         self.path.with_name("catalog.db-wal").unlink(missing_ok=True)
         self.path.write_bytes(b"something else" * 100)
-        self.assertIn("delete", str(self.refused(self.engine.state(), Unusable)))
-        self.refused(self.engine.open(IDENTITY), Unusable)
+        self.assertIn("delete", str(self.refused(self.engine.state(), DatabaseUnusable)))
+        self.refused(self.engine.open(IDENTITY), DatabaseUnusable)
         self.assertEqual(self.path.read_bytes(), b"something else" * 100)
 
     def test_folder_that_is_none(self) -> None:
@@ -149,7 +159,7 @@ class FileTests(Faulty, SynchronousTestCase):
         occupied = Path(self.mktemp())
         occupied.write_bytes(b"")
         engine = SqlEngine(SqlSettings(SqliteFile(occupied / "catalog.db"), at_once), self.world)
-        self.refused(engine.open(IDENTITY), Away)
+        self.refused(engine.open(IDENTITY), DatabaseAway)
 
     def test_another_version(self) -> None:
         """A catalog of an older or newer version is begun anew at a start, which says so, as does who runs; serials go on."""
@@ -160,7 +170,7 @@ class FileTests(Faulty, SynchronousTestCase):
                 connection.execute(f"UPDATE pypid_catalog SET schema = {schema}")
                 connection.execute("ALTER TABLE pypid_catalog_rows RENAME COLUMN line TO text")
             for asked in self.all_questions(before):
-                self.assertIn("version", str(self.refused(asked, Unusable)))
+                self.assertIn("version", str(self.refused(asked, DatabaseUnusable)))
             other = self.another()
             with capturedLogs() as said:
                 self.refused(other.open(OTHER), CannotStart)
@@ -172,10 +182,10 @@ class FileTests(Faulty, SynchronousTestCase):
             self.refused(self.engine.changes(before.position), Anew)
             self.assertEqual(self.have(self.engine.changes(state.beginning)).rows, ())
 
-    def all_questions(self, state: State) -> list[Any]:
+    def all_questions(self, state: EngineState) -> list[Any]:
         """All that reads or writes a table."""
-        engine, link = self.engine, Link("https://x", self.world.now())
-        asked = [engine.state(), engine.changes(state.position), engine.row(Kind.OURS, SPAM), self.swap(), engine.tidy()]
+        engine, link = self.engine, SignedUrl("https://x", self.world.now())
+        asked = [engine.state(), engine.changes(state.position), engine.row(RowKind.OURS, SPAM), self.swap(), engine.tidy()]
         asked += [engine.say_complete(state.epoch), engine.note_rights(), engine.clear()]
         asked += [engine.lease("a", "b", 1), engine.release("a", "b")]
         return [*asked, engine.link("a", self.world.now()), engine.keep_link("a", link, self.world.now())]
@@ -186,7 +196,7 @@ class FileTests(Faulty, SynchronousTestCase):
         with self.by_hand() as connection:
             connection.execute("DROP TABLE pypid_catalog")
             connection.execute("CREATE TABLE pypid_catalog (precious text)")
-        self.refused(self.another().open(IDENTITY), Unusable)
+        self.refused(self.another().open(IDENTITY), DatabaseUnusable)
 
 
 class WritingTests(Faulty, SynchronousTestCase):
@@ -199,9 +209,9 @@ class WritingTests(Faulty, SynchronousTestCase):
             waiting = start(self.engine.swap(self.before.epoch, to_be(b"new", self.row.version)))
             self.assertNoResult(waiting)
             self.clock.advance(engines.ONCE_MORE)
-            self.failureResultOf(waiting, Away)
-            self.refused(self.engine.lease("tidy", "a", 1), Away)
-            self.assertEqual(self.have(self.engine.row(Kind.OURS, SPAM)), self.row)
+            self.failureResultOf(waiting, DatabaseAway)
+            self.refused(self.engine.lease("tidy", "a", 1), DatabaseAway)
+            self.assertEqual(self.have(self.engine.row(RowKind.OURS, SPAM)), self.row)
         self.put(b"new", self.row.version)
 
     def test_locked_for_a_moment(self) -> None:
@@ -210,7 +220,7 @@ class WritingTests(Faulty, SynchronousTestCase):
             connection.execute("BEGIN IMMEDIATE")
             waiting = start(self.engine.swap(self.before.epoch, to_be(b"new", self.row.version)))
         self.clock.advance(engines.ONCE_MORE)
-        self.assertEqual(self.successResultOf(waiting), self.have(self.engine.row(Kind.OURS, SPAM)))
+        self.assertEqual(self.successResultOf(waiting), self.have(self.engine.row(RowKind.OURS, SPAM)))
 
     def test_outcome_unknown(self) -> None:
         """A change that was made, and whose answer was lost, is found to be made when it is tried again: once."""
@@ -239,10 +249,10 @@ class WritingTests(Faulty, SynchronousTestCase):
         event.listen(self.driver().engine, "commit", fail)
         waiting = start(self.engine.swap(self.before.epoch, to_be(b"new", self.row.version)))
         self.clock.advance(engines.ONCE_MORE)
-        self.failureResultOf(waiting, Away)
+        self.failureResultOf(waiting, DatabaseAway)
         event.remove(self.driver().engine, "commit", fail)
         self.assertEqual(self.have(self.engine.state()), self.state)
-        self.assertEqual(self.have(self.engine.row(Kind.OURS, SPAM)), self.row)
+        self.assertEqual(self.have(self.engine.row(RowKind.OURS, SPAM)), self.row)
 
     def test_full(self) -> None:
         """Where there is no room for it nothing has changed, and what is there can be read; with room it goes on."""
@@ -253,12 +263,12 @@ class WritingTests(Faulty, SynchronousTestCase):
             self.driver().engine, "begin", lambda asked: asked.exec_driver_sql(f"PRAGMA max_page_count = {limit[0]}").close()
         )
         for name in (SPAM, HAM):
-            change = Change(Kind.THEIRS, name, b"x" * 100_000, 0)
-            self.assertIn("room", str(self.refused(self.engine.swap(self.before.epoch, change), Full)))
+            change = RowChange(RowKind.THEIRS, name, b"x" * 100_000, 0)
+            self.assertIn("room", str(self.refused(self.engine.swap(self.before.epoch, change), DatabaseFull)))
         self.assertEqual(self.have(self.engine.state()), self.state)
-        self.assertEqual(self.have(self.engine.row(Kind.OURS, SPAM)), self.row)
+        self.assertEqual(self.have(self.engine.row(RowKind.OURS, SPAM)), self.row)
         limit[0] = pages + 1000
-        self.assertIsInstance(self.have(self.engine.swap(self.before.epoch, change)), Row)
+        self.assertIsInstance(self.have(self.engine.swap(self.before.epoch, change)), CatalogRow)
 
     def test_cancelled(self) -> None:
         """A change whose client went away is made all the same."""
@@ -271,7 +281,7 @@ class WritingTests(Faulty, SynchronousTestCase):
         waiting.cancel()
         turns.all()
         object.__setattr__(engine._world, "blocking", at_once)
-        found = self.have(engine.row(Kind.OURS, SPAM))
+        found = self.have(engine.row(RowKind.OURS, SPAM))
         assert found is not None
         self.assertEqual(found.line, b"new")
 
@@ -293,7 +303,7 @@ class TurnsTests(Faulty, SynchronousTestCase):
     def test_one_writes(self) -> None:
         """While a change waits for the file others wait for it, without a thread; reading needs no turn."""
         first, second = self.swap(b"first"), self.swap(b"second")
-        read = start(self.held.row(Kind.OURS, SPAM))
+        read = start(self.held.row(RowKind.OURS, SPAM))
         self.assertEqual(len(self.turns), 2)
         self.turns.all()
         self.assertEqual(self.successResultOf(first).line, b"first")
@@ -307,7 +317,7 @@ class TurnsTests(Faulty, SynchronousTestCase):
         self.clock.advance(engines.LONGEST)
         self.clock.advance(engines.ONCE_MORE)
         self.clock.advance(engines.LONGEST)
-        self.failureResultOf(second, Away)
+        self.failureResultOf(second, DatabaseAway)
         third = self.swap(b"third")
         self.turns.all()
         self.assertEqual(self.successResultOf(first).line, b"first")
@@ -376,7 +386,7 @@ class Hanging:
 
     def look(self) -> Beat:
         self.looks += 1
-        raise Away("it was cut")
+        raise DatabaseAway("it was cut")
 
     def cut(self) -> None:
         self.cuts += 1

@@ -11,20 +11,20 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog.engine import Anew, Away, Change, Conflict, Full, Kind, Row
+from pypid.catalog.engine import Anew, CatalogRow, Conflict, DatabaseAway, DatabaseFull, RowChange, RowKind
 from pypid.catalog.sql.grouping import MOST_BYTES, MOST_CHANGES, Grouping, Made
 from pypid.core.names import project_name
 from pypid.flow import start
 
 
-def change(number: int, size: int = 1) -> Change:
+def change(number: int, size: int = 1) -> RowChange:
     """Of a project of this number."""
-    return Change(Kind.OURS, project_name(f"p{number}"), b"x" * size, 0)
+    return RowChange(RowKind.OURS, project_name(f"p{number}"), b"x" * size, 0)
 
 
-def row(of: Change) -> Row:
+def row(of: RowChange) -> CatalogRow:
     """What came of it."""
-    return Row(of.kind, of.name, 1, 1, of.line)
+    return CatalogRow(of.kind, of.name, 1, 1, of.line)
 
 
 class GroupingTests(SynchronousTestCase):
@@ -32,17 +32,17 @@ class GroupingTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.begun: list[tuple[str, list[Change]]] = []
+        self.begun: list[tuple[str, list[RowChange]]] = []
         self.ends: list[Deferred[None]] = []
         self.grouping = Grouping(self.make, self.clock, 6.0)
 
-    async def make(self, epoch: str, changes: Sequence[Change]) -> list[Made]:
+    async def make(self, epoch: str, changes: Sequence[RowChange]) -> list[Made]:
         self.begun.append((epoch, list(changes)))
         self.ends.append(Deferred())
         await self.ends[-1]
         return [row(each) for each in changes]
 
-    def swap(self, number: int, size: int = 1, epoch: str = "e") -> Deferred[Row | Conflict]:
+    def swap(self, number: int, size: int = 1, epoch: str = "e") -> Deferred[CatalogRow | Conflict]:
         return start(self.grouping.swap(epoch, change(number, size)))
 
     def sizes(self) -> list[int]:
@@ -92,20 +92,20 @@ class GroupingTests(SynchronousTestCase):
         first, second, third = (self.swap(number) for number in range(3))
         self.ends.pop(0).errback(Anew())
         self.failureResultOf(first, Anew)
-        self.ends.pop(0).errback(Away("it is gone"))
-        self.failureResultOf(second, Away)
-        self.failureResultOf(third, Away)
+        self.ends.pop(0).errback(DatabaseAway("it is gone"))
+        self.failureResultOf(second, DatabaseAway)
+        self.failureResultOf(third, DatabaseAway)
         self.assertNoResult(self.swap(4))
 
     def test_no_room(self) -> None:
         """Where there is no room for all there may be for each: they are made one by one."""
         first, second, third = (self.swap(number) for number in range(3))
         self.end()
-        self.ends.pop(0).errback(Full("the disk is full"))
-        self.ends.pop(0).errback(Full("the disk is full"))
+        self.ends.pop(0).errback(DatabaseFull("the disk is full"))
+        self.ends.pop(0).errback(DatabaseFull("the disk is full"))
         self.end()
         self.successResultOf(first)
-        self.failureResultOf(second, Full)
+        self.failureResultOf(second, DatabaseFull)
         self.assertEqual(self.successResultOf(third), row(change(2)))
         self.assertEqual(self.sizes(), [1, 2, 1, 1])
 
@@ -124,7 +124,7 @@ class GroupingTests(SynchronousTestCase):
         first = self.swap(0)
         second = self.swap(1)
         self.clock.advance(6)
-        self.failureResultOf(second, Away)
+        self.failureResultOf(second, DatabaseAway)
         self.assertNoResult(first)
         self.end()
         self.assertEqual(self.sizes(), [1])

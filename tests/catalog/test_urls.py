@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog import urls
 from pypid.catalog.urls import FILE, WrittenLinks
-from pypid.core.model import File, Link
+from pypid.core.model import File, SignedUrl
 from pypid.core.names import project_name
 from pypid.index.links import Links
 from pypid.ports import Blobs
@@ -32,9 +32,9 @@ class Signing(MemoryBlobs):
 
     signed = 0
 
-    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> Link | None:
+    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> SignedUrl | None:
         self.signed += 1
-        return Link(f"https://s3.example/{key}?X-Amz-Signature={self.signed}", self._now() + lifetime)
+        return SignedUrl(f"https://s3.example/{key}?X-Amz-Signature={self.signed}", self._now() + lifetime)
 
 
 class UrlsTests(Awaiting, SynchronousTestCase):

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid import cli
 from pypid.access.operator import Operator
 from pypid.cli import asking
-from pypid.control import Question, Refused
+from pypid.control import ControlRefused, ControlRequest
 from pypid.web.channel import Site
 from pypid.web.registry import Configured
 from tests.web.peopled import Peopled
@@ -40,13 +40,13 @@ class CommandCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.pypid = Pypid(Path(self.mktemp()))
         self.people = Peopled(self.pypid, Path(self.mktemp()), configured=self.configured)
-        self.questions: list[Question] = []
+        self.questions: list[ControlRequest] = []
         self.patch(asking, "answer", self.ask)
 
     def between(self) -> None:
         """What happens between two questions of a row."""
 
-    def ask(self, file: Path, question: Question) -> Any:
+    def ask(self, file: Path, question: ControlRequest) -> Any:
         """What `control.Control.answers` gives."""
         answer = self.answer(question)
         while question.then is not None and (following := question.then(answer)) is not None:
@@ -54,7 +54,7 @@ class CommandCase(SynchronousTestCase):
             answer, question = self.answer(following), following
         return answer
 
-    def answer(self, question: Question) -> Any:
+    def answer(self, question: ControlRequest) -> Any:
         """What `control.Control.answer` gives."""
         self.questions.append(question)
         body = None if question.document is None else msgspec.json.encode(question.document)
@@ -68,7 +68,7 @@ class CommandCase(SynchronousTestCase):
             self.pypid.face.access = ours
         assert answer is not None, question
         if answer.status >= 400:
-            raise Refused(answer.json["message"])
+            raise ControlRefused(answer.json["message"])
         return answer.json
 
     def run_command(self, line: str, *words: str, said: str = "") -> tuple[Any, str, str]:

@@ -13,7 +13,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid import cli
-from pypid.access.passwords import Verdict, verify
+from pypid.access.passwords import PasswordVerdict, verify
 from pypid.cli import pypicloud
 from pypid.core.config import parse
 
@@ -48,7 +48,7 @@ class NamesTests(NamesCase):
     def test_gen_password(self) -> None:
         """A password's hash is printed, which verifies; options of pypicloud's hashes are taken, and said to do nothing."""
         code, out, err = self.run_script(pypicloud.gen_password, "-i", "-s", "pbkdf2_sha512", "-r", "9", said="geheim\n")
-        self.assertIs(verify(out.strip(), "geheim"), Verdict.RIGHT)
+        self.assertIs(verify(out.strip(), "geheim"), PasswordVerdict.RIGHT)
         self.assertIn("argon2id", err)
         self.assertFalse(code)
 

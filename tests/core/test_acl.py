@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.access import passwords
 from pypid.core import acl
-from pypid.core.acl import Dump, Person, document_of, read_dump, write_dump
+from pypid.core.acl import Dump, DumpedPerson, document_of, read_dump, write_dump
 from pypid.core.aclrights import KEPT_CLOSED
 from pypid.core.errors import BadRequest
 from pypid.core.names import project_name
@@ -228,17 +228,17 @@ class OddTests(SynchronousTestCase):
         """Of somebody who stands there twice what says less counts."""
         users = [{"username": "bob", "password": HASH, "admin": True}, {"username": "bob", "password": "$5$x", "admin": False}]
         dump = self.odd(dumped(users=users, allow_register=False), "bob", grave=True)
-        self.assertEqual(dump.users[0], Person(name="bob", hash=HASH))
+        self.assertEqual(dump.users[0], DumpedPerson(name="bob", hash=HASH))
         waiting = [{"username": "ada", "password": HASH}]
         dump = self.odd(dumped(pending_users=waiting, allow_register=False), "ada", grave=True)
-        self.assertEqual(dump.users[0], Person(name="ada", hash=HASH, pending=True))
+        self.assertEqual(dump.users[0], DumpedPerson(name="ada", hash=HASH, pending=True))
 
 
 NAMES = st.from_regex(r"[a-zA-Z0-9._@+-]{1,8}", fullmatch=True).filter(lambda name: not name.startswith("__"))
 PEOPLE = NAMES.filter(lambda name: name not in {"everyone", "authenticated", "nobody", "admins", "operator", "anonymous"})
 PROJECTS = st.sampled_from(["spam", "eggs", "ham"]).map(project_name)
 PERSONS = st.builds(
-    lambda name, admin, pending: Person(name=name, hash=HASH, admin=admin and not pending, pending=pending),
+    lambda name, admin, pending: DumpedPerson(name=name, hash=HASH, admin=admin and not pending, pending=pending),
     PEOPLE,
     st.booleans(),
     st.booleans(),

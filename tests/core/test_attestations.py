@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.attestations import About, Attestations, Predicate, check_statement, read_attestations
+from pypid.core.attestations import Attestations, AttestationSubject, Predicate, check_statement, read_attestations
 from tests.sigstores import PUBLISH, SLSA, statement
 
 WHEEL, SDIST = "spam-1.0-py3-none-any.whl", "spam-1.0.tar.gz"
 DIGEST = "ab" * 32
-ABOUT = About(WHEEL, DIGEST)
+ABOUT = AttestationSubject(WHEEL, DIGEST)
 
 
 def attestation(about: bytes | dict[str, Any], **envelope: Any) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def attestation(about: bytes | dict[str, Any], **envelope: Any) -> dict[str, Any
     return {"version": 1, "verification_material": {"certificate": "MII=", "transparency_entries": [{}]}, "envelope": said}
 
 
-def read(*attestations: object, about: About = ABOUT) -> Attestations:
+def read(*attestations: object, about: AttestationSubject = ABOUT) -> Attestations:
     return read_attestations([json.dumps(attestations)], about)
 
 
@@ -94,7 +94,7 @@ class FormTests(SynchronousTestCase):
     def test_what_can_have_them(self) -> None:
         """Eggs, and sdists of other kinds than .tar.gz and .zip, have none: no client could verify them."""
         for filename, refused in ((SDIST, 0), ("spam-1.0.zip", 0), ("spam-1.0.tar.bz2", 1), ("spam-1.0-py3.6.egg", 1)):
-            came = read(attestation(statement(filename, DIGEST)), about=About(filename, DIGEST))
+            came = read(attestation(statement(filename, DIGEST)), about=AttestationSubject(filename, DIGEST))
             self.assertEqual(len(came.problems), refused, filename)
 
 

@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core import ini
-from pypid.core.choices import LogFormat, Mode, Store, Tls
+from pypid.core.choices import LogFormat, Mode, StorageBackend, Tls
 from pypid.core.config import Config, parse
 from pypid.core.documenting import configuration_rst, table
 from pypid.core.environment import variable
 from pypid.core.errors import BadConfig
 from pypid.core.inforce import describe
-from pypid.core.ini import Entry
+from pypid.core.ini import IniEntry
 from pypid.core.permissions import Principals
 from pypid.core.settings import FREE, ISSUER, NOT_YET, SECTIONS, IssuerSettings, keys
 
@@ -227,7 +227,9 @@ class Reading(SynchronousTestCase):
         self.assertEqual(server.listen, ("tcp:80", "unix:/run/pypid.sock"))
         self.assertEqual((server.max_upload, server.tls_minimum, server.public_url), (1024, Tls.V1_3, "https://h"))
         self.assertEqual(server.trusted_proxies, (ip_network("10.0.0.0/8"),))
-        self.assertEqual((config.storage.backend, config.cache.snapshot_interval), (Store.MEMORY, timedelta(minutes=2)))
+        self.assertEqual(
+            (config.storage.backend, config.cache.snapshot_interval), (StorageBackend.MEMORY, timedelta(minutes=2))
+        )
         self.assertIs(config.upstream.mode, Mode.OFFLINE)
         self.assertEqual(config.access.read, Principals(authenticated=True, users=frozenset({"alice"})))
         self.assertEqual((config.access.admins, config.log.format, config.log.access), (("root", "op"), LogFormat.JSON, False))
@@ -561,7 +563,7 @@ class Problems(SynchronousTestCase):
         self.assertIn("[cache] backend = sql, which needs no url", found)
         [found] = problems("[storage]\nbackend = memory\n", environ={"PYPID_SERVER_WORKERS": "2"})
         self.assertTrue(found.startswith("PYPID_SERVER_WORKERS: [server] workers: several workers need a [storage]"), found)
-        said = {("server", "workers"): Entry("2", "--workers")}
+        said = {("server", "workers"): IniEntry("2", "--workers")}
         [found] = problems("[server]\nworkers = 1\n", environ={"PYPID_SERVER_WORKERS": "1"}, options=said)
         self.assertTrue(found.startswith("--workers: [server] workers: several workers need a catalog"), found)
         self.assertEqual(problems("[server]\nworkers = 2\n[cache]\nbackend = sql\n"), [])

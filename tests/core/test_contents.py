@@ -21,10 +21,10 @@ from pypid.core.contents import (
     LONGEST_PATH,
     MOST_HELD,
     MOST_SHOWN,
-    Folder,
+    ArchiveFolder,
     Inner,
-    Listing,
-    Opened,
+    MemberListing,
+    OpenedMember,
     is_zip,
     list_members,
     look_in,
@@ -34,8 +34,8 @@ from pypid.core.contents import (
     read_text,
     visible,
 )
-from pypid.core.members import Unusable
-from pypid.core.tars import Kind
+from pypid.core.members import UnusableArchive
+from pypid.core.tars import TarKind
 from tests.distributions import compressed, egg, sdist, tarred, wheel, zipped
 
 HOSTILE = (
@@ -52,11 +52,11 @@ HOSTILE = (
 TAR = "spam-1.0.tar.gz"
 
 
-def listed(data: bytes, filename: str) -> Listing:
+def listed(data: bytes, filename: str) -> MemberListing:
     return list_members(io.BytesIO(data), filename)
 
 
-def opened(data: bytes, filename: str, path: str) -> Opened | None:
+def opened(data: bytes, filename: str, path: str) -> OpenedMember | None:
     """The member, found as whoever looks finds it."""
     if not is_zip(filename):
         return open_tarred(io.BytesIO(data), filename, path)
@@ -127,7 +127,7 @@ class PathTests(SynchronousTestCase):
             members.append((entry, str(number).encode()))
         data = tarred(members)
         found = listed(data, TAR).members
-        self.assertEqual((found[0].path, found[0].kind, found[0].link), ("spam-1.0/link", Kind.SYMLINK, "a\\u202e"))
+        self.assertEqual((found[0].path, found[0].kind, found[0].link), ("spam-1.0/link", TarKind.SYMLINK, "a\\u202e"))
         self.assertEqual(len({member.path for member in found}), len(names) + 1)
         for number, member in enumerate(found[1:]):
             one = opened(data, TAR, member.path)
@@ -192,12 +192,14 @@ class FolderTests(SynchronousTestCase):
             Inner(path, 2)
             for path in ("s-1/src/spam/b.py", "s-1/src/spam/a.py", "s-1/src/spam/sub/x/y.py", "/etc", "top", "//z")
         ]
-        self.assertEqual(look_in(members, ""), ([Folder("/", 2, 4), Folder("s-1/src/spam/", 3, 6)], [Inner("top", 2)]))
-        self.assertEqual(look_in(members, "s-1/src/spam/")[0], [Folder("s-1/src/spam/sub/x/", 1, 2)])
+        self.assertEqual(
+            look_in(members, ""), ([ArchiveFolder("/", 2, 4), ArchiveFolder("s-1/src/spam/", 3, 6)], [Inner("top", 2)])
+        )
+        self.assertEqual(look_in(members, "s-1/src/spam/")[0], [ArchiveFolder("s-1/src/spam/sub/x/", 1, 2)])
         self.assertEqual(
             [member.path for member in look_in(members, "s-1/src/spam/")[1]], ["s-1/src/spam/a.py", "s-1/src/spam/b.py"]
         )
-        self.assertEqual(look_in(members, "/"), ([Folder("//", 1, 2)], [Inner("/etc", 2)]))
+        self.assertEqual(look_in(members, "/"), ([ArchiveFolder("//", 1, 2)], [Inner("/etc", 2)]))
         self.assertEqual(look_in(members, "nothing/"), ([], []))
 
     @given(
@@ -238,24 +240,24 @@ class BoundTests(SynchronousTestCase):
                 self.assertEqual((found.data, found.is_cut), (text[:MOST_SHOWN], size > MOST_SHOWN))
 
     def test_unpacks_to_too_much(self) -> None:
-        """A tar that unpacks to more than is looked through is `Unusable`, as one that is a bomb."""
+        """A tar that unpacks to more than is looked through is `UnusableArchive`, as one that is a bomb."""
         self.patch(contents, "MOST_UNPACKED", 1 << 20)
-        self.assertRaises(Unusable, listed, tar(("a", b"0" * (3 << 20))), TAR)
-        self.assertRaises(Unusable, opened, tar(("a", b"0" * (3 << 20)), ("b", b"")), TAR, "b")
+        self.assertRaises(UnusableArchive, listed, tar(("a", b"0" * (3 << 20))), TAR)
+        self.assertRaises(UnusableArchive, opened, tar(("a", b"0" * (3 << 20)), ("b", b"")), TAR, "b")
 
     def test_sizes_that_lie(self) -> None:
-        """A member that says another size than it has is `Unusable`, and not read beyond what it says."""
+        """A member that says another size than it has is `UnusableArchive`, and not read beyond what it says."""
         data = bytearray(zipped({"a": b"0" * 5000}))
         where = data.rfind(b"PK\x01\x02")
         struct.pack_into("<L", data, where + 24, 100)
-        self.assertRaises(Unusable, opened, bytes(data), "x.whl", "a")
+        self.assertRaises(UnusableArchive, opened, bytes(data), "x.whl", "a")
 
     def test_encrypted(self) -> None:
         """An encrypted member is said to be so, whatever its size."""
         for size in (100, MOST_SHOWN + 100):
             data = bytearray(zipped({"a": b"0" * size}))
             struct.pack_into("<H", data, data.rfind(b"PK\x01\x02") + 8, 1)
-            error = self.assertRaises(Unusable, opened, bytes(data), "x.whl", "a")
+            error = self.assertRaises(UnusableArchive, opened, bytes(data), "x.whl", "a")
             self.assertIn("encrypted", str(error))
 
     @given(
@@ -266,22 +268,22 @@ class BoundTests(SynchronousTestCase):
     )
     @settings(max_examples=150, deadline=None, database=None)
     def test_damaged(self, junk: bytes, where: int, value: int, filename: str) -> None:
-        """Whatever the bytes are, they are listed, or `Unusable`; nothing else is raised."""
+        """Whatever the bytes are, they are listed, or `UnusableArchive`; nothing else is raised."""
         good = wheel() if is_zip(filename) else compressed(sdist(suffix=".tar"), filename[1:])
         changed = bytearray(good)
         changed[-1 - where % len(changed)] = value
         for data in (junk, bytes(changed), good[: where % len(good)]):
-            with contextlib.suppress(Unusable):
+            with contextlib.suppress(UnusableArchive):
                 for member in listed(data, filename).members:
-                    with contextlib.suppress(Unusable):
+                    with contextlib.suppress(UnusableArchive):
                         found = opened(data, filename, member.path)
                         self.assertEqual(found is not None and found.member.path, member.path)
 
     def test_offset_out_of_all_bounds(self) -> None:
-        """A member that is said to lie where no file has bytes is `Unusable`."""
+        """A member that is said to lie where no file has bytes is `UnusableArchive`."""
         data = bytearray(zipped({"a": b"0" * 50}))
         struct.pack_into("<L", data, data.rfind(b"PK\x01\x02") + 42, 0xFFFFFF00)
-        self.assertRaises(Unusable, opened, bytes(data), "x.whl", "a")
+        self.assertRaises(UnusableArchive, opened, bytes(data), "x.whl", "a")
 
 
 class TextTests(SynchronousTestCase):

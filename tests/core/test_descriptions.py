@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.descriptions import Description, as_json, as_texts, of_json, of_texts
+from pypid.core.descriptions import PypicloudDescription, as_json, as_texts, of_json, of_texts
 from pypid.core.errors import Unreadable
 from pypid.core.model import File
 from pypid.core.names import project_name
@@ -49,7 +49,7 @@ class DescriptionTests(SynchronousTestCase):
     def test_any_bytes(self, data: bytes) -> None:
         """Whatever a .meta holds, it is a description or cannot be read."""
         try:
-            self.assertIsInstance(of_json(data, "x"), Description)
+            self.assertIsInstance(of_json(data, "x"), PypicloudDescription)
         except Unreadable as error:
             self.assertIn("x", str(error))
 
@@ -108,4 +108,4 @@ class DescriptionTests(SynchronousTestCase):
         found = of_texts({"requires-python": "three", "hash-sha256": "A" * 64, "hash-md5": "?", "uploader": "x" * 201})
         self.assertEqual((found.requires_python, found.sha256, found.md5, found.uploader), (None, "a" * 64, None, None))
         self.assertEqual(len(found.odd), 2)
-        self.assertEqual(of_texts({"other": "x"}), Description())
+        self.assertEqual(of_texts({"other": "x"}), PypicloudDescription())

@@ -26,7 +26,7 @@ from pypid.core.differences import (
 from pypid.core.fielddifferences import LONGEST_VALUE, Changed, FieldDifference, metadata_differences
 from pypid.core.model import File
 from pypid.core.names import project_name
-from pypid.core.tars import Kind
+from pypid.core.tars import TarKind
 from tests.distributions import metadata, sdist, wheel
 
 SPAM = project_name("spam")
@@ -183,7 +183,7 @@ PATHS = st.sampled_from(
     ]
 )
 INNER = st.builds(
-    Inner, PATHS, st.integers(0, 2), crc=st.sampled_from([None, 1, 2]), kind=st.sampled_from([Kind.FILE, Kind.SYMLINK])
+    Inner, PATHS, st.integers(0, 2), crc=st.sampled_from([None, 1, 2]), kind=st.sampled_from([TarKind.FILE, TarKind.SYMLINK])
 )
 
 
@@ -210,12 +210,12 @@ class MemberTests(SynchronousTestCase):
     def test_links(self) -> None:
         """A link that leads elsewhere is a difference; that its target lies in another top folder is none."""
         one = [
-            Inner("spam-1.0/a", 0, kind=Kind.HARDLINK, link="spam-1.0/b"),
-            Inner("spam-1.0/c", 0, kind=Kind.SYMLINK, link="b"),
+            Inner("spam-1.0/a", 0, kind=TarKind.HARDLINK, link="spam-1.0/b"),
+            Inner("spam-1.0/c", 0, kind=TarKind.SYMLINK, link="b"),
         ]
         other = [
-            Inner("spam-2.0/a", 0, kind=Kind.HARDLINK, link="spam-2.0/b"),
-            Inner("spam-2.0/c", 0, kind=Kind.SYMLINK, link="x"),
+            Inner("spam-2.0/a", 0, kind=TarKind.HARDLINK, link="spam-2.0/b"),
+            Inner("spam-2.0/c", 0, kind=TarKind.SYMLINK, link="x"),
         ]
         self.assertEqual(list(member_differences(one, other, SPAM).changed), ["c"])
 

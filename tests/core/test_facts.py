@@ -12,10 +12,10 @@ from pypid.core.facts import (
     MOST_CLASSIFIERS,
     MOST_KEYWORDS,
     MOST_LINKS,
+    ClassifierKind,
+    Contact,
     Facts,
-    Kind,
-    Link,
-    Person,
+    ProjectLink,
     facts_of,
     keywords,
     line,
@@ -73,16 +73,16 @@ class FactsTests(SynchronousTestCase):
             description="# Spam\n",
         )
         self.assertEqual((facts.name, facts.summary, facts.requires_python), ("Spam", "Lovely spam", ">=3.9"))
-        self.assertEqual(facts.authors, (Person("Terry", "terry@example.org"), Person("Graham", "graham@example.org")))
-        self.assertEqual(facts.maintainers, (Person("The kitchen"),))
+        self.assertEqual(facts.authors, (Contact("Terry", "terry@example.org"), Contact("Graham", "graham@example.org")))
+        self.assertEqual(facts.maintainers, (Contact("The kitchen"),))
         self.assertEqual(facts.licence, "MIT OR Apache-2.0")
         self.assertEqual(facts.licences, (("MIT License", "License :: OSI Approved :: MIT License"),))
         self.assertEqual(facts.keywords, ("breakfast", "canned meat"))
         python, typing = facts.kinds
         self.assertEqual(python.name, "Programming Language")
         self.assertEqual([short for short, _ in python.each], ["Python :: 3", "Python :: 3.13"])
-        self.assertEqual(typing, Kind("Typing", (("Typed", "Typing :: Typed"),)))
-        self.assertEqual(facts.links, (Link("Source Code", "https://example.org/spam", "example.org"),))
+        self.assertEqual(typing, ClassifierKind("Typing", (("Typed", "Typing :: Typed"),)))
+        self.assertEqual(facts.links, (ProjectLink("Source Code", "https://example.org/spam", "example.org"),))
         self.assertEqual((facts.description.strip(), facts.content_type), ("# Spam", "text/markdown"))
         self.assertEqual(facts.needs.count, 1)
 
@@ -140,9 +140,9 @@ class PeopleTests(SynchronousTestCase):
 
     def test_one(self) -> None:
         """A name and an address without one are one person's; an address alone is its own name."""
-        self.assertEqual(people("Terry", "terry@example.org"), (Person("Terry", "terry@example.org"),))
-        self.assertEqual(people(None, "terry@example.org"), (Person("terry@example.org", "terry@example.org"),))
-        self.assertEqual(people("Terry", None), (Person("Terry"),))
+        self.assertEqual(people("Terry", "terry@example.org"), (Contact("Terry", "terry@example.org"),))
+        self.assertEqual(people(None, "terry@example.org"), (Contact("terry@example.org", "terry@example.org"),))
+        self.assertEqual(people("Terry", None), (Contact("Terry"),))
 
     def test_nested(self) -> None:
         """Comments in comments in an address exhaust nobody's stack: who wrote it stands there as it was written."""
@@ -152,9 +152,9 @@ class PeopleTests(SynchronousTestCase):
 
     def test_twice(self) -> None:
         """Who stands in both fields is one person; who stands in one alone is there besides."""
-        self.assertEqual(people("Terry", "Terry <t@example.org>"), (Person("Terry", "t@example.org"),))
+        self.assertEqual(people("Terry", "Terry <t@example.org>"), (Contact("Terry", "t@example.org"),))
         found = people("Eric", "Terry <t@example.org>")
-        self.assertEqual(found, (Person("Eric"), Person("Terry", "t@example.org")))
+        self.assertEqual(found, (Contact("Eric"), Contact("Terry", "t@example.org")))
 
     def test_mail(self) -> None:
         """Only an address that can be one is a link, and nothing of it says more than to whom to write."""

@@ -14,7 +14,7 @@ from pypid.core.finding import (
     LONGEST_WORD,
     MOST_WORDS,
     Card,
-    Query,
+    SearchQuery,
     Tier,
     classifier_of,
     fits,
@@ -42,7 +42,7 @@ CARDS = st.builds(
     updated=st.none() | st.integers(0, 50).map(lambda days: MOMENT + timedelta(days=days)),
 )
 QUERIES = st.builds(
-    Query.read,
+    SearchQuery.read,
     WORDS,
     source=st.sampled_from(["", "", "ours", "upstream"]),
     python=st.sampled_from(["", "", "3.12", "2", "3.13.1"]),
@@ -75,8 +75,8 @@ class WordsTests(SynchronousTestCase):
 
     def test_bounded(self) -> None:
         """However much is typed, some words of it are looked for."""
-        self.assertEqual(len(Query.read("a " * 10_000).words), MOST_WORDS)
-        self.assertEqual(Query.read("a" * 10_000).words, ("a" * LONGEST_WORD,))
+        self.assertEqual(len(SearchQuery.read("a " * 10_000).words), MOST_WORDS)
+        self.assertEqual(SearchQuery.read("a" * 10_000).words, ("a" * LONGEST_WORD,))
 
     def test_classifier(self) -> None:
         """Classifiers are compared without regard to case and blanks."""
@@ -85,9 +85,9 @@ class WordsTests(SynchronousTestCase):
     def test_wrong_filters(self) -> None:
         """A filter that says nothing is refused, with what it should be."""
         for version in ("three", "3.x", "4", "3.12.1.1"):
-            self.assertRaises(ValueError, Query.read, "", python=version)
-        self.assertRaises(ValueError, Query.read, "", source="theirs")
-        self.assertEqual(Query.read("", python=" 3.12.4 ").python, "3.12")
+            self.assertRaises(ValueError, SearchQuery.read, "", python=version)
+        self.assertRaises(ValueError, SearchQuery.read, "", source="theirs")
+        self.assertEqual(SearchQuery.read("", python=" 3.12.4 ").python, "3.12")
 
 
 class TierTests(SynchronousTestCase):
@@ -114,20 +114,20 @@ class TierTests(SynchronousTestCase):
             ("flask nothing", None),
             ("", Tier.NAME),
         ):
-            self.assertEqual(tier(Query.read(text), known), found, text)
+            self.assertEqual(tier(SearchQuery.read(text), known), found, text)
 
     def test_short(self) -> None:
         """Short words are whole words everywhere but at the beginning of names."""
-        self.assertEqual(tier(Query.read("qt"), card("bindings", summary="for Qt 6")), Tier.SUMMARY)
-        self.assertIsNone(tier(Query.read("q"), card("bindings", summary="for Qt 6")))
+        self.assertEqual(tier(SearchQuery.read("qt"), card("bindings", summary="for Qt 6")), Tier.SUMMARY)
+        self.assertIsNone(tier(SearchQuery.read("q"), card("bindings", summary="for Qt 6")))
 
     @given(QUERIES, CARDS)
     @settings(max_examples=100, deadline=None, database=None)
-    def test_more_words(self, query: Query, known: Card) -> None:
+    def test_more_words(self, query: SearchQuery, known: Card) -> None:
         """A project that has all words fits no worse for each of them alone."""
         found = tier(query, known)
         for word in query.words if found is not None and found > Tier.WORD else ():
-            self.assertIn(tier(Query.read(word), known), list(Tier)[: found + 1])
+            self.assertIn(tier(SearchQuery.read(word), known), list(Tier)[: found + 1])
 
 
 class OrderTests(SynchronousTestCase):
@@ -144,7 +144,7 @@ class OrderTests(SynchronousTestCase):
             card("a-4", updated=late, ours=False),
             card("a-6", updated=late, yanked=True, ours=False),
         ]
-        self.assertEqual(ranked(Query.read("a"), reversed(cards)), cards)
+        self.assertEqual(ranked(SearchQuery.read("a"), reversed(cards)), cards)
 
     @given(CARDS)
     @settings(max_examples=50, deadline=None, database=None)
@@ -154,7 +154,7 @@ class OrderTests(SynchronousTestCase):
 
     @given(QUERIES, st.lists(CARDS, unique_by=lambda known: known.name, max_size=8))
     @settings(max_examples=100, deadline=None, database=None)
-    def test_ranked(self, query: Query, cards: list[Card]) -> None:
+    def test_ranked(self, query: SearchQuery, cards: list[Card]) -> None:
         """All that fit are there, each once, and none before a better one."""
         found = ranked(query, cards)
         fitting = {each.name for each in cards if fits(query, each) and tier(query, each) is not None}

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import Unreadable
 from pypid.core.heard import BLOCK, dump_heard, load_heard
-from pypid.core.model import File, Heard, Remembered, Status
+from pypid.core.model import File, Listing, Status, UpstreamEntry
 from pypid.core.names import project_name
 from pypid.core.records import load_head
 
@@ -26,10 +26,10 @@ def a_file(number: int, **fields: object) -> File:
     return File(project=SPAM, filename=filename, version=str(number), sha256="ab" * 32, size=number, **fields)  # type: ignore[arg-type]
 
 
-def said(count: int | None, **fields: object) -> Remembered:
+def said(count: int | None, **fields: object) -> Listing:
     """That there are so many files."""
     files = None if count is None else tuple(a_file(number, source="https://x.example/f") for number in range(count))
-    return Remembered(name=SPAM, files=files, asked=WHEN, index="https://x.example/simple/", **fields)  # type: ignore[arg-type]
+    return Listing(name=SPAM, files=files, asked=WHEN, index="https://x.example/simple/", **fields)  # type: ignore[arg-type]
 
 
 texts = st.text(max_size=20) | st.sampled_from(('","files":[', '\\",\\"files\\":', "\ud7ff", '"'))
@@ -37,7 +37,9 @@ files = st.builds(
     a_file, st.integers(0, 9), yanked=st.none() | texts, requires_python=st.none() | texts, seen=st.none() | st.just(WHEN)
 )
 heards = st.builds(
-    lambda said, kept, touched, serial: Heard(name=SPAM, said=said, kept=tuple(kept), touched=tuple(touched), serial=serial),
+    lambda said, kept, touched, serial: UpstreamEntry(
+        name=SPAM, said=said, kept=tuple(kept), touched=tuple(touched), serial=serial
+    ),
     st.none()
     | st.builds(
         said,
@@ -57,7 +59,7 @@ class LineTests(SynchronousTestCase):
 
     @settings(max_examples=40, deadline=None, database=None)
     @given(heards)
-    def test_round_trip(self, heard: Heard) -> None:
+    def test_round_trip(self, heard: UpstreamEntry) -> None:
         """What was dumped comes back, in one line of JSON, whatever stands in its texts."""
         line = dump_heard(heard)
         self.assertNotIn(b"\n", line)
@@ -69,7 +71,7 @@ class LineTests(SynchronousTestCase):
 
     @settings(max_examples=40, deadline=None, database=None)
     @given(heards, heards)
-    def test_files_taken_over(self, one: Heard, other: Heard) -> None:
+    def test_files_taken_over(self, one: UpstreamEntry, other: UpstreamEntry) -> None:
         """A line made from an earlier one with the same files is the line that is made anew."""
         if one.said is not None and other.said is not None:
             other = evolve(other, said=evolve(other.said, files=one.said.files))
@@ -77,7 +79,7 @@ class LineTests(SynchronousTestCase):
 
     def test_damaged(self) -> None:
         """A line that was cut, or whose blocks are not where it says, is refused."""
-        line = dump_heard(Heard(name=SPAM, said=said(3)))
+        line = dump_heard(UpstreamEntry(name=SPAM, said=said(3)))
         for damaged in (
             line[:-40],
             line[: line.index(b',"files"')] + b"}",

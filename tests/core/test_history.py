@@ -12,14 +12,14 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.heard import dump_heard, load_heard
 from pypid.core.history import said_then, shown_at, spans, was_any
-from pypid.core.model import File, Heard, Remembered, in_order
+from pypid.core.model import File, Listing, UpstreamEntry, in_order
 from pypid.core.names import project_name
-from pypid.core.past import MOST_EVENTS, Event, Past, in_bounds, noted
+from pypid.core.past import MOST_EVENTS, Event, FileHistory, in_bounds, noted
 from pypid.core.remembering import LONGEST, MOST, heard_now
 from pypid.testing import BEGINNING
 
 SPAM = project_name("spam")
-Listing = dict[str, tuple[str, str | None]]
+Listed = dict[str, tuple[str, str | None]]
 """What is listed: by name the hash and the yank."""
 
 listings = st.none() | st.dictionaries(
@@ -38,13 +38,13 @@ class World:
 
     def __init__(self, dated: bool) -> None:
         self.dated = dated
-        self.heard = Heard(name=SPAM)
+        self.heard = UpstreamEntry(name=SPAM)
         self.uploads: dict[tuple[str, str], datetime] = {}
 
-    def ask(self, number: int, listing: Listing | None) -> None:
+    def ask(self, number: int, listing: Listed | None) -> None:
         """It says this."""
         files = None if listing is None else in_order(tuple(self.file(name, *said, number) for name, said in listing.items()))
-        self.heard = heard_now(self.heard, Remembered(name=SPAM, files=files, asked=at(number), index="https://x/"))
+        self.heard = heard_now(self.heard, Listing(name=SPAM, files=files, asked=at(number), index="https://x/"))
 
     def file(self, name: str, sha256: str, yanked: str | None, number: int) -> File:
         uploaded = self.uploads.setdefault((name, sha256), at(number - 0.5))
@@ -66,7 +66,7 @@ class TheirsTests(SynchronousTestCase):
 
     @given(st.lists(listings, min_size=1, max_size=8), st.data(), st.booleans())
     @settings(max_examples=150, deadline=None, database=None)
-    def test_any_history(self, said: list[Listing | None], data: st.DataObject, dated: bool) -> None:
+    def test_any_history(self, said: list[Listed | None], data: st.DataObject, dated: bool) -> None:
         """What is told of any moment since it was first asked is what it said then, but for files that are not to be had."""
         world = World(dated)
         for number, listing in enumerate(said):
@@ -76,7 +76,7 @@ class TheirsTests(SynchronousTestCase):
         every = {(name, one[0]) for listing in said for name, one in (listing or {}).items()}
         kept = dict(data.draw(st.lists(st.sampled_from(sorted(every)), unique_by=lambda pair: pair[0]))) if every else {}
         stored = tuple(replace(world.file(*pair, None, 0), key="x") for pair in sorted(kept.items()))
-        heard = Heard(name=SPAM, said=now, kept=in_order(stored), history=world.heard.history, since=world.heard.since)
+        heard = UpstreamEntry(name=SPAM, said=now, kept=in_order(stored), history=world.heard.history, since=world.heard.since)
         self.assertEqual(load_heard(dump_heard(heard)), heard)
         if now.files is None:
             return
@@ -125,7 +125,7 @@ class TheirsTests(SynchronousTestCase):
         world = World(True)
         world.ask(0, {"spam-1.0.tar.gz": ("aa" * 32, "bad")})
         self.assertEqual((world.heard.history, world.heard.since), ((), at(0)))
-        world.heard = Heard(name=SPAM, said=world.heard.said)  # as an older pypid left it
+        world.heard = UpstreamEntry(name=SPAM, said=world.heard.said)  # as an older pypid left it
         world.ask(1, {})
         self.assertEqual(world.heard.since, at(0))
         self.assertEqual([past.filename for past in world.heard.history], ["spam-1.0.tar.gz"])
@@ -152,14 +152,17 @@ class PastTests(SynchronousTestCase):
 
     def test_void(self) -> None:
         """A change that was noted and then not made is forgotten by the next one; one that was made is not."""
-        first = noted(Past("x"), Event(at(0), None, "bad"))
+        first = noted(FileHistory("x"), Event(at(0), None, "bad"))
         self.assertEqual(noted(first, Event(at(1), None, "worse")).events, (Event(at(1), None, "worse"),))
         self.assertEqual(len(noted(first, Event(at(1), "bad", None)).events), 2)
-        gone = noted(Past("x"), Event(at(0), gone=True, begun=at(-1)))
+        gone = noted(FileHistory("x"), Event(at(0), gone=True, begun=at(-1)))
         self.assertEqual(len(noted(gone, Event(at(1), gone=True, begun=at(-1))).events), 1)
         self.assertEqual(len(noted(gone, Event(at(1), gone=True, begun=at(0.5))).events), 2)
 
     def test_in_bounds(self) -> None:
         """Pasts are by name, each once, the last one counts; those without events are none."""
-        one, other = Past("x", (Event(at(0)),)), Past("x", (Event(at(1)),))
-        self.assertEqual(in_bounds((Past("z", other.events), one, other, Past("y")), ()), (other, Past("z", other.events)))
+        one, other = FileHistory("x", (Event(at(0)),)), FileHistory("x", (Event(at(1)),))
+        self.assertEqual(
+            in_bounds((FileHistory("z", other.events), one, other, FileHistory("y")), ()),
+            (other, FileHistory("z", other.events)),
+        )

@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import BadListing
 from pypid.core.htmllisting import LONGEST_TAG, _Page, entry_of, read_html
-from pypid.core.listing import Gathered, Listing, read_json
+from pypid.core.listing import Gathered, ParsedListing, read_json
 from pypid.core.model import File, Project, Status, in_order
 from pypid.core.names import project_name
 from pypid.core.negotiation import Format
@@ -120,7 +120,7 @@ OTHER_PAGES = {
 }
 
 
-def read(html: str, content_type: str = "") -> Listing:
+def read(html: str, content_type: str = "") -> ParsedListing:
     """The listing of a page."""
     return read_html(html.encode(), DEMO, BASE, content_type)
 

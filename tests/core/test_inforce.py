@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.config import Config, parse
-from pypid.core.inforce import SET, Line, describe, in_force, sections, written
+from pypid.core.inforce import SET, SettingLine, describe, in_force, sections, written
 from pypid.core.settings import ISSUER, SECTIONS, IssuerSettings, keys
 from tests.core.test_config import HASH
 
@@ -24,7 +24,7 @@ def config(text: str, name: str = "x.ini") -> Config:
     return parse(text, filename=name)
 
 
-def lines(started: str, read: str) -> dict[str, Line]:
+def lines(started: str, read: str) -> dict[str, SettingLine]:
     """By ``section.key``."""
     said = in_force(config(started), config(read, "y.ini"))
     return {f"{section.section}.{line.key}": line for section in said for line in section.lines}

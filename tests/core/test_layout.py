@@ -4,12 +4,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.layout import STORAGE_IDENTITY, Kind, folder, key, metadata_key, overwrite_key, place
+from pypid.core.layout import STORAGE_IDENTITY, ObjectKind, folder, key, metadata_key, overwrite_key, place
 from pypid.core.model import File
 from pypid.core.names import project_name
 
 SPAM = project_name("spam")
-FILE_KINDS = [kind for kind in Kind if kind not in (Kind.PROJECT, Kind.OVERWRITE)]
+FILE_KINDS = [kind for kind in ObjectKind if kind not in (ObjectKind.PROJECT, ObjectKind.OVERWRITE)]
 
 
 class PlaceTests(SynchronousTestCase):
@@ -25,9 +25,9 @@ class PlaceTests(SynchronousTestCase):
 
     def test_project(self) -> None:
         """The document of a project has a key that no file can have."""
-        found = place(key(SPAM, "", Kind.PROJECT))
+        found = place(key(SPAM, "", ObjectKind.PROJECT))
         assert found is not None
-        self.assertEqual((found.project, found.filename, found.kind), (SPAM, "", Kind.PROJECT))
+        self.assertEqual((found.project, found.filename, found.kind), (SPAM, "", ObjectKind.PROJECT))
 
     def test_overwrites(self) -> None:
         """The bytes of an overwrite, and their metadata, belong to the file that they are of."""
@@ -35,7 +35,7 @@ class PlaceTests(SynchronousTestCase):
         for suffix in ("", ".metadata"):
             found = place(where + suffix)
             assert found is not None
-            self.assertEqual((found.filename, found.kind), ("spam-1.0.tar.gz", Kind.OVERWRITE))
+            self.assertEqual((found.filename, found.kind), ("spam-1.0.tar.gz", ObjectKind.OVERWRITE))
 
     def test_foreign(self) -> None:
         """What is not in our layout has no place: other folders, other projects' files, other spellings, what is ours alone."""

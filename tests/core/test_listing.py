@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core.elements import LARGEST_ELEMENT, SLICE, elements
 from pypid.core.errors import BadFilename, BadListing
 from pypid.core.listed_names import is_mutable, version_of
-from pypid.core.listing import LARGEST_SIZE, Listing, _joined, _url, file_of, moment_of, read_json, yanked_of
+from pypid.core.listing import LARGEST_SIZE, ParsedListing, _joined, _url, file_of, moment_of, read_json, yanked_of
 from pypid.core.model import File, Project, Status
 from pypid.core.names import (
     ALL_SDIST_SUFFIXES,
@@ -52,7 +52,7 @@ def document(*files: Any, **more: Any) -> bytes:
     return json.dumps({"meta": {"api-version": "1.1"}, "name": "demo", "files": files, **more}).encode()
 
 
-def read(*files: Any, **more: Any) -> Listing:
+def read(*files: Any, **more: Any) -> ParsedListing:
     """The listing of a page with these files."""
     return read_json(document(*files, **more), DEMO, BASE)
 
@@ -63,7 +63,7 @@ def one(**said: Any) -> File:
     return file
 
 
-def rendered(listing: Listing) -> dict[str, Any]:
+def rendered(listing: ParsedListing) -> dict[str, Any]:
     """The listing as clients get it from us, which uv's strictest reading accepts; HTML says the same files."""
     project = Project(name=DEMO, files=listing.files, status=listing.status, status_reason=listing.status_reason)
     said = strict(render_project(project, Format.JSON))
@@ -333,7 +333,7 @@ class FileTests(SynchronousTestCase):
         """Whatever a page says of a file, it is a file that we can list, or none."""
         file = file_of({**entry(), **said}, DEMO, BASE)
         if file is not None:
-            rendered(Listing(files=(file,)))
+            rendered(ParsedListing(files=(file,)))
 
 
 class PageTests(SynchronousTestCase):

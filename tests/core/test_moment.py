@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import BadMoment
-from pypid.core.moment import SETTLED, Moment, moment_of, parse_moment, settled
+from pypid.core.moment import SETTLED, AsOfTime, moment_of, parse_moment, settled
 
 NOON = datetime(2026, 8, 1, 12, tzinfo=UTC)
 moments = st.datetimes(datetime(2, 1, 1), datetime(9998, 12, 31)).map(lambda found: found.replace(microsecond=0, tzinfo=UTC))
@@ -21,7 +21,7 @@ class ParseTests(SynchronousTestCase):
 
     def test_a_date(self) -> None:
         """A date means the whole day in UTC: all that happened before the next one begins."""
-        self.assertEqual(parse_moment("2026-08-01"), Moment("2026-08-01", datetime(2026, 8, 2, tzinfo=UTC)))
+        self.assertEqual(parse_moment("2026-08-01"), AsOfTime("2026-08-01", datetime(2026, 8, 2, tzinfo=UTC)))
         self.assertEqual(parse_moment("2024-02-29").before, datetime(2024, 3, 1, tzinfo=UTC))
 
     def test_a_time(self) -> None:
@@ -30,7 +30,7 @@ class ParseTests(SynchronousTestCase):
             *("2026-08-01T12:00", "2026-08-01T12:00:00", "2026-08-01T12:00Z", "2026-08-01t12:00:00z", "2026-08-01T12:00:00Z"),
             *("2026-08-01T14:00+02:00", "2026-08-01T14:00:00+02:00", "2026-08-01T06:30:00-05:30"),
         ):
-            self.assertEqual(parse_moment(text), Moment("2026-08-01T12:00:00Z", NOON), text)
+            self.assertEqual(parse_moment(text), AsOfTime("2026-08-01T12:00:00Z", NOON), text)
 
     def test_refused(self) -> None:
         """What is no moment, or none that a calendar has, is refused with a text that says how to write one."""

@@ -13,19 +13,19 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.layout import KEPT, Kind, Place, kept_beside_key, kept_folder, kept_key, kept_place, place
-from pypid.core.model import Digests, File, Heard, Remembered
+from pypid.core.layout import KEPT, ObjectKind, ObjectPlace, kept_beside_key, kept_folder, kept_key, kept_place, place
+from pypid.core.model import Digests, File, Listing, UpstreamEntry
 from pypid.core.names import project_name
 from pypid.core.offering import offering, with_metadata
-from pypid.core.verifying import Claim, claim_of, computed, hash_of
+from pypid.core.verifying import ExpectedDigest, claim_of, computed, hash_of
 from pypid.testing import BEGINNING
 
 SPAM = project_name("spam")
 FILE = File(project=SPAM, filename="spam-1.0-py3-none-any.whl", version="1.0", sha256="ab" * 32, size=1, source="https://x/y")
 
 
-def said(*files: File) -> Remembered:
-    return Remembered(name=SPAM, files=files, asked=BEGINNING, index="https://x/")
+def said(*files: File) -> Listing:
+    return Listing(name=SPAM, files=files, asked=BEGINNING, index="https://x/")
 
 
 class OfferingTests(SynchronousTestCase):
@@ -46,7 +46,7 @@ class OfferingTests(SynchronousTestCase):
     def test_learns(self) -> None:
         """A hash that was learnt is listed, for that file only, never instead of upstream's, while the file is the same."""
         other = replace(FILE, filename="spam-2.0.tar.gz")
-        heard = Heard(name=SPAM, said=said(FILE, other), kept=(FILE,))
+        heard = UpstreamEntry(name=SPAM, said=said(FILE, other), kept=(FILE,))
         learnt = with_metadata(heard, FILE.filename, "cd" * 32)
         assert learnt.said is not None and learnt.said.files is not None
         self.assertEqual([file.metadata_sha256 for file in learnt.said.files], ["cd" * 32, None])
@@ -62,10 +62,10 @@ class VerifyingTests(SynchronousTestCase):
         """sha256, then any other of hashlib's, then blake2b, then md5; what cannot be computed is no claim."""
         bare = replace(FILE, sha256=None)
         all_given = replace(FILE, digest="sha512=12", blake2b_256="34", md5="56")
-        self.assertEqual(claim_of(all_given), Claim("sha256", "ab" * 32))
-        self.assertEqual(claim_of(replace(all_given, sha256=None)), Claim("sha512", "12"))
-        self.assertEqual(claim_of(replace(bare, blake2b_256="34", md5="56")), Claim("blake2b_256", "34"))
-        self.assertEqual(claim_of(replace(bare, md5="56")), Claim("md5", "56"))
+        self.assertEqual(claim_of(all_given), ExpectedDigest("sha256", "ab" * 32))
+        self.assertEqual(claim_of(replace(all_given, sha256=None)), ExpectedDigest("sha512", "12"))
+        self.assertEqual(claim_of(replace(bare, blake2b_256="34", md5="56")), ExpectedDigest("blake2b_256", "34"))
+        self.assertEqual(claim_of(replace(bare, md5="56")), ExpectedDigest("md5", "56"))
         for digest in (None, "", "sha512", "sha512=", "shake_128=12", "rot13=12", "=12"):
             self.assertIsNone(claim_of(replace(bare, digest=digest)), digest)
 
@@ -83,12 +83,12 @@ class VerifyingTests(SynchronousTestCase):
 class KeptLayoutTests(SynchronousTestCase):
     """Kept files lie where no file of ours can."""
 
-    @given(st.sampled_from([kind for kind in Kind if kind not in (Kind.OVERWRITE, Kind.PROJECT)]))
+    @given(st.sampled_from([kind for kind in ObjectKind if kind not in (ObjectKind.OVERWRITE, ObjectKind.PROJECT)]))
     @settings(max_examples=20, deadline=None, database=None)
-    def test_there_and_back(self, kind: Kind) -> None:
+    def test_there_and_back(self, kind: ObjectKind) -> None:
         """A key of a kept file means that file, and nothing to those who look for ours."""
         key = kept_key(SPAM, FILE.filename, kind)
-        self.assertEqual(kept_place(key), Place(SPAM, FILE.filename, kind))
+        self.assertEqual(kept_place(key), ObjectPlace(SPAM, FILE.filename, kind))
         self.assertTrue(key.startswith(kept_folder(SPAM)) and key.startswith(KEPT))
         self.assertIsNone(place(key))
         self.assertIsNone(kept_place(key.removeprefix(KEPT)))
@@ -96,7 +96,7 @@ class KeptLayoutTests(SynchronousTestCase):
     def test_beside(self) -> None:
         """Bytes that lie beside others of the same name are found as such."""
         key = kept_beside_key(SPAM, FILE.filename, "ab" * 32)
-        self.assertEqual(kept_place(key), Place(SPAM, FILE.filename, Kind.OVERWRITE))
+        self.assertEqual(kept_place(key), ObjectPlace(SPAM, FILE.filename, ObjectKind.OVERWRITE))
         self.assertIsNone(place(key))
         for foreign in (KEPT, ".kept/spam", ".kept/spam/eggs-1.0.tar.gz", ".kept/Spam/spam-1.0.tar.gz", ".kept/.kept/x/y"):
             self.assertIsNone(kept_place(foreign), foreign)

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.members import Unusable
+from pypid.core.members import UnusableArchive
 from pypid.core.model import Span
 from pypid.core.names import project_name
-from pypid.core.peeks import TAIL, Parts, first_part, metadata_of, peek
+from pypid.core.peeks import TAIL, WheelParts, first_part, metadata_of, peek
 from tests.distributions import metadata, wheel, zipped
 
 SPAM = project_name("spam")
@@ -23,7 +23,7 @@ SPAM = project_name("spam")
 
 def peeked(data: bytes) -> tuple[bytes, list[Span]]:
     """What is found, and what was asked for."""
-    parts, asked = Parts(len(data)), []
+    parts, asked = WheelParts(len(data)), []
     needed: bytes | Span = first_part(len(data))
     while isinstance(needed, Span):
         asked.append(needed)
@@ -54,16 +54,16 @@ class PeekTests(SynchronousTestCase):
     @given(st.binary(max_size=200), st.integers(0, 500), st.integers(0, 255))
     @settings(max_examples=60, deadline=None, database=None)
     def test_hostile(self, junk: bytes, where: int, value: int) -> None:
-        """Damaged wheels are `Unusable` or found, whatever the bytes; nothing else is raised, and it ends."""
+        """Damaged wheels are `UnusableArchive` or found, whatever the bytes; nothing else is raised, and it ends."""
         data = bytearray(wheel())
         data[-1 - where % len(data)] = value
         for each in (junk, bytes(data), wheel()[:where]):
-            with contextlib.suppress(Unusable):
+            with contextlib.suppress(UnusableArchive):
                 peeked(each)
 
     def test_refused(self) -> None:
-        """No METADATA, two of them, or one of another project is `Unusable`; so is a part that is shorter than asked for."""
+        """No METADATA, two of them, or one of another project is `UnusableArchive`; so is a part that is shorter than asked for."""
         two = zipped({"spam-1.0.dist-info/METADATA": b"x", "spam-2.0.dist-info/METADATA": b"x"})
         for data in (zipped({"spam.py": b""}), two, wheel("eggs"), b"", b"x" * (TAIL + 10)):
-            self.assertRaises(Unusable, peeked, data)
-        self.assertRaises(Unusable, Parts(100).add, Span(0, 100), b"x")
+            self.assertRaises(UnusableArchive, peeked, data)
+        self.assertRaises(UnusableArchive, WheelParts(100).add, Span(0, 100), b"x")

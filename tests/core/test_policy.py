@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.choices import Mode
 from pypid.core.errors import ProjectClosed, UpstreamDown
-from pypid.core.model import Digests, File, Presence, Project, Remembered, Status, Summary, Upload
+from pypid.core.model import Digests, File, Listing, Presence, Project, Status, Summary, Upload
 from pypid.core.names import parse_filename, project_name
 from pypid.core.policy import (
     Hidden,
@@ -19,7 +19,7 @@ from pypid.core.policy import (
     Policy,
     Serve,
     Silence,
-    Theirs,
+    UpstreamState,
     admits,
     asks_upstream,
     changes_at,
@@ -74,7 +74,7 @@ FILES = st.lists(
     unique_by=lambda file: file.filename,
 ).map(tuple)
 SAID = st.none() | st.builds(
-    Remembered,
+    Listing,
     name=st.just(SPAM),
     files=st.none() | FILES,
     asked=st.just(NOW),
@@ -83,7 +83,7 @@ SAID = st.none() | st.builds(
 )
 KEPT = FILES.map(lambda files: tuple(replace(file, key=f".kept/spam/{file.filename}") for file in files))
 FAILURE = st.none() | st.just(UpstreamDown("it refuses connections."))
-THEIRS = st.none() | st.builds(Theirs, said=SAID, kept=KEPT, reachable=st.booleans(), failure=FAILURE)
+THEIRS = st.none() | st.builds(UpstreamState, said=SAID, kept=KEPT, reachable=st.booleans(), failure=FAILURE)
 UPLOAD = Upload(
     distribution=parse_filename("spam-2.0.tar.gz"), version="2.0", digests=Digests("ab" * 32, "cd" * 16, "ef" * 32, 1)
 )
@@ -124,7 +124,7 @@ class ViewTests(SynchronousTestCase):
 
     @many
     @given(POLICIES, OURS, THEIRS)
-    def test_invariants(self, policy: Policy, ours: Project | Presence, theirs: Theirs | None) -> None:
+    def test_invariants(self, policy: Policy, ours: Project | Presence, theirs: UpstreamState | None) -> None:
         """Ours are all there and never replaced; theirs are there only by the rules; every visible file can be delivered."""
         seen = view(policy, ours, theirs, NOW, SPAM)
         own = ours if isinstance(ours, Project) else None
@@ -146,8 +146,8 @@ class ViewTests(SynchronousTestCase):
 
     def test_no_blend(self) -> None:
         """A project of ours shows nothing of theirs, not even what is kept."""
-        theirs = Theirs(
-            said=Remembered(name=SPAM, files=(their_file("9.0"),), asked=NOW, index="i"),
+        theirs = UpstreamState(
+            said=Listing(name=SPAM, files=(their_file("9.0"),), asked=NOW, index="i"),
             kept=(replace(their_file("9.0"), key=".kept/spam/spam-9.0.tar.gz"),),
         )
         ours = Project(name=SPAM, files=(OUR_FILE,))
@@ -159,20 +159,22 @@ class ViewTests(SynchronousTestCase):
         listing is shown whole, so that no installer takes an older release for the newest.
         """
         kept = replace(their_file("1.0"), key=".kept/spam/spam-1.0.tar.gz")
-        said = Remembered(name=SPAM, files=(their_file("1.0"), their_file("2.0")), asked=NOW, index="i")
-        down = view(Policy(mode=Mode.CACHE), Presence.ABSENT, Theirs(said=said, kept=(kept,), reachable=False), NOW, SPAM)
+        said = Listing(name=SPAM, files=(their_file("1.0"), their_file("2.0")), asked=NOW, index="i")
+        down = view(
+            Policy(mode=Mode.CACHE), Presence.ABSENT, UpstreamState(said=said, kept=(kept,), reachable=False), NOW, SPAM
+        )
         self.assertEqual([file.version for file in down.files], ["1.0"])
-        failed = Theirs(said=said, kept=(kept,), reachable=False, failure=UpstreamDown("it refuses connections."))
+        failed = UpstreamState(said=said, kept=(kept,), reachable=False, failure=UpstreamDown("it refuses connections."))
         down = view(Policy(mode=Mode.CACHE), Presence.ABSENT, failed, NOW, SPAM)
         self.assertEqual([(file.version, file.key is None) for file in down.files], [("1.0", False), ("2.0", True)])
-        up = view(Policy(mode=Mode.CACHE), Presence.ABSENT, Theirs(said=said, kept=(kept,)), NOW, SPAM)
+        up = view(Policy(mode=Mode.CACHE), Presence.ABSENT, UpstreamState(said=said, kept=(kept,)), NOW, SPAM)
         self.assertEqual([(file.version, file.key is None) for file in up.files], [("1.0", False), ("2.0", True)])
 
     def test_changed_bytes(self) -> None:
         """A kept file whose bytes upstream no longer lists is not served in place of those that it lists now."""
         kept = replace(their_file("1.0", sha256="ee" * 32), key=".kept/spam/spam-1.0.tar.gz")
-        said = Remembered(name=SPAM, files=(their_file("1.0"),), asked=NOW, index="i")
-        self.assertEqual(listed(Theirs(said=said, kept=(kept,))), (their_file("1.0"),))
+        said = Listing(name=SPAM, files=(their_file("1.0"),), asked=NOW, index="i")
+        self.assertEqual(listed(UpstreamState(said=said, kept=(kept,))), (their_file("1.0"),))
 
     def test_changed_bytes_without_sha256(self) -> None:
         """So it is where upstream lists any other hash than a sha256, or only how long the file is."""
@@ -186,24 +188,24 @@ class ViewTests(SynchronousTestCase):
             ({"size": 3}, False),
         ):
             now = their_file("1.0", **{"sha256": None, **said})
-            remembered = Remembered(name=SPAM, files=(now,), asked=NOW, index="i")
-            [file] = listed(Theirs(said=remembered, kept=(kept,)))
+            remembered = Listing(name=SPAM, files=(now,), asked=NOW, index="i")
+            [file] = listed(UpstreamState(said=remembered, kept=(kept,)))
             self.assertEqual((file.key, file.sha256), (kept.key, kept.sha256) if same else (None, None), said)
 
     def test_gone(self) -> None:
         """What upstream has taken away is not shown any more, kept or not."""
         kept = replace(their_file("1.0"), key=".kept/spam/spam-1.0.tar.gz")
         for files in ((), None):
-            said = Remembered(name=SPAM, files=files, asked=NOW, index="i")
+            said = Listing(name=SPAM, files=files, asked=NOW, index="i")
             self.assertEqual(
-                view(Policy(mode=Mode.CACHE), Presence.ABSENT, Theirs(said=said, kept=(kept,)), NOW, SPAM).files, ()
+                view(Policy(mode=Mode.CACHE), Presence.ABSENT, UpstreamState(said=said, kept=(kept,)), NOW, SPAM).files, ()
             )
 
     def test_files_without_a_hash_are_hidden_where_hashes_are_required(self) -> None:
         """With `require_hashes` only files that can be verified are shown, whatever their hash; what is kept already stays."""
         bare = replace(their_file("1.0"), sha256=None)
         files = (bare, their_file("2.0"), replace(their_file("3.0"), sha256=None, md5="ab" * 16))
-        theirs = Theirs(said=Remembered(name=SPAM, files=files, asked=NOW, index="i"))
+        theirs = UpstreamState(said=Listing(name=SPAM, files=files, asked=NOW, index="i"))
         for required, versions in ((False, ["1.0", "2.0", "3.0"]), (True, ["2.0", "3.0"])):
             policy = Policy(mode=Mode.CACHE, require_hashes=required)
             shown = view(policy, Presence.ABSENT, theirs, NOW, SPAM).files
@@ -229,16 +231,16 @@ class CooldownTests(SynchronousTestCase):
         young, old = their_file("1.0", uploaded=NOW - timedelta(days=2)), their_file("1.0", uploaded=NOW - timedelta(days=3))
         seen = their_file("1.0", uploaded=None, seen=NOW - timedelta(days=4))
         never = their_file("1.0", uploaded=None)
-        hide = [hidden(policy, file, Theirs(), frozenset(), NOW) for file in (young, old, seen, never)]
+        hide = [hidden(policy, file, UpstreamState(), frozenset(), NOW) for file in (young, old, seen, never)]
         self.assertEqual(hide, [Hidden.COOLDOWN, None, None, Hidden.COOLDOWN])
-        self.assertIsNone(hidden(Policy(mode=Mode.CACHE), never, Theirs(), frozenset(), NOW))
+        self.assertIsNone(hidden(Policy(mode=Mode.CACHE), never, UpstreamState(), frozenset(), NOW))
 
     def test_exceptions(self) -> None:
         """The first name or glob that fits sets the age."""
         policy = Policy(
             cooldown=Cooldown(timedelta(days=9), (("sp*", timedelta()), ("spam", timedelta(days=90)))), mode=Mode.CACHE
         )
-        self.assertIsNone(hidden(policy, their_file("1.0", uploaded=NOW), Theirs(), frozenset(), NOW))
+        self.assertIsNone(hidden(policy, their_file("1.0", uploaded=NOW), UpstreamState(), frozenset(), NOW))
 
     def test_yanked_file_stays_hidden_inside_the_cooldown(self) -> None:
         """A release that its owner yanks an hour after the upload is not visible to a pin either,
@@ -246,7 +248,7 @@ class CooldownTests(SynchronousTestCase):
         """
         policy = Policy(mode=Mode.CACHE, cooldown=Cooldown(timedelta(days=3)))
         file = their_file("1.0", uploaded=NOW - timedelta(hours=1), yanked="compromised")
-        theirs = Theirs(said=Remembered(name=SPAM, files=(file,), asked=NOW, index="i"))
+        theirs = UpstreamState(said=Listing(name=SPAM, files=(file,), asked=NOW, index="i"))
         self.assertIs(hidden(policy, file, theirs, frozenset(), NOW), Hidden.COOLDOWN)
         self.assertEqual(view(policy, Presence.ABSENT, theirs, NOW, SPAM).files, ())
         due = changes_at(policy, theirs, SPAM, NOW)

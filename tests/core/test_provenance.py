@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.provenance import (
+    CertificateClaim,
     CircleCI,
-    Claim,
     GitHub,
     GitLab,
     Google,
@@ -24,7 +24,7 @@ from tests.sigstores import FULCIO, Identity, circleci, github, gitlab, google
 
 def named(identity: Identity, email: str | None = None, without: int = 0) -> Publisher | None:
     """The publisher of an identity, with one of its claims left out."""
-    numbers = {claim: int(claim.value.removeprefix(FULCIO)) for claim in Claim}
+    numbers = {claim: int(claim.value.removeprefix(FULCIO)) for claim in CertificateClaim}
     said = {claim: identity.claims[n] for claim, n in numbers.items() if n in identity.claims and n != without}
     return publisher_of(said, email)
 
@@ -63,15 +63,15 @@ class PublisherTests(SynchronousTestCase):
     texts = st.text(max_size=5) | st.sampled_from([*github().claims.values(), *gitlab().claims.values(), "@", "refs/tags/v1.0"])
 
     @settings(max_examples=100, deadline=None, database=None)
-    @given(st.dictionaries(st.sampled_from(Claim), texts))
-    def test_any_claims(self, claims: dict[Claim, str]) -> None:
+    @given(st.dictionaries(st.sampled_from(CertificateClaim), texts))
+    def test_any_claims(self, claims: dict[CertificateClaim, str]) -> None:
         """Whatever a certificate says, a job that is named is the one whose workflow the certificate names."""
-        said = {Claim.ISSUER: github().claims[8], **claims}
+        said = {CertificateClaim.ISSUER: github().claims[8], **claims}
         publisher = publisher_of(said, None)
         if isinstance(publisher, GitHub):
             config = f"https://github.com/{publisher.repository}/.github/workflows/{publisher.workflow}@"
-            self.assertTrue(said[Claim.BUILD_CONFIG_URI].startswith(config))
-            self.assertEqual(said[Claim.SOURCE_REPOSITORY_URI], f"https://github.com/{publisher.repository}")
+            self.assertTrue(said[CertificateClaim.BUILD_CONFIG_URI].startswith(config))
+            self.assertEqual(said[CertificateClaim.SOURCE_REPOSITORY_URI], f"https://github.com/{publisher.repository}")
 
     def test_bundles(self) -> None:
         """There is one bundle for each publisher, in the order in which they came."""

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core.publishers import (
     LONGEST_USER,
     Allowance,
-    Condition,
+    ClaimCondition,
     Forge,
     allowed_projects,
     forge_of,
@@ -52,8 +52,10 @@ class RuleTests(SynchronousTestCase):
     def test_parts(self) -> None:
         """A rule is a glob of projects and any number of claims, all of which must fit."""
         rule = parse_allowance("acme-*  repository=octo/app\tref=refs/tags/*", Forge.GITHUB)
-        self.assertEqual(rule, Allowance("acme-*", (Condition("repository", "octo/app"), Condition("ref", "refs/tags/*"))))
-        self.assertEqual(parse_allowance("x sub=a=b", Forge.OTHER).conditions, (Condition("sub", "a=b"),))
+        self.assertEqual(
+            rule, Allowance("acme-*", (ClaimCondition("repository", "octo/app"), ClaimCondition("ref", "refs/tags/*")))
+        )
+        self.assertEqual(parse_allowance("x sub=a=b", Forge.OTHER).conditions, (ClaimCondition("sub", "a=b"),))
 
     def test_everybody(self) -> None:
         """A rule that would let strangers publish is none: without a claim, or without one that says whose workflow it is."""
@@ -150,17 +152,17 @@ class MatchingTests(SynchronousTestCase):
     def test_kinds_of_values(self) -> None:
         """Numbers and truth values are compared as JSON spells them, of a list one item must fit, all else fits nothing."""
         for value in ("7", 7, ["x", "7"], [7]):
-            self.assertTrue(Condition("c", "7").fits(value), value)
-        self.assertTrue(Condition("c", "true").fits(True))
-        self.assertFalse(Condition("c", "True").fits(True))
+            self.assertTrue(ClaimCondition("c", "7").fits(value), value)
+        self.assertTrue(ClaimCondition("c", "true").fits(True))
+        self.assertFalse(ClaimCondition("c", "True").fits(True))
         for value in (None, 7.5, {"7": "7"}, [["7"]], [], {}):
-            self.assertFalse(Condition("c", "*").fits(value), value)
+            self.assertFalse(ClaimCondition("c", "*").fits(value), value)
 
     @quick
     @given(CLAIMS, PLAIN, st.sampled_from(["sub", "repository", "ref"]))
     def test_exactly(self, claims: dict[str, Any], value: str, claim: str) -> None:
         """A value without wildcards fits itself only, and a claim that is not there fits nothing."""
-        rule = Allowance("app", (Condition(claim, value),))
+        rule = Allowance("app", (ClaimCondition(claim, value),))
         self.assertTrue(rule.fits({**claims, claim: value}))
         self.assertFalse(rule.fits({**claims, claim: value + "x"}))
         self.assertFalse(rule.fits({name: said for name, said in claims.items() if name != claim}))
@@ -169,7 +171,7 @@ class MatchingTests(SynchronousTestCase):
     @given(CLAIMS, st.lists(st.sampled_from(["sub=a/*", "repository=*", "ref=x?", "x=[a-c]"]), min_size=1, unique=True))
     def test_all_must_fit(self, claims: dict[str, Any], words: list[str]) -> None:
         """A rule lets in only whom each of its claims lets in by itself."""
-        conditions = tuple(Condition(*word.split("=")) for word in words)
+        conditions = tuple(ClaimCondition(*word.split("=")) for word in words)
         alone = [Allowance("p", (condition,)).fits(claims) for condition in conditions]
         self.assertEqual(Allowance("p", conditions).fits(claims), all(alone))
 
@@ -177,7 +179,7 @@ class MatchingTests(SynchronousTestCase):
     @given(PLAIN, st.text(string.ascii_letters + "/-:", max_size=30))
     def test_a_firm_owner(self, owner: str, rest: str) -> None:
         """Whatever fits a rule with a wildcard has the owner that the rule says, up to the slash."""
-        condition = Condition("repository", f"{owner}/*")
+        condition = ClaimCondition("repository", f"{owner}/*")
         self.assertTrue(condition.is_firm)
         for value in (rest, owner + rest, f"{owner}/{rest}"):
             self.assertEqual(condition.fits(value), value.startswith(f"{owner}/"))

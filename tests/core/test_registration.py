@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.choices import Registration
 from pypid.core.errors import BadRequest, NameTaken
-from pypid.core.people import Standing
+from pypid.core.people import AccountStatus
 from pypid.core.permissions import account_name
 from pypid.core.registration import (
     INVITATION,
@@ -81,7 +81,7 @@ class NameTests(SynchronousTestCase):
 
     def test_standing(self) -> None:
         """Only where administrators approve does an account have to wait."""
-        waiting = {mode for mode in Registration if standing_of(mode) is not Standing.ACTIVE}
+        waiting = {mode for mode in Registration if standing_of(mode) is not AccountStatus.ACTIVE}
         self.assertEqual(waiting, {Registration.APPROVAL})
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.model import File, Remembered
+from pypid.core.model import File, Listing
 from pypid.core.names import project_name
 from pypid.core.remembering import remembered
 from pypid.testing import BEGINNING
@@ -21,9 +21,9 @@ LATER = BEGINNING + timedelta(days=1)
 METADATA = "cd" * 32
 
 
-def said(*files: File, asked: object = BEGINNING) -> Remembered:
+def said(*files: File, asked: object = BEGINNING) -> Listing:
     """That there are these files."""
-    return Remembered(name=SPAM, files=files, asked=asked, index="https://x/")  # type: ignore[arg-type]
+    return Listing(name=SPAM, files=files, asked=asked, index="https://x/")  # type: ignore[arg-type]
 
 
 files = st.lists(

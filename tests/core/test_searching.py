@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.model import File, Project, in_order
 from pypid.core.names import project_name
-from pypid.core.searching import MOST_WORDS, Found, Query, search
+from pypid.core.searching import MOST_WORDS, LegacySearchHit, LegacySearchQuery, search
 
 WORDS = st.lists(st.text(alphabet="abAB-_. \u00c4", max_size=3), max_size=3)
 NAMES = st.sampled_from(("ab", "a-b", "b", "ba-ab"))
@@ -44,12 +44,12 @@ class SearchTests(SynchronousTestCase):
         """A project is found by its newest release that fits: by name that is the newest, by a summary the one that says so."""
         spam = project("spam", [("1.0", "Lovely", False), ("2.0", "Dull", False), ("3.0rc1", None, False)])
         for criteria, found in (
-            ({"name": ["spam"]}, Found("spam", "3.0rc1", "")),
-            ({"summary": ["lovely"]}, Found("spam", "1.0", "Lovely")),
-            ({"name": ["x"], "summary": ["L"]}, Found("spam", "2.0", "Dull")),
+            ({"name": ["spam"]}, LegacySearchHit("spam", "3.0rc1", "")),
+            ({"summary": ["lovely"]}, LegacySearchHit("spam", "1.0", "Lovely")),
+            ({"name": ["x"], "summary": ["L"]}, LegacySearchHit("spam", "2.0", "Dull")),
         ):
-            self.assertEqual(search([spam], Query.read(criteria, "or")), [found])
-        self.assertEqual(search([spam], Query.read({"summary": ["lovely", "dull"]}, "and")), [])
+            self.assertEqual(search([spam], LegacySearchQuery.read(criteria, "or")), [found])
+        self.assertEqual(search([spam], LegacySearchQuery.read({"summary": ["lovely", "dull"]}, "and")), [])
 
     @settings(max_examples=60, deadline=None, database=None)
     @given(st.lists(st.tuples(NAMES, RELEASES), max_size=4), WORDS, WORDS, st.sampled_from(("or", "and", "")))
@@ -58,7 +58,7 @@ class SearchTests(SynchronousTestCase):
     ) -> None:
         """Whatever is looked for: what is found fits in one column, is the newest that does, and nothing fitting is missing."""
         projects = [project(name, releases) for name, releases in made]
-        query = Query.read({"name": names, "summary": summaries}, kind)
+        query = LegacySearchQuery.read({"name": names, "summary": summaries}, kind)
         found = search(projects, query)
         every = all if kind == "and" else any
         wanted = []
@@ -73,7 +73,7 @@ class SearchTests(SynchronousTestCase):
                 or (words[1] and file.summary and every(word in file.summary.lower() for word in words[1]))
             ]
             if fitting:
-                wanted.append(Found(each.name, fitting[-1].version, fitting[-1].summary or ""))
+                wanted.append(LegacySearchHit(each.name, fitting[-1].version, fitting[-1].summary or ""))
         self.assertEqual(found, wanted)
 
     def test_refused(self) -> None:
@@ -86,8 +86,8 @@ class SearchTests(SynchronousTestCase):
             ("spam", "or"),
             ({"name": []}, None),
         ):
-            self.assertRaises(ValueError, Query.read, criteria, kind)
-        self.assertEqual(len(Query.read({"name": ["x"] * MOST_WORDS}, "or").names), MOST_WORDS)
+            self.assertRaises(ValueError, LegacySearchQuery.read, criteria, kind)
+        self.assertEqual(len(LegacySearchQuery.read({"name": ["x"] * MOST_WORDS}, "or").names), MOST_WORDS)
 
 
 def _in_name(word: str, name: str) -> bool:

@@ -10,7 +10,17 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.model import File, Project, in_order
 from pypid.core.names import project_name
-from pypid.core.showing import LARGEST_INSIDE, MOST_FILES, MOST_RELEASES, Age, Shown, Whose, all_lines, is_pkg_info, shown
+from pypid.core.showing import (
+    LARGEST_INSIDE,
+    MOST_FILES,
+    MOST_RELEASES,
+    Age,
+    ShownRelease,
+    Whose,
+    all_lines,
+    is_pkg_info,
+    shown,
+)
 
 SPAM = project_name("spam")
 THEN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -22,7 +32,7 @@ def file(version: str, tag: str = "py3-none-any", **more: Any) -> File:
     return replace(made, **more)
 
 
-def page(*files: File, version: str | None = None) -> Shown:
+def page(*files: File, version: str | None = None) -> ShownRelease:
     found = shown(Project(name=SPAM, files=in_order(files)), version)
     assert found is not None
     return found

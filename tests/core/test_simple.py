@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from packaging.version import Version
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.model import File, Page, Project, Status, Summary, in_order
+from pypid.core.model import File, Project, RenderedPage, Status, Summary, in_order
 from pypid.core.names import project_name
 from pypid.core.negotiation import Format
 from pypid.core.simple import plain, render_names, render_project
@@ -41,7 +41,7 @@ def a_project(*files: File, **more: Any) -> Project:
 class Reader(HTMLParser):
     """What a client gets out of an HTML page: anchors with attributes and text, and metas."""
 
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: RenderedPage) -> None:
         super().__init__(convert_charrefs=True)
         self.anchors: list[dict[str, str | None]] = []
         self.texts: list[str] = []
@@ -75,7 +75,7 @@ class Reader(HTMLParser):
         self.comments.append(data)
 
 
-def strict(page: Page) -> dict[str, Any]:
+def strict(page: RenderedPage) -> dict[str, Any]:
     """The JSON page as the strictest client reads it: uv for null and types, the specification for the rest."""
 
     def no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -14,7 +14,18 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core import summaries
 from pypid.core.model import Summary
 from pypid.core.names import ProjectName
-from pypid.core.summaries import Blend, Roll, Run, Sieve, Summaries, differing, ends_run, in_runs, name_of, only
+from pypid.core.summaries import (
+    Blend,
+    MutableSummaries,
+    Run,
+    Sieve,
+    Summaries,
+    differing,
+    ends_run,
+    in_runs,
+    name_of,
+    only,
+)
 
 modest = settings(max_examples=30, deadline=None, database=None)
 NAMES = [ProjectName(f"p{number:02}") for number in range(40)]
@@ -23,7 +34,7 @@ changes = st.lists(st.tuples(numbers, st.one_of(st.none(), st.integers(0, 9))), 
 """Each a name, and the serial that it gets, or None where it goes."""
 
 
-def change(roll: Roll, name: ProjectName, serial: int | None) -> None:
+def change(roll: MutableSummaries, name: ProjectName, serial: int | None) -> None:
     """Do one of them."""
     if serial is not None:
         roll.put(Summary(name, serial))
@@ -45,13 +56,13 @@ class Short(SynchronousTestCase):
 
 
 class RollTests(Short):
-    """`Roll`."""
+    """`MutableSummaries`."""
 
     @modest
     @given(changes)
     def test_any(self, some: list[tuple[ProjectName, int | None]]) -> None:
         """After each change it is what one of the same projects is that begins with them; a list that was taken stays."""
-        roll, held = Roll(), dict[ProjectName, Summary]()
+        roll, held = MutableSummaries(), dict[ProjectName, Summary]()
         for name, serial in some:
             before, was = roll.summaries(), tuple(roll.summaries())
             change(roll, name, serial)
@@ -60,12 +71,12 @@ class RollTests(Short):
                 held[name] = Summary(name, serial)
             self.is_anew(roll.summaries(), held)
             self.assertEqual(tuple(before), was)
-        self.assertEqual(Roll(dict(held)).summaries(), roll.summaries())
+        self.assertEqual(MutableSummaries(dict(held)).summaries(), roll.summaries())
         self.assertEqual(roll.heads, held)
 
     def test_costs_a_run(self) -> None:
         """A change leaves all runs but its own the same objects, and the list the same where nothing changes."""
-        roll = Roll({name: Summary(name, 1) for name in NAMES})
+        roll = MutableSummaries({name: Summary(name, 1) for name in NAMES})
         before = roll.summaries()
         roll.put(Summary(NAMES[20], 1))
         self.assertIs(roll.summaries(), before)
@@ -76,7 +87,7 @@ class RollTests(Short):
 
     def test_not_there(self) -> None:
         """Nothing goes that is not there."""
-        self.assertRaises(KeyError, Roll().drop, NAMES[0])
+        self.assertRaises(KeyError, MutableSummaries().drop, NAMES[0])
 
 
 class SequenceTests(Short):
@@ -108,7 +119,7 @@ class SequenceTests(Short):
     @given(changes, changes)
     def test_differing(self, some: list[tuple[ProjectName, int | None]], more: list[tuple[ProjectName, int | None]]) -> None:
         """Between two lists are those that are new or others, and those that are gone."""
-        roll = Roll()
+        roll = MutableSummaries()
         for name, serial in some:
             change(roll, name, serial)
         old, had = roll.summaries(), dict(roll.heads)
@@ -126,7 +137,7 @@ class SieveTests(Short):
     @given(changes, st.frozensets(numbers))
     def test_any(self, some: list[tuple[ProjectName, int | None]], hidden: frozenset[ProjectName]) -> None:
         """After each change what stays is what would stay of a new list, cut as if there had never been anything else."""
-        roll, sieve = Roll(), Sieve(lambda run: only(run, lambda summary: summary.name not in hidden))
+        roll, sieve = MutableSummaries(), Sieve(lambda run: only(run, lambda summary: summary.name not in hidden))
         for name, serial in some:
             change(roll, name, serial)
             found = sieve.of(roll.summaries())
@@ -141,7 +152,7 @@ class SieveTests(Short):
             gone_through.append(run)
             return only(run, lambda summary: summary.name != ending)
 
-        roll, sieve = Roll({name: Summary(name, 1) for name in NAMES}), Sieve(keep)
+        roll, sieve = MutableSummaries({name: Summary(name, 1) for name in NAMES}), Sieve(keep)
         before = sieve.of(roll.summaries())
         roll.put(Summary(NAMES[-1], 2))
         gone_through.clear()
@@ -159,7 +170,7 @@ class BlendTests(Short):
     @given(st.lists(st.tuples(st.booleans(), numbers, st.one_of(st.none(), st.integers(0, 9))), max_size=60))
     def test_any(self, some: list[tuple[bool, ProjectName, int | None]]) -> None:
         """After each change of either list it is what a blend of new ones is; here, what one of them has."""
-        rolls = Roll(), Roll()
+        rolls = MutableSummaries(), MutableSummaries()
         blend = Blend(_either)
         for which, name, serial in some:
             change(rolls[which], name, serial)
@@ -176,7 +187,7 @@ class BlendTests(Short):
             stretches += 1
             return _either(one, other)
 
-        ours, theirs = (Roll({name: Summary(name, 1) for name in NAMES[start::2]}) for start in (0, 1))
+        ours, theirs = (MutableSummaries({name: Summary(name, 1) for name in NAMES[start::2]}) for start in (0, 1))
         blend = Blend(counted)
         blend.of(ours.summaries(), theirs.summaries())
         everything, stretches = stretches, 0

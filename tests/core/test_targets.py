@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core.errors import BadRequest
 from pypid.core.model import File
 from pypid.core.names import project_name
-from pypid.core.targets import MOST, PLATFORMS, Target, best, needs_build, target, targets
+from pypid.core.targets import MOST, PLATFORMS, InstallTarget, best, needs_build, target, targets
 
 CHECKED = settings(max_examples=30, deadline=None, database=None)
 WHEELS = st.sampled_from(
@@ -104,7 +104,7 @@ class TargetTests(SynchronousTestCase):
 
     def test_named(self) -> None:
         """Each with each, each once; nothing said is Linux and the Python that runs."""
-        self.assertEqual(targets([], [], running="3.12"), (Target("linux", "3.12"),))
+        self.assertEqual(targets([], [], running="3.12"), (InstallTarget("linux", "3.12"),))
         found = targets(["linux", "macos", "linux"], ["3.12", "3.13"], running="3.11")
         self.assertEqual(
             [str(each) for each in found], [f"Python {v} on {p}" for p in ("linux", "macos") for v in ("3.12", "3.13")]

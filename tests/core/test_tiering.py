@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core.errors import BadRequest
 from pypid.core.model import File
 from pypid.core.names import project_name
-from pypid.core.tiering import Rule, due
+from pypid.core.tiering import TieringRule, due
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 SPAM = project_name("spam")
@@ -33,9 +33,9 @@ def file(version: str, days: float = 1000, number: int = 0, yanked: str | None =
     )
 
 
-def rule(days: float = 100, keep: int = 1) -> Rule:
+def rule(days: float = 100, keep: int = 1) -> TieringRule:
     """Files older than so many days, but of the newest versions."""
-    return Rule(timedelta(days=days), keep, "GLACIER_IR")
+    return TieringRule(timedelta(days=days), keep, "GLACIER_IR")
 
 
 def versions(files: list[File], keep: int, days: float = 100) -> list[str]:
@@ -106,12 +106,12 @@ class DueTests(SynchronousTestCase):
 
 
 class RuleTests(SynchronousTestCase):
-    """`Rule`."""
+    """`TieringRule`."""
 
     def test_refused(self) -> None:
         """A class that cannot be one (a header of its own, say), and numbers below 0, are refused."""
         for name in ("", "glacier", "GLACIER IR", "GLACIER\r\nX: y", "G" * 65, "GLÄCIER", "GLACIER_IR\n"):
-            self.assertRaises(BadRequest, Rule, timedelta(days=1), 1, name)
-        self.assertRaises(BadRequest, Rule, timedelta(days=1), -1, "GLACIER_IR")
-        self.assertRaises(BadRequest, Rule, timedelta(days=-1), 1, "GLACIER_IR")
-        Rule(timedelta(), 0, "EXPRESS_ONEZONE")
+            self.assertRaises(BadRequest, TieringRule, timedelta(days=1), 1, name)
+        self.assertRaises(BadRequest, TieringRule, timedelta(days=1), -1, "GLACIER_IR")
+        self.assertRaises(BadRequest, TieringRule, timedelta(days=-1), 1, "GLACIER_IR")
+        TieringRule(timedelta(), 0, "EXPRESS_ONEZONE")

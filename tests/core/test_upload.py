@@ -16,7 +16,7 @@ from pypid.core.archive import Inside, inspect
 from pypid.core.errors import UploadRejected
 from pypid.core.model import Digests, Upload
 from pypid.core.names import parse_filename
-from pypid.core.upload import Form, FormAction, action_of, check, distribution_of, served_metadata
+from pypid.core.upload import FormAction, UploadFields, action_of, check, distribution_of, served_metadata
 from tests.distributions import egg, egg_filename, metadata, sdist, sdist_filename, wheel, wheel_filename
 from tests.sigstores import PUBLISH, SLSA, statement
 
@@ -38,9 +38,9 @@ def digests(data: bytes) -> Digests:
 
 def form(
     fields: Mapping[str, str | tuple[str, ...]], data: bytes = DATA, filename: str | None = WHEEL, signature: bytes = b""
-) -> Form:
+) -> UploadFields:
     texts = {name: (value,) if isinstance(value, str) else value for name, value in fields.items()}
-    return Form(fields=texts, filename=filename, content_digests=digests(data), signature=signature)
+    return UploadFields(fields=texts, filename=filename, content_digests=digests(data), signature=signature)
 
 
 def upload(
@@ -120,7 +120,7 @@ class UploadTests(SynchronousTestCase):
 
     def test_no_file(self) -> None:
         """A form without content, or with an impossible file name, is refused."""
-        nothing = Form(fields={}, filename=None, content_digests=None)
+        nothing = UploadFields(fields={}, filename=None, content_digests=None)
         self.assertIn("no file", str(self.assertRaises(UploadRejected, distribution_of, nothing)))
         for name in ("../spam-1.0.tar.gz", "spam.exe", "", "spam-1.0.tar.gz\0"):
             self.assertRaises(UploadRejected, distribution_of, form({}, filename=name))

@@ -116,7 +116,7 @@ class EveryKind(SynchronousTestCase):
     @example(("server", "public_url"), "http://h:99999")
     def test_reads_or_refuses(self, place: tuple[str, str], text: str) -> None:
         """Any text is read, and then shown so that it is read as the same, or refused with ValueError: nothing else happens."""
-        kind: values.Kind[Any] = KINDS[place]
+        kind: values.ValueKind[Any] = KINDS[place]
         try:
             value = kind.parse(text)
         except ValueError:
@@ -135,7 +135,7 @@ class EveryKind(SynchronousTestCase):
 class Words(SynchronousTestCase):
     """Choices, truth, names of folders, and the network."""
 
-    def assert_only(self, kind: values.Kind[Any], good: str, bad: str) -> None:
+    def assert_only(self, kind: values.ValueKind[Any], good: str, bad: str) -> None:
         for word in good.split("|"):
             kind.parse(word)
         for word in bad.split("|"):

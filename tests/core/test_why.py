@@ -10,10 +10,10 @@ from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.choices import Mode
-from pypid.core.model import Presence, Project, Remembered, Status
-from pypid.core.policy import Hidden, Policy, Silence, Theirs, asks_upstream, may_show_theirs, view
+from pypid.core.model import Listing, Presence, Project, Status
+from pypid.core.policy import Hidden, Policy, Silence, UpstreamState, asks_upstream, may_show_theirs, view
 from pypid.core.values import Cooldown
-from pypid.core.why import Absent, FileWhy, Standing, explain
+from pypid.core.why import Absent, FileWhy, NameStatus, explain
 from tests.core.test_policy import NOW, OUR_FILE, OURS, POLICIES, SPAM, THEIRS, their_file
 
 CACHE = Policy(mode=Mode.CACHE)
@@ -21,8 +21,8 @@ many = settings(max_examples=30, deadline=None, database=None)
 OURSELVES = Project(name=SPAM, files=(OUR_FILE,))
 
 
-def said(*versions: str) -> Remembered:
-    return Remembered(name=SPAM, files=tuple(map(their_file, versions)), asked=NOW, index="https://up.example/simple/")
+def said(*versions: str) -> Listing:
+    return Listing(name=SPAM, files=tuple(map(their_file, versions)), asked=NOW, index="https://up.example/simple/")
 
 
 class AgreementTests(SynchronousTestCase):
@@ -30,9 +30,9 @@ class AgreementTests(SynchronousTestCase):
 
     @many
     @given(POLICIES, OURS, THEIRS)
-    def test_as_the_view(self, policy: Policy, ours: Project | Presence, theirs: Theirs | None) -> None:
+    def test_as_the_view(self, policy: Policy, ours: Project | Presence, theirs: UpstreamState | None) -> None:
         """The files that it calls visible are those of the view, ours as ours and theirs as theirs, kept ones as kept."""
-        known = theirs or Theirs()
+        known = theirs or UpstreamState()
         seen = view(policy, ours, known, NOW, SPAM)
         own = ours.files if isinstance(ours, Project) else ()
         why = explain(policy, SPAM, ours, known, NOW)
@@ -43,9 +43,9 @@ class AgreementTests(SynchronousTestCase):
 
     @many
     @given(POLICIES, OURS, THEIRS)
-    def test_all_are_there(self, policy: Policy, ours: Project | Presence, theirs: Theirs | None) -> None:
+    def test_all_are_there(self, policy: Policy, ours: Project | Presence, theirs: UpstreamState | None) -> None:
         """Every file that anything is known of is explained once, and a name that nobody has spoken of is, too."""
-        known = theirs or Theirs()
+        known = theirs or UpstreamState()
         why = explain(policy, SPAM, ours, known, NOW)
         listed = () if known.said is None or known.said.files is None else known.said.files
         names = {file.filename for file in (*listed, *known.kept)}
@@ -56,21 +56,21 @@ class AgreementTests(SynchronousTestCase):
 
     @many
     @given(POLICIES, OURS, THEIRS)
-    def test_as_the_rules(self, policy: Policy, ours: Project | Presence, theirs: Theirs | None) -> None:
+    def test_as_the_rules(self, policy: Policy, ours: Project | Presence, theirs: UpstreamState | None) -> None:
         """Whether the name may be told, and files of theirs shown, is what the rules say."""
-        why = explain(policy, SPAM, ours, theirs or Theirs(), NOW)
+        why = explain(policy, SPAM, ours, theirs or UpstreamState(), NOW)
         self.assertEqual(why.told is None, asks_upstream(policy, SPAM, ours))
         self.assertEqual(why.shown is None, may_show_theirs(policy, SPAM, ours))
         if why.told is None:
-            self.assertIn(why.standing, (Standing.THEIRS, Standing.BLENDED))
+            self.assertIn(why.standing, (NameStatus.THEIRS, NameStatus.BLENDED))
         if ours is Presence.UNKNOWN:
-            self.assertIs(why.standing, Standing.UNKNOWN)
+            self.assertIs(why.standing, NameStatus.UNKNOWN)
 
     @many
     @given(POLICIES, OURS, THEIRS)
-    def test_until(self, policy: Policy, ours: Project | Presence, theirs: Theirs | None) -> None:
+    def test_until(self, policy: Policy, ours: Project | Presence, theirs: UpstreamState | None) -> None:
         """A file that is to become visible at a time is not hidden for its age from then on, and is until just before."""
-        known = theirs or Theirs()
+        known = theirs or UpstreamState()
         for file in explain(policy, SPAM, ours, known, NOW).files:
             if file.until is not None:
                 self.assertIs(file.because, Hidden.COOLDOWN)
@@ -89,20 +89,20 @@ class ReasonTests(SynchronousTestCase):
     def test_standings(self) -> None:
         """Each rule has its word; offline hides no rule that would hide the files anyway."""
         for policy, ours, expected in (
-            (CACHE, Presence.ABSENT, Standing.THEIRS),
-            (CACHE, Presence.UNKNOWN, Standing.UNKNOWN),
-            (CACHE, OURSELVES, Standing.OURS),
-            (evolve(CACHE, blend=("spam",)), OURSELVES, Standing.BLENDED),
-            (evolve(CACHE, reserved=("sp*",)), Presence.ABSENT, Standing.RESERVED),
-            (evolve(CACHE, reserved=("sp*",)), OURSELVES, Standing.RESERVED),
-            (evolve(CACHE, deny=("SPAM",)), Presence.ABSENT, Standing.DENIED),
-            (evolve(CACHE, allow=("eggs",)), Presence.ABSENT, Standing.NOT_ALLOWED),
-            (Policy(), Presence.ABSENT, Standing.OFFLINE),
-            (Policy(deny=("spam",)), Presence.ABSENT, Standing.DENIED),
-            (Policy(), OURSELVES, Standing.OURS),
+            (CACHE, Presence.ABSENT, NameStatus.THEIRS),
+            (CACHE, Presence.UNKNOWN, NameStatus.UNKNOWN),
+            (CACHE, OURSELVES, NameStatus.OURS),
+            (evolve(CACHE, blend=("spam",)), OURSELVES, NameStatus.BLENDED),
+            (evolve(CACHE, reserved=("sp*",)), Presence.ABSENT, NameStatus.RESERVED),
+            (evolve(CACHE, reserved=("sp*",)), OURSELVES, NameStatus.RESERVED),
+            (evolve(CACHE, deny=("SPAM",)), Presence.ABSENT, NameStatus.DENIED),
+            (evolve(CACHE, allow=("eggs",)), Presence.ABSENT, NameStatus.NOT_ALLOWED),
+            (Policy(), Presence.ABSENT, NameStatus.OFFLINE),
+            (Policy(deny=("spam",)), Presence.ABSENT, NameStatus.DENIED),
+            (Policy(), OURSELVES, NameStatus.OURS),
         ):
-            self.assertIs(explain(policy, SPAM, ours, Theirs(), NOW).standing, expected, (policy, ours))
-        self.assertIs(explain(Policy(deny=("spam",)), SPAM, Presence.ABSENT, Theirs(), NOW).told, Silence.OFFLINE)
+            self.assertIs(explain(policy, SPAM, ours, UpstreamState(), NOW).standing, expected, (policy, ours))
+        self.assertIs(explain(Policy(deny=("spam",)), SPAM, Presence.ABSENT, UpstreamState(), NOW).told, Silence.OFFLINE)
 
     def test_files(self) -> None:
         """Each file has the rule that hides it, and only a file that is too young has a time."""
@@ -111,7 +111,7 @@ class ReasonTests(SynchronousTestCase):
         ageless = their_file("4.0", uploaded=None)
         files = (their_file("1.0"), their_file("2.0"), young, ageless)
         policy = evolve(CACHE, blend=("spam",), cooldown=Cooldown(timedelta(days=3)))
-        theirs = Theirs(said=evolve(said(), files=files), kept=(kept,))
+        theirs = UpstreamState(said=evolve(said(), files=files), kept=(kept,))
         why = explain(policy, SPAM, OURSELVES, theirs, NOW)
         self.assertEqual(
             why.files,
@@ -130,14 +130,14 @@ class ReasonTests(SynchronousTestCase):
     def test_unspoken(self) -> None:
         """Of a file that nobody has spoken of it is said why nobody has."""
         for policy, ours, theirs, expected in (
-            (CACHE, Presence.ABSENT, Theirs(), Absent.UNHEARD),
-            (CACHE, Presence.ABSENT, Theirs(said=said()), Absent.NOT_LISTED),
-            (CACHE, Presence.ABSENT, Theirs(said=evolve(said(), files=None)), Absent.NOT_LISTED),
-            (CACHE, OURSELVES, Theirs(said=said("9.0")), Silence.OURS),
-            (CACHE, Presence.UNKNOWN, Theirs(), Silence.UNKNOWN),
-            (Policy(), Presence.ABSENT, Theirs(), Silence.OFFLINE),
-            (Policy(), Presence.ABSENT, Theirs(said=said()), Absent.NOT_LISTED),
-            (evolve(CACHE, reserved=("spam",)), Presence.ABSENT, Theirs(), Silence.RESERVED),
+            (CACHE, Presence.ABSENT, UpstreamState(), Absent.UNHEARD),
+            (CACHE, Presence.ABSENT, UpstreamState(said=said()), Absent.NOT_LISTED),
+            (CACHE, Presence.ABSENT, UpstreamState(said=evolve(said(), files=None)), Absent.NOT_LISTED),
+            (CACHE, OURSELVES, UpstreamState(said=said("9.0")), Silence.OURS),
+            (CACHE, Presence.UNKNOWN, UpstreamState(), Silence.UNKNOWN),
+            (Policy(), Presence.ABSENT, UpstreamState(), Silence.OFFLINE),
+            (Policy(), Presence.ABSENT, UpstreamState(said=said()), Absent.NOT_LISTED),
+            (evolve(CACHE, reserved=("spam",)), Presence.ABSENT, UpstreamState(), Silence.RESERVED),
         ):
             self.assertIs(explain(policy, SPAM, ours, theirs, NOW).file("spam-5.0.tar.gz").because, expected)
 
@@ -145,6 +145,6 @@ class ReasonTests(SynchronousTestCase):
         """A project of ours in quarantine hides all, also what may stand beside it."""
         policy = evolve(CACHE, blend=("spam",))
         closed = evolve(OURSELVES, status=Status.QUARANTINED)
-        why = explain(policy, SPAM, closed, Theirs(said=said("2.0")), NOW)
+        why = explain(policy, SPAM, closed, UpstreamState(said=said("2.0")), NOW)
         self.assertEqual({file.because for file in why.files}, {Absent.CLOSED})
         self.assertEqual(len(why.files), 2)

@@ -14,7 +14,7 @@ from pypid.export.buckets import BucketPlace, content_type
 from pypid.export.once import export
 from pypid.export.places import Stamp
 from pypid.export.publishing import LONGEST, Publishing
-from pypid.export.wishes import Wishes
+from pypid.export.wishes import ExportOptions
 from pypid.flow import BytesBody, start, whole
 from pypid.ports import Body
 from tests.distributions import wheel_filename
@@ -124,7 +124,7 @@ class OnceTests(BucketCase):
         self.failureResultOf(start(self.writing(self.place())), BadRequest)
         self.have(self.bucket.delete("own.txt"))
         self.write(self.place())
-        other = export(self.pypid.index, authority_of(self.pypid), self.place(), Wishes(), "another")
+        other = export(self.pypid.index, authority_of(self.pypid), self.place(), ExportOptions(), "another")
         failure = self.failureResultOf(start(other), BadRequest)
         self.assertIn("another index", str(failure.value))
 
@@ -163,7 +163,7 @@ class KeptTests(BucketCase):
             self.pypid.index,
             authority_of(self.pypid),
             self.place(),
-            Wishes(copies=True, base_url=BASE),
+            ExportOptions(copies=True, base_url=BASE),
             Stamp(IDENTITY, "anonymous"),
             "s3://acme",
             alone,

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 from attrs import evolve
 
 from pypid.core.choices import Mode
-from pypid.core.model import Link, Status
+from pypid.core.model import SignedUrl, Status
 from pypid.core.names import project_name
 from pypid.core.policy import Policy
 from pypid.core.values import Cooldown
@@ -143,8 +143,8 @@ class ServedTests(ServedCase):
     def test_signed(self) -> None:
         """Links can be signed URLs; what no client could find by them is not offered."""
 
-        async def link(key: str, lifetime: timedelta, filename: str | None = None) -> Link:
-            return Link(f"https://bucket.example/{key}?for={lifetime.days}", self.pypid.world.now() + lifetime)
+        async def link(key: str, lifetime: timedelta, filename: str | None = None) -> SignedUrl:
+            return SignedUrl(f"https://bucket.example/{key}?for={lifetime.days}", self.pypid.world.now() + lifetime)
 
         self.patch(self.pypid.blobs, "link", link)
         self.write(signed=timedelta(days=2))

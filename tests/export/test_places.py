@@ -12,11 +12,11 @@ from msgspec.structs import replace
 
 from pypid.core.errors import BadRequest, StorageDown
 from pypid.core.names import ProjectName, project_name
-from pypid.export.pages import Written
-from pypid.export.places import INCOMING, Copy, FolderPlace, Piece, Place, Stamp
+from pypid.export.pages import WrittenPage
+from pypid.export.places import INCOMING, Copy, ExportPlace, FilePiece, FolderPlace, Stamp
 from pypid.export.publishing import LOOK, Publishing
-from pypid.export.seeing import Seer
-from pypid.export.wishes import Wishes
+from pypid.export.seeing import ExportViewer
+from pypid.export.wishes import ExportOptions
 from pypid.flow import BytesBody, start
 from tests.export.test_buckets import BucketCase
 from tests.export.trees import IDENTITY, authority_of, names_in
@@ -25,15 +25,15 @@ from tests.export.trees import IDENTITY, authority_of, names_in
 class CopyTests(BucketCase):
     """What is copied is there."""
 
-    def copied(self, place: Place, uploaded: datetime) -> list[Copy]:
+    def copied(self, place: ExportPlace, uploaded: datetime) -> list[Copy]:
         """What a place says to lack of a copy that it was just given."""
         filename, data = self.have_wheel()
         file = self.have(self.pypid.index.project(project_name("spam"))).files[0]
         self.have(place.claim(Stamp("ours", "anonymous"), clears=False))
-        copy = Copy(f"packages/spam/{filename}", Piece.BYTES, replace(file, uploaded=uploaded))
+        copy = Copy(f"packages/spam/{filename}", FilePiece.BYTES, replace(file, uploaded=uploaded))
         self.have(place.copy(copy, BytesBody(data)))
         again = replace(copy.file, uploaded=uploaded + timedelta(days=3), sha256="1" * 64)
-        self.assertEqual(len(self.have(place.lacks([Copy(copy.path, Piece.BYTES, again)]))), 1)
+        self.assertEqual(len(self.have(place.lacks([Copy(copy.path, FilePiece.BYTES, again)]))), 1)
         return list(self.have(place.lacks([copy])))
 
     def test_dates(self) -> None:
@@ -96,7 +96,7 @@ class Full(FolderPlace):
 
     is_full = False
 
-    async def put(self, pages: Sequence[Written]) -> tuple[int, int]:
+    async def put(self, pages: Sequence[WrittenPage]) -> tuple[int, int]:
         if self.is_full:
             raise OSError(ENOSPC, "No space left on device", self.root)
         return await super().put(pages)
@@ -118,7 +118,7 @@ class FullTests(BucketCase):
             await job()
             return True
 
-        stamp, wishes = Stamp(IDENTITY, "anonymous"), Wishes(copies=True)
+        stamp, wishes = Stamp(IDENTITY, "anonymous"), ExportOptions(copies=True)
         made = Publishing(self.pypid.index, authority_of(self.pypid), place, wishes, stamp, "the folder", alone)
         made.startService()
         for name in ("secret", "spam", "eggs"):
@@ -151,10 +151,10 @@ class FailingTests(BucketCase):
         self.write(copies=True)
         self.hide("secret")
 
-        async def fails(seer: Seer, name: ProjectName) -> None:
+        async def fails(seer: ExportViewer, name: ProjectName) -> None:
             raise StorageDown("it is away.")
 
-        self.patch(Seer, "project", fails)
+        self.patch(ExportViewer, "project", fails)
         self.failureResultOf(start(self.writing(copies=True, clears=True)), StorageDown)
         self.assertEqual(names_in(self.folder), ["spam"])
         self.assertFalse([path for path, body in self.tree().items() if "secret" in path or b"secret" in body])

@@ -18,7 +18,7 @@ from pypid.core.values import Cooldown
 from pypid.export import keeping
 from pypid.export.places import FolderPlace, Stamp
 from pypid.export.publishing import LONGEST, LOOK, Publishing
-from pypid.export.wishes import Wishes
+from pypid.export.wishes import ExportOptions
 from pypid.static import tree
 from tests.distributions import wheel_filename
 from tests.export.trees import BASE, IDENTITY, TreeCase, authority_of, linked_in, names_in, page_in
@@ -68,18 +68,18 @@ class PublishingCase(TreeCase):
         super().setUp()
         self.pypid.face.settings = evolve(self.pypid.face.settings, public_url=BASE)
 
-        def write(folder: tree.Folder, path: str, body: bytes, write: Any = tree.Folder.write) -> None:
+        def write(folder: tree.TreeFolder, path: str, body: bytes, write: Any = tree.TreeFolder.write) -> None:
             write(folder, path, body)
             if self.copies:
                 self.place._check()
 
-        def remove(folder: tree.Folder, path: str, remove: Any = tree.Folder.remove) -> None:
+        def remove(folder: tree.TreeFolder, path: str, remove: Any = tree.TreeFolder.remove) -> None:
             remove(folder, path)
             if self.copies:
                 self.place._check()
 
-        self.patch(tree.Folder, "write", write)
-        self.patch(tree.Folder, "remove", remove)
+        self.patch(tree.TreeFolder, "write", write)
+        self.patch(tree.TreeFolder, "remove", remove)
         self.publishing = self.begin()
 
     def begin(self, alone: Any = alone, **wishes: Any) -> Publishing:
@@ -90,7 +90,7 @@ class PublishingCase(TreeCase):
             self.pypid.index,
             authority_of(self.pypid),
             self.place,
-            Wishes(**{"base_url": BASE, "copies": self.copies, **wishes}),
+            ExportOptions(**{"base_url": BASE, "copies": self.copies, **wishes}),
             Stamp(IDENTITY, "anonymous"),
             "the folder",
             alone,

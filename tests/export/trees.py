@@ -12,10 +12,10 @@ from urllib.parse import unquote
 from pypid.core.errors import BadRequest
 from pypid.core.names import project_name
 from pypid.core.permissions import Grants, Identity, Principals, Rules
-from pypid.export.once import Outcome, export
-from pypid.export.places import FolderPlace, Place
+from pypid.export.once import ExportOutcome, export
+from pypid.export.places import ExportPlace, FolderPlace
 from pypid.export.seeing import Authority
-from pypid.export.wishes import Wishes
+from pypid.export.wishes import ExportOptions
 from pypid.flow import start
 from tests.web.test_local import LocalCase
 from tests.web.whole import PASSWORDS, Pypid
@@ -73,7 +73,7 @@ class TreeCase(LocalCase):
         face.rules = Rules(read=face.rules.read, write=face.rules.write, projects=projects)
         face.epoch.turn()
 
-    def write(self, place: Place | None = None, *, clears: bool = False, **wishes: Any) -> Outcome:
+    def write(self, place: ExportPlace | None = None, *, clears: bool = False, **wishes: Any) -> ExportOutcome:
         """Export."""
         return self.have(self.writing(place, clears=clears, **wishes))
 
@@ -83,13 +83,13 @@ class TreeCase(LocalCase):
         for word in words:
             self.assertIn(word, str(failure.value))
 
-    async def writing(self, place: Place | None = None, *, clears: bool = False, **wishes: Any) -> Outcome:
+    async def writing(self, place: ExportPlace | None = None, *, clears: bool = False, **wishes: Any) -> ExportOutcome:
         """An export."""
         return await export(
             self.pypid.index,
             authority_of(self.pypid),
             place or FolderPlace(str(self.folder), self.pypid.world),
-            Wishes(**{"base_url": BASE, **wishes}),
+            ExportOptions(**{"base_url": BASE, **wishes}),
             IDENTITY,
             clears=clears,
         )

@@ -17,14 +17,14 @@ from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.choices import Mode
 from pypid.core.errors import NotThere
-from pypid.core.model import File, Presence, Remembered, Span
+from pypid.core.model import File, Listing, Presence, Span
 from pypid.core.names import ProjectName, parse_filename
 from pypid.core.policy import Policy
 from pypid.flow import Blocking, BytesBody, at_once, start
-from pypid.index.envoy import Envoy
-from pypid.index.filehosts import FileHosts
-from pypid.index.keeping import Keeper
-from pypid.index.outage import Outage
+from pypid.index.envoy import UpstreamGate
+from pypid.index.filehosts import FileHostBreakers
+from pypid.index.keeping import FileCache
+from pypid.index.outage import CircuitBreaker
 from pypid.ports import Blobs, Body, Upstream
 from pypid.spool import sweep
 from pypid.testing import Fed, contents, world
@@ -76,33 +76,35 @@ class ScriptedUpstream:
             raise answer
         return await answer if isinstance(answer, Deferred) else answer(span)
 
-    async def project(self, name: ProjectName, known: Remembered | None, via: Sequence[str]) -> Remembered:
+    async def project(self, name: ProjectName, known: Listing | None, via: Sequence[str]) -> Listing:
         raise NotImplementedError
 
     async def names(self, via: Sequence[str]) -> Sequence[ProjectName]:
         raise NotImplementedError
 
 
-def envoy_of(upstream: Upstream) -> Envoy:
+def envoy_of(upstream: Upstream) -> UpstreamGate:
     """An envoy of an index that has nothing of its own, and may ask for any name."""
 
     async def nothing(name: ProjectName) -> Presence:
         return Presence.ABSENT
 
-    return Envoy(upstream, Policy(mode=Mode.CACHE), "pypid-test", nothing, Outage(world()), FileHosts(world()))
+    return UpstreamGate(
+        upstream, Policy(mode=Mode.CACHE), "pypid-test", nothing, CircuitBreaker(world()), FileHostBreakers(world())
+    )
 
 
 class Client:
     """Somebody who reads a body: all of it, or `most` pieces until he is told to go on."""
 
-    def __init__(self, keeper: Keeper, file: File, span: Span | None = None, most: int | None = None) -> None:
+    def __init__(self, keeper: FileCache, file: File, span: Span | None = None, most: int | None = None) -> None:
         self.got = b""
         self.size: int | None = None
         self._left = most
         self._waits: Deferred[None] = Deferred()
         self.ended = start(self._read(keeper, file, span))
 
-    async def _read(self, keeper: Keeper, file: File, span: Span | None) -> bytes:
+    async def _read(self, keeper: FileCache, file: File, span: Span | None) -> bytes:
         body = await keeper.open(file, span, ())
         try:
             self.size = body.size
@@ -133,10 +135,10 @@ class KeeperCase(Awaiting, SynchronousTestCase):
         self.catalog = MemoryCatalog()
         self.keeper = self.another()
 
-    def another(self, blocking: Blocking = at_once, catalog: MemoryCatalog | None = None, **settings: int) -> Keeper:
+    def another(self, blocking: Blocking = at_once, catalog: MemoryCatalog | None = None, **settings: int) -> FileCache:
         """A keeper of the same storage."""
         outside = world(blocking=blocking)
-        return Keeper(self.blobs, catalog or self.catalog, envoy_of(self.upstream), outside, self.folder, **settings)
+        return FileCache(self.blobs, catalog or self.catalog, envoy_of(self.upstream), outside, self.folder, **settings)
 
     def client(self, file: File, span: Span | None = None, most: int | None = None) -> Client:
         return Client(self.keeper, file, span, most)

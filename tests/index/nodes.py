@@ -18,13 +18,13 @@ from pypid.catalog.shared import SharedCatalog, SharedSettings, open
 from pypid.catalog.sql.engine import SqlEngine, SqlSettings
 from pypid.catalog.sql.place import SqliteFile
 from pypid.core.choices import Mode
-from pypid.core.layout import Kind
-from pypid.core.model import File, Presence, Project, Remembered, Span
+from pypid.core.layout import ObjectKind
+from pypid.core.model import File, Listing, Presence, Project, Span
 from pypid.core.names import ProjectName
 from pypid.core.policy import Policy
 from pypid.flow import BytesBody, at_once, start, whole
 from pypid.index import Index
-from pypid.index.publishing import Outcome
+from pypid.index.publishing import PublishOutcome
 from pypid.ports import Blobs, Body
 from pypid.testing.worlds import Timed, contents, world
 from tests.catalog.engines import Place, PlacedEngine
@@ -44,10 +44,10 @@ class Told:
         self.fetched: list[str] = []
         self.has_not: set[str] = set()
 
-    async def project(self, name: ProjectName, known: Remembered | None, via: Sequence[str]) -> Remembered:
+    async def project(self, name: ProjectName, known: Listing | None, via: Sequence[str]) -> Listing:
         self.names_told.append(name)
         files = None if name in self.has_not else (listed(THEIR_DATA, f"{name}-1.0.tar.gz"),)
-        return Remembered(name=name, files=files, asked=self._now(), index="https://up.example/simple/")
+        return Listing(name=name, files=files, asked=self._now(), index="https://up.example/simple/")
 
     async def names(self, via: Sequence[str]) -> Sequence[ProjectName]:
         raise NotImplementedError
@@ -99,7 +99,7 @@ class NodesCase(Timed, SynchronousTestCase):
         for _ in range(round(seconds / 0.1)):
             self.clock.advance(0.1)
 
-    def publish(self, node: Index, what: Sent, *, overwrite: bool = False) -> Outcome:
+    def publish(self, node: Index, what: Sent, *, overwrite: bool = False) -> PublishOutcome:
         """Publish it there, now."""
         return self.have(publishing(node, what, overwrite=overwrite))
 
@@ -117,7 +117,7 @@ class NodesCase(Timed, SynchronousTestCase):
 
     def has_record(self) -> bool:
         """Whether any file is of record."""
-        return any(key.endswith(Kind.RECORD.value) for key in self.keys())
+        return any(key.endswith(ObjectKind.RECORD.value) for key in self.keys())
 
     def file(self, node: Index, filename: str = WHEEL, name: ProjectName = SPAM) -> File:
         """One of them."""

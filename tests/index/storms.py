@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from twisted.internet.defer import Deferred
 
-from pypid.core.model import Blob, Link, Span
+from pypid.core.model import Blob, SignedUrl, Span
 from pypid.ports import Blobs, Body
 
 
@@ -60,7 +60,7 @@ class Watched:
                 yield blob
         await self._after(f"list {prefix}")
 
-    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> Link | None:
+    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> SignedUrl | None:
         return await self._blobs.link(key, lifetime, filename)
 
 

@@ -14,7 +14,7 @@ from pypid.core.names import project_name
 from pypid.flow import start
 from pypid.index.adopting import Adopted, Adopter, Result
 from pypid.index.progress import EVERY
-from pypid.index.publishing import Outcome
+from pypid.index.publishing import PublishOutcome
 from pypid.testing import Turns, world
 from tests.distributions import egg, egg_filename, metadata, sdist, wheel, wheel_filename
 from tests.index.storms import Gated, Storm, Watched
@@ -243,7 +243,7 @@ class MeanwhileTests(IndexCase):
                 self.successResultOf(adopting)
                 outcome: list[Any] = []
                 publish.addErrback(lambda failure: failure.trap(AlreadyExists)).addCallback(outcome.append)
-                expected = b"other" if outcome == [Outcome.PUBLISHED] else data
+                expected = b"other" if outcome == [PublishOutcome.PUBLISHED] else data
                 self.assertEqual(self.files(self.compared(self.restarted())), {WHEEL: expected})
                 self.at_rest(index)
 

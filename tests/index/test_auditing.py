@@ -11,12 +11,12 @@ from typing import Any
 from attrs import evolve
 from msgspec.structs import replace
 
-from pypid.core.layout import Kind, kept_beside_key, kept_key
-from pypid.core.model import File, Heard, Remembered
+from pypid.core.layout import ObjectKind, kept_beside_key, kept_key
+from pypid.core.model import File, Listing, UpstreamEntry
 from pypid.core.records import dump_record
 from pypid.flow import BytesBody, start, whole
 from pypid.index import Index
-from pypid.index.checking import Checked, Wrong
+from pypid.index.checking import CheckReport, StorageProblem
 from pypid.index.publishing import UNDER_WAY
 from pypid.ports import Body
 from tests.distributions import metadata
@@ -50,12 +50,12 @@ class AuditCase(IndexCase):
         self.have(keeping(self.index, SDIST, OTHER))
         self.before = self.keys()
 
-    def check(self, *, sweep: bool = False, hashes: bool = False, old: bool = True) -> Checked:
+    def check(self, *, sweep: bool = False, hashes: bool = False, old: bool = True) -> CheckReport:
         if old:
             self.clock.advance(UNDER_WAY.total_seconds())
         return self.have(self.index.check(sweep=sweep, hashes=hashes))
 
-    def found(self, *, sweep: bool = False, hashes: bool = False, old: bool = True) -> dict[str, Wrong]:
+    def found(self, *, sweep: bool = False, hashes: bool = False, old: bool = True) -> dict[str, StorageProblem]:
         return {each.key: each.wrong for each in self.check(sweep=sweep, hashes=hashes, old=old).findings}
 
     def sweeps(self, hashes: bool = False) -> None:
@@ -74,9 +74,9 @@ class AuditCase(IndexCase):
 
     def heard(self, *files: File) -> None:
         """Upstream has listed these, and no others."""
-        said = Remembered(name=SPAM, files=files, asked=self.index.world.now(), index="https://up.example/simple/")
+        said = Listing(name=SPAM, files=files, asked=self.index.world.now(), index="https://up.example/simple/")
 
-        def told(heard: Heard) -> Heard:
+        def told(heard: UpstreamEntry) -> UpstreamEntry:
             return evolve(heard, said=said)
 
         self.have(self.index.catalog.edit_theirs(SPAM, told))
@@ -100,7 +100,7 @@ class AuditTests(AuditCase):
             else:
                 self.put(KEPT, data)
             [finding] = self.check().findings
-            self.assertEqual((finding.key, finding.wrong), (KEPT, Wrong.LOST_BYTES))
+            self.assertEqual((finding.key, finding.wrong), (KEPT, StorageProblem.LOST_BYTES))
             self.assertIn(f"pypid cache purge spam {WHEEL}", finding.advice)
             self.sweeps()
             self.assertEqual([key for key in self.keys() if key.startswith(KEPT)], [])
@@ -112,7 +112,7 @@ class AuditTests(AuditCase):
         """Other bytes of the same length are found by their hash only, and go: installers would refuse them."""
         self.put(KEPT, noise(5001)[:5000])
         self.assertEqual(self.found(), {})
-        self.assertEqual(self.found(hashes=True), {KEPT: Wrong.OTHER_BYTES})
+        self.assertEqual(self.found(hashes=True), {KEPT: StorageProblem.OTHER_BYTES})
         self.sweeps(hashes=True)
         self.assertEqual(self.names(), [SDIST.filename])
 
@@ -121,7 +121,7 @@ class AuditTests(AuditCase):
         self.assertIsNotNone(self.kept()[0].metadata_sha256)
         self.put(f"{KEPT}.metadata", b"Metadata-Version: 9\n")
         self.assertEqual(self.found(), {})
-        self.assertEqual(self.found(hashes=True), {f"{KEPT}.metadata": Wrong.OTHER_DOCUMENT})
+        self.assertEqual(self.found(hashes=True), {f"{KEPT}.metadata": StorageProblem.OTHER_DOCUMENT})
         self.sweeps(hashes=True)
         self.assertEqual(len(self.names()), 2)
         self.assertIsNone(self.kept()[0].metadata_sha256)
@@ -135,9 +135,9 @@ class AuditTests(AuditCase):
         """A record that cannot be read, or is another file's, is found, and its bytes go with it."""
         for data in (b"{", b"", dump_record(replace(SDIST, key=KEPT)), dump_record(replace(FILE, key=f"spam/{WHEEL}"))):
             self.setUp()
-            where = kept_key(SPAM, WHEEL, Kind.RECORD)
+            where = kept_key(SPAM, WHEEL, ObjectKind.RECORD)
             self.put(where, data)
-            self.assertEqual(self.found(), {where: Wrong.DAMAGED})
+            self.assertEqual(self.found(), {where: StorageProblem.DAMAGED})
             self.sweeps()
             self.assertEqual([key for key in self.keys() if key.startswith(KEPT)], [])
 
@@ -153,7 +153,7 @@ class AuditTests(AuditCase):
         for key in orphans:
             self.put(key, b"left")
         self.assertEqual(self.found(sweep=True, old=False), {})
-        self.assertEqual(self.found(), dict.fromkeys(orphans, Wrong.LEFT_OVER))
+        self.assertEqual(self.found(), dict.fromkeys(orphans, StorageProblem.LEFT_OVER))
         self.sweeps()
         self.assertEqual(self.keys(), self.before)
 
@@ -166,18 +166,18 @@ class AuditTests(AuditCase):
         self.assertNotIn(KEPT, self.keys())
         self.assertEqual(self.found(hashes=True), {})
         self.put(KEPT, DATA)
-        self.assertEqual(self.found(), {KEPT: Wrong.LEFT_OVER})
+        self.assertEqual(self.found(), {KEPT: StorageProblem.LEFT_OVER})
         self.sweeps()
 
     def test_metadata_alone(self) -> None:
         """Metadata without its file is not wrong while upstream may list that; once it does not, it is left over."""
-        where = kept_key(SPAM, "spam-3.0-py3-none-any.whl", Kind.METADATA)
+        where = kept_key(SPAM, "spam-3.0-py3-none-any.whl", ObjectKind.METADATA)
         self.put(where, DESCRIBED)
         self.assertEqual(self.found(), {})
         self.heard(FILE, listed(b"", "spam-3.0-py3-none-any.whl"))
         self.assertEqual(self.found(), {})
         self.heard(FILE, SDIST)
-        self.assertEqual(self.found(), {where: Wrong.LEFT_OVER})
+        self.assertEqual(self.found(), {where: StorageProblem.LEFT_OVER})
         self.sweeps()
         self.assertEqual(self.keys(), self.before)
 

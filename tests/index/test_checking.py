@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pypid.core.layout import Kind, overwrite_key
+from pypid.core.layout import ObjectKind, overwrite_key
 from pypid.core.records import Yanked, dump
 from pypid.flow import start
 from pypid.index import Index
-from pypid.index.checking import Checked, Checker, Wrong
+from pypid.index.checking import Checker, CheckReport, StorageProblem
 from pypid.index.publishing import UNDER_WAY
 from tests.distributions import wheel
 from tests.index.storms import Died, Storm, Watched
@@ -24,12 +24,12 @@ class CheckTests(IndexCase):
         self.publish(signed())
         self.publish(sent(b"sdist", SDIST))
 
-    def check(self, *, sweep: bool = False, hashes: bool = False, old: bool = True) -> Checked:
+    def check(self, *, sweep: bool = False, hashes: bool = False, old: bool = True) -> CheckReport:
         if old:
             self.clock.advance(UNDER_WAY.total_seconds())
         return self.have(self.index.check(sweep=sweep, hashes=hashes))
 
-    def found(self, *, sweep: bool = False, hashes: bool = False, old: bool = True) -> dict[str, Wrong]:
+    def found(self, *, sweep: bool = False, hashes: bool = False, old: bool = True) -> dict[str, StorageProblem]:
         return {each.key: each.wrong for each in self.check(sweep=sweep, hashes=hashes, old=old).findings}
 
     def test_nothing_wrong(self) -> None:
@@ -50,7 +50,8 @@ class CheckTests(IndexCase):
         self.have(self.store.delete(f"spam/{WHEEL}"))
         found = self.check(sweep=True)
         self.assertEqual(
-            [(each.key, each.wrong, each.swept) for each in found.findings], [(f"spam/{WHEEL}", Wrong.LOST_BYTES, False)]
+            [(each.key, each.wrong, each.swept) for each in found.findings],
+            [(f"spam/{WHEEL}", StorageProblem.LOST_BYTES, False)],
         )
         self.assertIn(f"spam/{WHEEL}.record.json", found.findings[0].advice)
         self.publish(sent())
@@ -69,36 +70,38 @@ class CheckTests(IndexCase):
             self.assertEqual([each.key for each in found.findings if each.mended], [f"spam/{WHEEL}"])
             self.assertEqual(self.get(f"spam/{WHEEL}"), b"spam")
             self.assertEqual(self.files(self.index)[WHEEL], b"spam")
-            self.assertEqual(set(self.found(hashes=True).values()), {Wrong.SET_ASIDE})
+            self.assertEqual(set(self.found(hashes=True).values()), {StorageProblem.SET_ASIDE})
 
     def test_lost_bytes_elsewhere(self) -> None:
         """The same for a file that was adopted where it lay; one that nobody adopted is found as such."""
         where = f"wheels/{wheel_of('eggs')}"
         self.put(where, wheel("eggs"))
         self.assertEqual(self.found(old=False), {})
-        self.assertEqual(self.found(), {where: Wrong.NO_RECORD})
+        self.assertEqual(self.found(), {where: StorageProblem.NO_RECORD})
         self.have(self.index.rebuild("dave"))
         self.assertEqual(self.found(), {})
         self.have(self.store.delete(where))
-        self.assertEqual(self.found(), {where: Wrong.LOST_BYTES})
+        self.assertEqual(self.found(), {where: StorageProblem.LOST_BYTES})
 
     def test_other_bytes(self) -> None:
         """Bytes of another length are found at once, bytes of the same length by their hash."""
         self.put(f"spam/{WHEEL}", b"spam and more")
-        self.assertEqual(self.found(), {f"spam/{WHEEL}": Wrong.OTHER_BYTES})
+        self.assertEqual(self.found(), {f"spam/{WHEEL}": StorageProblem.OTHER_BYTES})
         self.put(f"spam/{WHEEL}", b"mass")
         self.assertEqual(self.found(), {})
-        self.assertEqual(self.found(hashes=True), {f"spam/{WHEEL}": Wrong.OTHER_BYTES})
+        self.assertEqual(self.found(hashes=True), {f"spam/{WHEEL}": StorageProblem.OTHER_BYTES})
 
     def test_documents(self) -> None:
         """Documents that a record promises and that are gone, or other metadata than was published, are found."""
         for suffix in (".metadata", ".asc", ".provenance.json"):
             self.setUp()
             self.have(self.store.delete(f"spam/{WHEEL}{suffix}"))
-            self.assertEqual(self.found(), {f"spam/{WHEEL}{suffix}": Wrong.LOST_DOCUMENT})
+            self.assertEqual(self.found(), {f"spam/{WHEEL}{suffix}": StorageProblem.LOST_DOCUMENT})
         self.setUp()
         self.put(f"spam/{WHEEL}.metadata", b"Metadata-Version: 9\n")
-        self.assertEqual((self.found(), self.found(hashes=True)), ({}, {f"spam/{WHEEL}.metadata": Wrong.OTHER_DOCUMENT}))
+        self.assertEqual(
+            (self.found(), self.found(hashes=True)), ({}, {f"spam/{WHEEL}.metadata": StorageProblem.OTHER_DOCUMENT})
+        )
 
     def test_damaged(self) -> None:
         """Documents that cannot be read are found and never removed; nor is what a damaged record may refer to."""
@@ -111,18 +114,21 @@ class CheckTests(IndexCase):
         for where in damaged:
             self.put(where, b"{")
         before = self.keys()
-        self.assertEqual(self.found(sweep=True, hashes=True), dict.fromkeys(damaged, Wrong.DAMAGED))
+        self.assertEqual(self.found(sweep=True, hashes=True), dict.fromkeys(damaged, StorageProblem.DAMAGED))
         self.assertEqual(self.keys(), before)
 
     def test_left_over(self) -> None:
         """What is ours and nothing refers to is removed, once it is old enough; and nothing else is."""
         before = self.keys()
-        rest = [f"spam/spam-9.0.tar.gz{kind.value}" for kind in (Kind.METADATA, Kind.YANKED, Kind.SIGNATURE, Kind.PROVENANCE)]
+        rest = [
+            f"spam/spam-9.0.tar.gz{kind.value}"
+            for kind in (ObjectKind.METADATA, ObjectKind.YANKED, ObjectKind.SIGNATURE, ObjectKind.PROVENANCE)
+        ]
         rest += [LEFT, f"{LEFT}.metadata", f"{LEFT}.asc", f"{LEFT}.provenance.json"]
         for where in rest:
             self.put(where, dump(Yanked("why")))
         self.assertEqual(self.found(sweep=True, old=False), {})
-        self.assertEqual(self.found(), dict.fromkeys(rest, Wrong.LEFT_OVER))
+        self.assertEqual(self.found(), dict.fromkeys(rest, StorageProblem.LEFT_OVER))
         self.assertEqual(len(self.keys()), len(before) + len(rest))
         self.assertTrue(all(each.swept for each in self.check(sweep=True).findings))
         self.assertEqual(self.keys(), before)
@@ -133,7 +139,7 @@ class CheckTests(IndexCase):
         others = [dropped, f"{dropped}.asc", f"{dropped}.metadata", f"spam/{SDIST}.asc", "spam/x.txt"]
         for where in others:
             self.put(where, b"theirs")
-        self.assertEqual(self.found(sweep=True), {dropped: Wrong.NO_RECORD})
+        self.assertEqual(self.found(sweep=True), {dropped: StorageProblem.NO_RECORD})
         self.assertLessEqual(set(others), set(self.keys()))
 
     def test_set_aside(self) -> None:
@@ -141,7 +147,7 @@ class CheckTests(IndexCase):
         self.put("spam/spam-9.0.tar.gz", b"dropped")
         self.publish(sent(b"nine", "spam-9.0.tar.gz"))
         for _ in range(2):
-            self.assertEqual(list(self.found(sweep=True).values()), [Wrong.SET_ASIDE])
+            self.assertEqual(list(self.found(sweep=True).values()), [StorageProblem.SET_ASIDE])
 
     def test_deleted(self) -> None:
         """Of a delete that broke off the rest is removed; other bytes of that name are not."""
@@ -193,7 +199,7 @@ class AfterCrashTests(IndexCase):
                 self.have(self.restarted().check(sweep=True))
                 self.assertEqual(self.files(self.compared(self.restarted())), before)
                 left = {each.wrong for each in self.have(self.restarted().check(hashes=True)).findings}
-                self.assertLessEqual(left, {Wrong.NO_RECORD, Wrong.LEFT_OVER})
+                self.assertLessEqual(left, {StorageProblem.NO_RECORD, StorageProblem.LEFT_OVER})
                 if not storm.struck:
                     self.assertEqual(left, set())
                     break

@@ -12,10 +12,10 @@ from attrs import evolve
 from msgspec.structs import replace
 
 from pypid.core.errors import Archived, NoSuchFile, NotThere, StorageDown, UpstreamDown, WrongBytes
-from pypid.core.layout import Kind, kept_key
-from pypid.core.model import File, Remembered, Span
+from pypid.core.layout import ObjectKind, kept_key
+from pypid.core.model import File, Listing, Span
 from pypid.core.offering import offering
-from pypid.core.policy import Theirs
+from pypid.core.policy import UpstreamState
 from pypid.core.policy import listed as listed_of
 from pypid.flow import start
 from pypid.index.kept import beside, read_kept
@@ -36,10 +36,10 @@ class DescribingTests(KeeperCase):
         super().setUp()
         self.data = wheel(metadata_bytes=TEXT, files={f"spam/{number}.bin": noise(70_000 + number) for number in range(5)})
         self.file = listed(self.data, wheel_filename())
-        self.where = kept_key(self.file.project, self.file.filename, Kind.METADATA)
+        self.where = kept_key(self.file.project, self.file.filename, ObjectKind.METADATA)
         assert self.file.source is not None
         self.source = self.file.source
-        said = Remembered(name=self.file.project, files=(self.file,), asked=BEGINNING, index="https://x/")
+        said = Listing(name=self.file.project, files=(self.file,), asked=BEGINNING, index="https://x/")
         self.have(self.catalog.edit_theirs(self.file.project, lambda heard: evolve(heard, said=said)))
 
     def get(self, file: File) -> bytes:
@@ -48,7 +48,7 @@ class DescribingTests(KeeperCase):
     def said(self) -> File:
         """The file as a page would list it."""
         heard = self.have(self.catalog.theirs(self.file.project))
-        (file,) = listed_of(Theirs(said=heard.said, kept=heard.kept))
+        (file,) = listed_of(UpstreamState(said=heard.said, kept=heard.kept))
         return offering(file, heard.kept_file(file.filename), reachable=True)
 
     def test_offered(self) -> None:

@@ -16,13 +16,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.choices import Mode
 from pypid.core.errors import BadListing, Loop, NotThere, PypidError, StorageDown, UpstreamDown
-from pypid.core.model import Presence, Project, Remembered, Span
+from pypid.core.model import Listing, Presence, Project, Span
 from pypid.core.names import ProjectName, project_name
-from pypid.core.policy import Policy, Silence, Untold
+from pypid.core.policy import Policy, Silence, UnknownOwner
 from pypid.flow import BytesBody
-from pypid.index.envoy import Envoy
-from pypid.index.filehosts import FileHosts
-from pypid.index.outage import FIRST_PAUSE, LONGEST_PAUSE, STRIKES, Outage
+from pypid.index.envoy import UpstreamGate
+from pypid.index.filehosts import FileHostBreakers
+from pypid.index.outage import FIRST_PAUSE, LONGEST_PAUSE, STRIKES, CircuitBreaker
 from pypid.ports import Body
 from pypid.testing.worlds import BEGINNING, Awaiting, WallClock, world
 
@@ -38,7 +38,7 @@ class OutageTests(SynchronousTestCase):
     def setUp(self) -> None:
         """One that has failed at nothing yet."""
         self.clock = Clock()
-        self.outage = Outage(world(self.clock))
+        self.outage = CircuitBreaker(world(self.clock))
 
     def pass_time(self, time: timedelta) -> None:
         self.clock.advance(time.total_seconds())
@@ -80,7 +80,7 @@ class OutageTests(SynchronousTestCase):
         """A pause lasts as long as it should, whatever happens to the time of day."""
         for step in (-86400, -3600, 86400):
             wall = WallClock(self.clock)
-            outage = Outage(world(self.clock, wall=wall))
+            outage = CircuitBreaker(world(self.clock, wall=wall))
             outage.failed(REFUSES)
             wall.step(step)
             self.assertFalse(outage.may_probe())
@@ -121,7 +121,7 @@ class OutageTests(SynchronousTestCase):
         the shortest pause, and after the longest one somebody always is.
         """
         clock = Clock()
-        outage = Outage(world(clock))
+        outage = CircuitBreaker(world(clock))
         last: float | None = None
         for event in history:
             match event:
@@ -159,9 +159,9 @@ class Upstream:
         if self.answer is not None:
             raise self.answer
 
-    async def project(self, name: ProjectName, known: Remembered | None, via: Sequence[str]) -> Remembered:
+    async def project(self, name: ProjectName, known: Listing | None, via: Sequence[str]) -> Listing:
         self._said()
-        return Remembered(name=name, files=None, asked=BEGINNING, index="https://up.example/simple/")
+        return Listing(name=name, files=None, asked=BEGINNING, index="https://up.example/simple/")
 
     async def names(self, via: Sequence[str]) -> Sequence[ProjectName]:
         self._said()
@@ -172,7 +172,7 @@ class Upstream:
         return BytesBody(b"bytes")
 
 
-Ask = Callable[[Envoy, Sequence[str]], Coroutine[Any, Any, object]]
+Ask = Callable[[UpstreamGate, Sequence[str]], Coroutine[Any, Any, object]]
 ASKING: tuple[Ask, ...] = (
     lambda envoy, via: envoy.project(SPAM, None, via),
     lambda envoy, via: envoy.fetch(SPAM, "https://up.example/spam-1.0.tar.gz", None, via),
@@ -194,14 +194,14 @@ class EnvoyTests(Awaiting, SynchronousTestCase):
             raise self.ours
         return self.ours
 
-    def envoy(self, **policy: Any) -> Envoy:
-        return Envoy(
+    def envoy(self, **policy: Any) -> UpstreamGate:
+        return UpstreamGate(
             self.upstream,
             Policy(**{"mode": Mode.CACHE, **policy}),
             "pypid-here",
             self._ours,
-            Outage(world()),
-            FileHosts(world()),
+            CircuitBreaker(world()),
+            FileHostBreakers(world()),
         )
 
     def test_every_question_is_judged(self) -> None:
@@ -213,12 +213,12 @@ class EnvoyTests(Awaiting, SynchronousTestCase):
                 (Project(name=SPAM), Silence.OURS),
             ):
                 self.ours = ours
-                error = self.refused(ask(envoy, ()), Untold)
-                assert isinstance(error, Untold)
+                error = self.refused(ask(envoy, ()), UnknownOwner)
+                assert isinstance(error, UnknownOwner)
                 self.assertIs(error.why, why)
             self.ours = Presence.ABSENT
             for policy in ({"mode": Mode.OFFLINE}, {"reserved": ("sp*",)}, {"deny": ("Spam",)}, {"allow": ()}):
-                self.refused(ask(self.envoy(**policy), ()), Untold)
+                self.refused(ask(self.envoy(**policy), ()), UnknownOwner)
             self.assertEqual(self.upstream.asked, 0)
             self.have(ask(envoy, ()))
             self.assertEqual(self.upstream.asked, 1)
@@ -292,5 +292,5 @@ class EnvoyTests(Awaiting, SynchronousTestCase):
         self.upstream.answer = REFUSES
         self.refused(ASKING[0](envoy, ()), UpstreamDown)
         self.ours = Project(name=SPAM)
-        self.refused(ASKING[0](envoy, ()), Untold)
+        self.refused(ASKING[0](envoy, ()), UnknownOwner)
         self.assertTrue(envoy.outage.is_down)

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import NotThere, PypidError, UpstreamDown
 from pypid.flow import BytesBody, start
-from pypid.index.filehosts import MOST_BREAKERS, RETRIES, FileHosts
+from pypid.index.filehosts import MOST_BREAKERS, RETRIES, FileHostBreakers
 from pypid.index.outage import FIRST_PAUSE, STRIKES
 from pypid.ports import Body
 from pypid.testing.worlds import Awaiting, world
@@ -31,7 +31,7 @@ class FileHostsTests(Awaiting, SynchronousTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.clock = Clock()
-        self.hosts = FileHosts(world(self.clock))
+        self.hosts = FileHostBreakers(world(self.clock))
         self.answers: list[PypidError | None] = []
         self.asked = 0
 
@@ -56,7 +56,7 @@ class FileHostsTests(Awaiting, SynchronousTestCase):
     def test_transient_5xx_is_retried_twice(self) -> None:
         """One or two answers 500, 502, 503 or 504 are not seen by the client; the third is."""
         for status in (500, 502, 503, 504):
-            self.hosts, self.asked = FileHosts(world(self.clock)), 0
+            self.hosts, self.asked = FileHostBreakers(world(self.clock)), 0
             self.assertIsNone(self.fetch(answers(status), None))
             self.assertIsNone(self.fetch(answers(status), answers(status), None))
             self.assertEqual(self.asked, 5)
@@ -77,7 +77,7 @@ class FileHostsTests(Awaiting, SynchronousTestCase):
     def test_other_failures_are_not_retried(self) -> None:
         """Nor is what says itself that it takes longer."""
         for failure in (answers(403), answers(501), answers(503, 30), SILENT, REFUSES, NotThere("spam-1.0.tar.gz")):
-            self.hosts, self.asked = FileHosts(world(self.clock)), 0
+            self.hosts, self.asked = FileHostBreakers(world(self.clock)), 0
             self.assertIs(self.fetch(failure), failure)
             self.assertEqual(self.asked, 1)
 

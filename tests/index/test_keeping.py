@@ -27,13 +27,13 @@ from pypid.core.errors import (
     UpstreamDown,
     WrongBytes,
 )
-from pypid.core.layout import Kind, kept_key, place
+from pypid.core.layout import ObjectKind, kept_key, place
 from pypid.core.model import Blob, File, Span
 from pypid.flow import at_once, start, whole
 from pypid.index import growing as growing_module
 from pypid.index import keeping as keeping_module
 from pypid.index.growing import NEAR
-from pypid.index.keeping import Keeper
+from pypid.index.keeping import FileCache
 from pypid.index.kept import read_kept
 from pypid.ports import Body
 from pypid.spool import sweep
@@ -200,7 +200,7 @@ class StreamingTests(KeeperCase):
         """An upstream that sends a byte now and then is given up after a minute, and nothing of it is stored."""
         file = listed(noise(200 * KIB))
         clock = Clock()
-        self.keeper = Keeper(self.blobs, self.catalog, envoy_of(self.upstream), world(clock), self.folder)
+        self.keeper = FileCache(self.blobs, self.catalog, envoy_of(self.upstream), world(clock), self.folder)
         body = self.fed(file, b"x", size=file.size)
         client = self.client(file)
         for _ in range(7):
@@ -705,5 +705,5 @@ class ForgettingTests(KeeperCase):
         self.fed(file, data, None)
         self.client(file)
         self.assertEqual([place(key) for key in self.stored()], [None, None])
-        self.assertEqual(self.stored()[1], kept_key(file.project, file.filename, Kind.RECORD))
+        self.assertEqual(self.stored()[1], kept_key(file.project, file.filename, ObjectKind.RECORD))
         self.refused(self.blobs.read("spam/spam-1.0.tar.gz"), Missing)

@@ -16,14 +16,14 @@ from pypid.blobs import disk, draft, files, walk
 from pypid.blobs.files import FilesSettings
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.heard import dump_heard, load_heard
-from pypid.core.layout import Kind, kept_beside_key, kept_key, place
-from pypid.core.model import Digests, File, Heard, Presence
+from pypid.core.layout import ObjectKind, kept_beside_key, kept_key, place
+from pypid.core.model import Digests, File, Presence, UpstreamEntry
 from pypid.core.names import project_name
 from pypid.core.records import dump_record
 from pypid.core.verifying import is_copy
 from pypid.flow import BytesBody, Hashes, whole
 from pypid.index.kept import read_kept
-from pypid.index.storing import KeptFiles
+from pypid.index.storing import CacheStore
 from pypid.index.truth import sha256_of
 from pypid.ports import Body
 from pypid.testing import contents, world
@@ -45,7 +45,7 @@ def digests_of(data: bytes) -> Digests:
 class KeptCase(KeeperCase):
     """Each test with files to keep."""
 
-    def keep(self, file: File, data: bytes, described: bytes | None = None, into: KeptFiles | None = None) -> File:
+    def keep(self, file: File, data: bytes, described: bytes | None = None, into: CacheStore | None = None) -> File:
         async def body() -> Body:
             return BytesBody(data)
 
@@ -81,14 +81,14 @@ class KeepingTests(KeptCase):
         self.assertEqual(heard.kept, (kept,))
         self.assertEqual(self.have(read_kept(self.blobs, SPAM)), (kept,))
         self.assertEqual(load_heard(dump_heard(evolve(heard, touched=(("spam", 7),)))), evolve(heard, touched=(("spam", 7),)))
-        self.assertEqual(self.get(kept_key(SPAM, file.filename, Kind.METADATA)), metadata())
+        self.assertEqual(self.get(kept_key(SPAM, file.filename, ObjectKind.METADATA)), metadata())
         self.assertEqual((kept.metadata_sha256, kept.md5), (sha256_of(metadata()), digests_of(data).md5))
 
     def test_metadata_that_is_not_the_listed_one(self) -> None:
         """Metadata in the wheel that has not the hash that upstream lists is not kept; what was fetched before is."""
         data = wheel()
         file = listed(data, wheel_filename(), metadata_sha256=sha256_of(b"theirs"))
-        where = kept_key(SPAM, file.filename, Kind.METADATA)
+        where = kept_key(SPAM, file.filename, ObjectKind.METADATA)
         self.put(where, b"of older bytes")
         self.assertIsNone(self.keep(file, data, metadata()).metadata_sha256)
         self.assertNotIn(where, self.stored())
@@ -119,7 +119,7 @@ class KeepingTests(KeptCase):
         file = listed(data)
         kept = self.keep(file, data)
         self.put("spam/spam-1.0.tar.gz", data)
-        where = kept_key(SPAM, file.filename, Kind.RECORD)
+        where = kept_key(SPAM, file.filename, ObjectKind.RECORD)
         for bad in (
             b"{",
             dump_record(replace(kept, filename="spam-2.0.tar.gz")),
@@ -132,7 +132,7 @@ class KeepingTests(KeptCase):
         ):
             self.put(where, bad)
             self.assertEqual(self.have(read_kept(self.blobs, SPAM)), ())
-            self.assertIsNone(self.have(KeptFiles(self.blobs, MemoryCatalog(), world().blocking).find(file)))
+            self.assertIsNone(self.have(CacheStore(self.blobs, MemoryCatalog(), world().blocking).find(file)))
             self.assertEqual(self.keep(file, data), kept)
             self.assertEqual(self.have(read_kept(self.blobs, SPAM)), (kept,))
 
@@ -160,7 +160,7 @@ class ComparingTests(KeptCase):
             self.files.append(self.keep(listed(data, wheel_filename(name, f"{number}.0")), data, b"described"))
 
     def compared(self, catalog: MemoryCatalog) -> int:
-        return self.have(KeptFiles(self.blobs, catalog, world().blocking).compare())
+        return self.have(CacheStore(self.blobs, catalog, world().blocking).compare())
 
     def held(self, catalog: MemoryCatalog) -> list[File]:
         return [file for name in ("spam", "eggs") for file in self.have(catalog.theirs(project_name(name))).kept]
@@ -182,10 +182,10 @@ class ComparingTests(KeptCase):
         self.assertEqual(self.compared(self.catalog), 1)
         self.assertIsNone(self.kept(spam))
         self.have(self.keeper.forget(SPAM, self.files[1].filename))
-        self.have(self.blobs.delete(kept_key(SPAM, spam.filename, Kind.RECORD)))
+        self.have(self.blobs.delete(kept_key(SPAM, spam.filename, ObjectKind.RECORD)))
         self.assertEqual(self.compared(self.catalog), 0)
         eggs = self.files[2]
-        self.have(self.blobs.delete(kept_key(eggs.project, eggs.filename, Kind.RECORD)))
+        self.have(self.blobs.delete(kept_key(eggs.project, eggs.filename, ObjectKind.RECORD)))
         self.assertEqual(self.compared(self.catalog), 1)
         self.assertEqual(self.held(self.catalog), [])
 
@@ -197,7 +197,7 @@ class ComparingTests(KeptCase):
         self.assertEqual(self.compared(self.catalog), 2)
         self.assertEqual(self.held(self.catalog), [])
         self.assertEqual(
-            self.have(self.catalog.theirs(SPAM)), Heard(name=SPAM, serial=self.have(self.catalog.theirs(SPAM)).serial)
+            self.have(self.catalog.theirs(SPAM)), UpstreamEntry(name=SPAM, serial=self.have(self.catalog.theirs(SPAM)).serial)
         )
 
 

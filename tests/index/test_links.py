@@ -15,7 +15,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import StorageDown
-from pypid.core.model import File, Link
+from pypid.core.model import File, SignedUrl
 from pypid.core.names import project_name
 from pypid.flow import start
 from pypid.index.links import Links
@@ -48,7 +48,7 @@ class Signer:
         self.is_open = True
         self.clock = clock
 
-    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> Link | None:
+    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> SignedUrl | None:
         """A URL that is like no other."""
         self.signed.append(key)
         number = len(self.signed)
@@ -60,7 +60,7 @@ class Signer:
             return None
         self.is_open = True
         left = min(lifetime.total_seconds(), max(1.0, self.credentials - self.clock.seconds()))
-        return Link(f"https://s3.example/{key}?{number}", self.world.now() + timedelta(seconds=left), self.keys)
+        return SignedUrl(f"https://s3.example/{key}?{number}", self.world.now() + timedelta(seconds=left), self.keys)
 
     def signer(self) -> str | None:
         """Whose keys are in force, once the store is open."""
@@ -104,7 +104,7 @@ class LinksTests(Awaiting, SynchronousTestCase):
             self.links.remember(remembered)
             self.assertEqual(self.link() == first, is_same)
 
-    def link(self, number: int = 1) -> Link:
+    def link(self, number: int = 1) -> SignedUrl:
         found = self.have(self.links.link(file(number)))
         assert found is not None
         return found

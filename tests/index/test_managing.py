@@ -11,7 +11,7 @@ from pypid.core.names import project_name
 from pypid.flow import start
 from pypid.index import Index
 from pypid.index.managing import LONGEST_REASON
-from pypid.index.publishing import Outcome
+from pypid.index.publishing import PublishOutcome
 from tests.index.storms import Died, Storm
 from tests.index.uploads import SPAM, WHEEL, IndexCase, everything, sent, signed
 
@@ -90,7 +90,7 @@ class ManageTests(IndexCase):
         self.publish(signed(b"over"), overwrite=True)
         self.have(self.index.delete(SPAM, [WHEEL], "carol"))
         self.assertEqual([key for key in self.keys() if WHEEL in key], LEFT)
-        self.assertEqual(self.publish(signed(b"over")), Outcome.PUBLISHED)
+        self.assertEqual(self.publish(signed(b"over")), PublishOutcome.PUBLISHED)
 
     def test_delete_what_another_overwrote(self) -> None:
         """A node that has not heard of an overwrite yet deletes what is there, not what it remembers."""
@@ -113,7 +113,7 @@ class ManageTests(IndexCase):
         self.have(self.index.release_name(SPAM))
         self.assertEqual(self.keys(), [])
         self.refused(self.compared().project(SPAM), NoSuchProject)
-        self.assertEqual(self.publish(sent(b"somebody else's")), Outcome.PUBLISHED)
+        self.assertEqual(self.publish(sent(b"somebody else's")), PublishOutcome.PUBLISHED)
 
     def test_release_name_with_damaged_records(self) -> None:
         """A name whose records cannot be read, or have lost their bytes, is not given back."""
@@ -186,7 +186,7 @@ class StormTests(IndexCase):
             self.files(index)
             self.again(name, change, index)
             if name == "delete":
-                self.assertEqual(self.publish(signed(), index=index), Outcome.PUBLISHED)
+                self.assertEqual(self.publish(signed(), index=index), PublishOutcome.PUBLISHED)
                 self.assertIsNone(self.have(self.compared(index).file(SPAM, WHEEL)).yanked)
 
     def again(self, name: str, change: Change, index: Index) -> None:

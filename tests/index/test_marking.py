@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pypid.core.layout import Kind, key
+from pypid.core.layout import ObjectKind, key
 from pypid.core.records import Yanked, dump
 from pypid.index import Index
 from pypid.index.marking import mark_changed
@@ -47,9 +47,9 @@ class MarkingTests(IndexCase):
             if change == "other size":
                 self.put(where, b"longer than before")
             elif change == "gone":
-                self.have(self.store.delete(key(SPAM, WHEEL, Kind.RECORD)))
+                self.have(self.store.delete(key(SPAM, WHEEL, ObjectKind.RECORD)))
             elif change == "yank of another":
-                self.put(key(SPAM, WHEEL, Kind.YANKED), dump(Yanked("by hand")))
+                self.put(key(SPAM, WHEEL, ObjectKind.YANKED), dump(Yanked("by hand")))
             else:
                 self.put(key(SPAM, "spam-4.0.tar.gz"), b"stray")
             self.assertEqual(self.marked(), 0, change)

@@ -17,7 +17,7 @@ from pypid.core.past import MOST_DELETED, MOST_EVENTS
 from pypid.core.records import Recording, StorageIdentity, dump, dump_project, load_project
 from pypid.flow import start
 from pypid.index import Index
-from pypid.index.asking import Asked
+from pypid.index.asking import RequestContext
 from pypid.index.moments import Recorded, Spanned, then_of
 from pypid.index.truth import mark_of
 from tests.index.nodes import SqliteNodesCase
@@ -61,7 +61,7 @@ class MomentCase(IndexCase):
 
     def then(self, before: datetime, index: Index | None = None, recorded: datetime | None = None) -> tuple[Seen, int]:
         """What was there, and how much more is not to be had."""
-        found = self.have(then_of(index or self.index, SPAM, Asked(before=before), recorded)).then
+        found = self.have(then_of(index or self.index, SPAM, RequestContext(before=before), recorded)).then
         return said(found.project.files), found.gone
 
     def project(self) -> Project:
@@ -166,7 +166,7 @@ class HistoryTests(MomentCase):
         self.assertEqual(self.then(there), ({}, 0))
         self.have(self.index.set_status(SPAM, Status.ARCHIVED, ""))
         self.assertEqual(list(self.then(there)[0]), [WHEEL])
-        self.assertIs(self.have(then_of(self.index, SPAM, Asked(before=there))).then.project.status, Status.ARCHIVED)
+        self.assertIs(self.have(then_of(self.index, SPAM, RequestContext(before=there))).then.project.status, Status.ARCHIVED)
 
     def test_released(self) -> None:
         """A name that is given back has no history left."""
@@ -246,8 +246,8 @@ class RecordedTests(MomentCase):
         self.put(".pypid/storage.json", dump(StorageIdentity("x", recorded=begun)))
         recorded = self.have(Recorded().since(self.index))
         self.assertEqual(recorded, begun)
-        self.assertEqual(self.have(then_of(self.index, SPAM, Asked(before=there), recorded)).then.since, begun)
-        self.assertIsNone(self.have(then_of(self.index, SPAM, Asked(before=self.later()), recorded)).then.since)
+        self.assertEqual(self.have(then_of(self.index, SPAM, RequestContext(before=there), recorded)).then.since, begun)
+        self.assertIsNone(self.have(then_of(self.index, SPAM, RequestContext(before=self.later()), recorded)).then.since)
 
     def test_older_storage(self) -> None:
         """In one that was made by an older pypid it is written down once; another node takes it from there."""
@@ -315,7 +315,7 @@ class NodesTests(SqliteNodesCase):
     """Nodes with a catalog in common."""
 
     def then(self, node: Index, before: datetime) -> Seen:
-        return said(self.have(then_of(node, SPAM, Asked(before=before))).then.project.files)
+        return said(self.have(then_of(node, SPAM, RequestContext(before=before))).then.project.files)
 
     def test_seen_elsewhere(self) -> None:
         """What one node has noted another one tells, within a second; each notes on top of what the other has noted."""

@@ -18,7 +18,7 @@ from pypid.core.names import project_name
 from pypid.flow import start
 from pypid.index import Index
 from pypid.index.earlier import LOOKS, PAUSE
-from pypid.index.publishing import UNDER_WAY, Outcome
+from pypid.index.publishing import UNDER_WAY, PublishOutcome
 from tests.index.nodes import NodesCase, SqliteNodesCase
 from tests.index.storms import Died, Gated, Storm
 from tests.index.uploads import SPAM, WHEEL, Sent, publishing, sent
@@ -159,13 +159,13 @@ class DeletingTests(NodesCase):
             self.successResultOf(deleted)
             self.go(1)
             files = self.seen(self.there)
-            if outcome is Outcome.PUBLISHED:
+            if outcome is PublishOutcome.PUBLISHED:
                 self.assertEqual(list(files), [WHEEL], f"step {step}")
             for filename in files:
                 self.assertEqual(self.data(self.there, self.file(self.there, filename)), b"one", f"step {step}")
             if is_over:
                 break
-        self.assertEqual(outcomes, {Outcome.UNCHANGED, Busy, Outcome.PUBLISHED})
+        self.assertEqual(outcomes, {PublishOutcome.UNCHANGED, Busy, PublishOutcome.PUBLISHED})
 
 
 class PublishingTests(NodesCase):
@@ -198,7 +198,7 @@ class PublishingTests(NodesCase):
         self.go(1)
         return outcomes
 
-    def judged(self, started: list[Deferred[Outcome]]) -> list[object]:
+    def judged(self, started: list[Deferred[PublishOutcome]]) -> list[object]:
         outcomes: list[object] = []
         for each in started:
             each.addErrback(lambda failure: failure.value).addCallback(outcomes.append)
@@ -219,7 +219,7 @@ class PublishingTests(NodesCase):
             for outcome, what in zip(outcomes, (ONE, other), strict=True):
                 is_winner = what.data == winner.data
                 match outcome:
-                    case Outcome.PUBLISHED | Outcome.UNCHANGED:
+                    case PublishOutcome.PUBLISHED | PublishOutcome.UNCHANGED:
                         self.assertTrue(is_winner, outcomes)
                     case AlreadyExists():
                         self.assertFalse(is_winner, outcomes)
@@ -233,10 +233,10 @@ class PublishingTests(NodesCase):
         """Exactly one wins; the other is told that the file exists, or that the very same does, whatever the order."""
         for other, order in product((OTHER, ONE), self.orders()):
             outcomes = self.both(other, None, (False, False), order)
-            self.assertEqual(outcomes.count(Outcome.PUBLISHED), 1, outcomes)
-            [loser] = [outcome for outcome in outcomes if outcome is not Outcome.PUBLISHED]
+            self.assertEqual(outcomes.count(PublishOutcome.PUBLISHED), 1, outcomes)
+            [loser] = [outcome for outcome in outcomes if outcome is not PublishOutcome.PUBLISHED]
             if other is ONE:
-                self.assertIs(loser, Outcome.UNCHANGED)
+                self.assertIs(loser, PublishOutcome.UNCHANGED)
             else:
                 self.assertIsInstance(loser, AlreadyExists)
             self.listed_after(outcomes, other)
@@ -255,7 +255,7 @@ class PublishingTests(NodesCase):
             switch = 0
             while True:
                 outcomes = self.both(other, switch, off, order)
-                self.assertLessEqual(outcomes.count(Outcome.PUBLISHED), 1, outcomes)
+                self.assertLessEqual(outcomes.count(PublishOutcome.PUBLISHED), 1, outcomes)
                 self.listed_after(outcomes, other)
                 switch += 1
                 if switch > self.took:
@@ -276,7 +276,7 @@ class AwayTests(NodesCase):
         self.assertGreater(error.retry_after, 0)
         self.assertEqual(self.keys(), before)
         self.refused(publishing(self.here, OTHER), AlreadyExists)
-        self.assertEqual(self.publish(self.here, ONE), Outcome.UNCHANGED)
+        self.assertEqual(self.publish(self.here, ONE), PublishOutcome.UNCHANGED)
         self.refused(publishing(self.here, OTHER, overwrite=True), CatalogDown)
         self.assertEqual(self.keys(), before)
 
@@ -291,7 +291,7 @@ class AwayTests(NodesCase):
         self.assertEqual(self.seen(self.here), {WHEEL: ONE.upload.digests.sha256})
         self.cut_off(self.here, off=False)
         self.have(self.here.settle())
-        self.assertEqual(self.publish(self.here, ONE), Outcome.UNCHANGED)
+        self.assertEqual(self.publish(self.here, ONE), PublishOutcome.UNCHANGED)
 
     def test_every_step(self) -> None:
         """Whatever step a change has come to when the catalog goes away: what it said is true, and both ends agree later."""
@@ -381,7 +381,7 @@ class AwayTests(NodesCase):
         self.have(self.there.reconcile())
         self.go(1)
         self.assertIsInstance(self.have(self.here.catalog.ours(SPAM)), Project)
-        self.assertEqual(self.publish(self.here, ONE), Outcome.UNCHANGED)
+        self.assertEqual(self.publish(self.here, ONE), PublishOutcome.UNCHANGED)
         self.refused(publishing(self.here, OTHER), AlreadyExists)
         self.assertEqual(self.upstream.names_told, [])
 

@@ -11,7 +11,7 @@ from pypid.core.errors import CatalogDown, NoSuchFile, NoSuchProject, NotYetKnow
 from pypid.core.model import File, Summary
 from pypid.core.names import ProjectName, project_name
 from pypid.index import Index
-from pypid.index.asking import DIRECTLY
+from pypid.index.asking import DIRECT
 from pypid.index.storing import MOST_LOOKED
 from tests.index.nodes import STALE_FOR, THEIR_DATA, NodesCase
 from tests.index.uploads import SPAM, WHEEL, sent
@@ -188,7 +188,7 @@ class TheirsTests(AwayCase):
         ours = sent(b"ours", "eggs-2.0.tar.gz")
         self.publish(self.there, ours)
         self.assertEqual(self.seen(self.here, EGGS), {"eggs-2.0.tar.gz": ours.upload.digests.sha256})
-        self.refused(self.here.open(file, None, DIRECTLY), NoSuchFile)
+        self.refused(self.here.open(file, None, DIRECT), NoSuchFile)
         self.assertEqual(self.upstream.fetched, [])
 
     def test_touched(self) -> None:

@@ -11,7 +11,7 @@ from pypid.core.errors import Busy
 from pypid.core.layout import key
 from pypid.flow import BytesBody, start
 from pypid.index import Index
-from pypid.index.publishing import UNDER_WAY, Outcome
+from pypid.index.publishing import UNDER_WAY, PublishOutcome
 from pypid.leases import HELD, RENEWED, Shared
 from tests.index.nodes import NodesCase
 from tests.index.uploads import SPAM, WHEEL, publishing, sent
@@ -34,13 +34,13 @@ class DiedTests(NodesCase):
     def test_other_bytes(self) -> None:
         """What a dead node left is set aside, and the name is published at once."""
         self.left_behind(b"half of something")
-        self.assertIs(self.publish(self.here, sent()), Outcome.PUBLISHED)
+        self.assertIs(self.publish(self.here, sent()), PublishOutcome.PUBLISHED)
         self.assertEqual(set(self.seen(self.there)), {WHEEL})
 
     def test_its_own_bytes(self) -> None:
         """Whoever sends once more what a node died with is told that it is published."""
         self.left_behind(b"spam")
-        self.assertIs(self.publish(self.there, sent()), Outcome.PUBLISHED)
+        self.assertIs(self.publish(self.there, sent()), PublishOutcome.PUBLISHED)
         self.assertEqual(set(self.seen(self.here)), {WHEEL})
 
     def test_lives(self) -> None:
@@ -53,7 +53,7 @@ class DiedTests(NodesCase):
         self.go(6)
         self.failureResultOf(refused, Busy)
         self.have(lives.__aexit__(None, None, None))
-        self.assertIs(self.publish(self.here, sent()), Outcome.PUBLISHED)
+        self.assertIs(self.publish(self.here, sent()), PublishOutcome.PUBLISHED)
 
     def test_died_a_moment_ago(self) -> None:
         """A dead node is believed alive for as long as its lease, and no longer."""
@@ -63,7 +63,7 @@ class DiedTests(NodesCase):
         self.go(6)
         self.failureResultOf(refused, Busy)
         self.go(HELD)
-        self.assertIs(self.publish(self.here, sent()), Outcome.PUBLISHED)
+        self.assertIs(self.publish(self.here, sent()), PublishOutcome.PUBLISHED)
 
     def test_without_a_word(self) -> None:
         """Where nobody can say who is at it, young bytes are somebody's."""
@@ -74,4 +74,4 @@ class DiedTests(NodesCase):
         self.failureResultOf(refused, Busy)
         self.clock.advance(UNDER_WAY.total_seconds())
         self.go(0.5)
-        self.assertIs(self.publish(self.here, sent()), Outcome.PUBLISHED)
+        self.assertIs(self.publish(self.here, sent()), PublishOutcome.PUBLISHED)

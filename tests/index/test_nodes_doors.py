@@ -18,9 +18,9 @@ from pypid.core.names import project_name
 from pypid.core.permissions import Credential, Identity, Rules
 from pypid.index import Index
 from pypid.ports import Catalog
-from pypid.web.app import Face, FaceSettings, resource
+from pypid.web.app import App, FaceSettings, resource
 from pypid.web.channel import Site
-from pypid.web.frontdoor.door import FrontDoor
+from pypid.web.frontdoor.door import FastPath
 from tests.catalog.engines import PlacedEngine
 from tests.index.nodes import NodesCase, SqliteNodesCase
 from tests.index.uploads import SPAM, WHEEL, sent
@@ -42,12 +42,12 @@ class Door:
 
     node: Index
     site: Site = field(init=False)
-    door: FrontDoor = field(init=False)
+    door: FastPath = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         assert isinstance(self.node.catalog, SharedCatalog)
-        face = Face(self.node, NobodyKnown(), Rules(), self.node.world, FaceSettings(spool=Path(), max_upload=1))
-        self.door = FrontDoor(face, self.node.catalog)
+        face = App(self.node, NobodyKnown(), Rules(), self.node.world, FaceSettings(spool=Path(), max_upload=1))
+        self.door = FastPath(face, self.node.catalog)
         self.site = Site(resource(face), reactor=self.node.world.clock, front_door=self.door)
         self.site.startFactory()
 

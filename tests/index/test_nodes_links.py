@@ -17,7 +17,7 @@ from pypid.catalog.links import EngineLinks
 from pypid.catalog.shared import SharedCatalog, SharedSettings, open
 from pypid.catalog.sql.engine import SqlEngine, SqlSettings
 from pypid.catalog.sql.place import SqliteFile
-from pypid.core.model import Link
+from pypid.core.model import SignedUrl
 from pypid.flow import at_once, start
 from pypid.index.links import AGAIN, Links
 from pypid.ports import Blobs
@@ -76,9 +76,9 @@ class Numbered(Signer):
         super().__init__(clock)
         self._node = node
 
-    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> Link | None:
+    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> SignedUrl | None:
         made = await super().link(key, lifetime, filename)
-        return made and Link(f"{made.url}&node={self._node}", made.expires, made.signer)
+        return made and SignedUrl(f"{made.url}&node={self._node}", made.expires, made.signer)
 
 
 class SharingTests(SharedLinksCase):
@@ -133,9 +133,9 @@ class SharingTests(SharedLinksCase):
         """
         first = self.url(self.here)
         node = self.node()
-        node.remember([(file().key or "", Link("https://s3.example/old", self.world.now() + LIFETIME))])
+        node.remember([(file().key or "", SignedUrl("https://s3.example/old", self.world.now() + LIFETIME))])
         self.assertEqual(self.url(node), first)
-        node.remember([(file(2).key or "", Link("https://s3.example/old", self.world.now() + LIFETIME))])
+        node.remember([(file(2).key or "", SignedUrl("https://s3.example/old", self.world.now() + LIFETIME))])
         self.assertEqual(self.url(node, 2), "https://s3.example/old")
         self.assertEqual(self.url(self.there, 2), "https://s3.example/old")
 

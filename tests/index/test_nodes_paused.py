@@ -18,7 +18,7 @@ from pypid.core.errors import AlreadyExists, Busy
 from pypid.flow import start
 from pypid.index import Index
 from pypid.index.earlier import PAUSE
-from pypid.index.publishing import Outcome
+from pypid.index.publishing import PublishOutcome
 from pypid.ports import Blobs
 from tests.index.nodes import NodesCase
 from tests.index.storms import Gated
@@ -78,7 +78,7 @@ class PausedTests(NodesCase):
         winner = what[[each.upload.digests.sha256 for each in what].index(file.sha256 or "")]
         self.assertEqual(self.have(fresh.signature(file)), winner.upload.signature, outcomes)
         for outcome, each in zip(outcomes, what, strict=True):
-            if isinstance(outcome, Outcome):
+            if isinstance(outcome, PublishOutcome):
                 self.assertEqual(each.upload.digests.sha256, file.sha256, outcomes)
 
 

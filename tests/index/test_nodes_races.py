@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
-from pypid.catalog.engine import Kind
+from pypid.catalog.engine import RowKind
 from pypid.core.errors import (
     AlreadyExists,
     Busy,
@@ -28,7 +28,7 @@ from pypid.core.records import load_project
 from pypid.flow import start
 from pypid.index import Index
 from pypid.index.earlier import PAUSE
-from pypid.index.publishing import UNDER_WAY, Outcome
+from pypid.index.publishing import UNDER_WAY, PublishOutcome
 from tests.index.nodes import NodesCase
 from tests.index.storms import Gated
 from tests.index.uploads import SPAM, WHEEL, publishing, sent, signed
@@ -87,7 +87,7 @@ class RaceTests(NodesCase):
 
     def held(self) -> object:
         """The engine's row, but for its serial."""
-        row = self.place.rows.get((Kind.OURS, SPAM))
+        row = self.place.rows.get((RowKind.OURS, SPAM))
         if row is None or row.line is None:
             return None
         project = load_project(row.line)
@@ -123,5 +123,5 @@ class RaceTests(NodesCase):
         if isinstance(ours, Project):
             for file in ours.files:
                 self.assertEqual(len(self.data(self.here, file)), file.size)
-        if Outcome.PUBLISHED in outcomes and "delete" not in names:
+        if PublishOutcome.PUBLISHED in outcomes and "delete" not in names:
             self.assertIsInstance(ours, Project)

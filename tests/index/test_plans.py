@@ -21,8 +21,8 @@ from pypid.core.layout import Plan, is_only_ours, lies_at
 from pypid.core.names import project_name
 from pypid.flow import start, whole
 from pypid.index import Index
-from pypid.index.checking import Wrong
-from pypid.index.publishing import UNDER_WAY, Outcome
+from pypid.index.checking import StorageProblem
+from pypid.index.publishing import UNDER_WAY, PublishOutcome
 from pypid.ports import Blobs
 from pypid.testing import contents, world
 from tests.distributions import sdist, wheel
@@ -75,7 +75,7 @@ class PlanCase(IndexCase):
             self.assertEqual(self.sees(), mine)
         self.clock.advance(UNDER_WAY.total_seconds())
         found = self.have((index or self.index).check(hashes=True))
-        self.assertEqual([each for each in found.findings if each.wrong is not Wrong.SET_ASIDE], [])
+        self.assertEqual([each for each in found.findings if each.wrong is not StorageProblem.SET_ASIDE], [])
 
     def compared(self, index: Index | None = None) -> Index:
         self.have((index or self.index).reconcile())
@@ -94,7 +94,7 @@ class LifeTests(PlanCase):
             self.check_both()
             self.have(self.index.yank(SPAM, [WHEEL], "bad"))
             for data in (b"over", b"over and over"):
-                self.assertIs(self.publish(signed(data), overwrite=True), Outcome.OVERWRITTEN)
+                self.assertIs(self.publish(signed(data), overwrite=True), PublishOutcome.OVERWRITTEN)
                 self.check_both()
             self.assertEqual(self.have(self.index.file(SPAM, WHEEL)).yanked, "bad")
             self.have(self.index.unyank(SPAM, [WHEEL]))
@@ -241,8 +241,8 @@ class WrongTests(PlanCase):
             self.put(plan.artifact(SPAM, "2.0", SDIST), b"dropped")
             self.clock.advance(UNDER_WAY.total_seconds() + 2_000_000_000)
             found = {each.key: (each.wrong, each.swept) for each in self.have(self.index.check(sweep=True)).findings}
-            self.assertEqual(found[where], (Wrong.LEFT_OVER, True))
-            self.assertEqual(found[plan.artifact(SPAM, "2.0", SDIST)], (Wrong.NO_RECORD, False))
+            self.assertEqual(found[where], (StorageProblem.LEFT_OVER, True))
+            self.assertEqual(found[plan.artifact(SPAM, "2.0", SDIST)], (StorageProblem.NO_RECORD, False))
             self.refused(self.store.stat(where), Missing)
 
 

@@ -18,7 +18,7 @@ from pypid.core.model import Status
 from pypid.flow import is_patient, start
 from pypid.index import Index
 from pypid.index.earlier import LOOKS, PAUSE
-from pypid.index.publishing import UNDER_WAY, Outcome
+from pypid.index.publishing import UNDER_WAY, PublishOutcome
 from pypid.testing import contents, world
 from tests.crashes import Scripted, die, in_child
 from tests.index.storms import Died, Gated, Storm, Watched
@@ -32,7 +32,7 @@ class PublishTests(IndexCase):
 
     def test_is_published(self) -> None:
         """A published file is listed with its bytes, its metadata and what else was sent, and is there after a restart."""
-        self.assertEqual(self.publish(signed()), Outcome.PUBLISHED)
+        self.assertEqual(self.publish(signed()), PublishOutcome.PUBLISHED)
         self.assertEqual(self.files(), {WHEEL: b"spam"})
         self.assertEqual(self.files(self.compared(self.restarted())), {WHEEL: b"spam"})
         self.at_rest()
@@ -55,7 +55,7 @@ class PublishTests(IndexCase):
     def test_again(self) -> None:
         """The same bytes again change nothing; other bytes are refused, with the hash of those that are there."""
         self.publish(sent())
-        self.assertEqual(self.publish(sent()), Outcome.UNCHANGED)
+        self.assertEqual(self.publish(sent()), PublishOutcome.UNCHANGED)
         error = self.refused(publishing(self.index, sent(b"other")), AlreadyExists)
         assert isinstance(error, AlreadyExists)
         self.assertEqual(error.blake2b_256, sent().upload.digests.blake2b_256)
@@ -67,7 +67,7 @@ class PublishTests(IndexCase):
             outcome = self.publish(signed(data), overwrite=True)
             self.assertEqual(self.files(self.compared()), {WHEEL: data})
             self.assertEqual(len([key for key in self.keys() if not key.endswith(".history.json")]), 5)
-        self.assertEqual(outcome, Outcome.OVERWRITTEN)
+        self.assertEqual(outcome, PublishOutcome.OVERWRITTEN)
 
     def test_beside_an_overwrite(self) -> None:
         """Signature and provenance are those of the bytes that are listed; they go with them."""
@@ -104,9 +104,9 @@ class PublishTests(IndexCase):
         self.have(self.index.delete(SPAM, [WHEEL], "alice"))
         for index in (self.index, self.restarted()):
             self.refused(publishing(index, sent(b"other")), NameUsedUp)
-        self.assertEqual(self.publish(sent()), Outcome.PUBLISHED)
+        self.assertEqual(self.publish(sent()), PublishOutcome.PUBLISHED)
         self.assertIsNone(self.have(self.compared().file(SPAM, WHEEL)).yanked)
-        self.assertEqual(self.publish(sent(b"other"), overwrite=True), Outcome.OVERWRITTEN)
+        self.assertEqual(self.publish(sent(b"other"), overwrite=True), PublishOutcome.OVERWRITTEN)
 
     def test_damaged_tombstone(self) -> None:
         """A tombstone that cannot be read lets no bytes come back."""
@@ -130,7 +130,7 @@ class PublishTests(IndexCase):
             self.have(self.store.delete(f"spam/{WHEEL}"))
             self.have(self.store.delete(f"spam/{WHEEL}.metadata"))
             self.refused(publishing(index, sent(b"other")), AlreadyExists)
-            self.assertEqual(self.publish(sent(), index=index), Outcome.PUBLISHED)
+            self.assertEqual(self.publish(sent(), index=index), PublishOutcome.PUBLISHED)
             self.assertEqual(self.files(self.compared(index)), {WHEEL: b"spam"})
 
     def test_cut_bytes_come_back(self) -> None:
@@ -138,7 +138,7 @@ class PublishTests(IndexCase):
         self.publish(sent())
         self.put(f"spam/{WHEEL}", b"sp")
         self.assertEqual(self.files(self.compared(self.restarted())), {})
-        self.assertEqual(self.publish(sent()), Outcome.PUBLISHED)
+        self.assertEqual(self.publish(sent()), PublishOutcome.PUBLISHED)
         self.assertEqual(self.files(self.compared()), {WHEEL: b"spam"})
 
 
@@ -170,7 +170,7 @@ class OrphanTests(IndexCase):
             storm = Storm(self.store, nth, lambda: StorageFull("storage"))
             outcome = start(publishing(self.restarted(storm), sent()))
             if not storm.struck or storm.asked[nth - 1].startswith("delete"):  # what is left over then is found by a check
-                self.assertEqual(self.successResultOf(outcome), Outcome.PUBLISHED)
+                self.assertEqual(self.successResultOf(outcome), PublishOutcome.PUBLISHED)
                 break
             self.failureResultOf(outcome, StorageFull)
             kept = self.aside()
@@ -202,7 +202,7 @@ class OrphanTests(IndexCase):
         self.assertGreater(error.retry_after, 0)
         self.assertEqual(self.get(f"spam/{WHEEL}"), b"dropped")
         self.clock.advance(1)
-        self.assertEqual(self.publish(sent(), index=index), Outcome.PUBLISHED)
+        self.assertEqual(self.publish(sent(), index=index), PublishOutcome.PUBLISHED)
 
     def test_lost_to_another(self) -> None:
         """A publisher whose name another has taken before it commits, commits nothing, and leaves the other's alone."""
@@ -230,7 +230,7 @@ class OrphanTests(IndexCase):
         while "record" not in fast_gate.asked[-1] or "write" not in fast_gate.asked[-1]:
             fast_gate.go()
         slow_gate.all()
-        self.assertEqual(self.successResultOf(slow), Outcome.PUBLISHED)
+        self.assertEqual(self.successResultOf(slow), PublishOutcome.PUBLISHED)
         fast_gate.all()
         self.failureResultOf(fast, AlreadyExists)
         self.assertEqual(self.files(self.compared(self.restarted())), {WHEEL: b"slow"})
@@ -253,7 +253,9 @@ class FailureTests(IndexCase):
                 index = self.restarted(storm)
                 outcome = start(publishing(index, what, overwrite=overwrite))
                 if not storm.struck:
-                    self.assertEqual(self.successResultOf(outcome), Outcome.OVERWRITTEN if overwrite else Outcome.PUBLISHED)
+                    self.assertEqual(
+                        self.successResultOf(outcome), PublishOutcome.OVERWRITTEN if overwrite else PublishOutcome.PUBLISHED
+                    )
                     break
                 failed: list[object] = []
                 outcome.addCallbacks(lambda result: None, failed.append)
@@ -364,7 +366,7 @@ class KilledTests(IndexCase):
             if ended:
                 self.assertEqual(found, {WHEEL: b"spam"})
                 return
-            self.assertIn(self.publish(signed(), index=self.restarted()), (Outcome.PUBLISHED, Outcome.UNCHANGED))
+            self.assertIn(self.publish(signed(), index=self.restarted()), (PublishOutcome.PUBLISHED, PublishOutcome.UNCHANGED))
             self.assertEqual(self.files(self.compared(self.restarted())), {WHEEL: b"spam"})
         self.fail("a publish of more than 400 system calls")
 
@@ -387,7 +389,7 @@ class TwoProcessesTests(IndexCase):
         while not (second_gate.asked[-1].startswith("write") and "record" in second_gate.asked[-1]):
             second_gate.go()
         first_gate.all()
-        self.assertEqual(self.successResultOf(first), Outcome.PUBLISHED)
+        self.assertEqual(self.successResultOf(first), PublishOutcome.PUBLISHED)
         second_gate.all()
         self.failureResultOf(second, AlreadyExists)
 
@@ -412,4 +414,4 @@ class TwoProcessesTests(IndexCase):
         self.failureResultOf(waiting, Busy)
         self.assertEqual(self.get(f"spam/{WHEEL}"), b"under way")
         held[0] = True
-        self.assertEqual(self.publish(sent(), index=index), Outcome.PUBLISHED)
+        self.assertEqual(self.publish(sent(), index=index), PublishOutcome.PUBLISHED)

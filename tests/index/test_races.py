@@ -14,7 +14,7 @@ from pypid.core.model import File, Status
 from pypid.flow import start, whole
 from pypid.index import Index
 from pypid.index.earlier import PAUSE
-from pypid.index.publishing import Outcome
+from pypid.index.publishing import PublishOutcome
 from tests.index.storms import Gated
 from tests.index.uploads import SPAM, WHEEL, IndexCase, fetched, publishing, sent, signed
 
@@ -189,7 +189,7 @@ class RaceTests(IndexCase):
     def test_two_publish_one_name(self) -> None:
         """Of two publishes of one name at two nodes exactly one wins; the other is told so, whatever the order."""
         for other, losing in (
-            ("publish the same", (Outcome.UNCHANGED,)),
+            ("publish the same", (PublishOutcome.UNCHANGED,)),
             ("publish other", (AlreadyExists,)),
         ):
             for pattern in ([0], [1], [0, 1], [0, 0, 1], [0, 1, 1], [0] * 9 + [1] * 9, [0, 1, 0, 0, 0, 1, 1, 1]):
@@ -197,18 +197,18 @@ class RaceTests(IndexCase):
                 gates = [Gated(self.store), Gated(self.store)]
                 nodes = [self.restarted(gate, shared=True) for gate in gates]
                 outcomes = self.run_at_once(["publish", other], pattern * 20, nodes, gates)
-                self.assertEqual(outcomes.count(Outcome.PUBLISHED), 1, outcomes)
-                loser = next(outcome for outcome in outcomes if outcome is not Outcome.PUBLISHED)
+                self.assertEqual(outcomes.count(PublishOutcome.PUBLISHED), 1, outcomes)
+                loser = next(outcome for outcome in outcomes if outcome is not PublishOutcome.PUBLISHED)
                 self.assertTrue(loser in losing or type(loser) in losing, loser)
                 self.assertEqual(len(self.files(self.restarted_and_compared())), 1)
 
     def test_two_publish_one_name_here(self) -> None:
         """In one process the second of two publishes of a name waits for the first, and is answered by what it finds."""
-        for other, expected in (("publish the same", Outcome.UNCHANGED), ("publish other", AlreadyExists)):
+        for other, expected in (("publish the same", PublishOutcome.UNCHANGED), ("publish other", AlreadyExists)):
             IndexCase.setUp(self)
             gate = Gated(self.store)
             outcomes = self.run_at_once(["publish", other], [0, 1, 1, 0], [self.restarted(gate)], [gate])
-            self.assertEqual(outcomes[0], Outcome.PUBLISHED)
+            self.assertEqual(outcomes[0], PublishOutcome.PUBLISHED)
             self.assertTrue(outcomes[1] is expected or type(outcomes[1]) is expected, outcomes[1])
 
     def test_overwrite_and_delete_while_downloading(self) -> None:

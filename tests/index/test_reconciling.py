@@ -20,7 +20,7 @@ from twisted.trial.unittest import TestCase
 from pypid.blobs import files
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.errors import NoSuchProject, PypidError, StorageDown
-from pypid.core.layout import Kind, key
+from pypid.core.layout import ObjectKind, key
 from pypid.core.model import File, Status
 from pypid.core.names import project_name
 from pypid.core.policy import Policy
@@ -342,7 +342,7 @@ def _fill(root: Path, count: int) -> None:
         file = File(
             project=name, filename=filename, version="1.0", sha256="0" * 64, size=0, uploaded=BEGINNING, key=where, md5="0" * 32
         )
-        for path, data in ((where, b""), (key(name, filename, Kind.RECORD), dump_record(file))):
+        for path, data in ((where, b""), (key(name, filename, ObjectKind.RECORD), dump_record(file))):
             (root / path).parent.mkdir(parents=True, exist_ok=True)
             (root / path).write_bytes(data)
         if number % 10 == 0:

@@ -10,9 +10,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.core.errors import Busy, Unresolvable
 from pypid.core.names import ProjectName, project_name
 from pypid.core.requirements import parse_requirements
-from pypid.core.targets import Target, target
+from pypid.core.targets import InstallTarget, target
 from pypid.flow import start
-from pypid.index.resolving import MOST_RUNS, NOT_TRIED, Lines
+from pypid.index.resolving import MOST_RUNS, NOT_TRIED, LineResolution
 
 LINUX = target("linux", "3.12")
 
@@ -26,7 +26,7 @@ class Picky:
     runs: list[Sequence[str]] = field(factory=list)
 
     async def resolve(
-        self, requirements: Sequence[str], target: Target, *, prereleases: bool
+        self, requirements: Sequence[str], target: InstallTarget, *, prereleases: bool
     ) -> Sequence[tuple[ProjectName, str]]:
         self.runs.append(requirements)
         wanted = set(requirements)
@@ -37,8 +37,8 @@ class Picky:
         return [(project_name(name), "1.0") for name in requirements]
 
 
-def resolved(resolver: Picky, names: Sequence[str]) -> Lines:
-    lines = Lines(resolver, LINUX, False)
+def resolved(resolver: Picky, names: Sequence[str]) -> LineResolution:
+    lines = LineResolution(resolver, LINUX, False)
     failures: list[object] = []
     start(lines.resolve(parse_requirements("\n".join(names)).wanted)).addErrback(failures.append)
     assert not failures, failures
@@ -88,10 +88,10 @@ class LinesTests(SynchronousTestCase):
 
         class Tired(Picky):
             async def resolve(
-                self, requirements: Sequence[str], target: Target, *, prereleases: bool
+                self, requirements: Sequence[str], target: InstallTarget, *, prereleases: bool
             ) -> Sequence[tuple[ProjectName, str]]:
                 raise Busy("too long")
 
-        lines = Lines(Tired(), LINUX, False)
+        lines = LineResolution(Tired(), LINUX, False)
         self.failureResultOf(start(lines.resolve(parse_requirements("spam\nham").wanted)), Busy)
         self.assertEqual(lines.failed, [])

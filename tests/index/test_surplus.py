@@ -14,8 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.names import project_name
 from pypid.flow import BytesBody
-from pypid.index.keeping import Keeper
-from pypid.index.stock import Held, Stock
+from pypid.index.keeping import FileCache
+from pypid.index.stock import CacheInventory, InventoryEntry
 from pypid.index.surplus import surplus
 from pypid.testing import contents, world
 from tests.index.fetching import Client, KeeperCase, envoy_of, listed, noise
@@ -26,16 +26,16 @@ SPAM = project_name("spam")
 class SurplusTests(KeeperCase):
     """The least recently used go first, by what really lies there."""
 
-    def held(self, keeper: Keeper) -> Sequence[Held]:
+    def held(self, keeper: FileCache) -> Sequence[InventoryEntry]:
         return self.have(self.stock(keeper).taken())
 
-    def stock(self, keeper: Keeper) -> Stock:
-        return Stock(self.blobs, self.catalog, keeper.touches, keeper.world)
+    def stock(self, keeper: FileCache) -> CacheInventory:
+        return CacheInventory(self.blobs, self.catalog, keeper.touches, keeper.world)
 
     def test_goes(self) -> None:
         """Files that are not wanted go before those that are; ours, and what is not in our layout, stay."""
         clock = Clock()
-        keeper = Keeper(self.blobs, self.catalog, envoy_of(self.upstream), world(clock), self.folder)
+        keeper = FileCache(self.blobs, self.catalog, envoy_of(self.upstream), world(clock), self.folder)
         files = [listed(noise(1000 + number), f"spam-{number}.tar.gz") for number in range(3)]
         for file in files:
             clock.advance(10)
@@ -61,11 +61,11 @@ class SurplusTests(KeeperCase):
 
 
 FILES = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=12).map(
-    lambda files: [Held(SPAM, f"spam-{number}.tar.gz", size, wanted) for number, (size, wanted) in enumerate(files)]
+    lambda files: [InventoryEntry(SPAM, f"spam-{number}.tar.gz", size, wanted) for number, (size, wanted) in enumerate(files)]
 )
 
 
-def sum_of(files: Sequence[Held]) -> int:
+def sum_of(files: Sequence[InventoryEntry]) -> int:
     return sum(file.size for file in files)
 
 
@@ -74,7 +74,7 @@ class RuleTests(SynchronousTestCase):
 
     @given(FILES, st.integers(0, 60))
     @settings(max_examples=60, deadline=None, database=None)
-    def test_enough_and_no_more(self, files: list[Held], limit: int) -> None:
+    def test_enough_and_no_more(self, files: list[InventoryEntry], limit: int) -> None:
         """What stays fits, nothing goes that need not, and nothing that goes was wanted later than anything that stays; but
         files that alone are too large go, and nothing for them.
         """
@@ -89,7 +89,7 @@ class RuleTests(SynchronousTestCase):
 
     @given(FILES, st.integers(0, 60), st.integers(0, 60))
     @settings(max_examples=60, deadline=None, database=None)
-    def test_target(self, files: list[Held], limit: int, less: int) -> None:
+    def test_target(self, files: list[InventoryEntry], limit: int, less: int) -> None:
         """With a target nothing goes that would not go for it, and nothing at all where the limit is kept."""
         target = max(0, limit - less)
         going = surplus(files, limit, target)

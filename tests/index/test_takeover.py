@@ -15,7 +15,7 @@ from pypid.blobs.memory import MemoryBlobs
 from pypid.core.choices import Mode
 from pypid.core.errors import Archived, NotYetKnown, PypidError, StorageDown
 from pypid.core.layout import Plan
-from pypid.core.model import File, Presence, Project, Remembered, Span
+from pypid.core.model import File, Listing, Presence, Project, Span
 from pypid.core.names import ProjectName, project_name
 from pypid.core.policy import Policy
 from pypid.flow import start
@@ -39,9 +39,9 @@ class Nosy(ScriptedUpstream):
         super().__init__()
         self.names_asked: list[str] = []
 
-    async def project(self, name: ProjectName, known: Remembered | None, via: Sequence[str]) -> Remembered:
+    async def project(self, name: ProjectName, known: Listing | None, via: Sequence[str]) -> Listing:
         self.names_asked.append(name)
-        return Remembered(name=name, index="https://x.example/simple/", asked=world().now(), files=(theirs_of(name),))
+        return Listing(name=name, index="https://x.example/simple/", asked=world().now(), files=(theirs_of(name),))
 
 
 def theirs_of(name: ProjectName) -> File:

@@ -18,15 +18,15 @@ from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.choices import Mode
 from pypid.core.errors import BadListing, Loop, PypidError, UpstreamDown
-from pypid.core.model import File, Presence, Remembered, Span
+from pypid.core.model import File, Listing, Presence, Span
 from pypid.core.names import ProjectName, project_name
-from pypid.core.policy import Policy, Theirs
+from pypid.core.policy import Policy, UpstreamState
 from pypid.flow import BytesBody, Hashes, start
-from pypid.index.envoy import Envoy
-from pypid.index.filehosts import FileHosts
-from pypid.index.outage import FIRST_PAUSE, STRIKES, Outage
-from pypid.index.storing import KeptFiles
-from pypid.index.theirs import MOST_LATE, PAUSE, Correspondent
+from pypid.index.envoy import UpstreamGate
+from pypid.index.filehosts import FileHostBreakers
+from pypid.index.outage import FIRST_PAUSE, STRIKES, CircuitBreaker
+from pypid.index.storing import CacheStore
+from pypid.index.theirs import MOST_LATE, PAUSE, UpstreamListings
 from pypid.ports import Body
 from pypid.testing.worlds import Awaiting, WallClock, world
 from tests.index.fetching import listed
@@ -51,13 +51,13 @@ class Upstream:
         self.asked: list[tuple[str, bool]] = []
         """The names, and whether something was known of them."""
 
-    async def project(self, name: ProjectName, known: Remembered | None, via: Sequence[str]) -> Remembered:
+    async def project(self, name: ProjectName, known: Listing | None, via: Sequence[str]) -> Listing:
         self.asked.append((name, known is not None))
         if self.waits is not None:
             await self.waits
         if self.fails is not None:
             raise self.fails
-        return Remembered(name=name, files=self.files, asked=self.now(), index=INDEX, etag='"1"', is_doubtful=self.is_doubtful)
+        return Listing(name=name, files=self.files, asked=self.now(), index=INDEX, etag='"1"', is_doubtful=self.is_doubtful)
 
     async def names(self, via: Sequence[str]) -> Sequence[ProjectName]:
         raise NotImplementedError
@@ -80,7 +80,7 @@ class CorrespondentCase(Awaiting, SynchronousTestCase):
         globalLogPublisher.addObserver(self._watch)
         self.addCleanup(globalLogPublisher.removeObserver, self._watch)
 
-    def another(self) -> Correspondent:
+    def another(self) -> UpstreamListings:
         """A new process."""
 
         async def nothing(name: ProjectName) -> Presence:
@@ -89,10 +89,12 @@ class CorrespondentCase(Awaiting, SynchronousTestCase):
         self.wall = WallClock(self.clock)
         self.upstream.now = self.wall
         outside = world(self.clock, wall=self.wall)
-        self.outage = Outage(outside)
-        envoy = Envoy(self.upstream, Policy(mode=Mode.CACHE), "pypid-here", nothing, self.outage, FileHosts(outside))
-        self.kept = KeptFiles(self.blobs, self.catalog, outside.blocking)
-        return Correspondent(envoy, self.kept, self.catalog, outside, TTL, TIMEOUT)
+        self.outage = CircuitBreaker(outside)
+        envoy = UpstreamGate(
+            self.upstream, Policy(mode=Mode.CACHE), "pypid-here", nothing, self.outage, FileHostBreakers(outside)
+        )
+        self.kept = CacheStore(self.blobs, self.catalog, outside.blocking)
+        return UpstreamListings(envoy, self.kept, self.catalog, outside, TTL, TIMEOUT)
 
     def _watch(self, event: Any) -> None:
         if event["log_level"] is LogLevel.warn:
@@ -101,7 +103,7 @@ class CorrespondentCase(Awaiting, SynchronousTestCase):
     def pass_time(self, time: timedelta) -> None:
         self.clock.advance(time.total_seconds())
 
-    def theirs(self, name: ProjectName = SPAM) -> Theirs:
+    def theirs(self, name: ProjectName = SPAM) -> UpstreamState:
         """What is known now."""
         return self.have(self.made.theirs(name))
 

@@ -14,12 +14,12 @@ from twisted.internet.defer import Deferred
 
 from pypid.blobs.memory import MemoryBlobs
 from pypid.core.errors import Archived, BadRequest, Missing, StorageDown
-from pypid.core.model import Blob, Project, Span, Standing, Unfinished
+from pypid.core.model import ArchiveState, Blob, Project, Span, Unfinished
 from pypid.core.names import project_name
-from pypid.core.tiering import ARCHIVES, Moved, Outcome, Rule, Tiered
+from pypid.core.tiering import ARCHIVES, Moved, Tiered, TieringOutcome, TieringRule
 from pypid.flow import BytesBody, start
 from pypid.index import Index
-from pypid.index.checking import Wrong
+from pypid.index.checking import StorageProblem
 from pypid.index.links import Links
 from pypid.index.publishing import UNDER_WAY
 from pypid.index.thawing import PATIENCE, Thawing
@@ -67,10 +67,10 @@ class Shelves(MemoryBlobs):
 
     # --- as a Bucket ---
 
-    async def standing(self, key: str) -> Standing:
+    async def standing(self, key: str) -> ArchiveState:
         found = await super().stat(key)
         readable = not self._is_archived(key) or key in self.restored
-        return Standing(storage_class=self.classes.get(key, "STANDARD"), size=found.size, readable=readable)
+        return ArchiveState(storage_class=self.classes.get(key, "STANDARD"), size=found.size, readable=readable)
 
     async def move(self, key: str, storage_class: str) -> None:
         if self.waits is not None:
@@ -122,9 +122,9 @@ class TierCase(IndexCase):
     ) -> Tiered:
         """What is older than ten days."""
         found = await tierer(self.index.parts, self.index.bucket, None, of_file)
-        return await found.tier(Rule(timedelta(days=10), keep, storage_class), dry=dry)
+        return await found.tier(TieringRule(timedelta(days=10), keep, storage_class), dry=dry)
 
-    def outcomes(self, found: Coroutine[Any, Any, Tiered]) -> dict[str, Outcome]:
+    def outcomes(self, found: Coroutine[Any, Any, Tiered]) -> dict[str, TieringOutcome]:
         return {moved.filename: moved.outcome for moved in self.have(found).moved}
 
     def file(self, filename: str) -> Any:
@@ -138,13 +138,13 @@ class TierTests(TierCase):
         """Only the bytes go, each file is told of, and a second run has nothing to do; a dry run does nothing."""
         told: list[Moved] = []
         due = NAMES[:2]
-        self.assertEqual(self.outcomes(self.tier(dry=True)), dict.fromkeys(due, Outcome.WOULD_MOVE))
+        self.assertEqual(self.outcomes(self.tier(dry=True)), dict.fromkeys(due, TieringOutcome.WOULD_MOVE))
         self.assertEqual(self.shelves.classes, {})
         found = self.have(self.tier(of_file=told.append))
         self.assertEqual((found.projects, found.files, sorted(moved.filename for moved in told)), (1, 3, due))
         self.assertEqual({moved.before for moved in told}, {"STANDARD"})
         self.assertEqual(self.shelves.classes, {f"spam/{name}": "GLACIER_IR" for name in due})
-        self.assertEqual(self.outcomes(self.tier()), dict.fromkeys(due, Outcome.THERE))
+        self.assertEqual(self.outcomes(self.tier()), dict.fromkeys(due, TieringOutcome.THERE))
         self.assertFalse(self.file(NAMES[0]).archived)
         self.files()
         self.compared()
@@ -153,22 +153,22 @@ class TierTests(TierCase):
     def test_not_compared_yet(self) -> None:
         """An index that has just started looks at the storage first: no project is forgotten."""
         self.index = self.started()
-        self.assertEqual(self.outcomes(self.tier()), dict.fromkeys(NAMES[:2], Outcome.MOVED))
+        self.assertEqual(self.outcomes(self.tier()), dict.fromkeys(NAMES[:2], TieringOutcome.MOVED))
 
     def test_archive(self) -> None:
         """What goes into an archive is known to lie there: by the catalog, by a process that compares, after a restart."""
         other = self.started()
         self.have(other.reconcile())
-        self.assertEqual(self.outcomes(self.tier("GLACIER", 2)), {NAMES[0]: Outcome.MOVED})
+        self.assertEqual(self.outcomes(self.tier("GLACIER", 2)), {NAMES[0]: TieringOutcome.MOVED})
         self.assertTrue(self.file(NAMES[0]).archived)
         self.assertFalse(self.have(other.file(SPAM, NAMES[0])).archived)
         for index in other, self.started():
             self.have(index.reconcile())
             self.assertEqual([self.have(index.file(SPAM, name)).archived for name in NAMES], [True, False, False])
         self.compared()
-        self.assertEqual(self.outcomes(self.tier("STANDARD", 2)), {NAMES[0]: Outcome.ARCHIVED})
+        self.assertEqual(self.outcomes(self.tier("STANDARD", 2)), {NAMES[0]: TieringOutcome.ARCHIVED})
         self.shelves.restored.add(f"spam/{NAMES[0]}")
-        self.assertEqual(self.outcomes(self.tier("STANDARD", 2)), {NAMES[0]: Outcome.MOVED})
+        self.assertEqual(self.outcomes(self.tier("STANDARD", 2)), {NAMES[0]: TieringOutcome.MOVED})
         self.assertFalse(self.file(NAMES[0]).archived)
 
     def test_noted_before(self) -> None:
@@ -179,18 +179,18 @@ class TierTests(TierCase):
         self.shelves.failure = StorageDown("it is away.")
         self.shelves.waits.callback(None)
         (moved,) = self.successResultOf(tiering).moved
-        self.assertEqual((moved.outcome, "away" in moved.reason), (Outcome.FAILED, True))
+        self.assertEqual((moved.outcome, "away" in moved.reason), (TieringOutcome.FAILED, True))
         self.assertFalse(self.file(NAMES[0]).archived)
         self.at_rest()
 
     def test_failures(self) -> None:
         """What is missing or refused is told of that file, and the others go; a class that is unknown ends it."""
         self.have(self.shelves.delete(f"spam/{NAMES[0]}"))
-        self.assertEqual(self.outcomes(self.tier()), {NAMES[0]: Outcome.FAILED, NAMES[1]: Outcome.MOVED})
+        self.assertEqual(self.outcomes(self.tier()), {NAMES[0]: TieringOutcome.FAILED, NAMES[1]: TieringOutcome.MOVED})
         self.shelves.failure = BadRequest("no such class")
         self.refused(self.tier("NO_SUCH"), BadRequest)
         self.shelves.failure = Missing("x")
-        self.assertEqual(set(self.outcomes(self.tier("NO_SUCH")).values()), {Outcome.FAILED})
+        self.assertEqual(set(self.outcomes(self.tier("NO_SUCH")).values()), {TieringOutcome.FAILED})
 
     def test_no_bucket(self) -> None:
         """A storage that is no bucket has none."""
@@ -304,7 +304,7 @@ class UnfinishedTests(TierCase):
         """Those that are older than any publish takes are found, and swept if that is wanted; a young one stays."""
         findings = self.have(self.index.check()).findings
         self.assertEqual([each.key for each in findings], [self.theirs.key, self.old.key])
-        self.assertEqual({each.wrong for each in findings}, {Wrong.UNFINISHED})
+        self.assertEqual({each.wrong for each in findings}, {StorageProblem.UNFINISHED})
         self.assertIn("begun 2026-04-10 23:45 UTC", findings[0].advice)
         self.assertEqual(len(self.shelves.uploads), 3)
         self.assertTrue(all(each.swept for each in self.have(self.index.check(sweep=True)).findings))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from pypid.core.errors import StorageDown, Unreadable
-from pypid.core.layout import Kind, key
+from pypid.core.layout import ObjectKind, key
 from pypid.core.model import Project, Status
 from pypid.core.records import dump_record
 from pypid.flow import BytesBody
@@ -16,7 +16,7 @@ from pypid.testing import Fed
 from tests.index.storms import Watched
 from tests.index.uploads import SPAM, WHEEL, IndexCase, sent, signed
 
-RECORD = key(SPAM, WHEEL, Kind.RECORD)
+RECORD = key(SPAM, WHEEL, ObjectKind.RECORD)
 SDIST = "spam-1.0.tar.gz"
 
 
@@ -28,7 +28,7 @@ class DamageTests(IndexCase):
         self.publish(signed())
         self.publish(sent(b"sdist", SDIST))
 
-    def read(self) -> truth.Found:
+    def read(self) -> truth.StoredProject:
         return self.have(truth.read_project(self.store, SPAM))
 
     def project(self) -> Project:

@@ -14,10 +14,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.catalog.memory import MemoryCatalog
 from pypid.core.errors import CatalogDown
-from pypid.core.model import File, Heard, Presence, Project, Summary
+from pypid.core.model import File, Presence, Project, Summary, UpstreamEntry
 from pypid.core.names import ProjectName, project_name
 from pypid.flow import start
-from pypid.index.usage import PATIENCE, Usage, Use, Used
+from pypid.index.usage import PATIENCE, ProjectUse, Usage, Used
 from pypid.testing.worlds import world
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ class Counting(MemoryCatalog):
             await self.waits
         return await super().ours(name)
 
-    async def theirs(self, name: ProjectName) -> Heard:
+    async def theirs(self, name: ProjectName) -> UpstreamEntry:
         self.asked.append(name)
         return await super().theirs(name)
 
@@ -89,7 +89,9 @@ class UsageTests(SynchronousTestCase):
         """Files and bytes, ours and kept, of all and of each: the largest first."""
         used = self.told()
         self.assertEqual((used.projects, used.files, used.size, used.kept, used.kept_size), (2, 3, 31, 2, 503))
-        self.assertEqual(used.by_size, (Use(HAM, 0, 0, 1, 500), Use(SPAM, 2, 30, 1, 3), Use(EGGS, 1, 1, 0, 0)))
+        self.assertEqual(
+            used.by_size, (ProjectUse(HAM, 0, 0, 1, 500), ProjectUse(SPAM, 2, 30, 1, 3), ProjectUse(EGGS, 1, 1, 0, 0))
+        )
         self.assertEqual([use.name for use in used.by_kept], [HAM, SPAM])
 
     def test_only_what_changed(self) -> None:
@@ -99,7 +101,7 @@ class UsageTests(SynchronousTestCase):
         self.catalog.asked.clear()
         self.assertIs(self.told(), before)
         self.put(EGGS, 1000)
-        self.assertEqual(self.told().by_size[0], Use(EGGS, 1, 1000, 0, 0))
+        self.assertEqual(self.told().by_size[0], ProjectUse(EGGS, 1, 1000, 0, 0))
         self.assertEqual(self.catalog.asked, ["eggs"])
 
     def test_gone(self) -> None:
@@ -109,7 +111,7 @@ class UsageTests(SynchronousTestCase):
         self.have(self.catalog.edit_theirs(HAM, lambda heard: evolve(heard, kept=())))
         self.put(SPAM)
         used = self.told()
-        self.assertEqual(used.by_size, (Use(SPAM, 0, 0, 1, 3),))
+        self.assertEqual(used.by_size, (ProjectUse(SPAM, 0, 0, 1, 3),))
         self.assertEqual((used.projects, used.files, used.kept), (0, 0, 1))
 
     def test_patience(self) -> None:

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.choices import Mode
-from pypid.core.model import File, Presence, Project, Remembered, Status
+from pypid.core.model import File, Listing, Presence, Project, Status
 from pypid.core.names import ProjectName, project_name
-from pypid.core.policy import Policy, Theirs, view
+from pypid.core.policy import Policy, UpstreamState, view
 from pypid.core.values import Cooldown
 from pypid.flow import at_once, start
 from pypid.index.views import FEW, LIMIT, View, Views
@@ -41,7 +41,9 @@ STEPS = st.lists(
 class ViewsTests(SynchronousTestCase):
     """`Views`, and the rule that they keep the results of."""
 
-    def of(self, views: Views, name: ProjectName, ours: Project | Presence, theirs: Theirs | None, now: datetime) -> View:
+    def of(
+        self, views: Views, name: ProjectName, ours: Project | Presence, theirs: UpstreamState | None, now: datetime
+    ) -> View:
         """What they give."""
         found: View = self.successResultOf(start(views.of(name, ours, theirs, now)))
         return found
@@ -51,18 +53,18 @@ class ViewsTests(SynchronousTestCase):
     def test_as_if_made_now(
         self,
         policy: Policy,
-        steps: list[tuple[str, Project, Remembered | None, tuple[File, ...], timedelta]],
+        steps: list[tuple[str, Project, Listing | None, tuple[File, ...], timedelta]],
     ) -> None:
         """Whatever changes, ours, theirs, whether upstream is there, or the time: what is given is what the rule says now; and
         two different views never have the same edition.
         """
         views = Views(policy, at_once)
         ours: Project | Presence = Presence.ABSENT
-        theirs: Theirs | None = None
+        theirs: UpstreamState | None = None
         now = START
         seen: dict[Hashable, Project] = {}
         for serial, (what, project, said, kept, time) in enumerate((*steps, *steps)):  # a serial as the catalog counts
-            heard = theirs or Theirs()
+            heard = theirs or UpstreamState()
             match what:
                 case "ours":
                     ours = evolve(project, serial=serial)
@@ -86,7 +88,7 @@ class ViewsTests(SynchronousTestCase):
     def test_it_is_kept(self) -> None:
         """As long as nothing changes it is the very same object, for both states of upstream at once."""
         views = Views(Policy(), at_once)
-        theirs = Theirs(serial=1)
+        theirs = UpstreamState(serial=1)
         there, away = (self.of(views, SPAM, Presence.ABSENT, evolve(theirs, reachable=each), START) for each in (True, False))
         for _ in range(2):
             self.assertIs(self.of(views, SPAM, Presence.ABSENT, theirs, START), there)
@@ -97,7 +99,7 @@ class ViewsTests(SynchronousTestCase):
         """A kept file that is too young is there when its time has come, also where nobody remembers what upstream said."""
         views = Views(Policy(mode=Mode.CACHE, cooldown=Cooldown(age=timedelta(days=3))), at_once)
         kept = their_file("1.0", uploaded=START - timedelta(days=1), key=".kept/spam/spam-1.0.tar.gz")
-        theirs = Theirs(kept=(kept,), reachable=False, serial=1)
+        theirs = UpstreamState(kept=(kept,), reachable=False, serial=1)
         for days, found in ((0, 0), (1, 0), (2, 1)):
             seen = self.of(views, SPAM, Presence.ABSENT, theirs, START + timedelta(days=days))
             self.assertEqual(len(seen.project.files), found, days)
@@ -106,21 +108,21 @@ class ViewsTests(SynchronousTestCase):
         """No more are kept than there is room for: the one that was not wanted for longest goes."""
         views = Views(Policy(), at_once)
         names = [project_name(f"spam-{number}") for number in range(LIMIT)]
-        first = self.of(views, SPAM, Presence.ABSENT, Theirs(serial=1), START)
-        found = {name: self.of(views, name, Presence.ABSENT, Theirs(serial=1), START) for name in names[:-1]}
-        self.assertIs(self.of(views, SPAM, Presence.ABSENT, Theirs(serial=1), START), first)
-        self.of(views, names[-1], Presence.ABSENT, Theirs(serial=1), START)
-        self.assertIs(self.of(views, SPAM, Presence.ABSENT, Theirs(serial=1), START), first)
-        self.assertIsNot(self.of(views, names[0], Presence.ABSENT, Theirs(serial=1), START), found[names[0]])
+        first = self.of(views, SPAM, Presence.ABSENT, UpstreamState(serial=1), START)
+        found = {name: self.of(views, name, Presence.ABSENT, UpstreamState(serial=1), START) for name in names[:-1]}
+        self.assertIs(self.of(views, SPAM, Presence.ABSENT, UpstreamState(serial=1), START), first)
+        self.of(views, names[-1], Presence.ABSENT, UpstreamState(serial=1), START)
+        self.assertIs(self.of(views, SPAM, Presence.ABSENT, UpstreamState(serial=1), START), first)
+        self.assertIsNot(self.of(views, names[0], Presence.ABSENT, UpstreamState(serial=1), START), found[names[0]])
 
     def test_many_files(self) -> None:
         """One of many files is worked out in a thread, once for all who want it meanwhile; what is another one, by itself."""
         turns = Turns()
         views = Views(Policy(mode=Mode.CACHE), turns)
-        said = Remembered(
+        said = Listing(
             name=SPAM, files=tuple(their_file(f"1.{number}") for number in range(FEW + 1)), asked=START, index="https://up/"
         )
-        theirs = Theirs(said=said, serial=1)
+        theirs = UpstreamState(said=said, serial=1)
         waiting = [start(views.of(SPAM, Presence.ABSENT, theirs, START)) for _ in range(3)]
         private = start(views.of(SPAM, Presence.UNKNOWN, theirs, START))
         without = start(views.of(SPAM, Presence.ABSENT, evolve(theirs, said=None, serial=2), START))

@@ -19,7 +19,7 @@ from pypid.core.names import parse_filename, project_name
 from pypid.core.policy import Policy
 from pypid.flow import BytesBody, Hashes, whole
 from pypid.index import Index
-from pypid.index.publishing import Outcome
+from pypid.index.publishing import PublishOutcome
 from pypid.ports import Blobs, Body
 from pypid.testing import world
 from pypid.testing.worlds import Awaiting
@@ -67,7 +67,7 @@ def index_over(blobs: Blobs, clock: Clock | None = None, *, shared: bool = False
     return Index(blobs, MemoryCatalog(), Nothing(), Policy(), world(clock), shared, **more)
 
 
-def publishing(index: Index, what: Sent, *, overwrite: bool = False, by: str = "alice") -> Coroutine[Any, Any, Outcome]:
+def publishing(index: Index, what: Sent, *, overwrite: bool = False, by: str = "alice") -> Coroutine[Any, Any, PublishOutcome]:
     """Publish it."""
     return index.publish(what.upload, what.body, by, overwrite=overwrite)
 
@@ -125,7 +125,7 @@ class IndexCase(Awaiting, SynchronousTestCase):
         describing = self.store if isinstance(self.store, Described) else None
         return index_over(blobs or self.store, self.clock, shared=shared, plan=self.plan, describing=describing)
 
-    def publish(self, what: Sent, *, overwrite: bool = False, index: Index | None = None) -> Outcome:
+    def publish(self, what: Sent, *, overwrite: bool = False, index: Index | None = None) -> PublishOutcome:
         """Publish, now."""
         return self.have(publishing(index or self.index, what, overwrite=overwrite))
 

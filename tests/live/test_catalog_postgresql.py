@@ -18,7 +18,7 @@ from twisted.internet import reactor as installed
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from pypid.catalog.engine import Anew, Away, Beat, Change, Conflict, Kind, Row, Unusable
+from pypid.catalog.engine import Anew, Beat, CatalogRow, Conflict, DatabaseAway, DatabaseUnusable, RowChange, RowKind
 from pypid.catalog.sql.engine import SqlEngine, SqlSettings
 from pypid.catalog.sql.place import place_of
 from pypid.catalog.sql.schema import SCHEMA
@@ -59,7 +59,7 @@ class PostgresqlContractTests(EngineContract, SynchronousTestCase):
             connection.execute("INSERT INTO pypid_catalog VALUES ('x')")
             engine = SqlEngine(SqlSettings(place_of(url, NO_FOLDER), at_once), self.world)
             self.addCleanup(lambda: self.have(engine.close()))
-            self.refused(engine.open(IDENTITY), Unusable)
+            self.refused(engine.open(IDENTITY), DatabaseUnusable)
             self.assertEqual(connection.execute("SELECT * FROM pypid_catalog").fetchall(), [("x",)])
 
     def test_tables_that_went(self) -> None:
@@ -70,7 +70,7 @@ class PostgresqlContractTests(EngineContract, SynchronousTestCase):
             for table in ("", "_rows", "_leases", "_links"):
                 connection.execute(f"DROP TABLE pypid_catalog{table}".encode())
         self.refused(self.engine.changes(before.position), Anew)
-        self.refused(self.engine.swap(self.epoch, Change(Kind.OURS, SPAM, b"x", row.version)), Anew)
+        self.refused(self.engine.swap(self.epoch, RowChange(RowKind.OURS, SPAM, b"x", row.version)), Anew)
         state = self.have(self.engine.open(IDENTITY, before.serial))
         self.assertEqual((state.complete, state.serial), (False, before.serial))
         self.assertNotEqual(state.epoch, before.epoch)
@@ -90,14 +90,14 @@ class PostgresqlContractTests(EngineContract, SynchronousTestCase):
         """A catalog of an older or newer version is begun anew at a start; nodes that run then say so, and misread nothing."""
         for schema in (SCHEMA - 1, SCHEMA + 98):
             before = self.have(self.engine.open(IDENTITY))
-            row = self.have(self.engine.swap(before.epoch, Change(Kind.OURS, SPAM, b"line", 0)))
-            assert isinstance(row, Row)
+            row = self.have(self.engine.swap(before.epoch, RowChange(RowKind.OURS, SPAM, b"line", 0)))
+            assert isinstance(row, CatalogRow)
             with psycopg.connect(self.url, autocommit=True) as connection:
                 connection.execute(f"UPDATE pypid_catalog SET schema = {schema}".encode())
                 connection.execute("ALTER TABLE pypid_catalog_rows RENAME COLUMN line TO other")
-            asked = [self.engine.changes(before.position), self.engine.state(), self.engine.row(Kind.OURS, SPAM)]
+            asked = [self.engine.changes(before.position), self.engine.state(), self.engine.row(RowKind.OURS, SPAM)]
             for each in (*asked, self.engine.lease("a", "b", 1), self.engine.link("a", self.world.now())):
-                self.assertIn("another version", str(self.refused(each, Unusable)))
+                self.assertIn("another version", str(self.refused(each, DatabaseUnusable)))
             other = self.have(self.again())
             self.addCleanup(lambda other=other: self.have(other.close()))  # type: ignore[misc]
             self.refused(other.open("another storage"), CannotStart)
@@ -185,7 +185,7 @@ class ProcessesTests(SynchronousTestCase):
         engine = engine_at(url)
         state = None
         while state is None:
-            with contextlib.suppress(Away):
+            with contextlib.suppress(DatabaseAway):
                 state = self.got(engine.open("storage"))
         follower = Follower(engine, state.beginning)
         storm = Storm(url, 3, 60)
@@ -194,7 +194,7 @@ class ProcessesTests(SynchronousTestCase):
             try:
                 storm.prove(self, follower)
                 break
-            except Away:
+            except DatabaseAway:
                 continue
         return storm
 
@@ -233,10 +233,10 @@ class Node:
             await deferLater(reactor, 0.005)
         return float(reactor.seconds() - begun)
 
-    async def put(self, line: bytes) -> Row:
+    async def put(self, line: bytes) -> CatalogRow:
         """Make the row this line."""
-        held = await self.engine.row(Kind.OURS, SPAM)
-        found = await self.engine.swap(self.epoch, Change(Kind.OURS, SPAM, line, 0 if held is None else held.version))
+        held = await self.engine.row(RowKind.OURS, SPAM)
+        found = await self.engine.swap(self.epoch, RowChange(RowKind.OURS, SPAM, line, 0 if held is None else held.version))
         assert not isinstance(found, Conflict)
         return found
 
@@ -298,7 +298,7 @@ class NodesTests(TestCase):
                 await deferLater(reactor, 0.5)
                 count = len(there.beats)
                 begun = reactor.seconds()
-                with self.assertRaises(Away) as caught:
+                with self.assertRaises(DatabaseAway) as caught:
                     await there.engine.state()
                 self.assertLess(reactor.seconds() - begun, 15)
                 self.assertNotIn(PASSWORD, str(caught.exception))
@@ -320,9 +320,9 @@ class NodesTests(TestCase):
             for mode in ("immediate", "fast"):
                 row = await here.put(f"before {mode}".encode())
                 server.stop(mode)
-                with self.assertRaises(Away):
+                with self.assertRaises(DatabaseAway):
                     await there.engine.state()
-                with self.assertRaises(Away):
+                with self.assertRaises(DatabaseAway):
                     await here.put(b"x")
                 count = len(there.beats)
                 server.start()

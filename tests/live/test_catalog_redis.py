@@ -13,7 +13,7 @@ from typing import Any
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog.engine import Anew, Away, Beat, Change, Conflict, Engine, Kind, Row, State
+from pypid.catalog.engine import Anew, Beat, CatalogRow, Conflict, DatabaseAway, Engine, EngineState, RowChange, RowKind
 from pypid.catalog.shared import SharedCatalog, SharedSettings
 from pypid.catalog.shared import open as share
 from pypid.core.errors import CatalogDown
@@ -82,9 +82,9 @@ class RedisContractTests(OverSockets, EngineContract, SynchronousTestCase):
             for number in range(3000):
                 name = project_name(f"p{number}")
                 if number < 1500:
-                    row = self.have(engine.swap(epoch, Change(Kind.OURS, name, b"line", 0)))
-                    assert isinstance(row, Row)
-                    self.have(engine.swap(epoch, Change(Kind.OURS, name, None, row.version)))
+                    row = self.have(engine.swap(epoch, RowChange(RowKind.OURS, name, b"line", 0)))
+                    assert isinstance(row, CatalogRow)
+                    self.have(engine.swap(epoch, RowChange(RowKind.OURS, name, None, row.version)))
             self.have(engine.lease("tidy", "a", 0.01))
             feed = engine.follow(lambda beat: None)
             self.have(engine.tidy(0))
@@ -106,12 +106,12 @@ class RedisContractTests(OverSockets, EngineContract, SynchronousTestCase):
         """Who asks and goes away leaves no answer behind that another one would get."""
         rows = [self.put(b"%d" % number * 200_000, name=project_name(f"p{number}")) for number in range(4)]
         for _ in range(20):
-            asked = [start(self.engine.row(Kind.OURS, row.name)) for row in rows]
+            asked = [start(self.engine.row(RowKind.OURS, row.name)) for row in rows]
             wait(deferLater(reactor, 0.001))
             for each in asked[::2]:
                 each.addErrback(lambda failure: None).cancel()
             self.assertEqual([self.successResultOf(each) for each in asked[1::2]], rows[1::2])
-        self.assertEqual([self.have(self.engine.row(Kind.OURS, row.name)) for row in rows], rows)
+        self.assertEqual([self.have(self.engine.row(RowKind.OURS, row.name)) for row in rows], rows)
 
     def test_closed_in_the_middle(self) -> None:
         """To close it ends what is under way, and connections that are just made; it opens itself again."""
@@ -121,7 +121,7 @@ class RedisContractTests(OverSockets, EngineContract, SynchronousTestCase):
                 wait(deferLater(reactor, 0))
             self.have(self.engine.close())
             for each in asked:
-                wait(each.addErrback(lambda failure: failure.trap(Away) and None))
+                wait(each.addErrback(lambda failure: failure.trap(DatabaseAway) and None))
             self.have(self.engine.close())
             self.assertEqual(self.state().epoch, self.epoch)
 
@@ -175,7 +175,7 @@ class Node:
         self.epoch = ""
         self.feed: Any = None
 
-    async def begin(self) -> State:
+    async def begin(self) -> EngineState:
         """Open it and follow."""
         state = await self.engine.open(IDENTITY)
         self.epoch = state.epoch
@@ -183,7 +183,7 @@ class Node:
         return state
 
     @property
-    def last(self) -> State:
+    def last(self) -> EngineState:
         """What was heard last."""
         return self.beats[-1][0].state
 
@@ -191,10 +191,10 @@ class Node:
         """One of Redis."""
         return f"{{{self.prefix}}}:{name}"
 
-    async def put(self, line: bytes) -> Row:
+    async def put(self, line: bytes) -> CatalogRow:
         """Make the row this line."""
-        held = await self.engine.row(Kind.OURS, SPAM)
-        found = await self.engine.swap(self.epoch, Change(Kind.OURS, SPAM, line, 0 if held is None else held.version))
+        held = await self.engine.row(RowKind.OURS, SPAM)
+        found = await self.engine.swap(self.epoch, RowChange(RowKind.OURS, SPAM, line, 0 if held is None else held.version))
         assert not isinstance(found, Conflict)
         return found
 
@@ -245,7 +245,7 @@ class NodesTests(OverSockets, SynchronousTestCase):
                 self.until(lambda: False, 0.5)
                 count = len(there.beats)
                 begun = reactor.seconds()
-                self.assertNotIn(PASSWORD, str(self.refused(there.engine.state(), Away)))
+                self.assertNotIn(PASSWORD, str(self.refused(there.engine.state(), DatabaseAway)))
                 self.assertLess(reactor.seconds() - begun, 7)
                 self.assertEqual(len(there.beats), count)
                 begun = reactor.seconds()
@@ -264,14 +264,14 @@ class NodesTests(OverSockets, SynchronousTestCase):
             self.have(here.engine.say_complete(here.epoch))
             before = self.have(here.engine.note_rights())
             server.kill()
-            self.refused(there.engine.state(), Away)
-            self.refused(here.put(b"x"), Away)
-            self.refused(here.engine.note_rights(), Away)
+            self.refused(there.engine.state(), DatabaseAway)
+            self.refused(here.put(b"x"), DatabaseAway)
+            self.refused(here.engine.note_rights(), DatabaseAway)
             server.start()
             self.assertTrue(self.until(lambda: there.last.epoch != before.epoch))
             self.assertFalse(there.last.complete)
             self.refused(there.engine.changes(before.position), Anew)
-            self.refused(here.engine.swap(here.epoch, Change(Kind.OURS, SPAM, b"x", row.version)), Anew)
+            self.refused(here.engine.swap(here.epoch, RowChange(RowKind.OURS, SPAM, b"x", row.version)), Anew)
             self.refused(here.engine.say_complete(here.epoch), Anew)
             state = self.have(there.engine.open(IDENTITY, before.serial - 1))  # it had not heard of the last one
             self.assertEqual((state.version, state.complete), (0, False))

@@ -17,9 +17,22 @@ from urllib.parse import quote
 from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.catalog.engine import Anew, Away, Change, Conflict, Engine, Full, Kind, Position, Row, Slice, State, Unusable
+from pypid.catalog.engine import (
+    Anew,
+    CatalogRow,
+    Conflict,
+    DatabaseAway,
+    DatabaseFull,
+    DatabaseUnusable,
+    Engine,
+    EngineState,
+    Position,
+    RowChange,
+    RowKind,
+    Slice,
+)
 from pypid.core.errors import CannotStart
-from pypid.core.model import Link
+from pypid.core.model import SignedUrl
 from pypid.core.names import project_name
 from pypid.testing.engine import IDENTITY, OTHER
 from pypid.testing.worlds import BEGINNING
@@ -37,15 +50,15 @@ ALLOWED = (
 
 
 STRANGERS = {
-    b"": Away,
-    b"HTTP/1.1 400 Bad Request\r\n\r\n": Away,
-    b"*3\r\n$1\r\n": Away,
-    b"-ERR what?\r\n": Away,
-    b"$4\r\nwhat\r\n": Unusable,
-    b":7\r\n": Unusable,
-    b"$-1\r\n": Unusable,
-    b"*1\r\n$4\r\nwhat\r\n": Unusable,
-    b"$29\r\nrun_id:x\r\nredis_version:4.0.1\r\n": Unusable,
+    b"": DatabaseAway,
+    b"HTTP/1.1 400 Bad Request\r\n\r\n": DatabaseAway,
+    b"*3\r\n$1\r\n": DatabaseAway,
+    b"-ERR what?\r\n": DatabaseAway,
+    b"$4\r\nwhat\r\n": DatabaseUnusable,
+    b":7\r\n": DatabaseUnusable,
+    b"$-1\r\n": DatabaseUnusable,
+    b"*1\r\n$4\r\nwhat\r\n": DatabaseUnusable,
+    b"$29\r\nrun_id:x\r\nredis_version:4.0.1\r\n": DatabaseUnusable,
 }
 """What somebody may answer who is no Redis, or an old one, and what becomes of it."""
 
@@ -56,7 +69,7 @@ class Faulty(OverSockets):
     engine: Engine
     server: Redis
 
-    def begin(self, *options: str, password: str = PASSWORD) -> State:
+    def begin(self, *options: str, password: str = PASSWORD) -> EngineState:
         """Start a server, and put a row in a catalog there, which is complete."""
         stack = contextlib.ExitStack()
         self.addCleanup(stack.close)
@@ -74,19 +87,19 @@ class Faulty(OverSockets):
 
     def swap(self, line: bytes | None = b"x", expected: int = 0) -> Any:
         """A change of the row."""
-        return self.engine.swap(self.epoch, Change(Kind.OURS, SPAM, line, expected or self.row.version))
+        return self.engine.swap(self.epoch, RowChange(RowKind.OURS, SPAM, line, expected or self.row.version))
 
-    def put(self, line: bytes, name: str = "spam", expected: int = 0) -> Row:
+    def put(self, line: bytes, name: str = "spam", expected: int = 0) -> CatalogRow:
         """Make a row, which has to be possible."""
-        done = self.have(self.engine.swap(self.epoch, Change(Kind.OURS, project_name(name), line, expected)))
+        done = self.have(self.engine.swap(self.epoch, RowChange(RowKind.OURS, project_name(name), line, expected)))
         assert not isinstance(done, Conflict)
         return done
 
-    def is_begun_anew(self, before: State) -> State:
+    def is_begun_anew(self, before: EngineState) -> EngineState:
         """That nothing of before is believed, and all begins anew."""
         self.assertEqual(self.have(self.engine.state()).epoch, "")
         self.refused(self.engine.changes(before.position), Anew)
-        self.refused(self.engine.row(Kind.OURS, SPAM), Anew)
+        self.refused(self.engine.row(RowKind.OURS, SPAM), Anew)
         self.refused(self.swap(), Anew)
         self.refused(self.engine.say_complete(before.epoch), Anew)
         found = self.have(self.engine.open(IDENTITY, before.serial))
@@ -133,7 +146,7 @@ class LostTests(Faulty, SynchronousTestCase):
             self.assertTrue(self.until(lambda: b"master_link_status:up" in second.ask("INFO", "replication"), 10))
             there = self.at(second.url())
             for asked in (there.open(IDENTITY), there.state(), there.changes(before.position), there.lease("a", "b", 9)):
-                self.assertIn("replica", str(self.refused(asked, Away)))
+                self.assertIn("replica", str(self.refused(asked, DatabaseAway)))
             second.ask("REPLICAOF", "NO", "ONE")
             self.assertEqual(self.have(there.state()).epoch, "")
             beats: list[Any] = []
@@ -142,14 +155,14 @@ class LostTests(Faulty, SynchronousTestCase):
             self.server.ask("REPLICAOF", "127.0.0.1", second.port)
             self.assertTrue(self.until(lambda: b"master_link_status:up" in self.server.ask("INFO", "replication"), 10))
             for asked in (self.engine.state(), self.swap(), self.engine.note_rights()):
-                self.refused(asked, Away)
+                self.refused(asked, DatabaseAway)
             self.until(lambda: False, 0.4)
             count = len(beats)
             self.until(lambda: False, 0.5)
             self.assertEqual(len(beats), count)
             self.have(feed.stop())
         self.server.ask("CONFIG", "SET", "replica-serve-stale-data", "no")
-        self.assertIn("lost its master", str(self.refused(self.engine.state(), Away)))
+        self.assertIn("lost its master", str(self.refused(self.engine.state(), DatabaseAway)))
         self.server.ask("REPLICAOF", "NO", "ONE")
         self.is_begun_anew(before)
 
@@ -157,7 +170,7 @@ class LostTests(Faulty, SynchronousTestCase):
         """Keys that a server threw away, or somebody deleted, are no rows that were taken out: it is begun anew."""
         before = self.begin()
         gone = self.put(b"goes", "ham")
-        self.have(self.engine.swap(self.epoch, Change(Kind.OURS, gone.name, None, gone.version)))
+        self.have(self.engine.swap(self.epoch, RowChange(RowKind.OURS, gone.name, None, gone.version)))
         for keys in (("lines",), ("order",), ("standing",), ("lines", "order", "standing")):
             self.server.ask("DEL", *[f"{{pypid}}:{key}" for key in keys])
             before = self.is_begun_anew(before)
@@ -194,7 +207,7 @@ class NonsenseTests(Faulty, SynchronousTestCase):
             self.assertEqual((row.version, row.serial), (self.row.version, 0))
             self.assertEqual(self.have(self.swap(b"x", 99)), Conflict(row))
             self.row = self.have(self.swap(b"line"))
-            self.assertEqual(self.have(self.engine.row(Kind.OURS, SPAM)), self.row)
+            self.assertEqual(self.have(self.engine.row(RowKind.OURS, SPAM)), self.row)
         self.server.ask("HSET", "{pypid}:lines", b"odd\xff/x", b"1+line")
         self.server.ask("ZADD", "{pypid}:order", "1", b"odd\xff/x")
         self.server.ask("HINCRBY", "{pypid}:standing", "count", "1")
@@ -207,7 +220,7 @@ class NonsenseTests(Faulty, SynchronousTestCase):
         for field, nonsense in ("epoch", b"\xff"), ("rights", b"many"), ("serial", b"1.5"):
             self.begin()
             self.server.ask("HSET", "{pypid}:standing", field, nonsense)
-            error = self.refused(self.engine.state(), Unusable)
+            error = self.refused(self.engine.state(), DatabaseUnusable)
             self.assertIn("Take its keys away", str(error))
             self.server.ask("FLUSHALL")
             self.have(self.engine.open(IDENTITY))
@@ -215,7 +228,7 @@ class NonsenseTests(Faulty, SynchronousTestCase):
     def test_links(self) -> None:
         """A link that nobody can read has ended."""
         self.begin()
-        link = Link("https://x.example/", BEGINNING + timedelta(hours=1))
+        link = SignedUrl("https://x.example/", BEGINNING + timedelta(hours=1))
         for held in b"", b"nonsense", b"nonsense x", b"9" * 40 + b" x", b"\xff":
             self.server.ask("SET", "{pypid}:link:k", held)
             self.assertIsNone(self.have(self.engine.link("k", BEGINNING)))
@@ -237,14 +250,14 @@ class MemoryTests(Faulty, SynchronousTestCase):
         ham = self.put(b"ham", "ham")
         before = self.have(self.engine.state())
         self.full()
-        self.assertIn("maxmemory", str(self.refused(self.swap(b"new" * 1000), Full)))
-        self.refused(self.engine.keep_link("key", _link(), BEGINNING), Full)
+        self.assertIn("maxmemory", str(self.refused(self.swap(b"new" * 1000), DatabaseFull)))
+        self.refused(self.engine.keep_link("key", _link(), BEGINNING), DatabaseFull)
         self.assertEqual(self.have(self.engine.state()), before)
-        self.assertEqual(self.have(self.engine.row(Kind.OURS, SPAM)), self.row)
+        self.assertEqual(self.have(self.engine.row(RowKind.OURS, SPAM)), self.row)
         self.row = self.put(b"yanked", expected=self.row.version)
-        self.refused(self.engine.swap(self.epoch, Change(Kind.OURS, project_name("new"), b"new", 0)), Full)
-        gone = self.have(self.engine.swap(self.epoch, Change(Kind.OURS, ham.name, None, ham.version)))
-        assert isinstance(gone, Row)
+        self.refused(self.engine.swap(self.epoch, RowChange(RowKind.OURS, project_name("new"), b"new", 0)), DatabaseFull)
+        gone = self.have(self.engine.swap(self.epoch, RowChange(RowKind.OURS, ham.name, None, ham.version)))
+        assert isinstance(gone, CatalogRow)
         self.assertIsNone(gone.line)
         self.assertGreater(self.have(self.engine.note_rights()).rights, before.rights)
         self.assertTrue(self.have(self.engine.say_complete(self.epoch)).complete)
@@ -265,7 +278,7 @@ class MemoryTests(Faulty, SynchronousTestCase):
         self.full()
         self.until(lambda: self.server.ask("DBSIZE") == 0, 5.0)
         self.assertEqual(self.have(self.engine.state()).epoch, "")
-        self.refused(self.engine.row(Kind.OURS, SPAM), Anew)
+        self.refused(self.engine.row(RowKind.OURS, SPAM), Anew)
         self.server.ask("CONFIG", "SET", "maxmemory", 0)
         self.have(self.engine.open(IDENTITY))
 
@@ -286,7 +299,7 @@ class StrangeTests(Faulty, SynchronousTestCase):
         self.server.ask("DEL", "{pypid}:lines")
         self.server.ask("SET", "{pypid}:lines", "of another shape")
         for asked in (self.engine.changes(before.position), self.engine.state(), self.swap(), self.engine.note_rights()):
-            self.assertIn("another version", str(self.refused(asked, Unusable)))
+            self.assertIn("another version", str(self.refused(asked, DatabaseUnusable)))
         other = self.at(self.server.url())
         self.refused(other.open(OTHER), CannotStart)
         state = self.have(other.open(IDENTITY))
@@ -303,14 +316,14 @@ class StrangeTests(Faulty, SynchronousTestCase):
             key = f"{{{url.rpartition('=')[2]}}}:standing"
             server.ask(command, key, *rest)
             engine = self.at(url)
-            self.assertIn("somebody else's", str(self.refused(engine.open(IDENTITY), Unusable)))
+            self.assertIn("somebody else's", str(self.refused(engine.open(IDENTITY), DatabaseUnusable)))
             self.assertEqual(server.ask("TYPE", key), kind.encode())
 
 
 class RefusedTests(Faulty, SynchronousTestCase):
     """Who is not let in."""
 
-    def told(self, url: str, error: type[Away | Unusable], *secrets: str) -> str:
+    def told(self, url: str, error: type[DatabaseAway | DatabaseUnusable], *secrets: str) -> str:
         """What is said where it cannot be opened: with none of the secrets."""
         text = str(self.refused(self.at(url).open(IDENTITY), error))
         for secret in (PASSWORD, *secrets):
@@ -321,17 +334,17 @@ class RefusedTests(Faulty, SynchronousTestCase):
         """A password that is missing, wrong, or not wanted is said; it is in no text."""
         self.begin()
         url = self.server.url
-        self.assertIn("wants a password", self.told(url(""), Unusable))
-        self.assertIn("refuses the user or the password", self.told(url("wr0ng!"), Unusable, "wr0ng!"))
-        self.assertIn("refuses the user or the password", self.told(url("wr0ng!", user="nobody"), Unusable, "wr0ng!"))
+        self.assertIn("wants a password", self.told(url(""), DatabaseUnusable))
+        self.assertIn("refuses the user or the password", self.told(url("wr0ng!"), DatabaseUnusable, "wr0ng!"))
+        self.assertIn("refuses the user or the password", self.told(url("wr0ng!", user="nobody"), DatabaseUnusable, "wr0ng!"))
         self.server.ask("CONFIG", "SET", "requirepass", "")
         self.server.password = ""
-        self.assertIn("has no password", self.told(url(PASSWORD), Unusable))
+        self.assertIn("has no password", self.told(url(PASSWORD), DatabaseUnusable))
 
     def test_renamed(self) -> None:
         """A server that lacks a command repeats its words, a password among them: not to us."""
         with redis("--rename-command", "AUTH", "", password="") as server:
-            self.assertIn("lacks a command", self.told(server.url("s3cret!"), Unusable, "s3cret!"))
+            self.assertIn("lacks a command", self.told(server.url("s3cret!"), DatabaseUnusable, "s3cret!"))
 
     def test_users(self) -> None:
         """A user with the rights that are written down can do everything; one that lacks some is told so."""
@@ -355,10 +368,10 @@ class RefusedTests(Faulty, SynchronousTestCase):
         feed = self.engine.follow(beats.append)
         self.assertTrue(self.until(lambda: len(beats) > 3))
         self.have(feed.stop())
-        self.assertIn("its user may not", self.told(self.server.url("s3cret!", user="other"), Unusable, "s3cret!"))
+        self.assertIn("its user may not", self.told(self.server.url("s3cret!", user="other"), DatabaseUnusable, "s3cret!"))
         before = self.have(self.engine.state())
         working, self.engine = self.engine, self.at(self.server.url("s3cret!", user="less"))
-        self.assertIn("its user may not", str(self.refused(self.swap(b"half", before.version), Unusable)))
+        self.assertIn("its user may not", str(self.refused(self.swap(b"half", before.version), DatabaseUnusable)))
         self.engine = working
         self.is_begun_anew(before)  # it was done by half
 
@@ -368,14 +381,14 @@ class RefusedTests(Faulty, SynchronousTestCase):
         self.have(self.engine.close())
         self.server.ask("CONFIG", "SET", "maxclients", 1)
         with contextlib.closing(self.server.connected()):
-            self.assertIn("too many clients", self.told(self.server.url(), Away))
+            self.assertIn("too many clients", self.told(self.server.url(), DatabaseAway))
 
     def test_nobody_there(self) -> None:
         """A server that is not there is named, and is away; so is a socket."""
         self.begin()
         self.server.kill()
-        self.assertIn(f"127.0.0.1:{self.server.port}", self.told(self.server.url(), Away))
-        self.told(f"unix://{self.server.folder}/none.sock", Away)
+        self.assertIn(f"127.0.0.1:{self.server.port}", self.told(self.server.url(), DatabaseAway))
+        self.told(f"unix://{self.server.folder}/none.sock", DatabaseAway)
 
     def test_no_redis(self) -> None:
         """What is no Redis is away, and not believed."""
@@ -411,7 +424,7 @@ class WaysTests(Faulty, SynchronousTestCase):
         self.begin()
         for url in (self.server.url().replace("/0?", "/3?"), self.server.url(prefix="other")):
             self.assertEqual(self.have(self.at(url).open(OTHER)).version, 0)
-        text = str(self.refused(self.at(self.server.url().replace("/0?", "/999?")).open(IDENTITY), Unusable))
+        text = str(self.refused(self.at(self.server.url().replace("/0?", "/999?")).open(IDENTITY), DatabaseUnusable))
         self.assertIn("no database of that number", text)
 
     def test_tls(self) -> None:
@@ -424,19 +437,19 @@ class WaysTests(Faulty, SynchronousTestCase):
             ports = ("--tls-cert-file", str(folder / "chain.pem"), "--tls-key-file", str(folder / "key.pem"))
             server = stack.enter_context(redis(*ports, "--tls-ca-cert-file", str(pem), "--tls-auth-clients", "no", tls=True))
             url = server.url(scheme="rediss")
-            self.assertIn("certificate", str(self.refused(self.at(url).open(IDENTITY), Unusable)))
+            self.assertIn("certificate", str(self.refused(self.at(url).open(IDENTITY), DatabaseUnusable)))
             with patch.dict(os.environ, SSL_CERT_FILE=str(pem)):
                 engine = self.at(url)
                 epoch = self.have(engine.open(IDENTITY)).epoch
-                row = self.have(engine.swap(epoch, Change(Kind.OURS, SPAM, b"long" * 500_000, 0)))
-                self.assertEqual(self.have(engine.row(Kind.OURS, SPAM)), row)
-                self.refused(self.at(server.url(scheme="redis")).open(IDENTITY), Away)
+                row = self.have(engine.swap(epoch, RowChange(RowKind.OURS, SPAM, b"long" * 500_000, 0)))
+                self.assertEqual(self.have(engine.row(RowKind.OURS, SPAM)), row)
+                self.refused(self.at(server.url(scheme="redis")).open(IDENTITY), DatabaseAway)
                 plain = shared().url(scheme="rediss")
-                self.assertNotIn(PASSWORD, str(self.refused(self.at(plain).open(IDENTITY), Away)))
+                self.assertNotIn(PASSWORD, str(self.refused(self.at(plain).open(IDENTITY), DatabaseAway)))
 
 
-def _link() -> Link:
-    return Link("https://bucket.example/spam", BEGINNING + timedelta(hours=1))
+def _link() -> SignedUrl:
+    return SignedUrl("https://bucket.example/spam", BEGINNING + timedelta(hours=1))
 
 
 @contextlib.contextmanager

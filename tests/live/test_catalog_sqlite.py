@@ -26,7 +26,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from pypid.catalog import shared, sql
-from pypid.catalog.engine import Change, Kind, Row, slices
+from pypid.catalog.engine import CatalogRow, RowChange, RowKind, slices
 from pypid.catalog.sql import engine as engines
 from pypid.catalog.sql import sqlite
 from pypid.core.errors import CatalogDown
@@ -134,7 +134,7 @@ class KilledTests(SynchronousTestCase):
         said["w2"] = [*told, *said["w2"]]
         self.assertLess(max(float(line.split()[2]) for name in ("w0", "w1") for line in said[name]), sqlite.BUSY)
 
-        async def rows() -> list[Row]:
+        async def rows() -> list[CatalogRow]:
             return [row async for some in slices(engine, state.beginning) for row in some.rows]
 
         counts = {row.name: json.loads(row.line or b"") for row in now(rows())}
@@ -184,7 +184,7 @@ class LockedTests(TestCase):
             self.assertTrue(catalog.following.is_current)
             self.assertIsInstance(await catalog.ours(SPAM), Project)
             asked = reactor.seconds()
-            self.assertIsNotNone(await catalog.following.engine.row(Kind.OURS, SPAM))
+            self.assertIsNotNone(await catalog.following.engine.row(RowKind.OURS, SPAM))
             self.assertLess(reactor.seconds() - asked, 0.4)
             await deferLater(reactor, 0.02)
         self.assertLess(reactor.seconds() - begun, 2 * engines.LONGEST + engines.ONCE_MORE + 2)
@@ -236,7 +236,7 @@ class LostTests(SynchronousTestCase):
             for lose in (self.delete, self.replace):
                 engine = engine_at(f"sqlite:///{path}")
                 epoch = now(engine.state()).epoch
-                self.assertIsInstance(now(engine.swap(epoch, Change(Kind.OURS, SPAM, line, 0))), Row)
+                self.assertIsInstance(now(engine.swap(epoch, RowChange(RowKind.OURS, SPAM, line, 0))), CatalogRow)
                 written = time.monotonic()
                 for node in nodes:
                     self.assertLess(node.until(lambda _, names: names == [SPAM]) - written, 1.0)

@@ -13,7 +13,7 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from pypid.core.collection import Wishes
+from pypid.core.collection import CollectOptions
 from pypid.core.collection_request import JSON, parse_collection
 from pypid.core.errors import BadRequest
 from pypid.flow import start
@@ -37,7 +37,7 @@ PARTS = [
 ]
 
 
-def comparable(wishes: Wishes | None) -> object:
+def comparable(wishes: CollectOptions | None) -> object:
     """All of it but the functions of the locks, of which the results are taken."""
     assert wishes is not None
     pins = [{target: sorted(lock.pins_for(target), key=repr) for target in wishes.targets} for lock in wishes.locks]
@@ -57,7 +57,7 @@ class CollectionParserTests(TestCase):
 
         self.patch(module, "start_child", watched)
 
-    async def parse(self, parts: Sequence[tuple[str, bytes]], **more: Any) -> Wishes | None:
+    async def parse(self, parts: Sequence[tuple[str, bytes]], **more: Any) -> CollectOptions | None:
         try:
             return await CollectionParser(reactor, **more).parse(parts, "3.12")
         finally:

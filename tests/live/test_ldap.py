@@ -23,7 +23,7 @@ from twisted.logger import LogEvent, capturedLogs, formatEvent
 from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import TestCase
 
-from pypid.access.ldap import Settings, open
+from pypid.access.ldap import LdapSourceSettings, open
 from pypid.core.errors import Busy, CannotStart, PeopleUnknown, Unauthenticated
 from pypid.core.permissions import Credential, Identity
 from pypid.flow import World, start
@@ -82,7 +82,7 @@ class Asking(Case):
     def opened(self, server: Slapd | None = None, **more: Any) -> Any:
         """The source, asking as the manager unless said otherwise."""
         told = {"url": (server or self.server).url, "base_dn": BASE, "bind_dn": MANAGER, "bind_password": MANAGER_PASSWORD}
-        return open(Settings(**{**told, **more}), self.world, reactor)
+        return open(LdapSourceSettings(**{**told, **more}), self.world, reactor)
 
     async def away(self, people: People, user: str = "alice") -> list[str]:
         """It cannot be asked, neither with a password nor without; what the log is told."""
@@ -217,7 +217,7 @@ class PasswordTests(Asking, TestCase):
 
     async def test_no_secret_shown(self) -> None:
         """The settings do not show the password."""
-        settings = Settings(url="ldaps://h", base_dn=BASE, bind_dn=MANAGER, bind_password="Xyzzy-secret")
+        settings = LdapSourceSettings(url="ldaps://h", base_dn=BASE, bind_dn=MANAGER, bind_password="Xyzzy-secret")
         self.assertNotIn("Xyzzy", repr(settings))
         self.assertNotIn("Xyzzy", repr(vars(open(settings, self.world, reactor))))
 

@@ -21,7 +21,7 @@ import psycopg
 from attrs import frozen
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.access.passwords import Verdict, verify
+from pypid.access.passwords import PasswordVerdict, verify
 from pypid.access.sql.inherited import read_people
 from pypid.core.errors import CannotStart
 from tests.access.sql.test_inherited import PEOPLE, RIGHTS, TABLES
@@ -326,7 +326,7 @@ class TakenOverTests(SynchronousTestCase):
             users = back.execute("SELECT username, password, admin, pending FROM pypicloud_users ORDER BY username").fetchall()
             rights = back.execute("SELECT package, groupname, read, write FROM pypicloud_group_permissions").fetchall()
         self.assertEqual([(name, *flags) for name, _, *flags in users], [("ann", 0, 0), ("dan", 0, 1), ("root", 1, 0)])
-        self.assertTrue(all(verify(hash, PASSWORD) is Verdict.RIGHT for _, hash, *_ in users))
+        self.assertTrue(all(verify(hash, PASSWORD) is PasswordVerdict.RIGHT for _, hash, *_ in users))
         self.assertIn(("foo", "devs", 1, 1), rights)
 
 

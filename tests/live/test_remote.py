@@ -25,7 +25,7 @@ from twisted.logger import LogLevel, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
 from pypid.access import remote
-from pypid.access.remote import RemotePeople, Settings
+from pypid.access.remote import RemotePeople, RemoteSourceSettings
 from pypid.core.errors import PeopleUnknown, Unauthenticated
 from pypid.core.permissions import Credential, Identity
 from pypid.flow import World, at_once, start
@@ -113,7 +113,7 @@ class RemoteCase(TestCase):
         reached = remote.connected(reactor, trust)
         self.addCleanup(reached.close)
         self.addCleanup(lambda: deferLater(reactor, 0))  # out of the turn in which the last byte came
-        return remote.open(Settings(**settings), self.world, reached.agent)
+        return remote.open(RemoteSourceSettings(**settings), self.world, reached.agent)
 
     def trust(self) -> Trust:
         """Who believes the authority of the tests."""

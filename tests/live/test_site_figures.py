@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
-from pypid.core.layout import Kind, key
+from pypid.core.layout import ObjectKind, key
 from pypid.core.model import File
 from pypid.core.names import project_name
 from pypid.core.records import dump_record
@@ -37,7 +37,7 @@ def large() -> LiveIndex:
         file = made_up(number)
         (folder / file.filename).touch()
         os.truncate(folder / file.filename, 100_000)
-        (index.storage / key(PROJECT, file.filename, Kind.RECORD)).write_bytes(dump_record(file))
+        (index.storage / key(PROJECT, file.filename, ObjectKind.RECORD)).write_bytes(dump_record(file))
     does(index, "POST", f"/api/rebuild/{PROJECT}")
     return index
 

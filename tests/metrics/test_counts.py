@@ -10,16 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.index.publishing import Outcome
+from pypid.index.publishing import PublishOutcome
 from pypid.metrics import families
-from pypid.metrics.counts import Counts, Taken, lasting, summed
+from pypid.metrics.counts import Counts, MetricsSample, lasting, summed
 from pypid.metrics.exposition import page
-from pypid.metrics.families import FRONT_DOOR, LOGINS, PUBLISHED, TABLE, Family, Kind, Together
-from pypid.metrics.together import Folder, Worker, Written
+from pypid.metrics.families import FRONT_DOOR, LOGINS, PUBLISHED, TABLE, Aggregation, Family, MetricKind
+from pypid.metrics.together import MetricsFolder, WorkerMetrics, WrittenMetrics
 
 modest = settings(max_examples=30, deadline=None, database=None)
 
-FEW = [family for family in TABLE if family.together in (Together.SUM, Together.EACH)]
+FEW = [family for family in TABLE if family.together in (Aggregation.SUM, Aggregation.EACH)]
 LABELS = st.sampled_from(["a", "b"])
 
 
@@ -36,14 +36,14 @@ def done(draw: st.DrawFn) -> list[tuple[Family, tuple[str, ...], int]]:
 def count(counts: Counts, what: list[tuple[Family, tuple[str, ...], int]]) -> Counts:
     """Count it."""
     for family, labels, amount in what:
-        if family.kind is Kind.HISTOGRAM:
+        if family.kind is MetricKind.HISTOGRAM:
             counts.observe(family, labels, amount)
         else:
             counts.add(family, labels, amount)
     return counts
 
 
-def as_sets(taken: Taken) -> object:
+def as_sets(taken: MetricsSample) -> object:
     """Whatever the order, and without what is nothing."""
     return (
         {name: dict(values) for name, values in taken.numbers.items() if values},
@@ -93,20 +93,20 @@ class CountsTests(SynchronousTestCase):
 
 
 class FolderTests(SynchronousTestCase):
-    """`Folder`."""
+    """`MetricsFolder`."""
 
     def setUp(self) -> None:
         """Three workers."""
         self.path = Path(self.mktemp())
         self.path.mkdir()
         self.counts = {number: Counts() for number in (1, 2, 3)}
-        self.folders = {number: Folder(self.path, number) for number in (1, 2, 3)}
+        self.folders = {number: MetricsFolder(self.path, number) for number in (1, 2, 3)}
 
     def told(self, by: int) -> float:
         """The bytes that were sent, as this worker says."""
         return self.sum(self.folders[by].told(self.counts[by].taken()))
 
-    def sum(self, workers: list[Worker]) -> float:
+    def sum(self, workers: list[WorkerMetrics]) -> float:
         return sum(value for each in workers for _, value in each.taken.numbers.get("pypid_http_sent_bytes", ()))
 
     def send(self, by: int, size: int) -> None:
@@ -130,9 +130,9 @@ class FolderTests(SynchronousTestCase):
         for _ in range(2):
             self.folders[1].end(2)
             self.assertEqual(self.told(1), 100)
-        gauges = [each.taken.numbers.get("pypid_http_connections") for each in self.folders[1].told(Taken())]
+        gauges = [each.taken.numbers.get("pypid_http_connections") for each in self.folders[1].told(MetricsSample())]
         self.assertEqual([each for each in gauges if each], [])
-        self.counts[2], self.folders[2] = Counts(), Folder(self.path, 2)
+        self.counts[2], self.folders[2] = Counts(), MetricsFolder(self.path, 2)
         self.send(2, 11)
         self.assertEqual(self.told(2), 111)
         self.folders[1].end(2)
@@ -142,7 +142,7 @@ class FolderTests(SynchronousTestCase):
         """A worker that takes the place of one whose end nobody has told of yet loses nothing of that one's numbers."""
         self.send(2, 100)
         self.folders[2].write(self.counts[2].taken())
-        self.counts[2], self.folders[2] = Counts(), Folder(self.path, 2)
+        self.counts[2], self.folders[2] = Counts(), MetricsFolder(self.path, 2)
         self.send(2, 11)
         self.assertEqual(self.told(2), 111)
         self.assertEqual(self.told(1), 111)
@@ -161,13 +161,13 @@ class FolderTests(SynchronousTestCase):
         """All that can be counted comes back as it was."""
         for family in TABLE:
             labels = tuple("x" for _ in family.labels)
-            if family.kind is Kind.HISTOGRAM:
+            if family.kind is MetricKind.HISTOGRAM:
                 self.counts[1].observe(family, labels, 1e9)
             else:
                 self.counts[1].set(family, labels, True)
         taken = self.counts[1].taken()
         self.folders[1].write(taken)
-        [found] = [worker for worker in self.folders[2].told(Taken()) if worker.number == "1"]
+        [found] = [worker for worker in self.folders[2].told(MetricsSample()) if worker.number == "1"]
         self.assertEqual((found.taken, found.pid), (taken, os.getpid()))
 
     def test_damaged(self) -> None:
@@ -184,11 +184,11 @@ class FolderTests(SynchronousTestCase):
         """So does one that another version of pypid has left, with other labels or buckets; and what is no text at all."""
         self.send(1, 1)
         shapes = (
-            Taken({families.REQUESTS.name: [(("GET",), 5.0)]}),
-            Taken({}, {families.REQUEST_SECONDS.name: [(("/", "GET"), [1.0, 2.0])]}),
-            Taken({}, {families.REQUEST_SECONDS.name: [((), [0.0] * (len(families.REQUEST_SECONDS.buckets) + 2))]}),
+            MetricsSample({families.REQUESTS.name: [(("GET",), 5.0)]}),
+            MetricsSample({}, {families.REQUEST_SECONDS.name: [(("/", "GET"), [1.0, 2.0])]}),
+            MetricsSample({}, {families.REQUEST_SECONDS.name: [((), [0.0] * (len(families.REQUEST_SECONDS.buckets) + 2))]}),
         )
-        for written in (*(msgspec.json.encode(Written("x", 1, taken)) for taken in shapes), b'{"run":"\xff"}'):
+        for written in (*(msgspec.json.encode(WrittenMetrics("x", 1, taken)) for taken in shapes), b'{"run":"\xff"}'):
             for name in "2.json", "3.json", "ended.json":
                 (self.path / name).write_bytes(written)
             self.assertEqual(self.told(1), 1)
@@ -213,7 +213,7 @@ class FolderTests(SynchronousTestCase):
                     self.assertGreaterEqual(now, last)
                     last = now
                 case "die":
-                    self.counts[number], self.folders[number] = Counts(), Folder(self.path, number)
+                    self.counts[number], self.folders[number] = Counts(), MetricsFolder(self.path, number)
                     if number > 1:
                         self.folders[1].end(number)
 
@@ -228,7 +228,7 @@ class TableTests(SynchronousTestCase):
             self.assertRegex(family.name, r"\Apypid(_[a-z0-9]+)+\Z")
             self.assertNotRegex(family.name, r"(_total|_count|_sum|_bucket|_milli|_ms|_kb)\Z")
             self.assertTrue(family.help.endswith("."), family.name)
-            self.assertEqual(bool(family.buckets), family.kind is Kind.HISTOGRAM)
+            self.assertEqual(bool(family.buckets), family.kind is MetricKind.HISTOGRAM)
             self.assertEqual(list(family.buckets), sorted(set(family.buckets)))
 
     def test_no_names_in_labels(self) -> None:
@@ -252,4 +252,4 @@ class InitialTests(SynchronousTestCase):
     def test_values_are_those_that_are_counted(self) -> None:
         """What is counted has a series from the start, and no series is there for nothing."""
         [outcomes] = PUBLISHED.values
-        self.assertEqual({each.value for each in Outcome} | {"refused", "failed"}, set(outcomes))
+        self.assertEqual({each.value for each in PublishOutcome} | {"refused", "failed"}, set(outcomes))

@@ -16,8 +16,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.metrics import families
 from pypid.metrics.counts import Counts
 from pypid.metrics.exposition import OfProcess, page
-from pypid.metrics.families import TABLE, Kind
-from pypid.metrics.together import Worker
+from pypid.metrics.families import TABLE, MetricKind
+from pypid.metrics.together import WorkerMetrics
 from tests.metrics.documenting import PAGE, rows, written
 
 ETC = Path(__file__).parents[2] / "etc"
@@ -31,14 +31,14 @@ def everything() -> Counts:
     counts = Counts()
     for family in TABLE:
         labels = tuple("x" for _ in family.labels)
-        if family.kind is Kind.HISTOGRAM:
+        if family.kind is MetricKind.HISTOGRAM:
             counts.observe(family, labels, 0.5)
         else:
             counts.add(family, labels, 1)
     return counts
 
 
-def shown(workers: list[Worker], accept: str = "", here: str = "1") -> str:
+def shown(workers: list[WorkerMetrics], accept: str = "", here: str = "1") -> str:
     """The page."""
     return page(workers, here, accept)[0].decode()
 
@@ -59,7 +59,7 @@ class PageTests(SynchronousTestCase):
     def test_complete(self) -> None:
         """Every family is there with its help and its kind, counted or not, in both formats; nothing else is."""
         for counts in (everything(), Counts()):
-            workers = [Worker("1", os.getpid(), counts.taken())]
+            workers = [WorkerMetrics("1", os.getpid(), counts.taken())]
             for accept, parse in (("", text_string_to_metric_families), (OPENMETRICS, openmetrics_families)):
                 found = {each.name: each for each in parse(shown(workers, accept))}
                 told = {name.removesuffix("_total"): (kind, meaning) for name, kind, _, meaning in rows()}
@@ -67,7 +67,7 @@ class PageTests(SynchronousTestCase):
 
     def test_content_type(self) -> None:
         """Prometheus gets OpenMetrics, as it asks for it; everybody else text."""
-        workers = [Worker("1", 0, Counts().taken())]
+        workers = [WorkerMetrics("1", 0, Counts().taken())]
         self.assertIn("application/openmetrics-text; version=1.0.0", page(workers, "1", OPENMETRICS)[1])
         for accept in (
             "",
@@ -88,8 +88,8 @@ class PageTests(SynchronousTestCase):
         two.set(families.CATALOG_AGE, (), 50)
         one.set(families.PROJECTS, ("ours",), 10)
         two.set(families.PROJECTS, ("ours",), 9)
-        ended = Worker("", 0, everything().taken())
-        text = shown([ended, Worker("1", os.getpid(), one.taken()), Worker("2", os.getpid(), two.taken())])
+        ended = WorkerMetrics("", 0, everything().taken())
+        text = shown([ended, WorkerMetrics("1", os.getpid(), one.taken()), WorkerMetrics("2", os.getpid(), two.taken())])
         self.assertEqual(values(text, "pypid_http_sent_bytes_total"), {(): 3})
         self.assertEqual(values(text, "pypid_catalog_up"), {(): 0})
         self.assertEqual(values(text, "pypid_catalog_age_seconds"), {(): 50})
@@ -107,14 +107,14 @@ class PageTests(SynchronousTestCase):
         counts = Counts()
         for value in (0.0, 0.3, 99.0):
             counts.observe(families.REQUEST_SECONDS, ("/", "GET"), value)
-        found = values(shown([Worker("1", 0, counts.taken())]), "pypid_http_request_seconds_bucket")
+        found = values(shown([WorkerMetrics("1", 0, counts.taken())]), "pypid_http_request_seconds_bucket")
         by_bound = {float(dict(key)["le"]): value for key, value in found.items()}
         self.assertEqual((by_bound[0.001], by_bound[0.25], by_bound[0.5], by_bound[float("inf")]), (1, 1, 2, 3))
         self.assertEqual(sorted(by_bound.values()), [value for _, value in sorted(by_bound.items())])
 
     def test_gone(self) -> None:
         """Of a process that is gone by now nothing is told, and all else is."""
-        self.assertNotIn("process_", shown([Worker("2", 2**22 + 1, Counts().taken())]).replace("pypid_", ""))
+        self.assertNotIn("process_", shown([WorkerMetrics("2", 2**22 + 1, Counts().taken())]).replace("pypid_", ""))
 
     def test_only_processes_are_seen(self) -> None:
         """With ``ProcSubset=pid``, as in our unit, there is no /proc/stat: a process is told of all the same."""

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from pypid.reaching.resolving import LASTING, Resolver, resolving_once
+from pypid.reaching.resolving import LASTING, HostResolver, resolving_once
 
 HERE = IPv4Address("TCP", "192.0.2.1", 443)
 
@@ -55,12 +55,12 @@ class Heard:
 
 
 class ResolverTests(SynchronousTestCase):
-    """`Resolver`."""
+    """`HostResolver`."""
 
     def setUp(self) -> None:
         self.clock = Clock()
         self.names = Names()
-        self.resolver = Resolver(self.names, self.clock)
+        self.resolver = HostResolver(self.names, self.clock)
 
     def ask(self, host: str = "index.example", *, failing: bool = False) -> Heard:
         heard = Heard(failing)
@@ -127,7 +127,7 @@ class ReactorTests(SynchronousTestCase):
         verifyObject(IReactorPluggableNameResolver, made)
         reactor.advance(7)
         self.assertEqual(made.seconds(), 7)
-        self.assertIsInstance(made.nameResolver, Resolver)
+        self.assertIsInstance(made.nameResolver, HostResolver)
         self.assertIs(made.nameResolver.inner, reactor.nameResolver)
         plain = Clock()
         self.assertIs(resolving_once(plain), plain)

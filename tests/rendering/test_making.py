@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.rendering.kinds import Kind
+from pypid.rendering.kinds import MarkupKind
 from pypid.rendering.making import Made, made
 from pypid.rendering.plain import cleaned, preformatted
 from tests.rendering.hostile import HTML, MARKDOWN, PLAIN, RST
@@ -19,7 +19,7 @@ PIECES = st.lists(st.one_of(st.sampled_from(ALL), st.text(max_size=12)), max_siz
 JOINTS = st.sampled_from(["", " ", "\n", "\n\n", "\n    ", '"', "`", "<"])
 
 
-def shown(text: str, kind: Kind) -> str:
+def shown(text: str, kind: MarkupKind) -> str:
     """As `Readmes` does it, without a child."""
     text = cleaned(text)
     return made(text, kind).html or preformatted(text)
@@ -34,7 +34,7 @@ class Case(SynchronousTestCase):
         self.assertEqual(looked.wrong, [], (html, *about))
         return looked
 
-    def md(self, text: str, kind: Kind = Kind.GFM) -> str:
+    def md(self, text: str, kind: MarkupKind = MarkupKind.GFM) -> str:
         """Of Markdown that can be rendered."""
         html = made(text, kind).html
         assert html is not None
@@ -43,7 +43,7 @@ class Case(SynchronousTestCase):
 
     def rst(self, text: str) -> str:
         """Of reStructuredText that can be rendered."""
-        html = made(text, Kind.RST).html
+        html = made(text, MarkupKind.RST).html
         assert html is not None
         self.look(html)
         return html.strip()
@@ -55,7 +55,7 @@ class HostileTests(Case):
     def test_each(self) -> None:
         """Each string of the corpus, in each kind of README, leaves only what is allowed."""
         for text in ALL:
-            for kind in Kind:
+            for kind in MarkupKind:
                 self.look(shown(text, kind), text, kind)
                 self.look(shown(f"x\n\n{text}\n\ny", kind), text, kind)
 
@@ -63,18 +63,18 @@ class HostileTests(Case):
         """So do all of them in one README."""
         for texts in (HTML, MARKDOWN, (*HTML, *MARKDOWN)):
             for joint in ("\n\n", "\n", ""):
-                looked = self.look(shown(joint.join(texts), Kind.GFM))
+                looked = self.look(shown(joint.join(texts), MarkupKind.GFM))
                 self.assertTrue(looked.tags)
 
-    @given(PIECES, JOINTS, st.sampled_from(list(Kind)))
+    @given(PIECES, JOINTS, st.sampled_from(list(MarkupKind)))
     @settings(max_examples=250, deadline=None, database=None)
-    def test_mixed(self, pieces: list[str], joint: str, kind: Kind) -> None:
+    def test_mixed(self, pieces: list[str], joint: str, kind: MarkupKind) -> None:
         """So does whatever is put together of them and of any text."""
         self.look(shown(joint.join(pieces), kind), pieces, joint, kind)
 
-    @given(st.text(alphabet="<>/\"'= aimgsrchefdvx#:!-[]()`\n&;1", max_size=80), st.sampled_from(list(Kind)))
+    @given(st.text(alphabet="<>/\"'= aimgsrchefdvx#:!-[]()`\n&;1", max_size=80), st.sampled_from(list(MarkupKind)))
     @settings(max_examples=250, deadline=None, database=None)
-    def test_anything(self, text: str, kind: Kind) -> None:
+    def test_anything(self, text: str, kind: MarkupKind) -> None:
         """So does any text of the characters that matter."""
         self.look(shown(text, kind), text, kind)
 
@@ -84,14 +84,14 @@ class HostileTests(Case):
         secret.write_text("hunter2, hunter2\n")
         for directive in ("include:: {}", "raw:: html\n   :file: {}", "csv-table:: x\n   :file: {}", "literalinclude:: {}"):
             for path in (secret.absolute(), secret):
-                html = shown(f"x\n\n.. {directive.format(path)}\n", Kind.RST)
+                html = shown(f"x\n\n.. {directive.format(path)}\n", MarkupKind.RST)
                 self.assertNotIn("hunter2", html)
                 self.assertIn("readme-plain", html)
 
     def test_deep(self) -> None:
         """What is nested a thousand times ends in some way."""
         for text in ("> " * 2000 + "x", "<div>" * 5000, "[" * 5000, "<b>" * 3000 + "x", "- " * 1000 + "x"):
-            self.look(shown(text, Kind.GFM))
+            self.look(shown(text, MarkupKind.GFM))
 
 
 class TamedTests(Case):
@@ -189,12 +189,12 @@ class TamedTests(Case):
 
     def test_variants(self) -> None:
         """Each variant of Markdown has what is its own."""
-        self.assertIn("<table>", self.md("| a |\n|---|\n| 1 |", Kind.GFM))
-        self.assertNotIn("<table>", self.md("| a |\n|---|\n| 1 |", Kind.COMMONMARK))
+        self.assertIn("<table>", self.md("| a |\n|---|\n| 1 |", MarkupKind.GFM))
+        self.assertNotIn("<table>", self.md("| a |\n|---|\n| 1 |", MarkupKind.COMMONMARK))
 
     def test_none(self) -> None:
         """What cannot be rendered, or says nothing, is none."""
         for text in ("x `y", "=====\nx\n", "* x\ny", ".. nonsense::", "", "  \n", ".. comment"):
-            self.assertEqual(made(text, Kind.RST), Made(None), text)
-        self.assertEqual(made("", Kind.GFM), Made(None))
-        self.assertEqual(made("x", Kind.PLAIN), Made(None))
+            self.assertEqual(made(text, MarkupKind.RST), Made(None), text)
+        self.assertEqual(made("", MarkupKind.GFM), Made(None))
+        self.assertEqual(made("x", MarkupKind.PLAIN), Made(None))

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.rendering.frames import LONGEST, Frames, Garbled, framed
-from pypid.rendering.kinds import Kind, kind_of
+from pypid.rendering.frames import LONGEST, Frames, GarbledFrame, framed
+from pypid.rendering.kinds import MarkupKind, kind_of
 from pypid.rendering.plain import beginning, cleaned, preformatted
 from tests.rendering.looking import Looked
 
@@ -23,22 +23,22 @@ class KindTests(SynchronousTestCase):
     def test_known(self) -> None:
         """The types of the specification, with its parameters, in any case; nothing is reStructuredText, all else is text."""
         for content_type, kind in {
-            None: Kind.RST,
-            "": Kind.RST,
-            "  ": Kind.RST,
-            "text/x-rst": Kind.RST,
-            "text/x-rst; charset=UTF-8": Kind.RST,
-            "Text/X-RST;charset=latin-1": Kind.RST,
-            "text/plain": Kind.PLAIN,
-            "text/markdown": Kind.GFM,
-            "text/markdown; charset=UTF-8; variant=GFM": Kind.GFM,
-            'text/markdown; variant="CommonMark"': Kind.COMMONMARK,
-            "text/markdown;VARIANT=commonmark": Kind.COMMONMARK,
-            "text/markdown; variant=Original": Kind.GFM,
-            "text/markdown; variant": Kind.GFM,
-            "text/html": Kind.PLAIN,
-            "markdown": Kind.PLAIN,
-            "UNKNOWN": Kind.PLAIN,
+            None: MarkupKind.RST,
+            "": MarkupKind.RST,
+            "  ": MarkupKind.RST,
+            "text/x-rst": MarkupKind.RST,
+            "text/x-rst; charset=UTF-8": MarkupKind.RST,
+            "Text/X-RST;charset=latin-1": MarkupKind.RST,
+            "text/plain": MarkupKind.PLAIN,
+            "text/markdown": MarkupKind.GFM,
+            "text/markdown; charset=UTF-8; variant=GFM": MarkupKind.GFM,
+            'text/markdown; variant="CommonMark"': MarkupKind.COMMONMARK,
+            "text/markdown;VARIANT=commonmark": MarkupKind.COMMONMARK,
+            "text/markdown; variant=Original": MarkupKind.GFM,
+            "text/markdown; variant": MarkupKind.GFM,
+            "text/html": MarkupKind.PLAIN,
+            "markdown": MarkupKind.PLAIN,
+            "UNKNOWN": MarkupKind.PLAIN,
         }.items():
             self.assertIs(kind_of(content_type), kind, content_type)
 
@@ -46,7 +46,7 @@ class KindTests(SynchronousTestCase):
     @settings(max_examples=60, deadline=None, database=None)
     def test_any(self, text: str) -> None:
         """Nothing that a project may say is an error."""
-        self.assertIsInstance(kind_of(text), Kind)
+        self.assertIsInstance(kind_of(text), MarkupKind)
 
 
 class FrameTests(SynchronousTestCase):
@@ -67,7 +67,7 @@ class FrameTests(SynchronousTestCase):
         """Anything else is garbled, or not complete; never anything but an object comes out of it."""
         try:
             found = Frames().feed(data)
-        except Garbled:
+        except GarbledFrame:
             return
         self.assertTrue(all(isinstance(each, dict) for each in found))
 
@@ -75,11 +75,11 @@ class FrameTests(SynchronousTestCase):
         """What is too long is neither sent nor waited for."""
         with self.assertRaises(ValueError):
             framed({"x": "x" * LONGEST})
-        with self.assertRaises(Garbled):
+        with self.assertRaises(GarbledFrame):
             Frames().feed((LONGEST + 1).to_bytes(4, "big"))
-        with self.assertRaises(Garbled):
+        with self.assertRaises(GarbledFrame):
             Frames().feed(b"\0\0\0\2[]")
-        with self.assertRaises(Garbled):
+        with self.assertRaises(GarbledFrame):
             Frames().feed((200_000).to_bytes(4, "big") + b"[" * 200_000)
 
 

@@ -11,7 +11,7 @@ from twisted.trial.unittest import TestCase
 
 from pypid.core.errors import Busy
 from pypid.flow import start
-from pypid.resolver.process import MOST, Ended, run
+from pypid.resolver.process import MOST, ProgramResult, run
 
 
 class RunTests(TestCase):
@@ -19,7 +19,7 @@ class RunTests(TestCase):
         self.folder = Path(self.mktemp())
         self.folder.mkdir()
 
-    def running(self, code: str, said: bytes = b"", within: float = 30.0) -> Deferred[Ended]:
+    def running(self, code: str, said: bytes = b"", within: float = 30.0) -> Deferred[ProgramResult]:
         command = [sys.executable, "-c", code]
         environ = {"A": "b", "PATH": "/usr/bin:/bin"}
         return start(run(reactor, command, environ=environ, folder=self.folder, said=said, within=within))

@@ -11,8 +11,8 @@ from pypid.core.targets import target
 from pypid.flow import start
 from pypid.resolver import uv
 from pypid.resolver.loopback import OneTime
-from pypid.resolver.process import Ended
-from pypid.resolver.uv import Place, Uv
+from pypid.resolver.process import ProgramResult
+from pypid.resolver.uv import ResolverIndex, Uv
 from pypid.spool import COLLECTING, sweep_collections
 
 SECRET = "5ecre7"
@@ -24,14 +24,14 @@ NO = f"""error: No solution found when resolving dependencies
 
 class UvTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.ends: list[Ended] = []
+        self.ends: list[ProgramResult] = []
         self.ran: list[tuple[list[str], dict[str, str], bytes]] = []
         self.patch(uv, "run", self.run_uv)
-        place = Place(f"http://u:{SECRET}@127.0.0.1:1/simple/", (SECRET,))
+        place = ResolverIndex(f"http://u:{SECRET}@127.0.0.1:1/simple/", (SECRET,))
         self.clock = Clock()
         self.uv = Uv(reactor=self.clock, program="/x/uv", place=place, folder=Path("/f"), until=10.0)
 
-    async def run_uv(self, reactor, command, *, environ, folder, said, within) -> Ended:  # type: ignore[no-untyped-def]
+    async def run_uv(self, reactor, command, *, environ, folder, said, within) -> ProgramResult:  # type: ignore[no-untyped-def]
         self.ran.append((command, environ, said))
         return self.ends.pop()
 
@@ -40,7 +40,7 @@ class UvTests(SynchronousTestCase):
 
     def test_said(self) -> None:
         """The password is in the environment alone; nothing is built, and nobody's configuration is read."""
-        self.ends = [Ended(0, b"spam==1.0\nham==2.0+local\n\n# x\n", b"")]
+        self.ends = [ProgramResult(0, b"spam==1.0\nham==2.0+local\n\n# x\n", b"")]
         self.assertEqual(self.resolve("spam", "ham>1"), [("spam", "1.0"), ("ham", "2.0+local")])
         [(command, environ, said)] = self.ran
         self.assertEqual(said, b"spam\nham>1\n")
@@ -56,13 +56,13 @@ class UvTests(SynchronousTestCase):
 
     def test_prereleases(self) -> None:
         """They are allowed where they were asked for."""
-        self.ends = [Ended(0, b"", b"")]
+        self.ends = [ProgramResult(0, b"", b"")]
         self.resolve("spam", prereleases=True)
         self.assertEqual(self.ran[0][0][-3:], ["--prerelease", "allow", "-"])
 
     def test_no(self) -> None:
         """uv's explanation comes as one line, without the address, the password and control characters."""
-        self.ends = [Ended(1, b"", NO.encode())]
+        self.ends = [ProgramResult(1, b"", NO.encode())]
         failed = self.failureResultOf(start(self.uv.resolve(["src"], target("linux", "3.12"), prereleases=False)), Unresolvable)
         said = str(failed.value)
         self.assertTrue(said.startswith("Because src was not found in this index and"), said)
@@ -73,9 +73,9 @@ class UvTests(SynchronousTestCase):
     def test_odd(self) -> None:
         """What is not understood, a failure, and silence are told as reasons."""
         for ended, words in (
-            (Ended(0, b"spam @ file:///x\n", b""), "not understood"),
-            (Ended(2, b"", b"error: " + b"x" * 9000), "xxx..."),
-            (Ended(None, b"", b""), "did not say why"),
+            (ProgramResult(0, b"spam @ file:///x\n", b""), "not understood"),
+            (ProgramResult(2, b"", b"error: " + b"x" * 9000), "xxx..."),
+            (ProgramResult(None, b"", b""), "did not say why"),
         ):
             self.ends = [ended]
             question = start(self.uv.resolve(["src"], target("linux", "3.12"), prereleases=False))

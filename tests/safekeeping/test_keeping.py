@@ -21,16 +21,16 @@ from pypid.flow import BytesBody, World, start, whole
 from pypid.ports import Blobs, Body
 from pypid.safekeeping import marker as markers
 from pypid.safekeeping import records
-from pypid.safekeeping.keeping import Safekeeper
+from pypid.safekeeping.keeping import Backup
 from pypid.safekeeping.marker import FILE, is_new
-from pypid.safekeeping.records import Form, Record
+from pypid.safekeeping.records import Record, RecordForm
 from pypid.testing import world
 from pypid.testing.worlds import Awaiting, contents
 from tests.crashes import REFUSALS, Scripted, die, in_child, refuse
 from tests.index.storms import Watched
 
 SECRET = "a-secret-that-pypid-gen-secret-could-have-made"
-ADMIN, PEOPLE = Record("admin.json"), Record("accounts.db", Form.SQLITE)
+ADMIN, PEOPLE = Record("admin.json"), Record("accounts.db", RecordForm.SQLITE)
 
 
 class KeepingCase(Awaiting, SynchronousTestCase):
@@ -54,8 +54,8 @@ class KeepingCase(Awaiting, SynchronousTestCase):
         self.addCleanup(made.cleanup)
         return Path(made.name)
 
-    def keeps(self, state: Path, secret: str | None = SECRET, storage: str = "bucket-1") -> Safekeeper:
-        return Safekeeper(self.store, state, storage, secret, self.world, self.kept)
+    def keeps(self, state: Path, secret: str | None = SECRET, storage: str = "bucket-1") -> Backup:
+        return Backup(self.store, state, storage, secret, self.world, self.kept)
 
     def copies(self) -> list[str]:
         return self.have(contents(self.store, COPIES))
@@ -113,7 +113,7 @@ class RoundTripTests(KeepingCase):
 
 
 class ChangesTests(KeepingCase):
-    def written(self, keeper: Safekeeper) -> list[str]:
+    def written(self, keeper: Backup) -> list[str]:
         """What one look changes in the bucket."""
         watched = keeper.blobs = Watched(self.store)
         self.have(keeper.copy())

@@ -8,30 +8,32 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.finding import Card, Found, Query, rank, ranked, standing
+from pypid.core.finding import Card, FoundProject, SearchQuery, rank, ranked, standing
 from pypid.core.names import project_name
-from pypid.core.permissions import EVERYTHING, Sight
+from pypid.core.permissions import EVERYTHING, Visibility
 from pypid.search import cabinet as cabinet_module
 from pypid.search import reading
-from pypid.search.cabinet import Cabinet, Outdated
+from pypid.search.cabinet import IndexOutdated, SearchIndex
 from pypid.search.cards import Filed
-from pypid.search.reading import Eyes
+from pypid.search.reading import SearchViewer
 from tests.core.test_finding import CARDS, QUERIES, card
 
-ALL = Eyes(EVERYTHING)
+ALL = SearchViewer(EVERYTHING)
 CABINETS = st.lists(CARDS, unique_by=lambda known: known.name, max_size=12)
 
 
-def found(cabinet: Cabinet, query: Query, eyes: Eyes = ALL, most: int = 100, skip: int = 0) -> tuple[list[Found], int]:
+def found(
+    cabinet: SearchIndex, query: SearchQuery, eyes: SearchViewer = ALL, most: int = 100, skip: int = 0
+) -> tuple[list[FoundProject], int]:
     """What it says."""
     with cabinet.reading() as reader:
         each, total = reader.find(query, eyes, most, skip)
         return list(each), total
 
 
-def names(cabinet: Cabinet, text: str = "") -> list[str]:
+def names(cabinet: SearchIndex, text: str = "") -> list[str]:
     """The names of what it finds."""
-    return [each.name for each in found(cabinet, Query.read(text))[0]]
+    return [each.name for each in found(cabinet, SearchQuery.read(text))[0]]
 
 
 class RulesTests(SynchronousTestCase):
@@ -39,29 +41,29 @@ class RulesTests(SynchronousTestCase):
 
     @given(CABINETS, st.lists(QUERIES, min_size=1, max_size=6), st.data())
     @settings(max_examples=60, deadline=None, database=None)
-    def test_equal(self, cards: list[Card], queries: list[Query], data: st.DataObject) -> None:
+    def test_equal(self, cards: list[Card], queries: list[SearchQuery], data: st.DataObject) -> None:
         """Of any cards, to any question, for any eyes, one by one or tier by tier, whole or in pages."""
-        cabinet = Cabinet(None, "")
+        cabinet = SearchIndex(None, "")
         cabinet.claim()
         cabinet.put([Filed(each, "") for each in cards])
         kept = data.draw(st.sets(st.sampled_from([each.name for each in cards])) if cards else st.just(set()))
-        for by in (EVERYTHING, Sight(True, frozenset(kept)), Sight(False, frozenset(kept))):
+        for by in (EVERYTHING, Visibility(True, frozenset(kept)), Visibility(False, frozenset(kept))):
             seen = [each for each in cards if by.sees(each.name)]
             for query in queries:
                 expected = [(rank(query, each), standing(each)) for each in ranked(query, seen)]
                 by_name = {each.name: each for each in cards}
                 for few in (reading.FEW, 0):
                     self.patch(reading, "FEW", few)
-                    said, total = found(cabinet, query, Eyes(by))
+                    said, total = found(cabinet, query, SearchViewer(by))
                     self.assertEqual([(rank(query, by_name[e.name]), standing(by_name[e.name])) for e in said], expected)
                     self.assertEqual(total, len(expected))
-                    pages = [found(cabinet, query, Eyes(by), 2, skip)[0] for skip in range(0, total, 2)]
+                    pages = [found(cabinet, query, SearchViewer(by), 2, skip)[0] for skip in range(0, total, 2)]
                     self.assertEqual([each for page in pages for each in page], said)
         cabinet.close()
 
     def test_same_place(self) -> None:
         """Two that stand at the same place are both there."""
-        cabinet = Cabinet(None, "")
+        cabinet = SearchIndex(None, "")
         cabinet.claim()
         self.patch(reading, "FEW", 0)
         self.patch(cabinet_module, "standing", lambda _: 7)
@@ -78,13 +80,13 @@ class FileTests(SynchronousTestCase):
         self.path = Path(self.mktemp()) / "search.sqlite"
         self.path.parent.mkdir()
 
-    def cabinet(self, basis: str = "here") -> Cabinet:
+    def cabinet(self, basis: str = "here") -> SearchIndex:
         """One on the file."""
-        made = Cabinet(self.path, basis)
+        made = SearchIndex(self.path, basis)
         self.addCleanup(made.close)
         return made
 
-    def filled(self, *cards: str) -> Cabinet:
+    def filled(self, *cards: str) -> SearchIndex:
         """One that writes, in which these are."""
         made = self.cabinet()
         self.assertTrue(made.claim())
@@ -103,7 +105,7 @@ class FileTests(SynchronousTestCase):
         """Of several processes one writes, and all read; once it has ended another one does."""
         one, other = self.filled("spam"), self.cabinet()
         self.assertFalse(other.claim())
-        self.assertRaises(Outdated, other.held)
+        self.assertRaises(IndexOutdated, other.held)
         self.assertEqual(names(other, "spam"), ["spam"])
         one.put([Filed(card("eggs"), "2")], [project_name("spam")])
         self.assertEqual(names(other), ["eggs"])
@@ -115,7 +117,7 @@ class FileTests(SynchronousTestCase):
         """Cards of another storage are not read, and made anew by whoever writes."""
         self.filled("spam").close()
         other = self.cabinet("elsewhere")
-        self.assertRaises(Outdated, names, other)
+        self.assertRaises(IndexOutdated, names, other)
         self.assertTrue(other.claim())
         self.assertEqual(names(other), [])
 
@@ -125,7 +127,7 @@ class FileTests(SynchronousTestCase):
         whole = self.path.read_bytes()
         for damaged in (b"", b"x", b"no database" * 1000, whole[:5000], whole[:4096] + b"\xff" * (len(whole) - 4096)):
             self.path.write_bytes(damaged)
-            made = Cabinet(self.path, "here")
+            made = SearchIndex(self.path, "here")
             self.assertTrue(made.claim())
             self.assertEqual(made.held(), {})
             made.put([Filed(card("eggs"), "1")])
@@ -137,7 +139,7 @@ class FileTests(SynchronousTestCase):
         one, other = self.filled("spam"), self.cabinet()
         one._let_go()
         self.path.write_bytes(self.path.read_bytes()[:4096] + b"\xff" * 50_000)
-        self.assertRaises(Outdated, names, other, "spam")
+        self.assertRaises(IndexOutdated, names, other, "spam")
         self.assertTrue(one.claim())
         one.put([Filed(card("eggs"), "1")])
         self.assertEqual(names(other), ["eggs"])
@@ -148,11 +150,11 @@ class FileTests(SynchronousTestCase):
         self.assertEqual(names(other), ["spam"])
         for path in self.path.parent.glob("search.sqlite*"):
             path.unlink()
-        self.assertRaises(Outdated, names, other)
+        self.assertRaises(IndexOutdated, names, other)
         self.assertTrue(one.claim())
         self.assertEqual(names(other), [])
 
     def test_nothing_yet(self) -> None:
         """Before anybody has written there is nothing to be read."""
-        self.assertRaises(Outdated, names, self.cabinet())
-        self.assertRaises(Outdated, names, Cabinet(None, ""))
+        self.assertRaises(IndexOutdated, names, self.cabinet())
+        self.assertRaises(IndexOutdated, names, SearchIndex(None, ""))

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.finding import Description
+from pypid.core.finding import ProjectDescription
 from pypid.core.model import File, Project, in_order
 from pypid.core.names import project_name
-from pypid.search.cards import LONGEST_KEYWORD, MOST_KEYWORDS, NOTHING, Filed, Seen, describe, filed, pythons
+from pypid.search.cards import LONGEST_KEYWORD, MOST_KEYWORDS, NOTHING, CardSource, Filed, describe, filed, pythons
 from pypid.search.matching import words
 from tests.distributions import metadata
 
@@ -27,8 +27,8 @@ def file(version: str, day: int, **options: Any) -> File:
     return File(project=SPAM, filename=name, version=version, uploaded=uploaded, **given)
 
 
-def made(*files: File, described: str | None = None, description: Description = NOTHING) -> Filed:
-    return filed(Seen(Project(name=SPAM, files=in_order(files)), True, "1"), described, description)
+def made(*files: File, described: str | None = None, description: ProjectDescription = NOTHING) -> Filed:
+    return filed(CardSource(Project(name=SPAM, files=in_order(files)), True, "1"), described, description)
 
 
 class CardTests(SynchronousTestCase):
@@ -47,7 +47,7 @@ class CardTests(SynchronousTestCase):
 
     def test_description(self) -> None:
         """What metadata says counts while it is that of the newest release; else it is to be read."""
-        said = Description(summary="New", keywords=("a",), license="MIT")
+        said = ProjectDescription(summary="New", keywords=("a",), license="MIT")
         known = made(file("1.0", 0, summary="old"), described="1.01.01.01.0", description=said)
         self.assertEqual((known.card.summary, known.card.keywords, known.unread), ("New", ("a",), None))
         newer = made(file("1.0", 0), file("2.0", 0, summary="two"), described="1.01.01.01.0", description=said)

@@ -9,10 +9,10 @@ from typing import Any
 
 from pypid.core.choices import Mode
 from pypid.core.errors import Busy, StorageDown
-from pypid.core.finding import Findings, Query
+from pypid.core.finding import SearchQuery, SearchResults
 from pypid.core.model import Span, Status
 from pypid.core.names import project_name
-from pypid.core.permissions import EVERYTHING, Sight
+from pypid.core.permissions import EVERYTHING, Visibility
 from pypid.core.policy import Policy
 from pypid.core.values import Cooldown
 from pypid.flow import start
@@ -24,7 +24,7 @@ from pypid.search.search import FROM_A_PLACE, Search
 from tests.distributions import metadata
 from tests.web.test_local import CACHE, LocalCase
 
-NOTHING = Sight(False, frozenset())
+NOTHING = Visibility(False, frozenset())
 
 
 class SearchCase(LocalCase):
@@ -40,11 +40,11 @@ class SearchCase(LocalCase):
         said = metadata(name, version, summary=summary, extra=extra)
         return self.have_wheel(name, version, metadata_bytes=said)[0]
 
-    def find(self, text: str = "", by: Sight = EVERYTHING, most: int = 20, skip: int = 0, **filters: str) -> Findings:
+    def find(self, text: str = "", by: Visibility = EVERYTHING, most: int = 20, skip: int = 0, **filters: str) -> SearchResults:
         """What is found."""
-        return self.have(self.search.find(Query.read(text, **filters), by, most=most, skip=skip))
+        return self.have(self.search.find(SearchQuery.read(text, **filters), by, most=most, skip=skip))
 
-    def names_of(self, text: str = "", by: Sight = EVERYTHING, **filters: Any) -> list[str]:
+    def names_of(self, text: str = "", by: Visibility = EVERYTHING, **filters: Any) -> list[str]:
         """The names of all that is found."""
         found = self.find(text, by, **filters)
         self.assertEqual(found.total, len(found.found))
@@ -142,11 +142,13 @@ class FindTests(SearchCase):
         self.add("spam")
         self.find()
         turns = [self.search._turns.acquire() for _ in range(READERS)]
-        asked = [start(self.search.find(Query.read("spam"), EVERYTHING, place="203.0.113.7")) for _ in range(FROM_A_PLACE)]
-        refused = start(self.search.find(Query.read("spam"), EVERYTHING, place="203.0.113.7"))
+        asked = [
+            start(self.search.find(SearchQuery.read("spam"), EVERYTHING, place="203.0.113.7")) for _ in range(FROM_A_PLACE)
+        ]
+        refused = start(self.search.find(SearchQuery.read("spam"), EVERYTHING, place="203.0.113.7"))
         self.failureResultOf(refused, Busy)
         others = [
-            start(self.search.find(Query.read("spam"), EVERYTHING, place="203.0.113.8")),
+            start(self.search.find(SearchQuery.read("spam"), EVERYTHING, place="203.0.113.8")),
             start(self.search.updated(EVERYTHING)),
         ]
         for _ in turns:
@@ -154,7 +156,7 @@ class FindTests(SearchCase):
         for found in asked:
             self.assertEqual(self.successResultOf(found).total, 1)
         self.successResultOf(others[0]), self.successResultOf(others[1])
-        self.assertEqual(self.have(self.search.find(Query.read("spam"), EVERYTHING, place="203.0.113.7")).total, 1)
+        self.assertEqual(self.have(self.search.find(SearchQuery.read("spam"), EVERYTHING, place="203.0.113.7")).total, 1)
 
     def test_hostile(self) -> None:
         """Whatever is typed is words: no syntax of SQLite's, no NUL, and no length does anything else."""
@@ -191,11 +193,11 @@ class SightTests(SearchCase):
         secret = project_name("spam-secret")
         for by, seen in (
             (EVERYTHING, ["eggs", "spam-secret", "spam"]),
-            (Sight(True, frozenset({secret})), ["eggs", "spam"]),
-            (Sight(False, frozenset({secret})), ["spam-secret"]),
+            (Visibility(True, frozenset({secret})), ["eggs", "spam"]),
+            (Visibility(False, frozenset({secret})), ["spam-secret"]),
             (NOTHING, []),
-            (Sight(True, frozenset(), ("spam*",), NOTHING), ["spam-secret", "spam"]),
-            (Sight(True, frozenset({secret}), ("spam*",), NOTHING), ["spam"]),
+            (Visibility(True, frozenset(), ("spam*",), NOTHING), ["spam-secret", "spam"]),
+            (Visibility(True, frozenset({secret}), ("spam*",), NOTHING), ["spam"]),
         ):
             for text in ("", "food"):
                 found = self.find(text, by)
@@ -245,8 +247,8 @@ class LaterTests(SearchCase):
         """Before the first look nothing is found, and all that may be seen is counted as unread."""
         self.add("spam")
         self.add("eggs")
-        secret = Sight(True, frozenset({project_name("eggs")}))
-        self.assertEqual(self.find("spam"), Findings(found=(), total=0, unread=2))
+        secret = Visibility(True, frozenset({project_name("eggs")}))
+        self.assertEqual(self.find("spam"), SearchResults(found=(), total=0, unread=2))
         self.assertEqual(self.find("spam", secret).unread, 1)
         self.look()
         self.assertEqual(self.names_of("spam"), ["spam"])
@@ -262,7 +264,7 @@ class LaterTests(SearchCase):
         self.have(self.pypid.index.delete_project(project_name("spam-c"), "ada"))
         self.have(self.pypid.index.release_name(project_name("spam-c")))
         self.assertEqual(self.names_of(), ["spam"])
-        self.assertEqual(self.names_of("spam", Sight(False, frozenset({project_name("spam-c")}))), [])
+        self.assertEqual(self.names_of("spam", Visibility(False, frozenset({project_name("spam-c")}))), [])
         self.assertEqual(self.have(self.search.updated(EVERYTHING)), ["spam"])
         self.look()
         self.have(self.pypid.index.set_status(project_name("spam-b"), Status.ACTIVE, ""))
@@ -324,7 +326,7 @@ class LaterTests(SearchCase):
         self.pypid.blobs.away = StorageDown("away")
         self.look()
         self.assertEqual((self.names_of("lovely"), self.names_of("food"), self.find().unread), (["spam"], [], 2))
-        self.assertEqual(self.find(by=Sight(True, frozenset({project_name("spam")}))).unread, 1)
+        self.assertEqual(self.find(by=Visibility(True, frozenset({project_name("spam")}))).unread, 1)
         self.pypid.blobs.away = None
         self.look()
         self.assertEqual((self.names_of("food"), self.find().unread), (["spam"], 0))

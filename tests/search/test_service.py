@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pypid.core.finding import Query
+from pypid.core.finding import SearchQuery
 from pypid.core.permissions import EVERYTHING
 from pypid.search.search import FILE, Search
 from pypid.search.service import AFTER, LOOK, Searching
@@ -29,7 +29,7 @@ class ServiceTests(WholeCase):
 
     def names(self) -> list[str]:
         """What is found."""
-        found = self.have(self.pypid.face.search.find(Query.read(""), EVERYTHING))
+        found = self.have(self.pypid.face.search.find(SearchQuery.read(""), EVERYTHING))
         return [each.name for each in found]
 
     def test_life(self) -> None:

@@ -7,14 +7,14 @@ from typing import Any
 
 import msgspec
 
-from pypid.static.building import Outcome, build
+from pypid.static.building import BuildOutcome, build
 from pypid.static.reading import PackageList, read_json, read_names
-from pypid.static.settings import Settings
+from pypid.static.settings import StaticSettings
 from pypid.static.tree import digest
 
 HASH = "sha256=" + "0123456789abcdef" * 4
 POOL = "https://files.example.com/pool/"
-SETTINGS = Settings(packages_url=POOL)
+SETTINGS = StaticSettings(packages_url=POOL)
 
 
 def names(*filenames: str) -> PackageList:
@@ -59,13 +59,13 @@ class Tree:
         return paths
 
 
-def tree_of(listed: PackageList, settings: Settings = SETTINGS) -> dict[str, bytes]:
+def tree_of(listed: PackageList, settings: StaticSettings = SETTINGS) -> dict[str, bytes]:
     """All pages of a list."""
     tree = Tree()
     build(listed, tree, settings)
     return tree.pages
 
 
-def built(tree: Tree, listed: PackageList, **ways: Any) -> Outcome:
+def built(tree: Tree, listed: PackageList, **ways: Any) -> BuildOutcome:
     """One more run."""
     return build(listed, tree, SETTINGS, **ways)

@@ -12,7 +12,7 @@ from pypid.static import building
 from pypid.static.building import build
 from pypid.static.reading import read_json
 from pypid.static.sharing import Died, Done, shared_out
-from pypid.static.tree import Folder
+from pypid.static.tree import TreeFolder
 from tests.static.lists import HASH, SETTINGS, Tree, built, names, objects
 
 
@@ -144,7 +144,7 @@ class SharingTests(SynchronousTestCase):
         listed = names(*(f"p{number}-1.0.tar.gz" for number in range(100)))
         root = Path(self.mktemp())
         root.mkdir()
-        outcome = build(listed, Folder(str(root)), SETTINGS, processes=2)
+        outcome = build(listed, TreeFolder(str(root)), SETTINGS, processes=2)
         expected = Tree()
         self.assertEqual(outcome, built(expected, listed))
         found = {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}

@@ -9,9 +9,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import BadFilename
 from pypid.core.names import project_and_version
-from pypid.static.naming import Place, places
+from pypid.static.naming import PagePlace, places
 from pypid.static.pages import project_paths
-from pypid.static.reading import Listed
+from pypid.static.reading import PackageListEntry
 from pypid.static.tree import PATH
 from tests.static.lists import SETTINGS
 
@@ -84,7 +84,7 @@ class PlaceTests(SynchronousTestCase):
         self.assertTrue(found)
         for place in found:
             self.assertEqual(place.project, canonicalize_name(place.project))
-            for path in project_paths(place.project, [Listed(filename)], SETTINGS):
+            for path in project_paths(place.project, [PackageListEntry(filename)], SETTINGS):
                 self.assertTrue(PATH(path), path)
 
     @QUICK
@@ -108,4 +108,4 @@ class PlaceTests(SynchronousTestCase):
         from pypid.static.naming import _odd
 
         self.assertEqual(places(filename), _odd(filename))
-        self.assertIsInstance(places(filename)[0], Place)
+        self.assertIsInstance(places(filename)[0], PagePlace)

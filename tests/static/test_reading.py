@@ -8,7 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.static.reading import LONGEST_LINE, MOST_NOTES, BadPackageList, Listed, lines_of, moment_of, read_json, read_names
+from pypid.static.reading import (
+    LONGEST_LINE,
+    MOST_NOTES,
+    BadPackageList,
+    PackageListEntry,
+    lines_of,
+    moment_of,
+    read_json,
+    read_names,
+)
 from tests.static.lists import HASH, names, objects
 
 QUICK = settings(max_examples=200, deadline=None, database=None)
@@ -84,9 +93,9 @@ class JsonTests(SynchronousTestCase):
             "yanked_reason": "bad",
             "core_metadata": "true",
         }
-        self.assertEqual(objects(entry).projects["spam"]["spam-1.0.tar.gz"], Listed(**entry))
+        self.assertEqual(objects(entry).projects["spam"]["spam-1.0.tar.gz"], PackageListEntry(**entry))
         empty = {**dict.fromkeys(entry), "filename": "spam-1.0.tar.gz"}
-        self.assertEqual(objects(empty).projects["spam"]["spam-1.0.tar.gz"], Listed("spam-1.0.tar.gz"))
+        self.assertEqual(objects(empty).projects["spam"]["spam-1.0.tar.gz"], PackageListEntry("spam-1.0.tar.gz"))
 
     def test_unknown_key(self) -> None:
         """A key that nobody knows is said once, and the file is taken."""
@@ -158,7 +167,7 @@ class JsonTests(SynchronousTestCase):
     @QUICK
     @given(
         st.builds(
-            Listed,
+            PackageListEntry,
             st.just("spam-1.0.tar.gz"),
             requires_python=st.none() | st.text(max_size=20),
             uploaded_by=st.none() | st.text(max_size=20),
@@ -167,7 +176,7 @@ class JsonTests(SynchronousTestCase):
             core_metadata=st.sampled_from([None, True, False, "true", HASH]),
         )
     )
-    def test_round_trip(self, listed: Listed) -> None:
+    def test_round_trip(self, listed: PackageListEntry) -> None:
         """What is written for the next run is read as it was."""
         read = read_json([msgspec.json.encode(listed) + b"\n"], "x")
         self.assertEqual(read.projects["spam"]["spam-1.0.tar.gz"], listed)

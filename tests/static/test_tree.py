@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.static.tree import PATH, Folder, clear, digest, put
+from pypid.static.tree import PATH, TreeFolder, clear, digest, put
 
 HOSTILE = [
     "",
@@ -32,7 +32,7 @@ class FolderTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.root = Path(self.mktemp()).absolute()
         self.root.mkdir()
-        self.folder = Folder(str(self.root))
+        self.folder = TreeFolder(str(self.root))
 
     def files(self) -> list[str]:
         return sorted(str(path.relative_to(self.root)) for path in self.root.rglob("*") if path.is_file())
@@ -158,7 +158,7 @@ class FolderTests(SynchronousTestCase):
 
     def test_alone(self) -> None:
         """It is made if need be, and others wait until it is free again."""
-        folder = Folder(f"{self.root}/new/deep")
+        folder = TreeFolder(f"{self.root}/new/deep")
         with folder.alone():
             pid = os.fork()
             if not pid:

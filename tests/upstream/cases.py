@@ -20,7 +20,7 @@ from pypid.core.names import project_name
 from pypid.flow import World, at_once
 from pypid.ports import Upstream
 from pypid.reaching.trust import Trust
-from pypid.upstream.opening import Settings, connected, open
+from pypid.upstream.opening import UpstreamSourceSettings, connected, open
 from tests.upstream.fake import Fake, Script
 
 T = TypeVar("T", bound=BaseException)
@@ -73,9 +73,9 @@ class UpstreamCase(TestCase):
         self.fakes.append(fake)
         return fake
 
-    def settings(self, *urls: str) -> Settings:
+    def settings(self, *urls: str) -> UpstreamSourceSettings:
         """Of an upstream at these URLs, or at the fake; all fakes are at hosts that may have any address."""
-        return Settings(urls or (f"{self.fake.url}/simple/",), self.patience, self.file_hosts)
+        return UpstreamSourceSettings(urls or (f"{self.fake.url}/simple/",), self.patience, self.file_hosts)
 
     def asks(self, *urls: str) -> Upstream:
         """The upstream at these base URLs, or at the fake's ``/simple/``."""

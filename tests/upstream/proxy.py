@@ -22,7 +22,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import eventAsText, globalLogPublisher
 from twisted.python.failure import Failure
 
-from pypid.access.chain import Chain
+from pypid.access.chain import AccessChain
 from pypid.access.passwords import Verifier
 from pypid.blobs.memory import MemoryBlobs
 from pypid.catalog.memory import MemoryCatalog
@@ -31,12 +31,12 @@ from pypid.core.permissions import Rules
 from pypid.core.policy import Policy
 from pypid.flow import World
 from pypid.index import Index
-from pypid.reaching.connecting import Connections
+from pypid.reaching.connecting import HttpConnections
 from pypid.reaching.trust import Trust
 from pypid.spool import sweep
 from pypid.testing import contents
-from pypid.upstream.opening import Settings, connected, open
-from pypid.web.app import Face, FaceSettings, resource
+from pypid.upstream.opening import UpstreamSourceSettings, connected, open
+from pypid.web.app import App, FaceSettings, resource
 from pypid.web.channel import Site
 from tests.upstream.cases import UpstreamCase
 
@@ -165,7 +165,7 @@ class Proxy:
     index: Index = field(init=False)
     trust: Trust = field(factory=Trust)
     _clock: LaterClock = field(init=False)
-    _reached: Connections = field(init=False)
+    _reached: HttpConnections = field(init=False)
     _port: Any = field(init=False)
     _site: Site = field(init=False)
 
@@ -181,15 +181,15 @@ class Proxy:
         self.index = Index(
             self.blobs, MemoryCatalog(), upstream, self.policy, world, **times, spool=self.spool, identity=self.identity
         )
-        access = Chain([], None, world, Verifier(world))
-        face = Face(self.index, access, Rules(), world, FaceSettings(spool=self.spool, max_upload=1 << 20))
+        access = AccessChain([], None, world, Verifier(world))
+        face = App(self.index, access, Rules(), world, FaceSettings(spool=self.spool, max_upload=1 << 20))
         self._site = Site(resource(face), reactor=self.reactor)
         self._port = self.reactor.listenTCP(self.listen, self._site, interface="127.0.0.1")
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> UpstreamSourceSettings:
         """Of the upstream."""
-        return Settings(self.urls, self.patience, self.file_hosts)
+        return UpstreamSourceSettings(self.urls, self.patience, self.file_hosts)
 
     def now(self) -> datetime:
         return datetime.now(UTC) + timedelta(seconds=self._clock.ahead)  # noqa: TID251

@@ -10,17 +10,17 @@ from typing import Any, TypeVar
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.core.model import Remembered
+from pypid.core.model import Listing
 from pypid.flow import whole
-from pypid.index.outage import Outage
+from pypid.index.outage import CircuitBreaker
 from pypid.ports import Upstream
 from pypid.testing import UpstreamContract
 from pypid.testing.upstream import FILENAME, SPAM
 from pypid.testing.worlds import Awaiting, world
-from pypid.upstream.asking import Asker
+from pypid.upstream.asking import UpstreamClient
 from pypid.upstream.hosts import FileHosts
 from pypid.upstream.origin import Base
-from pypid.upstream.pages import Reading
+from pypid.upstream.pages import PageReader
 from pypid.upstream.several import Several
 from pypid.upstream.simple import SimpleUpstream
 from tests.distributions import sdist, wheel, wheel_filename
@@ -49,8 +49,8 @@ class Chained(Awaiting):
     def index(self) -> SimpleUpstream:
         """An upstream that asks the pypid."""
         world = self.pypid.world
-        asker = Asker(self.wires.agent(), world.clock, "pypid-near", 10.0, FileHosts.of(("http://far.example/",)))
-        return SimpleUpstream(Base.parse("http://far.example/simple/"), asker, world, Reading(world.thinking))
+        asker = UpstreamClient(self.wires.agent(), world.clock, "pypid-near", 10.0, FileHosts.of(("http://far.example/",)))
+        return SimpleUpstream(Base.parse("http://far.example/simple/"), asker, world, PageReader(world.thinking))
 
     def have(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """What the coroutine returns, while bytes flow."""
@@ -83,13 +83,13 @@ class SeveralContractTests(Chained, UpstreamContract, SynchronousTestCase):
     async def make(self) -> tuple[Upstream, bytes]:
         data = sdist("spam", "1.0")
         self.publish(FILENAME, data)
-        return Several([self.index(), self.index()], [Outage(world())]), data
+        return Several([self.index(), self.index()], [CircuitBreaker(world())]), data
 
 
 class PypidTests(Chained, SynchronousTestCase):
     """What two pypids tell each other."""
 
-    def said(self, known: Remembered | None = None) -> Remembered:
+    def said(self, known: Listing | None = None) -> Listing:
         """What the one behind says of spam."""
         return self.have(self.index().project(SPAM, known, ()))
 

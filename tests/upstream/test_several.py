@@ -5,7 +5,7 @@ from __future__ import annotations
 from pypid.core.errors import BadListing, NotThere, UpstreamDown
 from pypid.core.names import project_name
 from pypid.flow import whole
-from pypid.index.outage import STRIKES, Outage
+from pypid.index.outage import STRIKES, CircuitBreaker
 from pypid.ports import Upstream
 from pypid.testing.worlds import world
 from pypid.upstream.nothing import Nothing
@@ -91,7 +91,7 @@ class SeveralTests(UpstreamCase):
             self.assertTrue(error.secondary)
             self.assertEqual([file.filename for file in (await both.project(SPAM, None, ())).files or ()], [FIRST])
         self.assertEqual(len(self.second.asked), STRIKES)
-        breaker = Outage(world())
+        breaker = CircuitBreaker(world())
         for _ in range(STRIKES):
             breaker.failed(error)
         self.assertFalse(breaker.is_down)

@@ -9,7 +9,7 @@ from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred
 
 from pypid.core.errors import BadListing, Loop, UpstreamDown
-from pypid.core.model import Remembered, Status
+from pypid.core.model import Listing, Status
 from pypid.core.names import project_name
 from pypid.flow import start
 from pypid.reaching.trust import Trust, certificates
@@ -22,7 +22,7 @@ WHEEL = "spam-1.0-py3-none-any.whl"
 GOOD = page(WHEEL)
 
 
-def names_of(said: Remembered) -> list[str]:
+def names_of(said: Listing) -> list[str]:
     """The files that an answer lists."""
     return [file.filename for file in said.files or ()]
 

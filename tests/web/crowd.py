@@ -11,8 +11,8 @@ from argon2 import PasswordHasher
 from attrs import frozen
 from twisted.internet.error import ConnectionDone
 
-from pypid.access.chain import Chain, Source
-from pypid.access.config import ConfigPeople, Settings
+from pypid.access.chain import AccessChain, Source
+from pypid.access.config import ConfigPeople, UsersSettings
 from pypid.access.passwords import Verifier
 from pypid.access.sql.accounts import SqlAccounts
 from pypid.access.sql.database import Database
@@ -140,9 +140,9 @@ def crowded(spool: Path, upstream: Elsewhere, rules: Rules, mode: Mode = Mode.CA
     catalog = MemoryCatalog(serial=serial)
     pypid = Pypid(spool, rules=rules, policy=policy, upstream=upstream, catalog=catalog)
     verifier = Verifier(pypid.world)
-    people = ConfigPeople(Settings(users=_hashes(), groups=GROUPS, state=spool), pypid.world, verifier)
+    people = ConfigPeople(UsersSettings(users=_hashes(), groups=GROUPS, state=spool), pypid.world, verifier)
     pypid.papers = Papers({token.digest: token for _, token in TOKENS.values()})
-    pypid.access = Chain([Source(people)], pypid.papers, pypid.world, verifier, admins=["ada"])
+    pypid.access = AccessChain([Source(people)], pypid.papers, pypid.world, verifier, admins=["ada"])
     pypid.face.access = pypid.access
     # of a moment that this clock has not come to yet: so that it shows all there is
     snapshot = SnapshotDocument(SNAPSHOT, BEGINNING + timedelta(days=1), BEGINNING)

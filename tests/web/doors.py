@@ -9,17 +9,17 @@ from typing import Any
 
 from twisted.internet.error import ConnectionDone
 
-from pypid.access.chain import Chain, Source
-from pypid.access.config import ConfigPeople, Settings
+from pypid.access.chain import AccessChain, Source
+from pypid.access.config import ConfigPeople, UsersSettings
 from pypid.access.passwords import Verifier
-from pypid.core.model import Link
+from pypid.core.model import SignedUrl
 from pypid.core.people import Session
 from pypid.core.sessions import COOKIE, digest_of
 from pypid.index.links import Links
-from pypid.web.accesslog import AccessLog, Entry, Many
-from pypid.web.app import Face, resource
+from pypid.web.accesslog import AccessLog, AccessLogEntry, Many
+from pypid.web.app import App, resource
 from pypid.web.channel import Site
-from pypid.web.frontdoor.door import FrontDoor
+from pypid.web.frontdoor.door import FastPath
 from tests.web.whole import TOKEN, Connection, Papers, Pypid, cheap_hashes
 
 KEY = bytes(range(32))
@@ -37,10 +37,10 @@ class SignedBlobs:
         self._pypid = pypid
         self.signed = 0
 
-    async def link(self, key: str, lifetime: timedelta, filename: str) -> Link:
+    async def link(self, key: str, lifetime: timedelta, filename: str) -> SignedUrl:
         """As `Blobs.link`."""
         self.signed += 1
-        return Link(f"https://bucket.example/{key}?signature={self.signed}", self._pypid.world.now() + lifetime)
+        return SignedUrl(f"https://bucket.example/{key}?signature={self.signed}", self._pypid.world.now() + lifetime)
 
 
 def link_files(pypid: Pypid) -> None:
@@ -57,7 +57,7 @@ class Lines(AccessLog):
         super().__init__(pypid.world.now, pypid.clock.seconds)
         self.texts: list[str] = []
 
-    def write(self, entry: Entry) -> None:
+    def write(self, entry: AccessLogEntry) -> None:
         self.texts.append(_without_id(entry.text()))
 
     def many(self, answers: Any) -> None:
@@ -76,7 +76,7 @@ class Pair:
         self.folder = folder
         self.faces = [self._face() for _ in range(2)]
         self.lines = [Lines(pypid) for _ in range(2)]
-        self.door = FrontDoor(self.faces[0], pypid.catalog, self.lines[0])
+        self.door = FastPath(self.faces[0], pypid.catalog, self.lines[0])
         self.hot, self.cold = (
             Site(resource(face), reactor=pypid.clock, access_log=lines, front_door=door)
             for face, lines, door in zip(self.faces, self.lines, (self.door, None), strict=True)
@@ -84,16 +84,16 @@ class Pair:
         self.hot.startFactory()
         self.cold.startFactory()
 
-    def _face(self) -> Face:
+    def _face(self) -> App:
         pypid = self.pypid
         verifier = Verifier(pypid.world)
-        people = ConfigPeople(Settings(users=cheap_hashes(), state=self.folder), pypid.world, verifier)
+        people = ConfigPeople(UsersSettings(users=cheap_hashes(), state=self.folder), pypid.world, verifier)
         digest = digest_of(COOKIE_SECRET, KEY)
         end = pypid.world.now() + timedelta(days=1)
         session = Session(digest=digest, user="bob", created=pypid.world.now(), expires=end)
         papers = Papers({TOKEN.digest: TOKEN}, {digest: session})
-        chain = Chain([Source(people)], papers, pypid.world, verifier, admins=["ada"], session_key=KEY)
-        return Face(pypid.index, chain, pypid.face.rules, pypid.world, pypid.face.settings)
+        chain = AccessChain([Source(people)], papers, pypid.world, verifier, admins=["ada"], session_key=KEY)
+        return App(pypid.index, chain, pypid.face.rules, pypid.world, pypid.face.settings)
 
     def connect(self) -> Both:
         """A connection to each."""

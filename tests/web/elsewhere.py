@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from pypid.core.errors import NotThere, PypidError
 from pypid.core.listed_names import version_of
-from pypid.core.model import File, Remembered, Span, Status, in_order
+from pypid.core.model import File, Listing, Span, Status, in_order
 from pypid.core.names import ProjectName, project_name
 from pypid.flow import BytesBody
 from pypid.ports import Body, Upstream
@@ -69,11 +69,11 @@ class Elsewhere:
 
     # --- Upstream ---
 
-    async def project(self, name: ProjectName, known: Remembered | None, via: Sequence[str]) -> Remembered:
+    async def project(self, name: ProjectName, known: Listing | None, via: Sequence[str]) -> Listing:
         self.heard.append(name)
         self._there()
         files = self._files.get(name)
-        return Remembered(
+        return Listing(
             name=name,
             files=None if files is None else in_order(tuple(files.values())),
             asked=self.now(),

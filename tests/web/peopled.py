@@ -10,8 +10,8 @@ from argon2 import PasswordHasher
 from attrs import define, evolve
 from twisted.internet.defer import Deferred
 
-from pypid.access.chain import Chain, Source
-from pypid.access.config import ConfigPeople, Settings
+from pypid.access.chain import AccessChain, Source
+from pypid.access.config import ConfigPeople, UsersSettings
 from pypid.access.passwords import Verifier
 from pypid.access.sql.accounts import SqlAccounts
 from pypid.access.sql.database import Database
@@ -21,7 +21,7 @@ from pypid.access.sql.people import SqlPeople
 from pypid.access.sql.place import SqliteFile
 from pypid.access.tokens import new_token
 from pypid.core.errors import BadRequest, PeopleUnknown
-from pypid.core.people import Deed
+from pypid.core.people import AuditEntry
 from pypid.core.permissions import Credential, Identity, Rules
 from pypid.core.rights import grants_of
 from pypid.flow import at_once, start
@@ -92,11 +92,11 @@ class Peopled:
             accounts_log_in=sql,
         )
         verifier = Verifier(world)
-        users = ConfigPeople(Settings(users=cheap_hashes(), state=folder), world, verifier)
+        users = ConfigPeople(UsersSettings(users=cheap_hashes(), state=folder), world, verifier)
         self.directory = Directory()
         sources = [Source(users), Source(SqlPeople(self.accounts, verifier, world))][: 2 if sql else 1]
         sources += [Source(self.directory)] if directory else []
-        self.chain = Chain(sources, self.accounts, world, verifier, admins=self.configured.admins, session_key=KEY)
+        self.chain = AccessChain(sources, self.accounts, world, verifier, admins=self.configured.admins, session_key=KEY)
         self.defaults = pypid.face.rules
         self.accounts.current.on_change.append(lambda _: self._apply())
         pypid.face.access = self.chain
@@ -125,7 +125,7 @@ class Peopled:
         """Those in force."""
         return self.pypid.face.rules
 
-    def deeds(self, **asked: Any) -> Sequence[Deed]:
+    def deeds(self, **asked: Any) -> Sequence[AuditEntry]:
         """The audit log, the oldest first."""
         return have(self.journal.deeds(**asked))[::-1]
 

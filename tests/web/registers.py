@@ -11,8 +11,8 @@ from argon2 import PasswordHasher
 from attrs import evolve
 from twisted.internet.defer import Deferred
 
-from pypid.access.chain import Chain, Source
-from pypid.access.config import ConfigPeople, Settings
+from pypid.access.chain import AccessChain, Source
+from pypid.access.config import ConfigPeople, UsersSettings
 from pypid.access.passwords import Verifier
 from pypid.access.sql.accounts import SqlAccounts
 from pypid.access.sql.database import Database
@@ -21,7 +21,7 @@ from pypid.access.sql.journal import SqlJournal
 from pypid.access.sql.people import SqlPeople
 from pypid.access.sql.place import SqliteFile
 from pypid.access.tokens import new_token
-from pypid.core.people import Deed
+from pypid.core.people import AuditEntry
 from pypid.core.permissions import Rules
 from pypid.core.registration import AccountSettings
 from pypid.flow import at_once, start
@@ -48,9 +48,9 @@ class Registering(Pypid):
         self.accounts = SqlAccounts(self.database, self.world)
         self.journal = SqlJournal(self.database, self.world)
         now(self.accounts.open())
-        users = ConfigPeople(Settings(users=cheap_hashes(), state=spool), self.world, verifier)
+        users = ConfigPeople(UsersSettings(users=cheap_hashes(), state=spool), self.world, verifier)
         sources = [Source(users), Source(SqlPeople(self.accounts, verifier, self.world))]
-        chain = Chain(sources, self.accounts, self.world, verifier, admins=["ada"], session_key=KEY)
+        chain = AccessChain(sources, self.accounts, self.world, verifier, admins=["ada"], session_key=KEY)
         self.face.access = chain
         self.face.settings = evolve(self.face.settings, people=people)
         names = frozenset(cheap_hashes())
@@ -70,7 +70,7 @@ class Registering(Pypid):
             session_key=KEY,
         )
 
-    def deeds(self) -> Sequence[Deed]:
+    def deeds(self) -> Sequence[AuditEntry]:
         """The audit log, the oldest first."""
         return now(self.journal.deeds())[::-1]
 

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http import Request
 
 from pypid.core.permissions import Identity
-from pypid.web.accesslog import AccessLog, Asker, Entry, Many, Said, escaped, path_of
+from pypid.web.accesslog import AccessLog, AccessLogEntry, LogClient, Many, SharedLogFields, escaped, path_of
 from pypid.web.pour import write
 from tests.web.answers import Talk
 
@@ -72,7 +72,7 @@ class AccessLogTests(SynchronousTestCase):
         try:
             for path, status in ("/ready", 200), ("/health", 200), ("/ready", 503), ("/healthy/", 200):
                 log.write(
-                    Entry(time="", client=None, user=None, method="GET", path=path, protocol="HTTP/1.1", status=status, size=0,
+                    AccessLogEntry(time="", client=None, user=None, method="GET", path=path, protocol="HTTP/1.1", status=status, size=0,
                           milliseconds=None, agent="")
                 )  # fmt: skip
         finally:
@@ -131,8 +131,8 @@ class AccessLogTests(SynchronousTestCase):
     @given(st.none() | st.text(max_size=20), st.text(max_size=20), st.text(max_size=20), st.integers(0, 9))
     def test_many(self, user: str | None, agent: str, path: str, size: int) -> None:
         """The lines of many answers are those of each of them, and nobody forges one."""
-        said, asker = Said("GET", path, "HTTP/1.1", 200, size), Asker(user, agent)
-        many = Many([("now", "192.0.2.7", asker, said), ("now", None, Asker(None, ""), said)], "k3x5qa", 0xFFFFFF)
+        said, asker = SharedLogFields("GET", path, "HTTP/1.1", 200, size), LogClient(user, agent)
+        many = Many([("now", "192.0.2.7", asker, said), ("now", None, LogClient(None, ""), said)], "k3x5qa", 0xFFFFFF)
         texts = [entry.text() for entry in many.entries()]
         self.assertEqual([text.rpartition(" ")[2] for text in texts], ["k3x5qaffffff", "k3x5qa1000000"])
         self.assertEqual(many.texts(), texts)

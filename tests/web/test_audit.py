@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from pypid.blobs.memory import MemoryBlobs
 from pypid.core.choices import Mode, Registration
 from pypid.core.errors import StorageDown
-from pypid.core.model import Link
-from pypid.core.people import Account, Deed, Standing
+from pypid.core.model import SignedUrl
+from pypid.core.people import Account, AccountStatus, AuditEntry
 from pypid.core.policy import Policy
 from pypid.core.registration import AccountSettings
 from pypid.core.sessions import csrf_token
@@ -90,7 +90,7 @@ class EveryChangeTests(WholeCase):
 
     seen = 0
 
-    def deeds(self) -> Sequence[Deed]:
+    def deeds(self) -> Sequence[AuditEntry]:
         """All lines of the log, the oldest first."""
         return self.people.deeds(most=1000)
 
@@ -297,7 +297,7 @@ class EveryChangeTests(WholeCase):
         self.api("rebuild", "POST", "/admin/rebuild")
         self.api("add-user", "PUT", user, {"password": "long enough"}, name="gina")
         self.api("change-user", "POST", f"{user}/admin", {"admin": True}, name="gina")
-        waiting = Account(name="hans", hash="", standing=Standing.PENDING, created=BEGINNING, changed=BEGINNING)
+        waiting = Account(name="hans", hash="", standing=AccountStatus.PENDING, created=BEGINNING, changed=BEGINNING)
         have(self.people.accounts.add_user(waiting))
         self.api("change-user", "POST", f"{user}/approve", None, name="hans")
         self.api("add-group", "PUT", group, None, name="ops")
@@ -443,8 +443,8 @@ class DownloadTests(PeopleCase):
     def test_sent_elsewhere(self) -> None:
         """Whoever is sent to a signed URL was given the file."""
 
-        async def link(key: str, lifetime: timedelta, filename: str | None = None) -> Link:
-            return Link("https://bucket.example/x", self.pypid.world.now() + lifetime)
+        async def link(key: str, lifetime: timedelta, filename: str | None = None) -> SignedUrl:
+            return SignedUrl("https://bucket.example/x", self.pypid.world.now() + lifetime)
 
         self.patch(MemoryBlobs, "link", staticmethod(link))
         links = Links(self.pypid.blobs, self.pypid.world, timedelta(hours=1), timedelta(minutes=5))

@@ -19,11 +19,11 @@ from pypid.core.errors import NeedsExtra, Unresolvable, UpstreamDown
 from pypid.core.names import ProjectName, project_name
 from pypid.core.permissions import AUTHENTICATED, EVERYONE, NOBODY, Identity
 from pypid.core.policy import Policy
-from pypid.core.targets import Target
+from pypid.core.targets import InstallTarget
 from pypid.core.values import Cooldown
 from pypid.index.collecting import REDIRECTED, STILL
 from pypid.ports import Resolver
-from pypid.web.app import Face
+from pypid.web.app import App
 from pypid.web.collecting import READING
 from tests.distributions import sdist, wheel
 from tests.web.elsewhere import Elsewhere
@@ -45,7 +45,7 @@ class Scripted:
     waiting: list[Deferred[None]] = field(factory=list)
 
     @asynccontextmanager
-    async def __call__(self, face: Face, who: Identity) -> AsyncIterator[Resolver]:
+    async def __call__(self, face: App, who: Identity) -> AsyncIterator[Resolver]:
         self.people.append(who)
         try:
             yield self
@@ -53,7 +53,7 @@ class Scripted:
             self.people.append(who)
 
     async def resolve(
-        self, requirements: Sequence[str], target: Target, *, prereleases: bool
+        self, requirements: Sequence[str], target: InstallTarget, *, prereleases: bool
     ) -> Sequence[tuple[ProjectName, str]]:
         self.asked.append((tuple(requirements), str(target), prereleases))
         if self.slow:

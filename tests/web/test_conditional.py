@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.model import Span
-from pypid.web.conditional import EntityTag, Validators, Verdict, entity_tags, http_date, judge, parse_http_date
+from pypid.web.conditional import (
+    ConditionalVerdict,
+    EntityTag,
+    Validators,
+    entity_tags,
+    http_date,
+    judge,
+    parse_http_date,
+)
 from pypid.web.negotiation import Encoding, ErrorFormat, choose_encoding, choose_error_format
 from pypid.web.ranges import Unsatisfiable, still_the_same, wanted
 
@@ -107,27 +115,27 @@ class ConditionTests(SynchronousTestCase):
     def test_none_match(self) -> None:
         """If-None-Match compares weakly, takes lists and the star, and silences If-Modified-Since."""
         for header in ('"abc"', 'W/"abc"', '"x", "abc"', "*", '"x",W/"abc"'):
-            self.assertIs(judge({"if-none-match": header}, OURS), Verdict.NOT_MODIFIED, header)
+            self.assertIs(judge({"if-none-match": header}, OURS), ConditionalVerdict.NOT_MODIFIED, header)
         for header in ('"abd"', "abc", "", '"ab', 'W/"x"'):
             since = http_date(THEN + timedelta(days=1))
-            self.assertIs(judge({"if-none-match": header, "if-modified-since": since}, OURS), Verdict.SEND, header)
+            self.assertIs(judge({"if-none-match": header, "if-modified-since": since}, OURS), ConditionalVerdict.SEND, header)
 
     def test_modified_since(self) -> None:
         """If-Modified-Since knows whole seconds, and is ignored where it is no date."""
-        self.assertIs(judge({"if-modified-since": http_date(THEN)}, OURS), Verdict.NOT_MODIFIED)
-        self.assertIs(judge({"if-modified-since": http_date(THEN - timedelta(seconds=1))}, OURS), Verdict.SEND)
+        self.assertIs(judge({"if-modified-since": http_date(THEN)}, OURS), ConditionalVerdict.NOT_MODIFIED)
+        self.assertIs(judge({"if-modified-since": http_date(THEN - timedelta(seconds=1))}, OURS), ConditionalVerdict.SEND)
         for text in ("", "yesterday", "Sun, 99 Foo 1994 08:49:37 GMT", "0"):
-            self.assertIs(judge({"if-modified-since": text}, OURS), Verdict.SEND)
-        self.assertIs(judge({"if-modified-since": http_date(THEN)}, Validators('"abc"')), Verdict.SEND)
+            self.assertIs(judge({"if-modified-since": text}, OURS), ConditionalVerdict.SEND)
+        self.assertIs(judge({"if-modified-since": http_date(THEN)}, Validators('"abc"')), ConditionalVerdict.SEND)
 
     def test_preconditions(self) -> None:
         """If-Match compares strongly and fails a request; If-Unmodified-Since counts only without it."""
-        self.assertIs(judge({"if-match": '"abc"'}, OURS), Verdict.SEND)
-        self.assertIs(judge({"if-match": 'W/"abc"'}, OURS), Verdict.FAILED)
+        self.assertIs(judge({"if-match": '"abc"'}, OURS), ConditionalVerdict.SEND)
+        self.assertIs(judge({"if-match": 'W/"abc"'}, OURS), ConditionalVerdict.FAILED)
         late, early = http_date(THEN), http_date(THEN - timedelta(days=1))
-        self.assertIs(judge({"if-unmodified-since": early}, OURS), Verdict.FAILED)
-        self.assertIs(judge({"if-unmodified-since": late}, OURS), Verdict.SEND)
-        self.assertIs(judge({"if-match": "*", "if-unmodified-since": early}, OURS), Verdict.SEND)
+        self.assertIs(judge({"if-unmodified-since": early}, OURS), ConditionalVerdict.FAILED)
+        self.assertIs(judge({"if-unmodified-since": late}, OURS), ConditionalVerdict.SEND)
+        self.assertIs(judge({"if-match": "*", "if-unmodified-since": early}, OURS), ConditionalVerdict.SEND)
 
     def test_dates(self) -> None:
         """All three forms of a date are read; none of them is needed to write one."""

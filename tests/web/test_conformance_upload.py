@@ -15,7 +15,7 @@ from twisted.internet.error import ConnectionLost
 
 from pypid import spool
 from pypid.core.errors import StorageDown, StorageFull
-from pypid.core.layout import Kind
+from pypid.core.layout import ObjectKind
 from pypid.core.permissions import Principals, Rules
 from pypid.flow import at_once
 from pypid.web.face import LOOKING
@@ -260,7 +260,7 @@ class AgainTests(UploadCase):
         self.refused(self.publish(self.wheel.filename, wheel(), user="ada", pypid=pypid), 400, "File already exists")
         keys = [key for key in self.have(_keys(pypid)) if not key.startswith(".pypid/")]
         self.assertEqual(len(keys), 4, keys)
-        self.assertEqual(len([key for key in keys if key.endswith(Kind.HISTORY.value)]), 1, keys)
+        self.assertEqual(len([key for key in keys if key.endswith(ObjectKind.HISTORY.value)]), 1, keys)
 
 
 class RefusalTests(UploadCase):

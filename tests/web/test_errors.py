@@ -19,7 +19,7 @@ from werkzeug.routing import RequestRedirect
 from pypid.core import errors
 from pypid.core.errors import PypidError
 from pypid.web.body import ClientGone
-from pypid.web.errors import INTERNAL, STATUSES, Refusal, refusal_of, respond_error
+from pypid.web.errors import INTERNAL, STATUSES, ErrorResponse, refusal_of, respond_error
 from pypid.web.pour import write
 from tests.web.answers import Answer, Talk, ask
 
@@ -177,7 +177,7 @@ class AnswerTests(SynchronousTestCase):
     @given(st.text(max_size=400))
     def test_reason(self, text: str) -> None:
         """Whatever the text, the reason phrase is one short line of printable Latin-1."""
-        reason = Refusal(400, text).reason
+        reason = ErrorResponse(400, text).reason
         self.assertLessEqual(len(reason), 200)
         self.assertFalse(any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 or ord(c) > 0xFF for c in reason))
 

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.errors import BadRequest, PypidError, TooLarge
 from pypid.core.model import Checksum, Digests
-from pypid.core.upload import Form
+from pypid.core.upload import UploadFields
 from pypid.flow import Hashes
 from pypid.web.forms import Limits, file_name_in, read_form
 
@@ -86,13 +86,15 @@ def content(headers: str = "", filename: str = "a-1-py3-none-any.whl") -> Part:
     return (f'name="content"; filename="{filename}"{headers}', WHEEL)
 
 
-def read(body: bytes, content_type: str, *, limits: Limits = ROOMY, cuts: Sequence[int] = ()) -> tuple[Form, Collecting]:
+def read(
+    body: bytes, content_type: str, *, limits: Limits = ROOMY, cuts: Sequence[int] = ()
+) -> tuple[UploadFields, Collecting]:
     """Read a form whose bytes come in pieces."""
     spool = Collecting()
     edges = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
     pieces = [body[first:last] for first, last in pairwise(edges)]
     done = Deferred.fromCoroutine(read_form(Pieces(pieces), content_type, limits=limits, spool=spool))
-    results: list[Form] = []
+    results: list[UploadFields] = []
     errors: list[BaseException] = []
     done.addCallbacks(results.append, lambda failure: errors.append(failure.value))
     if errors:
@@ -243,7 +245,9 @@ class ClientTests(SynchronousTestCase):
         """``setup.py register`` sends a charset after the boundary, and no file."""
         body = form_of([text(":action", "submit"), text("name", "a")], DISTUTILS, leading=True)
         form, spool = read(body, f"multipart/form-data; boundary={DISTUTILS}; charset=utf-8")
-        self.assertEqual(form, Form(fields={":action": ("submit",), "name": ("a",)}, filename=None, content_digests=None))
+        self.assertEqual(
+            form, UploadFields(fields={":action": ("submit",), "name": ("a",)}, filename=None, content_digests=None)
+        )
         self.assertFalse(spool.finished)
 
     def test_urlencoded(self) -> None:

@@ -15,8 +15,8 @@ from pypid.core.errors import UpstreamDown
 from pypid.core.policy import Policy
 from pypid.web.channel import Site
 from pypid.web.frontdoor import doorway
-from pypid.web.frontdoor.door import FrontDoor
-from pypid.web.frontdoor.kept import Answer, Variant
+from pypid.web.frontdoor.door import FastPath
+from pypid.web.frontdoor.kept import CachedResponse, ResponseVariant
 from pypid.web.frontdoor.strict import cut, is_tags, read_block, read_line
 from pypid.web.proxies import TrustedProxies
 from tests.distributions import wheel, wheel_filename
@@ -42,7 +42,7 @@ class DoorCase(WholeCase):
         """Give this pypid a front door."""
         self.pypid = pypid or self.pypid
         self.lines = Lines(self.pypid)
-        self.door = FrontDoor(self.pypid.face, self.pypid.catalog, self.lines, limit=self.limit)
+        self.door = FastPath(self.pypid.face, self.pypid.catalog, self.lines, limit=self.limit)
         self.pypid.site.front_door = self.door
 
     def is_known(self, data: bytes = PAGE) -> bool:
@@ -82,7 +82,7 @@ class KnowingTests(DoorCase):
         pip = spelled("GET", "/simple/spam/", ("Accept", J), ("User-Agent", "pip/26.2"), ("Connection", "keep-alive"))
         self.assertFalse(self.is_known(pip))
         self.assertTrue(self.is_known(pip))
-        answers = [held for held in self.door.store._held if isinstance(held, Answer)]
+        answers = [held for held in self.door.store._held if isinstance(held, CachedResponse)]
         self.assertEqual(len(answers), 1)
 
     def test_errors(self) -> None:
@@ -220,7 +220,7 @@ class PeopleTests(DoorCase):
         self.assertTrue(known is None or isinstance(known[0], int))
         gc.collect()
         secrets = (b64encode(f"alice:{PASSWORDS['alice']}".encode()), b"sEcReT")
-        held = [each for each in self.door.store._held if isinstance(each, Variant)]
+        held = [each for each in self.door.store._held if isinstance(each, ResponseVariant)]
         self.assertEqual(len(held), 3)
         for variant in held:
             for secret in secrets:

@@ -16,11 +16,11 @@ from pypid.core.model import Project
 from pypid.flow import FileBody
 from pypid.testing import BEGINNING
 from pypid.web import openfile, pour
-from pypid.web.accesslog import AccessLog, Entry
+from pypid.web.accesslog import AccessLog, AccessLogEntry
 from pypid.web.app import resource
 from pypid.web.channel import Site
 from pypid.web.frontdoor import door, files
-from pypid.web.frontdoor.door import FrontDoor
+from pypid.web.frontdoor.door import FastPath
 from pypid.web.sendfile import WINDOW
 from tests.web import test_sendfile
 from tests.web.test_sendfile import NOISE, SPAM, Client, open_files
@@ -34,7 +34,7 @@ class Lines(AccessLog):
         super().__init__(lambda: BEGINNING, cast(IReactorTime, reactor).seconds)
         self.texts = texts
 
-    def write(self, entry: Entry) -> None:
+    def write(self, entry: AccessLogEntry) -> None:
         """As `AccessLog.write`."""
         self.texts.append(entry.text())
 
@@ -52,7 +52,7 @@ class DoorCase(test_sendfile.SendingCase):
         await super().setUp()
         lines = Lines(self.log)
         self.patch(door, "LINES", 1)
-        self.door = FrontDoor(self.face, self.catalog, lines)
+        self.door = FastPath(self.face, self.catalog, lines)
         self.addCleanup(self.door.close)
         self.site = Site(resource(self.face), reactor=cast(IReactorTime, reactor), access_log=lines, front_door=self.door)
         self.port = self.listen()

@@ -12,9 +12,9 @@ from pypid.core.rights import grants_of, parse_right
 from pypid.web.epoch import FAR
 from pypid.web.frontdoor import doorway
 from pypid.web.frontdoor.doorway import Asking
-from pypid.web.frontdoor.kept import Variant
+from pypid.web.frontdoor.kept import ResponseVariant
 from pypid.web.frontdoor.learning import learn
-from pypid.web.keeping import About
+from pypid.web.keeping import ResponseDependencies
 from pypid.web.request import Request
 from tests.distributions import wheel, wheel_filename
 from tests.web.test_frontdoor import PAGE, DoorCase
@@ -105,7 +105,7 @@ class ChangeTests(DoorCase):
         """A page that changes after it was made, and before it is learned, is not learned as it was."""
         changes = [lambda: self.have_wheel("spam", "2.0")]
 
-        def later(asking: Asking, request: Request, about: About) -> None:
+        def later(asking: Asking, request: Request, about: ResponseDependencies) -> None:
             while changes:
                 changes.pop()()
             learn(asking, request, about)
@@ -159,7 +159,7 @@ class ProvenTests(DoorCase):
         self.assertTrue(self.is_known(mine))
         self.pypid.clock.advance(1)
         self.assertFalse(self.is_known(mine))
-        [known] = [held for held in self.door.store._held if isinstance(held, Variant)] or [None]
+        [known] = [held for held in self.door.store._held if isinstance(held, ResponseVariant)] or [None]
         self.assertIsNone(known)
 
 

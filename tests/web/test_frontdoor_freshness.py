@@ -19,7 +19,7 @@ from pypid.core.choices import Mode
 from pypid.core.errors import UpstreamDown
 from pypid.core.model import Status
 from pypid.core.names import ProjectName
-from pypid.core.people import Account, Session, Standing
+from pypid.core.people import Account, AccountStatus, Session
 from pypid.core.permissions import AUTHENTICATED, EVERYONE, Action, Principals, Scope
 from pypid.core.policy import Claims, Policy
 from pypid.core.rights import Right, Whom
@@ -27,7 +27,7 @@ from pypid.core.sessions import COOKIE, digest_of
 from pypid.core.values import Cooldown
 from pypid.web.app import resource
 from pypid.web.channel import Site
-from pypid.web.frontdoor.door import FrontDoor
+from pypid.web.frontdoor.door import FastPath
 from tests.distributions import wheel, wheel_filename
 from tests.web.doors import Lines, link_files
 from tests.web.elsewhere import Elsewhere
@@ -83,7 +83,7 @@ class Changing(RuleBasedStateMachine):
             link_files(self.pypid)
         self.lines = Lines(self.pypid)
         face = self.pypid.face
-        self.door = FrontDoor(face, self.pypid.catalog, self.lines)
+        self.door = FastPath(face, self.pypid.catalog, self.lines)
         self.hot = Site(resource(face), reactor=self.pypid.clock, access_log=self.lines, front_door=self.door)
         self.cold = Site(resource(face), reactor=self.pypid.clock)
         for site in (self.hot, self.cold):
@@ -213,8 +213,8 @@ class Changing(RuleBasedStateMachine):
             answer = self.exchange(site, ("/simple/alpha/", "old carol", J, ""))
             assert answer[9:12] in (b"401", b"429"), answer
 
-    @rule(standing=st.sampled_from([Standing.ACTIVE, Standing.ACTIVE, Standing.DISABLED]))
-    def change_standing(self, standing: Standing) -> None:
+    @rule(standing=st.sampled_from([AccountStatus.ACTIVE, AccountStatus.ACTIVE, AccountStatus.DISABLED]))
+    def change_standing(self, standing: AccountStatus) -> None:
         """carol is disabled, or not any more."""
         have(self.peopled.accounts.edit_user("carol", lambda account: evolve(account, standing=standing)))
 

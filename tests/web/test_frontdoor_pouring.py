@@ -11,7 +11,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from pypid.flow import PIECE
 from pypid.web.frontdoor import kept, sending
-from pypid.web.frontdoor.sending import Pages
+from pypid.web.frontdoor.sending import MemoryFile
 from pypid.web.frontdoor.tlswire import quicken
 from tests.web.test_frontdoor import PAGE, DoorCase
 from tests.web.turning import VERSIONS, Ends, certificate
@@ -100,15 +100,15 @@ class LargeTests(PageCase):
         ends = self.connect(None)
         ends.send(PAGE)
         gc.collect()
-        before = Pages.there - 1
-        answers = [held.full for held in self.door.store._held if isinstance(held, kept.Answer)]
+        before = MemoryFile.there - 1
+        answers = [held.full for held in self.door.store._held if isinstance(held, kept.CachedResponse)]
         [descriptor] = [said.pages.descriptor for said in answers if said is not None and said.pages is not None]
         del answers
         self.assertEqual(os.pread(descriptor, 1 << 20, 0), self.page)
         self.have_wheel("spam", "3.0")
         ends.send(PAGE)
         gc.collect()
-        self.assertEqual(Pages.there, before)
+        self.assertEqual(MemoryFile.there, before)
         with self.assertRaises(OSError):
             os.fstat(descriptor)
         self.patch(sending, "MOST_PAGES", 0)
@@ -122,7 +122,7 @@ class LargeTests(PageCase):
                     ends.receive()
             self.assertGreater(self.door.answered, known)
             self.assertEqual(ends.got.count(b"/spam-3.0-py3-none-any.whl"), 3)
-        self.assertEqual(Pages.there, before)
+        self.assertEqual(MemoryFile.there, before)
 
     def test_slow(self) -> None:
         """It is given whole, and what is asked meanwhile is answered behind it."""

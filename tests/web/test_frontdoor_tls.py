@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.tls import Certificate
 from pypid.web.frontdoor import tlswire
-from pypid.web.frontdoor.tlswire import Wire, quicken
+from pypid.web.frontdoor.tlswire import TlsWire, quicken
 from tests.web.turning import VERSIONS, Ends, certificate
 
 
@@ -94,7 +94,7 @@ class NamesTests(WireCase):
     def test_there(self) -> None:
         """All of it is there in the versions that are installed: else TLS is slower, and this says so."""
         self.assertTrue(tlswire.fits())
-        self.assertIs(self.certificate.wrap(Factory.forProtocol(Protocol)).protocol, Wire)
+        self.assertIs(self.certificate.wrap(Factory.forProtocol(Protocol)).protocol, TlsWire)
         ends, _ = self.connect()
         self.assertTrue(ends.protocol._usual)
         self.assertTrue(ends.protocol._direct)

@@ -16,9 +16,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.web.app import resource
 from pypid.web.channel import Site
 from pypid.web.frontdoor import turning
-from pypid.web.frontdoor.door import FrontDoor
-from pypid.web.frontdoor.doorway import Doorway
-from pypid.web.frontdoor.turning import Turn, shortened
+from pypid.web.frontdoor.door import FastPath
+from pypid.web.frontdoor.doorway import CachedChannel
+from pypid.web.frontdoor.turning import ReactorHook, shortened
 from tests.distributions import wheel, wheel_filename
 from tests.web.doors import Lines
 from tests.web.whole import J, WholeCase, content, form, spelled, text
@@ -49,7 +49,7 @@ class TurnCase(WholeCase):
         self.have_wheel()
         self.reactor = new_reactor(self)
         self.lines = Lines(self.pypid)
-        self.door = FrontDoor(self.pypid.face, self.pypid.catalog, self.lines)
+        self.door = FastPath(self.pypid.face, self.pypid.catalog, self.lines)
         self.site = Site(resource(self.pypid.face), reactor=self.reactor, access_log=self.lines, front_door=self.door)
         self.port: IListeningPort = self.reactor.listenTCP(0, self.site, interface="127.0.0.1")
         self.long_way: list[object] = []
@@ -173,7 +173,7 @@ class LosingTests(TurnCase):
         """What epoll said of a connection that was closed meanwhile does not harm who has got its number in the same turn."""
         for asks in (False, True):
             gone = self.client()
-            turn: Turn = self.reactor.doIteration
+            turn: ReactorHook = self.reactor.doIteration
             [channel] = [each for each in self.site.channels if each.transport.getPeer().port == gone.getsockname()[1]]
             number = channel.transport.fileno()
             gone.close()
@@ -203,12 +203,12 @@ class LosingTests(TurnCase):
     def test_errors(self) -> None:
         """A mistake of ours is logged, and ends that connection and no other."""
         client, other = self.client(), self.client()
-        self.patch(Doorway, "give", lambda *_: 1 / 0)
+        self.patch(CachedChannel, "give", lambda *_: 1 / 0)
         client.sendall(PAGE)
         self.turn()
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual(client.recv(10), b"")
-        self.patch(Doorway, "give", lambda *_: False)
+        self.patch(CachedChannel, "give", lambda *_: False)
         other.sendall(PAGE)
         self.assertIn(b"200 OK", self.received(other))
         for channel in self.site.channels:
@@ -221,7 +221,7 @@ class LosingTests(TurnCase):
     def test_nothing_there(self) -> None:
         """Where epoll was wrong and there is nothing to be read nothing happens."""
         self.client()
-        turn: Turn = self.reactor.doIteration
+        turn: ReactorHook = self.reactor.doIteration
         open_now = set(self.site.channels)
         turn._serve([(number, turning.EPOLLIN) for number in turn._guests])
         self.assertEqual(self.site.channels, open_now)

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from pypid.access.tokens import new_token
 from pypid.core.choices import Mode
 from pypid.core.errors import PeopleUnknown
-from pypid.core.model import Link
+from pypid.core.model import SignedUrl
 from pypid.core.names import project_name
 from pypid.core.permissions import ANONYMOUS, EVERYONE, Action, Identity, Rules, Scope, may
 from pypid.core.policy import EVERY_NAME
@@ -544,9 +544,9 @@ class Signer:
     def __init__(self, pypid: Pypid) -> None:
         self.now = pypid.world.now
 
-    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> Link | None:
+    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> SignedUrl | None:
         """One that whoever has it can use."""
-        return Link(f"https://s3.example/{key}?X-Amz-Signature=5ecret", self.now() + lifetime)
+        return SignedUrl(f"https://s3.example/{key}?X-Amz-Signature=5ecret", self.now() + lifetime)
 
 
 class LinksTests(HiddenCase):

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pypid.core.errors import CatalogDown, PeopleUnknown
 from pypid.core.permissions import EVERYONE, Principals
 from pypid.metrics.families import BROKEN_OFF, FRONT_DOOR, LOGINS, PROJECTS, REQUEST_SECONDS, REQUESTS, SENT
-from pypid.metrics.together import Worker
+from pypid.metrics.together import WorkerMetrics
 from tests.web.doors import Pair
 from tests.web.whole import WholeCase, spelled
 
@@ -54,7 +54,7 @@ class RouteTests(WholeCase):
     def test_full_disk(self) -> None:
         """Where workers cannot write their numbers down, the answer is 503, and no number that would be wrong."""
 
-        async def measured() -> tuple[str, list[Worker]]:
+        async def measured() -> tuple[str, list[WorkerMetrics]]:
             raise OSError(28, "No space left on device")
 
         self.pypid.face.measured = measured

@@ -10,7 +10,7 @@ from pypid.access.oidc.issuer import DISCOVERY
 from pypid.core.permissions import NOBODY, Rules
 from pypid.core.settings import IssuerSettings
 from pypid.ports import Accounts, Journal
-from pypid.reaching.connecting import Connections
+from pypid.reaching.connecting import HttpConnections
 from tests.access.peopleservice import Wired
 from tests.access.test_oidc import Books, Published
 from tests.distributions import wheel, wheel_filename
@@ -34,7 +34,7 @@ class MintCase(WholeCase):
         self.site = Published(self.documents)
         self.books = Books()
         accounts, journal = cast(Accounts, self.books), cast(Journal, self.books)
-        reached = Connections(Wired(cast(Any, self.site), self.pypid.clock), cast(Any, None))
+        reached = HttpConnections(Wired(cast(Any, self.site), self.pypid.clock), cast(Any, None))
         issuers = {"github": IssuerSettings(url=URL, allow=("spam repository=octo/app",))}
         self.publishers = publishing.open(issuers, accounts, journal, self.pypid.world, reached)
         self.pypid.face.publishers = self.publishers

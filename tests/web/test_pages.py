@@ -17,13 +17,13 @@ from pypid.core.model import Presence, Project
 from pypid.core.names import project_name
 from pypid.core.negotiation import Format
 from pypid.core.permissions import EVERYTHING
-from pypid.core.policy import Policy, Theirs, view
+from pypid.core.policy import Policy, UpstreamState, view
 from pypid.core.simple import render_project
 from pypid.core.values import Cooldown
 from pypid.flow import start
 from pypid.index import Index
 from pypid.index import views as views_module
-from pypid.index.asking import DIRECTLY
+from pypid.index.asking import DIRECT
 from pypid.index.views import View, Views
 from pypid.testing import BEGINNING, world
 from pypid.testing.catalog import SPAM, a_file, a_project, said
@@ -31,11 +31,11 @@ from pypid.testing.worlds import Awaiting, Turns
 from pypid.upstream.nothing import Nothing
 from pypid.web import pages as pages_module
 from pypid.web.finished import FinishedPage
-from pypid.web.pages import Pages
+from pypid.web.pages import ProjectPages
 
 
 class PagesTests(Awaiting, SynchronousTestCase):
-    """`Pages`."""
+    """`ProjectPages`."""
 
     def setUp(self) -> None:
         for name in ("FEW_FILES", "FEW_NAMES"):
@@ -44,7 +44,7 @@ class PagesTests(Awaiting, SynchronousTestCase):
         outside = world(blocking=self.turns)
         self.catalog = MemoryCatalog()
         self.index = Index(MemoryBlobs(outside.now), self.catalog, Nothing(), Policy(), outside, spool=Path(self.mktemp()))
-        self.pages = Pages(self.index, outside)
+        self.pages = ProjectPages(self.index, outside)
         self.have(self.catalog.complete())
         self.put("1", "2")
 
@@ -56,7 +56,7 @@ class PagesTests(Awaiting, SynchronousTestCase):
 
     def ask(self, format: Format = Format.JSON) -> Deferred[tuple[FinishedPage, int]]:
         """Somebody wants the page."""
-        return start(self.pages.project(SPAM, format, DIRECTLY, files_url="f/", provenance=lambda: None))
+        return start(self.pages.project(SPAM, format, DIRECT, files_url="f/", provenance=lambda: None))
 
     def test_one_flight(self) -> None:
         """A large page is made once, elsewhere, for all who ask meanwhile; later ones have it at once."""
@@ -103,9 +103,9 @@ class ViewsTests(Awaiting, SynchronousTestCase):
         heard = said(SPAM, "1", "2", "3")
         assert heard.files is not None
         files = tuple(replace(file, uploaded=BEGINNING + timedelta(days=day)) for day, file in enumerate(heard.files))
-        self.theirs = Theirs(said=evolve(heard, files=files), serial=3)
+        self.theirs = UpstreamState(said=evolve(heard, files=files), serial=3)
 
-    def ask(self, theirs: Theirs, days: float = 10) -> Deferred[View]:
+    def ask(self, theirs: UpstreamState, days: float = 10) -> Deferred[View]:
         """Somebody looks, so many days later."""
         return start(self.views.of(SPAM, Presence.ABSENT, theirs, BEGINNING + timedelta(days=days)))
 

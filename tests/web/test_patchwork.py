@@ -20,7 +20,7 @@ from pypid.core import summaries
 from pypid.core.model import Project, Status, Summary
 from pypid.core.names import ProjectName
 from pypid.core.negotiation import Format
-from pypid.core.permissions import EVERYTHING, Sight
+from pypid.core.permissions import EVERYTHING, Visibility
 from pypid.core.policy import Policy
 from pypid.core.simple import render_names
 from pypid.core.summaries import in_runs
@@ -31,23 +31,23 @@ from pypid.testing.worlds import Awaiting
 from pypid.upstream.nothing import Nothing
 from pypid.web import patchwork as patchwork_module
 from pypid.web import sights as sights_module
-from pypid.web.pages import Pages
+from pypid.web.pages import ProjectPages
 from pypid.web.patchwork import patched
 
 NAMES = [ProjectName(f"p{number:02}") for number in range(30)]
 numbers = st.sampled_from(NAMES)
 SIGHTS = (
     EVERYTHING,
-    Sight(usual=True, others=frozenset(NAMES[3:9])),
-    Sight(usual=False, others=frozenset(NAMES[::4])),
-    Sight(usual=True, others=frozenset(), within=("p1*", "p2?"), anyway=Sight(False, frozenset(NAMES[:2]))),
-    Sight(usual=False, others=frozenset()),
+    Visibility(usual=True, others=frozenset(NAMES[3:9])),
+    Visibility(usual=False, others=frozenset(NAMES[::4])),
+    Visibility(usual=True, others=frozenset(), within=("p1*", "p2?"), anyway=Visibility(False, frozenset(NAMES[:2]))),
+    Visibility(usual=False, others=frozenset()),
 )
 deeds = st.lists(st.tuples(st.sampled_from(["publish", "quarantine", "remove", "keep", "drop"]), numbers), max_size=25)
 
 
 class PatchedTests(Awaiting, SynchronousTestCase):
-    """`Pages.names` through any changes."""
+    """`ProjectPages.names` through any changes."""
 
     def setUp(self) -> None:
         self.patch(summaries, "RUN", 3)
@@ -74,7 +74,7 @@ class PatchedTests(Awaiting, SynchronousTestCase):
             outside, catalog = world(), MemoryCatalog()
             index = Index(MemoryBlobs(outside.now), catalog, Nothing(), Policy(), outside, spool=Path("unused"))
             self.have(catalog.complete())
-            pages = Pages(index, outside)
+            pages = ProjectPages(index, outside)
             for what, name in some:
                 self.do(catalog, what, name)
                 everything = tuple(self.have(index.stored_names()))
@@ -96,7 +96,7 @@ class PatchedTests(Awaiting, SynchronousTestCase):
         """What happens to what somebody may not see leaves their page the very same object."""
         outside, catalog = world(), MemoryCatalog()
         index = Index(MemoryBlobs(outside.now), catalog, Nothing(), Policy(), outside, spool=Path("unused"))
-        pages = Pages(index, outside)
+        pages = ProjectPages(index, outside)
         self.have(catalog.complete())
         for name in NAMES:
             self.do(catalog, "publish", name)
@@ -114,7 +114,7 @@ class CostTests(Awaiting, SynchronousTestCase):
         """A publish renders, filters and compresses the run of its project, for each who asks, and nothing else of the list."""
         outside, catalog = world(), MemoryCatalog()
         index = Index(MemoryBlobs(outside.now), catalog, Nothing(), Policy(), outside, spool=Path("unused"))
-        pages = Pages(index, outside)
+        pages = ProjectPages(index, outside)
         self.have(catalog.complete())
         names = [ProjectName(f"project-{number}") for number in range(4500)]
         for name in names:
@@ -126,7 +126,7 @@ class CostTests(Awaiting, SynchronousTestCase):
             work["rendered"] += len(run)
             return render(run, format)
 
-        def filtered(run: tuple[Summary, ...], by: Sight) -> object:
+        def filtered(run: tuple[Summary, ...], by: Visibility) -> object:
             work["filtered"] += len(run)
             return filter(run, by)
 
@@ -137,7 +137,7 @@ class CostTests(Awaiting, SynchronousTestCase):
         self.patch(patchwork_module, "names_piece", rendered)
         self.patch(sights_module, "seen", filtered)
         self.patch(patchwork_module, "_deflate", compressed)
-        by = Sight(usual=True, others=frozenset(names[:1]))
+        by = Visibility(usual=True, others=frozenset(names[:1]))
 
         def ask() -> dict[str, int]:
             work.update(dict.fromkeys(work, 0))

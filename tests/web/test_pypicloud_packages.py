@@ -619,7 +619,7 @@ class ManyTests(PackagesCase):
 
         counting = evolve(world, thinking=thinking)
         self.pypid.face.world = counting
-        self.pypid.face.stock = stock.Stock(self.pypid.index, counting)
+        self.pypid.face.stock = stock.StoredProjects(self.pypid.index, counting)
         for number in range(4):
             self.published(self.publish(sdist_filename("spam", f"{number}.0"), sdist("spam", f"{number}.0")))
             del apart[:]

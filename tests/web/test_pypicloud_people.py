@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred
 from pypid.core.acl import read_dump
 from pypid.core.choices import Registration
 from pypid.core.names import project_name
-from pypid.core.people import Account, Standing
+from pypid.core.people import Account, AccountStatus
 from pypid.core.registration import AccountSettings
 from pypid.core.rights import Right, Whom
 from pypid.testing.accounts import an_account
@@ -162,7 +162,7 @@ class UserTests(PypicloudCase):
 
     def test_waiting(self) -> None:
         """Who waits is in a list of its own, is null until approved, and then can log in."""
-        self.have_user("carol", standing=Standing.PENDING)
+        self.have_user("carol", standing=AccountStatus.PENDING)
         self.assertEqual(self.get("/admin/pending_users/"), ["carol"])
         self.assertIsNone(self.get("/admin/user/carol"))
         self.ok("POST", "/admin/user/carol/approve")
@@ -172,7 +172,7 @@ class UserTests(PypicloudCase):
 
     def test_disabled(self) -> None:
         """Who was disabled is in no list, and is not opened again by an approval."""
-        self.have_user("carol", standing=Standing.DISABLED)
+        self.have_user("carol", standing=AccountStatus.DISABLED)
         self.assertNotIn("carol", repr(self.get("/admin/user")) + repr(self.get("/admin/pending_users")))
         self.refused_as(self.sent("POST", "/admin/user/carol/approve"), 400, "enable")
         self.assertEqual(self.me("carol"), 401)
@@ -613,8 +613,8 @@ class AclTests(PypicloudCase):
     def fill(self) -> None:
         """Some people beside those of the file."""
         self.have_user("carol", admin=True)
-        self.have_user("dan", standing=Standing.PENDING)
-        self.have_user("eve", standing=Standing.DISABLED, admin=True)
+        self.have_user("dan", standing=AccountStatus.PENDING)
+        self.have_user("eve", standing=AccountStatus.DISABLED, admin=True)
         have(self.people.accounts.add_group("devs"))
         have(self.people.accounts.join("devs", "carol"))
         have(self.people.accounts.grant(Right(SPAM, Whom.USER, "bob", True)))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pypid.condition import Condition
 from pypid.core.errors import PeopleUnknown, StorageDown
-from pypid.index.reconciling import Counted
+from pypid.index.reconciling import ReconcileProgress
 from tests.distributions import wheel, wheel_filename
 from tests.web.whole import PRIVATE, Pypid, WholeCase
 
@@ -93,7 +93,7 @@ class ReadyTests(WholeCase):
     def test_progress(self) -> None:
         """How far comparing is, in numbers."""
         self.use(Pypid(Path(self.mktemp()), compared=False))
-        self.pypid.index.comparing = Counted(objects=41000, projects=812)
+        self.pypid.index.comparing = ReconcileProgress(objects=41000, projects=812)
         self.told(complete=False, comparing={"objects": 41000, "projects": 812})
 
     def test_head(self) -> None:

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.choices import Registration
 from pypid.core.names import project_name
-from pypid.core.people import Standing
+from pypid.core.people import AccountStatus
 from pypid.core.permissions import Action, Scope
 from pypid.core.registration import MOST_FROM_A_PLACE, AccountSettings
 from pypid.core.rights import Right, Whom
@@ -216,7 +216,7 @@ class ApprovalTests(RegisteringCase):
         self.assertNotIn("approve", self.pypid.say("POST", "/api/session", {**session, "password": "x"}).text)
         self.assertEqual(self.register("EVE").status, 409)
         approved = self.pypid.say("PATCH", "/api/users/eve", {"standing": "active"}, user="ada")
-        self.assertEqual((approved.status, approved.json["standing"]), (200, Standing.ACTIVE.value), approved.text)
+        self.assertEqual((approved.status, approved.json["standing"]), (200, AccountStatus.ACTIVE.value), approved.text)
         self.later(minutes=20)
         self.assertEqual(self.pypid.say("POST", "/api/session", session).status, 200)
 

@@ -15,11 +15,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http import Request
 
 from pypid.core.errors import Missing, StorageDown
-from pypid.core.model import File, Page, Span
+from pypid.core.model import File, RenderedPage, Span
 from pypid.core.names import ProjectName
 from pypid.flow import PIECE, BytesBody, at_once
 from pypid.web.finished import AT_ONCE, FinishedPage, gzipped
-from pypid.web.heads import TEXT, Download
+from pypid.web.heads import TEXT, DownloadHead
 from pypid.web.pour import PATIENCE, WrongLength
 from pypid.web.redirects import redirect, relative
 from pypid.web.respond import preflight, send_file, send_page, send_text
@@ -36,7 +36,7 @@ FILE = File(
     uploaded=datetime(2026, 3, 1, 12, 30, 15, 5, tzinfo=UTC),
     key="foo/foo-1.0.tar.gz",
 )
-WHAT = Download.of(FILE)
+WHAT = DownloadHead.of(FILE)
 
 
 @define
@@ -152,7 +152,7 @@ class FileTests(SynchronousTestCase):
     def test_metadata(self) -> None:
         """Core metadata is plain text with a length."""
         data = "Name: f\u00f6\u00f6\n".encode()
-        got = ask(lambda request: send_text(request, data, Download(size=len(data), etag='"x"', content_type=TEXT)))
+        got = ask(lambda request: send_text(request, data, DownloadHead(size=len(data), etag='"x"', content_type=TEXT)))
         self.assertEqual((got["content-type"], got.body), ("text/plain; charset=utf-8", data))
 
     def test_missing(self) -> None:
@@ -286,12 +286,12 @@ class PourTests(SynchronousTestCase):
         return talk
 
 
-LONG = Page(b"<!DOCTYPE html>\n" + b"<a href='x'>x</a>\n" * 400, "text/html; charset=utf-8", '"abc"')
-SHORT = Page(b"<!DOCTYPE html>\n", "text/html; charset=utf-8", '"abc"')
+LONG = RenderedPage(b"<!DOCTYPE html>\n" + b"<a href='x'>x</a>\n" * 400, "text/html; charset=utf-8", '"abc"')
+SHORT = RenderedPage(b"<!DOCTYPE html>\n", "text/html; charset=utf-8", '"abc"')
 GZIP = {"Accept-Encoding": "gzip, deflate"}
 
 
-def page(of: Page, request: str = "GET /simple/", headers: dict[str, str] | None = None, **options: object) -> Answer:
+def page(of: RenderedPage, request: str = "GET /simple/", headers: dict[str, str] | None = None, **options: object) -> Answer:
     return ask(lambda asked: send_page(asked, FinishedPage(of, at_once), **options), request, headers)  # type: ignore[arg-type]
 
 
@@ -309,7 +309,7 @@ class PageTests(SynchronousTestCase):
             policy = page(LONG, headers=encoding)["content-security-policy"] or ""
             self.assertIn("default-src 'none'", policy)
             self.assertIn("frame-ancestors 'none'", policy)
-        self.assertIsNone(page(Page(b"{}", "application/json", '"abc"'))["content-security-policy"])
+        self.assertIsNone(page(RenderedPage(b"{}", "application/json", '"abc"'))["content-security-policy"])
 
     def test_gzip(self) -> None:
         """A page is gzipped for who takes it, with a tag of its own; a small one is not (C102)."""
@@ -320,7 +320,7 @@ class PageTests(SynchronousTestCase):
 
     def test_large_page(self) -> None:
         """A large page goes at the pace of the client, and pipelined requests wait for it: unread pages do not pile up."""
-        large = FinishedPage(Page(bytes(range(256)) * 20_000, "text/html", '"abc"'), at_once)
+        large = FinishedPage(RenderedPage(bytes(range(256)) * 20_000, "text/html", '"abc"'), at_once)
         talk = Talk(lambda request: send_page(request, large))
         real_write = talk.transport.write
 
@@ -345,7 +345,7 @@ class PageTests(SynchronousTestCase):
         """A client that goes away while the page is gzipped gets nothing, and nothing fails."""
         gate: Deferred[None] = Deferred()
         large = FinishedPage(
-            Page(b"x" * 1_000_000, "text/html", '"abc"'), lambda call, *args: gate.addCallback(lambda _: call(*args))
+            RenderedPage(b"x" * 1_000_000, "text/html", '"abc"'), lambda call, *args: gate.addCallback(lambda _: call(*args))
         )
         talk = Talk(lambda request: send_page(request, large))
         talk.send("GET /simple/", GZIP)
@@ -379,9 +379,9 @@ class PageTests(SynchronousTestCase):
 
     def test_gzipped_once(self) -> None:
         """A large page is gzipped off the reactor, once, however many ask meanwhile; one who goes away spoils it for nobody."""
-        calls: list[Deferred[Page]] = []
+        calls: list[Deferred[RenderedPage]] = []
 
-        def blocking(call: Callable[..., Page], *args: object) -> Deferred[Page]:
+        def blocking(call: Callable[..., RenderedPage], *args: object) -> Deferred[RenderedPage]:
             calls.append(Deferred())
             return calls[-1]
 

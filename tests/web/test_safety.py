@@ -15,7 +15,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pypid.catalog.snapshot import Ignored, Snapshot
+from pypid.catalog.snapshot import CatalogDump, Ignored
 from pypid.core.choices import Mode
 from pypid.core.errors import StorageDown, UpstreamDown
 from pypid.core.layout import key
@@ -25,7 +25,7 @@ from pypid.core.policy import Policy
 from pypid.core.values import Cooldown
 from pypid.flow import BytesBody
 from pypid.testing.worlds import BEGINNING
-from pypid.upkeep import Upkeep
+from pypid.upkeep import CacheMaintenance
 from pypid.web.app import app
 from pypid.web.guard import guarded_routes
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
@@ -252,7 +252,7 @@ class RoutesTests(SafetyCase):
             async def nothing() -> None:
                 return None
 
-            upkeep = Upkeep(self.pypid.index, nothing, refresh=timedelta(hours=1))
+            upkeep = CacheMaintenance(self.pypid.index, nothing, refresh=timedelta(hours=1))
             self.have(upkeep.refresh_pages())
             self.assertEqual(self.elsewhere.heard, [PUBLIC])
 
@@ -260,10 +260,10 @@ class RoutesTests(SafetyCase):
 class StartTests(SafetyCase):
     """The first second of a process, which knows nothing, or what is not so any more."""
 
-    def snapshots(self, pypid: Pypid, folder: Path) -> tuple[Snapshot, Snapshot]:
+    def snapshots(self, pypid: Pypid, folder: Path) -> tuple[CatalogDump, CatalogDump]:
         """Of ours and of theirs."""
-        ours = Snapshot(pypid.catalog, str(folder / "ours"), "storage", pypid.world)
-        return ours, Snapshot(pypid.catalog.heard, str(folder / "theirs"), "storage", pypid.world)
+        ours = CatalogDump(pypid.catalog, str(folder / "ours"), "storage", pypid.world)
+        return ours, CatalogDump(pypid.catalog.heard, str(folder / "theirs"), "storage", pypid.world)
 
     def restarted(self, folder: Path, *, loads: bool = True, **policy: Any) -> Pypid:
         """A new process that has read the snapshots."""
@@ -644,5 +644,5 @@ class AnythingTests(SafetyCase):
                 async def nothing() -> None:
                     return None
 
-                self.have(Upkeep(node.index, nothing, refresh=timedelta(hours=1)).refresh_pages())
+                self.have(CacheMaintenance(node.index, nothing, refresh=timedelta(hours=1)).refresh_pages())
         return True

@@ -26,7 +26,7 @@ from twisted.internet.testing import MemoryReactor
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from pypid.access.chain import Chain
+from pypid.access.chain import AccessChain
 from pypid.access.passwords import Verifier
 from pypid.blobs import files as folder_of_blobs
 from pypid.blobs.files import FilesSettings
@@ -41,9 +41,9 @@ from pypid.testing import BEGINNING, world
 from pypid.upstream.nothing import Nothing
 from pypid.web import pour, sendfile
 from pypid.web.accesslog import AccessLog
-from pypid.web.app import Face, FaceSettings, resource
+from pypid.web.app import App, FaceSettings, resource
 from pypid.web.channel import Site
-from pypid.web.heads import Download
+from pypid.web.heads import DownloadHead
 from pypid.web.respond import SMALL, send_file
 from pypid.web.sendfile import _TWISTED, WINDOW, flush
 from tests.disks import on_a_disk
@@ -111,8 +111,8 @@ class SendingCase(TestCase):
         blobs = await folder_of_blobs.open(FilesSettings(str(self.root), create=True), outside)
         self.catalog = MemoryCatalog()
         index = Index(blobs, self.catalog, Nothing(), Policy(), outside)
-        access = Chain([], None, outside, Verifier(outside))
-        self.face = Face(index, access, Rules(), outside, FaceSettings(spool=self.root, max_upload=1))
+        access = AccessChain([], None, outside, Verifier(outside))
+        self.face = App(index, access, Rules(), outside, FaceSettings(spool=self.root, max_upload=1))
         self.log: list[str] = []
         lines = AccessLog(lambda: BEGINNING, cast(IReactorTime, reactor).seconds)
         self.site = Site(
@@ -271,7 +271,7 @@ class WholeTests(SendingCase):
         async def opened(span: Span | None) -> FileBody:
             return FileBody(path.open("rb"), span or Span(0, len(NOISE)), at_once)
 
-        got = ask(lambda request: send_file(request, Download(size=len(NOISE), etag='"x"'), opened), "GET /f")
+        got = ask(lambda request: send_file(request, DownloadHead(size=len(NOISE), etag='"x"'), opened), "GET /f")
         self.assertTrue(got.body == NOISE)
         self.assertEqual(self.sent, [])
 

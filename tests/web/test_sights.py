@@ -25,14 +25,14 @@ from pypid.core.permissions import (
     Principals,
     Rules,
     Scope,
-    Sight,
+    Visibility,
     may,
     sight,
 )
 from pypid.flow import start
 from pypid.testing.worlds import Turns, world
 from pypid.web import sights as sights_module
-from pypid.web.sights import Sights, seen
+from pypid.web.sights import VisibilityCache, seen
 from tests.core.test_permissions import PROJECTS, anybody, rules
 
 modest = settings(max_examples=30, deadline=None, database=None)
@@ -59,25 +59,25 @@ class SeenTests(SynchronousTestCase):
 
     def test_nothing(self) -> None:
         """Who sees nothing, or a list on which there is nothing, gets an empty one."""
-        self.assertEqual((list(seen(SUMMARIES, Sight(False, frozenset()))), list(seen((), EVERYTHING))), ([], []))
+        self.assertEqual((list(seen(SUMMARIES, Visibility(False, frozenset()))), list(seen((), EVERYTHING))), ([], []))
 
 
 class SightsTests(SynchronousTestCase):
-    """`Sights`."""
+    """`VisibilityCache`."""
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.sights = Sights(world(self.clock))
+        self.sights = VisibilityCache(world(self.clock))
 
-    def of(self, these: Rules, who: Identity) -> Sight:
-        found: Sight = self.successResultOf(start(self.sights.of(these, who)))
+    def of(self, these: Rules, who: Identity) -> Visibility:
+        found: Visibility = self.successResultOf(start(self.sights.of(these, who)))
         return found
 
     @modest
     @given(st.lists(st.tuples(st.integers(0, 2), anybody), max_size=8), st.lists(rules, min_size=3, max_size=3))
     def test_any_order(self, asked: list[tuple[int, Identity]], several: list[Rules]) -> None:
         """Whoever asks, in whatever order, under rules that change back and forth: what they are told is what holds."""
-        kept = Sights(world(Clock()))
+        kept = VisibilityCache(world(Clock()))
         for number, who in asked:
             found = self.successResultOf(start(kept.of(several[number], who)))
             self.assertEqual(found, sight(several[number], who))
@@ -87,7 +87,7 @@ class SightsTests(SynchronousTestCase):
         these = restricted("alice")
         counted: list[Identity] = []
 
-        def counting(rules: Rules, who: Identity) -> Sight:
+        def counting(rules: Rules, who: Identity) -> Visibility:
             counted.append(who)
             return sight(rules, who)
 
@@ -122,7 +122,7 @@ class SightsTests(SynchronousTestCase):
         """Very many rules are gone through off the reactor thread; new rules meanwhile get no answer of the old ones."""
         turns: Any = Turns()
         self.patch(sights_module, "MANY", 0)
-        self.sights = Sights(evolve(world(self.clock), thinking=turns))
+        self.sights = VisibilityCache(evolve(world(self.clock), thinking=turns))
         old, new = restricted("alice"), restricted("bob")
         asked = start(self.sights.of(old, Identity("alice")))
         self.assertNoResult(asked)

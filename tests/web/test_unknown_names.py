@@ -16,11 +16,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.core.choices import Mode
 from pypid.core.errors import Busy
-from pypid.core.model import Remembered
+from pypid.core.model import Listing
 from pypid.core.names import ProjectName, project_name
 from pypid.core.policy import Policy
 from pypid.flow import start
-from pypid.index.asking import Asked
+from pypid.index.asking import RequestContext
 from pypid.web.proxies import TrustedProxies
 from pypid.web.unknown_names import ADDRESSES, NameBudget, UnknownNames
 from tests.distributions import sdist, sdist_filename
@@ -78,9 +78,9 @@ class _Slow(Elsewhere):
 
     def __init__(self) -> None:
         super().__init__()
-        self.answer: Deferred[Remembered] = Deferred()
+        self.answer: Deferred[Listing] = Deferred()
 
-    async def project(self, name: ProjectName, known: Remembered | None, via: Sequence[str]) -> Remembered:
+    async def project(self, name: ProjectName, known: Listing | None, via: Sequence[str]) -> Listing:
         return await self.answer
 
 
@@ -139,7 +139,7 @@ class UnknownNamesTests(WholeCase):
         for client in range(500):
             self.assertEqual(self.status(LOCK[client % 40]), 200)
             for name in LOCK:
-                self.assertTrue(self.have(self.pypid.index.view(name, Asked(spend=spend))).project.files)
+                self.assertTrue(self.have(self.pypid.index.view(name, RequestContext(spend=spend))).project.files)
         self.assertEqual(len(self.upstream.heard), len(LOCK))
         self.assertEqual(self.exhaust(), 50 - len(LOCK))
 
@@ -149,8 +149,8 @@ class UnknownNamesTests(WholeCase):
         self.pypid = Pypid(Path(self.mktemp()), policy=Policy(mode=Mode.CACHE), upstream=upstream)
         self.allow(1)
         spend = partial(self.pypid.face.unknown_names.spend, "192.0.2.7")
-        clients = [start(self.pypid.index.view(project_name("slow"), Asked(spend=spend))) for _ in range(500)]
-        upstream.answer.callback(Remembered(name=project_name("slow"), files=(), asked=self.pypid.world.now(), index="x"))
+        clients = [start(self.pypid.index.view(project_name("slow"), RequestContext(spend=spend))) for _ in range(500)]
+        upstream.answer.callback(Listing(name=project_name("slow"), files=(), asked=self.pypid.world.now(), index="x"))
         for client in clients:
             self.successResultOf(client)
 

@@ -24,8 +24,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid.access import passwords
-from pypid.access.chain import Chain, Source
-from pypid.access.config import ConfigPeople, Settings
+from pypid.access.chain import AccessChain, Source
+from pypid.access.config import ConfigPeople, UsersSettings
 from pypid.access.passwords import Verifier
 from pypid.access.tokens import new_token
 from pypid.attesting import Attesting
@@ -44,7 +44,7 @@ from pypid.spool import sweep
 from pypid.testing.worlds import BEGINNING, WallClock, world
 from pypid.upstream.nothing import Nothing
 from pypid.web.accesslog import AccessLog
-from pypid.web.app import Face, FaceSettings, resource
+from pypid.web.app import App, FaceSettings, resource
 from pypid.web.channel import Site
 from tests.distributions import sdist, sdist_filename, wheel, wheel_filename
 from tests.web.described import hold
@@ -261,11 +261,11 @@ class Pypid:
             start(self.catalog.complete())
         self.index = Index(self.blobs, self.catalog, upstream or Nothing(), policy or Policy(), self.world, spool=spool)
         verifier = Verifier(self.world)
-        people = ConfigPeople(Settings(users=cheap_hashes(), state=spool), self.world, verifier)
+        people = ConfigPeople(UsersSettings(users=cheap_hashes(), state=spool), self.world, verifier)
         self.papers = Papers({TOKEN.digest: TOKEN})
-        self.access = Chain([Source(people)], self.papers, self.world, verifier, admins=["ada"])
+        self.access = AccessChain([Source(people)], self.papers, self.world, verifier, admins=["ada"])
         settings = FaceSettings(spool=spool, max_upload=max_upload, public_url=public_url, storage_folder=storage_folder)
-        self.face = Face(self.index, self.access, rules, self.world, settings, Attesting(trusted_root))
+        self.face = App(self.index, self.access, rules, self.world, settings, Attesting(trusted_root))
         self.log: list[str] = []
         """The access log's lines."""
         lines = AccessLog(lambda: self.world.now(), self.clock.seconds)

@@ -10,19 +10,19 @@ from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.workers.crew import LONGEST_PAUSE, PATIENCE, STEADY, Command, Crew
-from pypid.workers.member import HEARS, HURRY, ORDER, READY, RELOAD, SOCKETS, STATE, STOP, TELLS, TOLD, Member
-from pypid.workers.messages import Lines, Message, Siblings, encode
+from pypid.workers.crew import LONGEST_PAUSE, PATIENCE, STEADY, Command, Supervisor
+from pypid.workers.member import HEARS, HURRY, ORDER, READY, RELOAD, SOCKETS, STATE, STOP, TELLS, TOLD, WorkerProcess
+from pypid.workers.messages import Message, MessageParser, Siblings, encode
 from pypid.workers.outlet import MOST
 from pypid.workers.scales import make_scales
-from pypid.workers.sockets import Socket
+from pypid.workers.sockets import ListeningSocket
 
 
 class Pipe:
     """What a worker would read."""
 
     def __init__(self) -> None:
-        self.lines = Lines()
+        self.lines = MessageParser()
         self.read: list[Message] = []
         self.producer: Any = None
 
@@ -36,7 +36,7 @@ class Pipe:
 class Spawned:
     """A process that is none: the transport of its protocol."""
 
-    def __init__(self, member: Member, pid: int, arguments: list[str], more: dict[str, Any]) -> None:
+    def __init__(self, member: WorkerProcess, pid: int, arguments: list[str], more: dict[str, Any]) -> None:
         self.member, self.pid, self.arguments, self.more = member, pid, arguments, more
         self.pipe = Pipe()
         self.pipes = {HEARS: self.pipe}
@@ -72,7 +72,7 @@ class Reactor(Clock):
         self.spawned: list[Spawned] = []
         self.trouble: OSError | None = None
 
-    def spawnProcess(self, member: Member, program: str, arguments: list[str], **more: Any) -> Spawned:
+    def spawnProcess(self, member: WorkerProcess, program: str, arguments: list[str], **more: Any) -> Spawned:
         if self.trouble is not None:
             raise self.trouble
         process = Spawned(member, 100 + len(self.spawned), arguments, more)
@@ -93,13 +93,13 @@ class CrewCase(SynchronousTestCase):
         globalLogPublisher.addObserver(self.events.append)
         self.addCleanup(globalLogPublisher.removeObserver, self.events.append)
 
-    def crew(self, count: int = 3) -> Crew:
+    def crew(self, count: int = 3) -> Supervisor:
         """Begun, with two sockets."""
         command = Command(
             arguments=("python", "-m", "x"), environ={"A": "b"}, folder="/", orders=lambda: {"config": "c"}, text=9
         )
-        crew = Crew(count, command, self.siblings, self.scales, self.reactor, self.lines.append)
-        crew.begin([Socket("tcp:1", 20, 2), Socket("unix:/x", 21, 1)])
+        crew = Supervisor(count, command, self.siblings, self.scales, self.reactor, self.lines.append)
+        crew.begin([ListeningSocket("tcp:1", 20, 2), ListeningSocket("unix:/x", 21, 1)])
         return crew
 
     def said(self) -> str:
@@ -236,7 +236,7 @@ class MessageTests(CrewCase):
 
 
 class StopTests(CrewCase):
-    def stopped(self, crew: Crew) -> list[None]:
+    def stopped(self, crew: Supervisor) -> list[None]:
         """One element once all have ended."""
         ended: list[None] = []
         crew.stop().addCallback(ended.append)
@@ -278,7 +278,7 @@ class StopTests(CrewCase):
     def test_none(self) -> None:
         """Before they have begun there is nothing to wait for, and they do not begin any more."""
         command = Command(arguments=("python",), environ={}, folder="/", orders=dict, text=9)
-        crew = Crew(3, command, self.siblings, self.scales, self.reactor, self.lines.append)
+        crew = Supervisor(3, command, self.siblings, self.scales, self.reactor, self.lines.append)
         self.assertEqual(self.stopped(crew), [None])
         crew.begin([])
         self.assertEqual(self.reactor.spawned, [])

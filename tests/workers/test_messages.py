@@ -9,7 +9,7 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from pypid import workers
-from pypid.workers.messages import LONGEST, Garbled, Lines, Message, Siblings, encode
+from pypid.workers.messages import LONGEST, GarbledMessage, Message, MessageParser, Siblings, encode
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -25,7 +25,7 @@ class LinesTests(SynchronousTestCase):
     def test_pieces(self, messages: list[dict[str, Any]], sizes: list[int]) -> None:
         """Messages come out as they went in, in their order, however the bytes are cut."""
         data = b"".join(map(encode, messages))
-        lines, found = Lines(), []
+        lines, found = MessageParser(), []
         for size in sizes:
             piece, data = data[:size], data[size:]
             found += lines.feed(piece)
@@ -36,8 +36,8 @@ class LinesTests(SynchronousTestCase):
     def test_anything(self, data: bytes) -> None:
         """Of any bytes either objects come out, or it is said that they are garbled."""
         try:
-            found = Lines().feed(data)
-        except Garbled:
+            found = MessageParser().feed(data)
+        except GarbledMessage:
             return
         self.assertEqual(len(found), data.count(b"\n"))
         for message in found:
@@ -45,19 +45,19 @@ class LinesTests(SynchronousTestCase):
 
     def test_too_long(self) -> None:
         """A line that does not end is not collected for ever, and none that long is sent."""
-        lines = Lines()
+        lines = MessageParser()
         lines.feed(b"x" * (LONGEST - 1))
-        self.assertRaises(Garbled, lines.feed, b"x")
+        self.assertRaises(GarbledMessage, lines.feed, b"x")
         self.assertRaises(ValueError, encode, {"kind": "x" * LONGEST})
         room = LONGEST - len(encode({"kind": ""}))
-        self.assertEqual(Lines().feed(encode({"kind": "x" * room})), [{"kind": "x" * room}])
+        self.assertEqual(MessageParser().feed(encode({"kind": "x" * room})), [{"kind": "x" * room}])
 
     def test_no_json(self) -> None:
         """What JSON does not know is refused where it is sent."""
         for bad in ({"kind": object()}, {"kind": float("nan")}, {"kind": b"bytes"}):
             self.assertRaises(ValueError, encode, bad)
         for line in (b"[]\n", b"1\n", b"{\n", b"\xff\n", b"\n"):
-            self.assertRaises(Garbled, Lines().feed, line)
+            self.assertRaises(GarbledMessage, MessageParser().feed, line)
         self.assertEqual(json.loads(encode({"kind": "\n"})), {"kind": "\n"})
 
 

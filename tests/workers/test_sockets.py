@@ -14,7 +14,7 @@ from twisted.trial.unittest import TestCase
 from pypid.core.errors import CannotStart
 from pypid.listening import public
 from pypid.workers.scales import Scales, make_scales
-from pypid.workers.sockets import Socket, endpoint_text
+from pypid.workers.sockets import ListeningSocket, endpoint_text
 
 
 class Named(Factory):
@@ -52,9 +52,9 @@ class SharedTests(TestCase):
     def both(self, text: str, other: str | None = None) -> tuple[Any, Any]:
         """The ports of a first and of a second worker; the endpoint is `other` there, which comes to the same."""
         first: Any = public(reactor, text, Named(b"first"), None, scales=self.scales).listen()
-        given = Socket.of(other or text, first)
+        given = ListeningSocket.of(other or text, first)
         descriptor = os.dup(given.descriptor)  # as another process has it
-        given = Socket(given.text, descriptor, given.family)
+        given = ListeningSocket(given.text, descriptor, given.family)
         scales = Scales(self.scales.descriptor, 2, lambda: 0)
         second = public(reactor, given.text, Named(b"second"), None, of=given, scales=scales).listen()
         os.close(descriptor)
@@ -104,4 +104,4 @@ class SharedTests(TestCase):
     def test_none(self) -> None:
         """What is no socket cannot be shared, and that is said."""
         with self.assertRaisesRegex(CannotStart, "no socket that workers can share"):
-            Socket.of("memory:x", object())
+            ListeningSocket.of("memory:x", object())

@@ -25,7 +25,7 @@ _Groups = Annotated[tuple[_Name, ...], msgspec.Meta(max_length=MOST_GROUPS)]
 # unknown fields are refused: with "admn" for "admin" somebody would have fewer rights than was meant, and nobody would know why
 
 
-class Right(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="answer", tag="right"):
+class PasswordAccepted(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="answer", tag="right"):
     """It knows the user, and the password is right."""
 
     user: _Name
@@ -33,69 +33,71 @@ class Right(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
     admin: bool = False
 
 
-class Wrong(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="answer", tag="wrong"):
+class PasswordRejected(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="answer", tag="wrong"):
     """It knows the user, and the password is wrong, or the user may not log in."""
 
 
-class Known(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="answer", tag="known"):
-    """It knows the user, who may log in. Another word than `Right`: who asked without a password has proved nothing."""
+class KnownUser(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="answer", tag="known"):
+    """It knows the user, who may log in. Another word than `PasswordAccepted`: who asked without a password has proved nothing."""
 
     user: _Name
     groups: _Groups = ()
     admin: bool = False
 
 
-class Unknown(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="answer", tag="unknown"):
+class UnknownUser(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="answer", tag="unknown"):
     """It does not know the user."""
 
 
 @frozen
-class Respelled:
+class RespelledUser:
     """It knows the user, but spells the name otherwise. Names are compared exactly here, so this is another one."""
 
     spelled: str
 
 
-Checked = Identity | Wrong | Unknown | Respelled
-Found = Identity | Unknown | Respelled
+Checked = Identity | PasswordRejected | UnknownUser | RespelledUser
+Found = Identity | UnknownUser | RespelledUser
 S = TypeVar("S")
 
-_CHECKED: msgspec.json.Decoder[Right | Wrong | Unknown] = msgspec.json.Decoder(Right | Wrong | Unknown)
-_FOUND: msgspec.json.Decoder[Known | Unknown] = msgspec.json.Decoder(Known | Unknown)
+_CHECKED: msgspec.json.Decoder[PasswordAccepted | PasswordRejected | UnknownUser] = msgspec.json.Decoder(
+    PasswordAccepted | PasswordRejected | UnknownUser
+)
+_FOUND: msgspec.json.Decoder[KnownUser | UnknownUser] = msgspec.json.Decoder(KnownUser | UnknownUser)
 
 
-class Nonsense(Exception):
+class InvalidAnswer(Exception):
     """This is no answer. The text says why, and nothing of what was sent."""
 
 
 def read_checked(asked: str, document: bytes) -> Checked:
-    """The answer to ``/check`` for the user `asked`; raises `Nonsense`."""
+    """The answer to ``/check`` for the user `asked`; raises `InvalidAnswer`."""
     said = _decoded(document, _CHECKED)
-    return _who(asked, said) if isinstance(said, Right) else said
+    return _who(asked, said) if isinstance(said, PasswordAccepted) else said
 
 
 def read_found(asked: str, document: bytes) -> Found:
-    """The answer to ``/find`` for the user `asked`; raises `Nonsense`."""
+    """The answer to ``/find`` for the user `asked`; raises `InvalidAnswer`."""
     said = _decoded(document, _FOUND)
-    return _who(asked, said) if isinstance(said, Known) else said
+    return _who(asked, said) if isinstance(said, KnownUser) else said
 
 
 def _decoded(document: bytes, decoder: msgspec.json.Decoder[S]) -> S:
     try:
         return decoder.decode(document)
     except msgspec.ValidationError as error:
-        raise Nonsense(f"its answer is not what the protocol says ({error}).") from None
+        raise InvalidAnswer(f"its answer is not what the protocol says ({error}).") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise Nonsense("its answer is no JSON.") from None
+        raise InvalidAnswer("its answer is no JSON.") from None
 
 
-def _who(asked: str, said: Right | Known) -> Identity | Respelled:
+def _who(asked: str, said: PasswordAccepted | KnownUser) -> Identity | RespelledUser:
     if said.user == asked:
         # groups that no rule can name (with white space in them, say) are of no use
         return Identity(asked, frozenset(group for group in said.groups if can_be_called(group)), said.admin)
     if _folded(said.user) == _folded(asked):
-        return Respelled(said.user)
-    raise Nonsense("its answer is about another user than the one that it was asked about.")
+        return RespelledUser(said.user)
+    raise InvalidAnswer("its answer is about another user than the one that it was asked about.")
 
 
 def _folded(name: str) -> str:

@@ -62,7 +62,7 @@ class Source:
     believed: float = 0.0
 
 
-class Chain:
+class AccessChain:
     """The daemon's `Access`. Asks the sources one after the other: the first that knows somebody decides.
 
     A source that cannot be asked is never skipped: whom it would have refused the next one might let in. `admins` are those of
@@ -305,4 +305,4 @@ def _is_a_name(user: str) -> bool:
         return False
 
 
-_: type[Access] = Chain
+_: type[Access] = AccessChain

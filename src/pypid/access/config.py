@@ -18,7 +18,7 @@ from pypid.ports import People
 
 
 @frozen(kw_only=True)
-class Settings:
+class UsersSettings:
     """``[users]`` and ``[groups]``. Names are compared exactly. (``[access] admins`` are of all sources: see `Chain`.)
 
     `users`: name to password hash; `groups`: name to members, of this source or any other; `state`: the folder that may hold
@@ -34,7 +34,7 @@ class Settings:
 class _Roll:
     """Everybody who can log in, at one time."""
 
-    settings: Settings
+    settings: UsersSettings
     first: AdminRecord | None
     groups: Mapping[str, frozenset[str]] = field(init=False)
     """By member."""
@@ -73,7 +73,7 @@ class ConfigPeople:
 
     _log = Logger()
 
-    def __init__(self, settings: Settings, world: World, verifier: Verifier, first: AdminRecord | None = None) -> None:
+    def __init__(self, settings: UsersSettings, world: World, verifier: Verifier, first: AdminRecord | None = None) -> None:
         """`first` is the first-run admin, as read by `read_admin`."""
         self._world = world
         self._verifier = verifier
@@ -101,7 +101,7 @@ class ConfigPeople:
         """As `People.groups`: ``[groups]`` may list people of every source."""
         return self._roll.groups.get(user, frozenset())
 
-    async def reload(self, settings: Settings) -> None:
+    async def reload(self, settings: UsersSettings) -> None:
         """Go on with these users, and with the first-run admin as `state` now holds it.
 
         Raises `Unreadable` for a damaged record, and then nothing changes.
@@ -148,7 +148,7 @@ def _rehash(state: Path, first: AdminRecord, password: str) -> AdminRecord | Non
     return upgrade_admin(state, first, hash_password(password))
 
 
-def open(settings: Settings, world: World, verifier: Verifier) -> ConfigPeople:
+def open(settings: UsersSettings, world: World, verifier: Verifier) -> ConfigPeople:
     """The backend, with the first-run admin if there is one. Reads a file: call it before the reactor runs.
 
     Raises `Unreadable` for a damaged ``admin.json``.

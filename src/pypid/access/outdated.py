@@ -34,7 +34,7 @@ class _Seen(msgspec.Struct, frozen=True):
 
 
 @define(eq=False)
-class Outdated:
+class OutdatedSessions:
     """Ends such sessions; what cannot be done now is done the next time `end` is called."""
 
     accounts: SqlAccounts

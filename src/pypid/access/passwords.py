@@ -37,7 +37,7 @@ _NOBODYS = f"$argon2id$v=19$m={MEMORY},t={PASSES},p={LANES}$" + "A" * 22 + "$" +
 _BCRYPT_READS = 72
 
 
-class Kind(Enum):
+class HashKind(Enum):
     """The kinds of hashes that can be verified; the values, but for the first, are passlib's names."""
 
     ARGON2 = "argon2"
@@ -51,17 +51,17 @@ class Kind(Enum):
 
 
 _PREFIXES = {
-    "$argon2id$": Kind.ARGON2,
-    "$argon2i$": Kind.ARGON2,
-    "$argon2d$": Kind.ARGON2,
-    "$2a$": Kind.BCRYPT,
-    "$2b$": Kind.BCRYPT,
-    "$2y$": Kind.BCRYPT,
-    "$6$": Kind.SHA512_CRYPT,
-    "$5$": Kind.SHA256_CRYPT,
-    "$pbkdf2-sha512$": Kind.PBKDF2_SHA512,
-    "$pbkdf2-sha256$": Kind.PBKDF2_SHA256,
-    "$apr1$": Kind.APR_MD5_CRYPT,
+    "$argon2id$": HashKind.ARGON2,
+    "$argon2i$": HashKind.ARGON2,
+    "$argon2d$": HashKind.ARGON2,
+    "$2a$": HashKind.BCRYPT,
+    "$2b$": HashKind.BCRYPT,
+    "$2y$": HashKind.BCRYPT,
+    "$6$": HashKind.SHA512_CRYPT,
+    "$5$": HashKind.SHA256_CRYPT,
+    "$pbkdf2-sha512$": HashKind.PBKDF2_SHA512,
+    "$pbkdf2-sha256$": HashKind.PBKDF2_SHA256,
+    "$apr1$": HashKind.APR_MD5_CRYPT,
 }
 
 
@@ -71,7 +71,7 @@ PATIENCE = 12.0
 """Seconds that one waits at most. pip gives a connection up after 15."""
 
 
-class Verdict(Enum):
+class PasswordVerdict(Enum):
     """What a verification found out."""
 
     RIGHT = "right"
@@ -87,7 +87,7 @@ def _ours() -> PasswordHasher:
     return PasswordHasher(time_cost=PASSES, memory_cost=MEMORY, parallelism=LANES)
 
 
-def kind_of(stored: str) -> Kind | None:
+def kind_of(stored: str) -> HashKind | None:
     """The kind of hash, by its prefix; None for what pypid does not know."""
     return next((kind for prefix, kind in _PREFIXES.items() if stored.startswith(prefix)), None)
 
@@ -118,18 +118,18 @@ def needs_upgrade(stored: str) -> bool:
         return True
 
 
-def verify(stored: str, password: str) -> Verdict:
+def verify(stored: str, password: str) -> PasswordVerdict:
     """Whether `password` is the one that `stored` was made from. Blocks: call it in a thread.
 
     An empty password, one over 4096 bytes and one with a NUL (where crypt's kinds would end it) are never right.
     """
     secret = _usable(password)
     if secret is None:
-        return Verdict.WRONG
+        return PasswordVerdict.WRONG
     match kind_of(stored):
         case None:
-            return Verdict.UNVERIFIABLE
-        case Kind.ARGON2:
+            return PasswordVerdict.UNVERIFIABLE
+        case HashKind.ARGON2:
             return _verify_argon2(stored, secret)
         case kind:
             return _verify_others(kind, stored, secret)
@@ -150,40 +150,40 @@ def _usable(password: str) -> bytes | None:
     return secret if len(secret) <= LONGEST_PASSWORD else None
 
 
-def _verify_argon2(stored: str, secret: bytes) -> Verdict:
+def _verify_argon2(stored: str, secret: bytes) -> PasswordVerdict:
     from argon2.exceptions import Argon2Error, InvalidHashError, VerifyMismatchError
 
     try:
         _ours().verify(stored, secret)
     except VerifyMismatchError:
-        return Verdict.WRONG
+        return PasswordVerdict.WRONG
     except (Argon2Error, InvalidHashError, ValueError):
-        return Verdict.UNVERIFIABLE
-    return Verdict.RIGHT
+        return PasswordVerdict.UNVERIFIABLE
+    return PasswordVerdict.RIGHT
 
 
-def _verify_others(kind: Kind, stored: str, secret: bytes) -> Verdict:
+def _verify_others(kind: HashKind, stored: str, secret: bytes) -> PasswordVerdict:
     try:
         from passlib import hash as kinds
         from passlib.exc import MissingBackendError, PasswordValueError
     except ImportError:
-        return Verdict.UNVERIFIABLE
-    if kind is Kind.BCRYPT:
+        return PasswordVerdict.UNVERIFIABLE
+    if kind is HashKind.BCRYPT:
         # bcrypt never read more; since its release 5 the library refuses longer passwords instead of ignoring the rest
         secret = secret[:_BCRYPT_READS]
     scheme: Any = getattr(kinds, kind.value)
     try:
-        return Verdict.RIGHT if scheme.verify(secret, stored) else Verdict.WRONG
+        return PasswordVerdict.RIGHT if scheme.verify(secret, stored) else PasswordVerdict.WRONG
     except PasswordValueError:
-        return Verdict.WRONG
+        return PasswordVerdict.WRONG
     except (MissingBackendError, ValueError, TypeError):
-        return Verdict.UNVERIFIABLE
+        return PasswordVerdict.UNVERIFIABLE
 
 
-def _judge(stored: str | None, decoy: str, password: str) -> Verdict:
+def _judge(stored: str | None, decoy: str, password: str) -> PasswordVerdict:
     """`verify`, at the price of one verification also where there is nothing to verify. Blocks."""
-    verdict = Verdict.WRONG if stored is None else verify(stored, password)
-    if stored is None or verdict is Verdict.UNVERIFIABLE:
+    verdict = PasswordVerdict.WRONG if stored is None else verify(stored, password)
+    if stored is None or verdict is PasswordVerdict.UNVERIFIABLE:
         verify(decoy, password)
     return verdict
 
@@ -252,13 +252,13 @@ class Verifier:
         finally:
             self._turns.release()
         match verdict:
-            case Verdict.RIGHT:
+            case PasswordVerdict.RIGHT:
                 self._remember(fingerprint)
                 return True
-            case Verdict.UNVERIFIABLE:
+            case PasswordVerdict.UNVERIFIABLE:
                 self._tell(user)
                 return False
-            case Verdict.WRONG:
+            case PasswordVerdict.WRONG:
                 return False
 
     def _decoy(self, user: str) -> str:

@@ -18,10 +18,10 @@ from twisted.web.iweb import IAgent, IResponse
 from pypid import __version__
 from pypid.access.answering import (
     MEDIA_TYPE,
-    Nonsense,
-    Respelled,
-    Unknown,
-    Wrong,
+    InvalidAnswer,
+    PasswordRejected,
+    RespelledUser,
+    UnknownUser,
     can_be_called,
     read_checked,
     read_found,
@@ -34,10 +34,10 @@ from pypid.core.permissions import Credential, Identity
 from pypid.core.values import is_readable_on_the_way
 from pypid.flow import Flights, World, start, whole
 from pypid.ports import People
-from pypid.reaching.connecting import Connections, connections
+from pypid.reaching.connecting import HttpConnections, connections
 from pypid.reaching.exchange import exchange
 from pypid.reaching.faults import UNVERIFIED, Fault
-from pypid.reaching.incoming import Incoming
+from pypid.reaching.incoming import IncomingBody
 from pypid.reaching.trust import Trust
 
 S = TypeVar("S")
@@ -66,7 +66,7 @@ _TOLD: dict[int, str] = {
 
 
 @frozen(kw_only=True)
-class Settings:
+class RemoteSourceSettings:
     """``[remote]``. With a `user` we log in there by HTTP Basic.
 
     `cache`: for how many seconds an answer is believed; `patience`: how many a whole answer may take.
@@ -88,7 +88,7 @@ class RemotePeople:
 
     _log = Logger()
 
-    def __init__(self, settings: Settings, world: World, agent: IAgent) -> None:
+    def __init__(self, settings: RemoteSourceSettings, world: World, agent: IAgent) -> None:
         self._settings = settings
         self._world = world
         self._agent = agent
@@ -135,7 +135,7 @@ class RemotePeople:
     async def _check(self, user: str, password: str, fingerprint: bytes) -> Identity | None:
         said = await self._ask("check", {"user": user, "password": password}, partial(read_checked, user))
         match said:
-            case Wrong():
+            case PasswordRejected():
                 raise Unauthenticated(WRONG)
             case Identity():
                 self._right.keep(fingerprint, said)
@@ -144,10 +144,10 @@ class RemotePeople:
     async def _find(self, user: str) -> Identity | None:
         return self._remember(user, await self._ask("find", {"user": user}, partial(read_found, user)))
 
-    def _remember(self, user: str, said: Identity | Unknown | Respelled) -> Identity | None:
+    def _remember(self, user: str, said: Identity | UnknownUser | RespelledUser) -> Identity | None:
         identity = said if isinstance(said, Identity) else None
         self._found.keep(user, identity)
-        if isinstance(said, Respelled):
+        if isinstance(said, RespelledUser):
             self._log.info(
                 "Somebody asked to be {user!r}, whom the service of [remote] calls {spelled!r}. Names are compared exactly: "
                 "only {spelled!r} can log in.",
@@ -169,7 +169,7 @@ class RemotePeople:
             raise self._unknown(fault.reason + advice) from None
         except TimeoutError:
             raise self._unknown(f"its answer was not whole within {self._settings.patience:g} seconds.") from None
-        except Nonsense as error:
+        except InvalidAnswer as error:
             raise self._unknown(str(error)) from None
         finally:
             self._turns.release()
@@ -204,7 +204,7 @@ class RemotePeople:
     async def _once(self, question: str, document: bytes) -> bytes:
         url, clock, patience = f"{self._settings.url}/{question}", self._world.clock, self._settings.patience
         response = await exchange(self._agent, clock, "POST", url, self._headers(), _Document(document), patience)
-        body = Incoming(response, clock, patience)
+        body = IncomingBody(response, clock, patience)
         try:
             _refuse(response)
             return await whole(body, LARGEST)
@@ -272,12 +272,12 @@ class _Document:
         yield self.data
 
 
-def connected(reactor: Any, trust: Trust | None = None) -> Connections:
+def connected(reactor: Any, trust: Trust | None = None) -> HttpConnections:
     """How the service is reached: close it when nobody will ask any more."""
     return connections(reactor, trust or Trust(), CONNECTING, idle=IDLE, idle_time=IDLE_TIME)
 
 
-def open(settings: Settings, world: World, agent: IAgent) -> RemotePeople:
+def open(settings: RemoteSourceSettings, world: World, agent: IAgent) -> RemotePeople:
     """The source, which asks by `agent` (see `connected`), and nothing yet.
 
     Raises `CannotStart` for a URL that passwords are not sent to.

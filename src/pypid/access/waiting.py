@@ -12,7 +12,7 @@ from pypid.ports import Access
 
 
 @define(eq=False)
-class Waiting:
+class ClosedAccess:
     """An `Access` that asks `access` once it `is_open`. Until then nobody can log in: 503, and no wrong password."""
 
     access: Access
@@ -30,4 +30,4 @@ class Waiting:
         return await self.access.identify(credential)
 
 
-_: type[Access] = Waiting
+_: type[Access] = ClosedAccess

@@ -14,7 +14,7 @@ from attrs import define, field, frozen
 from twisted.logger import Logger
 
 from pypid.core.errors import CannotStart, StorageDown
-from pypid.core.model import Blob, Link, Span
+from pypid.core.model import Blob, SignedUrl, Span
 from pypid.flow import Flights, World
 from pypid.ports import Blobs, Body, Describing
 
@@ -72,7 +72,7 @@ class Awaited(Generic[B]):
             async for blob in listing:
                 yield blob
 
-    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> Link | None:
+    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> SignedUrl | None:
         return await (await self.there()).link(key, lifetime, filename)
 
 

@@ -11,7 +11,7 @@ from attrs import field, frozen
 from twisted.internet.defer import CancelledError
 
 from pypid.core.errors import Exists, Missing, StorageDown, StorageFull
-from pypid.core.model import Blob, Link, Span
+from pypid.core.model import Blob, SignedUrl, Span
 from pypid.flow import World
 from pypid.metrics.families import STORAGE, STORAGE_SECONDS, STORAGE_WRITTEN
 from pypid.ports import Blobs, Body, Describing
@@ -39,7 +39,7 @@ def outcome_of(error: BaseException | None) -> str:
 
 
 @frozen
-class Watch:
+class BlobsWatch:
     """Counts what is asked of one store."""
 
     world: World
@@ -68,11 +68,11 @@ class Watch:
 
 
 @frozen
-class Counted:
+class CountedBlobs:
     """A `Blobs` in front of another one. Bodies pass through as they are: files are sent by the kernel."""
 
     behind: Blobs
-    _watch: Watch = field(repr=False)
+    _watch: BlobsWatch = field(repr=False)
 
     async def read(self, key: str, span: Span | None = None) -> Body:
         return await self._watch.over("read", self.behind.read(key, span))
@@ -100,7 +100,7 @@ class Counted:
         finally:
             self._watch.note("list", began, error)
 
-    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> Link | None:
+    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> SignedUrl | None:
         return await self._watch.over("link", self.behind.link(key, lifetime, filename))
 
 
@@ -109,7 +109,7 @@ class CountedDescriptions:
     """A `Describing` in front of another one."""
 
     behind: Describing
-    _watch: Watch = field(repr=False)
+    _watch: BlobsWatch = field(repr=False)
 
     async def description(self, key: str) -> Mapping[str, str]:
         return await self._watch.over("stat", self.behind.description(key))
@@ -119,5 +119,5 @@ class CountedDescriptions:
         return self._watch.wrote(await self._watch.over("write", writing))
 
 
-_: type[Blobs] = Counted
+_: type[Blobs] = CountedBlobs
 _descriptions: type[Describing] = CountedDescriptions

@@ -4,7 +4,7 @@ Below the root lie the blobs, each at its key, and ``.pypid/tmp``: the drafts of
 how a root that is there is told from the bare mount point of one that is not: it is made once, at the start, and never
 again, so nothing is ever written to, or reported missing from, a disk that is not mounted.
 
-Another program may look at the folder and must not see some of the blobs (`Disk.veiled`). Their files end in ``.meta``, and all
+Another program may look at the folder and must not see some of the blobs (`DiskFolder.veiled`). Their files end in ``.meta``, and all
 else is the same: above this they have the keys that they would have anyhow, in the same order.
 """
 
@@ -83,7 +83,7 @@ def hung_up(descriptor: int) -> Iterator[int]:
 
 
 @frozen
-class Disk:
+class DiskFolder:
     """The storage folder. `links`: its file system has hard links. `veiled`: whether others must not see a key's file."""
 
     root: bytes
@@ -237,7 +237,7 @@ def prepare(
     veiled: Callable[[str], bool] | None = None,
     *,
     exclusive: bool = False,
-) -> Disk:
+) -> DiskFolder:
     """The storage folder, ready: drafts' folder made, hard links tried, a crash's drafts swept. Raises `CannotStart`.
 
     `exclusive`: no other machine writes to it, so each draft that no process holds is a crash's, however young.
@@ -248,7 +248,7 @@ def prepare(
             os.makedirs(path, FOLDER_MODE, exist_ok=True)
         elif not os.path.isdir(path):
             raise CannotStart(f"The storage folder {root} is not there: mount it, make it, or correct [storage] path.")
-        disk = Disk(path, links=True, veiled=veiled)
+        disk = DiskFolder(path, links=True, veiled=veiled)
         os.makedirs(disk.path(DRAFTS), 0o700, exist_ok=True)
         sync_folder(path)
         disk = evolve(disk, links=_has_links(disk, probe))
@@ -260,7 +260,7 @@ def prepare(
     return disk
 
 
-def _has_links(disk: Disk, probe: bytes) -> bool:
+def _has_links(disk: DiskFolder, probe: bytes) -> bool:
     one, other = disk.draft(probe), disk.draft(probe + b"-link")
     os.close(os.open(one, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     try:
@@ -274,7 +274,7 @@ def _has_links(disk: Disk, probe: bytes) -> bool:
         os.unlink(one)
 
 
-def _sweep(disk: Disk, now: datetime, abandoned: timedelta) -> None:
+def _sweep(disk: DiskFolder, now: datetime, abandoned: timedelta) -> None:
     with os.scandir(disk.path(DRAFTS)) as entries:
         drafts = [entry.path for entry in entries if entry.name.removesuffix(VEIL).endswith(PART)]
     for draft in drafts:

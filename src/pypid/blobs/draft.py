@@ -13,18 +13,18 @@ from contextlib import suppress
 from threading import Lock
 from typing import BinaryIO
 
-from pypid.blobs.disk import FILE_MODE, Disk, hold, our_words
+from pypid.blobs.disk import FILE_MODE, DiskFolder, hold, our_words
 from pypid.core.errors import Exists, StorageDown
 
 
-class Draft:
+class DraftFile:
     """One write. Its methods block; call them in threads.
 
     Whoever waits for such a thread may be cancelled, and the thread goes on: the lock makes `discard` wait for it, so that
     no descriptor is closed (and given to another file) under a write, and a step that comes after `discard` does nothing.
     """
 
-    def __init__(self, disk: Disk, key: str, parts: tuple[bytes, ...], name: bytes, replace: bool) -> None:
+    def __init__(self, disk: DiskFolder, key: str, parts: tuple[bytes, ...], name: bytes, replace: bool) -> None:
         self._disk = disk
         self._key = key
         self._parts = parts

@@ -22,12 +22,12 @@ from pathlib import Path
 
 from attrs import frozen
 
-from pypid.blobs.disk import DRAFTS, VEIL, Disk, blob, our_words, prepare, sync_folder
-from pypid.blobs.draft import Draft
+from pypid.blobs.disk import DRAFTS, VEIL, DiskFolder, blob, our_words, prepare, sync_folder
+from pypid.blobs.draft import DraftFile
 from pypid.blobs.keys import must_be_key, parts, pieces
 from pypid.blobs.walk import walk
 from pypid.core.errors import Missing, StorageFull
-from pypid.core.model import Blob, Link, Span
+from pypid.core.model import Blob, SignedUrl, Span
 from pypid.flow import BATCH, BytesBody, FileBody, World
 from pypid.ports import Blobs, Body
 from pypid.reserve import FILE, SMALL, Reserve
@@ -56,7 +56,7 @@ class FilesBlobs:
     one is to race with a write into it.
     """
 
-    def __init__(self, disk: Disk, world: World, reserve: Reserve | None = None) -> None:
+    def __init__(self, disk: DiskFolder, world: World, reserve: Reserve | None = None) -> None:
         self._disk = disk
         self._reserve = reserve
         self._has_given = False
@@ -75,7 +75,7 @@ class FilesBlobs:
             if where[: len(DRAFTS)] == DRAFTS:
                 raise ValueError(f"{key!r} is where drafts lie")
             while True:
-                draft = Draft(self._disk, key, self._disk.parts(where), self._random(16).hex().encode(), replace)
+                draft = DraftFile(self._disk, key, self._disk.parts(where), self._random(16).hex().encode(), replace)
                 try:
                     return blob(key, await self._take(body, draft))
                 except Exception as error:
@@ -102,10 +102,10 @@ class FilesBlobs:
             for found in batch:
                 yield found
 
-    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> Link | None:
+    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> SignedUrl | None:
         return None
 
-    async def _take(self, body: Body, draft: Draft) -> os.stat_result:
+    async def _take(self, body: Body, draft: DraftFile) -> os.stat_result:
         """All of `body` into the draft, and the draft into place: a small body takes one turn in a thread, a spool too."""
         if isinstance(body, FileBody) and body.path is not None and body.span.start == 0:
             linked = await self._blocking(draft.adopt, body.file, body.path, body.span.stop)

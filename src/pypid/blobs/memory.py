@@ -11,13 +11,13 @@ from attrs import frozen
 
 from pypid.blobs.keys import must_be_key, pieces
 from pypid.core.errors import Exists, Missing, StorageFull
-from pypid.core.model import Blob, Link, Span
+from pypid.core.model import Blob, SignedUrl, Span
 from pypid.flow import BytesBody, World
 from pypid.ports import Blobs, Body
 
 
 @frozen
-class MemorySettings:
+class MemoryBlobsSettings:
     """`capacity`: how many bytes may be stored in all; more is `StorageFull`. None: as many as the machine has."""
 
     capacity: int | None = None
@@ -78,7 +78,7 @@ class MemoryBlobs:
             if held is not None:
                 yield held[0]
 
-    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> Link | None:
+    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> SignedUrl | None:
         return None
 
     def _find(self, key: str) -> tuple[Blob, bytes]:
@@ -103,7 +103,7 @@ class MemoryBlobs:
         return blob
 
 
-async def open(settings: MemorySettings, world: World) -> MemoryBlobs:
+async def open(settings: MemoryBlobsSettings, world: World) -> MemoryBlobs:
     """A new, empty store."""
     return MemoryBlobs(world.now, settings.capacity)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from attrs import frozen
 
-from pypid.blobs.disk import DRAFTS, Disk, blob
+from pypid.blobs.disk import DRAFTS, DiskFolder, blob
 from pypid.blobs.keys import parts
 from pypid.core.model import Blob
 
@@ -30,7 +30,7 @@ class _Folder:
     names: Iterator[bytes]
 
 
-def walk(disk: Disk, prefix: str) -> Iterator[Blob]:
+def walk(disk: DiskFolder, prefix: str) -> Iterator[Blob]:
     """Every file whose key begins with `prefix`, in the order of the keys' bytes. Raises `OSError`.
 
     Holds the names of one folder on each level. Symbolic links are followed, except to a folder that they lie in. Names
@@ -54,7 +54,7 @@ def walk(disk: Disk, prefix: str) -> Iterator[Blob]:
     disk.must_be_there()  # unmounted meanwhile? Then all this was no listing
 
 
-def _folder(disk: Disk, key: bytes, beginning: bytes, above: list[_Folder]) -> _Folder:
+def _folder(disk: DiskFolder, key: bytes, beginning: bytes, above: list[_Folder]) -> _Folder:
     if key.startswith(_NOT_OURS):
         return _Folder(key, (0, 0), iter(()))
     path = disk.root + b"/" + key
@@ -70,7 +70,7 @@ def _folder(disk: Disk, key: bytes, beginning: bytes, above: list[_Folder]) -> _
         return _Folder(key, (0, 0), iter(()))
 
 
-def _names(disk: Disk, path: bytes, key: bytes, beginning: bytes) -> list[bytes]:
+def _names(disk: DiskFolder, path: bytes, key: bytes, beginning: bytes) -> list[bytes]:
     """The names that are keys, those of folders with a ``/``: in this order, files and folders come as their full keys do."""
     with os.scandir(path) as entries:
         texts = (entry for entry in entries if _is_text(entry.name))
@@ -95,7 +95,7 @@ def _is_text(name: bytes) -> bool:
     return True
 
 
-def _file(disk: Disk, key: bytes) -> os.stat_result | None:
+def _file(disk: DiskFolder, key: bytes) -> os.stat_result | None:
     try:
         found = os.stat(disk.root + b"/" + (key if disk.veiled is None else b"/".join(disk.parts(tuple(key.split(b"/"))))))
     except OSError as error:

@@ -12,7 +12,7 @@ one short transaction: change one row if it is still the one that was read, read
     Made by chance when the rows are begun anew (another version of the schema, `clear`, a database that lost its tables):
     versions of one epoch mean nothing in another.
 
-Whoever follows: `open`, then `changes` from `State.beginning` until there are no `more`; then, whenever a `Beat` (or `state`)
+Whoever follows: `open`, then `changes` from `EngineState.beginning` until there are no `more`; then, whenever a `Beat` (or `state`)
 tells of a later version, `changes` from the last `Slice.position`. Nothing is missed so, whatever message was lost.
 """
 
@@ -25,11 +25,11 @@ from typing import Protocol
 
 from attrs import define, field, frozen
 
-from pypid.core.model import Link
+from pypid.core.model import SignedUrl
 from pypid.core.names import ProjectName
-from pypid.databases.faults import Away as Away
-from pypid.databases.faults import Full as Full
-from pypid.databases.faults import Unusable as Unusable
+from pypid.databases.faults import DatabaseAway as DatabaseAway
+from pypid.databases.faults import DatabaseFull as DatabaseFull
+from pypid.databases.faults import DatabaseUnusable as DatabaseUnusable
 
 MOST_ROWS = 1000
 """Of a slice."""
@@ -39,7 +39,7 @@ HEARTBEAT = 0.3
 """Seconds after which a feed that lives has told of the state again, whether something changed or not."""
 
 
-class Kind(Enum):
+class RowKind(Enum):
     """Whose project a row is of."""
 
     OURS = "ours"
@@ -55,7 +55,7 @@ class Position:
 
 
 @frozen
-class State:
+class EngineState:
     """The engine's, at one moment. `version` and `serial` are those of the last change."""
 
     epoch: str
@@ -78,14 +78,14 @@ class State:
 
 
 @frozen
-class Row:
+class CatalogRow:
     """A project's, as it is since `version`. `serial` is that of the last change of it that could be seen.
 
     `line` is what `records.dump_project` or `heard.dump_heard` makes of a project with serial 0: the serial is known when the
     row is written, and not before. None: it was taken out. (A project's mark is in its line.)
     """
 
-    kind: Kind
+    kind: RowKind
     name: ProjectName
     version: int
     serial: int
@@ -103,14 +103,14 @@ class Row:
 
 
 @frozen
-class Change:
+class RowChange:
     """What a row is to be, where it still has the version `expected`; 0: where there is none, or it was taken out.
 
-    `line` as in `Row`; None takes it out, and then `expected` is not 0. `seen`: it takes a serial. (The version of a row that
+    `line` as in `CatalogRow`; None takes it out, and then `expected` is not 0. `seen`: it takes a serial. (The version of a row that
     was taken out is not to be expected: it is a conflict.)
     """
 
-    kind: Kind
+    kind: RowKind
     name: ProjectName
     line: bytes | None = field(repr=False)
     expected: int
@@ -121,14 +121,14 @@ class Change:
 class Conflict:
     """Somebody else changed the row. It is now this one; None where there is none."""
 
-    row: Row | None
+    row: CatalogRow | None
 
 
 @frozen
 class Slice:
     """Some changed rows, each as it was last, in the order of their versions. Go on from `position` where there is `more`."""
 
-    rows: tuple[Row, ...] = field(repr=False)
+    rows: tuple[CatalogRow, ...] = field(repr=False)
     position: Position
     more: bool
 
@@ -137,7 +137,7 @@ class Slice:
 class Beat:
     """That the feed lives: the state is no older than `asked`, in seconds of the reactor's clock."""
 
-    state: State
+    state: EngineState
     asked: float
 
 
@@ -164,7 +164,7 @@ class Engine(Protocol):
     `state`, `row` and `clear` where there is none any more (the file is gone, or the tables are).
     """
 
-    async def open(self, identity: str, serial: int = 0) -> State:
+    async def open(self, identity: str, serial: int = 0) -> EngineState:
         """The state, now that the engine can be used: rows are begun anew where there are none, or of another schema.
 
         `identity` is that of the storage (`records.StorageIdentity`): raises `core.errors.CannotStart` where the rows are of
@@ -172,10 +172,10 @@ class Engine(Protocol):
         on `Anew`.
         """
 
-    async def state(self) -> State:
+    async def state(self) -> EngineState:
         """The state; all that was awaited before, on any node, is in it."""
 
-    async def row(self, kind: Kind, name: ProjectName) -> Row | None:
+    async def row(self, kind: RowKind, name: ProjectName) -> CatalogRow | None:
         """The row as it is now; None where there is none, or it was taken out."""
 
     async def changes(self, since: Position, most: int = MOST_ROWS) -> Slice:
@@ -184,20 +184,20 @@ class Engine(Protocol):
         From the beginning these are all rows (some that were taken out may be among them).
         """
 
-    async def swap(self, epoch: str, change: Change) -> Row | Conflict:
+    async def swap(self, epoch: str, change: RowChange) -> CatalogRow | Conflict:
         """Change the row if it still is what was expected; what it is now.
 
         Where the row has the line already that was wanted, whoever wrote it, nothing changes and it is returned. So a change of
         which nobody knows whether it happened (`Away`) is done again. Raises `Full`, `ValueError` for what cannot be.
         """
 
-    async def say_complete(self, epoch: str) -> State:
+    async def say_complete(self, epoch: str) -> EngineState:
         """Say that all that storage holds has been compared, for all nodes, until the rows are begun anew."""
 
-    async def note_rights(self) -> State:
+    async def note_rights(self) -> EngineState:
         """Let all nodes know that people or rights changed: those themselves are not here."""
 
-    async def clear(self) -> State:
+    async def clear(self) -> EngineState:
         """Begin anew: no rows, not complete, another epoch. Serials go on; links and leases stay."""
 
     async def tidy(self, tombstones: int = 10_000) -> None:
@@ -212,10 +212,10 @@ class Engine(Protocol):
     async def release(self, name: str, holder: str) -> None:
         """Give the lease back, where it is this holder's."""
 
-    async def link(self, key: str, good_after: datetime) -> Link | None:
+    async def link(self, key: str, good_after: datetime) -> SignedUrl | None:
         """The signed URL that is kept under `key` (which tells of the signer, too), if it ends after `good_after`."""
 
-    async def keep_link(self, key: str, link: Link, good_after: datetime) -> Link:
+    async def keep_link(self, key: str, link: SignedUrl, good_after: datetime) -> SignedUrl:
         """The URL that all nodes give from now on: this one, or one that is kept already and ends after `good_after`."""
 
     def follow(self, heard: Callable[[Beat], None]) -> Feed:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from attrs import evolve
 
-from pypid.core.model import File, Heard, Project, Status, Summary
+from pypid.core.model import File, Project, Status, Summary, UpstreamEntry
 
 
-def files_said(heard: Heard) -> tuple[File, ...] | None:
+def files_said(heard: UpstreamEntry) -> tuple[File, ...] | None:
     """The files that another index says the project has; None where nobody knows, or there is no such project."""
     return None if heard.said is None else heard.said.files
 
 
-def files_of(heard: Heard) -> int:
+def files_of(heard: UpstreamEntry) -> int:
     """How many files the entry has."""
     return len(files_said(heard) or ()) + len(heard.kept)
 
@@ -22,7 +22,7 @@ def our_head(project: Project) -> Summary:
     return Summary(project.name, project.serial, project.status)
 
 
-def their_head(heard: Heard) -> Summary:
+def their_head(heard: UpstreamEntry) -> Summary:
     """What a list says of a project of theirs."""
     said = heard.said
     status = Status.ACTIVE if said is None else said.status
@@ -37,7 +37,7 @@ def same(old: Project | None, new: Project | None) -> bool:
     return evolve(new, serial=old.serial) == old
 
 
-def seen(heard: Heard) -> object:
+def seen(heard: UpstreamEntry) -> object:
     """What of it can be seen: not when it was asked, and not what it is revalidated with."""
     said = heard.said
     return heard.kept, said and (said.files, said.status, said.status_reason), heard.history, heard.since

@@ -17,7 +17,7 @@ from typing import BinaryIO
 from attrs import define, field
 from twisted.logger import Logger
 
-from pypid.catalog.lines import Loaded, Moment, Shelved
+from pypid.catalog.lines import LinesState, Loaded, Shelved
 from pypid.catalog.packed import everything, pack, unpack
 from pypid.core.errors import Missing, PypidError, StorageDown, Unreadable
 from pypid.core.model import Span
@@ -48,7 +48,7 @@ class Faraway:
     world: World
     spool: Path
     wanted: Callable[[Head], bool] = everything
-    _seen: Moment | None = field(default=None, init=False, repr=False)
+    _seen: LinesState | None = field(default=None, init=False, repr=False)
     """What the blob holds, as far as we wrote it; without lines."""
     _digest: str | None = field(default=None, init=False)
     _etag: str | None = field(default=None, init=False)
@@ -108,7 +108,7 @@ class Faraway:
         except (PypidError, OSError) as error:
             _log.error("The snapshot {key} could not be written to the storage: {error}", key=self.key, error=error)
             return False
-        self._seen = Moment(moment.serial, moment.versions, {})
+        self._seen = LinesState(moment.serial, moment.versions, {})
         return True
 
     async def _is_anothers(self) -> bool:
@@ -120,7 +120,7 @@ class Faraway:
         age = self.world.now() - there.modified
         return there.etag != self._etag and timedelta(0) <= age < EVERY
 
-    async def _write(self, moment: Moment) -> None:
+    async def _write(self, moment: LinesState) -> None:
         digest, file, size = await self.world.blocking(self._packed, moment)
         body = FileBody(file, Span(0, size), self.world.blocking)
         if digest == self._digest:
@@ -129,7 +129,7 @@ class Faraway:
         self._digest = digest
         return None
 
-    def _packed(self, moment: Moment) -> tuple[str, BinaryIO, int]:
+    def _packed(self, moment: LinesState) -> tuple[str, BinaryIO, int]:
         """What was packed, by its hash, as a file without a name, and by its size."""
         descriptor, name = mkstemp(prefix=PREFIX, dir=self.spool)  # mode 0600
         try:

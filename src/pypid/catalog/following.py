@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, TimeoutError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pypid.catalog.engine import Anew, Away, Beat, Engine, Row, State, Unusable, slices
+from pypid.catalog.engine import Anew, Beat, CatalogRow, DatabaseAway, DatabaseUnusable, Engine, EngineState, slices
 from pypid.catalog.forgetting import MOST, Forgettable
 from pypid.catalog.replica import Replica
 from pypid.core.errors import CannotStart, CatalogDown
@@ -36,7 +36,7 @@ MOST_EPOCHS = 5
 
 
 @define(eq=False)
-class Following:
+class ReplicaFollower:
     """The copy, and how it goes on. `begin` before anything else, `stop` at the end."""
 
     engine: Engine
@@ -54,7 +54,7 @@ class Following:
     replica: Replica = field(init=False)
     first_epoch: str = field(default="", init=False)
     """Of the first copy; "" as long as there is none."""
-    away: Away | Unusable | None = field(default=None, init=False)
+    away: DatabaseAway | DatabaseUnusable | None = field(default=None, init=False)
     """Why the engine could not be asked the last time; None if it could."""
     _known: float = field(default=float("-inf"), init=False)
     _answered: float = field(default=0.0, init=False)
@@ -130,9 +130,9 @@ class Following:
                 return True
             except TimeoutError:
                 if self._answered == answered:
-                    self._is_away(Away("it does not answer"))
+                    self._is_away(DatabaseAway("it does not answer"))
                     return False
-            except (Away, Unusable):
+            except (DatabaseAway, DatabaseUnusable):
                 return False
 
     # --- going on ---
@@ -145,9 +145,9 @@ class Following:
         try:
             await self._read_anew()
             self._is_back()
-        except Unusable as error:
+        except DatabaseUnusable as error:
             raise CannotStart(f"The shared catalog cannot be used: {error}") from None
-        except Away as error:
+        except DatabaseAway as error:
             self._is_away(error)
         feed = self.engine.follow(self.heard)
         self._stop = lambda: start(feed.stop())
@@ -175,13 +175,13 @@ class Following:
                 beat, self._beat = self._beat, None
                 if self._is_behind(beat.state, self.replica.version) or not self._confirm(beat.state, beat.asked):
                     await self.catch_up()
-        except (Away, Unusable):
+        except (DatabaseAway, DatabaseUnusable):
             self._beat = None  # there will be another
         finally:
             self._pursuing = False
 
     async def catch_up(self) -> None:
-        """Have the copy hold all that was acknowledged before somebody began to ask. Raises `Away`, `Unusable`."""
+        """Have the copy hold all that was acknowledged before somebody began to ask. Raises `DatabaseAway`, `DatabaseUnusable`."""
         await self._flights.single(None, self._catch_up)
 
     async def _catch_up(self) -> None:
@@ -189,10 +189,10 @@ class Following:
         try:
             await self._go_on()
         except CannotStart as error:  # the database was replaced by another index's
-            unusable = Unusable(str(error))
+            unusable = DatabaseUnusable(str(error))
             self._is_away(unusable)
             raise unusable from None
-        except (Away, Unusable) as error:
+        except (DatabaseAway, DatabaseUnusable) as error:
             self._is_away(error)
             raise
         else:
@@ -225,7 +225,7 @@ class Following:
         else:
             self._confirm(state, asked)
 
-    def _is_behind(self, state: State, held: int) -> bool:
+    def _is_behind(self, state: EngineState, held: int) -> bool:
         """Whether the engine lacks changes that are `held`."""
         return state.epoch == self.replica.epoch and state.version < held
 
@@ -258,11 +258,11 @@ class Following:
                 _log.info("The shared catalog was begun anew, and has been read.")
                 self.begun_anew()
             return
-        raise Away("it is begun anew again and again")
+        raise DatabaseAway("it is begun anew again and again")
 
-    async def _whole(self, state: State) -> Replica:
+    async def _whole(self, state: EngineState) -> Replica:
         replica = Replica(state.epoch, self.world.thinking, Forgettable(self.forgettable))
-        rows: list[Row] = []
+        rows: list[CatalogRow] = []
         version = state.version
         async with aclosing(slices(self.engine, state.beginning)) as found:
             async for each in found:
@@ -274,7 +274,7 @@ class Following:
         replica.changes += self.replica.changes + 1
         return replica
 
-    def _confirm(self, state: State, asked: float) -> bool:
+    def _confirm(self, state: EngineState, asked: float) -> bool:
         """The engine was in this state, at that moment or later; whether all of that is held."""
         replica = self.replica
         if state.epoch != replica.epoch or state.version > replica.version:
@@ -290,7 +290,7 @@ class Following:
         self.confirmed()
         return True
 
-    def _is_away(self, error: Away | Unusable) -> None:
+    def _is_away(self, error: DatabaseAway | DatabaseUnusable) -> None:
         self._failed = self.world.clock.seconds()
         if self.away is None:
             _log.warn(

@@ -16,7 +16,7 @@ from attrs import field, frozen
 from pypid.core.model import Summary
 from pypid.core.names import ProjectName
 from pypid.core.records import Head, load_head
-from pypid.core.summaries import Roll, Summaries
+from pypid.core.summaries import MutableSummaries, Summaries
 
 SHARDS = 256
 
@@ -39,7 +39,7 @@ class Later:
         return self.dump(self.value)
 
 
-class Part(msgspec.Struct, frozen=True, gc=False):
+class LinePart(msgspec.Struct, frozen=True, gc=False):
     """A line where it lies in what was read of a file: to cut half a gigabyte up takes longer than to read it.
 
     All of `data` stays in memory as long as one line of it does.
@@ -57,7 +57,7 @@ class Part(msgspec.Struct, frozen=True, gc=False):
         return self.data[self.start : self.stop]
 
 
-Line = bytes | Part | Later
+Line = bytes | LinePart | Later
 
 
 def written(line: Line) -> bytes:
@@ -65,18 +65,18 @@ def written(line: Line) -> bytes:
     return line if isinstance(line, bytes) else line.line()
 
 
-def head_of(line: bytes | Part) -> Head:
+def head_of(line: bytes | LinePart) -> Head:
     """The line's head; raises `Unreadable`."""
     return load_head(line) if isinstance(line, bytes) else load_head(line.data, line.start, line.stop)
 
 
 @frozen
 class Loaded:
-    """All lines, as a snapshot brings them. `Lines.fill` takes the containers over."""
+    """All lines, as a snapshot brings them. `CatalogLines.fill` takes the containers over."""
 
     serial: int
     shards: tuple[dict[ProjectName, Line], ...] = field(repr=False)
-    roll: Roll = field(repr=False)
+    roll: MutableSummaries = field(repr=False)
 
     @property
     def heads(self) -> Mapping[ProjectName, Summary]:
@@ -90,7 +90,7 @@ def no_shards() -> tuple[dict[ProjectName, Line], ...]:
 
 
 @frozen
-class Moment:
+class LinesState:
     """The lines at one moment: the catalog's serial, a version for each shard, and the lines of the shards that were asked
     for.
     """
@@ -104,7 +104,7 @@ class Shelved(Protocol):
     """What a snapshot writes, and fills at a start."""
 
     @property
-    def moment(self) -> Callable[[Sequence[int] | None], Moment]:
+    def moment(self) -> Callable[[Sequence[int] | None], LinesState]:
         """What is held now, with the lines of the shards that are not at these versions any more (None: of all)."""
 
     @property
@@ -116,13 +116,13 @@ class Shelved(Protocol):
         """Take in what a snapshot held of all that nobody has looked up meanwhile, which is newer."""
 
 
-class Lines:
+class CatalogLines:
     """A line for each project, and its head in the order of the names."""
 
     def __init__(self) -> None:
         self._shards = no_shards()
         self._versions = [0] * SHARDS
-        self._roll = Roll()
+        self._roll = MutableSummaries()
         self._absent: set[ProjectName] | None = set()
         """What was found not to be there before a snapshot came; None once one may not come any more."""
 
@@ -159,7 +159,7 @@ class Lines:
         """All heads, by name; the same object until one changes."""
         return self._roll.summaries()
 
-    def moment(self, serial: int, versions: Sequence[int] | None) -> Moment:
+    def moment(self, serial: int, versions: Sequence[int] | None) -> LinesState:
         """What is held now, with the lines of the shards that are not at `versions` any more (None: of all).
 
         Copies references only: a millisecond for a million files.
@@ -169,7 +169,7 @@ class Lines:
             for number, shard in enumerate(self._shards)
             if versions is None or self._versions[number] != versions[number]
         }
-        return Moment(serial, tuple(self._versions), lines)
+        return LinesState(serial, tuple(self._versions), lines)
 
     def fill(self, loaded: Loaded) -> None:
         """Begin with what a snapshot held. Raises `ValueError` where something is held already."""

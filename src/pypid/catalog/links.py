@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 from attrs import frozen
 from twisted.internet.defer import TimeoutError
 
-from pypid.catalog.engine import Anew, Away, Unusable
-from pypid.catalog.following import Following
+from pypid.catalog.engine import Anew, DatabaseAway, DatabaseUnusable
+from pypid.catalog.following import ReplicaFollower
 from pypid.core.errors import CatalogDown
-from pypid.core.model import Link
+from pypid.core.model import SignedUrl
 from pypid.flow import start
 from pypid.index.links import SharedLinks
 
@@ -27,13 +27,13 @@ PATIENCE = 1.0
 class EngineLinks:
     """A `SharedLinks`. `signer` tells of all that makes another URL of the same key: whose keys, how long, which host."""
 
-    following: Following
+    following: ReplicaFollower
     signer: str
 
-    async def link(self, key: str, good_after: datetime) -> Link | None:
+    async def link(self, key: str, good_after: datetime) -> SignedUrl | None:
         return await self._asked(self.following.engine.link(self._named(key), good_after))
 
-    async def keep_link(self, key: str, link: Link, good_after: datetime) -> Link:
+    async def keep_link(self, key: str, link: SignedUrl, good_after: datetime) -> SignedUrl:
         return await self._asked(self.following.engine.keep_link(self._named(key), link, good_after))
 
     def _named(self, key: str) -> str:
@@ -47,7 +47,7 @@ class EngineLinks:
             raise CatalogDown
         try:
             return await start(question).addTimeout(PATIENCE, self.following.world.clock)
-        except (Away, Unusable, Anew, TimeoutError) as error:
+        except (DatabaseAway, DatabaseUnusable, Anew, TimeoutError) as error:
             raise CatalogDown from error
 
 

@@ -15,10 +15,10 @@ from attrs import evolve, frozen
 
 from pypid.catalog.entries import files_of, files_said, our_head, same, seen, their_head
 from pypid.catalog.forgetting import MOST, Forgettable
-from pypid.catalog.lines import Later, Lines, Loaded, Moment, Part, head_of, written
+from pypid.catalog.lines import CatalogLines, Later, LinePart, LinesState, Loaded, head_of, written
 from pypid.catalog.table import Table
 from pypid.core.heard import dump_heard, load_heard
-from pypid.core.model import Heard, Presence, Project, Summary
+from pypid.core.model import Presence, Project, Summary, UpstreamEntry
 from pypid.core.names import ProjectName
 from pypid.core.records import dump_project, load_project
 from pypid.core.summaries import Sieve, Summaries, only
@@ -27,7 +27,7 @@ from pypid.ports import Catalog, Glance
 
 
 @frozen
-class MemorySettings:
+class MemoryCatalogSettings:
     """`serial`: to go on from, where an earlier catalog's must not come again. `forgettable`: bytes (`catalog.forgetting`)."""
 
     serial: int = 0
@@ -40,7 +40,7 @@ class MemoryCatalog:
     def __init__(self, serial: int = 0, thinking: Blocking = at_once, forgettable: int = MOST) -> None:
         self._serial = serial
         self._ours: Table[Project] = Table(load_project, lambda project: len(project.files), thinking)
-        self._theirs: Table[Heard] = Table(load_heard, files_of, thinking)
+        self._theirs: Table[UpstreamEntry] = Table(load_heard, files_of, thinking)
         self._forgettable = Forgettable(forgettable)
         self._complete = False
         self._kept = Sieve(lambda run: only(run, attrgetter("kept")))
@@ -90,12 +90,12 @@ class MemoryCatalog:
             return line.mark
         return None if line is None else head_of(line).mark
 
-    async def theirs(self, name: ProjectName) -> Heard:
-        return await self._theirs.at_hand(name) or Heard(name=name)
+    async def theirs(self, name: ProjectName) -> UpstreamEntry:
+        return await self._theirs.at_hand(name) or UpstreamEntry(name=name)
 
-    async def edit_theirs(self, name: ProjectName, change: Callable[[Heard], Heard]) -> Heard:
+    async def edit_theirs(self, name: ProjectName, change: Callable[[UpstreamEntry], UpstreamEntry]) -> UpstreamEntry:
         await self._theirs.at_hand(name)
-        old = self._theirs.get(name) or Heard(name=name)  # again, and from here to the change nobody else has a turn
+        old = self._theirs.get(name) or UpstreamEntry(name=name)  # again, and from here to the change nobody else has a turn
         new = change(old)
         if new.name != name:
             raise ValueError(f"an edit of {name} made {new.name} of it")
@@ -109,7 +109,7 @@ class MemoryCatalog:
             self._forgettable.drop(name)
             return new
         line = self._theirs.lines.get(name)
-        if isinstance(line, bytes | Part) and files_said(new) is files_said(old):
+        if isinstance(line, bytes | LinePart) and files_said(new) is files_said(old):
             self._theirs.put(their_head(new), new, dump_heard(new, written(line)))
         else:
             self._theirs.put(their_head(new), new, dump_heard)
@@ -182,8 +182,8 @@ class MemoryCatalog:
 
     # --- for snapshots ---
 
-    def moment(self, versions: Sequence[int] | None) -> Moment:
-        """Our projects now; see `Lines.moment`."""
+    def moment(self, versions: Sequence[int] | None) -> LinesState:
+        """Our projects now; see `CatalogLines.moment`."""
         return self._ours.lines.moment(self._serial, versions)
 
     def fill(self, loaded: Loaded) -> None:
@@ -191,7 +191,7 @@ class MemoryCatalog:
         self._fill(self._ours.lines, loaded)
 
     def merge(self, loaded: Loaded) -> None:
-        """Take in the projects of a snapshot that came late; see `Lines.merge`. Nothing once absence was proven."""
+        """Take in the projects of a snapshot that came late; see `CatalogLines.merge`. Nothing once absence was proven."""
         if not self._complete:
             self._ours.lines.merge(loaded)
             self._serial = max(self._serial, loaded.serial) + 1
@@ -214,7 +214,7 @@ class MemoryCatalog:
         self._theirs.lines.merge(loaded)
         self._serial = max(self._serial, loaded.serial) + 1
 
-    def _fill(self, lines: Lines, loaded: Loaded) -> None:
+    def _fill(self, lines: CatalogLines, loaded: Loaded) -> None:
         lines.fill(loaded)
         self._serial = max(self._serial, loaded.serial)
 
@@ -223,12 +223,12 @@ class MemoryCatalog:
 class TheirLines:
     """The other half of a catalog in memory; see `catalog.lines.Shelved`."""
 
-    moment: Callable[[Sequence[int] | None], Moment]
+    moment: Callable[[Sequence[int] | None], LinesState]
     fill: Callable[[Loaded], None]
     merge: Callable[[Loaded], None]
 
 
-async def open(settings: MemorySettings, world: World) -> MemoryCatalog:
+async def open(settings: MemoryCatalogSettings, world: World) -> MemoryCatalog:
     """A new, empty catalog."""
     return MemoryCatalog(settings.serial, world.thinking, settings.forgettable)
 

@@ -14,12 +14,12 @@ from zlib import error as ZlibError
 
 import msgspec
 
-from pypid.catalog.lines import Loaded, Moment, no_shards, shard_of, written
+from pypid.catalog.lines import LinesState, Loaded, no_shards, shard_of, written
 from pypid.core.errors import BadName, Unreadable
 from pypid.core.model import Status, Summary
 from pypid.core.names import ProjectName, project_name
 from pypid.core.records import FORMAT, Head, dump, load, load_head
-from pypid.core.summaries import Roll
+from pypid.core.summaries import MutableSummaries
 
 LARGEST = 4 << 30
 """Bytes that the lines may have together: those of some eight million files."""
@@ -49,7 +49,7 @@ def what_is_kept(head: Head) -> bool:
     return head.keeps
 
 
-def pack(path: Path, identity: str, moment: Moment, wanted: Callable[[Head], bool] = everything) -> str:
+def pack(path: Path, identity: str, moment: LinesState, wanted: Callable[[Head], bool] = everything) -> str:
     """Write the `wanted` lines of a moment of all shards to `path`, which is there; the SHA-256 of what was packed, but for the
     serial. Raises `OSError`."""
     digest = sha256()
@@ -63,7 +63,7 @@ def pack(path: Path, identity: str, moment: Moment, wanted: Callable[[Head], boo
     return digest.hexdigest()
 
 
-def _lines(moment: Moment, wanted: Callable[[Head], bool]) -> Iterator[bytes]:
+def _lines(moment: LinesState, wanted: Callable[[Head], bool]) -> Iterator[bytes]:
     for number in sorted(moment.lines):
         for each in moment.lines[number]:
             line = written(each)
@@ -97,7 +97,7 @@ def _read(packed: GzipFile, identity: str) -> Loaded:
         count += 1
     if not count == len(heads) == head.lines:
         raise Unreadable(_WHAT, f"it has {count} lines, about {len(heads)} projects, in place of {head.lines}")
-    return Loaded(head.serial, shards, Roll(heads))
+    return Loaded(head.serial, shards, MutableSummaries(heads))
 
 
 def _head_of(line: bytes) -> Summary:

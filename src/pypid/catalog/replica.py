@@ -9,17 +9,17 @@ from typing import Generic, TypeVar
 from attrs import define, field, frozen
 from twisted.logger import Logger
 
-from pypid.catalog.engine import Kind, Position, Row
+from pypid.catalog.engine import CatalogRow, Position, RowKind
 from pypid.catalog.entries import files_of
 from pypid.catalog.forgetting import MOST, Forgettable
 from pypid.catalog.lines import Line, Loaded, no_shards, shard_of, written
 from pypid.catalog.table import SHORT, Table
 from pypid.core.errors import Unreadable
 from pypid.core.heard import load_heard
-from pypid.core.model import Heard, Project, Status, Summary
+from pypid.core.model import Project, Status, Summary, UpstreamEntry
 from pypid.core.names import ProjectName
 from pypid.core.records import load_head, load_project
-from pypid.core.summaries import Roll, Sieve, Summaries, only
+from pypid.core.summaries import MutableSummaries, Sieve, Summaries, only
 from pypid.flow import Blocking
 
 _log = Logger()
@@ -27,7 +27,7 @@ V = TypeVar("V")
 
 
 @frozen
-class Held(Generic[V]):
+class ReplicaEntry(Generic[V]):
     """A project as it was read, and the version of its row; 0: it has none. With one, and no `value`, it is damaged."""
 
     value: V | None
@@ -55,11 +55,11 @@ class Half(Generic[V]):
         """Whether there is a row; perhaps nobody can read it."""
         return name in self._versions
 
-    def knows(self, row: Row) -> bool:
+    def knows(self, row: CatalogRow) -> bool:
         """Whether it is held already, or a later one."""
         return row.version <= self._versions.get(row.name, 0)
 
-    def take(self, row: Row, value: V | None = None) -> None:
+    def take(self, row: CatalogRow, value: V | None = None) -> None:
         """Hold the row, which is later than the one that is held. `value` is what its line says, where that is known."""
         read = None if row.line is None else _read(row)
         if row.line is None:
@@ -74,7 +74,7 @@ class Half(Generic[V]):
             head, line = read
             self.table.put(head, value, line)
 
-    async def fill(self, rows: dict[ProjectName, Row], serial: int) -> None:
+    async def fill(self, rows: dict[ProjectName, CatalogRow], serial: int) -> None:
         """Begin with these rows."""
         shards, heads = no_shards(), {}
         for name, row in rows.items():
@@ -82,7 +82,7 @@ class Half(Generic[V]):
             read = _read(row)
             if read is not None:
                 heads[name], shards[shard_of(name)][name] = read
-        self.table.lines.fill(Loaded(serial, shards, await self._thinking(Roll, heads)))
+        self.table.lines.fill(Loaded(serial, shards, await self._thinking(MutableSummaries, heads)))
 
     async def value(self, name: ProjectName) -> V | None:
         """What is held of the project; None where there is nothing that can be read."""
@@ -92,7 +92,7 @@ class Half(Generic[V]):
             _say_damaged(name, error)
             return None
 
-    async def held(self, name: ProjectName) -> Held[V]:
+    async def held(self, name: ProjectName) -> ReplicaEntry[V]:
         """The same, with what whoever changes it has to know: all of one moment."""
         await self.value(name)
         try:
@@ -100,22 +100,22 @@ class Half(Generic[V]):
         except Unreadable:
             value = None
         line = self.table.lines.get(name)
-        return Held(value, self._versions.get(name, 0), None if line is None else written(line))
+        return ReplicaEntry(value, self._versions.get(name, 0), None if line is None else written(line))
 
-    async def read(self, row: Row | None) -> Held[V]:
+    async def read(self, row: CatalogRow | None) -> ReplicaEntry[V]:
         """What a row says that is not held here."""
         if row is None or row.line is None:
-            return Held(None)
+            return ReplicaEntry(None)
         try:
             line = row.numbered()
             value = self._load(line) if len(line) <= SHORT else await self._thinking(self._load, line)
         except (Unreadable, ValueError) as error:
             _say_damaged(row.name, error)
-            return Held(None, row.version)
-        return Held(value, row.version, line)
+            return ReplicaEntry(None, row.version)
+        return ReplicaEntry(value, row.version, line)
 
 
-def _read(row: Row) -> tuple[Summary, Line] | None:
+def _read(row: CatalogRow) -> tuple[Summary, Line] | None:
     """The head of a row that was not taken out, and its line; None where it is damaged: then nothing is known of it."""
     try:
         line = row.numbered()
@@ -145,7 +145,7 @@ class Replica:
     changes: int = 0
     """Grows with everything that can be seen."""
     ours: Half[Project] = field(init=False)
-    theirs: Half[Heard] = field(init=False)
+    theirs: Half[UpstreamEntry] = field(init=False)
     _kept: Sieve = field(factory=lambda: Sieve(lambda run: only(run, attrgetter("kept"))), init=False)
     _keeping: tuple[Summaries, Summaries] = field(factory=lambda: (Summaries(), Summaries()), init=False)
     """The heads of theirs, and those of them of which files are kept."""
@@ -159,17 +159,17 @@ class Replica:
         """How far it has read."""
         return Position(self.epoch, self.version)
 
-    def take(self, row: Row, value: Project | Heard | None = None) -> None:
+    def take(self, row: CatalogRow, value: Project | UpstreamEntry | None = None) -> None:
         """Hold the row, unless it is known. `value` is what it says, where somebody knows that."""
-        half = self.ours if row.kind is Kind.OURS else self.theirs
+        half = self.ours if row.kind is RowKind.OURS else self.theirs
         if row.version <= self.version or half.knows(row):
             return
         half.take(row, value)  # type: ignore[arg-type]  # the value is of the row's kind
         self.changes += 1
-        if row.kind is Kind.THEIRS:
+        if row.kind is RowKind.THEIRS:
             self._note(row.name, 0 if row.line is None else len(row.line))
 
-    def take_own(self, row: Row, value: Project | Heard | None) -> bool:
+    def take_own(self, row: CatalogRow, value: Project | UpstreamEntry | None) -> bool:
         """Hold a row that we wrote ourselves; whether everything up to it is held then."""
         following = row.version == self.version + 1
         if following:
@@ -190,12 +190,12 @@ class Replica:
             self.complete = True
             self.changes += 1
 
-    async def fill(self, rows: Iterable[Row], version: int, serial: int) -> None:
+    async def fill(self, rows: Iterable[CatalogRow], version: int, serial: int) -> None:
         """Begin with these rows: of each name the last counts."""
-        ours: dict[ProjectName, Row] = {}
-        theirs: dict[ProjectName, Row] = {}
+        ours: dict[ProjectName, CatalogRow] = {}
+        theirs: dict[ProjectName, CatalogRow] = {}
         for row in rows:
-            among = ours if row.kind is Kind.OURS else theirs
+            among = ours if row.kind is RowKind.OURS else theirs
             if row.line is None:
                 among.pop(row.name, None)
             else:

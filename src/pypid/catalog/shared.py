@@ -18,16 +18,16 @@ from functools import partial
 from attrs import evolve, frozen
 from twisted.logger import Logger
 
-from pypid.catalog.engine import Anew, Away, Change, Conflict, Engine, Kind, Unusable
+from pypid.catalog.engine import Anew, Conflict, DatabaseAway, DatabaseUnusable, Engine, RowChange, RowKind
 from pypid.catalog.entries import files_of, files_said, same, seen
-from pypid.catalog.following import Following
+from pypid.catalog.following import ReplicaFollower
 from pypid.catalog.forgetting import MOST
-from pypid.catalog.replica import Half, Held, Replica
-from pypid.catalog.swapping import Draft, swapped
+from pypid.catalog.replica import Half, Replica, ReplicaEntry
+from pypid.catalog.swapping import RowDraft, swapped
 from pypid.catalog.table import FEW
 from pypid.core.errors import CatalogDown, Unreadable
 from pypid.core.heard import dump_heard
-from pypid.core.model import Heard, Presence, Project, Summary
+from pypid.core.model import Presence, Project, Summary, UpstreamEntry
 from pypid.core.names import ProjectName
 from pypid.core.records import dump_project, load_head
 from pypid.flow import World, start
@@ -56,7 +56,7 @@ class SharedCatalog:
     The function that an edit is given may be called several times: with what another node made of the project meanwhile.
     """
 
-    def __init__(self, following: Following) -> None:
+    def __init__(self, following: ReplicaFollower) -> None:
         self.following = following
         self._compared = ""
         """The epoch in which the comparison with the storage began that may be said to be complete."""
@@ -80,7 +80,7 @@ class SharedCatalog:
     def _our_half(self) -> Half[Project]:
         return self._replica.ours
 
-    def _their_half(self) -> Half[Heard]:
+    def _their_half(self) -> Half[UpstreamEntry]:
         return self._replica.theirs
 
     # --- ours ---
@@ -103,7 +103,7 @@ class SharedCatalog:
     async def edit(
         self, name: ProjectName, change: Callable[[Project | None], Project | None], *, mark: str | None = None
     ) -> Project | None:
-        def draft(held: Held[Project]) -> Draft[Project | None] | None:
+        def draft(held: ReplicaEntry[Project]) -> RowDraft[Project | None] | None:
             old = held.value
             new = change(old)
             if new is not None and new.name != name:
@@ -113,9 +113,9 @@ class SharedCatalog:
                 if old is None or mark is None or mark == _mark(held.line):
                     return None
                 return _our_draft(old, mark, seen=False)
-            return Draft(None, seen=True, line=None) if new is None else _our_draft(new, mark, seen=True)
+            return RowDraft(None, seen=True, line=None) if new is None else _our_draft(new, mark, seen=True)
 
-        done = await swapped(self.following, Kind.OURS, name, self._our_half, draft)
+        done = await swapped(self.following, RowKind.OURS, name, self._our_half, draft)
         if done.draft is None or done.row is None:
             return done.held.value
         made: Project | None = done.draft.value
@@ -127,21 +127,21 @@ class SharedCatalog:
 
     # --- theirs ---
 
-    async def theirs(self, name: ProjectName) -> Heard:
+    async def theirs(self, name: ProjectName) -> UpstreamEntry:
         await self.following.current()
-        return await self._replica.theirs.value(name) or Heard(name=name)
+        return await self._replica.theirs.value(name) or UpstreamEntry(name=name)
 
-    async def edit_theirs(self, name: ProjectName, change: Callable[[Heard], Heard]) -> Heard:
-        def draft(held: Held[Heard]) -> Draft[Heard] | None:
-            old = held.value or Heard(name=name)
+    async def edit_theirs(self, name: ProjectName, change: Callable[[UpstreamEntry], UpstreamEntry]) -> UpstreamEntry:
+        def draft(held: ReplicaEntry[UpstreamEntry]) -> RowDraft[UpstreamEntry] | None:
+            old = held.value or UpstreamEntry(name=name)
             new = change(old)
             if new.name != name:
                 raise ValueError(f"an edit of {name} made {new.name} of it")
             return None if new == old and held.value is not None else _their_draft(held, old, new)
 
-        done = await swapped(self.following, Kind.THEIRS, name, self._their_half, draft)
+        done = await swapped(self.following, RowKind.THEIRS, name, self._their_half, draft)
         if done.draft is None:
-            return done.held.value or Heard(name=name)
+            return done.held.value or UpstreamEntry(name=name)
         if done.row is not None and done.draft.line is not None:
             self._forget_others()
         return done.draft.value if done.row is None else evolve(done.draft.value, serial=done.row.serial)
@@ -166,10 +166,10 @@ class SharedCatalog:
                 held = await replica.theirs.held(name)
                 try:
                     if held.version:
-                        done = await engine.swap(replica.epoch, Change(Kind.THEIRS, name, None, held.version, seen=False))
+                        done = await engine.swap(replica.epoch, RowChange(RowKind.THEIRS, name, None, held.version, seen=False))
                         if not isinstance(done, Conflict):
                             replica.take_own(done, None)
-                except (Away, Unusable, Anew):
+                except (DatabaseAway, DatabaseUnusable, Anew):
                     replica.forgettable.note(name, len(held.line or b""))  # it is tried again
                     return
         except Exception:
@@ -198,7 +198,7 @@ class SharedCatalog:
             await following.catch_up()
         except Anew:
             _log.warn("The shared catalog was begun anew while it was compared with the storage: that has to be done again.")
-        except (Away, Unusable) as error:
+        except (DatabaseAway, DatabaseUnusable) as error:
             raise CatalogDown("it cannot be said that all was compared.") from error
 
     async def is_complete(self) -> bool:
@@ -229,7 +229,7 @@ class SharedCatalog:
         """Let all nodes know that people or rights changed. Raises `CatalogDown`."""
         try:
             await self.following.engine.note_rights()
-        except (Away, Unusable) as error:
+        except (DatabaseAway, DatabaseUnusable) as error:
             raise CatalogDown("other nodes were not told of the change.") from error
 
     async def close(self) -> None:
@@ -281,23 +281,23 @@ def _mark(line: bytes | None) -> str | None:
     return None if line is None else load_head(line).mark
 
 
-def _our_draft(project: Project, mark: str | None, *, seen: bool) -> Draft[Project | None]:
+def _our_draft(project: Project, mark: str | None, *, seen: bool) -> RowDraft[Project | None]:
     written = partial(dump_project, evolve(project, serial=0), mark)
-    return Draft(project, seen=seen, line=written, short=len(project.files) <= FEW)
+    return RowDraft(project, seen=seen, line=written, short=len(project.files) <= FEW)
 
 
-def _their_draft(held: Held[Heard], old: Heard, new: Heard) -> Draft[Heard]:
+def _their_draft(held: ReplicaEntry[UpstreamEntry], old: UpstreamEntry, new: UpstreamEntry) -> RowDraft[UpstreamEntry]:
     is_seen = seen(new) != seen(old)
     if new.said is None and not new.kept:
-        return Draft(new, seen=is_seen, line=None)
+        return RowDraft(new, seen=is_seen, line=None)
     earlier = held.line if files_said(new) is files_said(old) else None
     written = partial(dump_heard, evolve(new, serial=0), earlier)
-    return Draft(new, seen=is_seen, line=written, short=earlier is not None or files_of(new) <= FEW)
+    return RowDraft(new, seen=is_seen, line=written, short=earlier is not None or files_of(new) <= FEW)
 
 
 def make(settings: SharedSettings, engine: Engine, world: World) -> SharedCatalog:
-    """A catalog that will follow the engine, which is its own to close: `begin` it. What it tells of: see `Following`."""
-    following = Following(
+    """A catalog that will follow the engine, which is its own to close: `begin` it. What it tells of: see `ReplicaFollower`."""
+    following = ReplicaFollower(
         engine,
         settings.identity,
         world,

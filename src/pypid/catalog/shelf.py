@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 from attrs import field, frozen
 
-from pypid.catalog.lines import SHARDS, Line, Moment, Part, head_of, shard_of, written
+from pypid.catalog.lines import SHARDS, Line, LinePart, LinesState, head_of, shard_of, written
 from pypid.core.errors import Unreadable
 from pypid.core.records import FORMAT, Head, dump
 
@@ -54,7 +54,7 @@ class _Format(msgspec.Struct, frozen=True):
 
 
 @frozen
-class Shelf:
+class DumpFolder:
     """The folder of a snapshot, mode 0700; its files 0600: the names in it are private."""
 
     folder: Path = field(converter=Path)
@@ -89,7 +89,7 @@ class Shelf:
             raise Unreadable(name, "it is longer than it was")
         return data
 
-    def store(self, identity: str, moment: Moment, kept: Mapping[int, StoredShard]) -> dict[int, StoredShard]:
+    def store(self, identity: str, moment: LinesState, kept: Mapping[int, StoredShard]) -> dict[int, StoredShard]:
         """Write a snapshot of the `moment`, with its shards, and those `kept` that did not change. Raises `OSError`."""
         shards = dict(kept)
         try:
@@ -158,7 +158,9 @@ READERS = 2
 """Threads that read shards: to read one and to hash it, which is half of the work, needs no other thread to wait."""
 
 
-def read_shards(shelf: Shelf, shards: Mapping[int, StoredShard]) -> Iterator[tuple[int, list[tuple[Head, Part]] | Unreadable]]:
+def read_shards(
+    shelf: DumpFolder, shards: Mapping[int, StoredShard]
+) -> Iterator[tuple[int, list[tuple[Head, LinePart]] | Unreadable]]:
     """Each shard's number, and the projects in it, as `read_shard` gives them; or what is wrong with this one."""
     from concurrent.futures import ThreadPoolExecutor  # here, since without a snapshot nobody needs it
 
@@ -169,7 +171,7 @@ def read_shards(shelf: Shelf, shards: Mapping[int, StoredShard]) -> Iterator[tup
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _read_if_sound(shelf: Shelf, number: int, stored: StoredShard) -> list[tuple[Head, Part]] | Unreadable:
+def _read_if_sound(shelf: DumpFolder, number: int, stored: StoredShard) -> list[tuple[Head, LinePart]] | Unreadable:
     try:
         return read_shard(shelf, number, stored)
     except Unreadable as error:
@@ -180,7 +182,7 @@ def _read_if_sound(shelf: Shelf, number: int, stored: StoredShard) -> list[tuple
         return Unreadable(stored.file, error.strerror or "the system refuses")
 
 
-def read_shard(shelf: Shelf, number: int, stored: StoredShard) -> list[tuple[Head, Part]]:
+def read_shard(shelf: DumpFolder, number: int, stored: StoredShard) -> list[tuple[Head, LinePart]]:
     """The projects of a shard: of each the head, and its line. Raises `Unreadable` for anything but what was written."""
     data = shelf.read(stored.file, stored.size)
     if len(data) != stored.size or sha256(data).hexdigest() != stored.sha256:
@@ -195,8 +197,8 @@ def read_shard(shelf: Shelf, number: int, stored: StoredShard) -> list[tuple[Hea
     return found
 
 
-def _lines(data: bytes, start: int) -> Iterator[Part]:
+def _lines(data: bytes, start: int) -> Iterator[LinePart]:
     while start < len(data):
         stop = data.index(b"\n", start)
-        yield Part(data, start, stop)
+        yield LinePart(data, start, stop)
         start = stop + 1

@@ -18,13 +18,13 @@ from attrs import frozen
 from twisted.internet.defer import DeferredLock
 from twisted.logger import Logger
 
-from pypid.catalog.lines import Loaded, Moment, Shelved, no_shards
-from pypid.catalog.shelf import Manifest, Shelf, StoredShard, read_shards
+from pypid.catalog.lines import LinesState, Loaded, Shelved, no_shards
+from pypid.catalog.shelf import DumpFolder, Manifest, StoredShard, read_shards
 from pypid.core.errors import Unreadable
 from pypid.core.model import Status, Summary
 from pypid.core.names import ProjectName
 from pypid.core.records import FORMAT
-from pypid.core.summaries import Roll
+from pypid.core.summaries import MutableSummaries
 from pypid.flow import World, shielded
 
 _STATUS = {status.value: status for status in Status}
@@ -38,18 +38,18 @@ class Ignored:
     usual: bool = False
 
 
-class Snapshot:
+class CatalogDump:
     """Keeps a folder up to date with a catalog. `identity` is that of the storage (`records.StorageIdentity`)."""
 
     _log = Logger()
 
     def __init__(self, catalog: Shelved, folder: str, identity: str, world: World) -> None:
         self._catalog = catalog
-        self._shelf = Shelf(folder)
+        self._shelf = DumpFolder(folder)
         self._identity = identity
         self._blocking = world.blocking
         self._turn = DeferredLock()
-        self._written: Moment | None = None
+        self._written: LinesState | None = None
         self._shards: Mapping[int, StoredShard] = {}
         self.is_whole = False
         """Whether all that was written before was loaded."""
@@ -64,7 +64,7 @@ class Snapshot:
         self._catalog.fill(found.loaded)
         moment = self._catalog.moment(None)  # its serial may be ahead of the snapshot's, which is nothing to write down
         versions = tuple(-1 if number in found.damaged else version for number, version in enumerate(moment.versions))
-        self._written = Moment(moment.serial, versions, {})
+        self._written = LinesState(moment.serial, versions, {})
         self._shards = found.shards
         self.is_whole = not found.damaged
         for error in list(found.damaged.values())[:1]:
@@ -101,14 +101,14 @@ class Snapshot:
         except OSError as error:
             self._log.error("The snapshot could not be written, the one before is kept: {error}", error=error)
             return False
-        self._written = Moment(moment.serial, moment.versions, {})
+        self._written = LinesState(moment.serial, moment.versions, {})
         self._shards = shards
         return True
 
 
 def load(folder: str, identity: str) -> Loaded | Ignored:
     """The catalog that the snapshot in `folder` holds, if it is whole and of this storage. Never raises; blocks."""
-    found = _load(Shelf(folder), identity)
+    found = _load(DumpFolder(folder), identity)
     return found if isinstance(found, Ignored) else found.loaded
 
 
@@ -121,7 +121,7 @@ class _Found:
     damaged: Mapping[int, Unreadable]
 
 
-def _load(shelf: Shelf, identity: str) -> _Found | Ignored:
+def _load(shelf: DumpFolder, identity: str) -> _Found | Ignored:
     try:
         manifest = shelf.manifest()
         if manifest is None:
@@ -138,7 +138,7 @@ def _load(shelf: Shelf, identity: str) -> _Found | Ignored:
         return Ignored(f"it cannot be read: {error!r}.")
 
 
-def _sound_shards(shelf: Shelf, manifest: Manifest) -> _Found:
+def _sound_shards(shelf: DumpFolder, manifest: Manifest) -> _Found:
     shards = no_shards()
     heads: dict[ProjectName, Summary] = {}
     sound, damaged = manifest.by_number(), dict[int, Unreadable]()
@@ -153,4 +153,4 @@ def _sound_shards(shelf: Shelf, manifest: Manifest) -> _Found:
             name = ProjectName(head.name)
             shard[name] = line
             heads[name] = Summary(name, head.serial, _STATUS[head.status], head.keeps, head.gone)
-    return _Found(Loaded(manifest.serial, shards, Roll(heads)), sound, damaged)
+    return _Found(Loaded(manifest.serial, shards, MutableSummaries(heads)), sound, damaged)

@@ -7,9 +7,9 @@ from typing import Any, Generic, TypeVar
 
 from attrs import evolve, field, frozen
 
-from pypid.catalog.engine import Anew, Away, Change, Conflict, Kind, Row, Unusable
-from pypid.catalog.following import Following
-from pypid.catalog.replica import Half, Held
+from pypid.catalog.engine import Anew, CatalogRow, Conflict, DatabaseAway, DatabaseUnusable, RowChange, RowKind
+from pypid.catalog.following import ReplicaFollower
+from pypid.catalog.replica import Half, ReplicaEntry
 from pypid.core.errors import CatalogDown
 from pypid.core.names import ProjectName
 
@@ -21,7 +21,7 @@ MOST_TRIES = 100
 
 
 @frozen
-class Draft(Generic[V]):
+class RowDraft(Generic[V]):
     """What a row is to become. `line` writes it down; None takes it out."""
 
     value: V
@@ -35,17 +35,17 @@ class Draft(Generic[V]):
 class Swapped(Generic[V, W]):
     """What came of it: what was held where `draft` is None, since nothing was to change, and else the draft, in the row."""
 
-    held: Held[V]
-    draft: Draft[W] | None
-    row: Row | None
+    held: ReplicaEntry[V]
+    draft: RowDraft[W] | None
+    row: CatalogRow | None
 
 
 async def swapped(
-    following: Following,
-    kind: Kind,
+    following: ReplicaFollower,
+    kind: RowKind,
     name: ProjectName,
     half: Callable[[], Half[V]],
-    draft: Callable[[Held[V]], Draft[W] | None],
+    draft: Callable[[ReplicaEntry[V]], RowDraft[W] | None],
 ) -> Swapped[V, W]:
     """Make of the row what `draft` says, as one step; this node's copy shows it when that is done.
 
@@ -72,14 +72,19 @@ async def swapped(
                 await _shown(following, epoch, half, name, done, value)
                 return Swapped(held, wanted, done)
             held = await half().read(done.row)
-    except (Away, Unusable) as error:
+    except (DatabaseAway, DatabaseUnusable) as error:
         raise CatalogDown("nothing was changed for certain. Try again soon.") from error
     raise CatalogDown("too much changes at once.")
 
 
 async def _tried(
-    following: Following, epoch: str, kind: Kind, name: ProjectName, held: Held[Any], wanted: Draft[Any] | None
-) -> Row | Conflict | None:
+    following: ReplicaFollower,
+    epoch: str,
+    kind: RowKind,
+    name: ProjectName,
+    held: ReplicaEntry[Any],
+    wanted: RowDraft[Any] | None,
+) -> CatalogRow | Conflict | None:
     """The row as it is now."""
     engine = following.engine
     if not epoch:
@@ -89,10 +94,10 @@ async def _tried(
         return row if _is(row, held) else Conflict(row)
     line = wanted.line
     written = None if line is None else line() if wanted.short else await following.world.thinking(line)
-    return await engine.swap(epoch, Change(kind, name, written, held.version, wanted.seen))
+    return await engine.swap(epoch, RowChange(kind, name, written, held.version, wanted.seen))
 
 
-def _is(row: Row | None, held: Held[Any]) -> bool:
+def _is(row: CatalogRow | None, held: ReplicaEntry[Any]) -> bool:
     """Whether the row is what is held; the version alone does not tell, as it may be another epoch's."""
     if row is None:
         return not held.version
@@ -100,7 +105,7 @@ def _is(row: Row | None, held: Held[Any]) -> bool:
 
 
 async def _shown(
-    following: Following, epoch: str, half: Callable[[], Half[Any]], name: ProjectName, row: Row | None, value: Any
+    following: ReplicaFollower, epoch: str, half: Callable[[], Half[Any]], name: ProjectName, row: CatalogRow | None, value: Any
 ) -> None:
     """Have the copy hold the row, and all that was changed before it: what is read from now on shows it."""
     if following.replica.epoch != epoch or (row is not None and following.replica.take_own(row, value)):
@@ -114,6 +119,6 @@ async def _shown(
         for _ in range(2):  # the first may have begun before the row was written
             if not shows_it():
                 await following.catch_up()
-    except (Away, Unusable):  # it is changed, though: this much is known
+    except (DatabaseAway, DatabaseUnusable):  # it is changed, though: this much is known
         if row is not None and following.replica.epoch == epoch:
             following.replica.take(row)

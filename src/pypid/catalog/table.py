@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from twisted.logger import Logger
 
-from pypid.catalog.lines import Later, Line, Lines, Part, written
+from pypid.catalog.lines import CatalogLines, Later, Line, LinePart, written
 from pypid.core.model import Summary
 from pypid.core.names import ProjectName
 from pypid.core.recent import Recent
@@ -32,7 +32,7 @@ class Table(Generic[V]):
     """The `lines`, read by `load`. `files` counts the files of a value; `thinking` is for what has many (`World.thinking`)."""
 
     def __init__(self, load: Callable[[bytes], V], files: Callable[[V], int], thinking: Blocking) -> None:
-        self.lines = Lines()
+        self.lines = CatalogLines()
         self._load = load
         self._files = files
         self._thinking = thinking
@@ -76,7 +76,7 @@ class Table(Generic[V]):
 
         With few files that is done at once, and else by `write_down`; readers and snapshots need not wait for it.
         """
-        if not isinstance(line, bytes | Part | Later):
+        if not isinstance(line, bytes | LinePart | Later):
             line = line(value) if self._files(value) <= FEW else Later(value, line, mark)
         self.lines.put(head, line)
         self._keep(head.name, value)

@@ -16,7 +16,7 @@ from attrs import define, field
 from twisted.logger import Logger
 
 from pypid.core.errors import Unreadable
-from pypid.core.model import Link
+from pypid.core.model import SignedUrl
 from pypid.core.records import FORMAT, dump, load
 from pypid.flow import World
 from pypid.index.links import MOST, Links
@@ -80,7 +80,7 @@ class WrittenLinks:
         return True
 
 
-def _read(path: Path, signer: str) -> list[tuple[str, Link]]:
+def _read(path: Path, signer: str) -> list[tuple[str, SignedUrl]]:
     with path.open("rb") as file:
         data = file.read(LARGEST + 1)
     if len(data) > LARGEST:
@@ -93,12 +93,12 @@ def _read(path: Path, signer: str) -> list[tuple[str, Link]]:
         raise Unreadable(FILE, f"it has {len(lines)} lines in place of {head.lines}")
     decoder = msgspec.json.Decoder(_Line)
     try:
-        return [(line.key, Link(line.url, line.expires, line.signer)) for line in map(decoder.decode, lines)]
+        return [(line.key, SignedUrl(line.url, line.expires, line.signer)) for line in map(decoder.decode, lines)]
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise Unreadable(FILE, "a line of it is none of ours") from None  # not chained: the cause may quote a URL
 
 
-def _write(folder: Path, signer: str, links: Iterable[tuple[str, Link]]) -> None:
+def _write(folder: Path, signer: str, links: Iterable[tuple[str, SignedUrl]]) -> None:
     """In one step, so that a crash leaves the one before. It is not synced: what a power cut makes of it is ignored."""
     lines = [dump(_Line(key, link.url, link.expires, link.signer)) for key, link in links]
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 if TYPE_CHECKING:  # `--help` need not wait for it
-    from pypid.control import Question
+    from pypid.control import ControlRequest
 
 
 def ask(
@@ -27,26 +27,26 @@ def ask(
 
     With `of_running` none is started.
     """
-    from pypid.control import Question
+    from pypid.control import ControlRequest
 
-    return answer(options.config, Question(method, url, document, tell, of_running=of_running))
+    return answer(options.config, ControlRequest(method, url, document, tell, of_running=of_running))
 
 
 def follow(options: argparse.Namespace, url: str, heard: Callable[[Any], None]) -> None:
     """Ask the running daemon again and again, until somebody presses Ctrl-C; `heard` gets each answer."""
-    from pypid.control import Question
+    from pypid.control import ControlRequest
 
-    def again(answer: Any) -> Question:
+    def again(answer: Any) -> ControlRequest:
         heard(answer)
         return question
 
-    question = Question("GET", url, then=again)
+    question = ControlRequest("GET", url, then=again)
     answer(options.config, question)
 
 
-def answer(file: Path, question: Question) -> Any:
-    """That of the daemon of this configuration, or of one that is started for the question. Raises `Refused`."""
-    from pypid.control import Control, Refused, listens
+def answer(file: Path, question: ControlRequest) -> Any:
+    """That of the daemon of this configuration, or of one that is started for the question. Raises `ControlRefused`."""
+    from pypid.control import Control, ControlRefused, listens
     from pypid.loading import load_config
     from pypid.state import control_socket, where
 
@@ -55,9 +55,9 @@ def answer(file: Path, question: Question) -> Any:
     if listens(path):
         return Control(path).answers(question)
     if question.then is not None:
-        raise Refused("There is nothing to follow: pypid is not running. Start it, or ask without --follow.")
+        raise ControlRefused("There is nothing to follow: pypid is not running. Start it, or ask without --follow.")
     if question.of_running:
-        raise Refused("pypid is not running. It starts with what the configuration says: [log] level, for example.")
+        raise ControlRefused("pypid is not running. It starts with what the configuration says: [log] level, for example.")
     from pypid import alone  # all of a daemon, which takes a while
 
     return alone.ask(config, question)

@@ -12,7 +12,7 @@ _BAR = 30
 
 
 @define
-class Bar:
+class ProgressBar:
     """One line of a terminal, written again and again; nothing where it is none."""
 
     stream: TextIO

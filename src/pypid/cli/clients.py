@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from pypid.cli.command import add_command, add_config
-from pypid.core.clientfiles import CA, FILES, Place
+from pypid.core.clientfiles import CA, FILES, IndexAddress
 
 EXAMPLES = """\
   pypid client-config                                  # all of them
@@ -47,7 +47,7 @@ def _client_config(options: argparse.Namespace) -> None:
         print(found.decode(), end="")
         return
     base = (options.url or listening.base_url(config)).rstrip("/")
-    place = Place(base, bool(found) and base.startswith("https:"), login=not config.access.read.everyone)
+    place = IndexAddress(base, bool(found) and base.startswith("https:"), login=not config.access.read.everyone)
     chosen = (
         [FILES[options.file](place)] if options.file else [f"# --- {name}\n{write(place)}" for name, write in FILES.items()]
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pypid.cli.asking import ask, print_json
-from pypid.cli.bar import Bar
+from pypid.cli.bar import ProgressBar
 from pypid.cli.command import add_command
 from pypid.cli.table import counted, printable
 
@@ -66,7 +66,7 @@ def _export(options: argparse.Namespace) -> None:
         "timestamp": not options.no_timestamp,
         "per_release_json": not options.no_per_release_json,
     }
-    bar = Bar(sys.stderr, sys.stderr.isatty())
+    bar = ProgressBar(sys.stderr, sys.stderr.isatty())
 
     def tell(event: Mapping[str, Any]) -> None:
         bar.pages(event["done"], event["of"])

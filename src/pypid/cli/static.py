@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from pypid.cli.bar import Bar
+from pypid.cli.bar import ProgressBar
 from pypid.cli.command import add_command
 
 if TYPE_CHECKING:  # a start need not know them
-    from pypid.static.building import Outcome
+    from pypid.static.building import BuildOutcome
     from pypid.static.reading import PackageList
 
 EXAMPLE = """\
@@ -102,11 +102,11 @@ def _add_ways(command: argparse.ArgumentParser) -> None:
 
 def _static(options: argparse.Namespace) -> int:
     from pypid.static.building import build
-    from pypid.static.settings import Settings
-    from pypid.static.tree import Folder
+    from pypid.static.settings import StaticSettings
+    from pypid.static.tree import TreeFolder
 
     gc.disable()  # a million values that only end with us
-    bar = Bar(sys.stderr, sys.stderr.isatty())
+    bar = ProgressBar(sys.stderr, sys.stderr.isatty())
     try:
         previous = _previous(options, bar)
         listed = _read(options.package_list, options.package_list_json, bar)
@@ -114,7 +114,7 @@ def _static(options: argparse.Namespace) -> int:
         for note in listed.notes:
             print(f"pypid: {note}", file=sys.stderr)
         _check(listed, options)
-        settings = Settings(
+        settings = StaticSettings(
             packages_url=options.packages_url,
             title=options.title,
             logo=options.logo,
@@ -123,7 +123,7 @@ def _static(options: argparse.Namespace) -> int:
             generated=datetime.now(UTC) if options.generate_timestamp else None,
             per_release_json=not options.no_per_release_json,
         )
-        folder = Folder(str(Path(options.output_dir).absolute()))
+        folder = TreeFolder(str(Path(options.output_dir).absolute()))
         with folder.alone():
             outcome = build(
                 listed,
@@ -142,13 +142,13 @@ def _static(options: argparse.Namespace) -> int:
     return 0
 
 
-def _previous(options: argparse.Namespace, bar: Bar) -> PackageList | None:
+def _previous(options: argparse.Namespace, bar: ProgressBar) -> PackageList | None:
     if options.previous_package_list is None and options.previous_package_list_json is None:
         return None
     return _read(options.previous_package_list, options.previous_package_list_json, bar)
 
 
-def _read(names: str | None, objects: str | None, bar: Bar) -> PackageList:
+def _read(names: str | None, objects: str | None, bar: ProgressBar) -> PackageList:
     from pypid.static.reading import lines_of, read_json, read_names
 
     path, read = (objects, read_json) if names is None else (names, read_names)
@@ -175,7 +175,7 @@ def _check(listed: PackageList, options: argparse.Namespace) -> None:
         sys.exit("pypid: --processes is a number from 1 on")
 
 
-def _report(listed: PackageList, outcome: Outcome, *, terminal: bool) -> None:
+def _report(listed: PackageList, outcome: BuildOutcome, *, terminal: bool) -> None:
     """Nothing where all went well and nobody looks: programs that mail what they are told are to stay quiet, as before."""
     done = outcome.done
     if terminal or listed.left_out:

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from attrs import define, field, frozen
 
-from pypid.core.aclrights import Found, group_or_word, rights_in
+from pypid.core.aclrights import AclRights, group_or_word, rights_in
 from pypid.core.errors import BadRequest, shortened
 from pypid.core.permissions import account_name
 from pypid.core.rights import Right, Whom
@@ -44,7 +44,7 @@ _GZIP = b"\x1f\x8b"
 
 
 @frozen(kw_only=True)
-class Person:
+class DumpedPerson:
     """A user of the dump. The password's hash is in no repr."""
 
     name: str
@@ -58,7 +58,7 @@ class Person:
 class Dump:
     """All of it, in our words. Users and rights are sorted."""
 
-    users: tuple[Person, ...] = ()
+    users: tuple[DumpedPerson, ...] = ()
     groups: Mapping[str, frozenset[str]] = MappingProxyType({})
     """The members, of whom not each has to be one of `users`."""
     rights: tuple[Right, ...] = ()
@@ -82,7 +82,7 @@ class Oddity:
 
 
 @frozen
-class Taken:
+class ParsedAcl:
     """A dump, and what was odd about it, each thing once."""
 
     dump: Dump
@@ -107,7 +107,7 @@ class DumpedPackages(msgspec.Struct):
     groups: dict[str, dict[str, list[str]]] = {}
 
 
-class Document(msgspec.Struct):
+class AclDocument(msgspec.Struct):
     """The whole document; what else stands in it is passed over, as pypicloud does."""
 
     users: list[DumpedUser]
@@ -118,13 +118,13 @@ class Document(msgspec.Struct):
     version: str = ""
 
 
-def read_dump(data: bytes) -> Taken:
+def read_dump(data: bytes) -> ParsedAcl:
     """The dump in `data`, gzipped or plain. Raises `BadRequest` for what is none, or beyond the bounds.
 
     What it does not say is said in a plain text without a value of the dump: there are hashes in it.
     """
     try:
-        document = msgspec.json.decode(unpacked(data), type=Document)
+        document = msgspec.json.decode(unpacked(data), type=AclDocument)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadRequest(f"This is no dump of pypicloud's people, as ppc-export writes it: {error}.") from None
     except RecursionError:
@@ -156,7 +156,7 @@ def _too_large() -> BadRequest:
     return BadRequest(f"The dump is larger than {LARGEST} bytes, or names more than {MOST} people, groups and rights.")
 
 
-def taken(document: Document) -> Taken:
+def taken(document: AclDocument) -> ParsedAcl:
     """What the document says, as far as it can be said here. Raises `BadRequest` beyond the bounds."""
     if _count(document) > MOST:
         raise _too_large()
@@ -178,10 +178,10 @@ def taken(document: Document) -> Taken:
         rights=found.rights,
         allow_register=document.allow_register,
     )
-    return Taken(dump, tuple(judge.oddities.values()))
+    return ParsedAcl(dump, tuple(judge.oddities.values()))
 
 
-def _count(document: Document) -> int:
+def _count(document: AclDocument) -> int:
     packages = (document.packages.users, document.packages.groups)
     return (
         len(document.users)
@@ -216,8 +216,8 @@ class _Judge:
             return False
         return True
 
-    def users(self, document: Document) -> Iterator[Person]:
-        found: dict[str, Person] = {}
+    def users(self, document: AclDocument) -> Iterator[DumpedPerson]:
+        found: dict[str, DumpedPerson] = {}
         for pending, listed in ((False, document.users), (True, document.pending_users)):
             for user in listed:
                 if not self.named("user", user.username):
@@ -230,11 +230,11 @@ class _Judge:
                     done = "the first password counts, and what says less: waiting for approval, no administrator"
                     self.odd(f"the user {person.name!r} stands there twice", done, grave=True)
                     admin, waits = before.admin and person.admin, before.pending or person.pending
-                    person = Person(name=before.name, hash=before.hash, admin=admin, pending=waits)
+                    person = DumpedPerson(name=before.name, hash=before.hash, admin=admin, pending=waits)
                 found[person.name] = person
         yield from found.values()
 
-    def _person(self, user: DumpedUser, *, pending: bool) -> Person | None:
+    def _person(self, user: DumpedUser, *, pending: bool) -> DumpedPerson | None:
         name, stored = user.username, user.password or ""
         if not stored:
             done = "no account is made: whoever knows the password, a directory perhaps, goes on to"
@@ -251,7 +251,7 @@ class _Judge:
         elif not stored.startswith(KNOWN_HASHES):
             done = "it is kept as it is, and nobody can log in by it. Give the user a new password (pypid user password)"
             self.odd(f"the password hash of {name!r} is of an unknown kind", done)
-        return Person(name=name, hash=stored, admin=user.admin and not pending, pending=pending)
+        return DumpedPerson(name=name, hash=stored, admin=user.admin and not pending, pending=pending)
 
     def groups(self, listed: Mapping[str, list[str]]) -> dict[str, frozenset[str]]:
         found = {}
@@ -262,7 +262,7 @@ class _Judge:
                 found[name] = frozenset(member for member in members if self.named("user", member))
         return found
 
-    def found(self, found: Found) -> None:
+    def found(self, found: AclRights) -> None:
         for what, done, grave in found.oddities:
             self.odd(what, done, grave=grave)
 

@@ -29,7 +29,7 @@ def group_or_word(name: str) -> Whom:
 
 
 @frozen
-class Found:
+class AclRights:
     """The rights, sorted; the name of the empty group that they need, if they do; and what was odd: what, what was done, and
     whether somebody loses a right."""
 
@@ -43,7 +43,7 @@ def rights_in(
     groups: Mapping[str, Mapping[str, list[str]]],
     named: Callable[[str, str], bool],
     taken: frozenset[str],
-) -> Found:
+) -> AclRights:
     """The rights of all packages. `named` says whether a ``user`` or a ``group`` can be called so; `taken`: groups there are.
 
     Whoever may write but not read gets nothing, unless all may read who are logged in. A package none of whose rules can be
@@ -79,7 +79,7 @@ def rights_in(
             done = f"only administrators may read it: its one right is of the group {closed}, in which nobody is"
             judge.odd(f"none of the rules of {project} can be said here, or they let nobody in", done)
     rights.sort(key=lambda right: (right.project, right.whom.value, right.name))
-    return Found(tuple(rights), closed, tuple(judge.oddities))
+    return AclRights(tuple(rights), closed, tuple(judge.oddities))
 
 
 @define

@@ -9,7 +9,7 @@ from typing import BinaryIO, assert_never
 
 from attrs import field, frozen
 
-from pypid.core.members import Findings, Unusable
+from pypid.core.members import MemberProblems, UnusableArchive
 from pypid.core.names import Distribution, Packagetype
 from pypid.core.sdists import sdist_metadata
 from pypid.core.wheels import egg_metadata, wheel_metadata
@@ -30,16 +30,16 @@ def inspect(file: BinaryIO, distribution: Distribution) -> Inside:
     Blocks: run it in a thread. Reads the headers of a wheel, egg or zip only; a tar is unpacked once as a stream. Memory and
     work are bounded, whatever the bytes are, and no archive makes it raise (only `file` itself can).
     """
-    findings = Findings()
+    findings = MemberProblems()
     metadata: bytes | None = None
     try:
         metadata = _metadata(file, distribution, findings)
-    except Unusable as problem:
+    except UnusableArchive as problem:
         findings.add(str(problem))
     return Inside(metadata, findings.problems())
 
 
-def _metadata(file: BinaryIO, distribution: Distribution, findings: Findings) -> bytes | None:
+def _metadata(file: BinaryIO, distribution: Distribution, findings: MemberProblems) -> bytes | None:
     match distribution.packagetype:
         case Packagetype.WHEEL:
             return wheel_metadata(file, distribution, findings)

@@ -56,7 +56,7 @@ class _Statement(msgspec.Struct):
 
 
 @frozen
-class About:
+class AttestationSubject:
     """The file that attestations have to be about; `sha256` in lower-case hex."""
 
     filename: str
@@ -71,7 +71,7 @@ class Attestations:
     problems: tuple[str, ...] = ()
 
 
-def read_attestations(texts: Sequence[str], about: About) -> Attestations:
+def read_attestations(texts: Sequence[str], about: AttestationSubject) -> Attestations:
     """Read the form field ``attestations``: a JSON array of attestation objects. Never raises; no field, no attestations."""
     if not texts:
         return Attestations()
@@ -98,7 +98,7 @@ def read_attestations(texts: Sequence[str], about: About) -> Attestations:
     return Attestations((), tuple(problems)) if problems else Attestations(tuple(bytes(one) for one in objects))
 
 
-def check_statement(statement: bytes, about: About) -> Predicate:
+def check_statement(statement: bytes, about: AttestationSubject) -> Predicate:
     """What kind of attestation this in-toto statement makes; raises `ValueError` with all the reasons why it is none for the
     file.
     """
@@ -139,7 +139,7 @@ def _statement_in(attestation: bytes) -> bytes:
     return statement
 
 
-def _subject_problems(subjects: Sequence[_Subject], about: About) -> Sequence[str]:
+def _subject_problems(subjects: Sequence[_Subject], about: AttestationSubject) -> Sequence[str]:
     if len(subjects) != 1:
         return (f"it is about {len(subjects)} files, and has to be about one",)
     [subject] = subjects

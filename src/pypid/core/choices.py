@@ -12,7 +12,7 @@ class Tls(Enum):
     V1_3 = "1.3"
 
 
-class Store(Enum):
+class StorageBackend(Enum):
     """Where the bytes lie."""
 
     FILES = "files"

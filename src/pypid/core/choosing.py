@@ -7,16 +7,18 @@ from collections.abc import Iterable, Sequence
 from pypid.core.locks import Pin
 from pypid.core.model import File, Project
 from pypid.core.names import version_key, version_of
-from pypid.core.requirements import Wanted
-from pypid.core.targets import Target
+from pypid.core.requirements import RequirementLine
+from pypid.core.targets import InstallTarget
 
 
-def applicable(lines: Iterable[Wanted], targets: Sequence[Target]) -> dict[Target, tuple[Wanted, ...]]:
+def applicable(
+    lines: Iterable[RequirementLine], targets: Sequence[InstallTarget]
+) -> dict[InstallTarget, tuple[RequirementLine, ...]]:
     """Return the lines whose markers hold on each target."""
     from packaging.markers import Marker  # here, since no page needs it
 
     environments = [{**target.environment, "extra": ""} for target in targets]
-    found: dict[Target, list[Wanted]] = {target: [] for target in targets}
+    found: dict[InstallTarget, list[RequirementLine]] = {target: [] for target in targets}
     for line in lines:
         marker = Marker(line.marker) if line.marker else None
         for target, environment in zip(targets, environments, strict=True):
@@ -33,7 +35,7 @@ def by_release(files: Iterable[File]) -> dict[object, list[File]]:
     return found
 
 
-def allowed(project: Project, line: Wanted) -> list[str]:
+def allowed(project: Project, line: RequirementLine) -> list[str]:
     """The releases that the line allows, the newest first."""
     versions = []
     for text in project.versions:
@@ -49,7 +51,7 @@ def named(file: File, pin: Pin) -> bool:
     return not pin.hashes or file.filename in pin.hashes
 
 
-def proven(file: File, lines: Sequence[Wanted]) -> bool:
+def proven(file: File, lines: Sequence[RequirementLine]) -> bool:
     """Whether the file has one of the hashes of each line that gives some."""
     return all(not line.hashes or any(digest(file, name) == f"{name}={value}" for name, value in line.hashes) for line in lines)
 

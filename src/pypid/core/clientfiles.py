@@ -20,7 +20,7 @@ TOKEN = "__token__"
 
 
 @frozen
-class Place:
+class IndexAddress:
     """Where clients find the index. `base` is its absolute URL without a last slash; `ca`: it has a certificate to be trusted
     (``/config/ca.pem``); `login`: nobody in particular may read nothing here."""
 
@@ -34,7 +34,7 @@ class Place:
         return urlsplit(self.base).netloc
 
 
-def pip_conf(place: Place) -> str:
+def pip_conf(place: IndexAddress) -> str:
     """What pip reads."""
     lines = [
         "# pip reads this as ~/.config/pip/pip.conf (macOS: ~/Library/Application Support/pip/pip.conf,",
@@ -54,7 +54,7 @@ def pip_conf(place: Place) -> str:
     return _text(lines)
 
 
-def pypirc(place: Place) -> str:
+def pypirc(place: IndexAddress) -> str:
     """What twine, flit, hatch and setuptools read."""
     lines = [
         "# twine, flit and hatch read this as ~/.pypirc; chmod 600 it once there is a password in it.",
@@ -72,7 +72,7 @@ def pypirc(place: Place) -> str:
     return _text(lines)
 
 
-def uv_toml(place: Place) -> str:
+def uv_toml(place: IndexAddress) -> str:
     """What uv reads."""
     lines = [
         "# uv reads this as ~/.config/uv/uv.toml (Windows: %APPDATA%\\uv\\uv.toml), or as uv.toml beside a project's",
@@ -91,11 +91,13 @@ def uv_toml(place: Place) -> str:
     return _text(lines)
 
 
-FILES: Mapping[str, Callable[[Place], str]] = MappingProxyType({"pip.conf": pip_conf, ".pypirc": pypirc, "uv.toml": uv_toml})
+FILES: Mapping[str, Callable[[IndexAddress], str]] = MappingProxyType(
+    {"pip.conf": pip_conf, ".pypirc": pypirc, "uv.toml": uv_toml}
+)
 """The files by their names, which are those of ``/config/<name>`` as well."""
 
 
-def _netrc(place: Place, client: str) -> list[str]:
+def _netrc(place: IndexAddress, client: str) -> list[str]:
     machine = urlsplit(place.base).hostname or ""
     return [
         f"# This index wants to know who asks. {client} finds that in ~/.netrc (chmod 600):",

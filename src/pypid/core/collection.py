@@ -9,22 +9,22 @@ from attrs import field, frozen
 
 from pypid.core.locks import Lock, Pin
 from pypid.core.names import ProjectName
-from pypid.core.requirements import Requirements, Wanted
-from pypid.core.targets import Target
+from pypid.core.requirements import RequirementLine, Requirements
+from pypid.core.targets import InstallTarget
 
 
 @frozen
-class Wishes:
+class CollectOptions:
     """What somebody wants to have here: requirements, which have to be resolved, and locks, which are; for each target."""
 
     requirements: Requirements
     locks: tuple[Lock, ...]
-    targets: tuple[Target, ...]
-    lines: Mapping[Target, tuple[Wanted, ...]] = field(hash=False)
+    targets: tuple[InstallTarget, ...]
+    lines: Mapping[InstallTarget, tuple[RequirementLine, ...]] = field(hash=False)
     """Those of the requirements whose markers hold there."""
 
 
-class Outcome(Enum):
+class CollectOutcome(Enum):
     """What became of a file."""
 
     KEPT = "kept"
@@ -44,15 +44,15 @@ class FileReport:
     project: ProjectName
     version: str
     filename: str
-    targets: tuple[Target, ...]
-    outcome: Outcome
+    targets: tuple[InstallTarget, ...]
+    outcome: CollectOutcome
     needs_build: bool = False
     reason: str = ""
 
     @property
     def is_here(self) -> bool:
         """Whether it can be installed from here now."""
-        return self.outcome in (Outcome.KEPT, Outcome.HAD)
+        return self.outcome in (CollectOutcome.KEPT, CollectOutcome.HAD)
 
 
 @frozen
@@ -61,7 +61,7 @@ class Problem:
 
     line: str
     reason: str
-    target: Target | None = None
+    target: InstallTarget | None = None
 
 
 @frozen
@@ -86,7 +86,7 @@ class Collected:
 class Resolving:
     """It is worked out what a target needs. `seconds`: for how long already; said again and again."""
 
-    target: Target
+    target: InstallTarget
     seconds: float
 
 
@@ -94,7 +94,7 @@ class Resolving:
 class Resolved:
     """What a target needs."""
 
-    target: Target
+    target: InstallTarget
     pins: tuple[Pin, ...] = field(repr=False)
 
 

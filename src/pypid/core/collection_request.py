@@ -11,7 +11,7 @@ import msgspec
 from attrs import evolve
 
 from pypid.core.choosing import applicable
-from pypid.core.collection import Wishes
+from pypid.core.collection import CollectOptions
 from pypid.core.errors import BadRequest
 from pypid.core.locks import Lock, parse_pylock, parse_uv_lock
 from pypid.core.requirements import parse_requirements
@@ -43,7 +43,7 @@ FIELDS = {field.encode_name: field.name for field in msgspec.structs.fields(Coll
 """The attribute of each field, by the name that clients use."""
 
 
-def parse_collection(parts: Parts, running: str) -> Wishes | None:
+def parse_collection(parts: Parts, running: str) -> CollectOptions | None:
     """Return what is to be collected; None where nothing is.
 
     `running` is the Python that stands for none. Raises `BadRequest` with what is wrong.
@@ -60,7 +60,7 @@ def parse_collection(parts: Parts, running: str) -> Wishes | None:
     locks: list[Lock] = [*map(parse_pylock, pylocks), *map(parse_uv_lock, uv_locks)]
     remarks = [remark for lock in locks for remark in lock.unparseable]
     wanted = evolve(wanted, unparseable=(*wanted.unparseable, *remarks))
-    return Wishes(wanted, tuple(locks), chosen, applicable(wanted.wanted, chosen))
+    return CollectOptions(wanted, tuple(locks), chosen, applicable(wanted.wanted, chosen))
 
 
 def _decoded(parts: Parts) -> CollectionRequest:

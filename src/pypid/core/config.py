@@ -16,11 +16,11 @@ from attrs import define, evolve, field, frozen
 
 from pypid.core import environment, ini
 from pypid.core.buckets import BUCKET_RULE, is_bucket_name, is_region_name
-from pypid.core.choices import AccessStore, Store
+from pypid.core.choices import AccessStore, StorageBackend
 from pypid.core.errors import BadConfig, BadName, ConfigProblem, shortened
 from pypid.core.exporting import misfits_of_publish
 from pypid.core.fitting import misfits_of_ldap, misfits_of_registration, misfits_of_remote, misfits_of_workers
-from pypid.core.ini import Entry, printable
+from pypid.core.ini import IniEntry, printable
 from pypid.core.judging import nearest, value_of
 from pypid.core.permissions import Principals, account_name
 from pypid.core.publishers import issuer_problems
@@ -107,7 +107,7 @@ def parse(
     read_file: Callable[[str], str] = environment.no_files,
     not_yet: AbstractSet[str] = NOT_YET,
     cwd: str = "/",
-    options: Mapping[tuple[str, str], Entry] = MappingProxyType({}),
+    options: Mapping[tuple[str, str], IniEntry] = MappingProxyType({}),
 ) -> Config:
     """The configuration that the INI `text` and the ``PYPID_*`` variables of `environ` say together.
 
@@ -150,14 +150,14 @@ class _Judge:
     problems: list[ConfigProblem]
     origins: dict[tuple[str, str], str] = field(factory=dict)
 
-    def problem(self, section: str, key: str | None, entry: Entry | None, message: str) -> None:
+    def problem(self, section: str, key: str | None, entry: IniEntry | None, message: str) -> None:
         where, line = (entry.where, entry.line) if entry else (self.filename, None)
         self.problems.append(ConfigProblem(where, line, printable(section), key and printable(key), message))
 
-    def names(self, document: ini.Document) -> None:
+    def names(self, document: ini.IniDocument) -> None:
         """Find the sections and keys of the file that nobody knows."""
         for name, section in document.sections.items():
-            here = Entry("", self.filename, section.line)
+            here = IniEntry("", self.filename, section.line)
             if name in FREE:
                 continue
             if name.startswith(ISSUER):
@@ -181,7 +181,7 @@ class _Judge:
             return f"; it belongs to {' or '.join(homes)}"
         return nearest(key, declared) or f"; known: {' '.join(declared)}"
 
-    def config(self, found: Mapping[str, Mapping[str, Entry]]) -> Config:
+    def config(self, found: Mapping[str, Mapping[str, IniEntry]]) -> Config:
         sections = {name: self._section(name, section, found.get(name, {})) for name, section in SECTIONS.items()}
         config = Config(
             **sections,
@@ -201,7 +201,7 @@ class _Judge:
         self._together(config, found)
         return config
 
-    def _section(self, name: str, section: type[Any], entries: Mapping[str, Entry]) -> Any:
+    def _section(self, name: str, section: type[Any], entries: Mapping[str, IniEntry]) -> Any:
         given = {}
         for key, declared in keys(section).items():
             entry = entries.get(key)
@@ -214,7 +214,9 @@ class _Judge:
                 self.problem(name, key, entry, str(error))
         return section(**given)
 
-    def _free(self, name: str, found: Mapping[str, Mapping[str, Entry]], read: Callable[[str, str], Any]) -> Mapping[str, Any]:
+    def _free(
+        self, name: str, found: Mapping[str, Mapping[str, IniEntry]], read: Callable[[str, str], Any]
+    ) -> Mapping[str, Any]:
         entries = found.get(name, {})
         given = {}
         for key, entry in entries.items():
@@ -226,7 +228,7 @@ class _Judge:
                 self.problem(name, shown, entry, str(error))
         return MappingProxyType(given)
 
-    def _together(self, config: Config, found: Mapping[str, Mapping[str, Entry]]) -> None:
+    def _together(self, config: Config, found: Mapping[str, Mapping[str, IniEntry]]) -> None:
         """What must fit together; only values that are good by themselves are looked at."""
         pair = [found.get("server", {}).get(key) for key in ("tls_certificate", "tls_key")]
         given = [entry for entry in pair if entry is not None and entry.text.strip()]
@@ -251,7 +253,7 @@ class _Judge:
         for key, advice in of_publish:
             self.problem("publish", key, found["publish"][key], advice)
 
-    def _issuers(self, issuers: Mapping[str, IssuerSettings], found: Mapping[str, Mapping[str, Entry]]) -> None:
+    def _issuers(self, issuers: Mapping[str, IssuerSettings], found: Mapping[str, Mapping[str, IniEntry]]) -> None:
         names: dict[str, str] = {}
         for name, issuer in issuers.items():
             entries = found[ISSUER + name]
@@ -263,7 +265,7 @@ class _Judge:
             if issuer.url is not None and names.setdefault(issuer.url, name) != name:
                 self.problem(ISSUER + name, "url", said, f"this is [{ISSUER}{names[issuer.url]}]; put the rules together there")
 
-    def _known_groups(self, config: Config, found: Mapping[str, Mapping[str, Entry]]) -> None:
+    def _known_groups(self, config: Config, found: Mapping[str, Mapping[str, IniEntry]]) -> None:
         """Where all groups stand in the file, another name is a mistake, and may be a rule that lets nobody in, or out."""
         if config.access.backend != (AccessStore.CONFIG,):
             return
@@ -275,13 +277,13 @@ class _Judge:
             if right.whom is Whom.GROUP:
                 self._groups("projects", key, {right.name}, config.groups, found)
 
-    def _secret(self, secret: str | None, entries: Mapping[str, Entry]) -> None:
+    def _secret(self, secret: str | None, entries: Mapping[str, IniEntry]) -> None:
         if secret is not None and len(secret) < SHORTEST_SECRET:
             advice = f"it has {len(secret)} characters and could be guessed; `pypid gen-secret` makes a good one"
             self.problem("server", "secret", entries.get("secret"), f"{advice} ({SHORTEST_SECRET} or more are needed)")
 
-    def _storage(self, storage: StorageSettings, entries: Mapping[str, Entry]) -> None:
-        if storage.backend is not Store.S3:
+    def _storage(self, storage: StorageSettings, entries: Mapping[str, IniEntry]) -> None:
+        if storage.backend is not StorageBackend.S3:
             return
         if not storage.bucket:
             self.problem("storage", "bucket", entries.get("backend"), "backend = s3 needs the name of a bucket")
@@ -299,7 +301,7 @@ class _Judge:
             missing, there = ("secret_key", "access_key") if storage.access_key else ("access_key", "secret_key")
             self.problem("storage", missing, entries.get(there), "access_key and secret_key belong together; set both or none")
 
-    def _sources(self, config: Config, found: Mapping[str, Mapping[str, Entry]]) -> None:
+    def _sources(self, config: Config, found: Mapping[str, Mapping[str, IniEntry]]) -> None:
         """The sections of those that are asked who somebody is."""
         listed, backend = config.access.backend, found.get("access", {}).get("backend")
         misfits = {
@@ -314,7 +316,7 @@ class _Judge:
                     self.problem(name, key, said or backend, advice)
 
     def _groups(
-        self, name: str, key: str, said: AbstractSet[str], known: Mapping[str, Any], found: Mapping[str, Mapping[str, Entry]]
+        self, name: str, key: str, said: AbstractSet[str], known: Mapping[str, Any], found: Mapping[str, Mapping[str, IniEntry]]
     ) -> None:
         unknown = sorted(group for group in said if group not in known)
         if unknown:

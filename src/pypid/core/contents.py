@@ -5,7 +5,7 @@ which a backslash, and all that cannot be printed (control characters, what turn
 UTF-8), stands as Python would escape it. A name that comes twice, or is very long, ends in ``\\#`` and the member's number. So
 no two members have the same path, and none needs more than printable characters.
 
-Nothing is judged here (see `archive`): an archive that cannot be followed is `Unusable`, and all else is shown as it is.
+Nothing is judged here (see `archive`): an archive that cannot be followed is `UnusableArchive`, and all else is shown as it is.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from zlib import crc32
 import msgspec
 from attrs import define, field, frozen
 
-from pypid.core.members import Findings, Unusable
-from pypid.core.tars import Kind, Member, read_tar
+from pypid.core.members import MemberProblems, UnusableArchive
+from pypid.core.tars import TarKind, TarMember, read_tar
 from pypid.core.unpacking import Unpacked
-from pypid.core.zips import Entry, begin_entry, zip_entries
+from pypid.core.zips import ZipEntry, begin_entry, zip_entries
 
 MOST_HELD = 20_000
 """Members of one archive that are held; the largest that people look at (botocore, tensorflow) have some thousands."""
@@ -49,15 +49,15 @@ class Inner(msgspec.Struct, frozen=True, gc=False):
     """What it takes up in a zip; None in a tar, which is compressed as a whole."""
     crc: int | None = None
     """The CRC-32 of its bytes; None where it is not known."""
-    kind: Kind = Kind.FILE
+    kind: TarKind = TarKind.FILE
     link: str = ""
     """Where a link of a tar leads to, spelled as a `path`."""
-    entry: Entry | None = None
+    entry: ZipEntry | None = None
     """Where it lies in a zip."""
 
 
 @frozen
-class Listing:
+class MemberListing:
     """The members of an archive, in its order: at most `MOST_HELD` of a `total`."""
 
     members: tuple[Inner, ...] = field(repr=False)
@@ -79,7 +79,7 @@ class Listing:
 
 
 @frozen
-class Folder:
+class ArchiveFolder:
     """A folder of an archive by its path, which ends in a slash; its members, and those of folders in it. `size` in bytes."""
 
     path: str
@@ -88,7 +88,7 @@ class Folder:
 
 
 @frozen
-class Opened:
+class OpenedMember:
     """A member with the first of its bytes, at most `MOST_SHOWN`."""
 
     member: Inner
@@ -97,7 +97,7 @@ class Opened:
     @property
     def is_cut(self) -> bool:
         """Whether it has more."""
-        return self.member.kind is Kind.FILE and len(self.data) < self.member.size
+        return self.member.kind is TarKind.FILE and len(self.data) < self.member.size
 
 
 @frozen
@@ -148,7 +148,7 @@ def read_text(data: bytes, *, cut: bool) -> Text | None:
     return None if _CONTROLS.intersection(text) else Text(text, "latin-1")
 
 
-def look_in(members: Sequence[Inner], folder: str) -> tuple[list[Folder], list[Inner]]:
+def look_in(members: Sequence[Inner], folder: str) -> tuple[list[ArchiveFolder], list[Inner]]:
     """The folders and the members right below `folder` ("" or a path that ends in a slash), each in order.
 
     A folder in which nothing but one folder lies is passed over: what is told is where something begins (``spam-1.0/src/``).
@@ -162,7 +162,7 @@ def look_in(members: Sequence[Inner], folder: str) -> tuple[list[Folder], list[I
                 below.setdefault(first, []).append(member)
             else:
                 here.append(member)
-    folders = [Folder(_shared(its), len(its), sum(member.size for member in its)) for its in below.values()]
+    folders = [ArchiveFolder(_shared(its), len(its), sum(member.size for member in its)) for its in below.values()]
     return sorted(folders, key=lambda each: each.path.split("/")), sorted(here, key=lambda member: member.path)
 
 
@@ -171,40 +171,40 @@ def _shared(members: Sequence[Inner]) -> str:
     return "/".join(commonprefix([member.path.rpartition("/")[0].split("/") for member in members])) + "/"
 
 
-def list_members(file: BinaryIO, filename: str) -> Listing:
-    """The members of the archive in the seekable `file`, which is named so; blocks. Raises `Unusable`.
+def list_members(file: BinaryIO, filename: str) -> MemberListing:
+    """The members of the archive in the seekable `file`, which is named so; blocks. Raises `UnusableArchive`.
 
     Of a zip, a wheel or an egg only the directory is read; a tar is unpacked once, in bounded memory.
     """
     return _of_zip(file) if is_zip(filename) else _of_tar(file, filename)
 
 
-def open_zipped(file: BinaryIO, member: Inner) -> Opened:
-    """A member of a zip; blocks. Raises `Unusable` where it is damaged, encrypted, or packed in a way that nobody knows."""
-    if member.entry is None or member.kind is not Kind.FILE:
-        return Opened(member, b"")
-    return Opened(member, begin_entry(file, member.entry, MOST_SHOWN))
+def open_zipped(file: BinaryIO, member: Inner) -> OpenedMember:
+    """A member of a zip; blocks. Raises `UnusableArchive` where it is damaged, encrypted, or packed in a way that nobody knows."""
+    if member.entry is None or member.kind is not TarKind.FILE:
+        return OpenedMember(member, b"")
+    return OpenedMember(member, begin_entry(file, member.entry, MOST_SHOWN))
 
 
-def open_tarred(file: BinaryIO, filename: str, path: str) -> Opened | None:
-    """The member of a tar that has this path, or None; blocks. Raises `Unusable`, at what comes before it."""
+def open_tarred(file: BinaryIO, filename: str, path: str) -> OpenedMember | None:
+    """The member of a tar that has this path, or None; blocks. Raises `UnusableArchive`, at what comes before it."""
     stream = Unpacked(file, filename, MOST_UNPACKED)
     listed = _Listed()
 
-    def stops(member: Member) -> bool:
+    def stops(member: TarMember) -> bool:
         inner = listed.take_tarred(member)
         if inner is not None and inner.path == path:
-            raise _Found(Opened(inner, stream.read(min(member.size, MOST_SHOWN))))
+            raise _Found(OpenedMember(inner, stream.read(min(member.size, MOST_SHOWN))))
         return False
 
     try:
         for member, _ in read_tar(stream, stops):
-            inner = None if member.kind is Kind.FILE else listed.take_tarred(member)
+            inner = None if member.kind is TarKind.FILE else listed.take_tarred(member)
             if inner is not None and inner.path == path:
-                return Opened(inner, b"")
+                return OpenedMember(inner, b"")
     except _Found as found:
         if len(found.opened.data) < min(found.opened.member.size, MOST_SHOWN):
-            raise Unusable("the tar archive was cut off.") from None
+            raise UnusableArchive("the tar archive was cut off.") from None
         return found.opened
     return None
 
@@ -215,7 +215,7 @@ def is_zip(filename: str) -> bool:
 
 
 class _Found(Exception):
-    def __init__(self, opened: Opened) -> None:
+    def __init__(self, opened: OpenedMember) -> None:
         super().__init__(opened)
         self.opened = opened
 
@@ -242,21 +242,23 @@ class _Listed:
         self._letters += len(shown)
         return shown
 
-    def take_tarred(self, member: Member) -> Inner | None:
+    def take_tarred(self, member: TarMember) -> Inner | None:
         """The next member of a tar, unless it is a folder, or is only counted."""
-        path = None if member.kind is Kind.FOLDER else self.path(member.name)
+        path = None if member.kind is TarKind.FOLDER else self.path(member.name)
         if path is None:
             return None
-        link = printable(member.link[:LONGEST_PATH])[:LONGEST_PATH] if member.kind in (Kind.SYMLINK, Kind.HARDLINK) else ""
+        link = (
+            printable(member.link[:LONGEST_PATH])[:LONGEST_PATH] if member.kind in (TarKind.SYMLINK, TarKind.HARDLINK) else ""
+        )
         return Inner(path, member.size, kind=member.kind, link=link)
 
-    def listing(self) -> Listing:
-        return Listing(tuple(self.members), self.total)
+    def listing(self) -> MemberListing:
+        return MemberListing(tuple(self.members), self.total)
 
 
-def _of_zip(file: BinaryIO) -> Listing:
+def _of_zip(file: BinaryIO) -> MemberListing:
     listed = _Listed()
-    for entry in zip_entries(file, Findings()):
+    for entry in zip_entries(file, MemberProblems()):
         path = None if entry.is_folder else listed.path(entry.name)
         if path is not None:
             kind = _kind(entry.mode)
@@ -264,27 +266,27 @@ def _of_zip(file: BinaryIO) -> Listing:
     return listed.listing()
 
 
-def _kind(mode: int) -> Kind:
+def _kind(mode: int) -> TarKind:
     match stat.S_IFMT(mode):
         case 0 | stat.S_IFREG:
-            return Kind.FILE
+            return TarKind.FILE
         case stat.S_IFLNK:
-            return Kind.SYMLINK
+            return TarKind.SYMLINK
         case _:
-            return Kind.OTHER
+            return TarKind.OTHER
 
 
-def _of_tar(file: BinaryIO, filename: str) -> Listing:
+def _of_tar(file: BinaryIO, filename: str) -> MemberListing:
     listed = _Listed()
     taken: Inner | None = None
 
-    def sums(member: Member) -> bool:
+    def sums(member: TarMember) -> bool:
         nonlocal taken
         taken = listed.take_tarred(member)
         return taken is not None and member.size <= _SUMMED
 
     for member, data in read_tar(Unpacked(file, filename, MOST_UNPACKED), sums):
-        if member.kind is not Kind.FILE:
+        if member.kind is not TarKind.FILE:
             taken = listed.take_tarred(member)
         elif taken is not None and len(data) == member.size:
             taken = msgspec.structs.replace(taken, crc=crc32(data))

@@ -28,7 +28,7 @@ _MD5 = re.compile(r"[0-9a-f]{32}\Z")
 
 
 @frozen(kw_only=True)
-class Description:
+class PypicloudDescription:
     """What is said of a file; None where nothing is. `name` and `version` are as they were uploaded. `odd`: what is no use."""
 
     name: str | None = None
@@ -41,11 +41,11 @@ class Description:
     odd: tuple[str, ...] = ()
 
 
-def of_texts(texts: Mapping[str, object]) -> Description:
+def of_texts(texts: Mapping[str, object]) -> PypicloudDescription:
     """Out of the names and texts of user metadata, or of the JSON, whose names have underscores. Anything may stand there."""
     said = {name.replace("_", "-"): _decoded(text).strip() for name, text in texts.items() if isinstance(text, str)}
     odd: list[str] = []
-    return Description(
+    return PypicloudDescription(
         name=_short(said.get("name")),
         version=_short(said.get("version")),
         summary=summary_line(said.get("summary")),
@@ -57,7 +57,7 @@ def of_texts(texts: Mapping[str, object]) -> Description:
     )
 
 
-def of_json(data: bytes, what: str) -> Description:
+def of_json(data: bytes, what: str) -> PypicloudDescription:
     """Out of a ``.meta``. Raises `Unreadable`, naming `what`."""
     try:
         found = msgspec.json.decode(data)

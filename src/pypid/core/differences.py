@@ -53,7 +53,7 @@ class MemberDifferences:
 
 
 @frozen
-class Line:
+class DiffLine:
     """A line of a comparison of two texts: its number in each that has it, from 1. Without both: some are left out here."""
 
     old: int | None
@@ -182,7 +182,7 @@ def _target(member: Inner) -> str:
 # --- texts ----------------------------------------------------------------------------------------------------
 
 
-def text_differences(old: str, new: str) -> tuple[Line, ...] | None:
+def text_differences(old: str, new: str) -> tuple[DiffLine, ...] | None:
     """The lines that differ, with some around them; None where too many would have to be compared."""
     one, other = old.split("\n"), new.split("\n")
     shortest, first, last = min(len(one), len(other)), 0, 0
@@ -197,16 +197,16 @@ def text_differences(old: str, new: str) -> tuple[Line, ...] | None:
     return tuple(_lines(one, other, first + 1))
 
 
-def _lines(one: Sequence[str], other: Sequence[str], first: int) -> Iterable[Line]:
+def _lines(one: Sequence[str], other: Sequence[str], first: int) -> Iterable[DiffLine]:
     for count, group in enumerate(SequenceMatcher(None, one, other).get_grouped_opcodes(CONTEXT)):
         if count:
-            yield Line(None, None, "")
+            yield DiffLine(None, None, "")
         for tag, i1, i2, j1, j2 in group:
             if tag == "equal":
                 for i, j in zip(range(i1, i2), range(j1, j2), strict=True):
-                    yield Line(first + i, first + j, one[i])
+                    yield DiffLine(first + i, first + j, one[i])
                 continue
             for i in range(i1, i2):
-                yield Line(first + i, None, one[i])
+                yield DiffLine(first + i, None, one[i])
             for j in range(j1, j2):
-                yield Line(None, first + j, other[j])
+                yield DiffLine(None, first + j, other[j])

@@ -13,7 +13,7 @@ from pypid.core.settings import ISSUER, NOT_YET, SECTIONS, IssuerSettings, keys
 
 
 @frozen
-class Row:
+class KeyRow:
     """One key of the table. `variable` is the environment variable that speaks for it."""
 
     section: str
@@ -26,16 +26,16 @@ class Row:
     available: bool
 
 
-def table() -> tuple[Row, ...]:
+def table() -> tuple[KeyRow, ...]:
     """All keys of all sections with fixed keys, in the contract's order; issuers are shown as ``issuer:<name>``."""
     return tuple(_rows())
 
 
-def _rows() -> Iterator[Row]:
+def _rows() -> Iterator[KeyRow]:
     for section, declared in _sections():
         for name, key in keys(declared).items():
             said = allowed(key, NOT_YET) if is_open(key, NOT_YET) else key.kind.allowed
-            yield Row(section, name, key.default, key.doc, said, variable(section, name), key.secret, is_open(key, NOT_YET))
+            yield KeyRow(section, name, key.default, key.doc, said, variable(section, name), key.secret, is_open(key, NOT_YET))
 
 
 def _sections() -> Iterator[tuple[str, type[Any]]]:
@@ -105,7 +105,7 @@ def _heading(section: str) -> str:
     return f"{title}\n{'-' * len(title)}\n"
 
 
-def _entry(row: Row) -> str:
+def _entry(row: KeyRow) -> str:
     default = f"default ``{row.default}``" if row.default else "empty by default"
     said = row.allowed.replace("*", r"\*").replace("<", r"\<")
     notes = f"Allowed: {said}.{' Secret: never shown.' if row.secret else ''}{'' if row.available else ' ' + _LATER}"

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from attrs import frozen
 
 from pypid.core.errors import ConfigProblem
-from pypid.core.ini import Entry, printable
+from pypid.core.ini import IniEntry, printable
 from pypid.core.settings import FREE, ISSUER, SECTIONS, IssuerSettings, keys
 
 PREFIX = "PYPID_"
@@ -39,7 +39,7 @@ def no_files(path: str) -> str:
 
 def read(
     environ: Mapping[str, str], issuers: Iterable[str], read_file: Callable[[str], str]
-) -> tuple[dict[tuple[str, str], Entry], list[ConfigProblem]]:
+) -> tuple[dict[tuple[str, str], IniEntry], list[ConfigProblem]]:
     """What the variables say for each (section, key), and what is wrong with them.
 
     `issuers` are the ``issuer:`` sections of the file; a variable may make another one. Variables that do not
@@ -47,7 +47,7 @@ def read(
     """
     ours = {name: value for name, value in sorted(environ.items()) if name.startswith(PREFIX)}
     names = _names([*issuers, *_issuers(ours)])
-    found: dict[tuple[str, str], Entry] = {}
+    found: dict[tuple[str, str], IniEntry] = {}
     problems: list[ConfigProblem] = []
     for name, value in ours.items():
         meant = names.get(name)
@@ -60,7 +60,7 @@ def read(
             problems.append(ConfigProblem(name, None, *place, message))
             continue
         try:
-            found[place] = Entry(read_file(value) if meant.file else value, name)
+            found[place] = IniEntry(read_file(value) if meant.file else value, name)
         except (OSError, ValueError) as error:
             reason = (isinstance(error, OSError) and error.strerror) or "it is no readable text"
             message = f"the file {printable(value)!r} cannot be read ({reason}); the variable names a file that holds the value"

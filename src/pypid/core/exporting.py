@@ -8,7 +8,7 @@ from posixpath import normpath
 
 from attrs import frozen
 
-from pypid.core.choices import AccessStore, Store
+from pypid.core.choices import AccessStore, StorageBackend
 from pypid.core.settings import AccessSettings, PublishSettings, ServerSettings, StorageSettings
 
 FIRST_ADMIN = "admin"
@@ -74,11 +74,11 @@ def misfits_of_publish(
         yield "target", str(error)
         return
     if bucket is None:
-        folders = {"storage": storage.path if storage.backend is Store.FILES else None, "state": server.state}
+        folders = {"storage": storage.path if storage.backend is StorageBackend.FILES else None, "state": server.state}
         for what, folder in folders.items():
             if folder is not None and overlap(_beside(ini, publish.target), _beside(ini, folder)):
                 yield "target", f"a tree of its own is needed: this is in, or around, the {what} folder"
-    elif storage.backend is Store.S3 and overlap_of_prefixes(bucket, (storage.bucket or "", storage.prefix or "")):
+    elif storage.backend is StorageBackend.S3 and overlap_of_prefixes(bucket, (storage.bucket or "", storage.prefix or "")):
         yield "target", "a prefix of its own is needed: this one is in, or around, that of [storage]"
     unknown = publish.as_user is not None and publish.as_user not in users | {FIRST_ADMIN}
     if unknown and access.backend == (AccessStore.CONFIG,):

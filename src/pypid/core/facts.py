@@ -43,7 +43,7 @@ _LICENCE = "License"
 
 
 @frozen
-class Person:
+class Contact:
     """Somebody who wrote or keeps it up. `mailto` is what a link may lead to; None without an address that can be one."""
 
     name: str
@@ -56,7 +56,7 @@ class Person:
 
 
 @frozen
-class Link:
+class ProjectLink:
     """A project's link: its label, what leads there (None where nothing safe does), and what to show of it."""
 
     label: str
@@ -65,7 +65,7 @@ class Link:
 
 
 @frozen
-class Kind:
+class ClassifierKind:
     """Classifiers of one kind (``Programming Language``): each without the kind, and whole."""
 
     name: str
@@ -83,18 +83,18 @@ class Facts:
     is_cut: bool = False
     """Whether the description goes on."""
     content_type: str | None = None
-    authors: tuple[Person, ...] = ()
-    maintainers: tuple[Person, ...] = ()
+    authors: tuple[Contact, ...] = ()
+    maintainers: tuple[Contact, ...] = ()
     licence: str | None = None
     """The License-Expression."""
     licence_text: str | None = None
     """The first line of the older License field."""
     licences: tuple[tuple[str, str], ...] = ()
-    """Classifiers of licences, as `Kind.each`."""
+    """Classifiers of licences, as `ClassifierKind.each`."""
     requires_python: str | None = None
     keywords: tuple[str, ...] = ()
-    kinds: tuple[Kind, ...] = ()
-    links: tuple[Link, ...] = ()
+    kinds: tuple[ClassifierKind, ...] = ()
+    links: tuple[ProjectLink, ...] = ()
     platforms: tuple[str, ...] = ()
     needs: Needs = Needs()
     weight: int = 0
@@ -142,10 +142,10 @@ def line(value: object, most: int = LONGEST) -> str | None:
     return (text if len(text) <= most else text[: most - 1] + "…") or None
 
 
-def people(names: object, addresses: object) -> tuple[Person, ...]:
+def people(names: object, addresses: object) -> tuple[Contact, ...]:
     """The people of ``Author`` and ``Author-email`` (or a maintainer's fields), each once."""
     named, mailed = line(names), line(addresses, 2000)
-    found: list[Person] = []
+    found: list[Contact] = []
     try:
         pairs = getaddresses([mailed]) if mailed else []
     except RecursionError:  # a comment in a comment in a comment (RFC 5322 lets them)
@@ -153,11 +153,11 @@ def people(names: object, addresses: object) -> tuple[Person, ...]:
     for name, address in pairs:
         shown, good = line(name), address if _ADDRESS.match(address) else None
         if shown or good or address:
-            found.append(Person(shown or address[:LONGEST], good))
+            found.append(Contact(shown or address[:LONGEST], good))
     if named and len(found) == 1 and found[0].name == found[0].address:
-        return (Person(named, found[0].address),)
+        return (Contact(named, found[0].address),)
     if named and named not in {person.name for person in found}:
-        found.insert(0, Person(named))
+        found.insert(0, Contact(named))
     return tuple(dict.fromkeys(found))[:MOST_PEOPLE]
 
 
@@ -170,14 +170,14 @@ def keywords(said: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(text for text in lines if text))[:MOST_KEYWORDS]
 
 
-def links(said: Mapping[str, Any]) -> tuple[Link, ...]:
+def links(said: Mapping[str, Any]) -> tuple[ProjectLink, ...]:
     """The project's links, well-known ones first, each address once."""
     urls = said.get("project_urls")
     pairs = [(str(label), str(url)) for label, url in (urls.items() if isinstance(urls, Mapping) else ())]
     for label, word in (("Homepage", "home_page"), ("Download", "download_url")):
         if line(said.get(word)):
             pairs.append((label, str(said[word])))
-    found: dict[str, tuple[int, Link]] = {}
+    found: dict[str, tuple[int, ProjectLink]] = {}
     for label, url in pairs[: MOST_LINKS * 2]:
         rank = _RANKS.get(label.translate(_DROPPED).lower(), len(_WELL_KNOWN))
         text = line(url, 2000)
@@ -198,9 +198,9 @@ def safe_url(text: str) -> str | None:
         return None
 
 
-def _link(label: str, text: str) -> Link:
+def _link(label: str, text: str) -> ProjectLink:
     url = safe_url(text)
-    return Link(label, url, shorter(urlsplit(url).netloc if url else text, 80))
+    return ProjectLink(label, url, shorter(urlsplit(url).netloc if url else text, 80))
 
 
 def shorter(text: str, most: int) -> str:
@@ -233,9 +233,9 @@ def _each(said: Mapping[str, Any], word: str, most: int = LONGEST) -> Iterator[s
             yield text
 
 
-def _kinds(classifiers: Iterable[str]) -> tuple[Kind, ...]:
+def _kinds(classifiers: Iterable[str]) -> tuple[ClassifierKind, ...]:
     grouped: dict[str, list[tuple[str, str]]] = {}
     for whole in dict.fromkeys(classifiers):
         kind, _, rest = whole.partition("::")
         grouped.setdefault(kind.strip(), []).append((rest.strip() or kind.strip(), whole))
-    return tuple(Kind(name, tuple(each)) for name, each in grouped.items())
+    return tuple(ClassifierKind(name, tuple(each)) for name, each in grouped.items())

@@ -24,14 +24,14 @@ UPDATES, PROJECTS, OF_PROJECT = 100, 40, 100
 
 
 @frozen
-class Where:
+class FeedLinks:
     """Where the links of a feed lead: a project's page below the base, and whether each release has one below that."""
 
     project: str
     releases: bool
 
 
-SIMPLE, PAGES = Where("simple", False), Where("project", True)
+SIMPLE, PAGES = FeedLinks("simple", False), FeedLinks("project", True)
 """To the pages of the Simple API, which files have as well; and to those for people."""
 
 
@@ -62,12 +62,12 @@ def newest_first(news: News) -> tuple[float, str, str]:
     return (-news.uploaded.timestamp(), news.project, news.version)
 
 
-def updates(newest: Iterable[News], base_url: str, where: Where = SIMPLE) -> bytes:
+def updates(newest: Iterable[News], base_url: str, where: FeedLinks = SIMPLE) -> bytes:
     """The feed of releases. `base_url`: of the index, absolute or relative to the feed, without its last slash."""
     return _feed("Updates", base_url, "The newest releases", (_release(news, base_url, where) for news in newest))
 
 
-def projects(newest: Iterable[News], base_url: str, where: Where = SIMPLE) -> bytes:
+def projects(newest: Iterable[News], base_url: str, where: FeedLinks = SIMPLE) -> bytes:
     """The feed of projects: each with its first release."""
     items = (
         _item(f"{news.project} added", f"{base_url}/{where.project}/{news.project}/", news.project, news, news.summary)
@@ -76,13 +76,13 @@ def projects(newest: Iterable[News], base_url: str, where: Where = SIMPLE) -> by
     return _feed("Projects", base_url, "The newest projects", items)
 
 
-def releases_of(name: ProjectName, newest: Sequence[News], base_url: str, where: Where = SIMPLE) -> bytes:
+def releases_of(name: ProjectName, newest: Sequence[News], base_url: str, where: FeedLinks = SIMPLE) -> bytes:
     """The feed of one project's releases."""
     items = (_release(news, base_url, where, news.version) for news in newest[:OF_PROJECT])
     return _feed(f"Releases of {name}", f"{base_url}/{where.project}/{name}", f"The newest releases of {name}", items)
 
 
-def _release(news: News, base_url: str, where: Where, title: str | None = None) -> str:
+def _release(news: News, base_url: str, where: FeedLinks, title: str | None = None) -> str:
     words = title or f"{news.project} {news.version}"
     version = f"{quote(news.version, safe='+!')}/" if where.releases else ""
     link = f"{base_url}/{where.project}/{news.project}/{version}"

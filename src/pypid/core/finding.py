@@ -53,7 +53,7 @@ def classifier_of(text: str) -> str:
 
 
 @frozen(kw_only=True)
-class Query:
+class SearchQuery:
     """What was typed, and the filters. Without any words it is all that the filters let through."""
 
     words: tuple[str, ...] = ()
@@ -67,7 +67,7 @@ class Query:
     """Only what has this one, or one below it; as `classifier_of` spells it."""
 
     @classmethod
-    def read(cls, text: str, *, source: str = "", python: str = "", license: str = "", classifier: str = "") -> Query:
+    def read(cls, text: str, *, source: str = "", python: str = "", license: str = "", classifier: str = "") -> SearchQuery:
         """As it comes from a form: "" is no filter. Raises `ValueError` with what is wrong with a filter.
 
         Of what was typed nothing is wrong: its first words are looked for.
@@ -100,7 +100,7 @@ class Query:
 
 
 @frozen(kw_only=True)
-class Description:
+class ProjectDescription:
     """What the core metadata of its newest release says."""
 
     summary: str = ""
@@ -127,7 +127,7 @@ class Card:
     license: str = ""
     classifiers: tuple[str, ...] = ()
     pythons: frozenset[str] | None = None
-    """As `Query.python`; None: any."""
+    """As `SearchQuery.python`; None: any."""
 
     @property
     def starts(self) -> tuple[str, ...]:
@@ -184,7 +184,7 @@ class Tier(IntEnum):
     SUMMARY = 5
 
 
-def tier(query: Query, card: Card) -> Tier | None:
+def tier(query: SearchQuery, card: Card) -> Tier | None:
     """How well the words fit; None: not at all. Without words everything fits alike."""
     if not query.words:
         return Tier.NAME
@@ -199,7 +199,7 @@ def tier(query: Query, card: Card) -> Tier | None:
     return None if None in tiers else max(found for found in tiers if found is not None)
 
 
-def rank(query: Query, card: Card) -> tuple[int, int]:
+def rank(query: SearchQuery, card: Card) -> tuple[int, int]:
     """Return the place of a found project in the order of results: the exact name first, then local
     projects, then upstream ones, each by `tier`.
 
@@ -227,7 +227,7 @@ def _is_among(words: Iterable[str], word: str) -> bool:
     return word in words if len(word) < SHORT else _begins(words, word)
 
 
-def fits(query: Query, card: Card) -> bool:
+def fits(query: SearchQuery, card: Card) -> bool:
     """Whether the filters let it through."""
     return (
         (query.ours is None or query.ours == card.ours)
@@ -248,7 +248,7 @@ def standing(card: Card) -> int:
     return (rank << _SECONDS | min(moment, (1 << _SECONDS) - 1)) << _TIE | crc32(card.name.encode()) >> (32 - _TIE)
 
 
-def ranked(query: Query, cards: Iterable[Card]) -> Sequence[Card]:
+def ranked(query: SearchQuery, cards: Iterable[Card]) -> Sequence[Card]:
     """Return the cards that fit, best first, as the search index has to list them."""
     found = [card for card in cards if fits(query, card) and tier(query, card) is not None]
     return sorted(found, key=lambda card: (rank(query, card), -standing(card)))
@@ -258,7 +258,7 @@ def ranked(query: Query, cards: Iterable[Card]) -> Sequence[Card]:
 
 
 @frozen(kw_only=True)
-class Found:
+class FoundProject:
     """A project that was found."""
 
     name: ProjectName
@@ -270,13 +270,13 @@ class Found:
 
 
 @frozen(kw_only=True)
-class Findings:
+class SearchResults:
     """What was found, the best first. `total`: how many there are in all, of those that whoever asks may see."""
 
-    found: tuple[Found, ...] = ()
+    found: tuple[FoundProject, ...] = ()
     total: int = 0
     unread: int = 0
     """Of so many projects that they may see it is not known yet what their metadata says."""
 
-    def __iter__(self) -> Iterator[Found]:
+    def __iter__(self) -> Iterator[FoundProject]:
         return iter(self.found)

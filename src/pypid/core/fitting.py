@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from pypid.core.choices import AccessStore, CatalogStore, Registration, Store
+from pypid.core.choices import AccessStore, CatalogStore, Registration, StorageBackend
 from pypid.core.settings import AccessSettings, CacheSettings, LdapSettings, RemoteSettings, ServerSettings, StorageSettings
 from pypid.core.values import is_readable_on_the_way
 
@@ -59,7 +59,7 @@ def misfits_of_workers(server: ServerSettings, cache: CacheSettings, storage: St
     """What is wrong with `[server] workers`: advice."""
     if server.workers == 1:
         return
-    if storage.backend is Store.MEMORY:
+    if storage.backend is StorageBackend.MEMORY:
         yield "several workers need a [storage] that all of them see: backend = files or s3, not memory"
     elif cache.backend is CatalogStore.MEMORY:
         yield (

@@ -13,9 +13,9 @@ from datetime import datetime
 import msgspec
 
 from pypid.core.errors import BadName, Unreadable
-from pypid.core.model import File, Heard, Remembered, Status
+from pypid.core.model import File, Listing, Status, UpstreamEntry
 from pypid.core.names import ProjectName, project_name
-from pypid.core.past import Past
+from pypid.core.past import FileHistory
 from pypid.core.records import FILES, StoredFile, decoded, stored, taken_up
 
 BLOCK = 256
@@ -40,7 +40,7 @@ class _Beginning(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True
     said: _Said | None = None
     kept: tuple[StoredFile, ...] = ()
     touched: tuple[tuple[str, int], ...] = ()
-    history: tuple[Past, ...] = ()
+    history: tuple[FileHistory, ...] = ()
     since: datetime | None = None
     blocks: tuple[int, ...] | None = None
     """The lengths of the blocks of files, in bytes; None: no files were said, which is not the same as none."""
@@ -51,7 +51,7 @@ _beginning = msgspec.json.Decoder(_Beginning)
 _block = msgspec.json.Decoder(list[StoredFile])
 
 
-def dump_heard(heard: Heard, earlier: bytes | None = None) -> bytes:
+def dump_heard(heard: UpstreamEntry, earlier: bytes | None = None) -> bytes:
     """What is known of a project of theirs as one line of JSON, whose beginning `records.load_head` reads.
 
     `earlier` is a line with the same `said.files`: they are taken over from there, so that this takes no time.
@@ -67,7 +67,7 @@ def dump_heard(heard: Heard, earlier: bytes | None = None) -> bytes:
     return b"".join((_dumped_beginning(heard, _read_beginning(earlier, end).blocks), memoryview(earlier)[end:]))
 
 
-def _dumped_beginning(heard: Heard, blocks: tuple[int, ...] | None) -> bytes:
+def _dumped_beginning(heard: UpstreamEntry, blocks: tuple[int, ...] | None) -> bytes:
     """All before the files, without the last brace."""
     said = heard.said
     beginning = _Beginning(
@@ -106,19 +106,19 @@ def _between(blocks: list[bytes]) -> Iterator[bytes]:
         yield block
 
 
-def load_heard(line: bytes) -> Heard:
+def load_heard(line: bytes) -> UpstreamEntry:
     """What a line of `dump_heard` says; raises `Unreadable`."""
     end = line.find(FILES)
     document = _read_beginning(line, end)
     try:
         name = project_name(document.name)
         said = document.said
-        return Heard(
+        return UpstreamEntry(
             name=name,
             serial=document.serial,
             said=None
             if said is None
-            else Remembered(
+            else Listing(
                 name=name,
                 asked=said.asked,
                 index=said.index,

@@ -17,10 +17,10 @@ from operator import itemgetter
 from attrs import evolve, frozen
 from msgspec.structs import replace
 
-from pypid.core.model import File, Heard, Presence, Project, Remembered, in_order
+from pypid.core.model import File, Listing, Presence, Project, UpstreamEntry, in_order
 from pypid.core.names import ProjectName
-from pypid.core.past import Past, of_file
-from pypid.core.policy import BEGINNING, Policy, Theirs, may_show_theirs, view
+from pypid.core.past import FileHistory, of_file
+from pypid.core.policy import BEGINNING, Policy, UpstreamState, may_show_theirs, view
 
 Spans = tuple[tuple[datetime, datetime | None], ...]
 """Times from, and up to."""
@@ -33,7 +33,7 @@ THE_PROJECT = ""
 
 
 @frozen(kw_only=True)
-class Life:
+class ObservedLife:
     """From `begun` (None: for ever) until `ended` (None: it has not) there were bytes of this hash under a name."""
 
     begun: datetime | None
@@ -46,7 +46,7 @@ class Life:
 
 
 @frozen(kw_only=True)
-class Then:
+class AsOfState:
     """What was to be seen of a project.
 
     `gone`: how many files more there were, whose bytes cannot be had any more. `apart`: files that the other index has taken
@@ -60,18 +60,18 @@ class Then:
     since: datetime | None = None
 
 
-def lives(past: Past, file: File | None) -> Iterator[Life]:
+def lives(past: FileHistory, file: File | None) -> Iterator[ObservedLife]:
     """The lives of a file's name, the ended ones first; `file` is what has the name now."""
     for event in past.events:
         if event.gone:
-            yield Life(begun=event.begun, ended=event.at, sha256=event.sha256)
+            yield ObservedLife(begun=event.begun, ended=event.at, sha256=event.sha256)
     if file is not None:
         begun = past.since(file.uploaded or file.seen)
         if begun is not None:  # of what nobody knows when it came nobody can say that it was there
-            yield Life(begun=begun, ended=None, sha256=file.sha256)
+            yield ObservedLife(begun=begun, ended=None, sha256=file.sha256)
 
 
-def yanked_then(past: Past, now: str | None, before: datetime) -> str | None:
+def yanked_then(past: FileHistory, now: str | None, before: datetime) -> str | None:
     """Whether the file was yanked then (as `File.yanked`), which is so `now`."""
     events = past.events
     if not events:
@@ -83,7 +83,7 @@ def yanked_then(past: Past, now: str | None, before: datetime) -> str | None:
     return now if last == len(events) - 1 else events[last].yanked
 
 
-def file_then(file: File, past: Past, before: datetime) -> File | None:
+def file_then(file: File, past: FileHistory, before: datetime) -> File | None:
     """The file as it was then; None if it was not there, or had other bytes, which are gone."""
     life = _life(past, file, before)
     if life is None or not _same(life.sha256, file.sha256):
@@ -92,7 +92,7 @@ def file_then(file: File, past: Past, before: datetime) -> File | None:
     return _changed(file, yanked_then(past, file.yanked, before), uploaded)
 
 
-def _life(past: Past, file: File | None, before: datetime) -> Life | None:
+def _life(past: FileHistory, file: File | None, before: datetime) -> ObservedLife | None:
     """The one in which the moment falls; the last where one begins before another has ended (clocks differ)."""
     return next((life for life in reversed([*lives(past, file)]) if life.covers(before)), None)
 
@@ -110,14 +110,14 @@ def _changed(file: File, yanked: str | None, uploaded: datetime | None) -> File:
 # --- a project of ours --------------------------------------------------------------------------------------------
 
 
-def ours_then(files: Iterable[File], history: Iterable[Past], before: datetime) -> tuple[File, ...]:
+def ours_then(files: Iterable[File], history: Iterable[FileHistory], before: datetime) -> tuple[File, ...]:
     """The files of ours that were there."""
     pasts = _by_name(history)
     found = (_then(file, pasts, before) for file in files)
     return tuple([file for file in found if file is not None])
 
 
-def _then(file: File, pasts: Mapping[str, Past], before: datetime) -> File | None:
+def _then(file: File, pasts: Mapping[str, FileHistory], before: datetime) -> File | None:
     past = pasts.get(file.filename)
     if past is not None:
         return file_then(file, past, before)
@@ -125,11 +125,11 @@ def _then(file: File, pasts: Mapping[str, Past], before: datetime) -> File | Non
     return file if begun is not None and begun < before else None
 
 
-def _by_name(history: Iterable[Past]) -> Mapping[str, Past]:
+def _by_name(history: Iterable[FileHistory]) -> Mapping[str, FileHistory]:
     return {past.filename: past for past in history}
 
 
-def _lost(history: Iterable[Past], there: Callable[[str], File | None], before: datetime) -> int:
+def _lost(history: Iterable[FileHistory], there: Callable[[str], File | None], before: datetime) -> int:
     """How many names were used then for bytes that are not to be had now."""
     count = 0
     for past in history:
@@ -143,8 +143,8 @@ def _lost(history: Iterable[Past], there: Callable[[str], File | None], before: 
 
 
 def said_then(
-    said: Remembered, kept: Iterable[File], history: tuple[Past, ...], before: datetime, restored: Collection[str] = ()
-) -> Remembered:
+    said: Listing, kept: Iterable[File], history: tuple[FileHistory, ...], before: datetime, restored: Collection[str] = ()
+) -> Listing:
     """What the other index said then, as far as it can be had: what it took away since only where
     it is kept here.
 
@@ -168,7 +168,7 @@ def said_then(
     return evolve(said, files=in_order((*now, *left)) if left else now)
 
 
-def _was_removed_early(file: File, past: Past) -> bool:
+def _was_removed_early(file: File, past: FileHistory) -> bool:
     """Whether upstream removed this stored file for good within `REMOVED_EARLY` of its upload, or
     of its first sight.
 
@@ -181,7 +181,7 @@ def _was_removed_early(file: File, past: Past) -> bool:
     return begun is None or removal.at < begun + REMOVED_EARLY
 
 
-def _left(file: File, past: Past, before: datetime) -> File | None:
+def _left(file: File, past: FileHistory, before: datetime) -> File | None:
     """A kept file that the other index has taken away, if it was there then."""
     life = _life(past, None, before)
     if life is None or not _same(life.sha256, file.sha256):
@@ -190,7 +190,7 @@ def _left(file: File, past: Past, before: datetime) -> File | None:
     return replace(file, yanked=yanked_then(past, None, before), attested=False)
 
 
-def _was_there(past: Past, before: datetime) -> bool:
+def _was_there(past: FileHistory, before: datetime) -> bool:
     """Whether the other index had the project: `gone` and `back` of it as a whole."""
     for event in reversed(past.events):
         if event.at < before:
@@ -204,12 +204,12 @@ def _was_there(past: Past, before: datetime) -> bool:
 def view_then(
     policy: Policy,
     ours: Project | Presence,
-    theirs: Theirs | None,
+    theirs: UpstreamState | None,
     now: datetime,
     name: ProjectName,
     before: datetime,
     recorded: datetime | None,
-) -> Then:
+) -> AsOfState:
     """What a client may see today of the project as it was; `recorded`: since when changes of ours are noted, if not always."""
     own = ours if isinstance(ours, Project) else None
     then, apart, gone, since = theirs, frozenset[str](), 0, recorded if own is not None else None
@@ -227,52 +227,52 @@ def view_then(
         then = evolve(theirs, kept=ours_then(theirs.kept, (), before))
     seen = view(policy, ours, then, now, name)
     if own is None:
-        return Then(project=seen, gone=gone, apart=apart, since=_later(since, before))
+        return AsOfState(project=seen, gone=gone, apart=apart, since=_later(since, before))
     if not own.status.offers_files:
-        return Then(project=seen)
+        return AsOfState(project=seen)
     were = ours_then(own.files, own.history, before)
     others = [file for file in seen.files if file.source is not None] if then is not None else []
     files = in_order((*were, *others)) if others else were
     gone += _lost(own.history, {file.filename: file for file in own.files}.get, before) if own.history else 0
-    return Then(project=evolve(seen, files=files), gone=gone, apart=apart, since=_later(since, before))
+    return AsOfState(project=evolve(seen, files=files), gone=gone, apart=apart, since=_later(since, before))
 
 
 def _later(since: datetime | None, before: datetime) -> datetime | None:
     return since if since is not None and since >= before else None
 
 
-def _may_be_shown(file: File, pasts: Mapping[str, Past], restored: Collection[str]) -> bool:
+def _may_be_shown(file: File, pasts: Mapping[str, FileHistory], restored: Collection[str]) -> bool:
     """Whether a stored upstream file is in any as-of view: not if it was removed early."""
     past = pasts.get(file.filename)
     return past is None or file.filename in restored or not _was_removed_early(file, past)
 
 
-def spans(own: Project | None, heard: Heard | None, restored: Collection[str] = ()) -> Spans:
+def spans(own: Project | None, heard: UpstreamEntry | None, restored: Collection[str] = ()) -> Spans:
     """When the project had any of the files that are stored now; for a list of projects. In order, none touches another."""
-    lived: list[Life] = []
+    lived: list[ObservedLife] = []
     if own is not None:
         pasts = _by_name(own.history)
         for file in own.files:
-            lived += _of_these(file.sha256, lives(pasts.get(file.filename, Past(file.filename)), file))
+            lived += _of_these(file.sha256, lives(pasts.get(file.filename, FileHistory(file.filename)), file))
     if heard is not None:
         for _, its in _lives_of_kept(heard, restored):
             lived += its
     return _merged(lived)
 
 
-def shown_at(heard: Heard, moments: Iterable[datetime], restored: Collection[str] = ()) -> frozenset[str]:
+def shown_at(heard: UpstreamEntry, moments: Iterable[datetime], restored: Collection[str] = ()) -> frozenset[str]:
     """The names of the kept files that were there in any of the moments: what snapshots of these need."""
     befores, lived = sorted(moments), _lives_of_kept(heard, restored)
     return frozenset(filename for filename, its in lived if any(_covers_any(life, befores) for life in its))
 
 
-def _covers_any(life: Life, befores: Sequence[datetime]) -> bool:
+def _covers_any(life: ObservedLife, befores: Sequence[datetime]) -> bool:
     """Whether it was there at any of the moments, which are in order: there may be a thousand, for each of many files."""
     first = 0 if life.begun is None else bisect_right(befores, life.begun)
     return first < len(befores) and life.covers(befores[first])
 
 
-def _lives_of_kept(heard: Heard, restored: Collection[str]) -> Iterator[tuple[str, Sequence[Life]]]:
+def _lives_of_kept(heard: UpstreamEntry, restored: Collection[str]) -> Iterator[tuple[str, Sequence[ObservedLife]]]:
     """The names of the kept files that may be shown, each with when the other index had these very
     bytes under it.
     """
@@ -283,15 +283,15 @@ def _lives_of_kept(heard: Heard, restored: Collection[str]) -> Iterator[tuple[st
         if not _may_be_shown(file, pasts, restored):
             continue
         now = listed.get(file.filename) if is_heard else file
-        yield file.filename, tuple(_of_these(file.sha256, lives(pasts.get(file.filename, Past(file.filename)), now)))
+        yield file.filename, tuple(_of_these(file.sha256, lives(pasts.get(file.filename, FileHistory(file.filename)), now)))
 
 
-def _of_these(sha256: str | None, lived: Iterable[Life]) -> Iterator[Life]:
+def _of_these(sha256: str | None, lived: Iterable[ObservedLife]) -> Iterator[ObservedLife]:
     """Those in which there were these very bytes."""
     return (life for life in lived if _same(life.sha256, sha256))
 
 
-def _merged(lived: Iterable[Life]) -> Spans:
+def _merged(lived: Iterable[ObservedLife]) -> Spans:
     merged: list[tuple[datetime, datetime | None]] = []
     for begun, ended in sorted(((life.begun or BEGINNING, life.ended) for life in lived), key=itemgetter(0)):
         if merged and (merged[-1][1] is None or begun <= merged[-1][1]):

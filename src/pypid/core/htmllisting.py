@@ -19,7 +19,7 @@ from pypid.core.listing import (
     LARGEST_SIZE,
     LONGEST_TEXT,
     Gathered,
-    Listing,
+    ParsedListing,
     Slices,
     at_once,
     file_of,
@@ -213,7 +213,7 @@ def slices_of_html(
     return evolve(listing, is_doubtful=not page.status)
 
 
-def read_html(data: bytes, name: ProjectName, url: str, content_type: str = "") -> Listing:
+def read_html(data: bytes, name: ProjectName, url: str, content_type: str = "") -> ParsedListing:
     """The same, at once."""
     return at_once(slices_of_html(data, name, url, content_type))
 

@@ -23,7 +23,7 @@ _LASTING = frozenset({("access", "backend"), ("access", "url")})
 
 
 @frozen
-class Line:
+class SettingLine:
     """A key: its value in words (`SET` for a secret that is set), and where it was found (``default``: nowhere)."""
 
     key: str
@@ -36,11 +36,11 @@ class Line:
 
 
 @frozen
-class Said:
+class SettingSection:
     """A section with its lines; there is at least one."""
 
     section: str
-    lines: tuple[Line, ...]
+    lines: tuple[SettingLine, ...]
 
 
 def describe(config: Config, *, not_yet: AbstractSet[str] = NOT_YET) -> str:
@@ -51,22 +51,22 @@ def describe(config: Config, *, not_yet: AbstractSet[str] = NOT_YET) -> str:
     return written(sections(config, not_yet=not_yet))
 
 
-def written(said: Iterable[Said]) -> str:
+def written(said: Iterable[SettingSection]) -> str:
     """The sections as INI text."""
     return "\n".join("".join(f"{text}\n" for text in _texts(each)) for each in said)
 
 
-def in_force(started: Config, read: Config) -> tuple[Said, ...]:
+def in_force(started: Config, read: Config) -> tuple[SettingSection, ...]:
     """The sections as they are in force, where pypid was `started` with one configuration, and has `read` another since."""
     return sections(started) if read is started else sections(_after_reload(started, read), read)
 
 
-def sections(config: Config, read: Config | None = None, *, not_yet: AbstractSet[str] = NOT_YET) -> tuple[Said, ...]:
+def sections(config: Config, read: Config | None = None, *, not_yet: AbstractSet[str] = NOT_YET) -> tuple[SettingSection, ...]:
     """The sections of `config`. `read`: what the file says by now. Takes a tenth of a second for ten thousand rules."""
     return tuple(said for said in _sections(config, read or config, not_yet) if said.lines)
 
 
-def _sections(config: Config, read: Config, not_yet: AbstractSet[str]) -> Iterator[Said]:
+def _sections(config: Config, read: Config, not_yet: AbstractSet[str]) -> Iterator[SettingSection]:
     for name in SECTIONS:
         yield _declared(config, name, getattr(config, name), getattr(read, name), not_yet)
         if name == "access":
@@ -75,12 +75,12 @@ def _sections(config: Config, read: Config, not_yet: AbstractSet[str]) -> Iterat
         yield _declared(config, ISSUER + name, issuer, issuer, not_yet)
 
 
-def _declared(config: Config, name: str, section: Any, read: Any, not_yet: AbstractSet[str]) -> Said:
+def _declared(config: Config, name: str, section: Any, read: Any, not_yet: AbstractSet[str]) -> SettingSection:
     opened = {key: declared for key, declared in keys(type(section)).items() if is_open(declared, not_yet)}
-    return Said(
+    return SettingSection(
         name,
         tuple(
-            Line(
+            SettingLine(
                 key,
                 _text(declared, getattr(section, key)),
                 _origin(config, name, key),
@@ -92,13 +92,13 @@ def _declared(config: Config, name: str, section: Any, read: Any, not_yet: Abstr
     )
 
 
-def _free(config: Config, name: str) -> Said:
+def _free(config: Config, name: str) -> SettingSection:
     given: Mapping[str, Any] = getattr(config, name)
     lines = (
-        Line(printable(key), _free_text(name, value), _origin(config, name, key), by_reload=True)
+        SettingLine(printable(key), _free_text(name, value), _origin(config, name, key), by_reload=True)
         for key, value in given.items()
     )
-    return Said(name, tuple(lines))
+    return SettingSection(name, tuple(lines))
 
 
 def _free_text(name: str, value: Any) -> str:
@@ -117,7 +117,7 @@ def _origin(config: Config, section: str, key: str) -> str:
     return printable(config.origins.get((section, key), "default"))
 
 
-def _texts(said: Said) -> Iterator[str]:
+def _texts(said: SettingSection) -> Iterator[str]:
     yield f"[{said.section}]"
     for line in said.lines:
         yield f"{f'{line.key} = {line.value}':<{_ORIGIN_COLUMN}} ; {line.origin}"

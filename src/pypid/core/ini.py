@@ -21,7 +21,7 @@ _COLON_AS_DELIMITER = re.compile(r"(?P<key>[A-Za-z_]+)\s*:")
 
 
 @frozen
-class Entry:
+class IniEntry:
     """What was read for one key: its text (lines joined by newlines; it may be secret), and where.
 
     `where` is the name of a file, with the key's line (from 1), or of an environment variable.
@@ -42,7 +42,7 @@ class Dialect:
     """What differs between INI files. `delimiters` stand between a key and its value; a ``;`` behind white space may begin a
     comment, or not.
 
-    Where duplicates are `overridden` the last one holds, else the first; either way `Document.repeated` or a problem tells.
+    Where duplicates are `overridden` the last one holds, else the first; either way `IniDocument.repeated` or a problem tells.
     """
 
     delimiters: str = "="
@@ -56,24 +56,24 @@ PASTE = Dialect(delimiters="=:", inline_comments=False, overridden=True)
 
 
 @frozen
-class Section:
+class IniSection:
     """A section: the line of its header, from 1, and its keys as they are spelled."""
 
     line: int
-    entries: Mapping[str, Entry]
+    entries: Mapping[str, IniEntry]
 
 
 @frozen
-class Document:
+class IniDocument:
     """All the sections of a text, by name, and what is wrong with it. No problem's text shows a value."""
 
-    sections: Mapping[str, Section]
+    sections: Mapping[str, IniSection]
     problems: tuple[ConfigProblem, ...]
     repeated: tuple[ConfigProblem, ...] = ()
     """What came twice, where the last one holds."""
 
 
-def read(text: bytes | str, filename: str, dialect: Dialect = OURS) -> Document:
+def read(text: bytes | str, filename: str, dialect: Dialect = OURS) -> IniDocument:
     """Read an INI text; `filename` is for messages. Bytes are UTF-8; a byte order mark is passed over. Never raises."""
     undecodable: list[int] = []
     if isinstance(text, bytes):
@@ -92,8 +92,8 @@ def read(text: bytes | str, filename: str, dialect: Dialect = OURS) -> Document:
     return reader.document()
 
 
-def _unusable(filename: str, reason: str) -> Document:
-    return Document({}, (ConfigProblem(filename, None, "", None, reason),))
+def _unusable(filename: str, reason: str) -> IniDocument:
+    return IniDocument({}, (ConfigProblem(filename, None, "", None, reason),))
 
 
 def _undecodable(text: bytes) -> Iterator[int]:
@@ -127,12 +127,12 @@ class _Reader:
     def problem(self, line: int, message: str, key: str | None = None) -> None:
         self._problems.append(ConfigProblem(self.filename, line, printable(self._section or ""), key, message))
 
-    def document(self) -> Document:
-        sections = {name: Section(line, self._entries(keys)) for name, (line, keys) in self._sections.items()}
-        return Document(sections, tuple(self._problems), tuple(self._repeated))
+    def document(self) -> IniDocument:
+        sections = {name: IniSection(line, self._entries(keys)) for name, (line, keys) in self._sections.items()}
+        return IniDocument(sections, tuple(self._problems), tuple(self._repeated))
 
-    def _entries(self, keys: Mapping[str, _Open]) -> Mapping[str, Entry]:
-        return {key: Entry("\n".join(value.parts).rstrip(), self.filename, value.line) for key, value in keys.items()}
+    def _entries(self, keys: Mapping[str, _Open]) -> Mapping[str, IniEntry]:
+        return {key: IniEntry("\n".join(value.parts).rstrip(), self.filename, value.line) for key, value in keys.items()}
 
     def take(self, number: int, line: str) -> None:
         comment = self._comment(line)

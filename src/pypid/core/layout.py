@@ -64,7 +64,7 @@ DESCRIBED = ".meta"
 """What pypicloud's file store lays beside each file: JSON (`core.descriptions`). It looks at no file of such a name."""
 
 
-class Kind(Enum):
+class ObjectKind(Enum):
     """What a key below a project holds; the values are the suffixes after the file name."""
 
     ARTIFACT = ""
@@ -79,7 +79,15 @@ class Kind(Enum):
     PROJECT = "project.json"
 
 
-_SUFFIXED = (Kind.RECORD, Kind.YANKED, Kind.DELETED, Kind.HISTORY, Kind.PROVENANCE, Kind.METADATA, Kind.SIGNATURE)
+_SUFFIXED = (
+    ObjectKind.RECORD,
+    ObjectKind.YANKED,
+    ObjectKind.DELETED,
+    ObjectKind.HISTORY,
+    ObjectKind.PROVENANCE,
+    ObjectKind.METADATA,
+    ObjectKind.SIGNATURE,
+)
 _OVERWRITE = re.compile(r"(?P<filename>.+)\.at-[0-9a-f]{16}(?P<beside>\.metadata|\.asc|\.provenance\.json)?\Z")
 _LISTED = re.compile(
     r"(?P<name>[A-Za-z0-9_]+(?:[.-][A-Za-z_][A-Za-z0-9_]*)*)-[A-Za-z0-9_.+-]+\.(?:tar\.gz|tar\.bz2|tar|tgz|tbz|zip|egg|exe|whl)\Z"
@@ -89,27 +97,27 @@ _OVERWRITE_FOLDER = re.compile(rf"{_AT}[0-9a-f]{{16}}\Z")
 
 
 @frozen
-class Place:
-    """What a key means. `filename` is empty for `Kind.PROJECT`."""
+class ObjectPlace:
+    """What a key means. `filename` is empty for `ObjectKind.PROJECT`."""
 
     project: ProjectName
     filename: str
-    kind: Kind
+    kind: ObjectKind
 
 
-def key(project: ProjectName, filename: str, kind: Kind = Kind.ARTIFACT) -> str:
+def key(project: ProjectName, filename: str, kind: ObjectKind = ObjectKind.ARTIFACT) -> str:
     """The key of the object of this kind that belongs to the file."""
-    if kind is Kind.PROJECT:
+    if kind is ObjectKind.PROJECT:
         return f"{project}/{kind.value}"
     return f"{project}/{filename}{kind.value}"
 
 
 def overwrite_key(project: ProjectName, filename: str, sha256: str) -> str:
     """The key of bytes that take an older file's place."""
-    return f"{project}/{filename}{Kind.OVERWRITE.value}{sha256[:16]}"
+    return f"{project}/{filename}{ObjectKind.OVERWRITE.value}{sha256[:16]}"
 
 
-def beside_key(file: File, kind: Kind) -> str:
+def beside_key(file: File, kind: ObjectKind) -> str:
     """Where the metadata, signature or provenance of the file lies: beside the very bytes that it belongs to, or, where these
     lie as pypicloud's do, where they would lie.
     """
@@ -123,7 +131,7 @@ def beside_key(file: File, kind: Kind) -> str:
 
 def metadata_key(file: File) -> str:
     """Where the file's core metadata lies; see `beside_key`."""
-    return beside_key(file, Kind.METADATA)
+    return beside_key(file, ObjectKind.METADATA)
 
 
 def folder(project: ProjectName) -> str:
@@ -131,7 +139,7 @@ def folder(project: ProjectName) -> str:
     return f"{project}/"
 
 
-def kept_key(project: ProjectName, filename: str, kind: Kind = Kind.ARTIFACT) -> str:
+def kept_key(project: ProjectName, filename: str, kind: ObjectKind = ObjectKind.ARTIFACT) -> str:
     """The key of the object of this kind that belongs to a kept file of theirs."""
     return KEPT + key(project, filename, kind)
 
@@ -146,17 +154,17 @@ def kept_folder(project: ProjectName) -> str:
     return KEPT + folder(project)
 
 
-def kept_place(key: str) -> Place | None:
+def kept_place(key: str) -> ObjectPlace | None:
     """What a key below `KEPT` means, or None for what is not in its layout. (`place` knows none of them.)"""
     return _place(key.removeprefix(KEPT), _is_listed_as) if key.startswith(KEPT) else None
 
 
-def place(key: str) -> Place | None:
+def place(key: str) -> ObjectPlace | None:
     """What `key` means, or None for what is not in our layout (foreign objects, files that someone dropped elsewhere)."""
     return _place(key, _is_of)
 
 
-def _place(key: str, belongs: Callable[[str, ProjectName], bool]) -> Place | None:
+def _place(key: str, belongs: Callable[[str, ProjectName], bool]) -> ObjectPlace | None:
     project_text, slash, rest = key.partition("/")
     if not slash or "/" in rest:
         return None
@@ -164,10 +172,10 @@ def _place(key: str, belongs: Callable[[str, ProjectName], bool]) -> Place | Non
         project = project_name(project_text)
         if project != project_text:
             return None
-        if rest == Kind.PROJECT.value:
-            return Place(project, "", Kind.PROJECT)
+        if rest == ObjectKind.PROJECT.value:
+            return ObjectPlace(project, "", ObjectKind.PROJECT)
         filename, kind = _split(rest)
-        return Place(project, filename, kind) if belongs(filename, project) else None
+        return ObjectPlace(project, filename, kind) if belongs(filename, project) else None
     except (BadName, BadFilename):
         return None
 
@@ -187,14 +195,14 @@ def _project_of(filename: str) -> ProjectName:
     return parse_filename(filename).project
 
 
-def _split(rest: str) -> tuple[str, Kind]:
+def _split(rest: str) -> tuple[str, ObjectKind]:
     overwrite = _OVERWRITE.match(rest)
     if overwrite:
-        return overwrite["filename"], Kind.OVERWRITE
+        return overwrite["filename"], ObjectKind.OVERWRITE
     for kind in _SUFFIXED:
         if rest.endswith(kind.value):
             return rest.removesuffix(kind.value), kind
-    return rest, Kind.ARTIFACT
+    return rest, ObjectKind.ARTIFACT
 
 
 # --- where new artifacts go -------------------------------------------------------------------------------
@@ -263,7 +271,7 @@ def _hash_of(filename: str) -> str:
     return md5(filename.encode(), usedforsecurity=False).hexdigest()[:4]
 
 
-def lies_at(where: str) -> Place | None:
+def lies_at(where: str) -> ObjectPlace | None:
     """The file whose bytes lie under this key, if that is where ours or a pypicloud's may lie; None for any other."""
     *folders, filename = where.split("/")
     if folders and _OVERWRITE_FOLDER.match(folders[-1]):
@@ -279,7 +287,7 @@ def lies_at(where: str) -> Place | None:
             pass
         case _:
             return None
-    return Place(found.project, filename, Kind.ARTIFACT)
+    return ObjectPlace(found.project, filename, ObjectKind.ARTIFACT)
 
 
 def listed_as(where: str) -> ProjectName | None:
@@ -301,5 +309,5 @@ def is_only_ours(where: str) -> bool:
         where.startswith((OURS_AS_A_WHOLE, KEPT))
         or name.endswith(tuple(kind.value for kind in _SUFFIXED))
         or _OVERWRITE.match(name) is not None
-        or (name == Kind.PROJECT.value and where.count("/") == 1)
+        or (name == ObjectKind.PROJECT.value and where.count("/") == 1)
     )

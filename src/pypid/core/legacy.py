@@ -13,7 +13,7 @@ import msgspec
 
 from pypid.core.coremetadata import CoreMetadata, read_metadata
 from pypid.core.errors import BadFilename
-from pypid.core.model import File, Page, Project
+from pypid.core.model import File, Project, RenderedPage
 from pypid.core.names import ALL_SDIST_SUFFIXES, Packagetype, parse_filename
 from pypid.core.releases import Release, choose_release, release_of, releases
 from pypid.core.simple import finished, quoted, utc_text
@@ -32,7 +32,7 @@ def render_legacy(
     *,
     base_url: str,
     url_of: Callable[[File], str] | None = None,
-) -> Page | None:
+) -> RenderedPage | None:
     """The page of a project (`version` None: told by its newest release) or of one release, in any spelling.
 
     None where there is no such release, or no file at all: 404. `project` is what the client may see; `metadata` the core

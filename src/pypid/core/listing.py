@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 @frozen(kw_only=True)
-class Listing:
+class ParsedListing:
     """A project's page, understood. `left_out` counts files that could not be."""
 
     files: tuple[File, ...] = field(repr=False)
@@ -46,7 +46,7 @@ class Listing:
     ``meta`` and ``name``, which a page has to have (PEP 691)."""
 
 
-Slices = Generator[None, None, Listing]
+Slices = Generator[None, None, ParsedListing]
 """A page being read: it stops after every few milliseconds, so that others get their turn; returns the listing."""
 
 
@@ -72,7 +72,7 @@ def slices_of_json(data: bytes | bytearray, name: ProjectName, url: str) -> Slic
     return evolve(listing, is_doubtful=True) if says_nothing else listing
 
 
-def read_json(data: bytes | bytearray, name: ProjectName, url: str) -> Listing:
+def read_json(data: bytes | bytearray, name: ProjectName, url: str) -> ParsedListing:
     """The same, at once."""
     return at_once(slices_of_json(data, name, url))
 
@@ -108,10 +108,10 @@ class Gathered:
         else:
             self._files[file.filename] = file
 
-    def listing(self, status: Status, reason: str) -> Listing:
+    def listing(self, status: Status, reason: str) -> ParsedListing:
         """All of it."""
         files = in_order(tuple(self._files.values()))
-        return Listing(files=files, status=status, status_reason=reason, left_out=self._left_out)
+        return ParsedListing(files=files, status=status, status_reason=reason, left_out=self._left_out)
 
 
 def must_be_known(version: object) -> None:

@@ -19,7 +19,7 @@ from attrs import field, frozen
 from pypid.core.errors import BadName, BadRequest
 from pypid.core.names import ProjectName, project_name
 from pypid.core.requirements import ELSEWHERE, Remark
-from pypid.core.targets import Target
+from pypid.core.targets import InstallTarget
 
 if TYPE_CHECKING:
     from packaging.markers import Marker
@@ -63,7 +63,7 @@ class Pin:
 class Lock:
     """A lock file that was read. `pins_for` gives what a target needs of it."""
 
-    pins_for: Callable[[Target], Sequence[Pin]]
+    pins_for: Callable[[InstallTarget], Sequence[Pin]]
     unparseable: tuple[Remark, ...] = ()
 
 
@@ -118,7 +118,7 @@ def _of_pylock(lock: Pylock) -> Lock:
         "dependency_groups": frozenset([*(lock.dependency_groups or ()), *(lock.default_groups or ())]),
     }
 
-    def pins_for(target: Target) -> Sequence[Pin]:
+    def pins_for(target: InstallTarget) -> Sequence[Pin]:
         environment: dict[str, Any] = {**target.environment, **everything}
         return [pin for package, pin in pins if package.marker is None or _holds(package.marker, environment, "lock_file")]
 

@@ -24,12 +24,12 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
-class Unusable(Exception):
+class UnusableArchive(Exception):
     """The archive cannot be read on; the text is the problem. Never leaves `archive.inspect`."""
 
 
 @define
-class Findings:
+class MemberProblems:
     """The problems found so far, each once; after the first 20 they are only counted."""
 
     _problems: dict[str, None] = field(factory=dict)

@@ -14,7 +14,7 @@ import msgspec
 from attrs import field, frozen
 
 from pypid.core.names import Distribution, ProjectName, version_key
-from pypid.core.past import Past
+from pypid.core.past import FileHistory
 
 
 class Status(Enum):
@@ -111,7 +111,7 @@ class Project:
     status_reason: str = ""
     serial: int = 0
     """The catalog's serial number of the last change; grows with every change of any project."""
-    history: tuple[Past, ...] = field(default=(), repr=False)
+    history: tuple[FileHistory, ...] = field(default=(), repr=False)
     """What happened to files of ours, `in_bounds`; also to some that are deleted."""
 
     def file(self, filename: str) -> File | None:
@@ -125,7 +125,7 @@ class Project:
 
 
 @frozen(kw_only=True)
-class Remembered:
+class Listing:
     """What another index said of a project, the last time that it answered.
 
     `files` are `in_order`, without keys; None: it does not have the project (a 404 is knowledge). `asked` is when it last said
@@ -149,16 +149,16 @@ class Remembered:
 
 
 @frozen(kw_only=True)
-class Heard:
+class UpstreamEntry:
     """All that we know of a project of theirs: what was `said`, and the files that are `kept` (with their keys)."""
 
     name: ProjectName
-    said: Remembered | None = None
+    said: Listing | None = None
     kept: tuple[File, ...] = ()
     serial: int = 0
     touched: tuple[tuple[str, int], ...] = ()
     """When kept files were last wanted: file name, hours since 1970. Nobody sees it."""
-    history: tuple[Past, ...] = field(default=(), repr=False)
+    history: tuple[FileHistory, ...] = field(default=(), repr=False)
     """How what was said has changed, `in_bounds`."""
     since: datetime | None = None
     """From when on such changes were noticed."""
@@ -213,7 +213,7 @@ class Blob:
 
 
 @frozen(kw_only=True)
-class Standing:
+class ArchiveState:
     """Where a blob stands in a store that has storage classes. `readable`: it can be read now."""
 
     storage_class: str
@@ -231,7 +231,7 @@ class Unfinished:
 
 
 @frozen
-class Link:
+class SignedUrl:
     """A signed URL that gives a blob to whoever holds it, until `expires`. `signer` identifies the keys that signed it."""
 
     url: str = field(repr=False)
@@ -257,7 +257,7 @@ class Digests:
 
 
 @frozen
-class Page:
+class RenderedPage:
     """A finished page: its bytes, its exact Content-Type, and a strong ETag (with its quotes)."""
 
     body: bytes = field(repr=False)

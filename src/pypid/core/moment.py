@@ -24,19 +24,19 @@ _DAY = timedelta(days=1)
 
 
 @frozen
-class Moment:
+class AsOfTime:
     """A moment: what happened `before` it (aware, UTC) counts. `text` is its one canonical spelling."""
 
     text: str
     before: datetime
 
 
-def parse_moment(text: str) -> Moment:
+def parse_moment(text: str) -> AsOfTime:
     """The moment that is meant, however it is spelt; raises `BadMoment`."""
     try:
         if _DATE.fullmatch(text):
             day = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
-            return Moment(text, day + _DAY)
+            return AsOfTime(text, day + _DAY)
         found = _TIME.fullmatch(text)
         if found is not None:
             return moment_of(_time(found["date"], found["time"], found["zone"] or "Z"))
@@ -45,10 +45,10 @@ def parse_moment(text: str) -> Moment:
     raise BadMoment(text, "it is a date (2026-08-01), or a date and a time (2026-08-01T12:30:00Z, 2026-08-01T14:30+02:00)")
 
 
-def moment_of(before: datetime) -> Moment:
+def moment_of(before: datetime) -> AsOfTime:
     """The moment that is written as a time (in whole seconds, or with its fraction)."""
     text = before.astimezone(UTC).replace(tzinfo=None).isoformat()
-    return Moment(f"{text}Z", before.astimezone(UTC))
+    return AsOfTime(f"{text}Z", before.astimezone(UTC))
 
 
 def _time(date: str, time: str, zone: str) -> datetime:
@@ -57,7 +57,7 @@ def _time(date: str, time: str, zone: str) -> datetime:
     return datetime.strptime(f"{date}T{seconds}{offset}", "%Y-%m-%dT%H:%M:%S%z").astimezone(UTC)
 
 
-def settled(moment: Moment, now: datetime) -> Moment:
+def settled(moment: AsOfTime, now: datetime) -> AsOfTime:
     """The moment, if it is over for good; raises `BadMoment` for one in the future or within the last minute."""
     if moment.before > now - SETTLED:
         latest = (now - SETTLED).astimezone(UTC).replace(microsecond=0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from attrs import evolve
 from msgspec.structs import replace
 
-from pypid.core.model import File, Heard
+from pypid.core.model import File, UpstreamEntry
 
 
 def offering(listed: File, kept: File | None, *, reachable: bool) -> File:
@@ -24,7 +24,7 @@ def offering(listed: File, kept: File | None, *, reachable: bool) -> File:
     return listed
 
 
-def with_metadata(heard: Heard, filename: str, sha256: str) -> Heard:
+def with_metadata(heard: UpstreamEntry, filename: str, sha256: str) -> UpstreamEntry:
     """`heard`, which now knows the hash of a file's metadata (read out of the file, or offered by upstream without a hash)."""
     kept = tuple(replace(file, metadata_sha256=sha256) if file.filename == filename else file for file in heard.kept)
     said = heard.said

@@ -34,7 +34,7 @@ class Event(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=
     begun: datetime | None = None
 
 
-class Past(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=False):
+class FileHistory(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=False):
     """What happened to one file, in order. Of theirs, the one without a `filename` is the project's as a whole."""
 
     filename: str
@@ -50,7 +50,7 @@ class Past(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, gc=F
         return uploaded
 
 
-def noted(past: Past, event: Event) -> Past:
+def noted(past: FileHistory, event: Event) -> FileHistory:
     """`past` with one more event.
 
     A change is noted before it is made, and may then not have been made: the last event is not so if it says another thing of
@@ -59,7 +59,7 @@ def noted(past: Past, event: Event) -> Past:
     events = past.events
     if events and _is_void(events[-1], event):
         events = events[:-1]
-    return Past(past.filename, (*events, event)[-MOST_EVENTS:])
+    return FileHistory(past.filename, (*events, event)[-MOST_EVENTS:])
 
 
 def _is_void(last: Event, event: Event) -> bool:
@@ -68,12 +68,12 @@ def _is_void(last: Event, event: Event) -> bool:
     return last.yanked != event.was
 
 
-def of_file(history: Iterable[Past], filename: str) -> Past:
+def of_file(history: Iterable[FileHistory], filename: str) -> FileHistory:
     """What happened to the file of this name; an empty one where nothing did."""
-    return next((past for past in history if past.filename == filename), Past(filename))
+    return next((past for past in history if past.filename == filename), FileHistory(filename))
 
 
-def in_bounds(history: Iterable[Past], there: Collection[str], most: int | None = None) -> tuple[Past, ...]:
+def in_bounds(history: Iterable[FileHistory], there: Collection[str], most: int | None = None) -> tuple[FileHistory, ...]:
     """The pasts by name, each once (the last one counts), without the oldest of files that are not `there`.
 
     Of them all only the `most` that changed last, where that is given.

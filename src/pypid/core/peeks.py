@@ -14,10 +14,10 @@ from attrs import define, field
 
 from pypid.core.coremetadata import LONGEST_METADATA
 from pypid.core.errors import BadName
-from pypid.core.members import LARGEST_PART, Findings, Unusable
+from pypid.core.members import LARGEST_PART, MemberProblems, UnusableArchive
 from pypid.core.model import Span
 from pypid.core.names import ProjectName, project_name
-from pypid.core.zips import Entry, list_zip, read_entry
+from pypid.core.zips import ZipEntry, list_zip, read_entry
 
 T = TypeVar("T")
 
@@ -29,18 +29,18 @@ MOST_PARTS = 8
 
 
 @define
-class Parts:
+class WheelParts:
     """What is known of a file of `size` bytes."""
 
     size: int
     _parts: list[tuple[int, bytes]] = field(factory=list, repr=False)
 
     def add(self, span: Span, data: bytes) -> None:
-        """Take in what was asked for. Raises `Unusable` where it is not as long as that, or where it is too much in all."""
+        """Take in what was asked for. Raises `UnusableArchive` where it is not as long as that, or where it is too much in all."""
         if len(data) != span.stop - span.start:
-            raise Unusable("the file is not as long as it was said to be.")
+            raise UnusableArchive("the file is not as long as it was said to be.")
         if len(self._parts) >= MOST_PARTS:
-            raise Unusable("its parts lie too far apart.")
+            raise UnusableArchive("its parts lie too far apart.")
         self._parts.append((span.start, data))
 
     def find(self, start: int, size: int) -> bytes | None:
@@ -56,27 +56,27 @@ def first_part(size: int) -> Span:
     return Span(max(0, size - TAIL), size)
 
 
-def peek(parts: Parts, project: ProjectName) -> bytes | Span:
-    """The METADATA, or the part that is needed for it. Raises `Unusable`."""
+def peek(parts: WheelParts, project: ProjectName) -> bytes | Span:
+    """The METADATA, or the part that is needed for it. Raises `UnusableArchive`."""
     return look(parts, lambda file: metadata_of(file, project))
 
 
-def look(parts: Parts, reading: Callable[[BinaryIO], T]) -> T | Span:
-    """What `reading` finds in the file (no `Span`), or the part that it needs, to be called again. Raises `Unusable`."""
+def look(parts: WheelParts, reading: Callable[[BinaryIO], T]) -> T | Span:
+    """What `reading` finds in the file (no `Span`), or the part that it needs, to be called again. Raises `UnusableArchive`."""
     try:
         return reading(cast(BinaryIO, _Sparse(parts)))
     except _Needed as needed:
         if needed.span.stop - needed.span.start > LARGEST_PART:
-            raise Unusable("its directory or its metadata is too large to be read by itself.") from None
+            raise UnusableArchive("its directory or its metadata is too large to be read by itself.") from None
         return needed.span
 
 
 def metadata_of(file: BinaryIO, project: ProjectName) -> bytes:
-    """The METADATA of a wheel, read through its central directory; blocks. Raises `Unusable`."""
-    members = list_zip(file, Findings())
+    """The METADATA of a wheel, read through its central directory; blocks. Raises `UnusableArchive`."""
+    members = list_zip(file, MemberProblems())
     found = [entry for name, entry in members.items() if _is_metadata(name)]
     if len(found) != 1 or not _is_named_for(found[0], project):
-        raise Unusable("the wheel does not have exactly one .dist-info/METADATA, of its own project.")
+        raise UnusableArchive("the wheel does not have exactly one .dist-info/METADATA, of its own project.")
     return read_entry(file, found[0], LONGEST_METADATA)
 
 
@@ -85,7 +85,7 @@ def _is_metadata(name: str) -> bool:
     return folder.endswith(".dist-info") and rest == "METADATA"
 
 
-def _is_named_for(entry: Entry, project: ProjectName) -> bool:
+def _is_named_for(entry: ZipEntry, project: ProjectName) -> bool:
     try:
         return project_name(entry.name.partition(".dist-info")[0].rpartition("-")[0]) == project
     except BadName:
@@ -101,7 +101,7 @@ class _Needed(Exception):
 class _Sparse:
     """What `zips` asks of a file; a part that is not at hand is `_Needed`."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: WheelParts) -> None:
         self._parts = parts
         self._position = 0
 

@@ -17,7 +17,7 @@ SESSION_USER = "__session__"
 """The user of a `Credential` whose password is what a session's cookie holds: made by the guard, never out of a header."""
 
 
-class Standing(Enum):
+class AccountStatus(Enum):
     """Whether an account can be used."""
 
     ACTIVE = "active"
@@ -33,7 +33,7 @@ class Account:
     name: str
     hash: str = field(repr=False, default="")
     admin: bool = False
-    standing: Standing = Standing.ACTIVE
+    standing: AccountStatus = AccountStatus.ACTIVE
     created: datetime
     changed: datetime
     """When the password, the admin flag or the standing changed last: sessions begun before a new password end by it."""
@@ -86,7 +86,7 @@ class Session:
 
 
 @frozen(kw_only=True)
-class Deed:
+class AuditEntry:
     """Something that somebody changed: one line of the audit log."""
 
     when: datetime
@@ -106,7 +106,7 @@ class Deed:
 
 
 @frozen(kw_only=True)
-class Download:
+class DownloadEntry:
     """That somebody was given a file."""
 
     when: datetime

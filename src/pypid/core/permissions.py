@@ -257,7 +257,7 @@ def demand(rules: Rules, who: Identity, action: Action, project: ProjectName | N
 
 
 @frozen
-class Sight:
+class Visibility:
     """Which projects somebody may read: all who see the same have equal ones.
 
     Those without rules of their own if `usual`; `others` are the exceptions, among those with rules. A token sees so `within`
@@ -267,7 +267,7 @@ class Sight:
     usual: bool
     others: frozenset[ProjectName]
     within: tuple[str, ...] | None = None
-    anyway: Sight | None = None
+    anyway: Visibility | None = None
 
     def sees(self, name: ProjectName) -> bool:
         """Whether they may read this one."""
@@ -281,11 +281,11 @@ class Sight:
         return self.usual and not self.others and self.within is None
 
 
-EVERYTHING = Sight(True, frozenset())
+EVERYTHING = Visibility(True, frozenset())
 """What an admin sees."""
 
 
-def sight(rules: Rules, who: Identity) -> Sight:
+def sight(rules: Rules, who: Identity) -> Visibility:
     """What `who` may read. Takes microseconds for each project with rules of its own: keep it."""
     scope = who.scope
     if scope is None:
@@ -297,7 +297,7 @@ def sight(rules: Rules, who: Identity) -> Sight:
     return inside if scope.projects == ("*",) else evolve(inside, within=scope.projects, anyway=anyway)
 
 
-def _sight(rules: Rules, who: Identity) -> Sight:
+def _sight(rules: Rules, who: Identity) -> Visibility:
     if who.admin:
         return EVERYTHING
     usual = rules.read.include(who)
@@ -316,4 +316,4 @@ def _sight(rules: Rules, who: Identity) -> Sight:
         )
         != usual
     ]
-    return Sight(usual, frozenset(others))
+    return Visibility(usual, frozenset(others))

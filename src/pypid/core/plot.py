@@ -17,7 +17,7 @@ _WEEK = 7
 
 
 @frozen
-class Bar:
+class PlotBar:
     """How many there were from `first` to `last` (the same for one day)."""
 
     first: date
@@ -30,7 +30,7 @@ class Bar:
         return str(self.first) if self.first == self.last else f"{self.first} to {self.last}"
 
 
-def gathered(counted: Iterable[tuple[date, int]], since: date, until: date) -> tuple[Bar, ...]:
+def gathered(counted: Iterable[tuple[date, int]], since: date, until: date) -> tuple[PlotBar, ...]:
     """A bar for each day from `since` to `until`, or for each week that ends with `until`, the oldest first.
 
     Days outside are left out, and counts below 0 are 0; the first week may be a shorter one. None where `since` is later.
@@ -46,9 +46,9 @@ def gathered(counted: Iterable[tuple[date, int]], since: date, until: date) -> t
     return tuple(_bar(counts, end, min(_WEEK, (end - since).days + 1)) for end in ends)
 
 
-def _bar(counts: Mapping[date, int], last: date, days: int) -> Bar:
+def _bar(counts: Mapping[date, int], last: date, days: int) -> PlotBar:
     each = [last - timedelta(days=number) for number in range(days)]
-    return Bar(each[-1], last, sum(counts.get(day, 0) for day in each))
+    return PlotBar(each[-1], last, sum(counts.get(day, 0) for day in each))
 
 
 def bars(counted: Iterable[tuple[date, int]], since: date, until: date, *, title: str, name: str = "plot") -> str:
@@ -71,7 +71,7 @@ def bars(counted: Iterable[tuple[date, int]], since: date, until: date, *, title
     )
 
 
-def _sentence(shown: Sequence[Bar], highest: int) -> str:
+def _sentence(shown: Sequence[PlotBar], highest: int) -> str:
     if not shown or not highest:
         return "None."
     total = sum(bar.count for bar in shown)
@@ -80,7 +80,7 @@ def _sentence(shown: Sequence[Bar], highest: int) -> str:
     return f"{total} from {shown[0].first} to {shown[-1].last}, at most {highest} in a {each} ({most.when})."
 
 
-def _drawn(shown: Sequence[Bar], highest: int) -> Iterable[str]:
+def _drawn(shown: Sequence[PlotBar], highest: int) -> Iterable[str]:
     step = WIDTH / max(len(shown), 1)
     broad = max(step - max(step * 0.2, 0.4), 0.4)
     for number, bar in enumerate(shown):
@@ -92,7 +92,7 @@ def _drawn(shown: Sequence[Bar], highest: int) -> Iterable[str]:
             )
 
 
-def _words(shown: Sequence[Bar], highest: int) -> Iterable[str]:
+def _words(shown: Sequence[PlotBar], highest: int) -> Iterable[str]:
     if not shown:
         return
     yield f'<text class="plot-word" x="0" y="{BOTTOM}">{shown[0].first}</text>'

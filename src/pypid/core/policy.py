@@ -16,10 +16,10 @@ from msgspec.structs import replace
 from pypid.core.choices import Mode
 from pypid.core.errors import ProjectClosed, PypidError
 from pypid.core.globs import first_match, matches
-from pypid.core.model import File, Presence, Project, Remembered, Status, Summary, Upload, in_order
+from pypid.core.model import File, Listing, Presence, Project, Status, Summary, Upload, in_order
 from pypid.core.names import ProjectName
 from pypid.core.offering import offering
-from pypid.core.past import Past
+from pypid.core.past import FileHistory
 from pypid.core.values import Cooldown
 from pypid.core.verifying import claim_of, is_copy
 
@@ -84,7 +84,7 @@ class Silence(Enum):
 
 
 @define
-class Untold(PypidError):
+class UnknownOwner(PypidError):
     """The name must not go to another index, and so nobody was asked."""
 
     name: str
@@ -127,7 +127,7 @@ def may_show_theirs(policy: Policy, name: ProjectName, ours: Project | Presence)
 
 
 @frozen(kw_only=True)
-class Theirs:
+class UpstreamState:
     """All that is known of a project of the other index.
 
     `said` is what it said last, None where it was never heard; `kept` are the files of theirs that are stored (with their
@@ -135,12 +135,12 @@ class Theirs:
     `reachable` is whether it can be asked now; if not because it failed, `failure` is how.
     """
 
-    said: Remembered | None = None
+    said: Listing | None = None
     kept: tuple[File, ...] = ()
     reachable: bool = True
     serial: int = 0
     failure: PypidError | None = None
-    history: tuple[Past, ...] = field(default=(), repr=False)
+    history: tuple[FileHistory, ...] = field(default=(), repr=False)
     """How what it said has changed since then (`core.history`); no rule of today looks at it."""
     since: datetime | None = None
 
@@ -163,7 +163,7 @@ class Hidden(Enum):
     NOT_KEPT = "only stored files are served (offline, /local/), and this one is not stored"
 
 
-def view(policy: Policy, ours: Project | Presence, theirs: Theirs | None, now: datetime, name: ProjectName) -> Project:
+def view(policy: Policy, ours: Project | Presence, theirs: UpstreamState | None, now: datetime, name: ProjectName) -> Project:
     """What a client may see of a project. Pages and files both come out of here: what is hidden cannot be downloaded."""
     own = ours if isinstance(ours, Project) else None
     if own is not None and not own.status.offers_files:
@@ -182,7 +182,9 @@ def view(policy: Policy, ours: Project | Presence, theirs: Theirs | None, now: d
     return Project(name=name, files=visible, status=status, status_reason=reason, serial=theirs.serial)
 
 
-def _visible(policy: Policy, theirs: Theirs, taken: frozenset[str], now: datetime, name: ProjectName) -> tuple[File, ...]:
+def _visible(
+    policy: Policy, theirs: UpstreamState, taken: frozenset[str], now: datetime, name: ProjectName
+) -> tuple[File, ...]:
     """The files of theirs that no rule hides; without looking at each of ten thousand where no rule can."""
     files, age = listed(theirs), cooldown_of(policy, name)
     offered = theirs.said is None or theirs.said.status.offers_files
@@ -192,12 +194,12 @@ def _visible(policy: Policy, theirs: Theirs, taken: frozenset[str], now: datetim
     return tuple(file for file in files if _hidden(policy, file, theirs, taken, now, age) is None)
 
 
-def exists(theirs: Theirs) -> bool:
+def exists(theirs: UpstreamState) -> bool:
     """Whether there is such a project of theirs: the index lists it, or, where it was never heard, files of it are stored."""
     return bool(theirs.kept) if theirs.said is None else theirs.said.files is not None
 
 
-def listed(theirs: Theirs) -> tuple[File, ...]:
+def listed(theirs: UpstreamState) -> tuple[File, ...]:
     """The files of theirs: what upstream listed, with the keys of those that are stored; never heard: what is stored.
 
     Of their metadata each says what can be served now (`core.offering`).
@@ -222,12 +224,14 @@ def _joined(file: File, kept: File, *, reachable: bool) -> File:
     return offering(replace(file, key=kept.key, sha256=kept.sha256, size=kept.size), kept, reachable=reachable)
 
 
-def hidden(policy: Policy, file: File, theirs: Theirs, taken: frozenset[str], now: datetime) -> Hidden | None:
+def hidden(policy: Policy, file: File, theirs: UpstreamState, taken: frozenset[str], now: datetime) -> Hidden | None:
     """Why this file of theirs is not visible, or None. `taken` are the names of our files."""
     return _hidden(policy, file, theirs, taken, now, cooldown_of(policy, file.project))
 
 
-def _hidden(policy: Policy, file: File, theirs: Theirs, taken: frozenset[str], now: datetime, age: timedelta) -> Hidden | None:
+def _hidden(
+    policy: Policy, file: File, theirs: UpstreamState, taken: frozenset[str], now: datetime, age: timedelta
+) -> Hidden | None:
     if file.filename in taken:
         return Hidden.OURS
     said = theirs.said
@@ -254,7 +258,7 @@ def _visible_from(file: File, age: timedelta) -> datetime:
     return begun + age
 
 
-def changes_at(policy: Policy, theirs: Theirs, name: ProjectName, now: datetime) -> datetime | None:
+def changes_at(policy: Policy, theirs: UpstreamState, name: ProjectName, now: datetime) -> datetime | None:
     """When the next file becomes old enough, and the view another one without anybody's doing; None: not by itself."""
     age = cooldown_of(policy, name)
     files = theirs.kept if theirs.said is None else theirs.said.files  # those that `listed` starts from

@@ -14,7 +14,7 @@ import msgspec
 from attrs import field, frozen
 
 
-class Claim(Enum):
+class CertificateClaim(Enum):
     """What a certificate of Fulcio says of the job that it was given to; the values are object identifiers."""
 
     ISSUER = "1.3.6.1.4.1.57264.1.8"
@@ -71,12 +71,12 @@ class Signed:
     attestation: bytes = field(repr=False)
 
 
-def publisher_of(claims: Mapping[Claim, str], email: str | None) -> Publisher | None:
+def publisher_of(claims: Mapping[CertificateClaim, str], email: str | None) -> Publisher | None:
     """Who a certificate is of; None for an identity that a provenance object has no words for.
 
     `email` is the certificate's subject alternative name, if it is an address.
     """
-    match claims.get(Claim.ISSUER):
+    match claims.get(CertificateClaim.ISSUER):
         case "https://token.actions.githubusercontent.com":
             return _github(claims)
         case "https://gitlab.com":
@@ -89,37 +89,37 @@ def publisher_of(claims: Mapping[Claim, str], email: str | None) -> Publisher | 
             return None
 
 
-def _github(claims: Mapping[Claim, str]) -> Publisher | None:
+def _github(claims: Mapping[CertificateClaim, str]) -> Publisher | None:
     repository = _repository(claims, _GITHUB)
     workflow = _build_config(claims, f"{_GITHUB}{repository}/.github/workflows/")
     return GitHub(repository, workflow) if repository and workflow else None
 
 
-def _gitlab(claims: Mapping[Claim, str]) -> Publisher | None:
+def _gitlab(claims: Mapping[CertificateClaim, str]) -> Publisher | None:
     repository = _repository(claims, _GITLAB)
     path = _build_config(claims, f"{_GITLAB}{repository}//")
     # clients look at both, so a certificate without one of them could never be verified again
-    complete = Claim.SOURCE_REPOSITORY_DIGEST in claims and Claim.SOURCE_REPOSITORY_REF in claims
+    complete = CertificateClaim.SOURCE_REPOSITORY_DIGEST in claims and CertificateClaim.SOURCE_REPOSITORY_REF in claims
     return GitLab(repository, path) if repository and path and complete else None
 
 
-def _circleci(claims: Mapping[Claim, str]) -> Publisher | None:
-    signer = _CIRCLECI_SIGNER.fullmatch(claims.get(Claim.BUILD_SIGNER_URI, ""))
+def _circleci(claims: Mapping[CertificateClaim, str]) -> Publisher | None:
+    signer = _CIRCLECI_SIGNER.fullmatch(claims.get(CertificateClaim.BUILD_SIGNER_URI, ""))
     if signer is None:
         return None
-    origin, ref = claims.get(Claim.SOURCE_REPOSITORY_URI), claims.get(Claim.SOURCE_REPOSITORY_REF)
+    origin, ref = claims.get(CertificateClaim.SOURCE_REPOSITORY_URI), claims.get(CertificateClaim.SOURCE_REPOSITORY_REF)
     return CircleCI(signer[1], signer[2], origin or None, ref or None)
 
 
-def _repository(claims: Mapping[Claim, str], host: str) -> str:
-    said = claims.get(Claim.SOURCE_REPOSITORY_URI, "")
+def _repository(claims: Mapping[CertificateClaim, str], host: str) -> str:
+    said = claims.get(CertificateClaim.SOURCE_REPOSITORY_URI, "")
     return said.removeprefix(host) if said.startswith(host) else ""
 
 
-def _build_config(claims: Mapping[Claim, str], before: str) -> str:
+def _build_config(claims: Mapping[CertificateClaim, str], before: str) -> str:
     """The path of the file that says how to build, between `before` and the revision; empty if it is of another project."""
-    said = claims.get(Claim.BUILD_CONFIG_URI, "")
-    for claim in (Claim.SOURCE_REPOSITORY_REF, Claim.SOURCE_REPOSITORY_DIGEST):
+    said = claims.get(CertificateClaim.BUILD_CONFIG_URI, "")
+    for claim in (CertificateClaim.SOURCE_REPOSITORY_REF, CertificateClaim.SOURCE_REPOSITORY_DIGEST):
         after = f"@{claims.get(claim, '')}"
         if said.startswith(before) and said.endswith(after) and after != "@" and len(said) >= len(before) + len(after):
             return said[len(before) : -len(after)]

@@ -69,7 +69,7 @@ def forge_of(name: str, url: str) -> Forge:
 
 
 @frozen
-class Condition:
+class ClaimCondition:
     """What one claim must be."""
 
     claim: str
@@ -111,7 +111,7 @@ class Allowance:
     """One rule: who fits all the conditions may publish the projects that fit the glob."""
 
     projects: str
-    conditions: tuple[Condition, ...]
+    conditions: tuple[ClaimCondition, ...]
 
     def fits(self, claims: Mapping[str, Any]) -> bool:
         """Whether these are the claims of somebody whom the rule means."""
@@ -137,17 +137,17 @@ def parse_allowance(text: str, forge: Forge) -> Allowance:
     return Allowance(projects, conditions)
 
 
-def _condition(word: str) -> Condition:
+def _condition(word: str) -> ClaimCondition:
     claim, equals, glob = word.partition("=")
     if not equals or not glob:
         advice = "a claim has a value, <claim>=<value glob>, and a blank in a value is written as ?"
         raise ValueError(f"{shortened(printable(word))!r} is none: {advice}")
     if not _CLAIM.match(claim):
         raise ValueError(f"{shortened(printable(claim))!r} is no name of a claim")
-    return Condition(claim, glob)
+    return ClaimCondition(claim, glob)
 
 
-def _demand_owner(conditions: Sequence[Condition], forge: Forge) -> None:
+def _demand_owner(conditions: Sequence[ClaimCondition], forge: Forge) -> None:
     owners = _OWNERS.get(forge)
     if owners is None:
         if all(each.claim in _EVERYBODYS or each.says_nothing for each in conditions):

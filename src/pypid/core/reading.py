@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from pypid.core.elements import elements
 from pypid.core.errors import BadListing, BadName
-from pypid.core.listing import Listing, Slices, at_once, must_be_known, slices_of_json
+from pypid.core.listing import ParsedListing, Slices, at_once, must_be_known, slices_of_json
 from pypid.core.manynames import ManyNames, in_order, lines
 from pypid.core.names import ProjectName, project_name
 
@@ -45,7 +45,7 @@ def slices_of_page(
     raise BadListing("it is neither JSON nor HTML." if data else "it is empty.")
 
 
-def read_page(data: bytes | bytearray, content_type: str, name: ProjectName, url: str) -> Listing:
+def read_page(data: bytes | bytearray, content_type: str, name: ProjectName, url: str) -> ParsedListing:
     """The same, at once."""
     return at_once(slices_of_page(data, content_type, name, url))
 

@@ -15,7 +15,7 @@ import msgspec
 from pypid.core.errors import BadName, Unreadable
 from pypid.core.model import File, Project, Status
 from pypid.core.names import ProjectName, project_name
-from pypid.core.past import Event, Past
+from pypid.core.past import Event, FileHistory
 
 FORMAT = 1
 
@@ -58,7 +58,7 @@ class _Project(msgspec.Struct, omit_defaults=True, rename="kebab", frozen=True, 
     status: str = "active"
     status_reason: str = ""
     mark: str | None = None
-    history: tuple[Past, ...] = ()
+    history: tuple[FileHistory, ...] = ()
     files: tuple[StoredFile, ...] = ()
 
 

@@ -14,7 +14,7 @@ from attrs import field, frozen
 
 from pypid.core.choices import Registration
 from pypid.core.errors import BadRequest, NameTaken
-from pypid.core.people import Standing
+from pypid.core.people import AccountStatus
 from pypid.core.permissions import WORDS
 
 LONGEST_NAME = 64
@@ -39,9 +39,9 @@ class AccountSettings:
     session_lifetime: timedelta = timedelta(hours=12)
 
 
-def standing_of(mode: Registration) -> Standing:
+def standing_of(mode: Registration) -> AccountStatus:
     """How an account begins that somebody made for oneself."""
-    return Standing.PENDING if mode is Registration.APPROVAL else Standing.ACTIVE
+    return AccountStatus.PENDING if mode is Registration.APPROVAL else AccountStatus.ACTIVE
 
 
 def registrable(name: str) -> str:

@@ -7,8 +7,8 @@ from datetime import datetime
 from attrs import evolve
 from msgspec.structs import replace
 
-from pypid.core.model import File, Heard, Remembered, in_order
-from pypid.core.past import MOST_DELETED, Event, Past, in_bounds, noted
+from pypid.core.model import File, Listing, UpstreamEntry, in_order
+from pypid.core.past import MOST_DELETED, Event, FileHistory, in_bounds, noted
 
 MOST = 2000
 """Files of a project of theirs whose past is held."""
@@ -17,14 +17,14 @@ LONGEST = 200
 _THE_PROJECT = ""
 
 
-def heard_now(heard: Heard, said: Remembered) -> Heard:
+def heard_now(heard: UpstreamEntry, said: Listing) -> UpstreamEntry:
     """`heard`, now that another index says this; with what has changed since it said something before."""
     before, now = heard.said, remembered(said, heard.said)
     since = heard.since or (said if before is None else before).asked
     return evolve(heard, said=now, history=_noticed(heard.history, before, now), since=since)
 
 
-def with_stored(said: Remembered, before: Heard) -> Remembered:
+def with_stored(said: Listing, before: UpstreamEntry) -> Listing:
     """A doubtful answer, with the listed files of before that are stored: an error page never hides
     them.
     """
@@ -36,7 +36,7 @@ def with_stored(said: Remembered, before: Heard) -> Remembered:
     return evolve(said, files=in_order(files), is_doubtful=False)
 
 
-def _noticed(history: tuple[Past, ...], before: Remembered | None, now: Remembered) -> tuple[Past, ...]:
+def _noticed(history: tuple[FileHistory, ...], before: Listing | None, now: Listing) -> tuple[FileHistory, ...]:
     """What has changed is noted as of now. When a file came it says itself; and a first look tells nothing."""
     if before is None or before.files is now.files:
         return history
@@ -49,22 +49,22 @@ def _noticed(history: tuple[Past, ...], before: Remembered | None, now: Remember
         events[_THE_PROJECT] = _of_the_whole(pasts.get(_THE_PROJECT), now)
     for name in were.keys() | pasts.keys() | (are.keys() if pasts else set()):
         if were.get(name) is not are.get(name):
-            events[name] = _of_file(pasts.get(name, Past(name)), were.get(name), are.get(name), now.asked)
+            events[name] = _of_file(pasts.get(name, FileHistory(name)), were.get(name), are.get(name), now.asked)
     if not any(events.values()):
         return history
     for name, its in events.items():
         for event in its:
-            pasts[name] = noted(pasts.get(name, Past(name)), event)
+            pasts[name] = noted(pasts.get(name, FileHistory(name)), event)
     return in_bounds(pasts.values(), are.keys() | {_THE_PROJECT}, MOST)
 
 
-def _of_the_whole(past: Past | None, now: Remembered) -> list[Event]:
+def _of_the_whole(past: FileHistory | None, now: Listing) -> list[Event]:
     if now.files is None:
         return [Event(now.asked, gone=True)]
     return [Event(now.asked, back=True)] if past is not None and past.events[-1].gone else []
 
 
-def _of_file(past: Past, was: File | None, now: File | None, at: datetime) -> list[Event]:
+def _of_file(past: FileHistory, was: File | None, now: File | None, at: datetime) -> list[Event]:
     """What has happened to a file that was listed so, and is so now."""
     if was is None:
         is_back = now is not None and bool(past.events) and past.events[-1].gone
@@ -82,7 +82,7 @@ def _yank(file: File | None) -> str | None:
     return None if file is None or file.yanked is None else file.yanked[:LONGEST]
 
 
-def remembered(said: Remembered, before: Remembered | None) -> Remembered:
+def remembered(said: Listing, before: Listing | None) -> Listing:
     """`said`, with what was learnt of files that are still the same.
 
     That is when a file without upload time was first seen here, and the hash of metadata that upstream gives none of. A file

@@ -80,7 +80,7 @@ class Remark:
 
 
 @frozen
-class Wanted:
+class RequirementLine:
     """One requirement. `text` is its normal form; `hashes` are ``(algorithm, lower-case hex)``, any of which will do."""
 
     line: str
@@ -104,7 +104,7 @@ class Wanted:
 class Requirements:
     """A file, taken apart. `prereleases`: it says ``--pre``."""
 
-    wanted: tuple[Wanted, ...] = ()
+    wanted: tuple[RequirementLine, ...] = ()
     unparseable: tuple[Remark, ...] = ()
     ignored: tuple[Remark, ...] = ()
     prereleases: bool = False
@@ -117,7 +117,7 @@ def parse_requirements(*texts: str) -> Requirements:
     """
     if sum(map(len, texts)) > LARGEST:
         raise BadRequest(f"Requirements may have {LARGEST} characters in one collection: divide them.")
-    wanted: list[Wanted] = []
+    wanted: list[RequirementLine] = []
     unparseable: list[Remark] = []
     ignored: list[Remark] = []
     prereleases = False
@@ -173,7 +173,7 @@ def _joined(text: str) -> Iterator[str]:
         yield "".join(parts)
 
 
-def _read(line: str) -> tuple[Wanted | None, list[tuple[str, str]]]:
+def _read(line: str) -> tuple[RequirementLine | None, list[tuple[str, str]]]:
     """The requirement of a line, and the options of it that mean nothing here. Raises `ValueError` with the reason."""
     before, options = _options(line)
     if before:
@@ -228,7 +228,7 @@ def _unquoted(match: re.Match[str]) -> str:
     return single if single is not None else escaped
 
 
-def _requirement(line: str, before: str, options: list[tuple[str, str]]) -> tuple[Wanted, list[tuple[str, str]]]:
+def _requirement(line: str, before: str, options: list[tuple[str, str]]) -> tuple[RequirementLine, list[tuple[str, str]]]:
     hashes: set[tuple[str, str]] = set()
     ignored: list[tuple[str, str]] = []
     for name, value in options:
@@ -244,7 +244,7 @@ def _requirement(line: str, before: str, options: list[tuple[str, str]]) -> tupl
     except BadName as error:
         raise ValueError(str(error)) from None
     marker = "" if requirement.marker is None else str(requirement.marker)
-    return Wanted(line, project, str(requirement), str(requirement.specifier), marker, frozenset(hashes)), ignored
+    return RequirementLine(line, project, str(requirement), str(requirement.specifier), marker, frozenset(hashes)), ignored
 
 
 def _hash(value: str) -> tuple[str, str]:

@@ -12,8 +12,8 @@ from attrs import define, field
 
 from pypid.core.coremetadata import LONGEST_METADATA
 from pypid.core.errors import shortened
-from pypid.core.members import Findings, Unusable, parts, path_problem
-from pypid.core.tars import Kind, Member, read_tar
+from pypid.core.members import MemberProblems, UnusableArchive, parts, path_problem
+from pypid.core.tars import TarKind, TarMember, read_tar
 from pypid.core.unpacking import Unpacked
 from pypid.core.zips import read_entry, read_zip
 
@@ -21,15 +21,15 @@ _NO_PKG_INFO = "the sdist has no PKG-INFO in its top folder: build it with a bui
 _MANY_TOPS = "the sdist has several top folders, or files outside of its top folder; everything belongs into <name>-<version>/."
 
 
-def sdist_metadata(file: BinaryIO, filename: str, findings: Findings) -> bytes | None:
+def sdist_metadata(file: BinaryIO, filename: str, findings: MemberProblems) -> bytes | None:
     """The PKG-INFO of an sdist (``.tar.gz``, ``.tgz``, ``.tar.bz2``, ``.tar.xz``, ``.zip``), or None; problems to `findings`.
 
-    A tar is read through once, in bounded memory; of a zip only the headers. Raises `Unusable`.
+    A tar is read through once, in bounded memory; of a zip only the headers. Raises `UnusableArchive`.
     """
     return _from_zip(file, findings) if filename.endswith(".zip") else _from_tar(file, filename, findings)
 
 
-def _from_zip(file: BinaryIO, findings: Findings) -> bytes | None:
+def _from_zip(file: BinaryIO, findings: MemberProblems) -> bytes | None:
     entries = read_zip(file, findings, backslash=True)
     tops = {split[0] for split in map(parts, entries) if split}
     if len(tops) != 1:
@@ -40,7 +40,7 @@ def _from_zip(file: BinaryIO, findings: Findings) -> bytes | None:
     return read_entry(file, places[0], LONGEST_METADATA) if len(places) == len(tops) == 1 else None
 
 
-def _from_tar(file: BinaryIO, filename: str, findings: Findings) -> bytes | None:
+def _from_tar(file: BinaryIO, filename: str, findings: MemberProblems) -> bytes | None:
     stream = Unpacked(file, filename)
     reading = _Reading(findings)
     for member, data in read_tar(stream, reading.keeps):
@@ -57,20 +57,20 @@ def _is_pkg_info(split: tuple[str, ...]) -> bool:
 class _Reading:
     """What has been seen of a tar so far."""
 
-    findings: Findings
+    findings: MemberProblems
     tops: set[str] = field(factory=set)
     links: set[tuple[str, ...]] = field(factory=set)
     found: list[bytes] = field(factory=list)
 
-    def keeps(self, member: Member) -> bool:
-        """Whether it is the PKG-INFO (raises `Unusable` for one that is too large)."""
+    def keeps(self, member: TarMember) -> bool:
+        """Whether it is the PKG-INFO (raises `UnusableArchive` for one that is too large)."""
         if not _is_pkg_info(parts(member.name)) or self.found:
             return False
         if member.size > LONGEST_METADATA:
-            raise Unusable(f"the PKG-INFO is larger than the {LONGEST_METADATA >> 20} MiB that are allowed.")
+            raise UnusableArchive(f"the PKG-INFO is larger than the {LONGEST_METADATA >> 20} MiB that are allowed.")
         return True
 
-    def take(self, member: Member, data: bytes) -> None:
+    def take(self, member: TarMember, data: bytes) -> None:
         """Judge one member."""
         split = parts(member.name)
         problem = path_problem(member.name, backslash=True)
@@ -78,28 +78,28 @@ class _Reading:
             self.findings.add(problem)
             return
         if split and (len(self.tops) < 2):
-            self.tops.add(split[0] if len(split) > 1 or member.kind is Kind.FOLDER else "")
+            self.tops.add(split[0] if len(split) > 1 or member.kind is TarKind.FOLDER else "")
         if self.links and any(split[:length] in self.links for length in range(1, len(split) + 1)):
             self.findings.add(f"the sdist writes {shortened(member.name)!r} through a link; put a plain folder there.")
         if _is_pkg_info(split):
             self._take_pkg_info(member, data)
-        if member.kind is Kind.OTHER:
+        if member.kind is TarKind.OTHER:
             self.findings.add(
                 f"{shortened(member.name)!r} in the sdist is a {member.kind.value}; only files, folders and links may be."
             )
-        elif member.kind in (Kind.SYMLINK, Kind.HARDLINK):
+        elif member.kind in (TarKind.SYMLINK, TarKind.HARDLINK):
             self._take_link(member, split)
 
-    def _take_pkg_info(self, member: Member, data: bytes) -> None:
-        if member.kind is not Kind.FILE:
+    def _take_pkg_info(self, member: TarMember, data: bytes) -> None:
+        if member.kind is not TarKind.FILE:
             self.findings.add(f"the PKG-INFO of the sdist is a {member.kind.value}; put the file itself there.")
         elif self.found:
             self.findings.add("the sdist has several PKG-INFO files in its top folder.")
         else:
             self.found.append(data)
 
-    def _take_link(self, member: Member, split: tuple[str, ...]) -> None:
-        if member.kind is Kind.SYMLINK:
+    def _take_link(self, member: TarMember, split: tuple[str, ...]) -> None:
+        if member.kind is TarKind.SYMLINK:
             self.links.add(split)
         if not stays_inside(member, split):
             self.findings.add(
@@ -117,7 +117,7 @@ class _Reading:
         return self.found[0]
 
 
-def stays_inside(member: Member, split: tuple[str, ...]) -> bool:
+def stays_inside(member: TarMember, split: tuple[str, ...]) -> bool:
     """Whether a link's target lies within the archive's top folder, by the texts alone.
 
     ``..`` is allowed only at the beginning of a symbolic link's target: after a name, it would depend on whether that name
@@ -127,7 +127,7 @@ def stays_inside(member: Member, split: tuple[str, ...]) -> bool:
     if path_problem(target.replace("..", "__"), backslash=False) is not None:
         return False
     steps = parts(target)
-    if member.kind is Kind.HARDLINK:  # counted from the root of the archive
+    if member.kind is TarKind.HARDLINK:  # counted from the root of the archive
         return ".." not in steps and steps[:1] == split[:1]
     up = next((index for index, step in enumerate(steps) if step != ".."), len(steps))
     return ".." not in steps[up:] and up <= len(split) - 2

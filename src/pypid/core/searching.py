@@ -18,7 +18,7 @@ _RUNS = re.compile(r"[-_.]+")
 
 
 @frozen
-class Found:
+class LegacySearchHit:
     """A project that was found: its newest release that fits, and what that says of itself."""
 
     name: str
@@ -27,7 +27,7 @@ class Found:
 
 
 @frozen
-class Query:
+class LegacySearchQuery:
     """What is looked for: in each column any of its words, or all of them; what fits in one column fits."""
 
     names: tuple[str, ...]
@@ -35,7 +35,7 @@ class Query:
     every: bool = False
 
     @classmethod
-    def read(cls, criteria: object, query_type: object) -> Query:
+    def read(cls, criteria: object, query_type: object) -> LegacySearchQuery:
         """As clients send it: lists of words by column; of another column nothing is known, and so nothing is looked for.
 
         ``and`` wants all words of a column, anything else any of them. Raises `ValueError` for what is none of that.
@@ -73,13 +73,13 @@ def _words(value: object) -> Iterator[str]:
             yield word.lower()
 
 
-def search(projects: Iterable[Project], query: Query) -> list[Found]:
+def search(projects: Iterable[Project], query: LegacySearchQuery) -> list[LegacySearchHit]:
     """Those that fit, in their order. Yanked files are looked at only where there are no others."""
     found = (_best(project, query) for project in projects)
-    return [Found(file.project, file.version, file.summary or "") for file in found if file is not None]
+    return [LegacySearchHit(file.project, file.version, file.summary or "") for file in found if file is not None]
 
 
-def _best(project: Project, query: Query) -> File | None:
+def _best(project: Project, query: LegacySearchQuery) -> File | None:
     """The newest file that fits."""
     files = [file for file in project.files if file.yanked is None] or project.files
     if query.wants_all or query.fits_name(project.name):

@@ -28,12 +28,12 @@ from pypid.core.choices import (
     Mode,
     Needed,
     Registration,
-    Store,
+    StorageBackend,
     Tls,
 )
 from pypid.core.ldapfilters import GROUP_FILTER, USER_FILTER
 from pypid.core.permissions import Principals
-from pypid.core.values import Cooldown, Kind, choice, count, duration, optional, several, size
+from pypid.core.values import Cooldown, ValueKind, choice, count, duration, optional, several, size
 
 NOT_YET: frozenset[str] = frozenset()
 """Capabilities that the contract names and this version does not have: deleting a word here opens all that needs it."""
@@ -52,14 +52,14 @@ _DECLARED = "pypid"
 class Key:
     """The declaration of one key. `needs` names a capability: of the key, or of each word that may be said."""
 
-    kind: Kind[Any]
+    kind: ValueKind[Any]
     default: str
     doc: str
     secret: bool = False
     needs: str | Mapping[str, str] = ""
 
 
-def key(kind: Kind[T], default: str, doc: str, *, secret: bool = False, needs: str | Mapping[str, str] = "") -> T:
+def key(kind: ValueKind[T], default: str, doc: str, *, secret: bool = False, needs: str | Mapping[str, str] = "") -> T:
     """Declare a key, as a field of a section's class; the field's name is the key's."""
     if secret:
         shown: Any = False
@@ -167,7 +167,7 @@ class ServerSettings:
 class StorageSettings:
     """Where the files lie."""
 
-    backend: Store = key(choice(Store), "files", "A folder, S3, or memory (all is gone at the end).")
+    backend: StorageBackend = key(choice(StorageBackend), "files", "A folder, S3, or memory (all is gone at the end).")
     path: str | None = key(_PATH, "", "Folder of the files; empty: ``packages`` below the state folder.")
     bucket: str | None = key(_TEXT, "", "The S3 bucket.")
     prefix: str | None = key(_TEXT, "", "What all keys in the bucket begin with.")

@@ -41,7 +41,7 @@ class Age(Enum):
 
 
 @frozen
-class Line:
+class ReleaseLine:
     """A release in a list. `uploaded`: when its first file was; `size` in bytes, None where one of them is not known."""
 
     version: str
@@ -64,11 +64,11 @@ class FileLine:
 
 
 @frozen(kw_only=True)
-class Shown:
+class ShownRelease:
     """A release, as its page shows it, among the project's."""
 
     name: ProjectName
-    line: Line
+    line: ReleaseLine
     files: tuple[FileLine, ...]
     """At most `MOST_FILES`, sdists first."""
     newest: str
@@ -76,7 +76,7 @@ class Shown:
     age: Age
     older: str | None
     """The release before this one, to compare it with; one that is not yanked, where there is one."""
-    lines: tuple[Line, ...]
+    lines: tuple[ReleaseLine, ...]
     """The newest `MOST_RELEASES`, the newest first."""
     count: int
     """Releases in all."""
@@ -94,7 +94,7 @@ class Shown:
         return self.age is Age.CHOSEN
 
 
-def shown(project: Project, version: str | None) -> Shown | None:
+def shown(project: Project, version: str | None) -> ShownRelease | None:
     """The release (in any spelling; None: that which installers choose); None where there is no such release."""
     chosen, newest = choose_release(project, version), choose_release(project)
     if chosen is None or newest is None:
@@ -105,7 +105,7 @@ def shown(project: Project, version: str | None) -> Shown | None:
     requires = requires_python_of(release)
     files = sorted(release.files, key=lambda file: file.filename.endswith(".whl"))[:MOST_FILES]
     describing = describing_file(project, chosen) or _tellable(release)
-    return Shown(
+    return ShownRelease(
         name=project.name,
         line=line_of(release),
         files=tuple(FileLine(file, fit_of(file.filename), _differing(file, requires)) for file in files),
@@ -122,24 +122,24 @@ def shown(project: Project, version: str | None) -> Shown | None:
 
 
 @frozen
-class Lines:
+class ReleaseLines:
     """All releases of a project, the newest first; `newest` is the version that installers choose, if there is any."""
 
     newest: str | None
-    each: tuple[Line, ...]
+    each: tuple[ReleaseLine, ...]
 
 
-def all_lines(project: Project) -> Lines:
+def all_lines(project: Project) -> ReleaseLines:
     """All its releases."""
-    return Lines(choose_release(project), tuple(line_of(release) for release in reversed(releases(project))))
+    return ReleaseLines(choose_release(project), tuple(line_of(release) for release in reversed(releases(project))))
 
 
-def line_of(release: Release) -> Line:
+def line_of(release: Release) -> ReleaseLine:
     """The release in a list."""
     sizes = [file.size for file in release.files]
     known = [size for size in sizes if size is not None]
     moments = [file.uploaded for file in release.files if file.uploaded is not None]
-    return Line(
+    return ReleaseLine(
         version=release.version,
         uploaded=min(moments, default=None),
         files=len(release.files),

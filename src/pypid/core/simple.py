@@ -20,7 +20,7 @@ from urllib.parse import quote
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from pypid.core.model import File, Page, Project, Summary
+from pypid.core.model import File, Project, RenderedPage, Summary
 from pypid.core.negotiation import Format
 from pypid.core.policy import is_listed
 from pypid.core.releases import releases
@@ -91,7 +91,7 @@ def render_project(
     flat: bool = False,
     url_of: Callable[[File], str] | None = None,
     as_of: AsOf | None = None,
-) -> Page:
+) -> RenderedPage:
     """The project's page. `project` is what the client may see (`policy.view`).
 
     `files_url` is the URL, with its last ``/``, below which files are served, absolute or relative to the page: each project's
@@ -132,7 +132,7 @@ def _detail_json(project: Project, status: _Status, blocks: Iterable[list[_Entry
     return b"".join((*pieces, b"]}"))
 
 
-def render_names(names: Sequence[Summary], format: Format, *, serial: int | None = None, page: str = "") -> Page:
+def render_names(names: Sequence[Summary], format: Format, *, serial: int | None = None, page: str = "") -> RenderedPage:
     """The list of projects, in the order of `names`; those that `policy.is_listed` hides are left out.
 
     `serial` is the catalog's last serial; without it, the highest of `names`. `page` is how a project's page is named in its
@@ -146,7 +146,7 @@ def render_names(names: Sequence[Summary], format: Format, *, serial: int | None
     return finished(b"".join((beginning, names_between(format).join(pieces), end)), format.value)
 
 
-def render_every_file(projects: Sequence[Project]) -> Page:
+def render_every_file(projects: Sequence[Project]) -> RenderedPage:
     """One HTML page with the files of all these projects, as they come: for ``--find-links`` of pip, and for buildout.
 
     It is served where files are, so that links are relative to it. Always HTML: no specification knows such a page.
@@ -160,11 +160,11 @@ def render_every_file(projects: Sequence[Project]) -> Page:
     return finished(_document("All files", "", blocks, serial), Format.TEXT_HTML.value)
 
 
-def finished(body: bytes, content_type: str) -> Page:
+def finished(body: bytes, content_type: str) -> RenderedPage:
     """The page with its strong ETag: a digest of the Content-Type and the body."""
     digest = sha256(content_type.encode() + b"\n")
     digest.update(body)
-    return Page(body, content_type, f'"{digest.hexdigest()[:32]}"')
+    return RenderedPage(body, content_type, f'"{digest.hexdigest()[:32]}"')
 
 
 _ODD = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")

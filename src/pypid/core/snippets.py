@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from attrs import frozen
 
-from pypid.core.clientfiles import NAME, TOKEN, Place, is_safe
+from pypid.core.clientfiles import NAME, TOKEN, IndexAddress, is_safe
 
 PROJECT = "PROJECT"
 """What stands where the reader puts the name."""
@@ -24,7 +24,7 @@ class Snippet:
     text: str
 
 
-def to_install(place: Place, user: str | None = None, project: str = PROJECT) -> tuple[Snippet, ...]:
+def to_install(place: IndexAddress, user: str | None = None, project: str = PROJECT) -> tuple[Snippet, ...]:
     """How to install a project from here. `user`: as whom, where the index wants to know who asks."""
     index = _url(place, user if place.login else None)
     trust = "" if is_safe(place.base) else f" --trusted-host {place.host}"
@@ -38,7 +38,7 @@ def to_install(place: Place, user: str | None = None, project: str = PROJECT) ->
     )
 
 
-def to_publish(place: Place, user: str | None = None) -> tuple[Snippet, ...]:
+def to_publish(place: IndexAddress, user: str | None = None) -> tuple[Snippet, ...]:
     """How to publish here. The clients ask for the password, which may be a token's (then the user is ``__token__``)."""
     who = user or TOKEN
     url = f"{place.base}/legacy/"
@@ -51,7 +51,7 @@ def to_publish(place: Place, user: str | None = None) -> tuple[Snippet, ...]:
     )
 
 
-def _url(place: Place, user: str | None) -> str:
+def _url(place: IndexAddress, user: str | None) -> str:
     """The index, with the user's name in it, for which clients ask the password or look it up (keyring, netrc)."""
     scheme, _, rest = place.base.partition("://")
     return f"{scheme}://{quote(user, safe='')}@{rest}/simple/" if user else f"{place.base}/simple/"

@@ -117,7 +117,7 @@ def differing(old: Summaries, new: Summaries) -> tuple[set[ProjectName], set[Pro
     return {name for name, summary in has.items() if had.get(name) != summary}, had.keys() - has.keys()
 
 
-class Roll:
+class MutableSummaries:
     """A list of projects that changes, by name and in order. It takes over the mapping that it begins with."""
 
     def __init__(self, heads: dict[ProjectName, Summary] | None = None) -> None:

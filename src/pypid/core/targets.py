@@ -89,7 +89,7 @@ PLATFORMS = _table()
 
 
 @frozen
-class Target:
+class InstallTarget:
     """A platform (a key of `PLATFORMS`) and a Python (``3.12``, ``3.12.4``); `target` makes one."""
 
     platform: str
@@ -133,7 +133,7 @@ def _ranks(platforms: tuple[str, ...], minor: int) -> dict[Tag, int]:
     return ranks
 
 
-def target(platform: str, python: str) -> Target:
+def target(platform: str, python: str) -> InstallTarget:
     """The target of these names. Raises `BadRequest`, with what is known."""
     if platform not in PLATFORMS:
         known = ", ".join(name for name in PLATFORMS if "manylinux_" not in name)
@@ -143,10 +143,10 @@ def target(platform: str, python: str) -> Target:
     match = _PYTHON.match(python)
     if match is None or int(match[1]) < _OLDEST:
         raise BadRequest(f"{python[:80]!r} is not a Python that is known here: say 3.12, for example (from 3.{_OLDEST} on).")
-    return Target(platform, python)
+    return InstallTarget(platform, python)
 
 
-def targets(platforms: Iterable[str], pythons: Iterable[str], *, running: str) -> tuple[Target, ...]:
+def targets(platforms: Iterable[str], pythons: Iterable[str], *, running: str) -> tuple[InstallTarget, ...]:
     """Each platform with each Python, each once. Nothing said: Linux on x86_64, and the Python that is `running` here."""
     named = tuple(dict.fromkeys(platforms)) or (DEFAULT_PLATFORM,)
     versions = tuple(dict.fromkeys(pythons)) or (running,)
@@ -155,7 +155,7 @@ def targets(platforms: Iterable[str], pythons: Iterable[str], *, running: str) -
     return tuple(target(platform, python) for platform in named for python in versions)
 
 
-def best(files: Iterable[File], wanted: Target) -> File | None:
+def best(files: Iterable[File], wanted: InstallTarget) -> File | None:
     """Of files of one release the one that an installer takes there: the best wheel, without one the sdist, else None."""
     ranks = wanted.ranks
     wheels: list[tuple[int, tuple[int, str], File]] = []

@@ -13,7 +13,7 @@ from enum import Enum
 from attrs import frozen
 
 from pypid.core.errors import shortened
-from pypid.core.members import MOST_ENTRIES, Unusable
+from pypid.core.members import MOST_ENTRIES, UnusableArchive
 from pypid.core.unpacking import Unpacked
 
 BLOCK = 512
@@ -26,7 +26,7 @@ _MOST_HEADERS = 64 << 20
 _CUT_OFF = "the tar archive was cut off: build the file anew and upload it again."
 
 
-class Kind(Enum):
+class TarKind(Enum):
     """What a member is."""
 
     FILE = "file"
@@ -37,31 +37,31 @@ class Kind(Enum):
 
 
 _KINDS = {
-    b"0": Kind.FILE,
-    b"\0": Kind.FILE,
-    b"7": Kind.FILE,
-    b"5": Kind.FOLDER,
-    b"2": Kind.SYMLINK,
-    b"1": Kind.HARDLINK,
+    b"0": TarKind.FILE,
+    b"\0": TarKind.FILE,
+    b"7": TarKind.FILE,
+    b"5": TarKind.FOLDER,
+    b"2": TarKind.SYMLINK,
+    b"1": TarKind.HARDLINK,
 }
 _PAX, _PAX_GLOBAL, _LONG_NAME, _LONG_LINK = b"x", b"g", b"L", b"K"
 _EXTENDED = (_PAX, b"X", _PAX_GLOBAL, _LONG_NAME, _LONG_LINK)
 
 
 @frozen
-class Member:
+class TarMember:
     """One member; `size` is that of its contents in bytes, `link` what a link points to."""
 
     name: str
-    kind: Kind
+    kind: TarKind
     size: int
     link: str
 
 
-def read_tar(stream: Unpacked, keep: Callable[[Member], bool]) -> Iterator[tuple[Member, bytes]]:
+def read_tar(stream: Unpacked, keep: Callable[[TarMember], bool]) -> Iterator[tuple[TarMember, bytes]]:
     """The members in order, each with its contents if `keep` asks for them, else with none.
 
-    `keep` bounds what it asks for by the member's `size`. After the last member the stream is at its end. Raises `Unusable`
+    `keep` bounds what it asks for by the member's `size`. After the last member the stream is at its end. Raises `UnusableArchive`
     for what is no tar, is cut off, has bytes after its end, or would need guessing.
     """
     pending: dict[str, str] = {}
@@ -73,35 +73,35 @@ def read_tar(stream: Unpacked, keep: Callable[[Member], bool]) -> Iterator[tuple
             return
         count += 1
         if count > MOST_ENTRIES:
-            raise Unusable(f"the tar archive has more than the {MOST_ENTRIES} members that are allowed.")
+            raise UnusableArchive(f"the tar archive has more than the {MOST_ENTRIES} members that are allowed.")
         _verify(header, first=count == 1)
         kind, size = header[156:157], _number(header[124:136])
         if kind in _EXTENDED:
             _extend(kind, _block(stream, size, _LONGEST_HEADER), pending)
             headers += size
             if headers > _MOST_HEADERS:
-                raise Unusable(f"the tar archive has more than {_MOST_HEADERS >> 20} MiB of extended headers.")
+                raise UnusableArchive(f"the tar archive has more than {_MOST_HEADERS >> 20} MiB of extended headers.")
             continue
         member = _member(header, pending, size)
         pending = {}
         padded = member.size + (-member.size % BLOCK)
-        if member.kind is Kind.FILE and keep(member):
+        if member.kind is TarKind.FILE and keep(member):
             yield member, _block(stream, member.size, member.size)
             continue
         if stream.skip(padded) < padded:
-            raise Unusable(_CUT_OFF)
+            raise UnusableArchive(_CUT_OFF)
         yield member, b""
 
 
 def _end(stream: Unpacked, header: bytes, count: int, pending: dict[str, str]) -> None:
     """Nothing but zeros may follow the end mark: readers disagree whether to go on there."""
     if not count or pending:
-        raise Unusable("the tar archive is empty, or it was cut off.")
+        raise UnusableArchive("the tar archive is empty, or it was cut off.")
     if header and len(header) < BLOCK:
-        raise Unusable(_CUT_OFF)
+        raise UnusableArchive(_CUT_OFF)
     while piece := stream.pieces():
         if piece.strip(b"\0"):
-            raise Unusable("the tar archive has data after its end; build the file anew with a current build tool.")
+            raise UnusableArchive("the tar archive has data after its end; build the file anew with a current build tool.")
 
 
 def _verify(header: bytes, *, first: bool) -> None:
@@ -114,8 +114,8 @@ def _verify(header: bytes, *, first: bool) -> None:
         if digits.isdigit() and digits.lstrip(b"0") in [b"%o" % each for each in sums]:
             return
     if first:
-        raise Unusable("it is not a tar archive compressed as its name says: build it anew.")
-    raise Unusable("the tar archive is damaged or was cut off: build the file anew and upload it again.")
+        raise UnusableArchive("it is not a tar archive compressed as its name says: build it anew.")
+    raise UnusableArchive("the tar archive is damaged or was cut off: build the file anew and upload it again.")
 
 
 def _number(text: bytes) -> int:
@@ -123,22 +123,22 @@ def _number(text: bytes) -> int:
     if text[0] & 0x80:  # 0xff would be a negative number, which no size is
         value = int.from_bytes(text[1:], "big")
         if text[0] != 0x80 or value >= 1 << 62:
-            raise Unusable("the tar archive is damaged: a size is out of all bounds.")
+            raise UnusableArchive("the tar archive is damaged: a size is out of all bounds.")
         return value
     digits = text.split(b"\0")[0].strip()
     if digits.strip(b"01234567"):
-        raise Unusable("the tar archive is damaged: a size is no number.")
+        raise UnusableArchive("the tar archive is damaged: a size is no number.")
     return int(digits or b"0", 8)
 
 
 def _block(stream: Unpacked, size: int, most: int) -> bytes:
     """The next `size` bytes, with their padding taken off the stream."""
     if size > most:
-        raise Unusable(f"the tar archive has a header of {size} bytes; {most} are allowed.")
+        raise UnusableArchive(f"the tar archive has a header of {size} bytes; {most} are allowed.")
     padded = size + (-size % BLOCK)
     data = stream.read(padded)
     if len(data) < padded:
-        raise Unusable(_CUT_OFF)
+        raise UnusableArchive(_CUT_OFF)
     return data[:size]
 
 
@@ -152,16 +152,16 @@ def _extend(kind: bytes, data: bytes, pending: dict[str, str]) -> None:
         said = _pax(data)
     if kind == _PAX_GLOBAL:  # git archive writes one, with its commit as a comment
         if said:
-            raise Unusable("the tar archive names all its members alike, in a global header; build the file anew.")
+            raise UnusableArchive("the tar archive names all its members alike, in a global header; build the file anew.")
     elif said.keys() & pending.keys():
-        raise Unusable("the tar archive gives a member two long names; build the file anew.")
+        raise UnusableArchive("the tar archive gives a member two long names; build the file anew.")
     pending.update(said)
 
 
 def _pax(data: bytes) -> dict[str, str]:
     """The records ``<length> <key>=<value>\\n`` that matter here (path, linkpath, size)."""
     records: dict[str, str] = {}
-    damaged = Unusable("the tar archive has a damaged extended (pax) header: build the file anew.")
+    damaged = UnusableArchive("the tar archive has a damaged extended (pax) header: build the file anew.")
     data = data.rstrip(b"\0")
     start = 0
     while start < len(data):  # by position: to cut the data each time would take quadratic time
@@ -175,7 +175,7 @@ def _pax(data: bytes) -> dict[str, str]:
         start = end
         name = _text(key)
         if name.startswith("GNU.sparse."):
-            raise Unusable("the tar archive has a sparse member; build it without --sparse.")
+            raise UnusableArchive("the tar archive has a sparse member; build it without --sparse.")
         if name in ("path", "linkpath", "size"):
             records[name] = _text(value[:-1])
     return records
@@ -185,26 +185,30 @@ def _text(raw: bytes) -> str:
     return raw.decode("utf-8", "surrogateescape")
 
 
-def _member(header: bytes, extended: dict[str, str], size: int) -> Member:
-    kind = _KINDS.get(header[156:157], Kind.OTHER)
+def _member(header: bytes, extended: dict[str, str], size: int) -> TarMember:
+    kind = _KINDS.get(header[156:157], TarKind.OTHER)
     name = _text(header[:100].split(b"\0")[0])
     prefix = _text(header[345:500].split(b"\0")[0])
     if prefix and header[257:263] != b"ustar\0":
         # Only POSIX has a prefix there; GNU tar has times, which some readers take for one.
-        raise Unusable(f"the name of {shortened(name)!r} in the tar archive is unclear; build it with a current build tool.")
+        raise UnusableArchive(
+            f"the name of {shortened(name)!r} in the tar archive is unclear; build it with a current build tool."
+        )
     name = f"{prefix}/{name}" if prefix else name
     name = extended.get("path", name)
-    if kind is Kind.FILE and name.endswith("/"):
-        kind = Kind.FOLDER  # how tars before POSIX wrote folders
+    if kind is TarKind.FILE and name.endswith("/"):
+        kind = TarKind.FOLDER  # how tars before POSIX wrote folders
     if "size" in extended:
         said = extended["size"]
         if not (said.isascii() and said.isdigit()) or len(said) > 18 or size not in (0, int(said)):
             # Readers that know pax and readers that do not would find other members (CVE-2025-62518).
-            raise Unusable(f"the tar archive gives {shortened(name)!r} two sizes; build the file anew.")
+            raise UnusableArchive(f"the tar archive gives {shortened(name)!r} two sizes; build the file anew.")
         size = int(said)
-    if kind is not Kind.FILE:
-        if size and kind is not Kind.HARDLINK:
-            raise Unusable(f"{shortened(name)!r} in the tar archive is a {kind.value} with contents; build the file anew.")
+    if kind is not TarKind.FILE:
+        if size and kind is not TarKind.HARDLINK:
+            raise UnusableArchive(
+                f"{shortened(name)!r} in the tar archive is a {kind.value} with contents; build the file anew."
+            )
         size = 0
     link = extended.get("linkpath", _text(header[157:257].split(b"\0")[0]))
-    return Member(name, kind, size, link)
+    return TarMember(name, kind, size, link)

@@ -23,7 +23,7 @@ _CLASS = re.compile(r"[A-Z][A-Z0-9_]{0,63}\Z")
 
 
 @frozen
-class Rule:
+class TieringRule:
     """Files go into `storage_class` that are older than `older_than` and not of the newest `keep` versions."""
 
     older_than: timedelta
@@ -40,7 +40,7 @@ class Rule:
             raise BadRequest("The age is 0 or more.")
 
 
-def due(files: Iterable[File], rule: Rule, now: datetime) -> tuple[File, ...]:
+def due(files: Iterable[File], rule: TieringRule, now: datetime) -> tuple[File, ...]:
     """The files of one project that the rule is for, in their order.
 
     Of the newest versions there are two lists: of all, and of those that an installer takes by itself (no pre-release, not
@@ -72,7 +72,7 @@ def _age(file: File, now: datetime) -> timedelta:
     return timedelta() if file.uploaded is None else now - file.uploaded
 
 
-class Outcome(Enum):
+class TieringOutcome(Enum):
     """What became of a file; the values are words for programs."""
 
     MOVED = "moved"
@@ -93,7 +93,7 @@ class Moved:
     filename: str
     size: int
     before: str
-    outcome: Outcome
+    outcome: TieringOutcome
     reason: str = ""
 
 

@@ -12,7 +12,7 @@ import os
 import zlib
 from typing import BinaryIO, Protocol
 
-from pypid.core.members import BOMB, MOST_UNPACKED, Unusable, is_bomb
+from pypid.core.members import BOMB, MOST_UNPACKED, UnusableArchive, is_bomb
 
 _BATCH = 1 << 18
 _PIECE = 1 << 20
@@ -66,7 +66,7 @@ class Unpacked:
     """The bytes of one compressed file, read forwards once.
 
     `filename` tells the compression (``.gz`` and ``.tgz``, ``.bz2`` and ``.tbz``, ``.xz`` and
-    ``.txz``). `read` and `skip` raise `Unusable` where the stream is damaged, cut off, a bomb, or
+    ``.txz``). `read` and `skip` raise `UnusableArchive` where the stream is damaged, cut off, a bomb, or
     has more than `most` bytes.
     """
 
@@ -110,7 +110,7 @@ class Unpacked:
         rest = self._decoder.unused_data
         while rest:
             if rest.strip(b"\0"):
-                raise Unusable("the file has data after its compressed stream; build it anew with a current build tool.")
+                raise UnusableArchive("the file has data after its compressed stream; build it anew with a current build tool.")
             rest = self._file.read(_BATCH)
 
     def _take(self, most: int) -> bytes:
@@ -132,13 +132,13 @@ class Unpacked:
         while not self._buffer and not self._decoder.eof:
             data = self._file.read(_BATCH) if self._decoder.needs_input else b""
             if not data and self._decoder.needs_input:
-                raise Unusable("the compressed stream was cut off: build the file anew and upload it again.")
+                raise UnusableArchive("the compressed stream was cut off: build the file anew and upload it again.")
             try:
                 self._buffer = self._decoder.decompress(data, _PIECE)
             except (zlib.error, OSError, EOFError, lzma.LZMAError, ValueError):
-                raise Unusable("the file is not compressed as its name says, or it is damaged: build it anew.") from None
+                raise UnusableArchive("the file is not compressed as its name says, or it is damaged: build it anew.") from None
         self._unpacked += len(self._buffer)
         if is_bomb(self._unpacked, self._size):
-            raise Unusable(BOMB)
+            raise UnusableArchive(BOMB)
         if self._unpacked > self._most:
-            raise Unusable(f"it unpacks to more than {self._most >> 20} MiB.")
+            raise UnusableArchive(f"it unpacks to more than {self._most >> 20} MiB.")

@@ -14,7 +14,7 @@ from enum import Enum
 from attrs import field, frozen
 
 from pypid.core.archive import Inside
-from pypid.core.attestations import About, Attestations, read_attestations
+from pypid.core.attestations import Attestations, AttestationSubject, read_attestations
 from pypid.core.coremetadata import (
     KNOWN_VERSIONS,
     CoreMetadata,
@@ -49,7 +49,7 @@ class FormAction(Enum):
 
 
 @frozen(kw_only=True)
-class Form:
+class UploadFields:
     """What came in the form. The content itself is not here, only its `filename` and its hashes."""
 
     fields: Mapping[str, tuple[str, ...]] = field(repr=False)
@@ -74,7 +74,7 @@ class Form:
         return next(iter(self.values(name)), None)
 
 
-def action_of(form: Form, query_action: str | None) -> FormAction:
+def action_of(form: UploadFields, query_action: str | None) -> FormAction:
     """What the form asks for; `query_action` is ``:action`` of the URL's query, which old clients use instead."""
     said = form.value(":action") or query_action
     match said:
@@ -96,7 +96,7 @@ def checksums_in(fields: Mapping[str, Sequence[str]]) -> frozenset[Checksum]:
     )
 
 
-def distribution_of(form: Form) -> Distribution:
+def distribution_of(form: UploadFields) -> Distribution:
     """What the content's file name says, if the form agrees with it; raises `UploadRejected` with all that does not."""
     if form.filename is None or form.content_digests is None:
         raise UploadRejected(("the form has no file in its part 'content'; upload with twine, uv or another upload tool.",))
@@ -113,7 +113,7 @@ def distribution_of(form: Form) -> Distribution:
     return distribution
 
 
-def check(form: Form, distribution: Distribution, inside: Inside) -> Upload:
+def check(form: UploadFields, distribution: Distribution, inside: Inside) -> Upload:
     """The upload, ready to be published; raises `UploadRejected` with all the problems of form, archive and metadata.
 
     `distribution` comes from `distribution_of`, `inside` from `archive.inspect` of the content.
@@ -177,7 +177,7 @@ def served_metadata(distribution: Distribution, metadata: bytes | None) -> bytes
 # --- what the form alone shows ----------------------------------------------------------------------------
 
 
-def _form_problems(form: Form, distribution: Distribution) -> list[str]:
+def _form_problems(form: UploadFields, distribution: Distribution) -> list[str]:
     problems = [*_protocol_problems(form), *_digest_problems(form), *_type_problems(form, distribution)]
     problems += [*_name_problems(form, distribution), *_metadata_version_problems(form)]
     signature = _signature(form)
@@ -186,12 +186,12 @@ def _form_problems(form: Form, distribution: Distribution) -> list[str]:
     return problems
 
 
-def _protocol_problems(form: Form) -> list[str]:
+def _protocol_problems(form: UploadFields) -> list[str]:
     # Python 2.7's distutils sends protcol_version, which is no field and so not read
     return [f"protocol_version {shortened(v)!r} is not known here: 1 is." for v in form.values("protocol_version") if v != "1"]
 
 
-def _digest_problems(form: Form) -> list[str]:
+def _digest_problems(form: UploadFields) -> list[str]:
     """All digests that came must match; none need come (TLS and the archive's own checks protect the way)."""
     digests = form.content_digests
     if digests is None:
@@ -214,7 +214,7 @@ def _said(values: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(text for text in texts if text not in _SAYS_NOTHING))
 
 
-def _type_problems(form: Form, distribution: Distribution) -> list[str]:
+def _type_problems(form: UploadFields, distribution: Distribution) -> list[str]:
     right = distribution.packagetype.value
     problems = [
         f"filetype of the form is {shortened(said)!r}, but a file of this name is a {right}."
@@ -230,7 +230,7 @@ def _type_problems(form: Form, distribution: Distribution) -> list[str]:
     return problems
 
 
-def _name_problems(form: Form, distribution: Distribution) -> list[str]:
+def _name_problems(form: UploadFields, distribution: Distribution) -> list[str]:
     problems = []
     for said in form.identifiers("name"):
         try:
@@ -246,7 +246,7 @@ def _name_problems(form: Form, distribution: Distribution) -> list[str]:
     return problems
 
 
-def _metadata_version_problems(form: Form) -> list[str]:
+def _metadata_version_problems(form: UploadFields) -> list[str]:
     """Not compared with the file: flit sends 2.3 and distutils 1.0 whatever the file says."""
     return [
         f"metadata_version {shortened(said)!r} of the form is not known here: {KNOWN_VERSIONS}."
@@ -255,17 +255,17 @@ def _metadata_version_problems(form: Form) -> list[str]:
     ]
 
 
-def _attestations(form: Form, distribution: Distribution) -> Attestations:
+def _attestations(form: UploadFields, distribution: Distribution) -> Attestations:
     sha256 = "" if form.content_digests is None else form.content_digests.sha256
-    return read_attestations(form.values("attestations"), About(distribution.filename, sha256))
+    return read_attestations(form.values("attestations"), AttestationSubject(distribution.filename, sha256))
 
 
-def _signature(form: Form) -> bytes | None:
+def _signature(form: UploadFields) -> bytes | None:
     said = form.signature
     return None if said is None or said.strip() in (b"", b"UNKNOWN", b"None") else said
 
 
-def _fallback(form: Form, distribution: Distribution, name: str) -> str | None:
+def _fallback(form: UploadFields, distribution: Distribution, name: str) -> str | None:
     """What the form says where the file cannot: PKG-INFO of old tools lacks fields (Requires-Python came with 1.2); METADATA
     of wheels says everything.
     """

@@ -24,7 +24,7 @@ E = TypeVar("E", bound=Enum)
 
 
 @frozen
-class Kind(Generic[T]):
+class ValueKind(Generic[T]):
     """A kind of value. `words` are all that may be said, where these are few; a `url` may hold a password before its @."""
 
     parse: Callable[[str], T]
@@ -34,9 +34,9 @@ class Kind(Generic[T]):
     url: bool = False
 
 
-def optional(kind: Kind[T]) -> Kind[T | None]:
+def optional(kind: ValueKind[T]) -> ValueKind[T | None]:
     """`kind`, or None for an empty text."""
-    return Kind(
+    return ValueKind(
         lambda text: kind.parse(text) if text else None,
         lambda value: "" if value is None else kind.show(value),
         kind.allowed,
@@ -45,7 +45,7 @@ def optional(kind: Kind[T]) -> Kind[T | None]:
     )
 
 
-def several(kind: Kind[T]) -> Kind[tuple[T, ...]]:
+def several(kind: ValueKind[T]) -> ValueKind[tuple[T, ...]]:
     """Any number of `kind`, with white space between them."""
 
     def parse(text: str) -> tuple[T, ...]:
@@ -57,7 +57,7 @@ def several(kind: Kind[T]) -> Kind[tuple[T, ...]]:
         except ValueError as error:
             raise ValueError(str(error) or f"{word[:80]!r} is none") from None
 
-    return Kind(
+    return ValueKind(
         parse,
         lambda value: " ".join(kind.show(item) for item in value),
         f"{kind.allowed}; several with white space between them",
@@ -117,31 +117,33 @@ def _within(parse: Callable[[str], Any], least: Any, most: Any) -> Callable[[str
     return bounded
 
 
-def size(least: int = 0) -> Kind[int]:
+def size(least: int = 0) -> ValueKind[int]:
     """A number of bytes."""
     above = f" from {size_text(least)}" if least else ""
-    return Kind(_within(parse_size, least, None), size_text, f"a whole number of bytes{above}, or of k, M, G or T (1k = 1024)")
+    return ValueKind(
+        _within(parse_size, least, None), size_text, f"a whole number of bytes{above}, or of k, M, G or T (1k = 1024)"
+    )
 
 
-def duration(least: str = "0", most: str | None = None) -> Kind[timedelta]:
+def duration(least: str = "0", most: str | None = None) -> ValueKind[timedelta]:
     """A time span."""
     bounds = (f" from {least}" if least != "0" else "") + (f" up to {most}" if most else "")
-    return Kind(
+    return ValueKind(
         _within(parse_duration, parse_duration(least), parse_duration(most) if most else None),
         duration_text,
         f"a whole number of seconds, or of s, m, h or d (one unit, like 90s or 10m){bounds}",
     )
 
 
-def count(least: int) -> Kind[int]:
+def count(least: int) -> ValueKind[int]:
     """A whole number."""
-    return Kind(_within(lambda text: _measured(text, {"": 1}), least, 100_000), str, f"a whole number from {least}")
+    return ValueKind(_within(lambda text: _measured(text, {"": 1}), least, 100_000), str, f"a whole number from {least}")
 
 
 # --- words and text -------------------------------------------------------------------------------------------
 
 
-def choice(of: type[E]) -> Kind[E]:
+def choice(of: type[E]) -> ValueKind[E]:
     """One of the values of an `Enum`."""
     words = tuple(str(member.value) for member in of)
 
@@ -150,7 +152,7 @@ def choice(of: type[E]) -> Kind[E]:
             raise ValueError()
         return of(text)
 
-    return Kind(parse, lambda member: str(member.value), ", ".join(words), words)
+    return ValueKind(parse, lambda member: str(member.value), ", ".join(words), words)
 
 
 _TRUTH = {"yes": True, "true": True, "on": True, "1": True, "no": False, "false": False, "off": False, "0": False}
@@ -162,7 +164,7 @@ def _boolean(text: str) -> bool:
     return _TRUTH[text.lower()]
 
 
-BOOLEAN = Kind(_boolean, lambda value: "yes" if value else "no", "yes, no")
+BOOLEAN = ValueKind(_boolean, lambda value: "yes" if value else "no", "yes, no")
 
 
 def _line(text: str) -> str:
@@ -171,8 +173,8 @@ def _line(text: str) -> str:
     return text
 
 
-TEXT = Kind(_line, str, "one line of text without control characters")
-PATH = Kind(_line, str, "a path; relative ones begin at the folder of the configuration file")
+TEXT = ValueKind(_line, str, "one line of text without control characters")
+PATH = ValueKind(_line, str, "a path; relative ones begin at the folder of the configuration file")
 
 
 def _like(pattern: str) -> Callable[[str], str]:
@@ -186,12 +188,12 @@ def _like(pattern: str) -> Callable[[str], str]:
     return parse
 
 
-GLOB = Kind(_like(r"[A-Za-z0-9._*?\[\]!-]+"), str, "names of projects and globs (letters, digits, . _ - * ? and [...])")
-FILENAME = Kind(_like(r"[A-Za-z0-9][A-Za-z0-9._+!-]*"), str, "names of files, like spam-1.0-py3-none-any.whl")
-HOST = Kind(
+GLOB = ValueKind(_like(r"[A-Za-z0-9._*?\[\]!-]+"), str, "names of projects and globs (letters, digits, . _ - * ? and [...])")
+FILENAME = ValueKind(_like(r"[A-Za-z0-9][A-Za-z0-9._+!-]*"), str, "names of files, like spam-1.0-py3-none-any.whl")
+HOST = ValueKind(
     _like(r"[A-Za-z0-9._*:\[\]-]+"), str, "names of hosts and globs, without http:// (index.example.org, *.example.org, *)"
 )
-LINES: Kind[tuple[str, ...]] = Kind(
+LINES: ValueKind[tuple[str, ...]] = ValueKind(
     lambda text: tuple(line.strip() for line in text.splitlines() if line.strip()), "\n    ".join, "one rule a line"
 )
 _PLAIN_FOLDER = _like(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
@@ -203,7 +205,7 @@ def _folder(text: str) -> str:
     return _PLAIN_FOLDER(text)
 
 
-FOLDER = Kind(_folder, str, "the plain name of a folder, without / (letters, digits, . _ -)")
+FOLDER = ValueKind(_folder, str, "the plain name of a folder, without / (letters, digits, . _ -)")
 
 
 # --- the network ------------------------------------------------------------------------------------------------
@@ -218,7 +220,7 @@ def _endpoint(text: str) -> str:
     return text
 
 
-ENDPOINT = Kind(
+ENDPOINT = ValueKind(
     _endpoint,
     str,
     "Twisted endpoint strings that begin with tcp:, tcp6:, ssl:, unix: or systemd:, like tcp:6543:interface=127.0.0.1",
@@ -232,7 +234,7 @@ def _network(text: str) -> IPv4Network | IPv6Network:
         raise ValueError(str(error)[:120]) from None
 
 
-NETWORK: Kind[IPv4Network | IPv6Network] = Kind(_network, str, "addresses and networks, like 10.0.0.0/8 or ::1")
+NETWORK: ValueKind[IPv4Network | IPv6Network] = ValueKind(_network, str, "addresses and networks, like 10.0.0.0/8 or ::1")
 
 
 def _url(schemes: tuple[str, ...], userinfo: bool) -> Callable[[str], str]:
@@ -251,16 +253,18 @@ def _url(schemes: tuple[str, ...], userinfo: bool) -> Callable[[str], str]:
     return parse
 
 
-BASE_URL = Kind(
+BASE_URL = ValueKind(
     _url(("http", "https"), userinfo=False),
     str,
     "an absolute http or https URL, like https://index.example.org, without user, query and fragment",
     url=True,
 )
-INDEX_URL = Kind(
+INDEX_URL = ValueKind(
     _url(("http", "https"), userinfo=True), str, "absolute http or https URLs, like https://index.example.org/simple", url=True
 )
-LDAP_URL = Kind(_url(("ldap", "ldaps"), userinfo=False), str, "an ldap or ldaps URL, like ldaps://ldap.example.org", url=True)
+LDAP_URL = ValueKind(
+    _url(("ldap", "ldaps"), userinfo=False), str, "an ldap or ldaps URL, like ldaps://ldap.example.org", url=True
+)
 
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?\Z", re.ASCII)
 _NO_ORIGINS, _ANY_ORIGIN = "off", "*"
@@ -278,7 +282,7 @@ def _origins(text: str) -> tuple[str, ...]:
     return words
 
 
-ORIGINS = Kind(
+ORIGINS = ValueKind(
     _origins,
     lambda origins: " ".join(origins) or _NO_ORIGINS,
     "off, *, or origins with white space between them, like https://notebooks.example.org",
@@ -293,9 +297,11 @@ def _dn(text: str) -> str:
     return text
 
 
-DN = Kind(_dn, str, "a distinguished name, like ou=people,dc=example,dc=org")
-USER_FILTER = Kind(ldapfilters.user_filter, str, "a search filter of LDAP with (attribute={user}) in it, like (uid={user})")
-GROUP_FILTER = Kind(ldapfilters.group_filter, str, "a search filter of LDAP with {dn} or {user} in it, like (member={dn})")
+DN = ValueKind(_dn, str, "a distinguished name, like ou=people,dc=example,dc=org")
+USER_FILTER = ValueKind(
+    ldapfilters.user_filter, str, "a search filter of LDAP with (attribute={user}) in it, like (uid={user})"
+)
+GROUP_FILTER = ValueKind(ldapfilters.group_filter, str, "a search filter of LDAP with {dn} or {user} in it, like (member={dn})")
 
 
 def is_this_machine(host: str | None) -> bool:
@@ -319,7 +325,7 @@ def without_userinfo(text: str) -> str:
 
 # --- people -----------------------------------------------------------------------------------------------------
 
-PRINCIPALS = Kind(
+PRINCIPALS = ValueKind(
     Principals.parse, Principals.text, "everyone, authenticated, admins, nobody, names of users, user:<name> and group:<name>"
 )
 
@@ -330,7 +336,7 @@ def _user(text: str) -> str:
     return account_name(text.removeprefix("user:"))
 
 
-USER = Kind(_user, str, "names of users")
+USER = ValueKind(_user, str, "names of users")
 
 _HASH = re.compile(r"\$[A-Za-z0-9._-]+\$[\x21-\x7e]+\Z")
 
@@ -370,4 +376,4 @@ def _cooldown_text(cooldown: Cooldown) -> str:
     return " ".join([duration_text(cooldown.age), *exceptions])
 
 
-COOLDOWN = Kind(_cooldown, _cooldown_text, "an age, and exceptions behind it, like 3d numpy=0 acme-*=14d")
+COOLDOWN = ValueKind(_cooldown, _cooldown_text, "an age, and exceptions behind it, like 3d numpy=0 acme-*=14d")

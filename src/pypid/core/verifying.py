@@ -15,23 +15,23 @@ _ENDLESS = ("shake_128", "shake_256")
 
 
 @frozen
-class Claim:
+class ExpectedDigest:
     """The strongest hash that upstream gave: hashlib's name of it (or `BLAKE2B_256`), and lower-case hex."""
 
     algorithm: str
     hexdigest: str
 
 
-def claim_of(file: File) -> Claim | None:
+def claim_of(file: File) -> ExpectedDigest | None:
     """What the bytes of the file must hash to; None where upstream says nothing that can be computed here."""
     if file.sha256 is not None:
-        return Claim("sha256", file.sha256)
+        return ExpectedDigest("sha256", file.sha256)
     algorithm, _, hexdigest = (file.digest or "").partition("=")
     if hexdigest and algorithm in hashlib.algorithms_guaranteed and algorithm not in _ENDLESS:
-        return Claim(algorithm, hexdigest)
+        return ExpectedDigest(algorithm, hexdigest)
     if file.blake2b_256 is not None:
-        return Claim(BLAKE2B_256, file.blake2b_256)
-    return None if file.md5 is None else Claim("md5", file.md5)
+        return ExpectedDigest(BLAKE2B_256, file.blake2b_256)
+    return None if file.md5 is None else ExpectedDigest("md5", file.md5)
 
 
 def computed(digests: Digests, algorithm: str) -> str | None:

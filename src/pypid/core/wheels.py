@@ -15,9 +15,9 @@ from typing import BinaryIO
 
 from pypid.core.coremetadata import LONGEST_METADATA
 from pypid.core.errors import BadName, shortened
-from pypid.core.members import Findings, Unusable, parts, path_problem
+from pypid.core.members import MemberProblems, UnusableArchive, parts, path_problem
 from pypid.core.names import Distribution, project_name, same_version
-from pypid.core.zips import Entry, read_entry, read_zip
+from pypid.core.zips import ZipEntry, read_entry, read_zip
 
 _LONGEST_WHEEL = 1 << 20
 _LONGEST_RECORD = 64 << 20
@@ -31,8 +31,8 @@ _WHEEL_VERSION = re.compile(r"[01](\.[0-9]+)?\Z")
 _REBUILD = "build the wheel anew with a current build tool."
 
 
-def wheel_metadata(file: BinaryIO, distribution: Distribution, findings: Findings) -> bytes | None:
-    """The METADATA of a wheel, or None; problems to `findings`. Raises `Unusable`."""
+def wheel_metadata(file: BinaryIO, distribution: Distribution, findings: MemberProblems) -> bytes | None:
+    """The METADATA of a wheel, or None; problems to `findings`. Raises `UnusableArchive`."""
     entries = read_zip(file, findings)
     infos = {name.split("/", 1)[0] for name in entries if name.split("/", 1)[0].endswith(".dist-info") and "/" in name}
     if len(infos) != 1:
@@ -48,20 +48,20 @@ def wheel_metadata(file: BinaryIO, distribution: Distribution, findings: Finding
     return _member(file, entries, f"{info}/METADATA", LONGEST_METADATA, findings)
 
 
-def egg_metadata(file: BinaryIO, findings: Findings) -> bytes | None:
-    """The PKG-INFO of an egg, or None; problems to `findings`. Raises `Unusable`."""
+def egg_metadata(file: BinaryIO, findings: MemberProblems) -> bytes | None:
+    """The PKG-INFO of an egg, or None; problems to `findings`. Raises `UnusableArchive`."""
     entries = read_zip(file, findings)
     _judge_scripts(file, entries, "EGG-INFO/entry_points.txt", findings)
     return _member(file, entries, "EGG-INFO/PKG-INFO", LONGEST_METADATA, findings)
 
 
-def _member(file: BinaryIO, entries: Mapping[str, Entry], name: str, limit: int, findings: Findings) -> bytes | None:
+def _member(file: BinaryIO, entries: Mapping[str, ZipEntry], name: str, limit: int, findings: MemberProblems) -> bytes | None:
     if name not in entries:
         findings.add(f"the archive lacks {shortened(name)!r}; build it anew with a current build tool.")
         return None
     try:
         return read_entry(file, entries[name], limit)
-    except Unusable as problem:
+    except UnusableArchive as problem:
         findings.add(str(problem))
         return None
 
@@ -79,7 +79,7 @@ def _is_named_for(stem: str, distribution: Distribution) -> bool:
     )
 
 
-def _judge_wheel(data: bytes | None, findings: Findings) -> None:
+def _judge_wheel(data: bytes | None, findings: MemberProblems) -> None:
     """Installers must refuse a higher major Wheel-Version than 1. Wheels of 0.1, which is older, pip and uv install.
 
     The Tags are left alone: pip, uv and PyPI go by the file name only, and vendors rename ``linux_*`` wheels to ``manylinux_*``
@@ -97,7 +97,7 @@ def _judge_wheel(data: bytes | None, findings: Findings) -> None:
         )
 
 
-def _judge_scripts(file: BinaryIO, entries: Mapping[str, Entry], name: str, findings: Findings) -> None:
+def _judge_scripts(file: BinaryIO, entries: Mapping[str, ZipEntry], name: str, findings: MemberProblems) -> None:
     """Refuse scripts whose names are paths out of the folder for scripts: pip and uv do not install them."""
     data = _member(file, entries, name, LONGEST_METADATA, findings) if name in entries else None
     group = ""
@@ -118,7 +118,7 @@ def _leads_out(script: str) -> bool:
     return path_problem(script, backslash=True) is not None or not parts(script.replace("\\", "/"))
 
 
-def _judge_record(data: bytes | None, entries: Mapping[str, Entry], info: str, findings: Findings) -> None:
+def _judge_record(data: bytes | None, entries: Mapping[str, ZipEntry], info: str, findings: MemberProblems) -> None:
     """Compare RECORD with the members: it names every file and no other (PyPI refuses what differs since 2026).
 
     The hashes are left to installers. Time and memory are linear in the size of the archive: a row is not kept, and what
@@ -162,6 +162,6 @@ def _recorded(data: bytes) -> Iterator[str]:
             yield path.replace("\\", "/").removeprefix("./")
 
 
-def _largest_record(entries: Mapping[str, Entry]) -> int:
+def _largest_record(entries: Mapping[str, ZipEntry]) -> int:
     """Bytes that the RECORD of an archive with these members may have: two generous rows for each of them."""
     return min(_LONGEST_RECORD, 2 * sum(2 * len(entry.raw_name) + _REST_OF_ROW for entry in entries.values()))

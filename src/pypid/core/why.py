@@ -11,10 +11,10 @@ from attrs import evolve, frozen
 from pypid.core.choices import Mode
 from pypid.core.model import File, Presence, Project
 from pypid.core.names import ProjectName
-from pypid.core.policy import NEVER, Hidden, Policy, Silence, Theirs, hidden, listed, silence, visible_from
+from pypid.core.policy import NEVER, Hidden, Policy, Silence, UpstreamState, hidden, listed, silence, visible_from
 
 
-class Standing(Enum):
+class NameStatus(Enum):
     """What a name is here; the values complete the sentence "the name is ..."."""
 
     OURS = "ours"
@@ -68,11 +68,11 @@ class Why:
     """
 
     name: ProjectName
-    standing: Standing
+    standing: NameStatus
     told: Silence | None
     shown: Silence | None
     ours: Project | Presence
-    theirs: Theirs
+    theirs: UpstreamState
     files: tuple[FileWhy, ...]
 
     def file(self, filename: str) -> FileWhy:
@@ -91,7 +91,7 @@ class Why:
         return Absent.UNHEARD if self.told is None else self.told
 
 
-def explain(policy: Policy, name: ProjectName, ours: Project | Presence, theirs: Theirs, now: datetime) -> Why:
+def explain(policy: Policy, name: ProjectName, ours: Project | Presence, theirs: UpstreamState, now: datetime) -> Why:
     """Why clients see of the project what `policy.view` shows them.
 
     `theirs` is all that is known of the project of theirs, also where nothing of it may be shown; `reachable` in it says
@@ -110,14 +110,14 @@ def explain(policy: Policy, name: ProjectName, ours: Project | Presence, theirs:
     )
 
 
-def _standing(policy: Policy, ours: Project | Presence, shown: Silence | None) -> Standing:
+def _standing(policy: Policy, ours: Project | Presence, shown: Silence | None) -> NameStatus:
     match shown:
         case None if isinstance(ours, Project):
-            return Standing.BLENDED
+            return NameStatus.BLENDED
         case None:
-            return Standing.OFFLINE if policy.mode is Mode.OFFLINE else Standing.THEIRS
+            return NameStatus.OFFLINE if policy.mode is Mode.OFFLINE else NameStatus.THEIRS
         case _:
-            return Standing[shown.name]  # OFFLINE is none of these
+            return NameStatus[shown.name]  # OFFLINE is none of these
 
 
 def _our_files(ours: Project | Presence) -> Iterator[FileWhy]:
@@ -127,7 +127,7 @@ def _our_files(ours: Project | Presence) -> Iterator[FileWhy]:
 
 
 def _their_files(
-    policy: Policy, ours: Project | Presence, theirs: Theirs, now: datetime, shown: Silence | None
+    policy: Policy, ours: Project | Presence, theirs: UpstreamState, now: datetime, shown: Silence | None
 ) -> Iterator[FileWhy]:
     """As `policy.view` decides: first for all of them, then for each."""
     closed = isinstance(ours, Project) and not ours.status.offers_files

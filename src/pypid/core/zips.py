@@ -20,7 +20,7 @@ from typing import BinaryIO
 from attrs import frozen
 
 from pypid.core.errors import shortened
-from pypid.core.members import BOMB, MOST_ENTRIES, Findings, Unusable, is_bomb, path_problem
+from pypid.core.members import BOMB, MOST_ENTRIES, MemberProblems, UnusableArchive, is_bomb, path_problem
 from pypid.core.zipend import Directory, zip_end
 
 _CENTRAL = struct.Struct("<4s4xHH4xLLLHHHH2xLL")  # 4.3.12
@@ -32,7 +32,7 @@ _ALL_ONES = 0xFFFFFFFF
 
 
 @frozen
-class Entry:
+class ZipEntry:
     """One member as the central directory has it. Sizes and offsets in bytes."""
 
     name: str
@@ -51,14 +51,14 @@ class Entry:
         return self.name.endswith("/")
 
 
-def read_zip(file: BinaryIO, findings: Findings, *, backslash: bool = False) -> dict[str, Entry]:
+def read_zip(file: BinaryIO, findings: MemberProblems, *, backslash: bool = False) -> dict[str, ZipEntry]:
     """The members by name, with all that is wrong with the archive added to `findings`.
 
-    Reads the end, the central directory and each local header. Raises `Unusable` where the structure cannot be followed.
+    Reads the end, the central directory and each local header. Raises `UnusableArchive` where the structure cannot be followed.
     """
     directory = zip_end(file, findings)
     entries = _read_directory(file, directory)
-    by_name: dict[str, Entry] = {}
+    by_name: dict[str, ZipEntry] = {}
     for entry in entries:
         _judge(entry, findings, backslash=backslash)
         if entry.name in by_name:
@@ -70,97 +70,97 @@ def read_zip(file: BinaryIO, findings: Findings, *, backslash: bool = False) -> 
     return by_name
 
 
-def list_zip(file: BinaryIO, findings: Findings) -> dict[str, Entry]:
+def list_zip(file: BinaryIO, findings: MemberProblems) -> dict[str, ZipEntry]:
     """The members by name out of the central directory alone, as pip reads it; for an archive that is not ours to judge.
 
-    Raises `Unusable` where the structure cannot be followed.
+    Raises `UnusableArchive` where the structure cannot be followed.
     """
     return {entry.name: entry for entry in zip_entries(file, findings)}
 
 
-def zip_entries(file: BinaryIO, findings: Findings) -> list[Entry]:
+def zip_entries(file: BinaryIO, findings: MemberProblems) -> list[ZipEntry]:
     """The same in the order of the directory, with those whose names come twice."""
     return _read_directory(file, zip_end(file, findings))
 
 
-def read_entry(file: BinaryIO, entry: Entry, limit: int) -> bytes:
-    """The unpacked bytes of a member; raises `Unusable` above `limit` bytes or if they are not what the directory says."""
+def read_entry(file: BinaryIO, entry: ZipEntry, limit: int) -> bytes:
+    """The unpacked bytes of a member; raises `UnusableArchive` above `limit` bytes or if they are not what the directory says."""
     shown = repr(shortened(entry.name))
     if entry.unpacked > limit or entry.packed > limit + (limit >> 4) + 64:
-        raise Unusable(f"{shown} is larger than the {limit >> 20} MiB that are allowed for it.")
+        raise UnusableArchive(f"{shown} is larger than the {limit >> 20} MiB that are allowed for it.")
     data = _packed(file, entry, entry.packed)
     if entry.method == _DEFLATED:
         inflating = zlib.decompressobj(-15)
         try:
             data = inflating.decompress(data, limit + 1)
         except zlib.error:
-            raise Unusable(f"{shown} in the zip archive is damaged.") from None
+            raise UnusableArchive(f"{shown} in the zip archive is damaged.") from None
         if not inflating.eof or inflating.unused_data:
-            raise Unusable(f"{shown} in the zip archive is damaged, or larger than it says.")
+            raise UnusableArchive(f"{shown} in the zip archive is damaged, or larger than it says.")
     elif entry.method != _STORED:
-        raise Unusable(f"{shown} is compressed by a method that installers do not know.")
+        raise UnusableArchive(f"{shown} is compressed by a method that installers do not know.")
     if len(data) != entry.unpacked or zlib.crc32(data) != entry.crc:
-        raise Unusable(f"{shown} in the zip archive is damaged: its size or CRC-32 is not what the directory says.")
+        raise UnusableArchive(f"{shown} in the zip archive is damaged: its size or CRC-32 is not what the directory says.")
     return data
 
 
-def begin_entry(file: BinaryIO, entry: Entry, most: int) -> bytes:
+def begin_entry(file: BinaryIO, entry: ZipEntry, most: int) -> bytes:
     """The first unpacked bytes of a member, at most `most`; all of it, and proven, where it has no more (see `read_entry`)."""
     shown = repr(shortened(entry.name))
     if entry.flags & (_ENCRYPTED | _STRONG | _MASKED):
-        raise Unusable(f"{shown} in the zip archive is encrypted; no installer can read it.")
+        raise UnusableArchive(f"{shown} in the zip archive is encrypted; no installer can read it.")
     if entry.unpacked <= most:
         return read_entry(file, entry, most)
     if entry.method not in (_STORED, _DEFLATED):
-        raise Unusable(f"{shown} is compressed by a method that installers do not know.")
+        raise UnusableArchive(f"{shown} is compressed by a method that installers do not know.")
     data = _packed(file, entry, min(entry.packed, most + (most >> 4) + 64))
     if entry.method == _STORED:
         return data[:most]
     try:
         return zlib.decompressobj(-15).decompress(data, most)
     except zlib.error:
-        raise Unusable(f"{shown} in the zip archive is damaged.") from None
+        raise UnusableArchive(f"{shown} in the zip archive is damaged.") from None
 
 
-def _packed(file: BinaryIO, entry: Entry, size: int) -> bytes:
+def _packed(file: BinaryIO, entry: ZipEntry, size: int) -> bytes:
     """The first `size` bytes of a member as they lie in the archive."""
     ends = file.seek(0, os.SEEK_END)  # an offset may be a number that no file takes
     file.seek(min(entry.offset, ends))
     header = file.read(_LOCAL.size)
     if len(header) < _LOCAL.size:
-        raise Unusable(f"the zip archive ends within {shortened(entry.name)!r}.")
+        raise UnusableArchive(f"the zip archive ends within {shortened(entry.name)!r}.")
     *_, name_size, extra_size = _LOCAL.unpack(header)
     file.seek(entry.offset + _LOCAL.size + name_size + extra_size)
     return file.read(size)
 
 
-def _read_directory(file: BinaryIO, directory: Directory) -> list[Entry]:
+def _read_directory(file: BinaryIO, directory: Directory) -> list[ZipEntry]:
     file.seek(directory.start)
     data = io.BytesIO(file.read(directory.size))
-    entries: list[Entry] = []
+    entries: list[ZipEntry] = []
     while header := data.read(_CENTRAL.size):
         if len(header) < _CENTRAL.size or header[:4] != b"PK\x01\x02" or len(entries) >= MOST_ENTRIES:
-            raise Unusable("the central directory of the zip archive is damaged.")
+            raise UnusableArchive("the central directory of the zip archive is damaged.")
         entries.append(_entry(header, data))
     if len(entries) != directory.entries:
-        raise Unusable(f"the zip archive has {len(entries)} members where its end says {directory.entries}.")
+        raise UnusableArchive(f"the zip archive has {len(entries)} members where its end says {directory.entries}.")
     return entries
 
 
-def _entry(header: bytes, data: io.BytesIO) -> Entry:
+def _entry(header: bytes, data: io.BytesIO) -> ZipEntry:
     (_, flags, method, crc, packed, unpacked, name_size, extra_size, comment_size, disk, attributes, offset) = _CENTRAL.unpack(
         header
     )
     raw_name, extra = data.read(name_size), data.read(extra_size)
     comment = data.read(comment_size)
     if (len(raw_name), len(extra), len(comment)) != (name_size, extra_size, comment_size):
-        raise Unusable("the central directory of the zip archive is damaged.")
+        raise UnusableArchive("the central directory of the zip archive is damaged.")
     fields = _extras(extra)
     name = _decoded(raw_name, flags, fields.get(_UNICODE_PATH))
     unpacked, packed, offset = _wide(fields.get(_ZIP64, b""), unpacked, packed, offset)
     if disk not in (0, 0xFFFF):
-        raise Unusable("the zip archive is one part of several; publish it in one piece.")
-    return Entry(name, raw_name, flags, method, crc, packed, unpacked, offset, attributes >> 16)
+        raise UnusableArchive("the zip archive is one part of several; publish it in one piece.")
+    return ZipEntry(name, raw_name, flags, method, crc, packed, unpacked, offset, attributes >> 16)
 
 
 def _extras(extra: bytes) -> dict[int, bytes]:
@@ -173,7 +173,7 @@ def _extras(extra: bytes) -> dict[int, bytes]:
         if start > len(extra):
             break
         if number in fields and number in (_ZIP64, _UNICODE_PATH):
-            raise Unusable("a member of the zip archive says the same thing twice (a repeated extra field).")
+            raise UnusableArchive("a member of the zip archive says the same thing twice (a repeated extra field).")
         fields[number] = extra[start - size : start]
     return fields
 
@@ -186,7 +186,7 @@ def _wide(zip64: bytes, *narrow: int) -> tuple[int, ...]:
             wide.append(number)
             continue
         if len(zip64) < 8:
-            raise Unusable("a member of the zip archive lacks its zip64 sizes.")
+            raise UnusableArchive("a member of the zip archive lacks its zip64 sizes.")
         wide.append(struct.unpack_from("<Q", zip64)[0])
         zip64 = zip64[8:]
     return tuple(wide)
@@ -197,13 +197,13 @@ def _decoded(raw: bytes, flags: int, unicode_path: bytes | None) -> str:
         name = raw.decode("utf-8" if flags & _UTF8 else "cp437")  # 4.4.4 bit 11, appendix D
         other = unicode_path[5:].decode() if unicode_path is not None else None
     except UnicodeDecodeError:
-        raise Unusable("a member of the zip archive has a name that is not UTF-8, though it says so.") from None
+        raise UnusableArchive("a member of the zip archive has a name that is not UTF-8, though it says so.") from None
     if other is not None and other != name and (other.isascii() or name.isascii()):
-        raise Unusable(f"a member of the zip archive has two names: {shortened(name)!r} and {shortened(other)!r}.")
+        raise UnusableArchive(f"a member of the zip archive has two names: {shortened(name)!r} and {shortened(other)!r}.")
     return name
 
 
-def _judge(entry: Entry, findings: Findings, *, backslash: bool) -> None:
+def _judge(entry: ZipEntry, findings: MemberProblems, *, backslash: bool) -> None:
     shown = repr(shortened(entry.name))
     problem = path_problem(entry.name, backslash=backslash)
     if problem is not None:
@@ -221,7 +221,7 @@ def _judge(entry: Entry, findings: Findings, *, backslash: bool) -> None:
         findings.add(f"{shown} in the zip archive is a folder with contents of its own.")
 
 
-def _walk(file: BinaryIO, entries: list[Entry], end: int, findings: Findings) -> None:
+def _walk(file: BinaryIO, entries: list[ZipEntry], end: int, findings: MemberProblems) -> None:
     """Go through the local headers as a streaming reader does: each must begin where the one before it ended."""
     position = 0
     for entry in entries:
@@ -237,7 +237,7 @@ def _walk(file: BinaryIO, entries: list[Entry], end: int, findings: Findings) ->
         findings.add("the zip archive has bytes before its directory that belong to no member; build the file anew.")
 
 
-def _local_end(file: BinaryIO, entry: Entry, end: int, findings: Findings) -> int | None:
+def _local_end(file: BinaryIO, entry: ZipEntry, end: int, findings: MemberProblems) -> int | None:
     """Where the member's record ends, or None where its local header contradicts the directory."""
     file.seek(entry.offset)
     data = file.read(_LOCAL.size + len(entry.raw_name))
@@ -263,7 +263,7 @@ def _local_end(file: BinaryIO, entry: Entry, end: int, findings: Findings) -> in
     return _after_descriptor(file, entry, after, end, findings) if descriptor else after
 
 
-def _after_descriptor(file: BinaryIO, entry: Entry, position: int, end: int, findings: Findings) -> int | None:
+def _after_descriptor(file: BinaryIO, entry: ZipEntry, position: int, end: int, findings: MemberProblems) -> int | None:
     """Where the data descriptor ends (4.3.9: a signature or none, 4 or 8 bytes for each size)."""
     if entry.method == _STORED and entry.packed:
         # Where such data ends cannot be told by who streams it; uv refuses it too.

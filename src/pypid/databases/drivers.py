@@ -8,7 +8,7 @@ from enum import Enum, auto
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from pypid.databases.faults import Away
+from pypid.databases.faults import DatabaseAway
 from pypid.databases.places import Place
 
 NO_DATABASE = "the file is not a database"
@@ -53,11 +53,11 @@ def trouble(error: BaseException) -> Trouble:
     return _STATES.get(state, Trouble.AWAY)
 
 
-def away(place: Place, error: BaseException) -> Away:
+def away(place: Place, error: BaseException) -> DatabaseAway:
     """That it cannot be asked, in the driver's words, without a secret."""
     cause = _cause(error)
     lines = place.clean(str(cause)).strip().splitlines() or [""]
-    return Away(f"{type(cause).__name__}: {lines[0][:300]}")
+    return DatabaseAway(f"{type(cause).__name__}: {lines[0][:300]}")
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -6,7 +6,7 @@ from attrs import define
 
 
 @define
-class Away(Exception):
+class DatabaseAway(Exception):
     """It cannot be asked now. What was to be changed may be changed or not.
 
     `reason` is for the log: without a secret, perhaps with a path.
@@ -19,12 +19,12 @@ class Away(Exception):
 
 
 @define
-class Full(Away):
+class DatabaseFull(DatabaseAway):
     """There is no room for it, and nothing has changed."""
 
 
 @define
-class Unusable(Exception):
+class DatabaseUnusable(Exception):
     """It can be asked, and will not do until somebody has done something about it. `reason` says what; for the log."""
 
     reason: str

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.exc import ArgumentError
 
-from pypid.databases.faults import Unusable
+from pypid.databases.faults import DatabaseUnusable
 from pypid.databases.places import Server
 
 CONNECTIONS = 4
@@ -21,7 +21,7 @@ STATEMENT_WITHIN = 5
 """Seconds, of a server."""
 
 
-class Connections:
+class PostgresqlConnections:
     """A few, kept open, none of which waits for long. `setting` is where the URL is written: ``[access] url``."""
 
     def __init__(self, place: Server, setting: str) -> None:
@@ -49,7 +49,7 @@ class Connections:
 
 
 def server_engine(place: Server, setting: str, **pool: Any) -> Engine:
-    """SQLAlchemy's engine for a server; nothing is connected yet. Raises `Unusable` without a driver, or for a bad URL."""
+    """SQLAlchemy's engine for a server; nothing is connected yet. Raises `DatabaseUnusable` without a driver, or for a bad URL."""
     try:
         return create_engine(
             place.url,
@@ -66,9 +66,9 @@ def server_engine(place: Server, setting: str, **pool: Any) -> Engine:
             **pool,
         )
     except ImportError:
-        raise Unusable("its driver is not installed: pip install 'pypid[postgresql]'.") from None
+        raise DatabaseUnusable("its driver is not installed: pip install 'pypid[postgresql]'.") from None
     except (ArgumentError, ValueError, TypeError):
-        raise Unusable(f"its URL cannot be used: see {setting}.") from None
+        raise DatabaseUnusable(f"its URL cannot be used: see {setting}.") from None
 
 
 def cut(driver: Any) -> None:

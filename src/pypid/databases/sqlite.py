@@ -22,7 +22,7 @@ SMALLEST = 512
 """Bytes of one: a page. (Whether one that is as long is a database SQLite says itself.)"""
 
 
-class Opened(sqlite3.Connection):
+class SqliteConnection(sqlite3.Connection):
     """A connection of `sqlite_engine`."""
 
     file: tuple[int, int] = (0, 0)
@@ -65,7 +65,9 @@ def sqlite_engine(path: Path, busy: float, pragmas: Mapping[str, str | int], no_
         file = _which(path)
         where = f"{path.absolute().as_uri()}?{mode}"
         # transactions are begun by us: the module's own way begins none before a SELECT, and never an IMMEDIATE one
-        made = sqlite3.connect(where, uri=True, timeout=busy, check_same_thread=False, isolation_level=None, factory=Opened)
+        made = sqlite3.connect(
+            where, uri=True, timeout=busy, check_same_thread=False, isolation_level=None, factory=SqliteConnection
+        )
         try:
             for name, value in ({"journal_mode": "WAL", **pragmas} if wanted is None else wanted).items():
                 made.execute(f"PRAGMA {name} = {value}")

@@ -14,8 +14,8 @@ from twisted.internet.defer import Deferred, DeferredSemaphore
 from pypid.core.errors import Missing
 from pypid.core.model import Blob
 from pypid.core.names import ProjectName
-from pypid.export.pages import Written
-from pypid.export.places import Copy, Place, Stamp, all_of, must_be_ours
+from pypid.export.pages import WrittenPage
+from pypid.export.places import Copy, ExportPlace, Stamp, all_of, must_be_ours
 from pypid.export.wishes import JSON_PAGE, MANIFEST, PAGE, owner_of
 from pypid.flow import BytesBody, World, start, whole
 from pypid.ports import Blobs, Body
@@ -110,14 +110,14 @@ class BucketPlace:
             if name and paths
         }
 
-    async def put(self, pages: Sequence[Written]) -> tuple[int, int]:
+    async def put(self, pages: Sequence[WrittenPage]) -> tuple[int, int]:
         done = await all_of([self._turns.run(self._putting, page) for page in pages])
         return sum(done), len(done) - sum(done)
 
-    def _putting(self, page: Written) -> Deferred[bool]:
+    def _putting(self, page: WrittenPage) -> Deferred[bool]:
         return start(self._put(page))
 
-    async def _put(self, page: Written) -> bool:
+    async def _put(self, page: WrittenPage) -> bool:
         hashed = md5(page.body, usedforsecurity=False).hexdigest()
         there = self._find(page.path)
         if there is not None and hashed in (there.digest, there.etag.strip('"')):
@@ -166,4 +166,4 @@ class BucketPlace:
             await self._opened.close()
 
 
-_: type[Place] = BucketPlace
+_: type[ExportPlace] = BucketPlace

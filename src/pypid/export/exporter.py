@@ -19,14 +19,22 @@ from pypid.core.names import ProjectName
 from pypid.core.recent import Recent
 from pypid.core.releases import describing_file
 from pypid.core.summaries import only
-from pypid.export.newest import Newest
-from pypid.export.pages import Shown, Written, described_releases, legacy_paths, list_pages, pages_for_people, project_pages
-from pypid.export.places import Checked, Copy, Piece, Place, all_of
-from pypid.export.seeing import Look, Seer
-from pypid.export.wishes import Wishes, can_be_copied, file_path, provenance_path
+from pypid.export.newest import NewestProjects
+from pypid.export.pages import (
+    ShownProject,
+    WrittenPage,
+    described_releases,
+    legacy_paths,
+    list_pages,
+    pages_for_people,
+    project_pages,
+)
+from pypid.export.places import Copy, ExportPlace, FilePiece, VerifiedBody, all_of
+from pypid.export.seeing import ExportView, ExportViewer
+from pypid.export.wishes import ExportOptions, can_be_copied, file_path, provenance_path
 from pypid.flow import BytesBody, start
 from pypid.index import Index
-from pypid.index.asking import Asked
+from pypid.index.asking import RequestContext
 from pypid.index.parts import Pace
 from pypid.ports import Body
 
@@ -40,11 +48,11 @@ READ = 8
 """Core metadata that is read at the same time."""
 MOST, DESCRIBED = 100_000, 32 << 20
 """How much of it is remembered, in pieces and bytes."""
-STORED = Asked(local=True)
+STORED = RequestContext(local=True)
 
 
 @frozen
-class Counts:
+class ExportCounts:
     """What was done. Pages written, and found the same; files copied; paths removed."""
 
     written: int = 0
@@ -52,9 +60,9 @@ class Counts:
     copied: int = 0
     removed: int = 0
 
-    def plus(self, *, written: int = 0, same: int = 0, copied: int = 0, removed: int = 0) -> Counts:
+    def plus(self, *, written: int = 0, same: int = 0, copied: int = 0, removed: int = 0) -> ExportCounts:
         """With so many more."""
-        return Counts(self.written + written, self.same + same, self.copied + copied, self.removed + removed)
+        return ExportCounts(self.written + written, self.same + same, self.copied + copied, self.removed + removed)
 
 
 @define(eq=False)
@@ -62,16 +70,16 @@ class Exporter:
     """What is known of one tree at one place. `fetch` has files copied: those that it returns are not there yet."""
 
     index: Index
-    seer: Seer
-    place: Place
-    wishes: Wishes
+    seer: ExportViewer
+    place: ExportPlace
+    wishes: ExportOptions
     fetch: Callable[[Sequence[Copy]], Awaitable[Sequence[Copy]]]
     clears: bool = False
     """Whether what is not seen any more is removed."""
     there: set[ProjectName] = field(factory=set)
     """The projects whose pages are there."""
-    newest: Newest = field(factory=Newest)
-    counts: Counts = field(factory=Counts)
+    newest: NewestProjects = field(factory=NewestProjects)
+    counts: ExportCounts = field(factory=ExportCounts)
     until: dict[ProjectName, datetime] = field(factory=dict)
     """When what is seen of a project changes by itself."""
     failed: dict[ProjectName, PypidError] = field(factory=dict)
@@ -92,7 +100,7 @@ class Exporter:
         `light`: their legacy JSON, which takes longest, is left as it is; those of which some of it is missing are noted in
         `unfinished`. Raises what the place raises.
         """
-        shown: list[Shown] = []
+        shown: list[ShownProject] = []
         files = 0
         pace = Pace(self.index.world)
         for name in names:
@@ -107,7 +115,7 @@ class Exporter:
                 shown, files = [], 0
         await self._put(shown)
 
-    async def _shown(self, name: ProjectName, light: bool) -> Shown | None:
+    async def _shown(self, name: ProjectName, light: bool) -> ShownProject | None:
         """The project, with as many of its files as are there; None: it cannot be shown now, or need not."""
         self.failed.pop(name, None)
         self.until.pop(name, None)
@@ -131,7 +139,7 @@ class Exporter:
                 project = evolve(project, files=tuple(file for file in project.files if file.filename not in lacking))
         try:
             metadata = {} if light else await self._metadata(project)
-            return Shown(project, metadata, await self._urls(project), copies, light)
+            return ShownProject(project, metadata, await self._urls(project), copies, light)
         except PypidError as error:
             self.failed[name] = error
             return None
@@ -182,7 +190,7 @@ class Exporter:
             raise BadRequest("This storage signs no URLs: signed links need a bucket ([storage] backend = s3).")
         return link.url
 
-    async def _put(self, shown: Sequence[Shown]) -> None:
+    async def _put(self, shown: Sequence[ShownProject]) -> None:
         if not shown:
             return
         pages = await self.index.world.thinking(self._pages, shown)
@@ -201,7 +209,7 @@ class Exporter:
                     self.unfinished.add(name)
             self._stale += [path for path in there[name] if path not in keep]
 
-    def _pages(self, shown: Sequence[Shown]) -> list[list[Written]]:
+    def _pages(self, shown: Sequence[ShownProject]) -> list[list[WrittenPage]]:
         compressed = self.place.compressed
         pages = []
         for each in shown:
@@ -211,11 +219,11 @@ class Exporter:
 
     # --- all together ---
 
-    async def write_lists(self, look: Look, *, people: bool = True) -> None:
+    async def write_lists(self, look: ExportView, *, people: bool = True) -> None:
         """The lists of those projects whose pages are there; with the pages for `people`."""
         there, compressed = self.there, self.place.compressed
 
-        def make() -> list[Written]:
+        def make() -> list[WrittenPage]:
             kept = [only(run, lambda one: one.name in there) for run in look.names.runs]
             names = [one for run in kept for one in run]
             pages = list(list_pages(names, look.serial, compressed=compressed))
@@ -250,32 +258,32 @@ class Exporter:
     async def carry(self, copy: Copy) -> None:
         """Copy it. Raises `StorageDown`, `NoSuchFile`, `Damaged`, and what the place raises."""
         await self.place.copy(copy, await self._body(copy))
-        self.counts = self.counts.plus(copied=copy.piece is Piece.BYTES)
+        self.counts = self.counts.plus(copied=copy.piece is FilePiece.BYTES)
 
     async def _body(self, copy: Copy) -> Body:
         match copy.piece:
-            case Piece.BYTES:
+            case FilePiece.BYTES:
                 body = await self.index.open(copy.file, None, STORED)
-                return Checked(body, copy.file, self.index.world.blocking)
-            case Piece.METADATA:
+                return VerifiedBody(body, copy.file, self.index.world.blocking)
+            case FilePiece.METADATA:
                 return BytesBody(await self.index.metadata(copy.file, STORED))
-            case Piece.SIGNATURE:
+            case FilePiece.SIGNATURE:
                 return BytesBody(await self.index.signature(copy.file))
-            case Piece.PROVENANCE:
+            case FilePiece.PROVENANCE:
                 return BytesBody(await self.index.provenance(copy.file))
 
 
 def copies_of(file: File) -> list[Copy]:
     """All that there is of a file; what lies beside it comes first."""
     path = file_path(file)
-    found = [Copy(path, Piece.BYTES, file)]
+    found = [Copy(path, FilePiece.BYTES, file)]
     if file.metadata_sha256 or file.metadata_offered:
-        found.insert(0, Copy(path + ".metadata", Piece.METADATA, file))
+        found.insert(0, Copy(path + ".metadata", FilePiece.METADATA, file))
     if file.signed:
-        found.insert(0, Copy(path + ".asc", Piece.SIGNATURE, file))
+        found.insert(0, Copy(path + ".asc", FilePiece.SIGNATURE, file))
     where = provenance_path(file) if file.attested else None
     if where is not None:
-        found.insert(0, Copy(where, Piece.PROVENANCE, file))
+        found.insert(0, Copy(where, FilePiece.PROVENANCE, file))
     return found
 
 
@@ -283,4 +291,4 @@ def _comes_last(path: str) -> bool:
     return path.startswith(("packages/", "integrity/"))
 
 
-__all__ = ["Counts", "Exporter", "copies_of"]
+__all__ = ["ExportCounts", "Exporter", "copies_of"]

@@ -12,9 +12,9 @@ from twisted.logger import Logger
 from pypid.core.errors import PypidError
 from pypid.core.names import ProjectName
 from pypid.export.exporter import Exporter
-from pypid.export.places import Copy, Place, Stamp
-from pypid.export.seeing import Authority, Look, Seer
-from pypid.export.wishes import Wishes
+from pypid.export.places import Copy, ExportPlace, Stamp
+from pypid.export.seeing import Authority, ExportView, ExportViewer
+from pypid.export.wishes import ExportOptions
 from pypid.flow import start
 from pypid.index import Index
 
@@ -39,20 +39,20 @@ AT_ONCE = 4
 
 
 @define(eq=False)
-class Keeping:
+class TreeKeeper:
     """One tree, from `begin` to `end`. `step` is to be called again and again. Both raise what the place raises."""
 
     index: Index
     authority: Authority
-    place: Place
-    wishes: Wishes
+    place: ExportPlace
+    wishes: ExportOptions
     stamp: Stamp
     is_whole: bool = field(default=False, init=False)
     """Whether everything has been looked at since `begin`."""
     exporter: Exporter = field(init=False)
-    _seer: Seer = field(init=False)
-    _look: Look = field(factory=Look, init=False, repr=False)
-    _names: tuple[Look, set[ProjectName]] | None = field(default=None, init=False, repr=False)
+    _seer: ExportViewer = field(init=False)
+    _look: ExportView = field(factory=ExportView, init=False, repr=False)
+    _names: tuple[ExportView, set[ProjectName]] | None = field(default=None, init=False, repr=False)
     _basis: Hashable = field(default=None, init=False, repr=False)
     _todo: OrderedDict[ProjectName, bool] = field(factory=OrderedDict, init=False, repr=False)
     """Whether all of it, or all but its legacy JSON."""
@@ -76,7 +76,7 @@ class Keeping:
     _known: float = field(default=0.0, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._seer = Seer(self.index, self.authority, self.wishes.user, self.wishes.stored_only)
+        self._seer = ExportViewer(self.index, self.authority, self.wishes.user, self.wishes.stored_only)
         self.exporter = Exporter(self.index, self._seer, self.place, self.wishes, self._fetch, clears=True)
 
     async def begin(self) -> None:

@@ -15,9 +15,9 @@ from pypid.core.names import ProjectName
 from pypid.core.policy import BEGINNING
 from pypid.core.releases import choose_release
 from pypid.core.simple import plain
-from pypid.export.wishes import Wishes
-from pypid.static.front import Entry, Latest, changelog_page
-from pypid.static.settings import Settings
+from pypid.export.wishes import ExportOptions
+from pypid.static.front import ChangelogEntry, Latest, changelog_page
+from pypid.static.settings import StaticSettings
 
 SHOWN, HELD = 1000, 4000
 """Files of the changelog, and how many are remembered at least, so that others come up where some go."""
@@ -38,7 +38,7 @@ class _Known(NamedTuple):
 
 
 @define(eq=False)
-class Newest:
+class NewestProjects:
     """What is remembered of each project; of files and releases those that may be among the newest."""
 
     made: datetime | None = None
@@ -90,10 +90,10 @@ class Newest:
             known = self._known.get(name)
             yield Latest(name, None if known is None else known.version)
 
-    def changelog(self, settings: Settings) -> bytes:
+    def changelog(self, settings: StaticSettings) -> bytes:
         """The page of the files that came last. Each line leads to its project's page, which says where the file is."""
         entries = (
-            Entry(f"../simple/{line.project}/", line.filename, line.uploaded, line.uploader)
+            ChangelogEntry(f"../simple/{line.project}/", line.filename, line.uploaded, line.uploader)
             for line in nlargest(SHOWN, self._lines())
         )
         return changelog_page(entries, settings)
@@ -108,6 +108,6 @@ class Newest:
         found = (known.first for known in list(self._known.values()) if known.first is not None)
         return nsmallest(count, found, key=newest_first)
 
-    def settings(self, wishes: Wishes) -> Settings:
+    def settings(self, wishes: ExportOptions) -> StaticSettings:
         """How the pages for people look."""
-        return Settings(packages_url="packages/", title=wishes.title, site_url=wishes.base_url, generated=self.made)
+        return StaticSettings(packages_url="packages/", title=wishes.title, site_url=wishes.base_url, generated=self.made)

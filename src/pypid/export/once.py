@@ -10,10 +10,10 @@ from twisted.internet.task import deferLater
 
 from pypid.core.errors import Busy, PypidError
 from pypid.core.names import ProjectName
-from pypid.export.exporter import Counts, Exporter
-from pypid.export.places import Copy, Place, Stamp, all_of
-from pypid.export.seeing import Authority, Look, Seer
-from pypid.export.wishes import Wishes
+from pypid.export.exporter import ExportCounts, Exporter
+from pypid.export.places import Copy, ExportPlace, Stamp, all_of
+from pypid.export.seeing import Authority, ExportView, ExportViewer
+from pypid.export.wishes import ExportOptions
 from pypid.flow import start
 from pypid.index import Index
 
@@ -30,14 +30,14 @@ Heard = Callable[[int, int], None]
 
 
 @frozen
-class Outcome:
+class ExportOutcome:
     """What came of it. `hidden`: projects that whoever it is written for may not see; `left`: of which something is still there
     that nobody sees any more."""
 
     projects: int
     hidden: int
     left: int
-    counts: Counts
+    counts: ExportCounts
 
 
 @define(eq=False)
@@ -68,20 +68,20 @@ class Fetching:
 async def export(
     index: Index,
     authority: Authority,
-    place: Place,
-    wishes: Wishes,
+    place: ExportPlace,
+    wishes: ExportOptions,
     identity: str,
     *,
     clears: bool = False,
     heard: Heard = lambda done, of: None,
-) -> Outcome:
+) -> ExportOutcome:
     """Write all that is seen, as far as it is not there yet.
 
-    Waits until the catalog has been compared with the storage. Raises `BadRequest` as `Place.claim`, `Busy`, what the place
+    Waits until the catalog has been compared with the storage. Raises `BadRequest` as `ExportPlace.claim`, `Busy`, what the place
     raises, and the first error of a project that could not be written.
     """
     await _compared(index)
-    seer = Seer(index, authority, wishes.user, wishes.stored_only)
+    seer = ExportViewer(index, authority, wishes.user, wishes.stored_only)
     await place.claim(Stamp(identity, wishes.user or "anonymous"), clears=clears)
     look = await seer.look()
     fetching = Fetching()
@@ -105,10 +105,10 @@ async def export(
     await exporter.tidy(gone)
     await place.settle()
     left = 0 if clears else sum(map(bool, (await place.of(gone)).values()))
-    return Outcome(len(exporter.there), look.hidden, left, exporter.counts)
+    return ExportOutcome(len(exporter.there), look.hidden, left, exporter.counts)
 
 
-async def _hide(exporter: Exporter, look: Look, names: Sequence[ProjectName]) -> None:
+async def _hide(exporter: Exporter, look: ExportView, names: Sequence[ProjectName]) -> None:
     """First of all have what is not seen any more go, from the lists and then itself: what follows takes long, and may fail."""
     there, seen = await exporter.place.projects(), set(names)
     gone = sorted(there.keys() - seen)

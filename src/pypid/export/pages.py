@@ -16,8 +16,8 @@ from pypid.core.names import ProjectName
 from pypid.core.negotiation import Format
 from pypid.core.releases import choose_release, releases
 from pypid.core.simple import FILES_URL, render_names, render_project
-from pypid.export.newest import Newest
-from pypid.export.wishes import JSON_PAGE, PAGE, Wishes, release_path, url_below
+from pypid.export.newest import NewestProjects
+from pypid.export.wishes import JSON_PAGE, PAGE, ExportOptions, release_path, url_below
 from pypid.static.front import FEED, FILTER, first_page
 
 FORMATS = ((JSON_PAGE, Format.JSON), (PAGE, Format.TEXT_HTML))
@@ -29,7 +29,7 @@ NEW_PROJECTS = "rss/packages.xml"
 CHANGELOG = "changelog/page1.html"
 
 
-class Written(NamedTuple):
+class WrittenPage(NamedTuple):
     """A page, and where it goes."""
 
     path: str
@@ -37,7 +37,7 @@ class Written(NamedTuple):
 
 
 @frozen
-class Shown:
+class ShownProject:
     """A project as somebody sees it. `metadata`: what describes each release, by its version, as far as that is stored; `urls`:
     the signed URLs of its files, by name; `copies`: where copies of its files may lie, also those that are not there yet."""
 
@@ -49,7 +49,7 @@ class Shown:
     """Without the legacy JSON, for which the metadata of each release would have to be read."""
 
 
-def project_pages(shown: Shown, wishes: Wishes, *, compressed: bool) -> Iterator[Written]:
+def project_pages(shown: ShownProject, wishes: ExportOptions, *, compressed: bool) -> Iterator[WrittenPage]:
     """Each page of the project; the one that installers read comes last."""
     project, urls, files_url = shown.project, shown.urls, wishes.files_url
     if urls is not None:  # what lies beside a file has no URL that a client could make of these
@@ -66,7 +66,7 @@ def project_pages(shown: Shown, wishes: Wishes, *, compressed: bool) -> Iterator
     if not shown.light:
         yield from _legacy(shown, project, wishes)
     feed = releases_of(name, news_of(project)[:OF_PROJECT], wishes.base_url or "../../..")
-    yield Written(f"rss/project/{name}/releases.xml", feed)
+    yield WrittenPage(f"rss/project/{name}/releases.xml", feed)
     for path, format in FORMATS:
         page = render_project(
             project,
@@ -78,7 +78,7 @@ def project_pages(shown: Shown, wishes: Wishes, *, compressed: bool) -> Iterator
         yield from both(f"simple/{name}/{path}", page.body, compressed=compressed)
 
 
-def _legacy(shown: Shown, project: Project, wishes: Wishes) -> Iterator[Written]:
+def _legacy(shown: ShownProject, project: Project, wishes: ExportOptions) -> Iterator[WrittenPage]:
     name, urls, files_url = project.name, shown.urls, wishes.files_url
 
     def signed(file: File) -> str:
@@ -101,13 +101,13 @@ def _legacy(shown: Shown, project: Project, wishes: Wishes) -> Iterator[Written]
             path = release_path(name, release.version)
             body = None if path is None else told(release.version, release.version, "../../..")
             if path is not None and body is not None:
-                yield Written(path, body)
+                yield WrittenPage(path, body)
     body = told(None, choose_release(project), "../..")
     if body is not None:
-        yield Written(f"pypi/{name}/json", body)
+        yield WrittenPage(f"pypi/{name}/json", body)
 
 
-def legacy_paths(project: Project, wishes: Wishes) -> set[str]:
+def legacy_paths(project: Project, wishes: ExportOptions) -> set[str]:
     """Where the legacy JSON of a project lies."""
     if not project.files:
         return set()
@@ -115,28 +115,30 @@ def legacy_paths(project: Project, wishes: Wishes) -> set[str]:
     return {path for path in paths if path is not None} | {f"pypi/{project.name}/json"}
 
 
-def list_pages(names: Sequence[Summary], serial: int | None, *, compressed: bool) -> Iterator[Written]:
+def list_pages(names: Sequence[Summary], serial: int | None, *, compressed: bool) -> Iterator[WrittenPage]:
     """The list of projects."""
     for path, format in FORMATS:
         yield from both(f"simple/{path}", render_names(names, format, serial=serial).body, compressed=compressed)
 
 
-def pages_for_people(names: Iterable[ProjectName], newest: Newest, wishes: Wishes, *, compressed: bool) -> Iterator[Written]:
+def pages_for_people(
+    names: Iterable[ProjectName], newest: NewestProjects, wishes: ExportOptions, *, compressed: bool
+) -> Iterator[WrittenPage]:
     """The first page with its box and script, the changelog, and the feeds."""
     settings = newest.settings(wishes)
     base_url = wishes.base_url or ".."
-    yield Written(CHANGELOG, newest.changelog(settings))
-    yield Written(FEED, updates(newest.releases(UPDATES), base_url))
-    yield Written(NEW_PROJECTS, projects(newest.projects(PROJECTS), base_url))
-    yield Written(SCRIPT, FILTER.encode())
+    yield WrittenPage(CHANGELOG, newest.changelog(settings))
+    yield WrittenPage(FEED, updates(newest.releases(UPDATES), base_url))
+    yield WrittenPage(NEW_PROJECTS, projects(newest.projects(PROJECTS), base_url))
+    yield WrittenPage(SCRIPT, FILTER.encode())
     yield from both(PAGE, first_page(newest.lines(names), settings, SCRIPT), compressed=compressed)
 
 
-def both(path: str, body: bytes, *, compressed: bool) -> Iterator[Written]:
+def both(path: str, body: bytes, *, compressed: bool) -> Iterator[WrittenPage]:
     """A page, and a copy of it in gzip, for nginx (``gzip_static``): the same page makes the same bytes."""
     if compressed:
-        yield Written(f"{path}.gz", compress(body, FAST if len(body) > LONG else BEST, mtime=0))
-    yield Written(path, body)
+        yield WrittenPage(f"{path}.gz", compress(body, FAST if len(body) > LONG else BEST, mtime=0))
+    yield WrittenPage(path, body)
 
 
 def described_releases(project: Project, *, all: bool) -> Sequence[str]:
@@ -147,4 +149,4 @@ def described_releases(project: Project, *, all: bool) -> Sequence[str]:
     return () if newest is None else (newest,)
 
 
-__all__ = ["News", "Shown", "Written", "described_releases", "list_pages", "pages_for_people", "project_pages"]
+__all__ = ["News", "ShownProject", "WrittenPage", "described_releases", "list_pages", "pages_for_people", "project_pages"]

@@ -20,11 +20,11 @@ from pypid.core.errors import BadRequest, PypidError
 from pypid.core.exporting import overlap
 from pypid.core.model import File
 from pypid.core.names import ProjectName
-from pypid.export.pages import Written
+from pypid.export.pages import WrittenPage
 from pypid.export.wishes import FOLDERS, JSON_PAGE, MANIFEST, PAGE, fits, normal, owner_of
 from pypid.flow import Blocking, World
 from pypid.ports import Body
-from pypid.static.tree import Folder, digest
+from pypid.static.tree import TreeFolder, digest
 
 T = TypeVar("T")
 FORMAT = 1
@@ -37,7 +37,7 @@ _names, _mine = count(), token_hex(8)
 """A run's own: in containers each has the same process id, and finds what the one before it left."""
 
 
-class Piece(Enum):
+class FilePiece(Enum):
     """What there is of a file."""
 
     BYTES = ""
@@ -51,13 +51,13 @@ class Copy:
     """Something of a file that is to lie at `path`; of `size` bytes, if that is known."""
 
     path: str
-    piece: Piece
+    piece: FilePiece
     file: File = field(repr=False)
 
     @property
     def size(self) -> int | None:
         """In bytes, if that is known."""
-        return self.file.size if self.piece is Piece.BYTES else None
+        return self.file.size if self.piece is FilePiece.BYTES else None
 
     @property
     def stamp(self) -> int:
@@ -80,7 +80,7 @@ class Stamp:
         return json.dumps({"format": FORMAT, "index": self.index, "audience": self.audience}).encode() + b"\n"
 
 
-class Place(Protocol):
+class ExportPlace(Protocol):
     """Where a tree goes. Paths are relative, with ``/``. Everything raises `OSError` or `StorageDown` where it is away."""
 
     compressed: bool
@@ -96,7 +96,7 @@ class Place(Protocol):
     async def projects(self) -> Mapping[ProjectName, bool]:
         """The projects of which there may be something; whether their pages for installers are there."""
 
-    async def put(self, pages: Sequence[Written]) -> tuple[int, int]:
+    async def put(self, pages: Sequence[WrittenPage]) -> tuple[int, int]:
         """Have them there, one after the other; how many had to be written, and how many were the same."""
 
     async def of(self, names: Iterable[ProjectName]) -> Mapping[ProjectName, Sequence[str]]:
@@ -159,7 +159,7 @@ class FolderPlace:
         """`apart`: the folders, and what each is, of which nothing may be in the tree, not even by a symbolic link."""
         self.root = root
         self._apart = {os.path.realpath(folder): what for folder, what in apart.items()}
-        self._folder = Folder(root, fits)
+        self._folder = TreeFolder(root, fits)
         self._world = world
         self._turn = DeferredLock()  # who removes an empty folder, and who puts something into it, are not to meet
         self._incoming = f"{root}/{INCOMING}"
@@ -194,7 +194,7 @@ class FolderPlace:
                 file.flush()
                 os.fsync(file.fileno())
             os.rename(f"{manifest}.new", manifest)
-        self._folder = Folder(self.root, fits)
+        self._folder = TreeFolder(self.root, fits)
         os.makedirs(self._incoming, exist_ok=True)
         for name in os.listdir(self._incoming):  # of one that was killed
             if not name.startswith(f"{_mine}."):
@@ -215,11 +215,11 @@ class FolderPlace:
                         found[name] = all(os.path.isfile(page) for page in pages)
         return found
 
-    async def put(self, pages: Sequence[Written]) -> tuple[int, int]:
+    async def put(self, pages: Sequence[WrittenPage]) -> tuple[int, int]:
         done: tuple[int, int] = await self._run(self._put, pages)
         return done
 
-    def _put(self, pages: Sequence[Written]) -> tuple[int, int]:
+    def _put(self, pages: Sequence[WrittenPage]) -> tuple[int, int]:
         written = 0
         for path, body in pages:
             if self._folder.have(path) != digest(body):
@@ -231,7 +231,7 @@ class FolderPlace:
         try:
             self._folder.write(path, body)
         except FileNotFoundError:  # somebody has removed the folder
-            self._folder = Folder(self.root, fits)
+            self._folder = TreeFolder(self.root, fits)
             self._folder.write(path, body)
 
     async def of(self, names: Iterable[ProjectName]) -> Mapping[ProjectName, Sequence[str]]:
@@ -313,7 +313,7 @@ class Damaged(PypidError):
 
 
 @define
-class Checked:
+class VerifiedBody:
     """A body of a file that ends with `Damaged` where its bytes are not those that were published."""
 
     body: Body
@@ -348,4 +348,4 @@ def _append(file: Any, piece: bytes) -> None:
         rest = rest[file.write(rest) :]
 
 
-_: type[Place] = FolderPlace
+_: type[ExportPlace] = FolderPlace

@@ -12,10 +12,10 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from pypid.core.errors import PypidError, StorageDown
-from pypid.export.keeping import Keeping
-from pypid.export.places import Place, Stamp
+from pypid.export.keeping import TreeKeeper
+from pypid.export.places import ExportPlace, Stamp
 from pypid.export.seeing import Authority
-from pypid.export.wishes import Wishes
+from pypid.export.wishes import ExportOptions
 from pypid.flow import start
 from pypid.index import Index
 
@@ -42,8 +42,8 @@ class Publishing(Service):
 
     index: Index
     authority: Authority
-    place: Place
-    wishes: Wishes
+    place: ExportPlace
+    wishes: ExportOptions
     stamp: Stamp
     target: str
     """What the log says of it."""
@@ -52,7 +52,7 @@ class Publishing(Service):
     """Whether no other node has taken over: two would break off each other's copies."""
     away: str | None = field(default=None, init=False)
     """Why nothing can be published now."""
-    keeping: Keeping | None = field(default=None, init=False)
+    keeping: TreeKeeper | None = field(default=None, init=False)
     """While it is this node that publishes."""
     _stopping: bool = field(default=False, init=False)
     _running: Deferred[None] | None = field(default=None, init=False, repr=False)
@@ -105,7 +105,7 @@ class Publishing(Service):
         return self.authority.closed() is None and is_compared
 
     async def _keep(self) -> None:
-        keeping = self.keeping = Keeping(self.index, self.authority, self.place, self.wishes, self.stamp)
+        keeping = self.keeping = TreeKeeper(self.index, self.authority, self.place, self.wishes, self.stamp)
         was_whole = False
         try:
             await keeping.begin()

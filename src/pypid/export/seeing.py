@@ -10,7 +10,7 @@ from attrs import define, evolve, field, frozen
 from pypid.core.errors import NotYetKnown, PypidError
 from pypid.core.model import Presence, Project
 from pypid.core.names import ProjectName
-from pypid.core.permissions import ANONYMOUS, EVERYTHING, Identity, Rules, Sight, sight
+from pypid.core.permissions import ANONYMOUS, EVERYTHING, Identity, Rules, Visibility, sight
 from pypid.core.policy import asks_upstream, changes_at, exists, may_show_theirs, view
 from pypid.core.summaries import Run, Sieve, Summaries, differing, in_runs
 from pypid.index import Index
@@ -35,7 +35,7 @@ class Authority:
 
 
 @frozen(eq=False)
-class Look:
+class ExportView:
     """What was seen at one moment. `serial`: what the list of projects says."""
 
     names: Summaries = Summaries()
@@ -60,7 +60,7 @@ class Difference:
 
 
 @define(eq=False)
-class Seer:
+class ExportViewer:
     """Looks with the eyes of `user`, or of anonymous. `stored_only`: as ``/local/``, what is not stored is not there."""
 
     index: Index
@@ -69,7 +69,7 @@ class Seer:
     stored_only: bool = False
     _who: Identity = field(default=ANONYMOUS, init=False)
     _known_at: int | None = field(default=None, init=False)
-    _sight: Sight = field(default=EVERYTHING, init=False)
+    _sight: Visibility = field(default=EVERYTHING, init=False)
     _rules: Rules | None = field(default=None, init=False)
     _based_on: Rules | None = field(default=None, init=False, repr=False)
     _turns: int = field(default=0, init=False)
@@ -99,7 +99,7 @@ class Seer:
             self._based_on, self._turns = rules, self._turns + 1
         return (await self.index.edition(), self._turns, self.authority.changes(), await self.who())
 
-    async def look(self) -> Look:
+    async def look(self) -> ExportView:
         """What is seen now. Raises as `basis`."""
         index, rules = self.index, self.authority.rules()
         who = await self.who()
@@ -116,9 +116,9 @@ class Seer:
         seen = names
         if sieve is not None:
             seen = sieve.of(names) if len(names) <= MANY else await index.world.thinking(sieve.of, names)
-        return Look(seen, len(names) - len(seen), in_runs(ours), in_runs(theirs), serial if sees_all else None, fetches)
+        return ExportView(seen, len(names) - len(seen), in_runs(ours), in_runs(theirs), serial if sees_all else None, fetches)
 
-    async def compared(self, old: Look, new: Look) -> Difference:
+    async def compared(self, old: ExportView, new: ExportView) -> Difference:
         """What is between two looks."""
         long = len(old.names) + len(new.names) > MANY
         return await self.index.world.thinking(difference, old, new) if long else difference(old, new)
@@ -150,7 +150,7 @@ class Seer:
         return found, changes_at(policy, theirs, name, now)
 
 
-def _seen_by(by: Sight) -> Callable[[Run], Run]:
+def _seen_by(by: Visibility) -> Callable[[Run], Run]:
     def keep(run: Run) -> Run:
         kept = tuple([summary for summary in run if by.sees(summary.name)])
         return run if len(kept) == len(run) else kept
@@ -158,7 +158,7 @@ def _seen_by(by: Sight) -> Callable[[Run], Run]:
     return keep
 
 
-def difference(old: Look, new: Look) -> Difference:
+def difference(old: ExportView, new: ExportView) -> Difference:
     """What is between them."""
     changed, gone = differing(old.names, new.names)
     # of what is ours and theirs at once, the list shows one half only

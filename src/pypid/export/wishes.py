@@ -36,7 +36,7 @@ LONGEST_NAME = 220
 
 
 @frozen(kw_only=True)
-class Wishes:
+class ExportOptions:
     """`base_url` is the address of the index itself, without its last slash, or None where nobody knows it.
 
     With `copies` the files lie in the tree. `files_url`: below which absolute URL (with its last slash) they are served;

@@ -15,9 +15,9 @@ from functools import partial
 from attrs import evolve, frozen
 
 from pypid.core.coremetadata import CoreMetadata, read_metadata
-from pypid.core.descriptions import Description
+from pypid.core.descriptions import PypicloudDescription
 from pypid.core.errors import AlreadyExists, Archived, BadFilename, BadName, Exists, Missing, StorageDown, Unreadable
-from pypid.core.layout import Kind, key
+from pypid.core.layout import ObjectKind, key
 from pypid.core.model import Blob, File, Project
 from pypid.core.names import (
     Distribution,
@@ -31,7 +31,7 @@ from pypid.core.upload import contradictions, served_metadata
 from pypid.flow import BytesBody, shielded
 from pypid.index import truth
 from pypid.index.evidence import Evidence, described, digest, look
-from pypid.index.parts import Parts
+from pypid.index.parts import IndexContext
 from pypid.index.progress import Progress, Tell
 from pypid.index.publishing import UNDER_WAY, Publisher
 from pypid.index.together import all_of
@@ -69,12 +69,12 @@ class Adopted:
 class Adopter:
     """Makes files in the storage ours."""
 
-    parts: Parts
+    parts: IndexContext
     tell: Tell | None = None
     """Hears how far it is, as the log does."""
     bare: frozenset[ProjectName] = frozenset()
     """Projects of which, but for these strays, nothing is in the storage: a listing has shown it, and nobody publishes yet. So
-    nobody asks for what is not there. They come into view with their last file (`Parts.pending`)."""
+    nobody asks for what is not there. They come into view with their last file (`IndexContext.pending`)."""
 
     async def adopt(self, strays: Iterable[Blob], by: str | None) -> Sequence[Adopted]:
         """Adopt each of `strays`; what became of them, in order of their keys. `by` published what nobody is said to have.
@@ -158,7 +158,7 @@ class Adopter:
             problem = "a file of this name was published here and deleted; its name cannot come back this way."
             return Adopted(blob.key, Result.REFUSED, (problem,))
         with suppress(Missing):
-            await self.parts.blobs.stat(key(project, filename, Kind.RECORD))
+            await self.parts.blobs.stat(key(project, filename, ObjectKind.RECORD))
             problem = "a record of this name is there that does not fit any bytes; `pypid check` says what to do."
             return Adopted(blob.key, Result.REFUSED, (problem,), lasting=False)
         return None
@@ -190,7 +190,7 @@ class Adopter:
         return evolve(came, problems=(*came.problems, *said.odd, *version), uploader=said.uploader)
 
     async def _take_in(
-        self, found: Evidence, distribution: Distribution, said: Description, by: str | None, *, replaces: bool
+        self, found: Evidence, distribution: Distribution, said: PypicloudDescription, by: str | None, *, replaces: bool
     ) -> Adopted:
         where, inside = found.blob.key, found.inside
         metadata = CoreMetadata() if inside.metadata is None else read_metadata(inside.metadata)
@@ -216,7 +216,7 @@ class Adopter:
             oddity = (*oddity, "a pypicloud has overwritten it; these bytes are served from now on.")
         return Adopted(where, Result.ADOPTED, (*problems, *oddity))
 
-    def _is_lenient(self, found: Evidence, said: Description) -> bool:
+    def _is_lenient(self, found: Evidence, said: PypicloudDescription) -> bool:
         """Whether what cannot be installed well is served all the same: a pypicloud did, and somebody may live with it.
 
         Not what is not even what was uploaded.
@@ -230,7 +230,7 @@ class Adopter:
         served = served_metadata(distribution, metadata)
         if served is None:
             return None, ()
-        where = key(distribution.project, distribution.filename, Kind.METADATA)
+        where = key(distribution.project, distribution.filename, ObjectKind.METADATA)
         try:
             await self.parts.blobs.write(where, BytesBody(served), replace=replaces)
         except Exists:
@@ -261,7 +261,7 @@ def project_of(filename: str) -> ProjectName | None:
         return None
 
 
-def _other_name(said: Description, distribution: Distribution) -> ProjectName | None:
+def _other_name(said: PypicloudDescription, distribution: Distribution) -> ProjectName | None:
     """The project under which a pypicloud listed the file, where that is not the one that its name tells."""
     try:
         name = None if said.name is None else project_name(said.name)
@@ -270,7 +270,7 @@ def _other_name(said: Description, distribution: Distribution) -> ProjectName | 
     return None if name == distribution.project else name
 
 
-def _other_version(said: Description, distribution: Distribution) -> tuple[str, ...]:
+def _other_version(said: PypicloudDescription, distribution: Distribution) -> tuple[str, ...]:
     """What to say where a pypicloud listed the file as another version than its name tells."""
     if said.version is None or same_version(said.version, distribution.version):
         return ()
@@ -281,7 +281,7 @@ def _file_of(
     found: Evidence,
     distribution: Distribution,
     metadata: CoreMetadata,
-    said: Description,
+    said: PypicloudDescription,
     served: bytes | None,
     by: str | None,
 ) -> File:

@@ -11,7 +11,7 @@ from pypid.core.errors import PypidError
 
 
 @frozen
-class Asked:
+class RequestContext:
     """What a request may cause.
 
     `via` are the pypids that it has come through (``Via``). `refusal` is what to raise where other indexes would have to be
@@ -33,5 +33,5 @@ class Asked:
         return self.refusal is None and not self.local
 
 
-DIRECTLY = Asked()
+DIRECT = RequestContext()
 """By a client itself, or by ourselves, with nothing in the way."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Set
 from datetime import datetime
 
-from pypid.core.layout import Kind, Plan, beside_key
+from pypid.core.layout import ObjectKind, Plan, beside_key
 from pypid.core.model import File, Upload
 from pypid.index import truth
 
@@ -37,9 +37,9 @@ def file_of(upload: Upload, by: str, now: datetime, plan: Plan, *, overwrites: b
 def documents_of(file: File, upload: Upload, plan: Plan) -> list[tuple[str, bytes]]:
     """What is to be stored beside the bytes, by key."""
     beside = (
-        (Kind.METADATA, upload.metadata),
-        (Kind.SIGNATURE, upload.signature),
-        (Kind.PROVENANCE, upload.provenance),
+        (ObjectKind.METADATA, upload.metadata),
+        (ObjectKind.SIGNATURE, upload.signature),
+        (ObjectKind.PROVENANCE, upload.provenance),
     )
     return [*description_of(file, plan), *((beside_key(file, kind), data) for kind, data in beside if data is not None)]
 
@@ -57,5 +57,5 @@ def description_of(file: File, plan: Plan) -> list[tuple[str, bytes]]:
 def left_by(older: File, plan: Plan, keep: Set[str | None]) -> list[str]:
     """What an overwritten file leaves behind: the new bytes, and what belongs to them, lie under keys of their own."""
     keys = [older.key, plan.description(older.key or "")]
-    keys += [beside_key(older, kind) for kind in (Kind.METADATA, Kind.SIGNATURE, Kind.PROVENANCE)]
+    keys += [beside_key(older, kind) for kind in (ObjectKind.METADATA, ObjectKind.SIGNATURE, ObjectKind.PROVENANCE)]
     return [where for where in keys if where is not None and where not in keep]

@@ -17,28 +17,28 @@ from twisted.internet.defer import Deferred, DeferredSemaphore, FirstError, gath
 from pypid.core.choosing import allowed, by_release, digest, named, proven
 from pypid.core.collection import (
     Collected,
+    CollectOptions,
+    CollectOutcome,
     Event,
     FileDone,
     FileReport,
-    Outcome,
     Problem,
     Resolved,
     Resolving,
-    Wishes,
 )
 from pypid.core.errors import Missing, PypidError
 from pypid.core.locks import Pin
 from pypid.core.model import File, Project
 from pypid.core.names import ProjectName, same_version, version_key
 from pypid.core.policy import PassOn, delivery
-from pypid.core.requirements import Wanted
-from pypid.core.targets import Target, best, needs_build
+from pypid.core.requirements import RequirementLine
+from pypid.core.targets import InstallTarget, best, needs_build
 from pypid.flow import start
-from pypid.index.asking import Asked
+from pypid.index.asking import RequestContext
 from pypid.index.index import Index
 from pypid.index.progress import Repeated
 from pypid.index.reasons import Reasons
-from pypid.index.resolving import Lines
+from pypid.index.resolving import LineResolution
 from pypid.ports import Resolver
 
 T = TypeVar("T")
@@ -62,7 +62,7 @@ class Collector:
     index: Index
     resolver: Resolver | None
     """None where there is nothing to resolve."""
-    asked: Callable[[ProjectName], Asked]
+    asked: Callable[[ProjectName], RequestContext]
     tell: Callable[[Event], None]
     _reasons: Reasons = field(init=False)
     _problems: list[Problem] = field(factory=list, init=False)
@@ -78,7 +78,7 @@ class Collector:
         self._reasons = Reasons(self.index)
         self._began = self.index.world.now()
 
-    async def collect(self, wishes: Wishes) -> Collected:
+    async def collect(self, wishes: CollectOptions) -> Collected:
         """Do all of it. What cannot be had is told in the result; raises `Busy`, `StorageDown`, and no other refusal."""
         await self._look({line.project for lines in wishes.lines.values() for line in lines})
         for target in wishes.targets:
@@ -93,10 +93,10 @@ class Collector:
 
     # --- which releases -----------------------------------------------------------------------------------------
 
-    async def _for_target(self, wishes: Wishes, target: Target) -> None:
+    async def _for_target(self, wishes: CollectOptions, target: InstallTarget) -> None:
         lines = wishes.lines[target]
         pins = list(await self._pins_of_lines(lines, target, prereleases=wishes.requirements.prereleases))
-        by_project: dict[ProjectName, list[Wanted]] = {}
+        by_project: dict[ProjectName, list[RequirementLine]] = {}
         for line in lines:
             by_project.setdefault(line.project, []).append(line)
         for lock in wishes.locks:
@@ -108,9 +108,11 @@ class Collector:
         for pin in pins:
             await self._choose(pin, target, by_project.get(pin.project, ()))
 
-    async def _pins_of_lines(self, wanted: Sequence[Wanted], target: Target, *, prereleases: bool) -> tuple[Pin, ...]:
+    async def _pins_of_lines(
+        self, wanted: Sequence[RequirementLine], target: InstallTarget, *, prereleases: bool
+    ) -> tuple[Pin, ...]:
         """What the lines need; lines of which it is certain that they cannot be had do not reach the resolver."""
-        there: list[Wanted] = []
+        there: list[RequirementLine] = []
         for line in wanted:
             found = self._projects[line.project]
             if isinstance(found, PypidError):
@@ -120,7 +122,7 @@ class Collector:
         if not there or self.resolver is None:
             return ()
         since = self.index.world.clock.seconds()
-        lines = Lines(self.resolver, target, prereleases)
+        lines = LineResolution(self.resolver, target, prereleases)
 
         def say() -> None:
             self.tell(Resolving(target, self.index.world.clock.seconds() - since))
@@ -131,7 +133,7 @@ class Collector:
             await self._failed(line, problem, target)
         return lines.pins
 
-    async def _failed(self, line: Wanted, problem: Problem, target: Target) -> None:
+    async def _failed(self, line: RequirementLine, problem: Problem, target: InstallTarget) -> None:
         """A line that cannot be resolved. Is it the project itself that has to be built, its sdist is kept all the same."""
         project = self._projects[line.project]
         assert isinstance(project, Project)  # else it had not been resolved
@@ -151,7 +153,7 @@ class Collector:
 
     # --- which files --------------------------------------------------------------------------------------------
 
-    async def _choose(self, pin: Pin, target: Target, lines: Sequence[Wanted]) -> None:
+    async def _choose(self, pin: Pin, target: InstallTarget, lines: Sequence[RequirementLine]) -> None:
         """The file of the release that an installer takes there."""
         text = f"{pin.project}=={pin.version}"
         project = self._projects[pin.project]
@@ -172,7 +174,7 @@ class Collector:
             return
         self._want(file, target)
 
-    async def _no_file(self, pin: Pin, target: Target, files: Sequence[File], lines: Sequence[Wanted]) -> None:
+    async def _no_file(self, pin: Pin, target: InstallTarget, files: Sequence[File], lines: Sequence[RequirementLine]) -> None:
         text = f"{pin.project}=={pin.version}"
         if lines and files and not any(proven(file, lines) for file in files):
             for line in lines:
@@ -194,13 +196,13 @@ class Collector:
             self._releases[project.name] = by_release(project.files)
         return self._releases[project.name].get(version_key(version), ())
 
-    def _want(self, file: File, target: Target) -> None:
-        self._note(file, target, Outcome.KEPT, "")
+    def _want(self, file: File, target: InstallTarget) -> None:
+        self._note(file, target, CollectOutcome.KEPT, "")
 
-    def _refuse(self, file: File, target: Target, reason: str) -> None:
-        self._note(file, target, Outcome.REFUSED, reason)
+    def _refuse(self, file: File, target: InstallTarget, reason: str) -> None:
+        self._note(file, target, CollectOutcome.REFUSED, reason)
 
-    def _note(self, file: File, target: Target, outcome: Outcome, reason: str) -> None:
+    def _note(self, file: File, target: InstallTarget, outcome: CollectOutcome, reason: str) -> None:
         key = (file.project, file.filename)
         if key in self._files:
             known, report = self._files[key]
@@ -239,7 +241,7 @@ class Collector:
 
         async def keep(wanted: tuple[File, FileReport]) -> None:
             file, report = wanted
-            settled = report if report.outcome is Outcome.REFUSED else await self._keep(file, report)
+            settled = report if report.outcome is CollectOutcome.REFUSED else await self._keep(file, report)
             reports.append(settled)
             self.tell(FileDone(settled, len(reports), len(self._files)))
 
@@ -250,24 +252,24 @@ class Collector:
         """Have the file stored, unless it is."""
         index = self.index
         if file.source is None:
-            return evolve(report, outcome=Outcome.HAD)
+            return evolve(report, outcome=CollectOutcome.HAD)
         if isinstance(delivery(index.policy, file), PassOn):
-            return evolve(report, outcome=Outcome.REFUSED, reason=REDIRECTED)
+            return evolve(report, outcome=CollectOutcome.REFUSED, reason=REDIRECTED)
         try:
             stored = await index.keeper.settled(file)
             if stored is not None:
                 index.keeper.touched(stored)
-                return evolve(report, outcome=Outcome.KEPT if await self._has_come(stored) else Outcome.HAD)
+                return evolve(report, outcome=CollectOutcome.KEPT if await self._has_come(stored) else CollectOutcome.HAD)
             body = await index.open(file, None, self.asked(file.project))
             async with aclosing(body):
                 async for _ in body:
                     pass
             stored = await index.keeper.settled(file)
         except PypidError as error:
-            return evolve(report, outcome=Outcome.FAILED, reason=str(error))
+            return evolve(report, outcome=CollectOutcome.FAILED, reason=str(error))
         if stored is None:
-            return evolve(report, outcome=Outcome.FAILED, reason="it was fetched, and could not be stored: see the log")
-        return evolve(report, outcome=Outcome.KEPT)
+            return evolve(report, outcome=CollectOutcome.FAILED, reason="it was fetched, and could not be stored: see the log")
+        return evolve(report, outcome=CollectOutcome.KEPT)
 
     async def _has_come(self, stored: File) -> bool:
         """Whether the file came during this collection: what reads metadata out of a small wheel may have it kept at once."""

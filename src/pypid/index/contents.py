@@ -16,15 +16,15 @@ from typing import BinaryIO, TypeVar
 from attrs import define, field
 from twisted.internet.defer import DeferredLock, DeferredSemaphore
 
-from pypid.core.contents import MOST_SHOWN, Listing, Opened, is_zip, list_members, open_tarred, open_zipped
+from pypid.core.contents import MOST_SHOWN, MemberListing, OpenedMember, is_zip, list_members, open_tarred, open_zipped
 from pypid.core.errors import Busy, NoSuchFile, NoSuchMember, Opaque, StorageDown, UpstreamDown, WrongBytes
-from pypid.core.members import LARGEST_PART, Unusable
+from pypid.core.members import LARGEST_PART, UnusableArchive
 from pypid.core.model import File, Span
-from pypid.core.peeks import Parts, first_part, look
-from pypid.core.policy import PassOn, Untold, delivery
+from pypid.core.peeks import WheelParts, first_part, look
+from pypid.core.policy import PassOn, UnknownOwner, delivery
 from pypid.core.recent import Recent
 from pypid.flow import FileBody, Flights, whole
-from pypid.index.asking import DIRECTLY, Asked
+from pypid.index.asking import DIRECT, RequestContext
 from pypid.index.index import Index
 from pypid.index.keeping import PATIENCE, SLOWEST
 from pypid.ports import Body
@@ -40,7 +40,7 @@ _TOO_LARGE = f"it is larger than the {MOST_SPOOLED >> 20} MiB that are looked th
 _SHORTER = "it ends before it should."
 _MOST, _LISTED, _OPENED = 500, 32 << 20, 16 << 20
 
-T = TypeVar("T", Listing, Opened)
+T = TypeVar("T", MemberListing, OpenedMember)
 Key = tuple[str, str, str | None, str | None]
 Reading = Callable[[BinaryIO], T]
 
@@ -58,12 +58,12 @@ class Contents:
     looking: DeferredSemaphore
     _through: DeferredLock = field(factory=DeferredLock, init=False, repr=False)
     _turn: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(AT_ONCE), init=False, repr=False)
-    _listings: Recent[Key, Listing] = field(factory=lambda: Recent(_MOST, _LISTED), init=False, repr=False)
-    _opened: Recent[tuple[Key, str], Opened] = field(factory=lambda: Recent(_MOST, _OPENED), init=False, repr=False)
-    _listing: Flights[tuple[Key, bool], Listing] = field(factory=Flights, init=False, repr=False)
-    _opening: Flights[tuple[Key, str, bool], Opened] = field(factory=Flights, init=False, repr=False)
+    _listings: Recent[Key, MemberListing] = field(factory=lambda: Recent(_MOST, _LISTED), init=False, repr=False)
+    _opened: Recent[tuple[Key, str], OpenedMember] = field(factory=lambda: Recent(_MOST, _OPENED), init=False, repr=False)
+    _listing: Flights[tuple[Key, bool], MemberListing] = field(factory=Flights, init=False, repr=False)
+    _opening: Flights[tuple[Key, str, bool], OpenedMember] = field(factory=Flights, init=False, repr=False)
 
-    async def listing(self, file: File, asked: Asked = DIRECTLY) -> Listing:
+    async def listing(self, file: File, asked: RequestContext = DIRECT) -> MemberListing:
         """The members of the file."""
         key = _key(file)
         held = self._listings.get(key) if _may_have(file, asked) else None
@@ -75,7 +75,7 @@ class Contents:
             self._listings.put(key, found, found.weight)
         return found
 
-    async def member(self, file: File, path: str, asked: Asked = DIRECTLY) -> Opened:
+    async def member(self, file: File, path: str, asked: RequestContext = DIRECT) -> OpenedMember:
         """One member with the first of its bytes. Raises `NoSuchMember`."""
         key = _key(file)
         held = self._opened.get((key, path)) if _may_have(file, asked) else None
@@ -96,24 +96,24 @@ class Contents:
         await self._turn.acquire()
         try:
             return await job()
-        except Unusable as problem:
+        except UnusableArchive as problem:
             raise Opaque(file.filename, str(problem)) from None
         finally:
             self._turn.release()
 
-    async def _list(self, file: File, asked: Asked) -> Listing:
-        reading: Reading[Listing] = partial(list_members, filename=file.filename)
+    async def _list(self, file: File, asked: RequestContext) -> MemberListing:
+        reading: Reading[MemberListing] = partial(list_members, filename=file.filename)
         if is_zip(file.filename) and file.size:
             return await self._by_parts(file, file.size, first_part(file.size), reading, asked)
         return await self._whole(file, reading, asked)
 
-    async def _open(self, file: File, listing: Listing, path: str, asked: Asked) -> Opened:
+    async def _open(self, file: File, listing: MemberListing, path: str, asked: RequestContext) -> OpenedMember:
         member = listing.member(path)
         if member is None:
             raise NoSuchMember(file.filename, path)
         if member.entry is None:
             return await self._whole(file, partial(_tarred, filename=file.filename, path=path), asked)
-        reading: Reading[Opened] = partial(open_zipped, member=member)
+        reading: Reading[OpenedMember] = partial(open_zipped, member=member)
         if not file.size:
             return await self._whole(file, reading, asked)
         entry, most = member.entry, MOST_SHOWN + (MOST_SHOWN >> 4)
@@ -123,31 +123,31 @@ class Contents:
 
     # --- reading ---
 
-    async def _by_parts(self, file: File, size: int, first: Span, reading: Reading[T], asked: Asked) -> T:
-        parts = Parts(size)
+    async def _by_parts(self, file: File, size: int, first: Span, reading: Reading[T], asked: RequestContext) -> T:
+        parts = WheelParts(size)
         needed: T | Span = first
         while isinstance(needed, Span):
             parts.add(needed, await self._read(file, needed, asked))
             needed = await self.index.world.thinking(look, parts, reading)
         return needed
 
-    async def _read(self, file: File, span: Span, asked: Asked) -> bytes:
+    async def _read(self, file: File, span: Span, asked: RequestContext) -> bytes:
         if span.start >= span.stop:
             return b""
         body = await self._body(file, span, asked)
         try:
             return await whole(body, LARGEST_PART)
         except ValueError:
-            raise Unusable("more came than was asked for.") from None
+            raise UnusableArchive("more came than was asked for.") from None
         except EOFError:
-            raise Unusable(_SHORTER) from None
+            raise UnusableArchive(_SHORTER) from None
         except OSError:
             raise StorageDown(f"{file.filename!r} cannot be read.") from None
 
-    async def _whole(self, file: File, reading: Reading[T], asked: Asked) -> T:
+    async def _whole(self, file: File, reading: Reading[T], asked: RequestContext) -> T:
         """What is read of the whole file, out of where it lies, or out of a spool."""
         if file.size is not None and file.size > MOST_SPOOLED and file.key is None:  # before it is fetched
-            raise Unusable(_TOO_LARGE)
+            raise UnusableArchive(_TOO_LARGE)
         async with aclosing(await self._body(file, None, asked)) as body:
             if isinstance(body, FileBody):
                 return await self._go_through(reading, body.file)
@@ -165,17 +165,17 @@ class Contents:
         came, clock = 0, self.index.world.clock
         began, pieces = clock.seconds(), aiter(body)
         if body.size is not None and body.size > MOST_SPOOLED:
-            raise Unusable(_TOO_LARGE)
+            raise UnusableArchive(_TOO_LARGE)
         try:
             async for piece in pieces:
                 came += len(piece)
                 if came > MOST_SPOOLED:
-                    raise Unusable(_TOO_LARGE)
+                    raise UnusableArchive(_TOO_LARGE)
                 if (lasted := clock.seconds() - began) > PATIENCE and came < lasted * SLOWEST:
                     raise UpstreamDown(f"{file.filename} comes too slowly.", timed_out=True)
                 await spool.write(piece)
         except EOFError:
-            raise Unusable(_SHORTER) from None
+            raise UnusableArchive(_SHORTER) from None
         finally:
             if isinstance(pieces, AsyncGenerator):
                 await pieces.aclose()
@@ -183,7 +183,7 @@ class Contents:
         if file.sha256 not in (None, digests.sha256):
             raise WrongBytes(file.filename, f"sha256 is {digests.sha256}, and should be {file.sha256}.")
 
-    async def _body(self, file: File, span: Span | None, asked: Asked) -> Body:
+    async def _body(self, file: File, span: Span | None, asked: RequestContext) -> Body:
         """The bytes; of a file that clients are sent to upstream for they come from there, and are not kept."""
         if not isinstance(delivery(self.index.policy, file), PassOn):
             return await self.index.open(file, span, asked)
@@ -191,7 +191,7 @@ class Contents:
             raise asked.refusal or NoSuchFile(file.filename)
         try:
             return await self.index.envoy.fetch(file.project, file.source, span, asked.via)
-        except Untold:
+        except UnknownOwner:
             raise NoSuchFile(file.filename) from None
 
 
@@ -200,7 +200,7 @@ def _key(file: File) -> Key:
     return file.project, file.filename, file.source, file.sha256
 
 
-def _may_have(file: File, asked: Asked) -> bool:
+def _may_have(file: File, asked: RequestContext) -> bool:
     """Whether they would be given the file itself, too: of what upstream alone has, those who may make us fetch it."""
     return file.source is None or file.key is not None or asked.may_reach_out
 
@@ -215,7 +215,7 @@ def _read_spool(spool: Spool, reading: Reading[T]) -> T:
         return reading(file)
 
 
-def _tarred(file: BinaryIO, filename: str, path: str) -> Opened:
+def _tarred(file: BinaryIO, filename: str, path: str) -> OpenedMember:
     opened = open_tarred(file, filename, path)
     if opened is None:
         raise NoSuchMember(filename, path)

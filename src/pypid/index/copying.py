@@ -15,21 +15,30 @@ from attrs import define, field, frozen
 from msgspec import UNSET
 
 from pypid.core.errors import Exists, Missing, Unreadable
-from pypid.core.layout import DESCRIBED, OF_RECORD, RECORDING, SNAPSHOT, STORAGE_IDENTITY, THEIR_SNAPSHOT, Kind, is_only_ours
+from pypid.core.layout import (
+    DESCRIBED,
+    OF_RECORD,
+    RECORDING,
+    SNAPSHOT,
+    STORAGE_IDENTITY,
+    THEIR_SNAPSHOT,
+    ObjectKind,
+    is_only_ours,
+)
 from pypid.core.model import Blob
 from pypid.core.records import Recording, StorageIdentity, dump
 from pypid.flow import BytesBody, World
 from pypid.index import truth
 from pypid.index.progress import Progress, Tell
-from pypid.index.together import Together
+from pypid.index.together import JobGroup
 from pypid.ports import Blobs, Describing
 
 AT_ONCE = 8
 """Objects that are copied at the same time."""
 _ITS_OWN = (STORAGE_IDENTITY, SNAPSHOT, THEIR_SNAPSHOT, OF_RECORD)
 """What says something of the one storage alone."""
-_MARKS = (Kind.YANKED.value, Kind.DELETED.value, Kind.HISTORY.value, f"/{Kind.PROJECT.value}")
-_RECORDS = Kind.RECORD.value
+_MARKS = (ObjectKind.YANKED.value, ObjectKind.DELETED.value, ObjectKind.HISTORY.value, f"/{ObjectKind.PROJECT.value}")
+_RECORDS = ObjectKind.RECORD.value
 
 
 @frozen
@@ -75,7 +84,7 @@ class Copier:
                     await self.target.write(RECORDING, BytesBody(dump(Recording(identity.recorded))))
 
     async def _pass(self, progress: Progress, wanted: Callable[[str], bool]) -> None:
-        together = Together(AT_ONCE)
+        together = JobGroup(AT_ONCE)
         try:
             async with aclosing(self.source.list()) as listing:
                 async for blob in listing:

@@ -7,14 +7,14 @@ from typing import TypeVar
 
 from pypid.core.errors import CatalogDown, PypidError, StorageDown, StorageFull
 from pypid.core.model import Upload
-from pypid.index.publishing import Outcome
+from pypid.index.publishing import PublishOutcome
 from pypid.metrics.counts import Counts
 from pypid.metrics.families import CHANGES, PUBLISHED, PUBLISHED_BYTES
 
 T = TypeVar("T")
 
 
-async def publish_counted(counts: Counts, upload: Upload, publishing: Awaitable[Outcome]) -> Outcome:
+async def publish_counted(counts: Counts, upload: Upload, publishing: Awaitable[PublishOutcome]) -> PublishOutcome:
     """What came of the upload. Refused is what the rules of publishing refuse; what went wrong here has failed."""
     outcome = "failed"
     try:
@@ -27,7 +27,7 @@ async def publish_counted(counts: Counts, upload: Upload, publishing: Awaitable[
         raise
     finally:
         counts.add(PUBLISHED, (outcome,))
-    if done is not Outcome.UNCHANGED:
+    if done is not PublishOutcome.UNCHANGED:
         counts.add(PUBLISHED_BYTES, (), upload.digests.size)
     return done
 

@@ -11,15 +11,15 @@ from msgspec.structs import replace
 from twisted.logger import Logger
 
 from pypid.core.errors import Archived, Missing, NoSuchFile, NotThere, PypidError, UnlistedHost, UpstreamDown, WrongBytes
-from pypid.core.members import LARGEST_PART, Unusable
+from pypid.core.members import LARGEST_PART, UnusableArchive
 from pypid.core.model import File, Span
 from pypid.core.names import ProjectName
 from pypid.core.offering import with_metadata
 from pypid.core.verifying import claim_of
 from pypid.flow import Blocking, Flights, whole
 from pypid.index import truth
-from pypid.index.envoy import Envoy
-from pypid.index.storing import KeptFiles
+from pypid.index.envoy import UpstreamGate
+from pypid.index.storing import CacheStore
 
 _log = Logger()
 
@@ -31,11 +31,11 @@ Read = Callable[[Span], Awaitable[bytes]]
 class Describer:
     """Gives the metadata of files of theirs, once for many, and stores what it found."""
 
-    kept: KeptFiles
-    envoy: Envoy
+    kept: CacheStore
+    envoy: UpstreamGate
     blocking: Blocking
     store: Callable[[File, Sequence[str]], Awaitable[None]]
-    """Fetch a whole file and store it, verified (`Keeper.store`)."""
+    """Fetch a whole file and store it, verified (`FileCache.store`)."""
     _flights: Flights[tuple[str, str, str | None], bytes] = field(factory=Flights, init=False, repr=False)
 
     async def metadata(self, file: File, via: Sequence[str]) -> bytes:
@@ -96,7 +96,7 @@ class Describer:
 
         try:
             data = await read_metadata(read, kept.size, file.project, self.blocking)
-        except (Unusable, Missing, Archived, EOFError, OSError):  # not to be read here now: upstream can be asked
+        except (UnusableArchive, Missing, Archived, EOFError, OSError):  # not to be read here now: upstream can be asked
             return None
         return data if file.metadata_sha256 in (None, truth.sha256_of(data)) else None
 
@@ -112,7 +112,7 @@ class Describer:
         try:
             size = file.size if file.size is not None else await self._size_of(file.project, source, via)
             return await read_metadata(read, size, file.project, self.blocking)
-        except Unusable as problem:
+        except UnusableArchive as problem:
             _log.info("{filename} has no metadata that can be read: {problem}", filename=file.filename, problem=problem)
             raise NoSuchFile(f"{file.filename}.metadata") from None
         except UnlistedHost:
@@ -133,10 +133,10 @@ class Describer:
 
 
 async def read_metadata(read: Read, size: int, project: ProjectName, blocking: Blocking) -> bytes:
-    """The METADATA of a wheel of `size` bytes, of which `read` gives parts: mostly one, at most 8. Raises `Unusable`."""
-    from pypid.core.peeks import Parts, first_part, peek  # here, since no page needs to look into archives
+    """The METADATA of a wheel of `size` bytes, of which `read` gives parts: mostly one, at most 8. Raises `UnusableArchive`."""
+    from pypid.core.peeks import WheelParts, first_part, peek  # here, since no page needs to look into archives
 
-    parts = Parts(size)
+    parts = WheelParts(size)
     needed: bytes | Span = first_part(size)
     while isinstance(needed, Span):
         parts.add(needed, await read(needed))

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from attrs import field, frozen
 
-from pypid.core.contents import Inner, Listing, Text, read_text
+from pypid.core.contents import Inner, MemberListing, Text, read_text
 from pypid.core.coremetadata import CoreMetadata, read_metadata
-from pypid.core.differences import Line, MemberDifferences, Pair, choose_pair, member_differences, pairs_of, text_differences
+from pypid.core.differences import (
+    DiffLine,
+    MemberDifferences,
+    Pair,
+    choose_pair,
+    member_differences,
+    pairs_of,
+    text_differences,
+)
 from pypid.core.errors import NoSuchMember, PypidError
 from pypid.core.fielddifferences import FieldDifference, metadata_differences
 from pypid.core.model import File
 from pypid.core.names import ProjectName
 from pypid.core.releases import Release
-from pypid.index.asking import Asked
+from pypid.index.asking import RequestContext
 from pypid.index.contents import Contents
 
 FEW_FILES = 256
@@ -40,7 +48,7 @@ class ComparedText:
     """The lines of one member that differ; or, where there are none to show, why."""
 
     path: str
-    lines: tuple[Line, ...] | None = field(default=None, repr=False)
+    lines: tuple[DiffLine, ...] | None = field(default=None, repr=False)
     problem: str | None = None
 
 
@@ -50,7 +58,7 @@ class Comparison:
 
     contents: Contents
     project: ProjectName
-    asked: Asked
+    asked: RequestContext
 
     async def compare(self, old: Release, new: Release, kind: str | None = None) -> Compared:
         """All that differs. What cannot be had is left out, with a word why."""
@@ -139,7 +147,7 @@ class Comparison:
         raise NoSuchMember(file.filename, "PKG-INFO")
 
 
-def _members(old: Listing, new: Listing, project: ProjectName) -> MemberDifferences | None:
+def _members(old: MemberListing, new: MemberListing, project: ProjectName) -> MemberDifferences | None:
     return None if old.more or new.more else member_differences(old.members, new.members, project)
 
 

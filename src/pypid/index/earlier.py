@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from pypid.core.errors import Missing, StorageDown, Unreadable
 from pypid.core.model import File, Presence, Project, Upload
 from pypid.index import truth
-from pypid.index.parts import Parts
+from pypid.index.parts import IndexContext
 
 _log = Logger()
 
@@ -20,7 +20,7 @@ LOOKS, PAUSE = 10, 0.5
 
 
 @frozen
-class Earlier:
+class ExistingFile:
     """A file that is published under the name already; `is_whole`: its bytes are there; `is_listed`: the catalog has it."""
 
     file: File
@@ -29,28 +29,28 @@ class Earlier:
 
 
 @frozen
-class Finder:
+class ExistingFiles:
     """Finds it. Everything raises `StorageDown`."""
 
-    parts: Parts
+    parts: IndexContext
 
-    async def find(self, ours: Project | Presence, upload: Upload) -> Earlier | None:
+    async def find(self, ours: Project | Presence, upload: Upload) -> ExistingFile | None:
         """The file of this name, by the catalog or (another node's, a moment ago) by its record, which counts."""
         name, filename = upload.distribution.project, upload.distribution.filename
         held = ours.file(filename) if isinstance(ours, Project) else None
         is_same = held is not None and held.sha256 == upload.digests.sha256
         if held is not None and not self.parts.shared and (not is_same or await self.is_whole(held)):
-            return Earlier(held, is_whole=True)
+            return ExistingFile(held, is_whole=True)
         recorded = await self.recorded(upload)
         if recorded is None:
             if held is not None:
                 await self.parts.look(name)  # the catalog lags behind
             return None
         if self.parts.shared and held is not None and (held.key, held.sha256) == (recorded.key, recorded.sha256):
-            return Earlier(recorded, await self.is_whole(recorded))
+            return ExistingFile(recorded, await self.is_whole(recorded))
         return await self._listed(recorded)
 
-    async def awaited(self, upload: Upload) -> Earlier | None:
+    async def awaited(self, upload: Upload) -> ExistingFile | None:
         """What another node publishes under the name just now, once that is done; None if it takes longer than `LOOKS`."""
         for look in range(LOOKS + 1 if self.parts.shared else 1):
             if look:
@@ -60,11 +60,11 @@ class Finder:
                 return await self._listed(recorded)
         return None
 
-    async def _listed(self, recorded: File) -> Earlier:
+    async def _listed(self, recorded: File) -> ExistingFile:
         """What is recorded, and listed by now if that is possible: the catalog lags behind."""
         await self.parts.look(recorded.project)
         is_listed = recorded.project not in self.parts.unsettled
-        return Earlier(recorded, await self.is_whole(recorded), is_listed)
+        return ExistingFile(recorded, await self.is_whole(recorded), is_listed)
 
     async def recorded(self, upload: Upload) -> File | None:
         """The file of this name, by its record."""

@@ -8,12 +8,12 @@ from typing import TypeVar
 from attrs import define
 
 from pypid.core.errors import BadListing, NotThere, NotYetKnown, UpstreamDown
-from pypid.core.model import Presence, Project, Remembered, Span
+from pypid.core.model import Listing, Presence, Project, Span
 from pypid.core.names import ProjectName
-from pypid.core.policy import Policy, Untold, silence
+from pypid.core.policy import Policy, UnknownOwner, silence
 from pypid.core.via import refuse_loop
-from pypid.index.filehosts import FileHosts
-from pypid.index.outage import Outage
+from pypid.index.filehosts import FileHostBreakers
+from pypid.index.outage import CircuitBreaker
 from pypid.ports import Body, Upstream
 
 T = TypeVar("T")
@@ -27,12 +27,12 @@ async def _never() -> bool:
 
 
 @define(eq=False)
-class Envoy:
+class UpstreamGate:
     """An `Upstream` that is asked by name, and only what may be told.
 
     Just before each question the storage is asked whether the name is ours: what another process
     published a moment ago is not in our catalog yet (unknown is not absent). While a shared catalog
-    is `away` no name is told that was not told before (`NotYetKnown`). Everything raises `Untold`
+    is `away` no name is told that was not told before (`NotYetKnown`). Everything raises `UnknownOwner`
     for a name that must not go upstream, `StorageDown` where that cannot be found out, `Loop` for a
     request that was here before, and what `Upstream` raises.
 
@@ -44,11 +44,11 @@ class Envoy:
     policy: Policy
     identity: str
     ours: Ours
-    outage: Outage
-    hosts: FileHosts
+    outage: CircuitBreaker
+    hosts: FileHostBreakers
     away: Callable[[], Awaitable[bool]] = _never
 
-    async def project(self, name: ProjectName, known: Remembered | None, via: Sequence[str]) -> Remembered:
+    async def project(self, name: ProjectName, known: Listing | None, via: Sequence[str]) -> Listing:
         """What they say of the project now."""
         await self.make_sure(name, via)
         if known is None and await self.away():
@@ -74,7 +74,7 @@ class Envoy:
         refuse_loop(via, self.identity)
         why = silence(self.policy, name, await self.ours(name))
         if why is not None:
-            raise Untold(name, why)
+            raise UnknownOwner(name, why)
 
     async def _noted(self, question: Awaitable[T]) -> T:
         try:

@@ -15,16 +15,16 @@ from attrs import evolve, frozen
 from twisted.logger import Logger
 
 from pypid.core.archive import Inside, inspect
-from pypid.core.descriptions import Description, of_json, of_texts
+from pypid.core.descriptions import PypicloudDescription, of_json, of_texts
 from pypid.core.errors import Archived, Missing, StorageDown, Unreadable
 from pypid.core.layout import DESCRIBED
-from pypid.core.members import LARGEST_PART, Unusable
+from pypid.core.members import LARGEST_PART, UnusableArchive
 from pypid.core.model import Blob, Digests, Span
 from pypid.core.names import Distribution
 from pypid.flow import BATCH, FileBody, Hashes, whole
 from pypid.index import truth
 from pypid.index.describing import read_metadata
-from pypid.index.parts import Parts, digests_of
+from pypid.index.parts import IndexContext, digests_of
 from pypid.ports import Body
 
 _log = Logger()
@@ -40,7 +40,7 @@ class Evidence:
     is_read: bool
 
 
-async def described(parts: Parts, blob: Blob) -> Description:
+async def described(parts: IndexContext, blob: Blob) -> PypicloudDescription:
     """What a pypicloud said of the file: in the bucket, or beside it (also in a bucket into which somebody copied a folder).
 
     Raises `Missing`, `StorageDown`.
@@ -52,12 +52,12 @@ async def described(parts: Parts, blob: Blob) -> Description:
     where = blob.key + DESCRIBED
     try:
         data = await truth.read_bytes(parts.blobs, where, truth.LARGEST_DOCUMENT)
-        return Description() if data is None else of_json(data, where)
+        return PypicloudDescription() if data is None else of_json(data, where)
     except Unreadable:
-        return Description(odd=(f"what lies beside it, {where}, cannot be read, and is ignored.",))
+        return PypicloudDescription(odd=(f"what lies beside it, {where}, cannot be read, and is ignored.",))
 
 
-async def look(parts: Parts, blob: Blob, distribution: Distribution, said: Description) -> Evidence | None:
+async def look(parts: IndexContext, blob: Blob, distribution: Distribution, said: PypicloudDescription) -> Evidence | None:
     """What can be known of the file; None if somebody wrote to it meanwhile. Raises `Missing`, `StorageDown`, `Archived`."""
     if said.sha256 is None or blob.size == 0:
         return await _read(parts, blob.key, distribution)
@@ -68,12 +68,12 @@ async def look(parts: Parts, blob: Blob, distribution: Distribution, said: Descr
         metadata = await _peeked(parts, blob, distribution)
     except Archived:
         return Evidence(blob, digests, Inside(None), is_read=False)
-    except (Unusable, EOFError, OSError):  # the whole file says why
+    except (UnusableArchive, EOFError, OSError):  # the whole file says why
         return await _compared(parts, blob, distribution, said)
     return Evidence(blob, digests, Inside(metadata), is_read=False)
 
 
-async def digest(parts: Parts, blob: Blob) -> str | None:
+async def digest(parts: IndexContext, blob: Blob) -> str | None:
     """The SHA-256 of the file: what is said of it, else that of its bytes; None where they cannot be had."""
     try:
         said = await described(parts, blob)
@@ -84,7 +84,7 @@ async def digest(parts: Parts, blob: Blob) -> str | None:
         return None
 
 
-async def _peeked(parts: Parts, blob: Blob, distribution: Distribution) -> bytes:
+async def _peeked(parts: IndexContext, blob: Blob, distribution: Distribution) -> bytes:
     """METADATA out of a wheel of which only its end is read."""
 
     async def read(span: Span) -> bytes:
@@ -93,7 +93,7 @@ async def _peeked(parts: Parts, blob: Blob, distribution: Distribution) -> bytes
     return await read_metadata(read, blob.size, distribution.project, parts.world.blocking)
 
 
-async def _compared(parts: Parts, blob: Blob, distribution: Distribution, said: Description) -> Evidence | None:
+async def _compared(parts: IndexContext, blob: Blob, distribution: Distribution, said: PypicloudDescription) -> Evidence | None:
     """The file, read whole; with a word where it is not the one that was uploaded."""
     found = await _read(parts, blob.key, distribution)
     if found is None or found.digests.sha256 == said.sha256:
@@ -102,7 +102,7 @@ async def _compared(parts: Parts, blob: Blob, distribution: Distribution, said: 
     return evolve(found, inside=Inside(None, (problem, *found.inside.problems)))
 
 
-async def _read(parts: Parts, where: str, distribution: Distribution) -> Evidence | None:
+async def _read(parts: IndexContext, where: str, distribution: Distribution) -> Evidence | None:
     before = await parts.blobs.stat(where)
     body = await parts.blobs.read(where)
     try:
@@ -118,7 +118,7 @@ async def _read(parts: Parts, where: str, distribution: Distribution) -> Evidenc
 
 
 @asynccontextmanager
-async def _seekable(parts: Parts, body: Body) -> AsyncIterator[BinaryIO]:
+async def _seekable(parts: IndexContext, body: Body) -> AsyncIterator[BinaryIO]:
     """The body as a file that can be looked into: itself, if it is one, else a temporary copy."""
     if isinstance(body, FileBody):
         yield body.file

@@ -16,7 +16,7 @@ from twisted.internet.task import deferLater
 
 from pypid.core.errors import NotThere, UpstreamDown
 from pypid.flow import World
-from pypid.index.outage import STRIKES, Outage
+from pypid.index.outage import STRIKES, CircuitBreaker
 from pypid.ports import Body
 
 RETRIES = (0.2, 0.6)
@@ -32,13 +32,13 @@ forgotten first.
 
 
 @define(eq=False)
-class FileHosts:
+class FileHostBreakers:
     """Fetches files by URL; a host or a URL that failed three times in a row is only probed for a
     while.
     """
 
     world: World
-    _breakers: OrderedDict[str, Outage] = field(factory=OrderedDict, init=False, repr=False)
+    _breakers: OrderedDict[str, CircuitBreaker] = field(factory=OrderedDict, init=False, repr=False)
 
     async def fetch(self, url: str, ask: Callable[[], Awaitable[Body]]) -> Body:
         """Return what `ask` returns for the URL. Answers 500, 502, 503 and 504 are retried.
@@ -77,18 +77,18 @@ class FileHosts:
                 await deferLater(self.world.clock, max(seconds, error.retry_after or 0) + jitter)
         return await ask()
 
-    def _host(self, url: str) -> Outage:
+    def _host(self, url: str) -> CircuitBreaker:
         parts = urlsplit(url)
         origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         return self._breaker(origin, f"the file host {origin}")
 
-    def _file(self, url: str) -> Outage:
+    def _file(self, url: str) -> CircuitBreaker:
         return self._breaker(url, f"the upstream file {unquote(urlsplit(url).path.rpartition('/')[2])[:250]!r}")
 
-    def _breaker(self, key: str, what: str) -> Outage:
+    def _breaker(self, key: str, what: str) -> CircuitBreaker:
         breaker = self._breakers.get(key)
         if breaker is None:
-            breaker = self._breakers[key] = Outage(self.world, what, refusals=STRIKES)
+            breaker = self._breakers[key] = CircuitBreaker(self.world, what, refusals=STRIKES)
             if len(self._breakers) > MOST_BREAKERS:
                 self._breakers.popitem(last=False)
         self._breakers.move_to_end(key)

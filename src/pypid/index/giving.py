@@ -5,32 +5,32 @@ from __future__ import annotations
 from attrs import frozen
 
 from pypid.core.errors import Archived, Busy, Missing, NoSuchFile, PypidError, StorageDown, Unreadable
-from pypid.core.layout import Kind, beside_key, metadata_key
-from pypid.core.model import File, Link, Span
-from pypid.core.policy import PassOn, Untold, delivery
+from pypid.core.layout import ObjectKind, beside_key, metadata_key
+from pypid.core.model import File, SignedUrl, Span
+from pypid.core.policy import PassOn, UnknownOwner, delivery
 from pypid.index import truth
-from pypid.index.asking import DIRECTLY, Asked
+from pypid.index.asking import DIRECT, RequestContext
 from pypid.index.describing import metadata_url
-from pypid.index.envoy import Envoy
-from pypid.index.keeping import Keeper
+from pypid.index.envoy import UpstreamGate
+from pypid.index.keeping import FileCache
 from pypid.index.links import Links
-from pypid.index.parts import Parts
+from pypid.index.parts import IndexContext
 from pypid.index.thawing import Thawing
 from pypid.ports import Blobs, Body
 
 
 @frozen
-class Giver:
+class FileReader:
     """Whoever calls has looked the file up: it is visible to the client (`Index.file`)."""
 
     blobs: Blobs
-    parts: Parts
-    envoy: Envoy
-    keeper: Keeper
+    parts: IndexContext
+    envoy: UpstreamGate
+    keeper: FileCache
     links: Links | None
     thawing: Thawing
 
-    async def elsewhere(self, file: File, asked: Asked = DIRECTLY, *, metadata: bool = False) -> str | None:
+    async def elsewhere(self, file: File, asked: RequestContext = DIRECT, *, metadata: bool = False) -> str | None:
         """The URL at the other index that a client is sent to for a visible file, or for its metadata (`[upstream] mode =
         redirect`); None where we serve it ourselves.
 
@@ -40,13 +40,13 @@ class Giver:
             case PassOn(url):
                 try:
                     await self.envoy.make_sure(file.project, asked.via)
-                except Untold:
+                except UnknownOwner:
                     raise NoSuchFile(file.filename) from None
                 return metadata_url(url) if metadata else url
             case _:
                 return None
 
-    async def link(self, file: File, *, restricted: bool = False) -> Link | None:
+    async def link(self, file: File, *, restricted: bool = False) -> SignedUrl | None:
         """The signed URL that a client is sent to for a visible file that is stored; None where we serve it ourselves.
 
         That is so for what lies in an archive: there, a client would be told "403" until it is restored. `restricted`: not
@@ -59,12 +59,12 @@ class Giver:
         links = self.links.restricted if restricted and self.links.restricted is not None else self.links
         return await links.link(file)
 
-    async def open(self, file: File, span: Span | None = None, asked: Asked = DIRECTLY) -> Body:
-        """The bytes of a visible file: out of the storage, or from upstream while they are stored (`Keeper.open`).
+    async def open(self, file: File, span: Span | None = None, asked: RequestContext = DIRECT) -> Body:
+        """The bytes of a visible file: out of the storage, or from upstream while they are stored (`FileCache.open`).
 
         Raises `Archived` if they lie in an archive, out of which they are then asked back; `StorageDown` if the storage has
         lost them, `NoSuchFile` if the file was deleted since it was looked up, `Busy` if it was overwritten, and for files of
-        theirs as `Keeper.open`.
+        theirs as `FileCache.open`.
         """
         try:
             return await (self._open_ours(file, span) if file.source is None else self._open_theirs(file, span, asked))
@@ -78,7 +78,7 @@ class Giver:
         except Missing:
             raise await self._gone(file) from None
 
-    async def _open_theirs(self, file: File, span: Span | None, asked: Asked) -> Body:
+    async def _open_theirs(self, file: File, span: Span | None, asked: RequestContext) -> Body:
         if not asked.may_reach_out:
             stored = await self.keeper.stored(file, span)
             if stored is None:
@@ -86,7 +86,7 @@ class Giver:
             return stored
         try:
             return await self.keeper.open(file, span, asked.via)
-        except Untold:
+        except UnknownOwner:
             raise NoSuchFile(file.filename) from None
 
     async def _gone(self, file: File) -> PypidError:
@@ -102,19 +102,19 @@ class Giver:
             return Busy(f"{file.filename!r} was just replaced.", 1)
         return StorageDown(f"the bytes of {file.filename!r} are missing.")
 
-    async def metadata(self, file: File, asked: Asked = DIRECTLY) -> bytes:
+    async def metadata(self, file: File, asked: RequestContext = DIRECT) -> bytes:
         """The core metadata of a visible file (PEP 658). Raises `NoSuchFile` where it has none, and for files of theirs as
-        `Keeper.metadata`.
+        `FileCache.metadata`.
         """
         if file.source is not None:
             return await self._metadata_of_theirs(file, asked)
         return await self._beside(file, metadata_key(file) if file.metadata_sha256 else None, ".metadata")
 
-    async def _metadata_of_theirs(self, file: File, asked: Asked) -> bytes:
+    async def _metadata_of_theirs(self, file: File, asked: RequestContext) -> bytes:
         if asked.may_reach_out:
             try:
                 return await self.keeper.metadata(file, asked.via)
-            except Untold:
+            except UnknownOwner:
                 raise NoSuchFile(file.filename) from None
         data = await self.keeper.kept.metadata(file)
         if data is None:
@@ -123,11 +123,11 @@ class Giver:
 
     async def signature(self, file: File) -> bytes:
         """The PGP signature of a visible file. Raises `NoSuchFile` where it has none."""
-        return await self._beside(file, beside_key(file, Kind.SIGNATURE) if file.signed else None, ".asc")
+        return await self._beside(file, beside_key(file, ObjectKind.SIGNATURE) if file.signed else None, ".asc")
 
     async def provenance(self, file: File) -> bytes:
         """The provenance object of a visible file (PEP 740). Raises `NoSuchFile` where it has none."""
-        return await self._beside(file, beside_key(file, Kind.PROVENANCE) if file.attested else None, ".provenance")
+        return await self._beside(file, beside_key(file, ObjectKind.PROVENANCE) if file.attested else None, ".provenance")
 
     async def _beside(self, file: File, where: str | None, what: str) -> bytes:
         data = None if where is None else await truth.read_bytes(self.blobs, where)

@@ -28,7 +28,7 @@ RECENT = 1 << 18
 
 
 @define(eq=False)
-class Growing:
+class SharedDownload:
     """The state of one fetch; it is looked at and changed on the reactor's thread only.
 
     `size` is what was announced, None where nobody said. `came`, `grew`, `prove`, `fail` and `end` are for whoever fetches.
@@ -100,7 +100,7 @@ class Growing:
         """Whether the bytes are there, or will be in a moment."""
         return span.start <= self.come + NEAR
 
-    async def join(self, start: int, stop: int | None) -> GrowingBody:
+    async def join(self, start: int, stop: int | None) -> SharedDownloadBody:
         """The bytes from `start` on, once the first of the file lie in the spool: there is room for them, as it seems.
 
         Raises what the fetch failed with.
@@ -114,7 +114,7 @@ class Growing:
             descriptor = self.spool.descriptor_of_its_own()  # now: it stays readable when the spool has gone
         except (OSError, RuntimeError) as error:
             raise StorageDown("a file that was being fetched has gone from its spool.") from error
-        return GrowingBody(self, descriptor, start, stop)
+        return SharedDownloadBody(self, descriptor, start, stop)
 
     def recent(self, start: int, stop: int) -> bytes:
         """These bytes, up to where others have come, if the first of them is in memory; else nothing."""
@@ -162,10 +162,10 @@ class Growing:
 
 
 @define(eq=False)
-class GrowingBody:
+class SharedDownloadBody:
     """What one reader gets. Raises what the fetch fails with; then fewer bytes came than `size` says."""
 
-    _growing: Growing
+    _growing: SharedDownload
     _descriptor: int = field(repr=False)
     _start: int
     _stop: int | None

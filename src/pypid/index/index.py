@@ -17,13 +17,13 @@ from pypid.core.errors import (
     PypidError,
 )
 from pypid.core.layout import Plan
-from pypid.core.model import Blob, File, Link, Presence, Project, Span, Status, Upload
+from pypid.core.model import Blob, File, Presence, Project, SignedUrl, Span, Status, Upload
 from pypid.core.names import ProjectName
 from pypid.core.policy import (
     Policy,
     Silence,
-    Theirs,
-    Untold,
+    UnknownOwner,
+    UpstreamState,
     asks_upstream,
     exists,
     may_show_theirs,
@@ -31,28 +31,28 @@ from pypid.core.policy import (
 )
 from pypid.core.summaries import Summaries, in_runs
 from pypid.flow import World
-from pypid.index.asking import DIRECTLY, Asked
+from pypid.index.asking import DIRECT, RequestContext
 from pypid.index.counting import change_counted, publish_counted
-from pypid.index.envoy import Envoy
-from pypid.index.filehosts import FileHosts
-from pypid.index.giving import Giver
-from pypid.index.keeping import Keeper
+from pypid.index.envoy import UpstreamGate
+from pypid.index.filehosts import FileHostBreakers
+from pypid.index.giving import FileReader
+from pypid.index.keeping import FileCache
 from pypid.index.links import Links
 from pypid.index.managing import Manager, files_of_release
 from pypid.index.names import Names
-from pypid.index.outage import Outage
-from pypid.index.parts import Parts, UnderWay, without_lease
+from pypid.index.outage import CircuitBreaker
+from pypid.index.parts import IndexContext, UnderWay, without_lease
 from pypid.index.progress import Tell
-from pypid.index.publishing import BodyAnew, Outcome, Publisher
-from pypid.index.reconciling import Counted, Reconciled, Reconciler
+from pypid.index.publishing import BodyAnew, Publisher, PublishOutcome
+from pypid.index.reconciling import Reconciled, ReconcileProgress, Reconciler
 from pypid.index.thawing import Thawing
-from pypid.index.theirs import Correspondent
-from pypid.index.views import Seen, View, Views
+from pypid.index.theirs import UpstreamListings
+from pypid.index.views import View, Views, ViewSources
 from pypid.ports import Blobs, Body, Bucket, Catalog, Describing, Upstream
 
 if TYPE_CHECKING:  # imported where they are needed, which is rare: they look into archives
     from pypid.index.adopting import Adopted
-    from pypid.index.checking import Checked
+    from pypid.index.checking import CheckReport
     from pypid.index.moments import Moments
     from pypid.index.takeover import TakeOver
 
@@ -95,12 +95,12 @@ class Index:
     """Of this process, in the chain of pypids that a request comes through (`core.via.identity`)."""
     is_sole: Callable[[], bool] | None = None
     """Whether this process has the lease by which no other one may write to the storage; None for a storage without leases."""
-    parts: Parts = field(init=False, repr=False)
-    envoy: Envoy = field(init=False, repr=False)
-    correspondent: Correspondent = field(init=False, repr=False)
-    keeper: Keeper = field(init=False, repr=False)
-    _giver: Giver = field(init=False, repr=False)
-    comparing: Counted | None = field(default=None, init=False)
+    parts: IndexContext = field(init=False, repr=False)
+    envoy: UpstreamGate = field(init=False, repr=False)
+    correspondent: UpstreamListings = field(init=False, repr=False)
+    keeper: FileCache = field(init=False, repr=False)
+    _giver: FileReader = field(init=False, repr=False)
+    comparing: ReconcileProgress | None = field(default=None, init=False)
     """How far a comparison of everything is, while there is one."""
     _views: Views = field(init=False, repr=False)
     _names: Names = field(init=False, repr=False)
@@ -109,7 +109,7 @@ class Index:
     def __attrs_post_init__(self) -> None:
         besides = self.describing, self.under_way
         others_write = self.shared or self.is_sole is not None
-        self.parts = Parts(
+        self.parts = IndexContext(
             self.blobs,
             self.catalog,
             self.policy,
@@ -120,14 +120,14 @@ class Index:
             catalog_is_shared=self.shared,
             is_sole=self.is_sole or without_lease,
         )
-        breakers = Outage(self.world), FileHosts(self.world)
+        breakers = CircuitBreaker(self.world), FileHostBreakers(self.world)
         ours_now, is_away = self.parts.ours_now, self.catalog.is_away
-        self.envoy = Envoy(self.upstream, self.policy, self.identity, ours_now, *breakers, is_away)
-        self.keeper = Keeper(self.blobs, self.catalog, self.envoy, self.world, self.spool)
+        self.envoy = UpstreamGate(self.upstream, self.policy, self.identity, ours_now, *breakers, is_away)
+        self.keeper = FileCache(self.blobs, self.catalog, self.envoy, self.world, self.spool)
         self.keeper.kept.hides, self.keeper.kept.shared = self.plan.hides, self.shared
-        self.correspondent = Correspondent(self.envoy, self.keeper.kept, self.catalog, self.world, self.ttl, self.timeout)
+        self.correspondent = UpstreamListings(self.envoy, self.keeper.kept, self.catalog, self.world, self.ttl, self.timeout)
         thawing = Thawing(self.bucket, self.world.clock.seconds)
-        self._giver = Giver(self.blobs, self.parts, self.envoy, self.keeper, self.links, thawing)
+        self._giver = FileReader(self.blobs, self.parts, self.envoy, self.keeper, self.links, thawing)
         self._views = Views(self.policy, self.world.thinking)
         self._names = Names(self.catalog, self.policy, self.world.thinking)
 
@@ -170,7 +170,7 @@ class Index:
         found = (known.find(name) for name in names)
         return frozenset(each.name for each in found if each and each.status is Status.QUARANTINED)
 
-    async def view(self, name: ProjectName, asked: Asked = DIRECTLY) -> View:
+    async def view(self, name: ProjectName, asked: RequestContext = DIRECT) -> View:
         """What a client may see of the project.
 
         Raises `NoSuchProject`, `NotYetKnown`, what `asked` says; and, where the other index has to be asked and nothing that is
@@ -178,13 +178,13 @@ class Index:
         """
         return (await self.seen(name, asked)).view
 
-    async def seen(self, name: ProjectName, asked: Asked) -> Seen:
+    async def seen(self, name: ProjectName, asked: RequestContext) -> ViewSources:
         """The same, with what it was made of."""
         epoch = self.catalog.epoch  # first: what is read later may be newer than what it is kept by, and never older
         ours = await self.parts.ours(name)
         try:
             theirs = await self._theirs(name, ours, asked)
-        except Untold:  # it has become ours just now, through another process
+        except UnknownOwner:  # it has become ours just now, through another process
             ours = await self.parts.ours(name)
             theirs = None
         if not isinstance(ours, Project) and (theirs is None or not exists(theirs)):
@@ -192,7 +192,7 @@ class Index:
         found = await self._views.of(name, ours, theirs, self.world.now(), epoch)
         if not isinstance(ours, Project) and theirs is not None and not theirs.reachable and not found.project.files:
             raise theirs.failure or self._nothing(name, ours, asked)
-        return Seen(found, ours, theirs)
+        return ViewSources(found, ours, theirs)
 
     async def edition(self) -> Hashable:
         """Another one, and what is seen of all projects may be another. Raises `CatalogDown`."""
@@ -204,7 +204,7 @@ class Index:
         """When what is seen of theirs changes by itself, as `Views.until` says it."""
         return self._views.until(name, reachable=reachable)
 
-    async def project(self, name: ProjectName, asked: Asked = DIRECTLY) -> Project:
+    async def project(self, name: ProjectName, asked: RequestContext = DIRECT) -> Project:
         """As `view`, only the project."""
         return (await self.view(name, asked)).project
 
@@ -217,12 +217,12 @@ class Index:
             self._moments = Moments(self)
         return self._moments
 
-    async def _project(self, name: ProjectName, asked: Asked) -> Project:
+    async def _project(self, name: ProjectName, asked: RequestContext) -> Project:
         if asked.before is None:
             return await self.project(name, asked)
         return (await self.moments.then(name, asked)).then.project
 
-    async def _theirs(self, name: ProjectName, ours: Project | Presence, asked: Asked) -> Theirs | None:
+    async def _theirs(self, name: ProjectName, ours: Project | Presence, asked: RequestContext) -> UpstreamState | None:
         """What is known of the project of theirs, asked for only if the name may be told."""
         if asked.may_reach_out and asks_upstream(self.policy, name, ours):
             return await self.correspondent.theirs(name, asked.via, spend=asked.spend)
@@ -230,7 +230,7 @@ class Index:
             return await self.correspondent.known(name)
         return None
 
-    def _nothing(self, name: ProjectName, ours: Project | Presence, asked: Asked) -> PypidError:
+    def _nothing(self, name: ProjectName, ours: Project | Presence, asked: RequestContext) -> PypidError:
         """Why there is no project to show."""
         if ours is Presence.UNKNOWN or silence(self.policy, name, ours) is Silence.UNKNOWN:
             return NotYetKnown(name)
@@ -238,7 +238,7 @@ class Index:
             return asked.refusal
         return NoSuchProject(name)
 
-    async def file(self, name: ProjectName, filename: str, asked: Asked = DIRECTLY) -> File:
+    async def file(self, name: ProjectName, filename: str, asked: RequestContext = DIRECT) -> File:
         """The file, if it is visible: it comes out of the same view as the page. Raises `NoSuchFile`, what `asked` says, and as
         `view`.
         """
@@ -250,32 +250,32 @@ class Index:
             raise await self._no_file(name, filename, asked)
         return file
 
-    async def _no_file(self, name: ProjectName, filename: str, asked: Asked) -> PypidError:
+    async def _no_file(self, name: ProjectName, filename: str, asked: RequestContext) -> PypidError:
         """Why there is no such file to show: what is not stored here may be there for somebody who may make us ask."""
         if asked.refusal is not None and asks_upstream(self.policy, name, await self.parts.ours(name)):
             return asked.refusal
         return NoSuchFile(filename)
 
-    async def elsewhere(self, file: File, asked: Asked = DIRECTLY, *, metadata: bool = False) -> str | None:
-        """The URL at the other index that a client is sent to; see `Giver.elsewhere`."""
+    async def elsewhere(self, file: File, asked: RequestContext = DIRECT, *, metadata: bool = False) -> str | None:
+        """The URL at the other index that a client is sent to; see `FileReader.elsewhere`."""
         return await self._giver.elsewhere(file, asked, metadata=metadata)
 
-    async def link(self, file: File, *, restricted: bool = False) -> Link | None:
-        """The signed URL that a client is sent to; see `Giver.link`."""
+    async def link(self, file: File, *, restricted: bool = False) -> SignedUrl | None:
+        """The signed URL that a client is sent to; see `FileReader.link`."""
         return await self._giver.link(file, restricted=restricted)
 
-    def given_until(self, link: Link) -> datetime | None:
+    def given_until(self, link: SignedUrl) -> datetime | None:
         """When clients are sent to another URL than this one."""
         if self.links is None:
             return None
         return min(link.expires - self.links.buffer, self.world.now() + SAME_SIGNER)
 
-    async def open(self, file: File, span: Span | None = None, asked: Asked = DIRECTLY) -> Body:
-        """The bytes of a visible file; see `Giver.open`."""
+    async def open(self, file: File, span: Span | None = None, asked: RequestContext = DIRECT) -> Body:
+        """The bytes of a visible file; see `FileReader.open`."""
         return await self._giver.open(file, span, asked)
 
-    async def metadata(self, file: File, asked: Asked = DIRECTLY) -> bytes:
-        """The core metadata of a visible file (PEP 658); see `Giver.metadata`."""
+    async def metadata(self, file: File, asked: RequestContext = DIRECT) -> bytes:
+        """The core metadata of a visible file (PEP 658); see `FileReader.metadata`."""
         return await self._giver.metadata(file, asked)
 
     async def signature(self, file: File) -> bytes:
@@ -288,7 +288,7 @@ class Index:
 
     # --- changing -----------------------------------------------------------------------------------------
 
-    async def publish(self, upload: Upload, body: BodyAnew, by: str, *, overwrite: bool = False) -> Outcome:
+    async def publish(self, upload: Upload, body: BodyAnew, by: str, *, overwrite: bool = False) -> PublishOutcome:
         """Store an upload and list it; see `Publisher.publish`."""
         publishing = Publisher(self.parts).publish(upload, body, by, overwrite=overwrite)
         return await publish_counted(self.world.counts, upload, publishing)
@@ -364,7 +364,7 @@ class Index:
         return TakeOver(self.parts, tell)
 
     async def _compared(self, tell: Tell | None = None) -> Reconciled:
-        counted = self.comparing = Counted()
+        counted = self.comparing = ReconcileProgress()
         self.catalog.begin_comparison()
         try:
             await self.keeper.kept.compare()  # first: "complete" is said of these files, too
@@ -401,7 +401,7 @@ class Index:
 
         return await Adopter(self.parts, tell).adopt(strays, by)
 
-    async def check(self, *, sweep: bool = False, hashes: bool = False, tell: Tell | None = None) -> Checked:
+    async def check(self, *, sweep: bool = False, hashes: bool = False, tell: Tell | None = None) -> CheckReport:
         """Look for what is wrong in the storage; see `Checker.check`, and `Auditor.check` for what is kept of theirs."""
         from pypid.index.auditing import Auditor
         from pypid.index.checking import Checker

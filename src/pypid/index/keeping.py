@@ -15,16 +15,16 @@ from twisted.logger import Logger
 
 from pypid.core.errors import Busy, Missing, PypidError, StorageDown, UnlistedHost, UpstreamDown, WrongBytes
 from pypid.core.listed_names import is_mutable
-from pypid.core.members import Unusable
+from pypid.core.members import UnusableArchive
 from pypid.core.model import Checksum, Digests, File, Span
 from pypid.core.names import ProjectName
 from pypid.core.verifying import claim_of, computed, hash_of
 from pypid.flow import World, start
 from pypid.index.describing import Describer
-from pypid.index.envoy import Envoy
-from pypid.index.growing import Growing, GrowingBody
-from pypid.index.storing import KeptFiles
-from pypid.index.touches import Touches
+from pypid.index.envoy import UpstreamGate
+from pypid.index.growing import SharedDownload, SharedDownloadBody
+from pypid.index.storing import CacheStore
+from pypid.index.touches import LastAccess
 from pypid.ports import Blobs, Body, Catalog
 from pypid.spool import Spool
 
@@ -44,7 +44,7 @@ _Flight = tuple[ProjectName, str, str]
 
 
 @define(eq=False)
-class Keeper:
+class FileCache:
     """Gives clients the bytes of files of theirs, and stores them on the way.
 
     Whoever calls has made sure that the file is visible (`policy.delivery`). `spool` is the folder
@@ -53,21 +53,21 @@ class Keeper:
 
     blobs: Blobs
     catalog: Catalog
-    envoy: Envoy
+    envoy: UpstreamGate
     world: World
     spool: Path
     largest: int = LARGEST
-    kept: KeptFiles = field(init=False, repr=False)
-    touches: Touches = field(init=False, repr=False)
-    _growing: dict[_Flight, Growing] = field(factory=dict, init=False, repr=False)
+    kept: CacheStore = field(init=False, repr=False)
+    touches: LastAccess = field(init=False, repr=False)
+    _growing: dict[_Flight, SharedDownload] = field(factory=dict, init=False, repr=False)
     _under_way: set[Deferred[None]] = field(factory=set, init=False, repr=False)
     _describer: Describer = field(init=False, repr=False)
     _broken_off: OrderedDict[_Flight, None] = field(factory=OrderedDict, init=False, repr=False)
     """Files that somebody wanted whole, whose fetch failed: a client that goes on with the rest starts it again."""
 
     def __attrs_post_init__(self) -> None:
-        self.kept = KeptFiles(self.blobs, self.catalog, self.world.blocking)
-        self.touches = Touches(self.world.now)
+        self.kept = CacheStore(self.blobs, self.catalog, self.world.blocking)
+        self.touches = LastAccess(self.world.now)
         self._describer = Describer(self.kept, self.envoy, self.world.blocking, self.store)
 
     # --- giving ---
@@ -83,7 +83,7 @@ class Keeper:
         parts (pip and uv do) verifies the whole in the end. At a host that is not in ``file_hosts`` the whole file is
         fetched instead.
 
-        Raises `UpstreamDown`, `NotThere`, `WrongBytes`, `StorageFull`, `StorageDown`, `Untold`, `Loop`; the next one who asks
+        Raises `UpstreamDown`, `NotThere`, `WrongBytes`, `StorageFull`, `StorageDown`, `UnknownOwner`, `Loop`; the next one who asks
         tries anew.
         """
         self.envoy.refuse_loop(via)  # before it waits for a fetch that it may be the cause of
@@ -98,7 +98,7 @@ class Keeper:
         if span is None or (span.start, span.stop) == (0, file.size):
             return await (growing.join(0, None) if growing is not None else self._begin(file, via))
         if growing is None and _flight(file) in self._broken_off:
-            growing = self._start(file, via, Growing(self.world.blocking, file.size))
+            growing = self._start(file, via, SharedDownload(self.world.blocking, file.size))
         if growing is not None and growing.error is None and growing.is_near(span):
             return await growing.join(span.start, span.stop)
         try:
@@ -106,12 +106,12 @@ class Keeper:
         except UnlistedHost:
             if claim_of(file) is None:
                 raise
-        growing = self._fetch_of(file) or self._start(file, via, Growing(self.world.blocking, file.size))
+        growing = self._fetch_of(file) or self._start(file, via, SharedDownload(self.world.blocking, file.size))
         return await growing.join(span.start, span.stop)
 
     async def store(self, file: File, via: Sequence[str]) -> None:
         """Fetch the whole file and store it; raises what that fails with."""
-        growing = self._fetch_of(file) or self._start(file, via, Growing(self.world.blocking, file.size))
+        growing = self._fetch_of(file) or self._start(file, via, SharedDownload(self.world.blocking, file.size))
         await growing.ended()
         if growing.error is not None:
             raise growing.error
@@ -132,7 +132,7 @@ class Keeper:
         await self.kept.forget(project, filename)
 
     def touched(self, file: File) -> None:
-        """Somebody was given the file now; see `Touches`."""
+        """Somebody was given the file now; see `LastAccess`."""
         self.touches.touch(file.project, file.filename)
 
     async def close(self) -> None:
@@ -158,26 +158,26 @@ class Keeper:
 
     # --- fetching ---
 
-    def _fetch_of(self, file: File) -> Growing | None:
+    def _fetch_of(self, file: File) -> SharedDownload | None:
         """The fetch that is under way, unless it has failed and is only being tidied up."""
         growing = self._growing.get(_flight(file))
         return None if growing is None or growing.error is not None else growing
 
-    async def _begin(self, file: File, via: Sequence[str]) -> GrowingBody:
+    async def _begin(self, file: File, via: Sequence[str]) -> SharedDownloadBody:
         """Start a fetch, and be its first reader."""
-        growing = Growing(self.world.blocking, file.size)
+        growing = SharedDownload(self.world.blocking, file.size)
         joined = start(growing.join(0, None))  # first, so that the spool is not gone again before it is opened
         self._start(file, via, growing)
         return await joined
 
-    def _start(self, file: File, via: Sequence[str], growing: Growing) -> Growing:
+    def _start(self, file: File, via: Sequence[str], growing: SharedDownload) -> SharedDownload:
         self._growing[_flight(file)] = growing
         fetch = start(self._fetch(growing, file, via))
         self._under_way.add(fetch)
         fetch.addBoth(lambda _: self._under_way.discard(fetch))
         return growing
 
-    async def _fetch(self, growing: Growing, file: File, via: Sequence[str]) -> None:
+    async def _fetch(self, growing: SharedDownload, file: File, via: Sequence[str]) -> None:
         """Fetch the file and keep it, whoever reads meanwhile."""
         async with Spool(self.spool, self.world.blocking, batch=BATCH, written=growing.grew, also=Checksum) as spool:
             growing.spool = spool
@@ -195,7 +195,7 @@ class Keeper:
                     del self._growing[_flight(file)]
                 growing.end()
 
-    def _failed(self, growing: Growing, file: File, error: BaseException) -> None:
+    def _failed(self, growing: SharedDownload, file: File, error: BaseException) -> None:
         """Tell the readers and the log, before anything else has its turn."""
         if isinstance(error, PypidError):
             _log.warn("{filename} could not be fetched: {error}", filename=file.filename, error=error)
@@ -207,7 +207,7 @@ class Keeper:
                 self._broken_off.popitem(last=False)
         growing.fail(Busy("This index is being stopped.") if isinstance(error, CancelledError) else error)
 
-    async def _receive(self, growing: Growing, file: File, spool: Spool, via: Sequence[str]) -> None:
+    async def _receive(self, growing: SharedDownload, file: File, spool: Spool, via: Sequence[str]) -> None:
         """All that upstream sends, into the spool; stops as soon as it is not what was announced."""
         body = await self.envoy.fetch(file.project, _source(file), None, via)
         async with aclosing(body):
@@ -292,5 +292,5 @@ def _metadata_in(spool: Spool, file: File) -> bytes | None:
     with spool.inspected() as archive:
         try:
             return metadata_of(archive, file.project)
-        except Unusable:
+        except UnusableArchive:
             return None

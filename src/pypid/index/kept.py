@@ -14,8 +14,8 @@ from msgspec.structs import replace
 from twisted.logger import Logger
 
 from pypid.core.errors import Unreadable
-from pypid.core.layout import Kind, kept_folder, kept_key, kept_place
-from pypid.core.model import Blob, File, Heard, in_order
+from pypid.core.layout import ObjectKind, kept_folder, kept_key, kept_place
+from pypid.core.model import Blob, File, UpstreamEntry, in_order
 from pypid.core.names import ProjectName
 from pypid.core.records import load_record
 from pypid.index import truth
@@ -37,7 +37,7 @@ async def _files_of(blobs: Blobs, name: ProjectName, listing: Sequence[Blob]) ->
     present = {blob.key: blob for blob in listing}
     files: list[File] = []
     for where in map(kept_place, present):
-        if where is not None and where.project == name and where.kind is Kind.RECORD:
+        if where is not None and where.project == name and where.kind is ObjectKind.RECORD:
             file = await recorded(blobs, name, where.filename)
             if file is not None and _has_bytes(file, present):
                 file = replace(file, archived=present[file.key or ""].archived)
@@ -66,7 +66,7 @@ async def _with_metadata(blobs: Blobs, file: File, present: dict[str, Blob]) -> 
 
 async def recorded(blobs: Blobs, name: ProjectName, filename: str) -> File | None:
     """The file of a record, or None where there is none that can be used."""
-    where = kept_key(name, filename, Kind.RECORD)
+    where = kept_key(name, filename, ObjectKind.RECORD)
     data = await small(blobs, where)
     if data is None:
         return None
@@ -92,23 +92,25 @@ async def small(blobs: Blobs, where: str) -> bytes | None:
 
 def beside(file: File) -> str:
     """Where the metadata of a kept file lies: beside its very bytes."""
-    return (file.key or kept_key(file.project, file.filename)) + Kind.METADATA.value
+    return (file.key or kept_key(file.project, file.filename)) + ObjectKind.METADATA.value
 
 
-def with_kept(heard: Heard, file: File) -> Heard:
+def with_kept(heard: UpstreamEntry, file: File) -> UpstreamEntry:
     """`heard`, with this file kept."""
     others = (other for other in heard.kept if other.filename != file.filename)
     return evolve(heard, kept=in_order((*others, file)))
 
 
-def without_kept(heard: Heard, filename: str) -> Heard:
+def without_kept(heard: UpstreamEntry, filename: str) -> UpstreamEntry:
     """`heard`, with the file of this name not kept."""
     return evolve(heard, kept=tuple(file for file in heard.kept if file.filename != filename))
 
 
-def agrees(heard: Heard, present: dict[str, Blob]) -> bool:
+def agrees(heard: UpstreamEntry, present: dict[str, Blob]) -> bool:
     """Whether the listing of a project's kept files is that of the files that the catalog holds."""
-    records = {placed.filename for key in present if (placed := kept_place(key)) is not None and placed.kind is Kind.RECORD}
+    records = {
+        placed.filename for key in present if (placed := kept_place(key)) is not None and placed.kind is ObjectKind.RECORD
+    }
     if records != {file.filename for file in heard.kept}:
         return False
     for file in heard.kept:

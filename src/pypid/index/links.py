@@ -14,7 +14,7 @@ from attrs import define, evolve, field
 
 from pypid.core.ages import AHEAD
 from pypid.core.errors import CatalogDown
-from pypid.core.model import File, Link
+from pypid.core.model import File, SignedUrl
 from pypid.flow import Flights, World
 from pypid.ports import Blobs
 
@@ -31,10 +31,10 @@ RESTRICTED_LIFETIME, RESTRICTED_BUFFER = timedelta(minutes=15), timedelta(minute
 class SharedLinks(Protocol):
     """The URLs that several nodes give, by what they give. Everything raises `CatalogDown`; a URL is never logged."""
 
-    async def link(self, key: str, good_after: datetime) -> Link | None:
+    async def link(self, key: str, good_after: datetime) -> SignedUrl | None:
         """The URL that all give, if there is one that ends after `good_after`."""
 
-    async def keep_link(self, key: str, link: Link, good_after: datetime) -> Link:
+    async def keep_link(self, key: str, link: SignedUrl, good_after: datetime) -> SignedUrl:
         """The URL that all give from now on: this one, or one that is there already and ends after `good_after`."""
 
 
@@ -54,18 +54,18 @@ class Links:
     shared: SharedLinks | None = field(default=None, repr=False)
     """Where other nodes find what this one gives. While that is away each gives its own."""
     signer: Callable[[], str | None] = field(default=lambda: "", repr=False)
-    """Who signs now (`Link.signer`); None while that is not known. URLs that other keys signed are not given any more."""
+    """Who signs now (`SignedUrl.signer`); None while that is not known. URLs that other keys signed are not given any more."""
     restricted: Links | None = field(default=None, repr=False)
     """Those of files that not everyone may download: they end soon, since a URL outlives the right to read, and no dump has
     them."""
     changes: int = field(default=0, init=False)
     """Grows whenever another URL is remembered: what was written down before is then old."""
-    _held: OrderedDict[str, Link] = field(factory=OrderedDict, init=False, repr=False)
+    _held: OrderedDict[str, SignedUrl] = field(factory=OrderedDict, init=False, repr=False)
     _alone: dict[str, float] = field(factory=dict, init=False, repr=False)
     """What only this node gives, and when it is tried again to share it."""
-    _flights: Flights[str, Link | None] = field(factory=Flights, init=False, repr=False)
+    _flights: Flights[str, SignedUrl | None] = field(factory=Flights, init=False, repr=False)
 
-    async def link(self, file: File) -> Link | None:
+    async def link(self, file: File) -> SignedUrl | None:
         """A URL that gives the bytes of the file to whoever has it; None where the store has no such thing.
 
         Raises `StorageDown` where none can be signed (no credentials).
@@ -79,7 +79,7 @@ class Links:
         key = file.key
         return await self._flights.single(key, lambda: self._signed(key, file.filename))
 
-    async def _signed(self, key: str, filename: str) -> Link | None:
+    async def _signed(self, key: str, filename: str) -> SignedUrl | None:
         if self.signer() is None:  # the storage is not open yet: afterwards it is known whose URLs are good
             await self.blobs.link(key, self.lifetime, filename)
         shared = None if self.shared is None else await self._shared(self.shared, key, filename)
@@ -96,7 +96,7 @@ class Links:
         again = self._alone.get(key)
         return self.shared is not None and again is not None and self.world.clock.seconds() >= again
 
-    async def _shared(self, shared: SharedLinks, key: str, filename: str) -> Link | None:
+    async def _shared(self, shared: SharedLinks, key: str, filename: str) -> SignedUrl | None:
         """The URL that all nodes give; None where they cannot be asked, or there is none that is good for long enough."""
         signer = self.signer() or ""
         name, good_after = f"{key}\0{filename}\0{signer}", self.world.now() + self.buffer
@@ -114,11 +114,11 @@ class Links:
         self._alone.pop(key, None)
         return link
 
-    def _good(self, key: str) -> Link | None:
+    def _good(self, key: str) -> SignedUrl | None:
         held = self._held.get(key)
         return held if held is not None and self._is_good(held) else None
 
-    def _is_good(self, link: Link) -> bool:
+    def _is_good(self, link: SignedUrl) -> bool:
         """Return whether the keys in force signed it and it lasts for `buffer`.
 
         One that outlasts a new one was signed before the clock was set back.
@@ -128,7 +128,7 @@ class Links:
         left = link.expires - self.world.now()
         return self.buffer < left <= self.lifetime + AHEAD
 
-    def _keep(self, key: str, link: Link) -> None:
+    def _keep(self, key: str, link: SignedUrl) -> None:
         self._held[key] = link
         self._held.move_to_end(key)
         self.changes += 1
@@ -138,11 +138,11 @@ class Links:
 
     # --- for the snapshot ---
 
-    def good(self) -> list[tuple[str, Link]]:
+    def good(self) -> list[tuple[str, SignedUrl]]:
         """The URLs by key that can still be given, the longest unused first."""
         return [(key, link) for key, link in self._held.items() if self._is_good(link)]
 
-    def remember(self, links: Iterable[tuple[str, Link]]) -> None:
+    def remember(self, links: Iterable[tuple[str, SignedUrl]]) -> None:
         """What was `good` before a restart."""
         for key, link in links:
             if self._is_good(link) and key not in self._held:

@@ -12,18 +12,18 @@ from attrs import evolve, frozen
 from msgspec.structs import replace
 
 from pypid.core.errors import BadRequest, NoSuchFile, StorageDown, StorageFull, Unreadable
-from pypid.core.layout import Kind, beside_key, folder, key, place
+from pypid.core.layout import ObjectKind, beside_key, folder, key, place
 from pypid.core.model import File, Project, Status
 from pypid.core.names import ProjectName, same_version
-from pypid.core.past import Event, Past
+from pypid.core.past import Event, FileHistory
 from pypid.core.records import Deleted, ProjectStatus, Yanked
 from pypid.flow import shielded
 from pypid.index import truth
-from pypid.index.parts import Parts, with_files, with_pasts, without_files
+from pypid.index.parts import IndexContext, with_files, with_pasts, without_files
 
 LONGEST_REASON = 1000
 """Characters that a reason (of a yank, of a status) may have."""
-_WITNESSES = (Kind.DELETED, Kind.PROJECT, Kind.YANKED, Kind.HISTORY)
+_WITNESSES = (ObjectKind.DELETED, ObjectKind.PROJECT, ObjectKind.YANKED, ObjectKind.HISTORY)
 """What keeps the name of a project without files."""
 
 
@@ -36,7 +36,7 @@ class Manager:
     ``pypid check --sweep``.
     """
 
-    parts: Parts
+    parts: IndexContext
 
     async def yank(self, name: ProjectName, filenames: Iterable[str], reason: str) -> Project:
         """Mark the files yanked (PEP 592); an empty reason is none. Yanking again replaces the reason."""
@@ -49,7 +49,7 @@ class Manager:
             now, pasts = self.parts.world.now(), []
             for file in files:
                 pasts += await self._noted(file, Event(now, file.yanked, reason))
-                await truth.write_document(self.parts.blobs, key(name, file.filename, Kind.YANKED), Yanked(reason))
+                await truth.write_document(self.parts.blobs, key(name, file.filename, ObjectKind.YANKED), Yanked(reason))
             return await self.parts.amend(name, lambda p: with_pasts(_marked(p, files, reason), pasts))
 
     async def unyank(self, name: ProjectName, filenames: Iterable[str]) -> Project:
@@ -62,10 +62,10 @@ class Manager:
             now, pasts = self.parts.world.now(), []
             for file in files:
                 pasts += await self._noted(file, Event(now, file.yanked))
-                await self.parts.blobs.delete(key(name, file.filename, Kind.YANKED))
+                await self.parts.blobs.delete(key(name, file.filename, ObjectKind.YANKED))
             return await self.parts.amend(name, lambda p: with_pasts(_marked(p, files, None), pasts))
 
-    async def _noted(self, file: File, event: Event) -> list[Past]:
+    async def _noted(self, file: File, event: Event) -> list[FileHistory]:
         """Note what is going to happen to the file, so that it can be told later how things stood before."""
         if event.was == event.yanked and not event.gone:
             return []
@@ -78,7 +78,7 @@ class Manager:
 
     async def _set_status(self, name: ProjectName, status: Status, reason: str) -> Project:
         async with self._changing(name):
-            await truth.write_document(self.parts.blobs, key(name, "", Kind.PROJECT), ProjectStatus(status, reason))
+            await truth.write_document(self.parts.blobs, key(name, "", ObjectKind.PROJECT), ProjectStatus(status, reason))
             return await self.parts.amend(name, lambda p: evolve(p, status=status, status_reason=reason))
 
     async def delete(self, name: ProjectName, filenames: Iterable[str], by: str) -> Project:
@@ -96,8 +96,8 @@ class Manager:
             for file in files:
                 pasts += await self._noted(file, Event(now, file.yanked, gone=True, sha256=file.sha256, begun=file.uploaded))
                 tombstone = Deleted(sha256=file.sha256 or "", deleted=now, by=by)
-                await truth.write_document(self.parts.blobs, key(name, file.filename, Kind.DELETED), tombstone)
-                await self.parts.blobs.delete(key(name, file.filename, Kind.RECORD))
+                await truth.write_document(self.parts.blobs, key(name, file.filename, ObjectKind.DELETED), tombstone)
+                await self.parts.blobs.delete(key(name, file.filename, ObjectKind.RECORD))
             project = await self.parts.amend(name, lambda p: with_pasts(without_files(p, filenames), pasts))
             back = [file for file in files if await self._is_back(file)]
             if back:
@@ -126,8 +126,8 @@ class Manager:
         return file if recorded is None else replace(recorded, yanked=file.yanked)
 
     async def _remove_bytes(self, file: File) -> None:
-        await self.parts.blobs.delete(key(file.project, file.filename, Kind.YANKED))
-        for kind in (Kind.SIGNATURE, Kind.PROVENANCE, Kind.METADATA):
+        await self.parts.blobs.delete(key(file.project, file.filename, ObjectKind.YANKED))
+        for kind in (ObjectKind.SIGNATURE, ObjectKind.PROVENANCE, ObjectKind.METADATA):
             await self.parts.blobs.delete(beside_key(file, kind))
         if file.key is not None:
             description = self.parts.plan.description(file.key)
@@ -154,7 +154,7 @@ class Manager:
             async with aclosing(self.parts.blobs.list(folder(name))) as listing:
                 placed = [(blob.key, place(blob.key)) async for blob in listing]
             # records, also those that cannot be read: a file of theirs may come back from a backup
-            if any(meaning is not None and meaning.kind is Kind.RECORD for _, meaning in placed):
+            if any(meaning is not None and meaning.kind is ObjectKind.RECORD for _, meaning in placed):
                 raise BadRequest(f"The project {name!r} still has files: delete it first, then release its name.")
             for where, meaning in placed:
                 if meaning is not None and meaning.kind in _WITNESSES:

@@ -11,21 +11,21 @@ from collections.abc import Sequence
 from contextlib import aclosing
 
 from pypid.core.errors import CatalogDown, PypidError, StorageDown
-from pypid.core.layout import Kind, beside_key, folder, key, place
+from pypid.core.layout import ObjectKind, beside_key, folder, key, place
 from pypid.core.model import Blob, File, Project
 from pypid.core.names import ProjectName
 from pypid.index import truth
 from pypid.index.meanwhile import as_it_is
-from pypid.index.parts import Pace, Parts
+from pypid.index.parts import IndexContext, Pace
 from pypid.index.together import all_of
 
 AT_ONCE = 8
 """Projects that are listed at the same time."""
-_WITNESSES = (Kind.DELETED, Kind.HISTORY, Kind.PROJECT)
+_WITNESSES = (ObjectKind.DELETED, ObjectKind.HISTORY, ObjectKind.PROJECT)
 """What says nothing of a file that is there; this process has written it and holds it in the catalog."""
 
 
-async def mark_changed(parts: Parts) -> int:
+async def mark_changed(parts: IndexContext) -> int:
     """Mark the projects that have no mark and agree with the storage; return how many were marked. Raises `StorageDown`.
 
     Only for a process that alone may write to the storage.
@@ -51,7 +51,7 @@ async def mark_changed(parts: Parts) -> int:
     return marked
 
 
-async def _mark(parts: Parts, name: ProjectName) -> bool:
+async def _mark(parts: IndexContext, name: ProjectName) -> bool:
     async with parts.locks.hold(name):
         project = await parts.catalog.ours(name)
         if not isinstance(project, Project) or name in parts.unsettled or not parts.is_sole():
@@ -81,11 +81,15 @@ def _agrees(project: Project, listing: Sequence[Blob]) -> bool:
 
 def _expected(file: File) -> dict[str, int | None]:
     """The keys of the file, and the size of its bytes."""
-    found: dict[str, int | None] = {key(file.project, file.filename, Kind.RECORD): None}
+    found: dict[str, int | None] = {key(file.project, file.filename, ObjectKind.RECORD): None}
     if file.key is not None:
         found[file.key] = file.size
     if file.yanked is not None:
-        found[key(file.project, file.filename, Kind.YANKED)] = None
-    beside = ((Kind.METADATA, file.metadata_sha256), (Kind.SIGNATURE, file.signed), (Kind.PROVENANCE, file.attested))
+        found[key(file.project, file.filename, ObjectKind.YANKED)] = None
+    beside = (
+        (ObjectKind.METADATA, file.metadata_sha256),
+        (ObjectKind.SIGNATURE, file.signed),
+        (ObjectKind.PROVENANCE, file.attested),
+    )
     found.update({beside_key(file, kind): None for kind, is_there in beside if is_there})
     return found

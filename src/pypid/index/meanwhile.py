@@ -17,13 +17,13 @@ READINGS = 5
 
 
 @define
-class Meanwhile(Exception):
+class ConcurrentChange(Exception):
     """What was read is older than what the catalog has by now."""
 
 
 @define
-class Become(Generic[T]):
-    """An edit: makes `found` of the entry if `is_as_before` says that it is the one from before; else it raises `Meanwhile`."""
+class CompareAndSet(Generic[T]):
+    """An edit: makes `found` of the entry if `is_as_before` says that it is the one from before; else it raises `ConcurrentChange`."""
 
     is_as_before: Callable[[T], bool]
     found: Callable[[T], T]
@@ -32,7 +32,7 @@ class Become(Generic[T]):
 
     def __call__(self, held: T) -> T:
         if not self.is_as_before(held):
-            raise Meanwhile
+            raise ConcurrentChange
         self.old = held
         return self.found(held)
 

@@ -14,14 +14,14 @@ from pypid.core.errors import Exists, Missing
 from pypid.core.layout import overwrite_key
 from pypid.core.model import File
 from pypid.index import truth
-from pypid.index.parts import Parts, digests_of
+from pypid.index.parts import IndexContext, digests_of
 
 
 @frozen
 class Mender:
     """Finds a copy of the published bytes and puts it back. Everything raises `StorageDown`."""
 
-    parts: Parts
+    parts: IndexContext
 
     async def copy_of(self, file: File) -> str | None:
         """Return the key of a copy with the hash that the record names, or None."""

@@ -11,7 +11,7 @@ from msgspec import UNSET
 
 from pypid.core.errors import Exists, StorageDown, StorageFull, Unreadable
 from pypid.core.globs import matches
-from pypid.core.history import Spans, Then, shown_at, spans, view_then, was_any
+from pypid.core.history import AsOfState, Spans, shown_at, spans, view_then, was_any
 from pypid.core.layout import RECORDING, STORAGE_IDENTITY
 from pypid.core.model import Project, Summary
 from pypid.core.names import ProjectName
@@ -19,11 +19,11 @@ from pypid.core.policy import may_show_theirs
 from pypid.core.records import Recording, StorageIdentity, dump
 from pypid.flow import BytesBody, Flights
 from pypid.index import truth
-from pypid.index.asking import Asked
+from pypid.index.asking import RequestContext
 from pypid.index.index import Index
 from pypid.index.parts import Pace
-from pypid.index.snapshots import Snapshots
-from pypid.index.views import Seen
+from pypid.index.snapshots import NamedSnapshots
+from pypid.index.views import ViewSources
 
 _Known = dict[ProjectName, tuple[Summary, str, Spans]]
 FEW = 1000
@@ -35,7 +35,7 @@ class Looked:
     """What is seen of a project now, and before when it is asked about: enough to know whether its page is there already."""
 
     name: ProjectName
-    seen: Seen
+    seen: ViewSources
     before: datetime
     recorded: datetime | None
     """See `Recorded`."""
@@ -50,7 +50,7 @@ class Looked:
 class ThenSeen:
     """What was to be seen of a project; `edition` as `Looked.edition`."""
 
-    then: Then
+    then: AsOfState
     edition: Hashable
 
 
@@ -59,23 +59,23 @@ class Moments:
     """The moments of one index. What it remembers is bounded by what the index holds, not by how many moments are asked for."""
 
     index: Index
-    snapshots: Snapshots = field(init=False)
+    snapshots: NamedSnapshots = field(init=False)
     _recorded: Recorded = field(factory=lambda: Recorded(), init=False, repr=False)
     _spanned: Spanned = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self.snapshots = Snapshots(self.index.blobs, self.index.world)
+        self.snapshots = NamedSnapshots(self.index.blobs, self.index.world)
         self._spanned = Spanned(self.index)
 
-    async def look(self, name: ProjectName, asked: Asked) -> Looked:
+    async def look(self, name: ProjectName, asked: RequestContext) -> Looked:
         """The project, of which `tell` tells how it was before `asked.before`. Raises as `Index.view`."""
         return await _look(self.index, name, asked, await self._recorded.since(self.index))
 
-    async def tell(self, looked: Looked) -> Then:
+    async def tell(self, looked: Looked) -> AsOfState:
         """How it was."""
         return await _told(self.index, looked)
 
-    async def then(self, name: ProjectName, asked: Asked) -> ThenSeen:
+    async def then(self, name: ProjectName, asked: RequestContext) -> ThenSeen:
         """As `then_of`."""
         return await then_of(self.index, name, asked, await self._recorded.since(self.index))
 
@@ -96,7 +96,7 @@ class Moments:
         return found
 
 
-async def then_of(index: Index, name: ProjectName, asked: Asked, recorded: datetime | None = None) -> ThenSeen:
+async def then_of(index: Index, name: ProjectName, asked: RequestContext, recorded: datetime | None = None) -> ThenSeen:
     """What was to be seen of the project before `asked.before`.
 
     There is one if there is one now, whether or not it had files then: a name that is ours must not be looked for elsewhere.
@@ -106,12 +106,12 @@ async def then_of(index: Index, name: ProjectName, asked: Asked, recorded: datet
     return ThenSeen(await _told(index, looked), looked.edition)
 
 
-async def _look(index: Index, name: ProjectName, asked: Asked, recorded: datetime | None) -> Looked:
+async def _look(index: Index, name: ProjectName, asked: RequestContext, recorded: datetime | None) -> Looked:
     assert asked.before is not None
     return Looked(name, await index.seen(name, asked), asked.before, recorded)
 
 
-async def _told(index: Index, looked: Looked) -> Then:
+async def _told(index: Index, looked: Looked) -> AsOfState:
     seen = looked.seen
     what = (index.policy, seen.ours, seen.theirs, index.world.now(), looked.name, looked.before, looked.recorded)
     now = seen.view.project
@@ -120,7 +120,7 @@ async def _told(index: Index, looked: Looked) -> Then:
     return await index.world.thinking(lambda: _to_be_had(view_then(*what), now))
 
 
-def _to_be_had(then: Then, now: Project) -> Then:
+def _to_be_had(then: AsOfState, now: Project) -> AsOfState:
     """Without the files that are hidden today."""
     names = {file.filename for file in now.files} | then.apart
     files = tuple(file for file in then.project.files if file.filename in names)

@@ -19,7 +19,7 @@ STRIKES = 3
 
 
 @define(eq=False)
-class Outage:
+class CircuitBreaker:
     """The circuit breaker of one server. `error` is what the server failed with while the breaker
     is open.
     """

@@ -13,11 +13,11 @@ from pypid.core.errors import CatalogDown, NoSuchProject, NotYetKnown, PypidErro
 from pypid.core.layout import Plan
 from pypid.core.model import Blob, Digests, File, Presence, Project, in_order
 from pypid.core.names import ProjectName
-from pypid.core.past import Past, in_bounds
+from pypid.core.past import FileHistory, in_bounds
 from pypid.core.policy import Policy
 from pypid.flow import Flights, Hashes, Locks, World
 from pypid.index import truth
-from pypid.index.meanwhile import READINGS, Become, Meanwhile, as_it_is
+from pypid.index.meanwhile import READINGS, CompareAndSet, ConcurrentChange, as_it_is
 from pypid.index.verified import VerifiedEntries
 from pypid.ports import Blobs, Catalog, Describing
 
@@ -30,7 +30,7 @@ STANDS = "the change is stored, and shows as soon as it can. To send the same on
 
 
 @frozen
-class Brought:
+class Refreshed:
     """A project as the storage has it now. `strays`: distributions in its folder that no record names."""
 
     project: Project | None
@@ -38,7 +38,7 @@ class Brought:
     changed: bool
     """Whether the catalog had another one."""
     told: bool = True
-    """Whether the catalog has it so now; not while it cannot be asked (see `Parts.unsettled`)."""
+    """Whether the catalog has it so now; not while it cannot be asked (see `IndexContext.unsettled`)."""
 
 
 class UnderWay(Protocol):
@@ -56,7 +56,7 @@ def without_lease() -> bool:
 
 
 @frozen
-class Parts:
+class IndexContext:
     """The sockets and the locks. `shared` says that other processes may write to the same storage; `plan` where new bytes go;
     `describing` is what the storage can do besides, if it can. `is_sole` tells whether this process has a lease by which no
     other one may write now: bytes without a record were then left by one that died."""
@@ -163,11 +163,11 @@ class Parts:
         held = (await self._look(name)).project
         return Presence.ABSENT if held is None else held
 
-    async def _look(self, name: ProjectName) -> Brought:
+    async def _look(self, name: ProjectName) -> Refreshed:
         async with self.locks.hold(name):
             return await self.bring(name)
 
-    async def bring(self, name: ProjectName) -> Brought:
+    async def bring(self, name: ProjectName) -> Refreshed:
         """Read the project from the storage into the catalog; the caller holds the project's lock.
 
         What another node changed while we read is not undone by what we read before: then it is read once more.
@@ -180,7 +180,7 @@ class Parts:
             become = _become(before, found.project)
             try:
                 held = await self.catalog.edit(name, become, mark=found.mark)
-            except Meanwhile:
+            except ConcurrentChange:
                 with suppress(CatalogDown):  # it will say so again
                     before = _serial(await self.catalog.edit(name, as_it_is))
             except CatalogDown:
@@ -189,10 +189,10 @@ class Parts:
                 self.unsettled.discard(name)
                 if held is not None:
                     self.verified.add(name)
-                return Brought(held, found.strays, held != become.old)
+                return Refreshed(held, found.strays, held != become.old)
         return await self._untold(name, found)
 
-    async def _untold(self, name: ProjectName, found: truth.Found) -> Brought:
+    async def _untold(self, name: ProjectName, found: truth.StoredProject) -> Refreshed:
         """What the storage says, and the catalog does not hear."""
         try:
             held = await self.catalog.ours(name)
@@ -201,10 +201,10 @@ class Parts:
         old = held if isinstance(held, Project) else None
         project = found.project
         if old is not None and project is not None and evolve(project, serial=old.serial) == old:
-            return Brought(old, found.strays, changed=False, told=False)
+            return Refreshed(old, found.strays, changed=False, told=False)
         if old is not None or project is not None:
             self.unsettled.add(name)
-        return Brought(project, found.strays, changed=True, told=False)
+        return Refreshed(project, found.strays, changed=True, told=False)
 
     async def settle(self, name: ProjectName) -> None:
         """Bring the catalog in step after a change that broke off half-way; where even that fails, the storage counts
@@ -259,15 +259,15 @@ class Parts:
             raise CatalogDown(NOTHING)
 
 
-def _become(before: int | None, found: Project | None) -> Become[Project | None]:
-    return Become(lambda held: _serial(held) == before, lambda _: found)
+def _become(before: int | None, found: Project | None) -> CompareAndSet[Project | None]:
+    return CompareAndSet(lambda held: _serial(held) == before, lambda _: found)
 
 
 def _serial(held: Project | Presence | None) -> int | None:
     return held.serial if isinstance(held, Project) else None
 
 
-async def digests_of(parts: Parts, where: str) -> Digests:
+async def digests_of(parts: IndexContext, where: str) -> Digests:
     """The hashes of the bytes under a key. Raises `Missing`, `StorageDown`."""
     body = await parts.blobs.read(where)
     hashes = Hashes()
@@ -314,6 +314,6 @@ def without_files(project: Project, filenames: frozenset[str]) -> Project:
     return evolve(project, files=tuple(file for file in project.files if file.filename not in filenames))
 
 
-def with_pasts(project: Project, pasts: Iterable[Past]) -> Project:
+def with_pasts(project: Project, pasts: Iterable[FileHistory]) -> Project:
     """`project`, to whose files this happened."""
     return evolve(project, history=in_bounds((*project.history, *pasts), {file.filename for file in project.files}))

@@ -25,16 +25,16 @@ from pypid.core.errors import (
     PypidError,
     Unreadable,
 )
-from pypid.core.layout import Kind, key, metadata_key
+from pypid.core.layout import ObjectKind, key, metadata_key
 from pypid.core.model import Blob, File, Upload
-from pypid.core.past import Event, Past
+from pypid.core.past import Event, FileHistory
 from pypid.core.policy import admits
 from pypid.core.records import dump_record
 from pypid.flow import BytesBody, is_patient, shielded
 from pypid.index import truth
 from pypid.index.beside import description_of, documents_of, file_of, left_by
-from pypid.index.earlier import Earlier, Finder
-from pypid.index.parts import NOTHING, STANDS, Parts, digests_of, with_files, with_pasts
+from pypid.index.earlier import ExistingFile, ExistingFiles
+from pypid.index.parts import NOTHING, STANDS, IndexContext, digests_of, with_files, with_pasts
 from pypid.ports import Body
 
 _log = Logger()
@@ -47,7 +47,7 @@ BodyAnew = Callable[[], Awaitable[Body]]
 """Gives the bytes of an upload, from their beginning with each call."""
 
 
-class Outcome(Enum):
+class PublishOutcome(Enum):
     """What came of a publish."""
 
     PUBLISHED = "published"
@@ -60,13 +60,13 @@ class Outcome(Enum):
 class Publisher:
     """Puts uploads into the storage, one at a time for each file name."""
 
-    parts: Parts
+    parts: IndexContext
 
     @property
-    def _finder(self) -> Finder:
-        return Finder(self.parts)
+    def _finder(self) -> ExistingFiles:
+        return ExistingFiles(self.parts)
 
-    async def publish(self, upload: Upload, body: BodyAnew, by: str, *, overwrite: bool = False) -> Outcome:
+    async def publish(self, upload: Upload, body: BodyAnew, by: str, *, overwrite: bool = False) -> PublishOutcome:
         """Store the upload durably and list it; `body` gives its bytes, anew with each call.
 
         Once begun it goes to its end even if the client goes away. Raises `AlreadyExists`, `NameUsedUp`, `ProjectClosed`,
@@ -80,7 +80,7 @@ class Publisher:
         finally:
             is_patient.reset(before)
 
-    async def _publish(self, upload: Upload, body: BodyAnew, by: str, overwrite: bool) -> Outcome:
+    async def _publish(self, upload: Upload, body: BodyAnew, by: str, overwrite: bool) -> PublishOutcome:
         name, filename = upload.distribution.project, upload.distribution.filename
         place = f"{name}/{filename}"
         async with self.parts.places.hold(place), self._announced(place) as is_alone:
@@ -104,18 +104,20 @@ class Publisher:
                 raise refusal
             return await self._beside_older(first, upload, body, by, overwrite)
 
-    async def _beside_older(self, older: Earlier, upload: Upload, body: BodyAnew, by: str, overwrite: bool) -> Outcome:
+    async def _beside_older(
+        self, older: ExistingFile, upload: Upload, body: BodyAnew, by: str, overwrite: bool
+    ) -> PublishOutcome:
         if older.file.sha256 == upload.digests.sha256:
             if not older.is_whole:
                 return await self._restore(older.file, upload, body)
             if not older.is_listed:  # what is acknowledged is listed, too
                 raise CatalogDown(STANDS)
-            return Outcome.UNCHANGED
+            return PublishOutcome.UNCHANGED
         if not overwrite:
             raise AlreadyExists(upload.distribution.filename, older.file.blake2b_256)
         return await self._store(upload, body, by, older.file)
 
-    async def _decided_by_storage(self, upload: Upload, overwrite: bool) -> Outcome:
+    async def _decided_by_storage(self, upload: Upload, overwrite: bool) -> PublishOutcome:
         """While the catalog cannot be asked nothing is stored, since it could not be listed; a record that is there says who
         was first all the same.
         """
@@ -128,7 +130,7 @@ class Publisher:
             raise AlreadyExists(filename, recorded.blake2b_256)
         if name in self.parts.unsettled or not await self._finder.is_whole(recorded):
             raise CatalogDown(STANDS)
-        return Outcome.UNCHANGED
+        return PublishOutcome.UNCHANGED
 
     # --- what is there already ---
 
@@ -141,9 +143,9 @@ class Publisher:
         if tombstone.sha256 != upload.digests.sha256 and not overwrite:
             raise NameUsedUp(filename)
         # a delete that broke off may have left the yank of the file that was
-        await self.parts.blobs.delete(key(name, filename, Kind.YANKED))
+        await self.parts.blobs.delete(key(name, filename, ObjectKind.YANKED))
 
-    async def _restore(self, file: File, upload: Upload, body: BodyAnew) -> Outcome:
+    async def _restore(self, file: File, upload: Upload, body: BodyAnew) -> PublishOutcome:
         """The very bytes that the record names and the storage has lost: put them back."""
         _log.warn("The bytes of {filename} were lost, and are put back out of an upload", filename=file.filename)
         await self._set_aside(file.key or "", file, is_alone=True)
@@ -155,7 +157,7 @@ class Publisher:
         await self.parts.look(file.project)
         if file.project in self.parts.unsettled:
             raise CatalogDown(STANDS)
-        return Outcome.PUBLISHED
+        return PublishOutcome.PUBLISHED
 
     # --- storing ---
 
@@ -163,7 +165,9 @@ class Publisher:
         under_way = self.parts.under_way
         return nullcontext(False) if under_way is None else under_way.announced(place)
 
-    async def _store(self, upload: Upload, body: BodyAnew, by: str, older: File | None, *, is_alone: bool = False) -> Outcome:
+    async def _store(
+        self, upload: Upload, body: BodyAnew, by: str, older: File | None, *, is_alone: bool = False
+    ) -> PublishOutcome:
         plan = self.parts.plan
         file = named = file_of(upload, by, self.parts.world.now(), plan, overwrites=older is not None)
         written: list[str] = []
@@ -194,7 +198,7 @@ class Publisher:
             file = await self._brought_home(file, upload, body)
             beside = documents_of(file, upload, plan)
             await self._sweep(left_by(replaced, plan, keep={file.key, *(where for where, _ in beside)}))
-        return Outcome.PUBLISHED if older is None else Outcome.OVERWRITTEN
+        return PublishOutcome.PUBLISHED if older is None else PublishOutcome.OVERWRITTEN
 
     async def _brought_home(self, file: File, upload: Upload, body: BodyAnew) -> File:
         """An overwrite is done and listed. Where a pypicloud looks at one path only, its bytes go there as well, and are then
@@ -288,11 +292,11 @@ class Publisher:
         Raises `AlreadyExists` if somebody else's record was first; `CatalogDown` where the record stands, and the file is
         listed later.
         """
-        where = key(file.project, file.filename, Kind.RECORD)
+        where = key(file.project, file.filename, ObjectKind.RECORD)
         async with self.parts.locks.hold(file.project):
             # the mark stays when the bytes are overwritten: only an un-yank takes it off
             yanked = None if is_new else await truth.yanked(self.parts.blobs, file.project, file.filename)
-            pasts: list[Past] = []
+            pasts: list[FileHistory] = []
             if older is not None and older.sha256 != file.sha256:
                 went = Event(
                     file.uploaded or self.parts.world.now(),
@@ -337,7 +341,7 @@ class Publisher:
         if recorded != file or not is_ours:  # another node's, who committed the same key, perhaps with the same bytes
             return False
         if not replaces:
-            await self.parts.blobs.delete(key(file.project, file.filename, Kind.RECORD))
+            await self.parts.blobs.delete(key(file.project, file.filename, ObjectKind.RECORD))
         await self.parts.settle(file.project)
         return not replaces
 

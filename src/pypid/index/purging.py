@@ -8,12 +8,12 @@ from datetime import timedelta
 from pypid.core.names import ProjectName
 from pypid.index.index import Index
 from pypid.index.progress import Progress
-from pypid.index.stock import Held, Stock
+from pypid.index.stock import CacheInventory, InventoryEntry
 
 
-def stock_of(index: Index) -> Stock:
+def stock_of(index: Index) -> CacheInventory:
     """Takes stock of what the index keeps."""
-    return Stock(index.blobs, index.catalog, index.keeper.touches, index.world)
+    return CacheInventory(index.blobs, index.catalog, index.keeper.touches, index.world)
 
 
 async def purge(
@@ -23,7 +23,7 @@ async def purge(
     *,
     unwanted: timedelta | None = None,
     needed: Set[tuple[ProjectName, str]] = frozenset(),
-) -> Sequence[Held]:
+) -> Sequence[InventoryEntry]:
     """Take away what is kept: all, of one project, one file; with `unwanted` only what nobody wanted for so long.
 
     The `needed` files stay (project and name). Returns what went; that nothing did is no error. Raises `StorageDown`.

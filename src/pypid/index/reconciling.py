@@ -10,23 +10,23 @@ from attrs import define, field, frozen
 from twisted.logger import Logger
 
 from pypid.core.errors import BadFilename, BadName, CatalogDown, StorageDown
-from pypid.core.layout import DESCRIBED, KEPT, OURS_AS_A_WHOLE, Kind, folder, is_only_ours, listed_as, place
+from pypid.core.layout import DESCRIBED, KEPT, OURS_AS_A_WHOLE, ObjectKind, folder, is_only_ours, listed_as, place
 from pypid.core.model import Blob, File, Project
 from pypid.core.names import OLD_SDIST_SUFFIXES, SDIST_SUFFIXES, ProjectName, project_and_version, project_name
 from pypid.index import truth
-from pypid.index.parts import Pace, Parts
+from pypid.index.parts import IndexContext, Pace
 from pypid.index.progress import Progress, Tell
-from pypid.index.together import Together
+from pypid.index.together import JobGroup
 
 _log = Logger()
 
 _SUFFIXES = (".whl", ".egg", *SDIST_SUFFIXES, *OLD_SDIST_SUFFIXES)
-_OVERWRITE = Kind.OVERWRITE.value
-_RECORD = Kind.RECORD.value
+_OVERWRITE = ObjectKind.OVERWRITE.value
+_RECORD = ObjectKind.RECORD.value
 PROJECTS_AT_ONCE = 8
 """Projects that are read at the same time."""
 MOST_FOREIGN = 10_000
-_DOCUMENTS = (_RECORD, Kind.DELETED.value, f"/{Kind.PROJECT.value}")
+_DOCUMENTS = (_RECORD, ObjectKind.DELETED.value, f"/{ObjectKind.PROJECT.value}")
 """What makes a name ours."""
 
 
@@ -47,7 +47,7 @@ class Reconciled:
 
 
 @define
-class Counted:
+class ReconcileProgress:
     """How far a comparison is: the objects that were listed, and the projects that were read."""
 
     objects: int = 0
@@ -60,8 +60,8 @@ class _Walk:
 
     pace: Pace
     progress: Progress
-    counted: Counted
-    reading: Together = field(factory=lambda: Together(PROJECTS_AT_ONCE))
+    counted: ReconcileProgress
+    reading: JobGroup = field(factory=lambda: JobGroup(PROJECTS_AT_ONCE))
     seen: set[ProjectName] = field(factory=set)
     loose: dict[str, Blob] = field(factory=dict)
     """Distributions without a record beside them, by key: strays, or adopted where they lay."""
@@ -79,10 +79,10 @@ class _Walk:
 class Reconciler:
     """Brings the catalog up to the storage, and proves absence (`Catalog.complete`)."""
 
-    parts: Parts
+    parts: IndexContext
     tell: Tell | None = None
     """Hears how far it is, as the log does."""
-    counted: Counted = field(factory=Counted)
+    counted: ReconcileProgress = field(factory=ReconcileProgress)
 
     async def reconcile(self) -> Reconciled:
         """Compare everything. Raises `StorageDown`; then absence is not proven, and what was read so far is kept."""

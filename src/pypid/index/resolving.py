@@ -9,8 +9,8 @@ from attrs import define, field
 from pypid.core.collection import Problem
 from pypid.core.errors import Unresolvable
 from pypid.core.locks import Pin
-from pypid.core.requirements import Wanted
-from pypid.core.targets import Target
+from pypid.core.requirements import RequirementLine
+from pypid.core.targets import InstallTarget
 from pypid.ports import Resolver
 
 MOST_RUNS = 200
@@ -19,18 +19,18 @@ NOT_TRIED = "it was not tried: too many of the other lines cannot be resolved. C
 
 
 @define
-class Lines:
+class LineResolution:
     """The resolution of many lines for one target."""
 
     resolver: Resolver
-    target: Target
+    target: InstallTarget
     prereleases: bool
     pins: tuple[Pin, ...] = field(default=(), init=False)
     """What those of them need that can be resolved together."""
-    failed: list[tuple[Wanted, Problem]] = field(factory=list, init=False)
-    _good: list[Wanted] = field(factory=list, init=False)
+    failed: list[tuple[RequirementLine, Problem]] = field(factory=list, init=False)
+    _good: list[RequirementLine] = field(factory=list, init=False)
 
-    async def resolve(self, wanted: Sequence[Wanted]) -> None:
+    async def resolve(self, wanted: Sequence[RequirementLine]) -> None:
         """Resolve as many as go together. Of two lines that exclude each other the first one counts.
 
         A part that fails is halved until the line that it fails for stands alone; what is known to be good is always with it,
@@ -53,11 +53,11 @@ class Lines:
             for line in part:
                 self._fail(line, NOT_TRIED)
 
-    async def _try(self, part: Sequence[Wanted]) -> None:
+    async def _try(self, part: Sequence[RequirementLine]) -> None:
         together = [*self._good, *part]
         found = await self.resolver.resolve([line.text for line in together], self.target, prereleases=self.prereleases)
         self.pins = tuple(Pin(project, version) for project, version in found)
         self._good = together
 
-    def _fail(self, line: Wanted, reason: str) -> None:
+    def _fail(self, line: RequirementLine, reason: str) -> None:
         self.failed.append((line, Problem(line.line, reason, self.target)))

@@ -41,7 +41,7 @@ def snapshot_name(text: str) -> str:
 
 
 @define(eq=False)
-class Snapshots:
+class NamedSnapshots:
     """Those of one storage. Everything raises `StorageDown`, but what was read before is shown then."""
 
     blobs: Blobs

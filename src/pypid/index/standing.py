@@ -12,13 +12,13 @@ from attrs import frozen
 from pypid.core.model import Presence, Project, Summary
 from pypid.core.names import ProjectName
 from pypid.core.policy import asks_upstream, cooldown_of, may_show_theirs
-from pypid.index.asking import DIRECTLY, Asked
+from pypid.index.asking import DIRECT, RequestContext
 from pypid.index.index import Index
 from pypid.ports import Glance
 
 
 @frozen(kw_only=True)
-class Standing:
+class Validity:
     """What a project's view was made of."""
 
     name: ProjectName
@@ -33,7 +33,7 @@ class Standing:
     """Of the catalog: in another one the same heads may be those of other projects."""
 
 
-def standing_of(index: Index, glance: Glance, name: ProjectName, asked: Asked = DIRECTLY) -> Standing | None:
+def standing_of(index: Index, glance: Glance, name: ProjectName, asked: RequestContext = DIRECT) -> Validity | None:
     """What holds of the project now. None: each request has to find out, since nothing is certain without waiting."""
     ours, theirs = glance.heads(name)
     if ours is None and not glance.knows_all:  # the storage is looked at each time
@@ -41,7 +41,7 @@ def standing_of(index: Index, glance: Glance, name: ProjectName, asked: Asked = 
     presence = Presence.ABSENT if ours is None else Project(name=name)
     asks = asked.may_reach_out and asks_upstream(index.policy, name, presence)
     if not asks and not may_show_theirs(index.policy, name, presence):
-        return Standing(name=name, ours=ours, theirs=None, epoch=glance.epoch)
+        return Validity(name=name, ours=ours, theirs=None, epoch=glance.epoch)
     until = None
     if cooldown_of(index.policy, name):
         seen = index.seen_until(name, reachable=asks)
@@ -53,10 +53,10 @@ def standing_of(index: Index, glance: Glance, name: ProjectName, asked: Asked = 
         if heard_at is None or index.envoy.outage.error is not None:
             return None
         until = min(heard_at + index.ttl, until or heard_at + index.ttl)
-    return Standing(name=name, ours=ours, theirs=theirs, shows_theirs=True, asks=asks, until=until, epoch=glance.epoch)
+    return Validity(name=name, ours=ours, theirs=theirs, shows_theirs=True, asks=asks, until=until, epoch=glance.epoch)
 
 
-def stands(glance: Glance, standing: Standing) -> bool:
+def stands(glance: Glance, standing: Validity) -> bool:
     """Whether nothing of it has changed but the time, and whether the other index is away."""
     ours, theirs = glance.heads(standing.name)
     if glance.epoch != standing.epoch:

@@ -12,17 +12,17 @@ from operator import attrgetter, itemgetter
 
 from attrs import define, evolve, frozen
 
-from pypid.core.layout import KEPT, Kind, Place, kept_folder, kept_place
+from pypid.core.layout import KEPT, ObjectKind, ObjectPlace, kept_folder, kept_place
 from pypid.core.model import Blob
 from pypid.core.names import ProjectName
 from pypid.flow import World
 from pypid.index.parts import Pace
-from pypid.index.touches import Touches
+from pypid.index.touches import LastAccess
 from pypid.ports import Blobs, Catalog
 
 
 @frozen
-class Held:
+class InventoryEntry:
     """All that is stored of one file of theirs. `size` in bytes; `wanted` is when that last was, in seconds since 1970.
 
     `recorded`: it can be served; else there is its metadata alone (an installer has looked at it), or what a crash left.
@@ -41,25 +41,25 @@ class _Sum:
     stored: int = 0
     recorded: bool = False
 
-    def add(self, place: Place, blob: Blob) -> None:
+    def add(self, place: ObjectPlace, blob: Blob) -> None:
         self.size += blob.size
         self.stored = max(self.stored, int(blob.modified.timestamp()))
-        self.recorded = self.recorded or place.kind is Kind.RECORD
+        self.recorded = self.recorded or place.kind is ObjectKind.RECORD
 
 
 _Sums = Mapping[tuple[ProjectName, str], _Sum]
 
 
 @frozen
-class Stock:
+class CacheInventory:
     """Takes stock. There may be a hundred thousand files: others have their turn meanwhile."""
 
     blobs: Blobs
     catalog: Catalog
-    touches: Touches
+    touches: LastAccess
     world: World
 
-    async def lying(self, project: ProjectName | None = None) -> Sequence[Held]:
+    async def lying(self, project: ProjectName | None = None) -> Sequence[InventoryEntry]:
         """All that is kept (of one project), by name, also what no record names; as if wanted when it was stored.
 
         Raises `StorageDown`.
@@ -74,10 +74,12 @@ class Stock:
                 await pace.keep()
         return await self.world.thinking(_in_order, sums)
 
-    async def taken(self, files: Sequence[Held] | None = None, project: ProjectName | None = None) -> Sequence[Held]:
+    async def taken(
+        self, files: Sequence[InventoryEntry] | None = None, project: ProjectName | None = None
+    ) -> Sequence[InventoryEntry]:
         """The same (or `files` of it), with when each was last wanted. This reads what is known of each project."""
         pace = Pace(self.world)
-        known: list[Held] = []
+        known: list[InventoryEntry] = []
         for name, held in groupby(await self.lying(project) if files is None else files, attrgetter("project")):
             wanted = self.touches.wanted(await self.catalog.theirs(name))
             known += [evolve(file, wanted=max(file.wanted, wanted.get(file.filename, 0))) for file in held]
@@ -85,5 +87,7 @@ class Stock:
         return known
 
 
-def _in_order(sums: _Sums) -> list[Held]:
-    return [Held(*key, found.size, found.stored, found.recorded) for key, found in sorted(sums.items(), key=itemgetter(0))]
+def _in_order(sums: _Sums) -> list[InventoryEntry]:
+    return [
+        InventoryEntry(*key, found.size, found.stored, found.recorded) for key, found in sorted(sums.items(), key=itemgetter(0))
+    ]

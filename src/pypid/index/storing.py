@@ -14,15 +14,15 @@ from msgspec.structs import replace
 from twisted.logger import Logger
 
 from pypid.core.errors import CatalogDown, Exists, Missing, PypidError, StorageDown, StorageFull
-from pypid.core.layout import KEPT, Kind, kept_beside_key, kept_folder, kept_key, kept_place
-from pypid.core.model import Blob, Digests, File, Heard
+from pypid.core.layout import KEPT, ObjectKind, kept_beside_key, kept_folder, kept_key, kept_place
+from pypid.core.model import Blob, Digests, File, UpstreamEntry
 from pypid.core.names import ProjectName
 from pypid.core.records import dump_record, load_record
 from pypid.core.verifying import is_copy
 from pypid.flow import Blocking, BytesBody, Flights, Hashes, Locks
 from pypid.index import truth
 from pypid.index.kept import agrees, beside, read_kept, recorded, small, with_kept, without_kept
-from pypid.index.meanwhile import READINGS, Become, Meanwhile, as_it_is
+from pypid.index.meanwhile import READINGS, CompareAndSet, ConcurrentChange, as_it_is
 from pypid.ports import Blobs, Body, Catalog
 
 _log = Logger()
@@ -34,7 +34,7 @@ MOST_LOOKED = 10_000
 
 
 @define(eq=False)
-class KeptFiles:
+class CacheStore:
     """Puts files of theirs into the storage, takes them out, and keeps the catalog in step.
 
     Several processes may do so in one storage at once. Everything raises `StorageDown`.
@@ -62,9 +62,9 @@ class KeptFiles:
     _looked: OrderedDict[ProjectName, None] = field(factory=OrderedDict, init=False, repr=False)
     """Read anew before all were compared, in this epoch of the catalog."""
     _looked_in: str = field(default="", init=False)
-    _looking: Flights[ProjectName, Heard] = field(factory=Flights, init=False, repr=False)
+    _looking: Flights[ProjectName, UpstreamEntry] = field(factory=Flights, init=False, repr=False)
 
-    async def heard(self, name: ProjectName) -> Heard:
+    async def heard(self, name: ProjectName) -> UpstreamEntry:
         """What the catalog knows. Until all were compared, an entry of a dump is compared with a listing before its first use,
         and a project without cached files is looked for in the storage.
 
@@ -84,7 +84,7 @@ class KeptFiles:
                 self._looked.popitem(last=False)
         return heard
 
-    async def _verify(self, name: ProjectName) -> Heard:
+    async def _verify(self, name: ProjectName) -> UpstreamEntry:
         """The catalog's entry, if a listing of the cached files agrees with it; else what the storage says."""
         if (await self.catalog.theirs(name)).kept:
             async with aclosing(self.blobs.list(kept_folder(name))) as listing:
@@ -114,7 +114,7 @@ class KeptFiles:
         await self.look(file.project)
         return found
 
-    async def look(self, name: ProjectName) -> Heard:
+    async def look(self, name: ProjectName) -> UpstreamEntry:
         """Read anew what is kept of the project; the storage's word, also where the catalog cannot be told."""
         async with self._projects.hold(name):
             before = await self.catalog.theirs(name)
@@ -122,7 +122,7 @@ class KeptFiles:
                 files = await read_kept(self.blobs, name)
                 try:
                     heard = await self.catalog.edit_theirs(name, _become(before.kept, files))
-                except Meanwhile:
+                except ConcurrentChange:
                     with suppress(CatalogDown):  # it will say so again
                         before = await self.catalog.edit_theirs(name, as_it_is)
                 except CatalogDown:
@@ -134,7 +134,7 @@ class KeptFiles:
                 self.unsettled.add(name)
             return evolve(before, kept=files)
 
-    async def _learn(self, name: ProjectName, change: Callable[[Heard], Heard]) -> None:
+    async def _learn(self, name: ProjectName, change: Callable[[UpstreamEntry], UpstreamEntry]) -> None:
         """Have the catalog know what was changed in the storage; where it cannot be told, later (`settle`)."""
         try:
             await self.catalog.edit_theirs(name, change)
@@ -227,7 +227,7 @@ class KeptFiles:
 
     async def _commit(self, kept: File, replaces: File | None) -> File:
         """Write the record. If another process's was first and is of the same bytes, that is the file."""
-        where = kept_key(kept.project, kept.filename, Kind.RECORD)
+        where = kept_key(kept.project, kept.filename, ObjectKind.RECORD)
         if replaces == kept:
             return kept
         try:
@@ -243,7 +243,7 @@ class KeptFiles:
 
     async def _sweep(self, where: str) -> None:
         """Remove bytes that no record names; what cannot be removed now is an orphan."""
-        for each in (where + Kind.METADATA.value, where):
+        for each in (where + ObjectKind.METADATA.value, where):
             try:
                 await self.blobs.delete(each)
             except PypidError as error:
@@ -252,7 +252,7 @@ class KeptFiles:
     async def forget(self, name: ProjectName, filename: str) -> None:
         """Take a kept file out of the storage: record, bytes and what lies beside them, then the catalog's entry."""
         async with self._places.hold(f"{name}/{filename}"), self._projects.hold(name):
-            await self.blobs.delete(kept_key(name, filename, Kind.RECORD))
+            await self.blobs.delete(kept_key(name, filename, ObjectKind.RECORD))
             async with aclosing(self.blobs.list(kept_folder(name) + filename)) as listing:
                 found = [blob.key async for blob in listing]
             for where in found:
@@ -276,17 +276,17 @@ class KeptFiles:
             return None
         held = (await self.catalog.theirs(file.project)).kept_file(file.filename)
         keys = [beside(held)] if held is not None and held.key else []
-        for where in dict.fromkeys([*keys, kept_key(file.project, file.filename, Kind.METADATA)]):
+        for where in dict.fromkeys([*keys, kept_key(file.project, file.filename, ObjectKind.METADATA)]):
             data = await small(self.blobs, where)
             if truth.sha256_of(data) == file.metadata_sha256:
                 return data
         return None
 
-    async def keep_metadata(self, file: File, data: bytes, learn: Callable[[Heard], Heard]) -> None:
+    async def keep_metadata(self, file: File, data: bytes, learn: Callable[[UpstreamEntry], UpstreamEntry]) -> None:
         """Store the metadata of a file, which itself need not be kept; `learn` is what the catalog then knows."""
         async with self._places.hold(f"{file.project}/{file.filename}"), self._projects.hold(file.project):
             held = (await self.catalog.theirs(file.project)).kept_file(file.filename)
-            where = kept_key(file.project, file.filename, Kind.METADATA)
+            where = kept_key(file.project, file.filename, ObjectKind.METADATA)
             if held is not None and is_copy(held, file):
                 where = beside(held)
             await self.blobs.write(where, BytesBody(data), replace=True)
@@ -336,5 +336,5 @@ class KeptFiles:
             raise CatalogDown("what is kept was not compared with it.")
 
 
-def _become(before: tuple[File, ...], files: tuple[File, ...]) -> Become[Heard]:
-    return Become(lambda heard: heard.kept == before, lambda heard: evolve(heard, kept=files))
+def _become(before: tuple[File, ...], files: tuple[File, ...]) -> CompareAndSet[UpstreamEntry]:
+    return CompareAndSet(lambda heard: heard.kept == before, lambda heard: evolve(heard, kept=files))

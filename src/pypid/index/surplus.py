@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 
 from pypid.core.names import ProjectName
-from pypid.index.stock import Held
+from pypid.index.stock import InventoryEntry
 
 
 def surplus(
-    files: Sequence[Held], limit: int, target: int | None = None, needed: Set[tuple[ProjectName, str]] = frozenset()
-) -> Sequence[Held]:
-    """The files to forget (`Keeper.forget`) so that no more than `limit` bytes stay, the longest unwanted first.
+    files: Sequence[InventoryEntry], limit: int, target: int | None = None, needed: Set[tuple[ProjectName, str]] = frozenset()
+) -> Sequence[InventoryEntry]:
+    """The files to forget (`FileCache.forget`) so that no more than `limit` bytes stay, the longest unwanted first.
 
     Where any have to go for that, so many go that no more than `target` stay (`limit`, if it is not given). A file that alone
     has more than `limit` goes first, and nothing goes in its place. The `needed` ones stay, whatever they take of the room.

@@ -1,6 +1,6 @@
 """What a pypicloud left in the storage becomes ours, in place: all of it at the first start, at later ones what is new.
 
-Until that is done a name that is not known is not known to be absent, and is not asked upstream (`Parts.is_taking_over`). Each
+Until that is done a name that is not known is not known to be absent, and is not asked upstream (`IndexContext.is_taking_over`). Each
 file that is not taken in is told once; its name stays ours, since a pypicloud served it as such.
 """
 
@@ -15,14 +15,14 @@ from attrs import evolve, frozen
 from twisted.logger import Logger
 
 from pypid.core.errors import BadFilename, BadName, Missing, StorageDown, Unreadable
-from pypid.core.layout import LEFT, Kind, key, listed_as
+from pypid.core.layout import LEFT, ObjectKind, key, listed_as
 from pypid.core.model import Blob, Project
 from pypid.core.names import ProjectName, parse_filename, project_name
 from pypid.core.records import FORMAT, ProjectStatus
 from pypid.index import truth
 from pypid.index.adopting import AT_ONCE, Adopted, Adopter, Result, project_of
 from pypid.index.evidence import described
-from pypid.index.parts import Pace, Parts
+from pypid.index.parts import IndexContext, Pace
 from pypid.index.progress import Tell
 from pypid.index.reconciling import Reconciled
 from pypid.index.together import all_of
@@ -52,7 +52,7 @@ class _Left(msgspec.Struct, frozen=True):
 class TakeOver:
     """Takes in what lies in the storage without a record, and looks at what else a pypicloud may have listed."""
 
-    parts: Parts
+    parts: IndexContext
     tell: Tell | None = None
     """Hears how far it is, as the log does."""
 
@@ -138,7 +138,7 @@ class TakeOver:
         async with self.parts.locks.hold(name):
             found = await truth.read_project(self.parts.blobs, name)
             if found.project is None:
-                await truth.write_document(self.parts.blobs, key(name, "", Kind.PROJECT), ProjectStatus())
+                await truth.write_document(self.parts.blobs, key(name, "", ObjectKind.PROJECT), ProjectStatus())
             await self.parts.bring(name)
 
     async def _say_who(self, came: Sequence[Adopted]) -> None:

@@ -17,13 +17,13 @@ from twisted.logger import Logger
 
 from pypid.core.ages import is_recent
 from pypid.core.errors import BadListing, CatalogDown, NotYetKnown, PypidError, UpstreamDown
-from pypid.core.model import Heard, Remembered
+from pypid.core.model import Listing, UpstreamEntry
 from pypid.core.names import ProjectName
-from pypid.core.policy import Theirs
+from pypid.core.policy import UpstreamState
 from pypid.core.remembering import heard_now, with_stored
 from pypid.flow import Flights, World, start
-from pypid.index.envoy import Envoy
-from pypid.index.storing import KeptFiles
+from pypid.index.envoy import UpstreamGate
+from pypid.index.storing import CacheStore
 from pypid.metrics.families import STALE
 from pypid.ports import Catalog
 
@@ -41,11 +41,11 @@ Failure = UpstreamDown | BadListing
 
 
 @define(eq=False)
-class Correspondent:
+class UpstreamListings:
     """Asks upstream on behalf of everybody. Whoever calls has made sure that the name may be told (`policy.asks_upstream`)."""
 
-    envoy: Envoy
-    kept: KeptFiles
+    envoy: UpstreamGate
+    kept: CacheStore
     catalog: Catalog
     world: World
     ttl: timedelta
@@ -55,7 +55,7 @@ class Correspondent:
     """
     _late: set[ProjectName] = field(factory=set, init=False, repr=False)
     """Projects whose page is read on behind: at most a minute each (`Upstream`)."""
-    _flights: Flights[ProjectName, Heard] = field(factory=Flights, init=False, repr=False)
+    _flights: Flights[ProjectName, UpstreamEntry] = field(factory=Flights, init=False, repr=False)
     _failed: dict[ProjectName, tuple[float, Failure]] = field(factory=dict, init=False, repr=False)
     _doubts: dict[ProjectName, float] = field(factory=dict, init=False, repr=False)
     """When pages that may be error pages came first, in seconds of the monotonic clock; only of
@@ -64,11 +64,11 @@ class Correspondent:
 
     async def theirs(
         self, name: ProjectName, via: Sequence[str] = (), *, anew: bool = False, spend: Callable[[], None] | None = None
-    ) -> Theirs:
+    ) -> UpstreamState:
         """What is known of the project of theirs; asks if that is not fresh, or with `anew`.
 
-        Raises `UpstreamDown`, `BadListing` where upstream cannot be asked and nothing is known; `Loop`, `Untold`, `StorageDown`
-        as `Envoy`. While a shared catalog is away nobody is asked: what upstream said before is shown as it was, and what it
+        Raises `UpstreamDown`, `BadListing` where upstream cannot be asked and nothing is known; `Loop`, `UnknownOwner`, `StorageDown`
+        as `UpstreamGate`. While a shared catalog is away nobody is asked: what upstream said before is shown as it was, and what it
         never was asked for is `NotYetKnown`. `spend` is called before a question about a name that was never asked before, and
         raises where the client has no budget left for one.
         """
@@ -93,10 +93,10 @@ class Correspondent:
             self.world.counts.add(STALE, ("upstream",))
             return _known(heard, failure=error)
 
-    async def _renewed(self, name: ProjectName, via: Sequence[str]) -> Heard:
+    async def _renewed(self, name: ProjectName, via: Sequence[str]) -> UpstreamEntry:
         """What upstream says now; one question for all who ask at the same time."""
 
-        async def renew() -> Heard:
+        async def renew() -> UpstreamEntry:
             try:
                 return await self._ask(name, via)
             finally:
@@ -104,7 +104,7 @@ class Correspondent:
 
         return await self._flights.single(name, renew)
 
-    async def _renewed_soon(self, name: ProjectName, via: Sequence[str]) -> Heard:
+    async def _renewed_soon(self, name: ProjectName, via: Sequence[str]) -> UpstreamEntry:
         """What upstream says now, if that takes no longer than `timeout`. Raises `UpstreamDown`
         else, and reads on behind.
         """
@@ -120,7 +120,7 @@ class Correspondent:
                 self._late.add(name)
             raise late from None
 
-    def _as_it_was(self, heard: Heard) -> Theirs:
+    def _as_it_was(self, heard: UpstreamEntry) -> UpstreamState:
         """What is shown while what upstream would say could not be remembered, for this node or any other.
 
         What it did not have is not said to be absent any longer than what it said is fresh.
@@ -134,17 +134,17 @@ class Correspondent:
             raise unknown
         return _known(heard, failure=failure or unknown)
 
-    async def known(self, name: ProjectName) -> Theirs:
+    async def known(self, name: ProjectName) -> UpstreamState:
         """What is known already; nobody is asked (offline, `/local/`)."""
         return _known(await self.kept.heard(name), failure=None, reachable=False)
 
-    async def standing(self, name: ProjectName) -> Theirs:
+    async def standing(self, name: ProjectName) -> UpstreamState:
         """What a client would be shown if upstream were not asked before: as `known`, but only where it did not answer the last
         time is it taken to be away.
         """
         return _known(await self.kept.heard(name), failure=self.envoy.outage.error or self._failed_just_now(name))
 
-    def _is_fresh(self, heard: Heard) -> bool:
+    def _is_fresh(self, heard: UpstreamEntry) -> bool:
         return heard.said is not None and is_recent(heard.said.asked, self.world.now(), self.ttl)
 
     def _respect_pause(self, name: ProjectName) -> None:
@@ -160,7 +160,7 @@ class Correspondent:
         failed = self._failed.get(name)
         return failed[1] if failed is not None and self.world.clock.seconds() < failed[0] + PAUSE.total_seconds() else None
 
-    async def _ask(self, name: ProjectName, via: Sequence[str]) -> Heard:
+    async def _ask(self, name: ProjectName, via: Sequence[str]) -> UpstreamEntry:
         before = (await self.catalog.theirs(name)).said
         try:
             said = await self.envoy.project(name, before, via)
@@ -173,7 +173,7 @@ class Correspondent:
             raise
         return await self._remember(said)
 
-    def _doubt(self, said: Remembered, before: Remembered | None) -> None:
+    def _doubt(self, said: Listing, before: Listing | None) -> None:
         """Raise `BadListing` for a page without files in place of a known listing, unless it came
         before, a `ttl` ago.
         """
@@ -183,7 +183,7 @@ class Correspondent:
         if now < self._doubts.setdefault(said.name, now) + max(self.ttl, PAUSE).total_seconds():
             raise BadListing("its page has no files any more, and may be an error page. It is asked again.")
 
-    async def _remember(self, said: Remembered) -> Heard:
+    async def _remember(self, said: Listing) -> UpstreamEntry:
         """Put down what upstream says; where that is much, it is compared with what it said before off the reactor thread."""
         before = await self.catalog.theirs(said.name)
         if said.is_doubtful:
@@ -198,12 +198,12 @@ class Correspondent:
             ),
         )
 
-    async def _compared(self, said: Remembered, before: Heard) -> Heard:
+    async def _compared(self, said: Listing, before: UpstreamEntry) -> UpstreamEntry:
         if len(said.files or ()) <= FEW:
             return heard_now(before, said)
         return await self.world.thinking(heard_now, before, said)
 
-    def _note(self, name: ProjectName, before: Remembered | None, error: Failure) -> None:
+    def _note(self, name: ProjectName, before: Listing | None, error: Failure) -> None:
         now = self.world.clock.seconds()
         self._failed = {other: failure for other, failure in self._failed.items() if now < failure[0] + PAUSE.total_seconds()}
         self._failed[name] = (now, error)
@@ -217,8 +217,8 @@ class Correspondent:
             )
 
 
-def _known(heard: Heard, *, failure: PypidError | None, reachable: bool = True) -> Theirs:
-    return Theirs(
+def _known(heard: UpstreamEntry, *, failure: PypidError | None, reachable: bool = True) -> UpstreamState:
+    return UpstreamState(
         said=heard.said,
         kept=heard.kept,
         reachable=reachable and failure is None,

@@ -9,11 +9,11 @@ from attrs import define, field, frozen
 from msgspec.structs import replace
 
 from pypid.core.errors import Archived, BadRequest, Missing, StorageDown
-from pypid.core.model import File, Project, Standing
+from pypid.core.model import ArchiveState, File, Project
 from pypid.core.names import ProjectName
-from pypid.core.tiering import ARCHIVES, Moved, Outcome, Rule, Tiered, due
+from pypid.core.tiering import ARCHIVES, Moved, Tiered, TieringOutcome, TieringRule, due
 from pypid.flow import shielded
-from pypid.index.parts import Pace, Parts, with_files
+from pypid.index.parts import IndexContext, Pace, with_files
 from pypid.index.progress import Progress, Tell
 from pypid.index.reconciling import Reconciler
 from pypid.index.together import all_of
@@ -31,7 +31,7 @@ def ignored(moved: Moved) -> None:
 class _Run:
     """One run."""
 
-    rule: Rule
+    rule: TieringRule
     dry: bool
     progress: Progress
     of_file: Callable[[Moved], object]
@@ -44,12 +44,12 @@ class _Run:
 class Tierer:
     """Moves the files of ours that a rule is for. `tell` hears how far it is, `of_file` of each file that was due."""
 
-    parts: Parts
+    parts: IndexContext
     bucket: Bucket
     tell: Tell | None = None
     of_file: Callable[[Moved], object] = ignored
 
-    async def tier(self, rule: Rule, *, dry: bool = False) -> Tiered:
+    async def tier(self, rule: TieringRule, *, dry: bool = False) -> Tiered:
         """Look at all projects; with `dry` nothing is moved. Raises `StorageDown`, and `BadRequest` for an unknown class."""
         if not await self.parts.catalog.is_complete():
             await Reconciler(self.parts, self.tell).reconcile()
@@ -78,13 +78,18 @@ class Tierer:
         try:
             standing = await self.bucket.standing(file.key)
             outcome = _outcome(standing, run.rule, dry=run.dry)
-            if outcome is Outcome.MOVED:
+            if outcome is TieringOutcome.MOVED:
                 await shielded(self._move(file, run.rule.storage_class))
         except Archived:
-            outcome = Outcome.ARCHIVED
+            outcome = TieringOutcome.ARCHIVED
         except (Missing, StorageDown) as error:
             return Moved(
-                project=file.project, filename=file.filename, size=size, before="", outcome=Outcome.FAILED, reason=str(error)
+                project=file.project,
+                filename=file.filename,
+                size=size,
+                before="",
+                outcome=TieringOutcome.FAILED,
+                reason=str(error),
             )
         before = standing.storage_class
         return Moved(project=file.project, filename=file.filename, size=size, before=before, outcome=outcome)
@@ -113,16 +118,16 @@ class Tierer:
             await self.parts.edit(name, lambda project: None if project is None else noted(project))
 
 
-def _outcome(standing: Standing, rule: Rule, *, dry: bool) -> Outcome:
+def _outcome(standing: ArchiveState, rule: TieringRule, *, dry: bool) -> TieringOutcome:
     if standing.storage_class == rule.storage_class:
-        return Outcome.THERE
+        return TieringOutcome.THERE
     if not standing.readable:
-        return Outcome.ARCHIVED
-    return Outcome.WOULD_MOVE if dry else Outcome.MOVED
+        return TieringOutcome.ARCHIVED
+    return TieringOutcome.WOULD_MOVE if dry else TieringOutcome.MOVED
 
 
 async def tierer(
-    parts: Parts,
+    parts: IndexContext,
     bucket: Callable[[], Awaitable[Bucket]] | None,
     tell: Tell | None = None,
     of_file: Callable[[Moved], object] = ignored,

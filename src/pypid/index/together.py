@@ -16,7 +16,7 @@ Job = Callable[[], Coroutine[Any, Any, T]]
 
 
 @define(eq=False)
-class Together:
+class JobGroup:
     """Runs jobs, at most `most` at once. The first failure is raised by `add` or `ended`, whichever comes next."""
 
     most: int
@@ -71,7 +71,7 @@ class Together:
 async def all_of(jobs: Iterable[Job[T]], most: int) -> list[T]:
     """The results of the jobs, in their order. If one fails, or this is cancelled, the others are broken off."""
     results: dict[int, T] = {}
-    together = Together(most)
+    together = JobGroup(most)
 
     def storing(number: int, job: Job[T]) -> Job[None]:
         async def run() -> None:

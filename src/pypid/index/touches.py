@@ -11,7 +11,7 @@ from datetime import datetime
 from attrs import define, evolve, field
 
 from pypid.core.errors import CatalogDown
-from pypid.core.model import Heard
+from pypid.core.model import UpstreamEntry
 from pypid.core.names import ProjectName
 from pypid.ports import Catalog
 
@@ -22,7 +22,7 @@ Times = dict[ProjectName, dict[str, int]]
 
 
 @define(eq=False)
-class Touches:
+class LastAccess:
     """`touch` costs nothing; `write_down` is for a periodic job, and for the end."""
 
     now: Callable[[], datetime]
@@ -34,7 +34,7 @@ class Touches:
         """The file was wanted now."""
         self._unwritten.setdefault(name, {})[filename] = int(self.now().timestamp())
 
-    def wanted(self, heard: Heard) -> Mapping[str, int]:
+    def wanted(self, heard: UpstreamEntry) -> Mapping[str, int]:
         """When files of the project were last wanted: in seconds since 1970, to the hour where that is long ago."""
         hours = {filename: hour * HOUR for filename, hour in heard.touched}
         return {**hours, **self._written.get(heard.name, {}), **self._unwritten.get(heard.name, {})}
@@ -63,7 +63,7 @@ class Touches:
         self._written = {name: times for name, times in recent.items() if times}
 
 
-def with_touched(heard: Heard, hours: dict[str, int]) -> Heard:
+def with_touched(heard: UpstreamEntry, hours: dict[str, int]) -> UpstreamEntry:
     """`heard`, in which these files (those of them that are kept) were wanted at these hours, at the earliest."""
     kept = {file.filename for file in heard.kept}
     known = {filename: hour for filename, hour in heard.touched if filename in kept}

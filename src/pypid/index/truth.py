@@ -18,10 +18,10 @@ from msgspec.structs import replace
 from twisted.logger import Logger
 
 from pypid.core.errors import Missing, StorageDown, Unreadable
-from pypid.core.layout import Kind, Place, beside_key, folder, key, lies_at, place
+from pypid.core.layout import ObjectKind, ObjectPlace, beside_key, folder, key, lies_at, place
 from pypid.core.model import Blob, File, Project, Status, in_order
 from pypid.core.names import ProjectName
-from pypid.core.past import MOST_DELETED, Event, Past, in_bounds, noted
+from pypid.core.past import MOST_DELETED, Event, FileHistory, in_bounds, noted
 from pypid.core.records import Deleted, History, ProjectStatus, Yanked, dump, load, load_record
 from pypid.flow import BytesBody, whole
 from pypid.index.together import all_of
@@ -39,7 +39,7 @@ RECORDS_AT_ONCE = 8
 
 
 @frozen
-class Found:
+class StoredProject:
     """A project as the storage holds it; `project` is None where nothing makes the name ours."""
 
     project: Project | None
@@ -78,14 +78,14 @@ async def write_document(blobs: Blobs, where: str, document: msgspec.Struct) -> 
 
 async def read_record(blobs: Blobs, project: ProjectName, filename: str) -> File | None:
     """The file that the record commits, or None. Raises `Unreadable`, `StorageDown`."""
-    where = key(project, filename, Kind.RECORD)
+    where = key(project, filename, ObjectKind.RECORD)
     data = await read_bytes(blobs, where, LARGEST_DOCUMENT)
-    return None if data is None else recorded(data, Place(project, filename, Kind.RECORD))
+    return None if data is None else recorded(data, ObjectPlace(project, filename, ObjectKind.RECORD))
 
 
-def recorded(data: bytes, place: Place) -> File:
+def recorded(data: bytes, place: ObjectPlace) -> File:
     """The file of the record that lies at `place`. Raises `Unreadable`, also where it is another file's, or lacks something."""
-    where = key(place.project, place.filename, Kind.RECORD)
+    where = key(place.project, place.filename, ObjectKind.RECORD)
     file = load_record(data, where)
     if (file.project, file.filename) != (place.project, place.filename):
         raise Unreadable(where, f"it is the record of {file.filename!r} of the project {file.project!r}")
@@ -96,7 +96,7 @@ def recorded(data: bytes, place: Place) -> File:
 
 async def yanked(blobs: Blobs, project: ProjectName, filename: str) -> str | None:
     """The reason for which the file is yanked; None if it is not. A mark that cannot be read is still a mark."""
-    return (await _marked(blobs, key(project, filename, Kind.YANKED)))[0]
+    return (await _marked(blobs, key(project, filename, ObjectKind.YANKED)))[0]
 
 
 async def _marked(blobs: Blobs, where: str) -> tuple[str | None, bool]:
@@ -112,7 +112,7 @@ async def _marked(blobs: Blobs, where: str) -> tuple[str | None, bool]:
 
 async def tombstone(blobs: Blobs, project: ProjectName, filename: str) -> Deleted | None:
     """The tombstone of a file name that was used, or None. One that cannot be read lets no bytes come back."""
-    where = key(project, filename, Kind.DELETED)
+    where = key(project, filename, ObjectKind.DELETED)
     try:
         return await read_document(blobs, Deleted, where)
     except Unreadable as error:
@@ -120,28 +120,28 @@ async def tombstone(blobs: Blobs, project: ProjectName, filename: str) -> Delete
         return Deleted(sha256="", deleted=datetime.fromtimestamp(0, UTC))
 
 
-async def past(blobs: Blobs, project: ProjectName, filename: str) -> Past:
+async def past(blobs: Blobs, project: ProjectName, filename: str) -> FileHistory:
     """What happened to the file name. Raises `Unreadable`, `StorageDown`."""
-    document = await read_document(blobs, History, key(project, filename, Kind.HISTORY))
-    return Past(filename, () if document is None else document.events)
+    document = await read_document(blobs, History, key(project, filename, ObjectKind.HISTORY))
+    return FileHistory(filename, () if document is None else document.events)
 
 
-async def note(blobs: Blobs, file: File, event: Event) -> Past:
+async def note(blobs: Blobs, file: File, event: Event) -> FileHistory:
     """Note what is going to happen to the file, before it does; what has happened to it then."""
     try:
         before = await past(blobs, file.project, file.filename)
     except Unreadable as error:
         _log.error("{error}; it is begun anew", error=error)
-        before = Past(file.filename)
+        before = FileHistory(file.filename)
     after = noted(before, event)
-    await write_document(blobs, key(file.project, file.filename, Kind.HISTORY), History(after.events))
+    await write_document(blobs, key(file.project, file.filename, ObjectKind.HISTORY), History(after.events))
     return after
 
 
 # --- a whole project ----------------------------------------------------------------------------------------
 
 
-async def read_project(blobs: Blobs, name: ProjectName) -> Found:
+async def read_project(blobs: Blobs, name: ProjectName) -> StoredProject:
     """The project out of one listing of its folder and its documents."""
     async with aclosing(blobs.list(folder(name))) as listing:
         return await project_of(blobs, name, [blob async for blob in listing])
@@ -153,41 +153,43 @@ def mark_of(listing: Sequence[Blob]) -> str:
     for blob in listing:
         archived = "\0archived" if blob.archived else ""  # its bytes and its ETag are as they were
         digest.update(f"{blob.key}\0{blob.size}\0{blob.etag}{archived}\n".encode())
-    if any(blob.key.endswith(Kind.HISTORY.value) for blob in listing):
+    if any(blob.key.endswith(ObjectKind.HISTORY.value) for blob in listing):
         # an older pypid that shares the catalog leaves out what it does not know: what it put there is read again by us
         digest.update(b"with history\n")
     return digest.hexdigest()
 
 
-async def project_of(blobs: Blobs, name: ProjectName, listing: Sequence[Blob]) -> Found:
+async def project_of(blobs: Blobs, name: ProjectName, listing: Sequence[Blob]) -> StoredProject:
     """The project out of the listing of its folder. What cannot be read is left out, with a line in the log."""
     placed = {where: blob for blob in listing if (where := place(blob.key)) is not None and where.project == name}
     reading = _Reading(blobs, {blob.key: blob for blob in listing})
-    records = [partial(reading.file, where) for where in placed if where.kind is Kind.RECORD]
+    records = [partial(reading.file, where) for where in placed if where.kind is ObjectKind.RECORD]
     files = [file for file in await all_of(records, RECORDS_AT_ONCE) if file is not None]
     status = await reading.status(name)
     history = await _history(reading, name, placed, {file.filename for file in files})
-    known = any(where.kind in (Kind.RECORD, Kind.DELETED, Kind.PROJECT) for where in placed)
+    known = any(where.kind in (ObjectKind.RECORD, ObjectKind.DELETED, ObjectKind.PROJECT) for where in placed)
     project = Project(
         name=name, files=in_order(tuple(files)), status=status.status, status_reason=status.reason, history=history
     )
     keys = {file.key for file in files}
     strays = tuple(blob for blob in listing if blob.key not in keys and _is_artifact(blob.key, name))
-    return Found(project if known else None, mark_of(listing) if reading.understood else None, strays)
+    return StoredProject(project if known else None, mark_of(listing) if reading.understood else None, strays)
 
 
-async def _history(reading: _Reading, name: ProjectName, placed: Mapping[Place, Blob], there: Set[str]) -> tuple[Past, ...]:
+async def _history(
+    reading: _Reading, name: ProjectName, placed: Mapping[ObjectPlace, Blob], there: Set[str]
+) -> tuple[FileHistory, ...]:
     """What happened to the files; of those that are not there only to those that went last."""
-    noted = {where.filename: blob for where, blob in placed.items() if where.kind is Kind.HISTORY}
+    noted = {where.filename: blob for where, blob in placed.items() if where.kind is ObjectKind.HISTORY}
     gone = sorted(noted.keys() - there, key=lambda filename: noted[filename].modified)[-MOST_DELETED:]
-    wanted = [Place(name, filename, Kind.HISTORY) for filename in (*(noted.keys() & there), *gone)]
+    wanted = [ObjectPlace(name, filename, ObjectKind.HISTORY) for filename in (*(noted.keys() & there), *gone)]
     return in_bounds(await all_of([partial(reading.past, where) for where in wanted], RECORDS_AT_ONCE), there)
 
 
 def _is_artifact(where: str, name: ProjectName) -> bool:
     """Whether the key is that of a distribution of the project."""
     found = place(where) or lies_at(where)
-    return found is not None and (found.project, found.kind) == (name, Kind.ARTIFACT)
+    return found is not None and (found.project, found.kind) == (name, ObjectKind.ARTIFACT)
 
 
 @define
@@ -198,9 +200,9 @@ class _Reading:
     listed: Mapping[str, Blob]
     understood: bool = True
 
-    async def file(self, where: Place) -> File | None:
+    async def file(self, where: ObjectPlace) -> File | None:
         """The file of a record, if its bytes are there as well (a page never names what cannot be downloaded)."""
-        record = key(where.project, where.filename, Kind.RECORD)
+        record = key(where.project, where.filename, ObjectKind.RECORD)
         try:
             data = await read_bytes(self.blobs, record, LARGEST_DOCUMENT)
             if data is None:
@@ -228,7 +230,11 @@ class _Reading:
 
     def _with_what_is_there(self, file: File) -> File:
         """The file without the metadata, signature or provenance that it had and that is gone: installers stop at a 404."""
-        promised = ((Kind.METADATA, file.metadata_sha256), (Kind.SIGNATURE, file.signed), (Kind.PROVENANCE, file.attested))
+        promised = (
+            (ObjectKind.METADATA, file.metadata_sha256),
+            (ObjectKind.SIGNATURE, file.signed),
+            (ObjectKind.PROVENANCE, file.attested),
+        )
         gone = {kind for kind, is_promised in promised if is_promised and beside_key(file, kind) not in self.listed}
         if not gone:
             return file
@@ -236,31 +242,31 @@ class _Reading:
         _log.error("What lay beside {filename} is gone: {gone}", filename=file.filename, gone=[kind.value for kind in gone])
         return replace(
             file,
-            metadata_sha256=None if Kind.METADATA in gone else file.metadata_sha256,
-            signed=file.signed and Kind.SIGNATURE not in gone,
-            attested=file.attested and Kind.PROVENANCE not in gone,
+            metadata_sha256=None if ObjectKind.METADATA in gone else file.metadata_sha256,
+            signed=file.signed and ObjectKind.SIGNATURE not in gone,
+            attested=file.attested and ObjectKind.PROVENANCE not in gone,
         )
 
-    async def _yanked(self, where: Place) -> str | None:
-        document = key(where.project, where.filename, Kind.YANKED)
+    async def _yanked(self, where: ObjectPlace) -> str | None:
+        document = key(where.project, where.filename, ObjectKind.YANKED)
         if document not in self.listed:
             return None
         reason, understood = await _marked(self.blobs, document)
         self.understood = self.understood and understood
         return reason
 
-    async def past(self, where: Place) -> Past:
+    async def past(self, where: ObjectPlace) -> FileHistory:
         """What happened to a file."""
         try:
             return await past(self.blobs, where.project, where.filename)
         except Unreadable as error:
             _log.error("{error}; when {filename} was yanked or deleted is not known", error=error, filename=where.filename)
             self.understood = False
-            return Past(where.filename)
+            return FileHistory(where.filename)
 
     async def status(self, name: ProjectName) -> ProjectStatus:
         """The project's status document."""
-        where = key(name, "", Kind.PROJECT)
+        where = key(name, "", ObjectKind.PROJECT)
         if where not in self.listed:
             return ProjectStatus()
         try:

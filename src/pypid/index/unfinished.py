@@ -10,8 +10,8 @@ from attrs import evolve, frozen
 from pypid.core.errors import PypidError
 from pypid.core.layout import lies_at, place
 from pypid.core.model import Unfinished
-from pypid.index.checking import Finding, Wrong
-from pypid.index.parts import Parts
+from pypid.index.checking import Finding, StorageProblem
+from pypid.index.parts import IndexContext
 from pypid.index.publishing import UNDER_WAY
 from pypid.ports import Bucket
 
@@ -25,7 +25,7 @@ ADVICE = (
 class Remnants:
     """Finds those that are too old to belong to a publish under way, and takes them away."""
 
-    parts: Parts
+    parts: IndexContext
     bucket: Bucket
 
     async def check(self, *, sweep: bool) -> Sequence[Finding]:
@@ -36,7 +36,7 @@ class Remnants:
         return [await self._finding(upload, sweep) for upload in old]
 
     async def _finding(self, upload: Unfinished, sweep: bool) -> Finding:
-        found = Finding(upload.key, Wrong.UNFINISHED, ADVICE.format(begun=upload.begun), sweepable=True)
+        found = Finding(upload.key, StorageProblem.UNFINISHED, ADVICE.format(begun=upload.begun), sweepable=True)
         return evolve(found, swept=await self._swept(upload)) if sweep else found
 
     async def _swept(self, upload: Unfinished) -> bool:

@@ -31,7 +31,7 @@ class Sum(msgspec.Struct, frozen=True, gc=False):
     size: int = 0
 
 
-class Use(msgspec.Struct, frozen=True, gc=False):
+class ProjectUse(msgspec.Struct, frozen=True, gc=False):
     """What a project takes: `files` of ours and the `kept` ones of theirs. Sizes in bytes, without metadata and records."""
 
     name: ProjectName
@@ -50,8 +50,8 @@ class Used:
     size: int = 0
     kept: int = 0
     kept_size: int = 0
-    by_size: tuple[Use, ...] = field(default=(), repr=False)
-    by_kept: tuple[Use, ...] = field(default=(), repr=False)
+    by_size: tuple[ProjectUse, ...] = field(default=(), repr=False)
+    by_kept: tuple[ProjectUse, ...] = field(default=(), repr=False)
 
 
 Sums = dict[ProjectName, Sum]
@@ -153,8 +153,10 @@ def _together(names: Iterable[Summary], theirs: Iterable[Summary], ours: Sums, k
     """What of both sums is still there, and all of it in order."""
     ours = {summary.name: ours[summary.name] for summary in names}
     kept = {summary.name: kept[summary.name] for summary in theirs}
-    uses = [Use(name, one.files, one.size, *_kept(kept.get(name))) for name, one in ours.items() if one.files or name in kept]
-    uses += [Use(name, 0, 0, *_kept(one)) for name, one in kept.items() if name not in ours]
+    uses = [
+        ProjectUse(name, one.files, one.size, *_kept(kept.get(name))) for name, one in ours.items() if one.files or name in kept
+    ]
+    uses += [ProjectUse(name, 0, 0, *_kept(one)) for name, one in kept.items() if name not in ours]
     uses.sort(key=lambda use: (-use.size - use.kept_size, use.name))
     held = sorted((use for use in uses if use.kept), key=lambda use: (-use.kept_size, use.name))
     used = Used(

@@ -9,7 +9,7 @@ from attrs import field, frozen
 
 from pypid.core.model import Presence, Project
 from pypid.core.names import ProjectName
-from pypid.core.policy import Policy, Theirs, changes_at, view
+from pypid.core.policy import Policy, UpstreamState, changes_at, view
 from pypid.core.recent import Recent
 from pypid.flow import Blocking, Flights
 
@@ -38,12 +38,12 @@ class View:
 
 
 @frozen
-class Seen:
+class ViewSources:
     """A view, and what it was made of."""
 
     view: View
     ours: Project | Presence
-    theirs: Theirs | None
+    theirs: UpstreamState | None
 
 
 @frozen
@@ -75,7 +75,7 @@ class Views:
     _flights: Flights[Hashable, View] = field(factory=Flights, init=False, repr=False)
 
     async def of(
-        self, name: ProjectName, ours: Project | Presence, theirs: Theirs | None, now: datetime, epoch: str = ""
+        self, name: ProjectName, ours: Project | Presence, theirs: UpstreamState | None, now: datetime, epoch: str = ""
     ) -> View:
         """The view of what is ours and theirs (`policy.view`), in this `Catalog.epoch` or a later one."""
         if theirs is None:
@@ -111,7 +111,9 @@ class Views:
         return seen.view
 
 
-def _see(policy: Policy, ours: Project | Presence, theirs: Theirs, now: datetime, name: ProjectName, basis: Hashable) -> _Seen:
+def _see(
+    policy: Policy, ours: Project | Presence, theirs: UpstreamState, now: datetime, name: ProjectName, basis: Hashable
+) -> _Seen:
     until = changes_at(policy, theirs, name, now)
     edition = basis, theirs.reachable, theirs.stored_only, until
     return _Seen(basis, now, until, _viewed(view(policy, ours, theirs, now, name), edition))
@@ -128,6 +130,6 @@ def _serial_of(ours: Project | Presence) -> Hashable:
     return ours  # what is not known to be theirs shows nothing of theirs
 
 
-def _files_of(theirs: Theirs) -> int:
+def _files_of(theirs: UpstreamState) -> int:
     said = theirs.said
     return len(theirs.kept) + len((said.files if said is not None else None) or ())

@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 import msgspec
 
-from pypid.metrics.families import FAMILIES, TABLE, Family, Kind, Together
+from pypid.metrics.families import FAMILIES, TABLE, Aggregation, Family, MetricKind
 
 Labels = tuple[str, ...]
 """The values of a family's labels, in its order."""
 
 
-class Taken(msgspec.Struct, array_like=True, frozen=True):
+class MetricsSample(msgspec.Struct, array_like=True, frozen=True):
     """All numbers of one process at one moment, by the name of the family.
 
     A histogram is the count of each of its buckets (by itself, not with those below), of what is above all, and the sum.
@@ -57,11 +57,11 @@ class Counts:
 
     def value(self, family: Family, labels: Labels = ()) -> float:
         """How much it is: of a histogram, how often it was observed."""
-        if family.kind is Kind.HISTOGRAM:
+        if family.kind is MetricKind.HISTOGRAM:
             return sum(self._histograms[family].get(labels, [0, 0])[:-1])
         return self._numbers[family].get(labels, 0)
 
-    def taken(self) -> Taken:
+    def taken(self) -> MetricsSample:
         """All of them, now."""
         for each in self.before:
             each()
@@ -69,10 +69,10 @@ class Counts:
             family.name: [(labels, counted.copy()) for labels, counted in values.items()]
             for family, values in self._histograms.items()
         }
-        return Taken({family.name: list(values.items()) for family, values in self._numbers.items()}, histograms)
+        return MetricsSample({family.name: list(values.items()) for family, values in self._numbers.items()}, histograms)
 
 
-def is_whole(taken: Taken) -> bool:
+def is_whole(taken: MetricsSample) -> bool:
     """Whether all has as many labels and buckets as its family has (those that are not known here count for nothing)."""
     for name, values in taken.numbers.items():
         if (family := FAMILIES.get(name)) and any(len(labels) != len(family.labels) for labels, _ in values):
@@ -84,18 +84,20 @@ def is_whole(taken: Taken) -> bool:
     return True
 
 
-def lasting(taken: Taken) -> Taken:
+def lasting(taken: MetricsSample) -> MetricsSample:
     """What of it still holds when the process has ended: all but the gauges, and what is told of each worker."""
-    kept = {name: values for name, values in taken.numbers.items() if name in FAMILIES and FAMILIES[name].kind is Kind.COUNTER}
+    kept = {
+        name: values for name, values in taken.numbers.items() if name in FAMILIES and FAMILIES[name].kind is MetricKind.COUNTER
+    }
     histograms = {
         name: values
         for name, values in taken.histograms.items()
-        if name in FAMILIES and FAMILIES[name].together is not Together.EACH
+        if name in FAMILIES and FAMILIES[name].together is not Aggregation.EACH
     }
-    return Taken(kept, histograms)
+    return MetricsSample(kept, histograms)
 
 
-def summed(first: Taken, second: Taken) -> Taken:
+def summed(first: MetricsSample, second: MetricsSample) -> MetricsSample:
     """What lasts of two processes, together."""
     numbers = {name: dict(values) for name, values in first.numbers.items()}
     for name, values in second.numbers.items():
@@ -107,7 +109,7 @@ def summed(first: Taken, second: Taken) -> Taken:
         onto = histograms.setdefault(name, {})
         for labels, counted in histogram:
             onto[labels] = [a + b for a, b in zip(onto[labels], counted, strict=True)] if labels in onto else counted
-    return Taken(
+    return MetricsSample(
         {name: list(values.items()) for name, values in numbers.items()},
         {name: list(values.items()) for name, values in histograms.items()},
     )

@@ -14,8 +14,8 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from pypid.metrics.counts import Labels
-from pypid.metrics.families import TABLE, Family, Kind, Together
-from pypid.metrics.together import Worker
+from pypid.metrics.families import TABLE, Aggregation, Family, MetricKind
+from pypid.metrics.together import WorkerMetrics
 
 WORKERS = "Processes that answer, and whose numbers are in this answer."
 OF_PROCESSES = {
@@ -29,7 +29,7 @@ OF_PROCESSES = {
 """What prometheus_client tells of a process, on Linux; here for each worker."""
 
 
-def page(workers: Sequence[Worker], here: str, accept: str) -> tuple[bytes, str]:
+def page(workers: Sequence[WorkerMetrics], here: str, accept: str) -> tuple[bytes, str]:
     """The page and its Content-Type: OpenMetrics for whoever accepts it. `here`: the number of the worker that is asked."""
     encode, content_type = exposition.choose_encoder(accept)
     return encode(All(workers, here)), content_type
@@ -38,7 +38,7 @@ def page(workers: Sequence[Worker], here: str, accept: str) -> tuple[bytes, str]
 class All(Collector):
     """All families, those without any number as well."""
 
-    def __init__(self, workers: Sequence[Worker], here: str) -> None:
+    def __init__(self, workers: Sequence[WorkerMetrics], here: str) -> None:
         self._workers = workers
         self._here = here
 
@@ -49,19 +49,19 @@ class All(Collector):
         yield from _of_processes(self._workers)
 
 
-def _metric(family: Family, workers: Sequence[Worker], here: str) -> Metric:
+def _metric(family: Family, workers: Sequence[WorkerMetrics], here: str) -> Metric:
     match family.kind:
-        case Kind.COUNTER:
+        case MetricKind.COUNTER:
             counter = CounterMetricFamily(family.name, family.help, labels=family.shown_labels)
             for labels, value in _numbers(family, workers, here):
                 counter.add_metric(labels, value)
             return counter
-        case Kind.GAUGE:
+        case MetricKind.GAUGE:
             gauge = GaugeMetricFamily(family.name, family.help, labels=family.shown_labels)
             for labels, value in _numbers(family, workers, here):
                 gauge.add_metric(labels, value)
             return gauge
-        case Kind.HISTOGRAM:
+        case MetricKind.HISTOGRAM:
             histogram = HistogramMetricFamily(family.name, family.help, labels=family.shown_labels)
             bounds = [*map(floatToGoString, family.buckets), "+Inf"]
             for labels, counted in _histograms(family, workers):
@@ -69,26 +69,26 @@ def _metric(family: Family, workers: Sequence[Worker], here: str) -> Metric:
             return histogram
 
 
-def _numbers(family: Family, workers: Iterable[Worker], here: str) -> Iterator[tuple[Labels, float]]:
+def _numbers(family: Family, workers: Iterable[WorkerMetrics], here: str) -> Iterator[tuple[Labels, float]]:
     found: dict[Labels, list[float]] = {}
-    if not family.labels and family.together is Together.SUM:
+    if not family.labels and family.together is Aggregation.SUM:
         found[()] = [0]
     for worker in workers:
-        if family.together is Together.HERE and worker.number != here:
+        if family.together is Aggregation.HERE and worker.number != here:
             continue
         for labels, value in worker.taken.numbers.get(family.name, ()):
             found.setdefault(_labels(family, worker, labels), []).append(value)
     for labels, values in sorted(found.items()):
         match family.together:
-            case Together.LEAST:
+            case Aggregation.LEAST:
                 yield labels, min(values)
-            case Together.MOST:
+            case Aggregation.MOST:
                 yield labels, max(values)
-            case Together.SUM | Together.EACH | Together.HERE:
+            case Aggregation.SUM | Aggregation.EACH | Aggregation.HERE:
                 yield labels, sum(values)
 
 
-def _histograms(family: Family, workers: Iterable[Worker]) -> Iterator[tuple[Labels, list[float]]]:
+def _histograms(family: Family, workers: Iterable[WorkerMetrics]) -> Iterator[tuple[Labels, list[float]]]:
     found: dict[Labels, list[float]] = {}
     if not family.shown_labels:
         found[()] = [0] * (len(family.buckets) + 2)
@@ -99,11 +99,11 @@ def _histograms(family: Family, workers: Iterable[Worker]) -> Iterator[tuple[Lab
     yield from sorted(found.items())
 
 
-def _labels(family: Family, worker: Worker, labels: Labels) -> Labels:
-    return (worker.number, *labels) if family.together is Together.EACH else labels
+def _labels(family: Family, worker: WorkerMetrics, labels: Labels) -> Labels:
+    return (worker.number, *labels) if family.together is Aggregation.EACH else labels
 
 
-def _of_processes(workers: Iterable[Worker]) -> Iterator[Metric]:
+def _of_processes(workers: Iterable[WorkerMetrics]) -> Iterator[Metric]:
     found: dict[str, Metric] = {}
     for worker in workers:
         for metric in _of_process(worker.pid) if worker.pid else ():

@@ -13,7 +13,7 @@ from itertools import product
 from attrs import frozen
 
 
-class Kind(Enum):
+class MetricKind(Enum):
     """What Prometheus calls it."""
 
     COUNTER = "counter"
@@ -21,7 +21,7 @@ class Kind(Enum):
     HISTOGRAM = "histogram"
 
 
-class Together(Enum):
+class Aggregation(Enum):
     """What the numbers of several workers make together."""
 
     SUM = "sum"
@@ -38,11 +38,11 @@ class Family:
     """One number. A counter's name is without the ``_total`` that its samples have; `buckets`: upper bounds."""
 
     name: str
-    kind: Kind
+    kind: MetricKind
     help: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
-    together: Together = Together.SUM
+    together: Aggregation = Aggregation.SUM
     values: tuple[tuple[str, ...], ...] = ()
     """All values of each label, of a counter that an alert looks at."""
 
@@ -52,18 +52,18 @@ class Family:
 
         Prometheus' ``increase()`` misses the first count of a series that begins with it.
         """
-        if self.kind is Kind.COUNTER and (self.values or not self.labels):
+        if self.kind is MetricKind.COUNTER and (self.values or not self.labels):
             yield from product(*self.values)
 
     @property
     def shown(self) -> str:
         """The name that a query has: of a histogram, what its samples begin with."""
-        return f"{self.name}_total" if self.kind is Kind.COUNTER else self.name
+        return f"{self.name}_total" if self.kind is MetricKind.COUNTER else self.name
 
     @property
     def shown_labels(self) -> tuple[str, ...]:
         """All labels of its samples, but for a histogram's ``le``."""
-        return ("worker", *self.labels) if self.together is Together.EACH else self.labels
+        return ("worker", *self.labels) if self.together is Aggregation.EACH else self.labels
 
 
 ANSWERING = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -82,15 +82,17 @@ def _family(family: Family) -> Family:
 
 
 def _counter(name: str, help: str, *labels: str, values: tuple[tuple[str, ...], ...] = ()) -> Family:
-    return _family(Family(name, Kind.COUNTER, help, labels, values=values))
+    return _family(Family(name, MetricKind.COUNTER, help, labels, values=values))
 
 
-def _gauge(name: str, help: str, *labels: str, together: Together = Together.SUM) -> Family:
-    return _family(Family(name, Kind.GAUGE, help, labels, together=together))
+def _gauge(name: str, help: str, *labels: str, together: Aggregation = Aggregation.SUM) -> Family:
+    return _family(Family(name, MetricKind.GAUGE, help, labels, together=together))
 
 
-def _histogram(name: str, help: str, *labels: str, buckets: tuple[float, ...], together: Together = Together.SUM) -> Family:
-    return _family(Family(name, Kind.HISTOGRAM, help, labels, buckets, together))
+def _histogram(
+    name: str, help: str, *labels: str, buckets: tuple[float, ...], together: Aggregation = Aggregation.SUM
+) -> Family:
+    return _family(Family(name, MetricKind.HISTOGRAM, help, labels, buckets, together))
 
 
 # --- HTTP -------------------------------------------------------------------------------------------------------
@@ -133,12 +135,15 @@ PUBLISHED_BYTES = _counter("pypid_published_bytes", "Bytes of files that were pu
 CHANGES = _counter("pypid_changes", "Changes of what is published, other than uploads.", "operation")
 UPLOADS = _gauge("pypid_uploads_under_way", "Uploads that are on their way in, or are being looked through and stored.")
 PROJECTS = _gauge(
-    "pypid_projects", "Projects of which files are stored: ours, and those of other indexes.", "whose", together=Together.HERE
+    "pypid_projects",
+    "Projects of which files are stored: ours, and those of other indexes.",
+    "whose",
+    together=Aggregation.HERE,
 )
 COMPARED = _gauge(
     "pypid_storage_compared",
     "Whether all of the storage has been compared since the start (1): only then an absence is proven.",
-    together=Together.LEAST,
+    together=Aggregation.LEAST,
 )
 COMPARING_OBJECTS = _gauge(
     "pypid_storage_comparing_objects", "Objects that the comparison under way has seen; 0: there is none."
@@ -160,7 +165,7 @@ UPSTREAM_BYTES = _counter("pypid_upstream_received_bytes", "Bytes of the bodies 
 UPSTREAM_UP = _gauge(
     "pypid_upstream_up",
     "Whether the other index could be reached when it was asked last (1; also where it was never asked).",
-    together=Together.LEAST,
+    together=Aggregation.LEAST,
 )
 STORAGE = _counter(
     "pypid_storage_operations",
@@ -200,7 +205,7 @@ PART_UP = _gauge(
     "pypid_part_up",
     "Whether a part can be reached (1), as /health tells it: the accounts (access), the catalog (cache), the files (storage).",
     "part",
-    together=Together.LEAST,
+    together=Aggregation.LEAST,
 )
 
 # --- the shared catalog -----------------------------------------------------------------------------------------
@@ -209,24 +214,24 @@ NODES_DIFFER = _gauge(
     "pypid_nodes_differ",
     "Whether this node differs from another one (1) in what all have to agree on: settings, clock.",
     "kind",
-    together=Together.MOST,
+    together=Aggregation.MOST,
 )
 CATALOG_UP = _gauge(
     "pypid_catalog_up",
     "Whether the shared catalog could be asked the last time (1), by all workers.",
-    together=Together.LEAST,
+    together=Aggregation.LEAST,
 )
 CATALOG_AGE = _gauge(
     "pypid_catalog_age_seconds",
     "Since when a worker does not know any more that its copy of the shared catalog holds all; the worst of all workers.",
-    together=Together.MOST,
+    together=Aggregation.MOST,
 )
 CATALOG_LAG = _gauge(
     "pypid_catalog_lag_versions",
     "Versions of the shared catalog that a worker has heard of and does not hold yet; the worst.",
-    together=Together.MOST,
+    together=Aggregation.MOST,
 )
-CATALOG_ROWS = _gauge("pypid_catalog_rows", "Rows that a worker holds of the catalog.", "kind", together=Together.HERE)
+CATALOG_ROWS = _gauge("pypid_catalog_rows", "Rows that a worker holds of the catalog.", "kind", together=Aggregation.HERE)
 
 # --- the process ------------------------------------------------------------------------------------------------
 
@@ -234,16 +239,16 @@ LAG = _histogram(
     "pypid_reactor_lag_seconds",
     "How late a timer came that is due twice a second: so long everything waited.",
     buckets=LATE,
-    together=Together.EACH,
+    together=Aggregation.EACH,
 )
 LAG_MOST = _gauge(
-    "pypid_reactor_lag_max_seconds", "The latest that it came within the last one to two minutes.", together=Together.EACH
+    "pypid_reactor_lag_max_seconds", "The latest that it came within the last one to two minutes.", together=Aggregation.EACH
 )
 THREADS = _gauge("pypid_threads", "Threads for what blocks, by what they do.", "state")
 THREADS_QUEUE = _gauge("pypid_threads_queue", "Calls that wait for a thread.")
 THINKING_QUEUE = _gauge("pypid_thinking_queue", "Long computations that wait for their turn (one is done at a time).")
 GC = _counter("pypid_gc_collections", "Collections of Python's garbage collector.", "generation")
 GC_COLLECTED = _counter("pypid_gc_collected_objects", "Objects that it took away.", "generation")
-BUILD = _gauge("pypid_build_info", "Always 1; what runs is in the labels.", "version", "python", together=Together.HERE)
+BUILD = _gauge("pypid_build_info", "Always 1; what runs is in the labels.", "version", "python", together=Aggregation.HERE)
 
 FAMILIES: dict[str, Family] = {family.name: family for family in TABLE}

@@ -16,54 +16,54 @@ from pathlib import Path
 import msgspec
 from attrs import field, frozen
 
-from pypid.metrics.counts import Counts, Taken, is_whole, lasting, summed
+from pypid.metrics.counts import Counts, MetricsSample, is_whole, lasting, summed
 
 ENDED = "ended"
 
 
-class Written(msgspec.Struct, frozen=True):
+class WrittenMetrics(msgspec.Struct, frozen=True):
     """What a file holds. `run` tells one process from the next one of the same number; `moved`: those that are in already."""
 
     run: str
     pid: int
-    taken: Taken
+    taken: MetricsSample
     moved: dict[str, str] = {}
 
 
-_EMPTY = Written("", 0, Taken())
+_EMPTY = WrittenMetrics("", 0, MetricsSample())
 
 
 @frozen
-class Worker:
+class WorkerMetrics:
     """What one process tells: its number among the workers, its process id, its numbers. `number` "": of those that ended."""
 
     number: str
     pid: int
-    taken: Taken
+    taken: MetricsSample
 
 
 @frozen
-class Folder:
+class MetricsFolder:
     """Where workers tell each other their numbers. `run` is this process's: another one each time that it is started."""
 
     path: Path
     number: int
     run: str = field(factory=lambda: f"{os.getpid()}-{os.urandom(6).hex()}")
 
-    def write(self, taken: Taken) -> None:
+    def write(self, taken: MetricsSample) -> None:
         """Put down the numbers of this process, in place of its older ones. Raises `OSError`."""
         with self._alone():
             self._put(taken)
 
-    def told(self, taken: Taken) -> list[Worker]:
+    def told(self, taken: MetricsSample) -> list[WorkerMetrics]:
         """These are ours now: put them down, and read what all others say. Raises `OSError`."""
         with self._alone():
             self._put(taken)
-            found = [Worker("", 0, self._read(ENDED).taken)]
+            found = [WorkerMetrics("", 0, self._read(ENDED).taken)]
             for file in sorted(self.path.glob("*.json")):
                 if file.stem.isdigit():
                     written = self._read(file.stem)
-                    found.append(Worker(file.stem, written.pid, written.taken))
+                    found.append(WorkerMetrics(file.stem, written.pid, written.taken))
         return found
 
     def end(self, number: int) -> None:
@@ -71,27 +71,27 @@ class Folder:
         with self._alone():
             self._move(str(number))
 
-    def _put(self, taken: Taken) -> None:
+    def _put(self, taken: MetricsSample) -> None:
         mine = str(self.number)
         if self._read(mine).run not in ("", self.run):  # of the one whose place we took, and whose end nobody has told yet
             self._move(mine)
-        self._replace(mine, Written(self.run, os.getpid(), taken))
+        self._replace(mine, WrittenMetrics(self.run, os.getpid(), taken))
 
     def _move(self, number: str) -> None:
         gone, ended = self._read(number), self._read(ENDED)
         if gone.run and ended.moved.get(number) != gone.run:
             moved = {**ended.moved, number: gone.run}
-            self._replace(ENDED, Written(ENDED, 0, summed(ended.taken, lasting(gone.taken)), moved))
+            self._replace(ENDED, WrittenMetrics(ENDED, 0, summed(ended.taken, lasting(gone.taken)), moved))
         self._file(number).unlink(missing_ok=True)
 
-    def _read(self, name: str) -> Written:
+    def _read(self, name: str) -> WrittenMetrics:
         try:
-            written = msgspec.json.decode(self._file(name).read_bytes(), type=Written)
+            written = msgspec.json.decode(self._file(name).read_bytes(), type=WrittenMetrics)
         except (FileNotFoundError, msgspec.MsgspecError, UnicodeDecodeError):
             return _EMPTY
         return written if is_whole(written.taken) else _EMPTY  # what is damaged counts for nothing: these are only numbers
 
-    def _replace(self, name: str, written: Written) -> None:
+    def _replace(self, name: str, written: WrittenMetrics) -> None:
         beside = self.path / f"{name}.new"
         beside.write_bytes(msgspec.json.encode(written))
         beside.replace(self._file(name))
@@ -109,6 +109,6 @@ class Folder:
             os.close(descriptor)
 
 
-async def alone(counts: Counts) -> tuple[str, Sequence[Worker]]:
+async def alone(counts: Counts) -> tuple[str, Sequence[WorkerMetrics]]:
     """What the only worker tells."""
-    return "1", [Worker("1", os.getpid(), counts.taken())]
+    return "1", [WorkerMetrics("1", os.getpid(), counts.taken())]

@@ -9,11 +9,11 @@ from attrs import define, field
 from twisted.logger import Logger
 
 from pypid.core.errors import BadRequest, Busy
-from pypid.rendering.child import Child, Ended, start_child
+from pypid.rendering.child import Child, ChildEnded, start_child
 from pypid.rendering.frames import framed
 
 if TYPE_CHECKING:
-    from pypid.core.collection import Wishes
+    from pypid.core.collection import CollectOptions
     from pypid.core.collection_request import Parts
 
 _log = Logger()
@@ -32,7 +32,7 @@ class CollectionParser:
     program: tuple[str, ...] = PROGRAM
     limit: float = LIMIT
 
-    async def parse(self, parts: Parts, running: str) -> Wishes | None:
+    async def parse(self, parts: Parts, running: str) -> CollectOptions | None:
         """As `parse_collection`. Returns, raises or is cancelled only when nothing computes any more."""
         if self.reactor is None:
             from pypid.core.collection_request import parse_collection  # no first page needs it
@@ -44,22 +44,22 @@ class CollectionParser:
             raise Busy(f"The process that reads requirements cannot be started ({error.strerror}).", 30) from None
         try:
             return await self._asked(child, parts, running)
-        except Ended as error:
+        except ChildEnded as error:
             _log.warn("a collection was not parsed: {error}; child={last!r}", error=str(error), last=child.complaint)
             raise BadRequest(TOO_LONG.format(limit=self.limit)) from None
         finally:
             child.kill("it is not needed any more")
             await child.gone()
 
-    async def _asked(self, child: Child, parts: Parts, running: str) -> Wishes | None:
-        """Raises `Ended` and `BadRequest`."""
-        from pypid.parsing.wire import Assembly  # no first page needs it
+    async def _asked(self, child: Child, parts: Parts, running: str) -> CollectOptions | None:
+        """Raises `ChildEnded` and `BadRequest`."""
+        from pypid.parsing.wire import FrameAssembler  # no first page needs it
 
         await child.expect(self.reactor, STARTING)
         child.transport.write(framed({"running": running, "parts": [[name, len(data)] for name, data in parts]}))
         for _, data in parts:
             child.transport.write(data)
-        assembly = Assembly()
+        assembly = FrameAssembler()
         ends = self.reactor.seconds() + self.limit
         while True:
             document = await child.expect(self.reactor, max(0.0, ends - self.reactor.seconds()))
@@ -70,5 +70,5 @@ class CollectionParser:
                 if "end" in document:
                     return assembly.wishes(document)
             except (LookupError, TypeError, ValueError) as error:
-                raise Ended(f"what it said is no answer: {error!r}") from None
+                raise ChildEnded(f"what it said is no answer: {error!r}") from None
             child.say({})

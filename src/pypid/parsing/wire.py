@@ -7,11 +7,11 @@ from typing import Any
 
 from attrs import define, field
 
-from pypid.core.collection import Wishes
+from pypid.core.collection import CollectOptions
 from pypid.core.locks import Lock, Pin
 from pypid.core.names import project_name
-from pypid.core.requirements import Remark, Requirements, Wanted
-from pypid.core.targets import Target
+from pypid.core.requirements import Remark, RequirementLine, Requirements
+from pypid.core.targets import InstallTarget
 
 FRAME = 128 << 10
 """Characters of a frame, about; one of a single item may have more."""
@@ -19,8 +19,8 @@ FRAME = 128 << 10
 Document = Mapping[str, Any]
 
 
-def frames_of(wishes: Wishes | None) -> Iterator[Document]:
-    """Yield what the parent needs, the last frame with ``end``; `Assembly` is the other side."""
+def frames_of(wishes: CollectOptions | None) -> Iterator[Document]:
+    """Yield what the parent needs, the last frame with ``end``; `FrameAssembler` is the other side."""
     if wishes is None:
         yield {"end": True, "empty": True}
         return
@@ -38,11 +38,11 @@ def frames_of(wishes: Wishes | None) -> Iterator[Document]:
     yield {"end": True, "prereleases": requirements.prereleases}
 
 
-def _spelled(line: Wanted) -> list[Any]:
+def _spelled(line: RequirementLine) -> list[Any]:
     return [line.line, line.project, line.text, line.specifiers, line.marker, sorted(line.hashes)]
 
 
-def _pins(lock: Lock, targets: Sequence[Target]) -> Iterator[list[Any]]:
+def _pins(lock: Lock, targets: Sequence[InstallTarget]) -> Iterator[list[Any]]:
     """Each pin of the lock once, with the numbers of the targets that it is for."""
     pins: dict[object, tuple[Pin, list[int]]] = {}
     for number, target in enumerate(targets):
@@ -75,24 +75,24 @@ def _size(item: object) -> int:
 
 
 @define
-class Assembly:
+class FrameAssembler:
     """Puts the frames together again."""
 
-    _targets: list[Target] = field(factory=list)
-    _lines: dict[Target, list[Wanted]] = field(factory=dict)
-    _wanted: list[Wanted] = field(factory=list)
+    _targets: list[InstallTarget] = field(factory=list)
+    _lines: dict[InstallTarget, list[RequirementLine]] = field(factory=dict)
+    _wanted: list[RequirementLine] = field(factory=list)
     _remarks: dict[str, list[Remark]] = field(factory=lambda: {"unparseable": [], "ignored": []})
-    _pins: list[dict[Target, list[Pin]]] = field(factory=list)
+    _pins: list[dict[InstallTarget, list[Pin]]] = field(factory=list)
 
     def add(self, document: Document) -> None:
         """Take in one frame. Raises `LookupError`, `TypeError` or `ValueError` for one that `frames_of` does not make."""
         for platform, python in document.get("targets", ()):
-            self._targets.append(Target(platform, python))
+            self._targets.append(InstallTarget(platform, python))
         for _ in range(document.get("locks", 0)):
             self._pins.append({target: [] for target in self._targets})
         for line, project, text, specifiers, marker, hashes, where in document.get("wanted", ()):
             found = frozenset((name, value) for name, value in hashes)
-            wanted = Wanted(line, project_name(project), text, specifiers, marker, found)
+            wanted = RequirementLine(line, project_name(project), text, specifiers, marker, found)
             self._wanted.append(wanted)
             for number in where:
                 self._lines.setdefault(self._targets[number], []).append(wanted)
@@ -103,7 +103,7 @@ class Assembly:
             for number in where:
                 self._pins[lock][self._targets[number]].append(pin)
 
-    def wishes(self, last: Document) -> Wishes | None:
+    def wishes(self, last: Document) -> CollectOptions | None:
         """Return what all frames say, of which `last` is the last one."""
         if last.get("empty"):
             return None
@@ -111,4 +111,4 @@ class Assembly:
         requirements = Requirements(tuple(self._wanted), unparseable, ignored, bool(last["prereleases"]))
         locks = tuple(Lock(pins.__getitem__) for pins in self._pins)
         lines = {target: tuple(self._lines.get(target, ())) for target in self._targets}
-        return Wishes(requirements, locks, tuple(self._targets), lines)
+        return CollectOptions(requirements, locks, tuple(self._targets), lines)

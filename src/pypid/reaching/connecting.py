@@ -28,7 +28,7 @@ LONGEST_HEAD = 1 << 18
 
 
 @frozen
-class Connections:
+class HttpConnections:
     """How a service is reached: `agent` asks; `close` ends the connections that wait, when nobody will ask any more."""
 
     agent: IAgent
@@ -71,7 +71,7 @@ def connections(
     idle_time: int,
     again: bool = False,
     may_be_anywhere: MayBeAnywhere | None = None,
-) -> Connections:
+) -> HttpConnections:
     """Connections over the network of `reactor`, each of which is made within `timeout` seconds.
 
     At most `idle` of them wait to be used again, each for at most `idle_time` seconds. `again`: what is harmless, and was
@@ -92,7 +92,7 @@ def connections(
         ), pool
 
     late = _Late(make)
-    return Connections(late, late)
+    return HttpConnections(late, late)
 
 
 @implementer(IAgentEndpointFactory)

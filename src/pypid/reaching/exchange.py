@@ -9,7 +9,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IResponse
 
 from pypid.reaching.faults import Fault, understood
-from pypid.reaching.outgoing import Outgoing, Payload
+from pypid.reaching.outgoing import OutgoingBody, Payload
 
 
 async def exchange(
@@ -38,7 +38,7 @@ async def exchange(
         if alarm.active():
             alarm.reset(patience)
 
-    outgoing = None if payload is None else Outgoing(payload, progress)
+    outgoing = None if payload is None else OutgoingBody(payload, progress)
     sent = Headers({name: [value] for name, value in headers.items()})
     try:
         asked = agent.request(method.encode("ascii"), url.encode("ascii"), sent, outgoing)

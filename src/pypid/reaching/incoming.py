@@ -24,7 +24,7 @@ SILENT = "it stopped in the middle of an answer."
 BROKEN_OFF = "its answer broke off."
 
 
-class Incoming(Protocol):
+class IncomingBody(Protocol):
     """A `pypid.ports.Body` of what the connection brings. Raises `Fault` where it ends early or falls silent.
 
     Whoever makes one closes it. To close it before its end ends the connection.

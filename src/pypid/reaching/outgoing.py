@@ -27,7 +27,7 @@ class Payload(Protocol):
 
 
 @implementer(IBodyProducer)
-class Outgoing:
+class OutgoingBody:
     """One sending of a payload. `progress` is called whenever the connection has taken some more.
 
     `failure` is what the payload raised: then it is no fault of the other side's that the request failed.

@@ -41,7 +41,7 @@ class _Resolution:
 
 @implementer(IHostnameResolver)
 @define(eq=False)
-class Resolver:
+class HostResolver:
     """Asks `inner`, one question at a time for each host; that there is no address is told to all who wait, and forgotten."""
 
     inner: IHostnameResolver
@@ -87,9 +87,9 @@ class Resolver:
 @implementer(IResolutionReceiver)
 @define(eq=False)
 class _Answer:
-    """Hears what `Resolver.inner` says."""
+    """Hears what `HostResolver.inner` says."""
 
-    resolver: Resolver
+    resolver: HostResolver
     question: _Question
     _addresses: list[IAddress] = field(factory=list, init=False)
 
@@ -113,7 +113,7 @@ def _tell(receiver: IResolutionReceiver, addresses: list[IAddress]) -> None:
 class _Reactor:
     """A reactor that knows addresses by another resolver than its own."""
 
-    def __init__(self, reactor: Any, resolver: Resolver) -> None:
+    def __init__(self, reactor: Any, resolver: HostResolver) -> None:
         self._reactor = reactor
         self.nameResolver = resolver
 
@@ -125,8 +125,8 @@ class _Reactor:
 
 
 def resolving_once(reactor: Any) -> Any:
-    """The reactor for `HostnameEndpoint`s, whose hosts are then resolved by a `Resolver`."""
+    """The reactor for `HostnameEndpoint`s, whose hosts are then resolved by a `HostResolver`."""
     if not IReactorPluggableNameResolver.providedBy(reactor):
         return reactor
     clock: Any = reactor
-    return _Reactor(reactor, Resolver(reactor.nameResolver, clock))
+    return _Reactor(reactor, HostResolver(reactor.nameResolver, clock))

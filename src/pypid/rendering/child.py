@@ -15,14 +15,14 @@ from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
-from pypid.rendering.frames import Frames, Garbled, framed
+from pypid.rendering.frames import Frames, GarbledFrame, framed
 
 PROGRAM = (sys.executable, "-P", "-s", "-m", "pypid.rendering.program")
 COMPLAINT = 1000
 """Bytes of what it says last on its standard error that are kept for the log."""
 
 
-class Ended(Exception):
+class ChildEnded(Exception):
     """It has ended, or had to be. The text says how."""
 
 
@@ -55,9 +55,9 @@ class Child(ProcessProtocol):
         self.transport.write(framed(document))
 
     async def expect(self, clock: Any, within: float) -> Mapping[str, Any]:
-        """The next object that it says. Raises `Ended`, and then it has ended, or is about to."""
+        """The next object that it says. Raises `ChildEnded`, and then it has ended, or is about to."""
         if self._over is not None:
-            raise Ended(self._over)
+            raise ChildEnded(self._over)
         expected: Deferred[Mapping[str, Any]] = Deferred()
         self._expecting = expected
         expected.addTimeout(within, clock)
@@ -65,7 +65,7 @@ class Child(ProcessProtocol):
             return await expected
         except TimedOut:
             self.kill(f"it took longer than {within:g} s")
-            raise Ended(self._over) from None
+            raise ChildEnded(self._over) from None
         finally:
             self._expecting = None
 
@@ -87,7 +87,7 @@ class Child(ProcessProtocol):
             self._over = why
         expecting, self._expecting = self._expecting, None
         if expecting is not None and not expecting.called:
-            expecting.errback(Ended(self._over))
+            expecting.errback(ChildEnded(self._over))
 
     # --- what Twisted calls ---
 
@@ -99,7 +99,7 @@ class Child(ProcessProtocol):
             return
         try:
             found = self._frames.feed(data)
-        except Garbled as error:
+        except GarbledFrame as error:
             self.kill(f"what it said is no answer: {error}")
             return
         for document in found:

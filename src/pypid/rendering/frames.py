@@ -13,7 +13,7 @@ LONGEST = 2 << 20
 HEAD = 4
 
 
-class Garbled(Exception):
+class GarbledFrame(Exception):
     """What came is no object, or a longer one than any that is sent."""
 
 
@@ -26,21 +26,21 @@ def framed(document: Mapping[str, Any]) -> bytes:
 
 
 def length_of(head: bytes) -> int:
-    """What the first bytes say. Raises `Garbled`."""
+    """What the first bytes say. Raises `GarbledFrame`."""
     length = int.from_bytes(head, "big")
     if length > LONGEST:
-        raise Garbled(f"{length} bytes are more than {LONGEST}")
+        raise GarbledFrame(f"{length} bytes are more than {LONGEST}")
     return length
 
 
 def read(data: bytes) -> dict[str, Any]:
-    """The object. Raises `Garbled`."""
+    """The object. Raises `GarbledFrame`."""
     try:
         document = json.loads(data)
     except (ValueError, RecursionError):
-        raise Garbled("no JSON") from None
+        raise GarbledFrame("no JSON") from None
     if not isinstance(document, dict):
-        raise Garbled("no JSON object")
+        raise GarbledFrame("no JSON object")
     return document
 
 
@@ -51,7 +51,7 @@ class Frames:
     _rest: bytearray = field(factory=bytearray, init=False, repr=False)
 
     def feed(self, data: bytes) -> list[dict[str, Any]]:
-        """Those that are complete with this. Raises `Garbled`."""
+        """Those that are complete with this. Raises `GarbledFrame`."""
         self._rest += data
         found = []
         while len(self._rest) >= HEAD:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 
 
-class Kind(Enum):
+class MarkupKind(Enum):
     """What can be rendered; all else is shown as it is."""
 
     PLAIN = "plain"
@@ -14,7 +14,7 @@ class Kind(Enum):
     COMMONMARK = "CommonMark"
 
 
-def kind_of(content_type: str | None) -> Kind:
+def kind_of(content_type: str | None) -> MarkupKind:
     """``text/markdown; charset=UTF-8; variant=GFM`` and the like; text/x-rst where nothing is said.
 
     The charset is not asked: metadata are text by now, and the specification knows UTF-8 only. A variant of Markdown that
@@ -24,11 +24,11 @@ def kind_of(content_type: str | None) -> Kind:
     given = dict(_parameter(each) for each in parameters)
     match essence.strip().lower():
         case "" | "text/x-rst":
-            return Kind.RST
+            return MarkupKind.RST
         case "text/markdown":
-            return Kind.COMMONMARK if given.get("variant", "").lower() == "commonmark" else Kind.GFM
+            return MarkupKind.COMMONMARK if given.get("variant", "").lower() == "commonmark" else MarkupKind.GFM
         case _:
-            return Kind.PLAIN
+            return MarkupKind.PLAIN
 
 
 def _parameter(text: str) -> tuple[str, str]:

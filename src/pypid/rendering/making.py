@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import frozen
 from readme_renderer import markdown, rst
 
-from pypid.rendering.kinds import Kind
+from pypid.rendering.kinds import MarkupKind
 from pypid.rendering.taming import tamed
 
 
@@ -21,7 +21,7 @@ class Made:
     error: str | None = None
 
 
-def made(text: str, kind: Kind) -> Made:
+def made(text: str, kind: MarkupKind) -> Made:
     """Render a README to safe HTML. Raises `MemoryError` and nothing else."""
     try:
         rendered = _rendered(text, kind)
@@ -33,11 +33,11 @@ def made(text: str, kind: Kind) -> Made:
     return Made(found if found and not found.isspace() else None)
 
 
-def _rendered(text: str, kind: Kind) -> str | None:
+def _rendered(text: str, kind: MarkupKind) -> str | None:
     match kind:
-        case Kind.RST:
+        case MarkupKind.RST:
             return rst.render(text)
-        case Kind.GFM | Kind.COMMONMARK:
+        case MarkupKind.GFM | MarkupKind.COMMONMARK:
             return markdown.render(text, variant=kind.value)
-        case Kind.PLAIN:
+        case MarkupKind.PLAIN:
             return None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from pypid.rendering.confining import CPU, compute_for, confine
 from pypid.rendering.frames import HEAD, framed, length_of, read
-from pypid.rendering.kinds import Kind
+from pypid.rendering.kinds import MarkupKind
 
 if TYPE_CHECKING:
     from pypid.rendering.making import Made
@@ -31,7 +31,7 @@ def main() -> None:
     while head := asked.read(HEAD):
         document = read(asked.read(length_of(head)))
         compute_for(CPU)
-        outcome = made(str(document["text"]), Kind(document["kind"]))
+        outcome = made(str(document["text"]), MarkupKind(document["kind"]))
         _say(answers, _answer(document["number"], outcome))
 
 

@@ -14,8 +14,8 @@ from twisted.logger import Logger
 
 from pypid.core.recent import Recent
 from pypid.flow import Flights, start
-from pypid.rendering.child import PROGRAM, Child, Ended, start_child
-from pypid.rendering.kinds import Kind, kind_of
+from pypid.rendering.child import PROGRAM, Child, ChildEnded, start_child
+from pypid.rendering.kinds import MarkupKind, kind_of
 from pypid.rendering.plain import beginning, cleaned, preformatted
 
 _log = Logger()
@@ -90,16 +90,16 @@ class Readmes(Service):
             note = f'<p class="readme-note">The README is longer than {LONGEST >> 10} KiB. This is how it begins:</p>'
             return Rendered(note + preformatted(beginning(text, SHOWN)), plain=True, cut=True)
         found = None
-        if kind is not Kind.PLAIN and text.strip() and self.reactor is not None:
+        if kind is not MarkupKind.PLAIN and text.strip() and self.reactor is not None:
             found = await self._rendered(
                 text, kind, (digest, kind, hash(text)), whose
             )  # who gives a wrong digest gets no other text
         if found is not None:
             return Rendered(found)
-        note = SOURCE_NOTE if kind is not Kind.PLAIN and text.strip() else ""
+        note = SOURCE_NOTE if kind is not MarkupKind.PLAIN and text.strip() else ""
         return Rendered(note + preformatted(text), plain=True)
 
-    async def _rendered(self, text: str, kind: Kind, key: object, whose: str) -> str | None:
+    async def _rendered(self, text: str, kind: MarkupKind, key: object, whose: str) -> str | None:
         """None: it is to be shown as it is."""
         made = self._made.get(key)
         if made is not None:
@@ -113,7 +113,7 @@ class Readmes(Service):
         except TimedOut:
             return None
 
-    async def _make(self, text: str, kind: Kind, key: object, whose: str) -> str | None:
+    async def _make(self, text: str, kind: MarkupKind, key: object, whose: str) -> str | None:
         if len(self._turn.waiting) >= MOST_WAITING or (whose and self._of[whose] >= OF_ONE):
             return None
         self._of[whose] += 1
@@ -123,20 +123,20 @@ class Readmes(Service):
             self._of[whose] -= 1
             self._of += Counter()  # without those of which there are none
 
-    async def _make_in_turn(self, text: str, kind: Kind, key: object) -> str | None:
+    async def _make_in_turn(self, text: str, kind: MarkupKind, key: object) -> str | None:
         async with self._turn:
             if self._over:
                 return None
             try:
                 html = await self._asked(text, kind)
-            except (Ended, OSError, ValueError) as error:
+            except (ChildEnded, OSError, ValueError) as error:
                 self._give_up(key, error)
                 return None
         self._made.put(key, html or "", len(html or "") + 200)  # "": it is no README of its kind, and is not asked again
         return html
 
-    async def _asked(self, text: str, kind: Kind) -> str | None:
-        """What the child says. Raises `Ended`, `OSError`, `ValueError`."""
+    async def _asked(self, text: str, kind: MarkupKind) -> str | None:
+        """What the child says. Raises `ChildEnded`, `OSError`, `ValueError`."""
         self._stay()
         if self.child is not None and self.child.is_over:
             self._dismiss("it has ended")
@@ -186,10 +186,10 @@ class Readmes(Service):
 
 
 def _answer(document: Mapping[str, Any], number: int) -> str | None:
-    """The HTML in what the child said. Raises `Ended` where it is no answer to that."""
+    """The HTML in what the child said. Raises `ChildEnded` where it is no answer to that."""
     html, error = document.get("html", 0), document.get("error")
     if document.get("number") != number or not (html is None or isinstance(html, str)):
-        raise Ended("what it said is no answer")
+        raise ChildEnded("what it said is no answer")
     if error is not None:
         _log.warn("README not rendered, its source is shown: {error}", error=str(error)[:500])
     return html

@@ -20,10 +20,10 @@ from twisted.internet.defer import Deferred
 from pypid.core.errors import NeedsExtra, Unauthenticated
 from pypid.core.permissions import Credential, Identity
 from pypid.ports import Access, Resolver
-from pypid.resolver.uv import IN_ALL, Place, Uv, find_uv
+from pypid.resolver.uv import IN_ALL, ResolverIndex, Uv, find_uv
 from pypid.spool import COLLECTING
 from pypid.web.channel import Site
-from pypid.web.face import Face
+from pypid.web.face import App
 from pypid.web.routes import resource
 
 USER = "collecting"
@@ -48,8 +48,8 @@ class _CurrentRules:
     """Gives the twin the rules of the original with each request: they may have changed since the collection began."""
 
     behind: Access
-    original: Face = field(repr=False)
-    twin: Face = field(repr=False)
+    original: App = field(repr=False)
+    twin: App = field(repr=False)
 
     async def identify(self, credential: Credential) -> Identity:
         """The person."""
@@ -68,7 +68,7 @@ class Loopback:
     reactor: Any
 
     @asynccontextmanager
-    async def __call__(self, face: Face, who: Identity) -> AsyncIterator[Resolver]:
+    async def __call__(self, face: App, who: Identity) -> AsyncIterator[Resolver]:
         """A resolver that sees the index of `face` as `who` does. Raises `NeedsExtra` where uv is not installed."""
         program = find_uv()
         if program is None:
@@ -83,7 +83,7 @@ class Loopback:
             port = self.reactor.listenTCP(0, site, interface="127.0.0.1")
             try:
                 address = f"127.0.0.1:{port.getHost().port}"
-                place = Place(f"http://{USER}:{password}@{address}/simple/", (password,))
+                place = ResolverIndex(f"http://{USER}:{password}@{address}/simple/", (password,))
                 until = self.reactor.seconds() + IN_ALL
                 yield Uv(reactor=self.reactor, program=program, place=place, folder=folder, until=until)
             finally:
@@ -95,8 +95,8 @@ class Loopback:
             await blocking(rmtree, folder, True)
 
 
-def _seen_by(face: Face, access: Access) -> Face:
+def _seen_by(face: App, access: Access) -> App:
     settings = evolve(face.settings, public_url=None, redirects_upstream=False)
-    twin = Face(face.index, access, face.rules, face.world, settings, registry=face.registry)
+    twin = App(face.index, access, face.rules, face.world, settings, registry=face.registry)
     twin.pages = face.pages
     return twin

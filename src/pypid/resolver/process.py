@@ -21,7 +21,7 @@ MOST = 4 << 20
 
 
 @frozen
-class Ended:
+class ProgramResult:
     """How it ended: its status (None: a signal ended it), and what it said."""
 
     status: int | None
@@ -36,7 +36,7 @@ class _Bounded(ProcessProtocol):
         self._said = said
         self._streams = {1: bytearray(), 2: bytearray()}
         self._waiting: list[Deferred[None]] = []
-        self._ended: Ended | None = None
+        self._ended: ProgramResult | None = None
         self.overflowed = False
 
     def connectionMade(self) -> None:
@@ -53,7 +53,7 @@ class _Bounded(ProcessProtocol):
 
     def processEnded(self, reason: Failure) -> None:
         status = getattr(reason.value, "exitCode", None)
-        self._ended = Ended(status, bytes(self._streams[1]), bytes(self._streams[2]))
+        self._ended = ProgramResult(status, bytes(self._streams[1]), bytes(self._streams[2]))
         waiting, self._waiting = self._waiting, []
         for each in waiting:
             if not each.called:
@@ -65,7 +65,7 @@ class _Bounded(ProcessProtocol):
         with suppress(ProcessExitedAlready):
             self.transport.signalProcess("KILL")
 
-    async def ended(self, clock: Any = None, within: float | None = None) -> Ended:
+    async def ended(self, clock: Any = None, within: float | None = None) -> ProgramResult:
         """Wait for its end. Raises `TimedOut`."""
         if self._ended is None:
             waiter: Deferred[None] = Deferred()
@@ -79,7 +79,7 @@ class _Bounded(ProcessProtocol):
 
 async def run(
     reactor: Any, command: Sequence[str], *, environ: Mapping[str, str], folder: Path, said: bytes, within: float
-) -> Ended:
+) -> ProgramResult:
     """Run the program in `folder`, with `environ` and nothing else around it, and `said` as its input.
 
     `reactor` is an `IReactorProcess` and `IReactorTime`. Raises `Busy` where it takes longer than `within` seconds or says too

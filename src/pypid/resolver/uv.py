@@ -16,8 +16,8 @@ from twisted.logger import Logger
 
 from pypid.core.errors import BadName, Busy, Unresolvable, shortened
 from pypid.core.names import ProjectName, project_name
-from pypid.core.targets import Target
-from pypid.resolver.process import Ended, run
+from pypid.core.targets import InstallTarget
+from pypid.resolver.process import ProgramResult, run
 
 _log = Logger()
 
@@ -44,7 +44,7 @@ def find_uv() -> str | None:
 
 
 @frozen
-class Place:
+class ResolverIndex:
     """The index that is to be asked. Its `url` holds a password: it travels in the environment, never as an argument."""
 
     url: str = field(repr=False)
@@ -57,12 +57,12 @@ class Uv:
 
     reactor: Any
     program: str
-    place: Place
+    place: ResolverIndex
     folder: Path
     until: float
 
     async def resolve(
-        self, requirements: Sequence[str], target: Target, *, prereleases: bool
+        self, requirements: Sequence[str], target: InstallTarget, *, prereleases: bool
     ) -> Sequence[tuple[ProjectName, str]]:
         """See `ports.Resolver`."""
         left = self.until - self.reactor.seconds()
@@ -80,7 +80,7 @@ class Uv:
             raise self._failure(ended)
         return _releases(ended.out.decode())
 
-    def _command(self, target: Target, *, prereleases: bool) -> list[str]:
+    def _command(self, target: InstallTarget, *, prereleases: bool) -> list[str]:
         words = [self.program, "pip", "compile", "--no-config", "--no-build", "--no-sources", "--keyring-provider", "disabled"]
         words += ["--quiet", "--no-progress", "--color", "never", "--no-header", "--no-annotate"]
         words += ["--python", sys.executable, "--python-platform", target.platform, "--python-version", target.python]
@@ -102,7 +102,7 @@ class Uv:
             "UV_HTTP_RETRIES": "1",
         }
 
-    def _failure(self, ended: Ended) -> Unresolvable:
+    def _failure(self, ended: ProgramResult) -> Unresolvable:
         text = ended.err.decode(errors="replace")
         for secret in self.place.secrets:
             text = text.replace(secret, "***")

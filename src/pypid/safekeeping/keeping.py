@@ -41,7 +41,7 @@ class _Changed:
 
 
 @define(eq=False)
-class Safekeeper:
+class Backup:
     """Keeps the copies of what is of record below `state`. `storage` is the bucket's identity.
 
     Without a `secret` nothing is copied; that a new state folder would need one is told all the same.

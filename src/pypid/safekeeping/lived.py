@@ -10,7 +10,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from pypid.databases.faults import Unusable
+from pypid.databases.faults import DatabaseUnusable
 from pypid.safekeeping.marker import read_marker
 from pypid.safekeeping.records import ACCOUNTS, put
 
@@ -25,7 +25,7 @@ CHANGES = (
 
 
 @frozen
-class Lived:
+class AccountsMarker:
     """What the state folder says of its accounts database, which lies at `path`."""
 
     state: Path
@@ -42,10 +42,10 @@ class Lived:
             put(self.state, FILE, _YES + b"\n")
 
     def refuse_loss(self) -> None:
-        """Raise `Unusable`, with advice, if accounts have existed. Call it where the database is empty or not there."""
+        """Raise `DatabaseUnusable`, with advice, if accounts have existed. Call it where the database is empty or not there."""
         if not self._says_so():
             return
-        raise Unusable(
+        raise DatabaseUnusable(
             f"{self.path} is {'empty' if self.path.exists() else 'not there'}, but accounts have existed here. Without them, "
             "projects that were closed would be open. Restore it from a backup. Or, to begin without any users, groups, rights "
             f"and tokens, write the word {_NO.decode()} into {self.state / FILE}."

@@ -22,7 +22,7 @@ BUSY = 5.0
 """Seconds that a copy of a database waits for whoever is writing to it."""
 
 
-class Form(Enum):
+class RecordForm(Enum):
     """How a file is read so that what was read is one state of it."""
 
     PLAIN = "plain"
@@ -36,10 +36,10 @@ class Record:
     """One file of record; `name` is its path below `state`, and its copy's below `layout.OF_RECORD`."""
 
     name: str
-    form: Form = Form.PLAIN
+    form: RecordForm = RecordForm.PLAIN
 
 
-OF_RECORD: tuple[Record, ...] = (Record(ADMIN), Record(ACCOUNTS, Form.SQLITE), Record(JOURNAL, Form.SQLITE))
+OF_RECORD: tuple[Record, ...] = (Record(ADMIN), Record(ACCOUNTS, RecordForm.SQLITE), Record(JOURNAL, RecordForm.SQLITE))
 """All that is of record. (What is derived can be lost: see docs/state.)"""
 
 Signature = tuple[tuple[int, int, int] | None, ...]
@@ -48,7 +48,7 @@ Signature = tuple[tuple[int, int, int] | None, ...]
 
 def signature(state: Path, record: Record) -> Signature | None:
     """As it is now; None where there is no such file. Raises `OSError`."""
-    files = (record.name,) if record.form is Form.PLAIN else (record.name, f"{record.name}-wal", f"{record.name}-journal")
+    files = (record.name,) if record.form is RecordForm.PLAIN else (record.name, f"{record.name}-wal", f"{record.name}-journal")
     found = tuple(_stamp(state / name) for name in files)
     return None if found[0] is None else found
 
@@ -64,9 +64,9 @@ def read(state: Path, record: Record) -> bytes:
     """One state of it. Raises `OSError`, `sqlite3.Error`, `ValueError` beyond `LARGEST`."""
     path = state / record.name
     match record.form:
-        case Form.PLAIN:
+        case RecordForm.PLAIN:
             data = path.read_bytes()
-        case Form.SQLITE:
+        case RecordForm.SQLITE:
             data = _backup(path)
     if len(data) > LARGEST:
         raise ValueError(f"{record.name} has {len(data)} bytes; no more than {LARGEST} are copied")
@@ -103,7 +103,7 @@ def put(folder: Path, name: str, data: bytes) -> None:
 
 def restore(state: Path, record: Record, data: bytes) -> None:
     """Put what was `read` in place. Raises `OSError`."""
-    if record.form is Form.SQLITE:
+    if record.form is RecordForm.SQLITE:
         for beside in ("-wal", "-shm", "-journal"):  # of another database
             (state / f"{record.name}{beside}").unlink(missing_ok=True)
     put(state, record.name, data)

@@ -17,7 +17,7 @@ from typing import IO
 import msgspec
 from attrs import define, field
 
-from pypid.core.finding import Description, standing
+from pypid.core.finding import ProjectDescription, standing
 from pypid.core.names import ProjectName
 from pypid.search.cards import Filed
 from pypid.search.files import basis_of, connect, hash_of, locked, transaction, which
@@ -48,15 +48,15 @@ _INDEX = f"INSERT INTO words(rowid, {', '.join(COLUMNS)}) VALUES (?{', ?' * len(
 _encoder = msgspec.json.Encoder()
 
 
-class Outdated(Exception):
+class IndexOutdated(Exception):
     """The file is not the one that it should be, or damaged: whoever writes makes it anew."""
 
 
 @define(eq=False)
-class Cabinet:
+class SearchIndex:
     """The cards of one index. `path` None: in memory, of this process alone. `basis`: of what; another one is another file.
 
-    What reads raises `Outdated` where there is nothing (yet) that can be read.
+    What reads raises `IndexOutdated` where there is nothing (yet) that can be read.
     """
 
     path: Path | None
@@ -159,12 +159,12 @@ class Cabinet:
             found = db.execute("SELECT json_group_object(name, mark) FROM project").fetchone()[0]
         return json.loads(found)  # type: ignore[no-any-return]
 
-    def descriptions(self, names: Sequence[ProjectName]) -> Mapping[ProjectName, tuple[str | None, Description]]:
+    def descriptions(self, names: Sequence[ProjectName]) -> Mapping[ProjectName, tuple[str | None, ProjectDescription]]:
         """What was made of the metadata of these, and of which."""
         said = "SELECT name, described, description FROM project WHERE name IN (SELECT value FROM json_each(?))"
         with self._writing() as db:
             rows = db.execute(said, (json.dumps(names),)).fetchall()
-        return {name: (described, msgspec.json.decode(text, type=Description)) for name, described, text in rows}
+        return {name: (described, msgspec.json.decode(text, type=ProjectDescription)) for name, described, text in rows}
 
     def put(self, cards: Sequence[Filed], gone: Sequence[ProjectName] = ()) -> None:
         """File these cards, in place of older ones, and take out those of `gone`; as one step."""
@@ -198,7 +198,7 @@ class Cabinet:
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         if self._writer is None:
-            raise Outdated()
+            raise IndexOutdated()
         if self.path is None:
             with self._turn, transaction(self._writer):
                 yield self._writer
@@ -210,10 +210,10 @@ class Cabinet:
 
     @contextmanager
     def reading(self) -> Iterator[Reader]:
-        """Somebody who reads, of one moment, until the end of this. Raises `Outdated`."""
+        """Somebody who reads, of one moment, until the end of this. Raises `IndexOutdated`."""
         if self.path is None:
             if self._writer is None:
-                raise Outdated()
+                raise IndexOutdated()
             with self._turn, transaction(self._writer):
                 yield Reader(self._writer, None)
             return
@@ -222,16 +222,16 @@ class Cabinet:
             try:
                 with transaction(reader.db):
                     if basis_of(reader.db) != self.basis:
-                        raise Outdated()
+                        raise IndexOutdated()
                     yield reader
             except BaseException:
                 reader.close()
                 raise
         except sqlite3.OperationalError:  # busy for very long, or the disk fails
-            raise Outdated() from None
+            raise IndexOutdated() from None
         except sqlite3.DatabaseError:
             self.path.unlink(missing_ok=True)  # which tells whoever writes
-            raise Outdated() from None
+            raise IndexOutdated() from None
         with self._turn:
             if len(self._readers) < READERS and not self._closed:
                 self._readers.append(reader)
@@ -241,7 +241,7 @@ class Cabinet:
     def _taken(self, path: Path) -> Reader:
         file = which(path)
         if file is None:
-            raise Outdated()
+            raise IndexOutdated()
         with self._turn:
             while self._readers:
                 reader = self._readers.pop()
@@ -251,7 +251,7 @@ class Cabinet:
         reader = Reader(connect(path), file)
         if which(path) != file:  # it may have opened one file, and the log of another
             reader.close()
-            raise Outdated()
+            raise IndexOutdated()
         return reader
 
 

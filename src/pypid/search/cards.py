@@ -10,7 +10,7 @@ from typing import Any
 from attrs import frozen
 
 from pypid.core.coremetadata import read_metadata
-from pypid.core.finding import Card, Description
+from pypid.core.finding import Card, ProjectDescription
 from pypid.core.model import File, Project
 from pypid.core.names import ProjectName
 from pypid.core.releases import Release, choose_release, describing_file, release_of
@@ -21,11 +21,11 @@ LONGEST_LICENSE = 200
 """Characters: many write the whole text of it there."""
 MINORS = {2: range(6, 8), 3: range(21)}
 """The versions of Python that somebody may look for."""
-NOTHING = Description()
+NOTHING = ProjectDescription()
 
 
 @frozen
-class Seen:
+class CardSource:
     """What is seen of a project, as it is filed."""
 
     project: Project
@@ -45,7 +45,7 @@ class Filed:
     until: datetime | None = None
     described: str | None = None
     """The SHA-256 of the metadata that the description was made of; "" where there is none; None: it is `unread`."""
-    description: Description = NOTHING
+    description: ProjectDescription = NOTHING
     unread: File | None = None
     """Whose metadata is to be read yet."""
 
@@ -55,7 +55,7 @@ class Filed:
         return self.card.name
 
 
-def filed(seen: Seen, described: str | None, description: Description) -> Filed:
+def filed(seen: CardSource, described: str | None, description: ProjectDescription) -> Filed:
     """The card. `described` and `description`: what was made of its metadata before; it counts as long as that is the same."""
     project = seen.project
     version = choose_release(project)
@@ -72,7 +72,7 @@ def filed(seen: Seen, described: str | None, description: Description) -> Filed:
     return Filed(card, seen.mark, seen.until, now_described, description, unread)
 
 
-def _card(project: Project, ours: bool, release: Release | None, description: Description) -> Card:
+def _card(project: Project, ours: bool, release: Release | None, description: ProjectDescription) -> Card:
     moments = [file.uploaded for file in project.files if file.uploaded is not None]
     files = release.files if release is not None else ()
     said = [file.requires_python for file in files if file.requires_python] or [description.requires_python]
@@ -118,14 +118,14 @@ def pythons(requires_python: str) -> frozenset[str] | None:
 # --- metadata -------------------------------------------------------------------------------------------------
 
 
-def describe(metadata: bytes) -> Description:
+def describe(metadata: bytes) -> ProjectDescription:
     """What core metadata says. Never raises: where it cannot be read it says nothing."""
     # the text below the head is a description of pages, in which nothing is looked for
     head = metadata.replace(b"\r\n", b"\n").partition(b"\n\n")[0]
     read = read_metadata(head + b"\n\n")
     fields = read.fields
     classifiers = _texts(fields, "classifiers")[:MOST_CLASSIFIERS]
-    return Description(
+    return ProjectDescription(
         summary=_encodable(read.summary or ""),
         keywords=_keywords(_texts(fields, "keywords")),
         license=_license(fields, classifiers),

@@ -11,22 +11,22 @@ from twisted.internet.defer import gatherResults
 from twisted.logger import Logger
 
 from pypid.core.errors import Busy, PypidError, StorageDown
-from pypid.core.finding import Description
+from pypid.core.finding import ProjectDescription
 from pypid.core.model import File, Project
 from pypid.core.names import ProjectName
 from pypid.core.policy import changes_at, may_show_theirs, view
 from pypid.core.summaries import Summaries, differing, in_runs
 from pypid.flow import start
 from pypid.index import Index
-from pypid.index.asking import Asked
+from pypid.index.asking import RequestContext
 from pypid.index.parts import Pace
-from pypid.search.cabinet import Cabinet, Outdated
-from pypid.search.cards import NOTHING, Filed, Seen, describe, filed
+from pypid.search.cabinet import IndexOutdated, SearchIndex
+from pypid.search.cards import NOTHING, CardSource, Filed, describe, filed
 from pypid.search.files import hash_of
 
 _log = Logger()
 
-STORED = Asked(local=True)
+STORED = RequestContext(local=True)
 """Nobody else is asked for anything."""
 BATCH, READ = 256, 32
 """Projects that are filed, or of which the metadata is read, in one step."""
@@ -41,7 +41,7 @@ PAUSE = 15.0
 
 
 @frozen(eq=False)
-class Look:
+class CatalogView:
     """The lists at one moment; runs that did not change are the same objects as before."""
 
     names: Summaries = Summaries()
@@ -50,12 +50,12 @@ class Look:
 
 
 @define(eq=False)
-class Following:
+class SearchFollower:
     """Of one index and one cabinet. `look` is to be called a few times a second, never twice at once."""
 
     index: Index
-    cabinet: Cabinet
-    known: Look = field(factory=Look, init=False, repr=False)
+    cabinet: SearchIndex
+    known: CatalogView = field(factory=CatalogView, init=False, repr=False)
     """What was seen last. Whatever is filed and not in it is among `_todo`, or is taken out with the next step."""
     _edition: Hashable = field(default=None, init=False, repr=False)
     _epoch: str = field(default="", init=False)
@@ -92,7 +92,7 @@ class Following:
             while await self._step():
                 if clock.seconds() - begun > (LONG if self._urgent or self._todo else SHORT):
                     return True
-        except (PypidError, OSError, sqlite3.Error, Outdated) as error:
+        except (PypidError, OSError, sqlite3.Error, IndexOutdated) as error:
             await self._failed(error)
         else:
             self._failing = False
@@ -126,10 +126,10 @@ class Following:
         self._todo, self._gone = await world.thinking(_differing, held, look, self._rules)
         self.known, self._begun, self._is_whole, self._all_read = look, True, False, False
 
-    async def _look(self) -> Look:
+    async def _look(self) -> CatalogView:
         catalog = self.index.catalog
         ours, theirs = in_runs(await catalog.names()), in_runs(await catalog.their_summaries())
-        return Look(await self.index.stored_names(), ours, theirs)
+        return CatalogView(await self.index.stored_names(), ours, theirs)
 
     async def _step(self) -> bool:
         """The next thing; whether there may be another one."""
@@ -166,7 +166,7 @@ class Following:
         now = self.index.world.now().timestamp()
         self._urgent.update(dict.fromkeys(await self.index.world.blocking(self.cabinet.due, now)))
 
-    def _changes(self, look: Look) -> tuple[set[ProjectName], set[ProjectName]]:
+    def _changes(self, look: CatalogView) -> tuple[set[ProjectName], set[ProjectName]]:
         known = self.known
         changed, gone = differing(known.names, look.names)
         # of what is ours and theirs at once the list shows one half only
@@ -191,7 +191,7 @@ class Following:
             self._todo.pop(name, None)
         self._all_read = self._all_read and not any(card.unread for card in cards)
 
-    async def _seen(self, names: Iterable[ProjectName]) -> list[Seen]:
+    async def _seen(self, names: Iterable[ProjectName]) -> list[CardSource]:
         """What is seen of these, as far as they are there."""
         pace, found = Pace(self.index.world), []
         for name in names:
@@ -201,7 +201,7 @@ class Following:
             await pace.keep()
         return found
 
-    async def _seen_of(self, name: ProjectName) -> Seen | None:
+    async def _seen_of(self, name: ProjectName) -> CardSource | None:
         index, policy = self.index, self.index.policy
         ours = await index.catalog.ours(name)
         theirs = await index.correspondent.known(name) if may_show_theirs(policy, name, ours) else None
@@ -211,7 +211,7 @@ class Following:
         until = None if theirs is None else changes_at(policy, theirs, name, now)
         is_ours = isinstance(ours, Project)
         mark = _mark(self._rules, ours.serial if isinstance(ours, Project) else 0, 0 if theirs is None else theirs.serial)
-        return Seen(view(policy, ours, theirs, now, name), is_ours, mark, until)
+        return CardSource(view(policy, ours, theirs, now, name), is_ours, mark, until)
 
     # --- reading metadata ---
 
@@ -234,7 +234,7 @@ class Following:
             return False
         return True
 
-    async def _described(self, seen: Sequence[Seen], cards: Sequence[Filed]) -> Sequence[Filed]:
+    async def _described(self, seen: Sequence[CardSource], cards: Sequence[Filed]) -> Sequence[Filed]:
         """The cards with what metadata says that was not read yet; where it cannot be read now, as they are."""
         files = [card.unread for card in cards if card.unread is not None]
         read: dict[ProjectName, bytes] = {}
@@ -264,11 +264,11 @@ def _mark(rules: str, ours: int, theirs: int) -> str:
     return f"{rules} {ours} {theirs}"
 
 
-def _filed(seen: Sequence[Seen], known: Mapping[ProjectName, tuple[str | None, Description]]) -> list[Filed]:
+def _filed(seen: Sequence[CardSource], known: Mapping[ProjectName, tuple[str | None, ProjectDescription]]) -> list[Filed]:
     return [filed(each, *known.get(each.project.name, (None, NOTHING))) for each in seen]
 
 
-def _with_metadata(seen: Sequence[Seen], cards: Sequence[Filed], read: Mapping[ProjectName, bytes]) -> list[Filed]:
+def _with_metadata(seen: Sequence[CardSource], cards: Sequence[Filed], read: Mapping[ProjectName, bytes]) -> list[Filed]:
     """The cards; those made anew of which the metadata was read."""
     made = []
     for each, card in zip(seen, cards, strict=True):
@@ -278,7 +278,9 @@ def _with_metadata(seen: Sequence[Seen], cards: Sequence[Filed], read: Mapping[P
     return made
 
 
-def _differing(held: Mapping[ProjectName, str], look: Look, rules: str) -> tuple[dict[ProjectName, None], set[ProjectName]]:
+def _differing(
+    held: Mapping[ProjectName, str], look: CatalogView, rules: str
+) -> tuple[dict[ProjectName, None], set[ProjectName]]:
     """What is to be filed, and what is to be taken out."""
     ours = {summary.name: summary.serial for summary in look.ours}
     theirs = {summary.name: summary.serial for summary in look.theirs}

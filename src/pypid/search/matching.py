@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import blake2b
 
-from pypid.core.finding import SHORT, Card, Query
+from pypid.core.finding import SHORT, Card, SearchQuery
 
 COLUMNS = ("name", "starts", "insides", "keywords", "summary", "facts")
 TABLE = (
@@ -41,7 +41,7 @@ def _classifier(text: str) -> str:
     return f"-c-{blake2b(text.encode(errors='replace'), digest_size=8).hexdigest()}"
 
 
-def filters(query: Query) -> str | None:
+def filters(query: SearchQuery) -> str | None:
     """What only lets through what the query's filters do; None where there are none."""
     found = []
     if query.ours is not None:
@@ -54,7 +54,7 @@ def filters(query: Query) -> str | None:
     return " AND ".join(found) or None
 
 
-def tiers(query: Query) -> tuple[str, ...]:
+def tiers(query: SearchQuery) -> tuple[str, ...]:
     """For each `Tier`, the best first, what is found there and in those before. The query has words."""
     name = query.name
     squashed = [] if len(query.words) == 1 else [_in("starts", query.squashed, begins=True)]
@@ -67,7 +67,7 @@ def tiers(query: Query) -> tuple[str, ...]:
     return exact, beginning, found(WORD), found(INSIDE), keyword, anywhere
 
 
-def ranks(query: Query) -> tuple[str, ...]:
+def ranks(query: SearchQuery) -> tuple[str, ...]:
     """Return the expressions of `finding.rank`, each with all that those before it find.
 
     "Not upstream" is asked rather than "local": an index holds far fewer upstream projects, and an
@@ -89,7 +89,7 @@ def without(one: str, other: str | None) -> str:
     return one if other is None else f"({one}) NOT ({other})"
 
 
-def _each(query: Query, columns: str, whole: str) -> str:
+def _each(query: SearchQuery, columns: str, whole: str) -> str:
     """All words: each begins something in `columns`; a short one something of `WORD`, or is all of something in `whole`."""
     return " AND ".join(f"({_one(word, columns, whole)})" for word in dict.fromkeys(query.words))
 

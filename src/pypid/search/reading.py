@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 
 from attrs import define, field, frozen
 
-from pypid.core.finding import Card, Found, Query, rank
+from pypid.core.finding import Card, FoundProject, SearchQuery, rank
 from pypid.core.names import ProjectName
-from pypid.core.permissions import Sight
+from pypid.core.permissions import Visibility
 from pypid.search.matching import both, filters, ranks, tiers, without
 
 _SHOWN = "name, version, summary, ours, updated, keywords"
@@ -23,10 +23,10 @@ _EVERYTHING = ("project WHERE ? IS NULL", "project.place")
 
 
 @frozen(eq=False)
-class Eyes:
+class SearchViewer:
     """Whose: `gone` is what nobody sees any more, though it may still be filed."""
 
-    by: Sight
+    by: Visibility
     gone: frozenset[ProjectName] = frozenset()
 
     @property
@@ -45,13 +45,13 @@ class Reader:
 
     db: sqlite3.Connection
     file: tuple[int, int] | None
-    _prepared: tuple[Sight, frozenset[ProjectName], int] | None = field(default=None, init=False, repr=False)
+    _prepared: tuple[Visibility, frozenset[ProjectName], int] | None = field(default=None, init=False, repr=False)
 
     def close(self) -> None:
         """At the end."""
         self.db.close()
 
-    def find(self, query: Query, eyes: Eyes, most: int, skip: int) -> tuple[Sequence[Found], int]:
+    def find(self, query: SearchQuery, eyes: SearchViewer, most: int, skip: int) -> tuple[Sequence[FoundProject], int]:
         """At most so many, behind those that are skipped, and how many there are in all."""
         if not query.words:
             return self._all(query, eyes, most, skip)
@@ -68,14 +68,14 @@ class Reader:
                 before = expression
         return self._found(found[skip : skip + most]), self._count(*_MATCHING, seen, anywhere)
 
-    def _ranked(self, query: Query, places: Sequence[int]) -> Sequence[Found]:
+    def _ranked(self, query: SearchQuery, places: Sequence[int]) -> Sequence[FoundProject]:
         """These, in order: of few each is looked at, which takes less time than to ask for each tier."""
         found = self._found(places)
         cards = [Card(name=each.name, summary=each.summary, keywords=each.keywords, ours=each.ours) for each in found]
         order = [rank(query, card) for card in cards]
         return [each for _, each in sorted(zip(order, found, strict=True), key=lambda pair: pair[0])]
 
-    def _all(self, query: Query, eyes: Eyes, most: int, skip: int) -> tuple[Sequence[Found], int]:
+    def _all(self, query: SearchQuery, eyes: SearchViewer, most: int, skip: int) -> tuple[Sequence[FoundProject], int]:
         """Without words: whatever the filters let through."""
         let_through = filters(query)
         table, place = _EVERYTHING if let_through is None else _MATCHING
@@ -92,12 +92,12 @@ class Reader:
         row = self.db.execute(f"SELECT group_concat(found) FROM ({limited})", (given, most, skip)).fetchone()
         return sorted(map(int, row[0].split(",")), reverse=True) if row[0] else []
 
-    def _found(self, places: Sequence[int]) -> Sequence[Found]:
+    def _found(self, places: Sequence[int]) -> Sequence[FoundProject]:
         said = f"SELECT place, {_SHOWN} FROM project WHERE place IN (SELECT value FROM json_each(?))"
         rows = {row[0]: row[1:] for row in self.db.execute(said, (json.dumps(places),))}
         return [_shown(*rows[place]) for place in places if place in rows]
 
-    def newest(self, by: str, eyes: Eyes, most: int) -> Sequence[ProjectName]:
+    def newest(self, by: str, eyes: SearchViewer, most: int) -> Sequence[ProjectName]:
         """Return the local projects that were `created` or `updated` last, the newest first.
 
         A cached upstream file is no news of this index, and is dated by its upload elsewhere.
@@ -105,18 +105,18 @@ class Reader:
         said = f"SELECT name FROM project WHERE {by} IS NOT NULL AND ours {self._seen(eyes)} ORDER BY {by} DESC LIMIT ?"
         return [name for (name,) in self.db.execute(said, (most,))]
 
-    def unread(self, eyes: Eyes) -> int:
+    def unread(self, eyes: SearchViewer) -> int:
         """Of how many projects the metadata is to be read yet."""
         said = f"SELECT count(*) FROM project WHERE unread {self._seen(eyes)}"
         return self.db.execute(said).fetchone()[0]  # type: ignore[no-any-return]
 
-    def filed(self, eyes: Eyes) -> int | None:
+    def filed(self, eyes: SearchViewer) -> int | None:
         """How many have a card, as long as not all have that there were at the beginning; else None."""
         if self.db.execute("SELECT whole FROM meta").fetchone()[0]:
             return None
         return self.db.execute(f"SELECT count(*) FROM project WHERE 1 {self._seen(eyes)}").fetchone()[0]  # type: ignore[no-any-return]
 
-    def _seen(self, eyes: Eyes, table: str = "project", place: str = "project.place") -> str:
+    def _seen(self, eyes: SearchViewer, table: str = "project", place: str = "project.place") -> str:
         """What is behind a WHERE so that only what they see is found."""
         if eyes.see_all:
             return ""
@@ -126,7 +126,7 @@ class Reader:
         self._prepare(eyes)
         return f"AND {place} {'NOT IN' if eyes.by.usual else 'IN'} (SELECT place FROM temp.others)"
 
-    def _prepare(self, eyes: Eyes) -> None:
+    def _prepare(self, eyes: SearchViewer) -> None:
         """Have the places of the exceptions in a table of this connection, until they change."""
         generation = self.db.execute("SELECT generation FROM meta").fetchone()[0]
         by, gone = eyes.by, eyes.gone
@@ -143,8 +143,8 @@ class Reader:
         self._prepared = by, gone, generation
 
 
-def _shown(name: str, version: str, summary: str, ours: int, updated: float | None, keywords: str) -> Found:
-    return Found(
+def _shown(name: str, version: str, summary: str, ours: int, updated: float | None, keywords: str) -> FoundProject:
+    return FoundProject(
         name=ProjectName(name),
         version=version,
         summary=summary,

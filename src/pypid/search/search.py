@@ -11,15 +11,15 @@ from attrs import define, field
 from twisted.internet.defer import DeferredSemaphore
 
 from pypid.core.errors import Busy
-from pypid.core.finding import Findings, Found, Query
+from pypid.core.finding import FoundProject, SearchQuery, SearchResults
 from pypid.core.names import ProjectName
-from pypid.core.permissions import Sight
+from pypid.core.permissions import Visibility
 from pypid.core.summaries import Summaries, differing
 from pypid.flow import start
 from pypid.index import Index
-from pypid.search.cabinet import READERS, Cabinet, Outdated
-from pypid.search.following import Following
-from pypid.search.reading import Eyes, Reader
+from pypid.search.cabinet import READERS, IndexOutdated, SearchIndex
+from pypid.search.following import SearchFollower
+from pypid.search.reading import Reader, SearchViewer
 
 T = TypeVar("T")
 
@@ -50,18 +50,20 @@ class Search:
     identity: str = ""
     """Of the storage."""
     promptly: bool = False
-    following: Following = field(init=False, repr=False)
-    _cabinet: Cabinet = field(init=False, repr=False)
+    following: SearchFollower = field(init=False, repr=False)
+    _cabinet: SearchIndex = field(init=False, repr=False)
     _turns: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(READERS), init=False, repr=False)
     _from: Counter[str] = field(factory=Counter, init=False, repr=False)
     """Questions that have no answer yet, by place."""
     _between: tuple[Summaries, Summaries, frozenset[ProjectName]] | None = field(default=None, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self._cabinet = Cabinet(None if self.folder is None else self.folder / FILE, self.identity)
-        self.following = Following(self.index, self._cabinet)
+        self._cabinet = SearchIndex(None if self.folder is None else self.folder / FILE, self.identity)
+        self.following = SearchFollower(self.index, self._cabinet)
 
-    async def find(self, query: Query, by: Sight, *, most: int = 20, skip: int = 0, place: str = "") -> Findings:
+    async def find(
+        self, query: SearchQuery, by: Visibility, *, most: int = 20, skip: int = 0, place: str = ""
+    ) -> SearchResults:
         """At most so many projects (`MOST`) that fit, the best first, behind those that are skipped (`FARTHEST`).
 
         `place`: where whoever asks comes from (`core.places`); "" is everywhere.
@@ -78,30 +80,30 @@ class Search:
             if not self._from[place]:
                 del self._from[place]
 
-    async def _find(self, query: Query, by: Sight, most: int, skip: int) -> Findings:
+    async def _find(self, query: SearchQuery, by: Visibility, most: int, skip: int) -> SearchResults:
         most, skip = min(most, MOST), min(skip, FARTHEST)
         names, eyes = await self._look(by)
 
-        def ask(reader: Reader) -> tuple[Sequence[Found], int, int, int | None]:
+        def ask(reader: Reader) -> tuple[Sequence[FoundProject], int, int, int | None]:
             found, total = reader.find(query, eyes, most, skip)
             return found, total, reader.unread(eyes), reader.filed(eyes)
 
-        nothing: tuple[Sequence[Found], int, int, int | None] = ((), 0, 0, 0)
+        nothing: tuple[Sequence[FoundProject], int, int, int | None] = ((), 0, 0, 0)
         found, total, unread, filed = await self._ask(ask, nothing)
         if filed is not None:  # nothing is known of the others, not even a name
             unread += max(0, await self._count(names, by) - filed)
         there = tuple(each for each in found if names.has(each.name))
-        return Findings(found=there, total=total - (len(found) - len(there)), unread=unread)
+        return SearchResults(found=there, total=total - (len(found) - len(there)), unread=unread)
 
-    async def updated(self, by: Sight, most: int = 100) -> Sequence[ProjectName]:
+    async def updated(self, by: Visibility, most: int = 100) -> Sequence[ProjectName]:
         """The projects of which a file was uploaded last, the newest first."""
         return await self._newest("updated", by, most)
 
-    async def created(self, by: Sight, most: int = 40) -> Sequence[ProjectName]:
+    async def created(self, by: Visibility, most: int = 40) -> Sequence[ProjectName]:
         """The projects whose first file was uploaded last, the newest first."""
         return await self._newest("created", by, most)
 
-    async def _newest(self, which: str, by: Sight, most: int) -> Sequence[ProjectName]:
+    async def _newest(self, which: str, by: Visibility, most: int) -> Sequence[ProjectName]:
         names, eyes = await self._look(by)
         none: Sequence[ProjectName] = ()
         found = await self._ask(lambda reader: reader.newest(which, eyes, most + MARGIN), none)
@@ -116,7 +118,7 @@ class Search:
         """At the end; blocks."""
         self._cabinet.close()
 
-    async def _look(self, by: Sight) -> tuple[Summaries, Eyes]:
+    async def _look(self, by: Visibility) -> tuple[Summaries, SearchViewer]:
         """All projects that there are now, and whose eyes these are: what has gone meanwhile counts nowhere."""
         if self.promptly:
             await self.catch_up()
@@ -124,7 +126,7 @@ class Search:
         known = self.following.known.names
         if self._between is None or self._between[0] is not known or self._between[1] is not names:
             self._between = known, names, frozenset(differing(known, names)[1])
-        return names, Eyes(by, self._between[2] | self.following.going)
+        return names, SearchViewer(by, self._between[2] | self.following.going)
 
     async def _ask(self, ask: Callable[[Reader], T], nothing: T) -> T:
         """What it says in its turn, in a thread; `nothing` where there are no cards yet."""
@@ -139,10 +141,10 @@ class Search:
 
         try:
             return await self.index.world.blocking(read)
-        except Outdated:
+        except IndexOutdated:
             return nothing
 
-    async def _count(self, names: Summaries, by: Sight) -> int:
+    async def _count(self, names: Summaries, by: Visibility) -> int:
         if by.sees_all:
             return len(names)
         return await self.index.world.thinking(lambda: sum(by.sees(summary.name) for summary in names))

@@ -17,10 +17,10 @@ from attrs import evolve, frozen
 from pypid.core.names import ProjectName
 from pypid.static.front import FEED, Latest, changelog, feed, first_page
 from pypid.static.pages import is_project_page, latest, list_pages, project_pages, project_paths, standing
-from pypid.static.reading import Listed, PackageList
-from pypid.static.settings import Settings
+from pypid.static.reading import PackageList, PackageListEntry
+from pypid.static.settings import StaticSettings
 from pypid.static.sharing import Done, shared_out
-from pypid.static.tree import Target, clear, put
+from pypid.static.tree import TreeTarget, clear, put
 
 THE_LIST = "packages.json"
 _BATCH = 32
@@ -30,7 +30,7 @@ _WORTH_A_PROCESS = 2000
 
 
 @frozen
-class Outcome:
+class BuildOutcome:
     """What a run did. `gone` counts projects of the previous list that this one has not, and whose pages were left."""
 
     projects: int
@@ -41,20 +41,20 @@ class Outcome:
 
 def build(
     listed: PackageList,
-    target: Target,
-    settings: Settings,
+    target: TreeTarget,
+    settings: StaticSettings,
     *,
     previous: PackageList | None = None,
     delete: bool = False,
     processes: int = 1,
     heard: Callable[[int, int], None] = lambda done, of: None,
-) -> Outcome:
+) -> BuildOutcome:
     """Write what differs: with `previous`, the list that the tree was made of, only projects that the lists differ in are
     looked at. With `delete` pages go that are none any more. `heard` is told how many projects are done, of how many.
     """
     projects = listed.projects
     before = None if previous is None else previous.projects
-    outcome = Outcome(len(projects), gone=0 if before is None else len(before.keys() - projects.keys()))
+    outcome = BuildOutcome(len(projects), gone=0 if before is None else len(before.keys() - projects.keys()))
     if projects == before and not delete:
         return outcome
     names = sorted(projects)
@@ -73,7 +73,7 @@ def build(
     lay = put if any(True for folder in ("simple", "pypi") for _ in target.list(folder)) else _write
     heard(0, len(changed))
     shared_out(changed, work, min(processes, 1 + len(changed) // _WORTH_A_PROCESS), add)
-    in_order: list[Listed] = []
+    in_order: list[PackageListEntry] = []
     for path, body in _pages_of_all(names, listed, settings, in_order):
         add(_counted(put(target, path, body)))
     if delete:
@@ -83,7 +83,7 @@ def build(
     return evolve(outcome, done=total)
 
 
-def the_list(files: Iterable[Listed]) -> bytes:
+def the_list(files: Iterable[PackageListEntry]) -> bytes:
     """The list itself, one object in each line; in ASCII, since dumb-pypi takes U+2028, for one, for the end of a line."""
     body = BytesIO()  # of a million lines joining would hold each twice
     for one in files:
@@ -96,7 +96,7 @@ def the_list(files: Iterable[Listed]) -> bytes:
 _encoder = msgspec.json.Encoder()
 
 
-def _write(target: Target, path: str, body: bytes) -> bool:
+def _write(target: TreeTarget, path: str, body: bytes) -> bool:
     target.write(path, body)
     return True
 
@@ -106,7 +106,7 @@ def _counted(written: bool) -> Done:
 
 
 def _write_projects(
-    names: Sequence[ProjectName], listed: PackageList, lay: Callable[[str, bytes], bool], settings: Settings
+    names: Sequence[ProjectName], listed: PackageList, lay: Callable[[str, bytes], bool], settings: StaticSettings
 ) -> Iterator[Done]:
     for start in range(0, len(names), _BATCH):
         written = same = 0
@@ -121,7 +121,7 @@ def _write_projects(
 
 
 def _pages_of_all(
-    names: Sequence[ProjectName], listed: PackageList, settings: Settings, in_order: list[Listed]
+    names: Sequence[ProjectName], listed: PackageList, settings: StaticSettings, in_order: list[PackageListEntry]
 ) -> Iterator[tuple[str, bytes]]:
     """The pages about all projects; `in_order` becomes the files, by project and version, each once."""
     yield from list_pages(names)
@@ -136,7 +136,7 @@ def _pages_of_all(
     yield "index.html", first_page(lines, settings)
 
 
-def _clear(listed: PackageList, target: Target, settings: Settings) -> int:
+def _clear(listed: PackageList, target: TreeTarget, settings: StaticSettings) -> int:
     """Remove the pages of what is no longer listed; other files that somebody has put there stay."""
     keep = {path for name, files in listed.projects.items() for path in project_paths(name, files.values(), settings)}
     keep.update(("simple/index.html", "simple/index.json"))

@@ -15,8 +15,8 @@ from attrs import frozen
 
 from pypid.core.names import ProjectName
 from pypid.core.simple import plain, utc_text
-from pypid.static.reading import Listed, moment_of
-from pypid.static.settings import Settings
+from pypid.static.reading import PackageListEntry, moment_of
+from pypid.static.settings import StaticSettings
 
 PER_PAGE = 5000
 """Lines of a page of the changelog."""
@@ -64,7 +64,7 @@ class Latest:
     version: str | None
 
 
-def first_page(projects: Iterable[Latest], settings: Settings, script: str | None = None) -> bytes:
+def first_page(projects: Iterable[Latest], settings: StaticSettings, script: str | None = None) -> bytes:
     """All projects, with a box to filter them. `script`: where `FILTER` lies; None: in the page itself."""
     lines = "".join(
         [
@@ -83,7 +83,7 @@ def first_page(projects: Iterable[Latest], settings: Settings, script: str | Non
     return _document(settings.title, settings, body, box, "")
 
 
-def changelog(newest_first: Sequence[Listed], settings: Settings) -> Iterator[tuple[str, bytes]]:
+def changelog(newest_first: Sequence[PackageListEntry], settings: StaticSettings) -> Iterator[tuple[str, bytes]]:
     """The pages of all files, what was uploaded last first."""
     count = -(-len(newest_first) // PER_PAGE)
     for page in range(1, count + 1):
@@ -92,7 +92,7 @@ def changelog(newest_first: Sequence[Listed], settings: Settings) -> Iterator[tu
 
 
 @frozen
-class Entry:
+class ChangelogEntry:
     """A line of the changelog: `href` leads to the file, or to what says more of it; `uploaded` is aware."""
 
     href: str
@@ -101,11 +101,11 @@ class Entry:
     by: str = ""
 
 
-def _changelog_page(files: Iterable[Listed], page: int, count: int, settings: Settings) -> bytes:
+def _changelog_page(files: Iterable[PackageListEntry], page: int, count: int, settings: StaticSettings) -> bytes:
     return changelog_page([_entry(listed, settings) for listed in files], settings, page, count)
 
 
-def changelog_page(entries: Iterable[Entry], settings: Settings, page: int = 1, count: int = 1) -> bytes:
+def changelog_page(entries: Iterable[ChangelogEntry], settings: StaticSettings, page: int = 1, count: int = 1) -> bytes:
     """One page of it, of so many."""
     lines = "".join([_line(entry) for entry in entries])
     turn = _turn(page, count)
@@ -114,13 +114,13 @@ def changelog_page(entries: Iterable[Entry], settings: Settings, page: int = 1, 
     return _document(f"Changelog | {settings.title}", settings, body, "", "../")
 
 
-def _entry(listed: Listed, settings: Settings) -> Entry:
+def _entry(listed: PackageListEntry, settings: StaticSettings) -> ChangelogEntry:
     href = settings.url(listed.filename) + (f"#{listed.hash.lower()}" if listed.hash else "")
     uploaded = moment_of(listed.upload_timestamp) if listed.upload_timestamp else None
-    return Entry(href, listed.filename, uploaded, listed.uploaded_by or "")
+    return ChangelogEntry(href, listed.filename, uploaded, listed.uploaded_by or "")
 
 
-def _line(entry: Entry) -> str:
+def _line(entry: ChangelogEntry) -> str:
     moment = "" if entry.uploaded is None else utc_text(entry.uploaded)[:19].replace("T", " ")
     name, by = escape(entry.filename), escape(plain(entry.by))
     return f'<tr><td><a href="{escape(entry.href)}">{name}</a></td><td>{moment}</td><td>{by}</td></tr>\n'
@@ -135,7 +135,7 @@ def _turn(page: int, count: int) -> str:
     return f'<p class="turn">{" ".join((*ways, to(page + 1, "&rarr;", on), to(count, "&raquo;", on)))}</p>'
 
 
-def feed(newest_first: Iterable[Listed], settings: Settings) -> bytes:
+def feed(newest_first: Iterable[PackageListEntry], settings: StaticSettings) -> bytes:
     """RSS 2.0 of the files that were uploaded last; of those that say when. It says no time of its own."""
     site = escape(settings.site_url.rstrip("/") + "/" if settings.site_url else "../index.html")
     last = islice((listed for listed in newest_first if listed.upload_timestamp), IN_FEED)
@@ -148,7 +148,7 @@ def feed(newest_first: Iterable[Listed], settings: Settings) -> bytes:
     ).encode()
 
 
-def _item(listed: Listed, settings: Settings) -> str:
+def _item(listed: PackageListEntry, settings: StaticSettings) -> str:
     moment = moment_of(listed.upload_timestamp or 0)
     name = escape(listed.filename)
     by = f"<description>{escape(plain(f'Uploaded by {listed.uploaded_by}'))}</description>" if listed.uploaded_by else ""
@@ -158,7 +158,7 @@ def _item(listed: Listed, settings: Settings) -> str:
     )
 
 
-def _document(title: str, settings: Settings, body: str, box: str, up: str) -> bytes:
+def _document(title: str, settings: StaticSettings, body: str, box: str, up: str) -> bytes:
     logo = ""
     if settings.logo:
         width = f' width="{settings.logo_width}"' if settings.logo_width > 0 else ""

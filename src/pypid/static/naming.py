@@ -26,7 +26,7 @@ _USUAL_SDIST = re.compile(r"[A-Za-z0-9_.]+-([A-Za-z0-9.!+_]+)\.tar\.gz\Z").match
 
 
 @frozen
-class Place:
+class PagePlace:
     """A project's page on which a file stands. `version` is spelled as PEP 440 wants it, "" where nobody knows it.
 
     `spelled` is the version as the file name has it, or None: the legacy JSON API goes by it, as dumb-pypi's does.
@@ -37,13 +37,13 @@ class Place:
     spelled: str | None
 
 
-def places(filename: str) -> tuple[Place, ...]:
+def places(filename: str) -> tuple[PagePlace, ...]:
     """Where the file stands: at least one place, dumb-pypi's first. Raises `BadFilename`."""
     dashed = _DASHED(filename)
     if dashed is not None and len(filename) < LONGEST_NAME:
         version = _spelled(dashed[2])
         if version is not None:
-            return (Place(project_name(dashed[1]), version, dashed[2]),)
+            return (PagePlace(project_name(dashed[1]), version, dashed[2]),)
     usual = _USUAL_WHEEL(filename) if filename.endswith(".whl") else _USUAL_SDIST(filename)
     if usual is not None and ".." not in filename:
         try:
@@ -51,7 +51,7 @@ def places(filename: str) -> tuple[Place, ...]:
         except BadFilename:
             pass
         else:
-            return (Place(project, version, usual[1]),)
+            return (PagePlace(project, version, usual[1]),)
     return _odd(filename)
 
 
@@ -63,7 +63,7 @@ def _spelled(version: str) -> str | None:
         return None
 
 
-def _odd(filename: str) -> tuple[Place, ...]:
+def _odd(filename: str) -> tuple[PagePlace, ...]:
     if len(filename) > LONGEST:
         raise BadFilename(filename, f"it is longer than {LONGEST} characters.")
     if not _SAFE(filename) or ".." in filename:
@@ -75,7 +75,7 @@ def _odd(filename: str) -> tuple[Place, ...]:
         if guessed is None:
             raise
         return (guessed,)
-    told = Place(project, version, version)
+    told = PagePlace(project, version, version)
     if guessed is None:
         return (told,)
     if guessed.project == project:
@@ -85,11 +85,11 @@ def _odd(filename: str) -> tuple[Place, ...]:
     return (guessed,) if guessed.version else (guessed, told)
 
 
-def _guessed(filename: str) -> Place | None:
+def _guessed(filename: str) -> PagePlace | None:
     name, spelled = _of_wheel(filename) if filename.endswith(".whl") else _of_other(filename)
     try:
         project = project_name(name)
-        return Place(project, "" if spelled is None else str(Version(spelled)), spelled)
+        return PagePlace(project, "" if spelled is None else str(Version(spelled)), spelled)
     except (BadName, ValueError):
         return None
 

@@ -16,38 +16,38 @@ from pypid.core.model import File, Project, Summary, in_order
 from pypid.core.names import ProjectName, version_key
 from pypid.core.negotiation import Format
 from pypid.core.simple import render_names, render_project, utc_text
-from pypid.static.naming import Place, places
-from pypid.static.reading import Listed, moment_of
-from pypid.static.settings import Settings
+from pypid.static.naming import PagePlace, places
+from pypid.static.reading import PackageListEntry, moment_of
+from pypid.static.settings import StaticSettings
 
 PAGE, JSON_PAGE = "index.html", "index.json"
 _OURS = re.compile(r"simple/[a-z0-9-]+/index\.(html|json)|pypi/[a-z0-9-]+/([^/]+/)?json").fullmatch
 
 
 @frozen
-class Standing:
+class PlacedFile:
     """A file at a place; `first`: it has no other, or this is the one that dumb-pypi knows."""
 
-    listed: Listed
-    place: Place
+    listed: PackageListEntry
+    place: PagePlace
     first: bool
 
 
-def standing(project: ProjectName, listed: Iterable[Listed]) -> list[Standing]:
+def standing(project: ProjectName, listed: Iterable[PackageListEntry]) -> list[PlacedFile]:
     """The files of a project, where they stand on its page, in dumb-pypi's order: the newest is last."""
     found = [
-        Standing(one, place, number == 0)
+        PlacedFile(one, place, number == 0)
         for one in listed
         for number, place in enumerate(places(one.filename))
         if place.project == project
     ]
     if len(found) < 2:
         return found
-    versions: dict[str, list[Standing]] = {}  # of many files there are few versions, and those are slow to compare
+    versions: dict[str, list[PlacedFile]] = {}  # of many files there are few versions, and those are slow to compare
     for one in found:
         versions.setdefault(one.place.version, []).append(one)
     keyed = sorted([(version_key(version) if version else _NO_VERSION, version) for version in versions])
-    ordered: list[Standing] = []
+    ordered: list[PlacedFile] = []
     for _, same in groupby(keyed, key=itemgetter(0)):
         files = [one for _, version in same for one in versions[version]]
         ordered += sorted(files, key=_order) if len(files) > 1 else files
@@ -58,7 +58,7 @@ _NO_VERSION = version_key("0")
 _DIGITS = re.compile("([0-9]+)")
 
 
-def _order(one: Standing) -> tuple[Any, ...]:
+def _order(one: PlacedFile) -> tuple[Any, ...]:
     filename = one.listed.filename
     natural = [int(part) if part.isdigit() else part for part in _DIGITS.split(filename)]
     return (not filename.endswith(".whl"), natural, filename)
@@ -69,7 +69,7 @@ def is_project_page(path: str) -> bool:
     return _OURS(path) is not None
 
 
-def project_paths(project: ProjectName, files: Iterable[Listed], settings: Settings) -> Iterator[str]:
+def project_paths(project: ProjectName, files: Iterable[PackageListEntry], settings: StaticSettings) -> Iterator[str]:
     """Where `project_pages` puts pages."""
     yield f"simple/{project}/{PAGE}"
     yield f"simple/{project}/{JSON_PAGE}"
@@ -79,7 +79,9 @@ def project_paths(project: ProjectName, files: Iterable[Listed], settings: Setti
         yield from (f"pypi/{project}/{version}/json" for version in spelled if version)
 
 
-def project_pages(project: ProjectName, files: Iterable[Listed], settings: Settings) -> Iterator[tuple[str, bytes]]:
+def project_pages(
+    project: ProjectName, files: Iterable[PackageListEntry], settings: StaticSettings
+) -> Iterator[tuple[str, bytes]]:
     """Each page of the project: path and bytes. The one that installers read comes last."""
     found = standing(project, files)
     yield from _legacy_pages(project, found, settings)
@@ -96,7 +98,7 @@ def list_pages(names: Iterable[ProjectName]) -> Iterator[tuple[str, bytes]]:
         yield f"simple/{name}", render_names(summaries, format, serial=0, page=PAGE).body
 
 
-def file_of(one: Standing) -> File:
+def file_of(one: PlacedFile) -> File:
     """What the renderer is to say of the file."""
     listed, place = one.listed, one.place
     algorithm, value = _hash(listed.hash)
@@ -167,8 +169,8 @@ _encoder = msgspec.json.Encoder()
 _ANSWERED = attrgetter("requires_dist", "requires_python")
 
 
-def _legacy_pages(project: ProjectName, found: Sequence[Standing], settings: Settings) -> Iterator[tuple[str, bytes]]:
-    releases: dict[str, list[Listed]] = {}
+def _legacy_pages(project: ProjectName, found: Sequence[PlacedFile], settings: StaticSettings) -> Iterator[tuple[str, bytes]]:
+    releases: dict[str, list[PackageListEntry]] = {}
     for one in found:
         if one.place.spelled is not None:
             releases.setdefault(one.place.spelled, []).append(one.listed)
@@ -184,13 +186,13 @@ def _legacy_pages(project: ProjectName, found: Sequence[Standing], settings: Set
     yield f"pypi/{project}/json", _encoder.encode(_Document(_info(project, version_of_all, telling), raw, urls))
 
 
-def _info(project: ProjectName, version: str | None, files: Sequence[Listed]) -> _Info:
+def _info(project: ProjectName, version: str | None, files: Sequence[PackageListEntry]) -> _Info:
     """As the file of these says that has the most to say."""
     told = max(files, key=lambda listed: sum(map(bool, _ANSWERED(listed)))) if len(files) > 1 else files[0]
     return _Info(project, version, told.requires_dist, told.requires_python, bool(told.yanked_reason), told.yanked_reason)
 
 
-def _raw(listed: Listed, settings: Settings) -> msgspec.Raw:
+def _raw(listed: PackageListEntry, settings: StaticSettings) -> msgspec.Raw:
     entry = _Entry(
         filename=listed.filename,
         url=settings.url(listed.filename),
@@ -216,6 +218,6 @@ def _packagetype(filename: str) -> str:
     return "bdist_egg" if filename.endswith(".egg") else "sdist"
 
 
-def latest(found: Sequence[Standing]) -> str | None:
+def latest(found: Sequence[PlacedFile]) -> str | None:
     """The newest version of files in the order of `standing`, as its file name spells it."""
     return found[-1].place.spelled

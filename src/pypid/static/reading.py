@@ -25,7 +25,7 @@ MOST_NOTES = 100
 _HASH = re.compile(r"([A-Za-z0-9_]+)=([0-9A-Fa-f]+)\Z").match
 
 
-class Listed(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+class PackageListEntry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """What a list says of one file; keys and order are those of dumb-pypi, `size` (bytes) is ours (PEP 700)."""
 
     filename: str
@@ -43,7 +43,7 @@ class Listed(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     size: int | None = None
 
 
-class _Strict(Listed, frozen=True, gc=False, forbid_unknown_fields=True):
+class _Strict(PackageListEntry, frozen=True, gc=False, forbid_unknown_fields=True):
     """The same, to find keys that nobody knows."""
 
 
@@ -65,7 +65,7 @@ class BadPackageList(PypidError):
 class PackageList:
     """The files of a list by project: file name to what is said of it. `notes` say what was left out, and why."""
 
-    projects: dict[ProjectName, dict[str, Listed]] = field(factory=dict)
+    projects: dict[ProjectName, dict[str, PackageListEntry]] = field(factory=dict)
     notes: list[str] = field(factory=list)
     left_out: int = 0
     """Lines whose file is on no page."""
@@ -76,7 +76,7 @@ class PackageList:
         """On how many places of pages files stand."""
         return sum(map(len, self.projects.values()))
 
-    def take(self, listed: Listed, number: int) -> None:
+    def take(self, listed: PackageListEntry, number: int) -> None:
         """One more file, of this line. Of a file that is named twice the later line counts."""
         try:
             found = places(listed.filename)
@@ -103,7 +103,7 @@ class PackageList:
             self.notes.append("... and more of that kind")
 
 
-def _check(listed: Listed) -> None:
+def _check(listed: PackageListEntry) -> None:
     """Raise `ValueError`, with what is wrong, for values that no page can say."""
     if listed.hash and not _HASH(listed.hash):
         raise ValueError(f"hash is algorithm=hex, and not {shortened(listed.hash)!r}.")
@@ -138,7 +138,7 @@ def read_names(lines: Iterable[bytes], where: str) -> PackageList:
         if len(line) > LONGEST_LINE:
             spoilt.add(number, f"it is longer than {LONGEST_LINE} bytes.")
         elif filename.strip():
-            read.take(Listed(filename), number)
+            read.take(PackageListEntry(filename), number)
     spoilt.raise_if_any()
     return read
 
@@ -147,7 +147,7 @@ def read_json(lines: Iterable[bytes], where: str) -> PackageList:
     """A list with one JSON object in each line. Raises `BadPackageList` if a line is none, or has values of other types."""
     read = PackageList()
     spoilt = _Spoilt(where)
-    strict, lenient = msgspec.json.Decoder(_Strict), msgspec.json.Decoder(Listed)
+    strict, lenient = msgspec.json.Decoder(_Strict), msgspec.json.Decoder(PackageListEntry)
     unknown: set[str] = set()
     texts: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
@@ -158,7 +158,7 @@ def read_json(lines: Iterable[bytes], where: str) -> PackageList:
         if line.isspace():
             continue
         try:
-            listed: Listed = strict.decode(line)
+            listed: PackageListEntry = strict.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             try:
                 listed = lenient.decode(line)
@@ -173,10 +173,10 @@ def read_json(lines: Iterable[bytes], where: str) -> PackageList:
     return read
 
 
-def _thrifty(listed: Listed, texts: dict[str, str]) -> Listed:
+def _thrifty(listed: PackageListEntry, texts: dict[str, str]) -> PackageListEntry:
     """The same without texts of its own that many lines have."""
     requires, by = listed.requires_python, listed.uploaded_by
-    return Listed(
+    return PackageListEntry(
         listed.filename,
         listed.hash,
         listed.requires_dist,

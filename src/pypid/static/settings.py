@@ -10,7 +10,7 @@ from pypid.core.simple import quoted
 
 
 @frozen(kw_only=True)
-class Settings:
+class StaticSettings:
     """`packages_url` is where all files lie, absolute or relative to a project's page, as dumb-pypi has it."""
 
     packages_url: str

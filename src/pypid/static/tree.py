@@ -1,6 +1,6 @@
 """A tree of pages somewhere: what is there already is left alone, what has changed is replaced at once, what is gone can go.
 
-`Target` is all that a place must be able to do; `Folder` is one on disk.
+`TreeTarget` is all that a place must be able to do; `TreeFolder` is one on disk.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PATH = re.compile(r"(?!\.)[A-Za-z0-9._+~!-]+(/(?!\.)[A-Za-z0-9._+~!-]+)*\Z").mat
 """A path in a tree: segments that no file system, server or shell reads as anything but a name. Hidden names are ours."""
 
 
-class Target(Protocol):
+class TreeTarget(Protocol):
     """Where pages go. Paths are relative (`PATH`), with ``/``; other paths are a `ValueError`."""
 
     def have(self, path: str) -> bytes | None:
@@ -42,11 +42,11 @@ class Target(Protocol):
 
 
 def digest(body: bytes) -> bytes:
-    """What `Target.have` compares by."""
+    """What `TreeTarget.have` compares by."""
     return sha256(body).digest()
 
 
-def put(target: Target, path: str, body: bytes) -> bool:
+def put(target: TreeTarget, path: str, body: bytes) -> bool:
     """Have it there; whether it had to be written."""
     have = target.have(path)
     if have is not None and have == digest(body):
@@ -55,7 +55,7 @@ def put(target: Target, path: str, body: bytes) -> bool:
     return True
 
 
-def clear(target: Target, folders: Iterable[str], keep: Container[str], ours: Callable[[str], object]) -> int:
+def clear(target: TreeTarget, folders: Iterable[str], keep: Container[str], ours: Callable[[str], object]) -> int:
     """Remove what lies below these folders and is `ours`, but what is to be kept; how many were removed."""
     gone = [path for folder in folders for path in target.list(folder) if path not in keep and ours(path)]
     for path in gone:
@@ -64,7 +64,7 @@ def clear(target: Target, folders: Iterable[str], keep: Container[str], ours: Ca
 
 
 @define
-class Folder:
+class TreeFolder:
     """A tree below a folder, which is made if need be. For one process, or several that write different files.
 
     Nothing is written outside it, unless somebody who may write in it has put symbolic links to folders there.
@@ -77,7 +77,7 @@ class Folder:
     """Some of the folders that are there; what belongs together is written together."""
 
     def have(self, path: str) -> bytes | None:
-        """As `Target` has it."""
+        """As `TreeTarget` has it."""
         try:
             # a named pipe that somebody has put there is not waited for
             handle = os.open(self._where(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -94,7 +94,7 @@ class Folder:
             return digest(file.read())
 
     def write(self, path: str, body: bytes) -> None:
-        """As `Target` has it; durable only after `settle`."""
+        """As `TreeTarget` has it; durable only after `settle`."""
         where = self._where(path)
         folder, _, name = where.rpartition("/")
         if folder not in self._known:
@@ -119,7 +119,7 @@ class Folder:
             raise
 
     def remove(self, path: str) -> None:
-        """As `Target` has it; folders that are empty then go, too."""
+        """As `TreeTarget` has it; folders that are empty then go, too."""
         where = self._where(path)
         with suppress(FileNotFoundError, NotADirectoryError):
             os.unlink(where)
@@ -133,7 +133,7 @@ class Folder:
             folder = folder.rpartition("/")[0]
 
     def list(self, under: str) -> Iterator[str]:
-        """As `Target` has it; what a run that was killed left half written goes on the way."""
+        """As `TreeTarget` has it; what a run that was killed left half written goes on the way."""
         folders = [self._where(under)]
         while folders:
             folder = folders.pop()
@@ -154,7 +154,7 @@ class Folder:
                     yield path
 
     def settle(self) -> None:
-        """As `Target` has it: one call for the whole file system, since one for each of 100,000 files takes minutes."""
+        """As `TreeTarget` has it: one call for the whole file system, since one for each of 100,000 files takes minutes."""
         handle = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             if ctypes.CDLL(None, use_errno=True).syncfs(handle) != 0:
@@ -212,4 +212,4 @@ def list_of(folder: str) -> list[os.DirEntry[str]]:
         return list(entries)
 
 
-_: type[Target] = Folder
+_: type[TreeTarget] = TreeFolder

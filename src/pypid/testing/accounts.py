@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pypid.core.errors import BadRequest, NameTaken, NoSuchGroup, NoSuchToken, NoSuchUser
 from pypid.core.names import ProjectName, project_name
-from pypid.core.people import MOST_SESSIONS, Account, Session, Standing, Token
+from pypid.core.people import MOST_SESSIONS, Account, AccountStatus, Session, Token
 from pypid.core.permissions import Action, Scope
 from pypid.core.rights import Right, Whom
 from pypid.ports import Accounts
@@ -76,7 +76,7 @@ class AccountsContract(Timed):
     def test_users(self) -> None:
         """Every field of an account comes back; the list is by name."""
         zoe = an_account(
-            "zo\u00e9", admin=True, standing=Standing.PENDING, hash="", changed=BEGINNING + timedelta(microseconds=1)
+            "zo\u00e9", admin=True, standing=AccountStatus.PENDING, hash="", changed=BEGINNING + timedelta(microseconds=1)
         )
         alice = an_account("alice")
         self.have(self.accounts.add_user(zoe))
@@ -220,9 +220,9 @@ class AccountsContract(Timed):
         self.have(self.accounts.edit_user("alice", lambda account: evolve(account, hash="$other")))
         lives(token=True, session=False)
         self.have(self.accounts.add_session(a_session("s1")))
-        self.have(self.accounts.edit_user("alice", lambda account: evolve(account, standing=Standing.DISABLED)))
+        self.have(self.accounts.edit_user("alice", lambda account: evolve(account, standing=AccountStatus.DISABLED)))
         lives(token=False, session=False)
-        self.have(self.accounts.edit_user("alice", lambda account: evolve(account, standing=Standing.ACTIVE)))
+        self.have(self.accounts.edit_user("alice", lambda account: evolve(account, standing=AccountStatus.ACTIVE)))
         lives(token=False, session=False)
 
     # --- groups and rights ---

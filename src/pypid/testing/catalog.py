@@ -12,7 +12,7 @@ from attrs import evolve
 from hypothesis import HealthCheck, settings, stateful
 from hypothesis import strategies as st
 
-from pypid.core.model import File, Heard, Presence, Project, Remembered, Status, Summary
+from pypid.core.model import File, Listing, Presence, Project, Status, Summary, UpstreamEntry
 from pypid.core.names import ProjectName, project_name
 from pypid.ports import Catalog
 from pypid.testing.worlds import Awaiting
@@ -45,11 +45,11 @@ def a_project(name: ProjectName, *versions: str, **fields: object) -> Project:
     return Project(name=name, files=tuple(a_file(name, version) for version in versions), **fields)  # type: ignore[arg-type]
 
 
-def said(name: ProjectName, *versions: str, **fields: object) -> Remembered:
+def said(name: ProjectName, *versions: str, **fields: object) -> Listing:
     """What another index says of the project: that it has these versions."""
     files = tuple(a_file(name, version, key=None, source="https://files.example/file") for version in versions)
     values: dict[str, object] = {"asked": datetime(2026, 4, 4, tzinfo=UTC), "index": "https://index.example/simple/"}
-    return Remembered(name=name, files=files, **{**values, **fields})  # type: ignore[arg-type]
+    return Listing(name=name, files=files, **{**values, **fields})  # type: ignore[arg-type]
 
 
 def becomes(project: Project | None) -> Callable[[Project | None], Project | None]:
@@ -188,11 +188,11 @@ class CatalogContract(Awaiting):
         self.assertEqual(list(self.have(self.catalog.their_names())), [gone.name])
         self.assertEqual(list(self.have(self.catalog.names())), [])
 
-    def hear(self, remembered: Remembered) -> Heard:
+    def hear(self, remembered: Listing) -> UpstreamEntry:
         """Upstream says this."""
         return self.have(self.catalog.edit_theirs(remembered.name, lambda heard: evolve(heard, said=remembered)))
 
-    def keep(self, name: ProjectName, *versions: str) -> Heard:
+    def keep(self, name: ProjectName, *versions: str) -> UpstreamEntry:
         """These files of theirs are kept."""
         files = tuple(a_file(name, version) for version in versions)
         return self.have(self.catalog.edit_theirs(name, lambda heard: evolve(heard, kept=files)))

@@ -11,27 +11,27 @@ from datetime import UTC, date, datetime, timedelta, timezone
 
 from attrs import define, evolve, field
 
-from pypid.core.people import Download
+from pypid.core.people import DownloadEntry
 from pypid.ports import Downloads
 from pypid.testing.worlds import BEGINNING, Timed
 
 
-def a_download(number: int, **fields: object) -> Download:
+def a_download(number: int, **fields: object) -> DownloadEntry:
     """One of many."""
     values: dict[str, object] = {"sha256": "ab" * 32, "project": "spam", "filename": "spam-1.tar.gz", "who": "alice"}
-    return Download(when=BEGINNING + timedelta(seconds=number), **{**values, **fields})  # type: ignore[arg-type]
+    return DownloadEntry(when=BEGINNING + timedelta(seconds=number), **{**values, **fields})  # type: ignore[arg-type]
 
 
 @define
 class MemoryDownloads:
     """`Downloads` that are forgotten with it."""
 
-    _noted: list[Download] = field(factory=list, init=False, repr=False)
+    _noted: list[DownloadEntry] = field(factory=list, init=False, repr=False)
 
-    def note(self, download: Download) -> None:
+    def note(self, download: DownloadEntry) -> None:
         self._noted.append(evolve(download, serial=len(self._noted) + 1))
 
-    async def of(self, sha256: str, *, most: int = 1000, before: int | None = None) -> Sequence[Download]:
+    async def of(self, sha256: str, *, most: int = 1000, before: int | None = None) -> Sequence[DownloadEntry]:
         found = [each for each in reversed(self._noted) if each.sha256 == sha256 and (before is None or each.serial < before)]
         return found[: max(most, 0)]
 
@@ -70,7 +70,7 @@ class DownloadsContract(Timed):
         """Each page begins before the serial with which the last one ended, and none is lost."""
         for number in range(7):
             self.downloads.note(a_download(number))
-        found, before = list[Download](), None
+        found, before = list[DownloadEntry](), None
         while page := self.have(self.downloads.of("ab" * 32, most=3, before=before)):
             found, before = [*found, *page], page[-1].serial
         self.assertEqual(found, [a_download(number) for number in range(6, -1, -1)])

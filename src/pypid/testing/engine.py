@@ -14,9 +14,20 @@ from hypothesis import HealthCheck, settings, stateful
 from hypothesis import strategies as st
 
 from pypid.catalog import engine as engines
-from pypid.catalog.engine import Anew, Beat, Change, Conflict, Engine, Kind, Position, Row, State, slices
+from pypid.catalog.engine import (
+    Anew,
+    Beat,
+    CatalogRow,
+    Conflict,
+    Engine,
+    EngineState,
+    Position,
+    RowChange,
+    RowKind,
+    slices,
+)
 from pypid.core.errors import CannotStart
-from pypid.core.model import Link
+from pypid.core.model import SignedUrl
 from pypid.core.names import ProjectName, project_name
 from pypid.testing.worlds import BEGINNING, Timed
 
@@ -30,10 +41,10 @@ HOSTILE = (b"", b"\0", b"\xff\xfe", b"'; DROP TABLE pypid_catalog; --", b"%s%(a)
 
 
 def to_be(
-    line: bytes | None, expected: int = 0, *, name: ProjectName = SPAM, kind: Kind = Kind.OURS, seen: bool = True
-) -> Change:
+    line: bytes | None, expected: int = 0, *, name: ProjectName = SPAM, kind: RowKind = RowKind.OURS, seen: bool = True
+) -> RowChange:
     """That the row is to have this line."""
-    return Change(kind, name, line, expected, seen)
+    return RowChange(kind, name, line, expected, seen)
 
 
 class EngineContract(Timed):
@@ -75,23 +86,23 @@ class EngineContract(Timed):
         self.have(made.open(IDENTITY))
         return made
 
-    def state(self) -> State:
+    def state(self) -> EngineState:
         """The engine's."""
         return self.have(self.engine.state())
 
-    def put(self, line: bytes | None, expected: int = 0, **more: object) -> Row:
+    def put(self, line: bytes | None, expected: int = 0, **more: object) -> CatalogRow:
         """Change a row, as has to be possible."""
         row = self.have(self.engine.swap(self.epoch, to_be(line, expected, **more)))  # type: ignore[arg-type]
-        assert isinstance(row, Row), row
+        assert isinstance(row, CatalogRow), row
         return row
 
-    def all_rows(self, engine: Engine | None = None, since: Position | None = None, most: int = 1000) -> list[Row]:
+    def all_rows(self, engine: Engine | None = None, since: Position | None = None, most: int = 1000) -> list[CatalogRow]:
         """Those that changed since, in slices."""
         asked = engine or self.engine
         position = since or self.have(asked.state()).beginning
 
-        async def gathered() -> list[Row]:
-            found: list[Row] = []
+        async def gathered() -> list[CatalogRow]:
+            found: list[CatalogRow] = []
             listing = slices(asked, position, most)
             async for some in listing:
                 found.extend(some.rows)
@@ -117,7 +128,7 @@ class EngineContract(Timed):
         self.addCleanup(lambda: self.have(other.close()))
         self.assertEqual(self.have(other.open(IDENTITY, 10**9)), before)
         self.assertEqual(self.have(self.engine.open(IDENTITY)), before)
-        self.assertEqual(self.have(other.row(Kind.OURS, SPAM)), row)
+        self.assertEqual(self.have(other.row(RowKind.OURS, SPAM)), row)
 
     def test_another_storage(self) -> None:
         """Rows of another storage are refused, and stay as they are."""
@@ -132,7 +143,7 @@ class EngineContract(Timed):
         row = self.put(b"line")
         self.have(self.engine.close())
         self.have(self.engine.close())
-        self.assertEqual(self.have(self.engine.row(Kind.OURS, SPAM)), row)
+        self.assertEqual(self.have(self.engine.row(RowKind.OURS, SPAM)), row)
 
     # --- rows ---
 
@@ -142,11 +153,11 @@ class EngineContract(Timed):
         for number, line in enumerate(HOSTILE, 1):
             name = project_name(f"p{number}")
             row = self.put(line, name=name)
-            expected = Row(Kind.OURS, name, before.version + number, before.serial + number, line)
-            self.assertEqual((row, self.have(self.engine.row(Kind.OURS, name))), (expected, expected))
-            self.assertIsNone(self.have(self.engine.row(Kind.THEIRS, name)))
-        theirs = self.put(b"theirs", kind=Kind.THEIRS, name=project_name("p1"))
-        self.assertEqual(self.have(self.engine.row(Kind.THEIRS, project_name("p1"))), theirs)
+            expected = CatalogRow(RowKind.OURS, name, before.version + number, before.serial + number, line)
+            self.assertEqual((row, self.have(self.engine.row(RowKind.OURS, name))), (expected, expected))
+            self.assertIsNone(self.have(self.engine.row(RowKind.THEIRS, name)))
+        theirs = self.put(b"theirs", kind=RowKind.THEIRS, name=project_name("p1"))
+        self.assertEqual(self.have(self.engine.row(RowKind.THEIRS, project_name("p1"))), theirs)
 
     def test_long_lines(self) -> None:
         """Lines may have megabytes; a slice has one such, or many short ones."""
@@ -188,8 +199,8 @@ class EngineContract(Timed):
         first = self.put(b"first")
         second = self.put(b"second", first.version, seen=False)
         self.assertEqual((second.version, second.serial), (first.version + 1, first.serial))
-        self.assertEqual(self.have(self.engine.row(Kind.OURS, SPAM)), second)
-        new = self.put(b"new", kind=Kind.THEIRS, seen=False)
+        self.assertEqual(self.have(self.engine.row(RowKind.OURS, SPAM)), second)
+        new = self.put(b"new", kind=RowKind.THEIRS, seen=False)
         self.assertEqual(new.serial, 0)
         self.assertEqual(self.state().serial, first.serial)
 
@@ -198,8 +209,8 @@ class EngineContract(Timed):
         first = self.put(b"first")
         before = self.state()
         gone = self.put(None, first.version)
-        self.assertEqual(gone, Row(Kind.OURS, SPAM, first.version + 1, first.serial + 1, None))
-        self.assertIsNone(self.have(self.engine.row(Kind.OURS, SPAM)))
+        self.assertEqual(gone, CatalogRow(RowKind.OURS, SPAM, first.version + 1, first.serial + 1, None))
+        self.assertIsNone(self.have(self.engine.row(RowKind.OURS, SPAM)))
         self.assertEqual(self.all_rows(since=before.position), [gone])
         for version in (first.version, gone.version):
             self.assertEqual(self.have(self.engine.swap(self.epoch, to_be(b"x", version))), Conflict(None))
@@ -317,8 +328,8 @@ class EngineContract(Timed):
     def test_links(self) -> None:
         """All nodes give the URL that the first one has kept, until it is not good for long enough."""
         other = self.another()
-        first, second = (Link(f"https://bucket.example/{n}?sig=%2F&x={n}", BEGINNING + n * HOUR) for n in (1, 2))
-        exact = Link("https://bucket.example/\u00fc", BEGINNING + timedelta(days=9, microseconds=123457))
+        first, second = (SignedUrl(f"https://bucket.example/{n}?sig=%2F&x={n}", BEGINNING + n * HOUR) for n in (1, 2))
+        exact = SignedUrl("https://bucket.example/\u00fc", BEGINNING + timedelta(days=9, microseconds=123457))
         self.assertIsNone(self.have(self.engine.link("spam/spam-1.zip", BEGINNING)))
         self.assertEqual(self.have(self.engine.keep_link("spam/spam-1.zip", first, BEGINNING)), first)
         self.assertEqual(self.have(other.keep_link("spam/spam-1.zip", second, BEGINNING)), first)
@@ -378,7 +389,7 @@ class EngineContract(Timed):
 
     def test_feed_survives_who_hears(self) -> None:
         """Who hears, and fails at it, hears of the next change all the same."""
-        heard: list[State] = []
+        heard: list[EngineState] = []
 
         def fails(beat: Beat) -> None:
             heard.append(beat.state)
@@ -414,8 +425,8 @@ class EngineModel(stateful.RuleBasedStateMachine):
         engine = contract.engine
         self.nodes = (engine, contract.have(contract.again()))
         self.state = contract.have(engine.clear())
-        self.held: dict[tuple[Kind, ProjectName], Row] = {}
-        self.copy: dict[tuple[Kind, ProjectName], Row] = {}
+        self.held: dict[tuple[RowKind, ProjectName], CatalogRow] = {}
+        self.copy: dict[tuple[RowKind, ProjectName], CatalogRow] = {}
         self.position = self.state.beginning
 
     def teardown(self) -> None:
@@ -423,26 +434,26 @@ class EngineModel(stateful.RuleBasedStateMachine):
 
     @stateful.rule(
         node=st.integers(0, 1),
-        kind=st.sampled_from(Kind),
+        kind=st.sampled_from(RowKind),
         name=_names,
         line=_lines | st.none(),
         seen=st.booleans(),
         stale=st.integers(0, 3),
     )
-    def swap(self, node: int, kind: Kind, name: ProjectName, line: bytes | None, seen: bool, stale: int) -> None:
+    def swap(self, node: int, kind: RowKind, name: ProjectName, line: bytes | None, seen: bool, stale: int) -> None:
         held = self.held.get((kind, name))
         there = held is not None and held.line is not None
         expected = max(0, held.version - stale) if held is not None and there else stale
         if line is None and not expected:
             return
-        found = self.contract.have(self.nodes[node].swap(self.state.epoch, Change(kind, name, line, expected, seen)))
+        found = self.contract.have(self.nodes[node].swap(self.state.epoch, RowChange(kind, name, line, expected, seen)))
         if held is not None and held.line == line:
             assert found == held
         elif expected != (held.version if held is not None and there else 0):
             assert found == Conflict(held if there else None)
         else:
             version, serial = self.state.version + 1, self.state.serial + seen
-            row = Row(kind, name, version, serial if seen else held.serial if held is not None else 0, line)
+            row = CatalogRow(kind, name, version, serial if seen else held.serial if held is not None else 0, line)
             assert found == row
             self.held[kind, name] = row
             self.state = evolve(self.state, version=version, serial=serial)

@@ -10,15 +10,15 @@ from types import MappingProxyType
 
 from attrs import evolve
 
-from pypid.core.people import Deed
+from pypid.core.people import AuditEntry
 from pypid.ports import Journal
 from pypid.testing.worlds import BEGINNING, Timed
 
 
-def a_deed(number: int, **fields: object) -> Deed:
+def a_deed(number: int, **fields: object) -> AuditEntry:
     """One of many."""
     values: dict[str, object] = {"who": "alice", "what": "publish-file", "subject": f"spam/spam-{number}.tar.gz"}
-    return Deed(when=BEGINNING + timedelta(seconds=number), **{**values, **fields})  # type: ignore[arg-type]
+    return AuditEntry(when=BEGINNING + timedelta(seconds=number), **{**values, **fields})  # type: ignore[arg-type]
 
 
 class JournalContract(Timed):
@@ -53,7 +53,7 @@ class JournalContract(Timed):
         journals = (self.journal, self.have(self.again()))
         for number in range(7):
             self.have(journals[number % 2].note(a_deed(number)))
-        found: list[Deed] = []
+        found: list[AuditEntry] = []
         before = None
         while page := self.have(self.journal.deeds(before=before, most=3)):
             self.assertTrue(len(page) <= 3)

@@ -10,7 +10,7 @@ from contextlib import aclosing
 from attrs import evolve
 
 from pypid.core.errors import NotThere, UpstreamDown
-from pypid.core.model import File, Remembered, Span
+from pypid.core.model import File, Listing, Span
 from pypid.core.names import project_name
 from pypid.flow import whole
 from pypid.ports import Upstream
@@ -40,7 +40,7 @@ class UpstreamContract(Awaiting):
         super().setUp()
         self.upstream, self.data = self.have(self.make())
 
-    def said(self, known: Remembered | None = None) -> Remembered:
+    def said(self, known: Listing | None = None) -> Listing:
         """What it says of spam."""
         return self.have(self.upstream.project(SPAM, known, ()))
 

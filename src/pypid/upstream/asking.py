@@ -22,7 +22,7 @@ from pypid.core.via import refuse_loop, write_via
 from pypid.metrics.counts import Counts
 from pypid.metrics.families import UPSTREAM_BYTES
 from pypid.reaching.faults import UNVERIFIED, Fault, understood
-from pypid.reaching.incoming import Incoming
+from pypid.reaching.incoming import IncomingBody
 from pypid.reaching.public_only import NotPublic
 from pypid.upstream.hosts import FileHosts
 from pypid.upstream.origin import Base, askable, origin, redirected
@@ -36,13 +36,13 @@ SMALL = 1 << 16
 
 
 @frozen
-class Answer:
+class UpstreamResponse:
     """What came back: the last URL after redirects, and the body, which whoever has the answer closes."""
 
     status: int
     url: str = field(repr=False)
     headers: Headers = field(repr=False)
-    body: Incoming = field(repr=False)
+    body: IncomingBody = field(repr=False)
 
     def header(self, name: str) -> str:
         """The header's first value, without white space around it; "" where there is none."""
@@ -51,7 +51,7 @@ class Answer:
 
 
 @frozen
-class Asker:
+class UpstreamClient:
     """Asks. `identity` is ours in the chain of pypids; `timeout` is how long, in seconds, the other side may be silent."""
 
     agent: IAgent = field(repr=False)
@@ -63,7 +63,7 @@ class Asker:
 
     async def get(
         self, base: Base, url: str, headers: Mapping[str, str], via: Sequence[str], *, listed_only: bool = False
-    ) -> Answer:
+    ) -> UpstreamResponse:
         """The answer, whatever its status, at the end of all redirects. Raises `UpstreamDown`, `AddressRefused` and `Loop`.
 
         With `listed_only` no other hosts than `hosts` are asked: raises `UnlistedHost` where the URL, or a redirect, leads
@@ -75,8 +75,8 @@ class Asker:
             if listed_only:
                 self._must_be_listed(url)
             response = await self._once(url, headers, via, authorization)
-            body = Theirs(response, self.clock, self.timeout, self.counts)
-            answer = Answer(response.code, url, response.headers, body)
+            body = CountedBody(response, self.clock, self.timeout, self.counts)
+            answer = UpstreamResponse(response.code, url, response.headers, body)
             location = answer.header("Location")
             if response.code not in _REDIRECTS or not location:
                 return answer
@@ -115,7 +115,7 @@ class Asker:
             raise (down(told) if isinstance(told, Fault) else told) from None
         return response
 
-    async def discard(self, answer: Answer) -> None:
+    async def discard(self, answer: UpstreamResponse) -> None:
         """Be done with a body that nobody wants."""
         body = answer.body
         try:
@@ -132,7 +132,7 @@ def _host(url: str) -> str:
     return urlsplit(url).netloc.rpartition("@")[2]
 
 
-async def _drain(body: Incoming) -> None:
+async def _drain(body: IncomingBody) -> None:
     async for _ in body:
         pass
 
@@ -160,7 +160,7 @@ async def within(clock: IReactorTime, seconds: float, result: Deferred[T], too_l
 # --- what went wrong --------------------------------------------------------------------------------------------
 
 
-class Theirs(Incoming):
+class CountedBody(IncomingBody):
     """The body of an answer, counted. Raises `UpstreamDown` where it ends early or falls silent."""
 
     def __init__(self, response: IResponse, clock: IReactorTime, patience: float, counts: Counts) -> None:

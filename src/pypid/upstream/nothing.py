@@ -8,7 +8,7 @@ from typing import NoReturn
 from attrs import frozen
 
 from pypid.core.errors import UpstreamDown
-from pypid.core.model import Remembered, Span
+from pypid.core.model import Listing, Span
 from pypid.core.names import ProjectName
 from pypid.ports import Upstream
 
@@ -19,7 +19,7 @@ OFFLINE = "this index is offline ([upstream] mode), and asks nobody."
 class Nothing:
     """An upstream that is never there. To say that it has no projects would be a lie that is remembered when it is back."""
 
-    async def project(self, name: ProjectName, known: Remembered | None, via: Sequence[str]) -> NoReturn:
+    async def project(self, name: ProjectName, known: Listing | None, via: Sequence[str]) -> NoReturn:
         """Always raises `UpstreamDown`."""
         raise UpstreamDown(OFFLINE)
 

@@ -8,14 +8,14 @@ from typing import Any
 from attrs import field, frozen
 
 from pypid.flow import World
-from pypid.index.outage import Outage
+from pypid.index.outage import CircuitBreaker
 from pypid.ports import Upstream
-from pypid.reaching.connecting import Connections, connections
+from pypid.reaching.connecting import HttpConnections, connections
 from pypid.reaching.trust import Trust
-from pypid.upstream.asking import Asker
+from pypid.upstream.asking import UpstreamClient
 from pypid.upstream.hosts import FileHosts
 from pypid.upstream.origin import Base
-from pypid.upstream.pages import Reading
+from pypid.upstream.pages import PageReader
 from pypid.upstream.several import Several
 from pypid.upstream.simple import SimpleUpstream
 
@@ -28,7 +28,7 @@ CERTIFICATES = "[upstream] ca_certificates"
 
 
 @frozen
-class Settings:
+class UpstreamSourceSettings:
     """`urls`: bases of Simple APIs, at least one, perhaps with ``user:password@``. `timeout`: seconds of silence.
 
     `file_hosts`: hosts beside the indexes' own that files come from (`FileHosts`).
@@ -44,7 +44,7 @@ class Settings:
         return FileHosts.of(self.urls, self.file_hosts)
 
 
-def connected(reactor: Any, trust: Trust, settings: Settings) -> Connections:
+def connected(reactor: Any, trust: Trust, settings: UpstreamSourceSettings) -> HttpConnections:
     """How other indexes are reached; all questions are harmless, and asked again where a connection was closed meanwhile."""
     return connections(
         reactor,
@@ -57,12 +57,12 @@ def connected(reactor: Any, trust: Trust, settings: Settings) -> Connections:
     )
 
 
-def open(settings: Settings, world: World, identity: str, reached: Connections) -> Upstream:
+def open(settings: UpstreamSourceSettings, world: World, identity: str, reached: HttpConnections) -> Upstream:
     """The other indexes. `identity` is ours in the chain of pypids (`core.via.identity`)."""
-    asker = Asker(reached.agent, world.clock, identity, settings.timeout, settings.hosts, world.counts)
-    reading = Reading(world.thinking)
+    asker = UpstreamClient(reached.agent, world.clock, identity, settings.timeout, settings.hosts, world.counts)
+    reading = PageReader(world.thinking)
     indexes = [SimpleUpstream(Base.parse(url), asker, world, reading) for url in settings.urls]
     if len(indexes) == 1:
         return indexes[0]
-    breakers = [Outage(world, f"the upstream index {index.base.url}") for index in indexes[1:]]
+    breakers = [CircuitBreaker(world, f"the upstream index {index.base.url}") for index in indexes[1:]]
     return Several(indexes, breakers, world.thinking)

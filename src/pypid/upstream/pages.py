@@ -11,7 +11,7 @@ from twisted.internet.defer import DeferredSemaphore
 
 from pypid.core.errors import BadListing
 from pypid.flow import Blocking
-from pypid.upstream.asking import Answer
+from pypid.upstream.asking import UpstreamResponse
 from pypid.upstream.encodings import unpacked
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ TURN = 0.005
 """Seconds that one of them has; then whatever else computes has its turn (`World.thinking`)."""
 
 
-async def received(answer: Answer, limit: int) -> bytearray:
+async def received(answer: UpstreamResponse, limit: int) -> bytearray:
     """The page as it came. Raises `BadListing` beyond `limit` bytes."""
     too_large = BadListing(f"it is larger than {limit >> 20} MiB.")
     if (answer.body.size or 0) > limit:
@@ -37,7 +37,7 @@ async def received(answer: Answer, limit: int) -> bytearray:
 
 
 @frozen
-class Reading:
+class PageReader:
     """Reads pages."""
 
     thinking: Blocking

@@ -14,10 +14,10 @@ from attrs import frozen
 from pypid.core.errors import BadListing, UpstreamDown
 from pypid.core.listing import at_once as all_at_once
 from pypid.core.manynames import in_order
-from pypid.core.model import Remembered, Span
+from pypid.core.model import Listing, Span
 from pypid.core.names import ProjectName
 from pypid.flow import Blocking, at_once
-from pypid.index.outage import Outage
+from pypid.index.outage import CircuitBreaker
 from pypid.ports import Body, Upstream
 from pypid.upstream.simple import SimpleUpstream
 
@@ -31,12 +31,12 @@ class Several:
     """
 
     indexes: Sequence[SimpleUpstream]
-    _breakers: Sequence[Outage]
-    """One for each index but the first, whose breaker the caller has (`Envoy.outage`)."""
+    _breakers: Sequence[CircuitBreaker]
+    """One for each index but the first, whose breaker the caller has (`UpstreamGate.outage`)."""
     _thinking: Blocking = at_once
     """To put long lists together."""
 
-    async def project(self, name: ProjectName, known: Remembered | None, via: Sequence[str]) -> Remembered:
+    async def project(self, name: ProjectName, known: Listing | None, via: Sequence[str]) -> Listing:
         """What the first index says that has the project; that none has it is said by the first."""
         first = await self.indexes[0].project(name, known, via)
         if first.files is not None:
@@ -69,8 +69,8 @@ _: type[Upstream] = Several
 
 
 async def _ask_secondary(
-    index: SimpleUpstream, breaker: Outage, name: ProjectName, known: Remembered | None, via: Sequence[str]
-) -> Remembered:
+    index: SimpleUpstream, breaker: CircuitBreaker, name: ProjectName, known: Listing | None, via: Sequence[str]
+) -> Listing:
     try:
         breaker.refuse_unless_probe()
         said = await index.project(name, known, via)

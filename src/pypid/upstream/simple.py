@@ -13,16 +13,16 @@ from twisted.logger import Logger
 
 from pypid.core.errors import BadListing, Loop, NotThere, PypidError, UpstreamDown
 from pypid.core.manynames import ManyNames
-from pypid.core.model import File, Remembered, Span
+from pypid.core.model import File, Listing, Span
 from pypid.core.names import ProjectName
 from pypid.core.reading import slices_of_names, slices_of_page
 from pypid.flow import World, start
 from pypid.ports import Body, Upstream
-from pypid.upstream.asking import Answer, Asker, within
+from pypid.upstream.asking import UpstreamClient, UpstreamResponse, within
 from pypid.upstream.counting import counted
 from pypid.upstream.encodings import Gunzipped
 from pypid.upstream.origin import Base
-from pypid.upstream.pages import Reading, Slices, received
+from pypid.upstream.pages import PageReader, Slices, received
 from pypid.upstream.spans import Cut, header, is_answered
 
 T = TypeVar("T")
@@ -46,13 +46,13 @@ class SimpleUpstream:
     """The index at `base`."""
 
     base: Base
-    _asker: Asker
+    _asker: UpstreamClient
     _world: World = field(repr=False)
-    _reading: Reading = field(repr=False)
+    _reading: PageReader = field(repr=False)
 
     _log = Logger()
 
-    async def project(self, name: ProjectName, known: Remembered | None, via: Sequence[str]) -> Remembered:
+    async def project(self, name: ProjectName, known: Listing | None, via: Sequence[str]) -> Listing:
         """What it says of the project now (`ports.Upstream.project`)."""
         asking = self._in_time(f"the page of {name!r}", PAGE_TIME, self._project(name, known, via))
         return await counted(self._world, "page", asking, lambda said: _outcome(said, known))
@@ -74,7 +74,7 @@ class SimpleUpstream:
 
     # --- pages ---
 
-    async def _project(self, name: ProjectName, known: Remembered | None, via: Sequence[str]) -> Remembered:
+    async def _project(self, name: ProjectName, known: Listing | None, via: Sequence[str]) -> Listing:
         etag = known.etag if known is not None and known.index == self.base.url and known.files is not None else None
         revalidate = {} if etag is None else {"If-None-Match": etag}
         answer = await self._asker.get(self.base, self.base.page(name), {**_PAGE, **revalidate}, via)
@@ -84,7 +84,7 @@ class SimpleUpstream:
             return evolve(known, asked=asked)
         if answer.status in _NOT_THERE:
             await self._asker.discard(answer)
-            return Remembered(name=name, files=None, asked=asked, index=self.base.url)
+            return Listing(name=name, files=None, asked=asked, index=self.base.url)
         content_type = answer.header("Content-Type")
 
         def slices(data: bytearray, may_be_cut: bool) -> Slices[Any]:
@@ -92,7 +92,7 @@ class SimpleUpstream:
             return evolve(listing, files=tuple(map(self._offered, listing.files)))
 
         listing = await self._read(answer, LARGEST_PAGE, slices)
-        return Remembered(
+        return Listing(
             name=name,
             files=listing.files,
             asked=asked,
@@ -118,7 +118,7 @@ class SimpleUpstream:
 
         return await self._read(answer, LARGEST_NAMES, slices)
 
-    async def _read(self, answer: Answer, limit: int, slices: Callable[[bytearray, bool], Slices[T]]) -> T:
+    async def _read(self, answer: UpstreamResponse, limit: int, slices: Callable[[bytearray, bool], Slices[T]]) -> T:
         """What `slices` makes of the page; the answer is closed."""
         try:
             if answer.status != HTTPStatus.OK:
@@ -158,14 +158,14 @@ class SimpleUpstream:
 _: type[Upstream] = SimpleUpstream
 
 
-def _outcome(said: Remembered, known: Remembered | None) -> str:
+def _outcome(said: Listing, known: Listing | None) -> str:
     """In a word, for the metrics."""
     if said.files is None:
         return "missing"
     return "unchanged" if known is not None and said.files is known.files else "ok"
 
 
-def _body(answer: Answer, filename: str, span: Span | None) -> Body:
+def _body(answer: UpstreamResponse, filename: str, span: Span | None) -> Body:
     """The body of a file, or of the part that was asked for."""
     encoding = answer.header("Content-Encoding").lower()
     is_plain = encoding in ("", "identity")
@@ -185,7 +185,7 @@ def _body(answer: Answer, filename: str, span: Span | None) -> Body:
     return Cut(body, span)  # it knows no ranges
 
 
-def refuse(answer: Answer) -> NoReturn:
+def refuse(answer: UpstreamResponse) -> NoReturn:
     """Raise for an answer that is none."""
     error: PypidError
     match answer.status:

@@ -28,7 +28,7 @@ _TO_ESCAPE = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0x1
 
 
 @frozen(kw_only=True)
-class Entry:
+class AccessLogEntry:
     """One answer. `size` is in bytes of the body as sent; `milliseconds` is None where nobody noted the beginning.
 
     `id` is the request's (`pypid.web.ids`). Text and JSON say the same.
@@ -63,8 +63,8 @@ class Entry:
 
 
 @frozen(eq=False)
-class Asker:
-    """What many lines have in common that one client causes. The user name and the agent as `Entry` has them."""
+class LogClient:
+    """What many lines have in common that one client causes. The user name and the agent as `AccessLogEntry` has them."""
 
     user: str | None
     agent: str
@@ -79,8 +79,8 @@ class Asker:
 
 
 @frozen(eq=False)
-class Said:
-    """What the lines of one answer that is given many times have in common, as `Entry` has it."""
+class SharedLogFields:
+    """What the lines of one answer that is given many times have in common, as `AccessLogEntry` has it."""
 
     method: str
     path: str
@@ -102,12 +102,12 @@ class Many:
     Their ids are what begins with `prefix`, counted on from `first`.
     """
 
-    answers: Sequence[tuple[str, str | None, Asker, Said]]
+    answers: Sequence[tuple[str, str | None, LogClient, SharedLogFields]]
     prefix: str = ""
     first: int = 1
 
     def texts(self) -> list[str]:
-        """Their lines, as `Entry.text`: of what is printable, since all that is not was escaped or is an address."""
+        """Their lines, as `AccessLogEntry.text`: of what is printable, since all that is not was escaped or is an address."""
         return self.lines("")
 
     def lines(self, begin: str, end: str = "") -> list[str]:
@@ -122,7 +122,7 @@ class Many:
             ]
         return written
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[AccessLogEntry]:
         """As `AccessLog` makes them of requests."""
         for number, (time, client, asker, said) in enumerate(self.answers, self.first):
             yield entry_of(time, client, asker, said, said.size, 0.0, f"{self.prefix}{number:06x}")
@@ -134,7 +134,7 @@ class Many:
 class AccessLog:
     """Writes an entry for each request that is finished: give it to a `Site` as its `log`.
 
-    The event's text is the line; its field ``access`` is the `Entry`, for observers that write events as they like.
+    The event's text is the line; its field ``access`` is the `AccessLogEntry`, for observers that write events as they like.
     """
 
     _log = Logger(namespace="access")
@@ -154,12 +154,12 @@ class AccessLog:
     def __call__(self, request: Request) -> None:
         self.write(self.entry(request))
 
-    def write(self, entry: Entry) -> None:
+    def write(self, entry: AccessLogEntry) -> None:
         """Write this entry; one that only tells a monitor that all is well at the level debug."""
         write = self._log.debug if entry.status == OK and entry.path in PROBES else self._log.info
         write("{line}", line=entry.json() if self._json else entry.text(), access=entry)
 
-    def many(self, answers: Sequence[tuple[str, str | None, Asker, Said]]) -> None:
+    def many(self, answers: Sequence[tuple[str, str | None, LogClient, SharedLogFields]]) -> None:
         """Write an entry for each of these answers; the event's field ``answers`` is `Many`."""
         many = Many(answers, self.ids.prefix, self.ids.take(len(answers)))
         if self._json:
@@ -169,7 +169,7 @@ class AccessLog:
             self._log.info("{answers}", answers=many)
 
     def time(self) -> str:
-        """The time of day, as `Entry.time` has it."""
+        """The time of day, as `AccessLogEntry.time` has it."""
         moment = self._now()
         if (second := moment.replace(microsecond=0)) != self._second:
             self._second, self._time = second, self._written(moment)
@@ -178,11 +178,11 @@ class AccessLog:
     def _written(self, moment: datetime) -> str:
         return moment.isoformat(timespec="seconds") if self._json else moment.strftime("%d/%b/%Y:%H:%M:%S %z")
 
-    def entry(self, request: Request) -> Entry:
+    def entry(self, request: Request) -> AccessLogEntry:
         """What is logged of the request, whose answer is complete (or broken off)."""
         identity = getattr(request, "identity", None)  # set by the guard
         begun = getattr(request, "begun_at", None)  # set by whoever makes the request, on the same clock
-        return Entry(
+        return AccessLogEntry(
             time=self.time(),
             client=_client(request),
             user=identity.user if isinstance(identity, Identity) else None,
@@ -198,10 +198,16 @@ class AccessLog:
 
 
 def entry_of(
-    time: str, client: str | None, asker: Asker, said: Said, size: int, milliseconds: float, id: str | None = None
-) -> Entry:
+    time: str,
+    client: str | None,
+    asker: LogClient,
+    said: SharedLogFields,
+    size: int,
+    milliseconds: float,
+    id: str | None = None,
+) -> AccessLogEntry:
     """An answer that was given to one of many in this time, or `size` bytes of it."""
-    return Entry(
+    return AccessLogEntry(
         time=time,
         client=client,
         user=asker.user,

@@ -16,14 +16,14 @@ from pypid.core.errors import (
     NotByToken,
     Unauthenticated,
 )
-from pypid.core.people import Account, Standing
+from pypid.core.people import Account, AccountStatus
 from pypid.core.permissions import Action, Credential, Identity, may
 from pypid.core.registration import proper_password
 from pypid.core.simple import utc_text
 from pypid.web.admins import keeping_an_admin
 from pypid.web.deeds import recorded
 from pypid.web.describing_people import UserDocument, Users, WholeUser
-from pypid.web.face import Face
+from pypid.web.face import App
 from pypid.web.guard import UNIX
 from pypid.web.newnames import NewName, demand_free
 from pypid.web.request import Request
@@ -64,7 +64,7 @@ class NewPassword(msgspec.Struct, forbid_unknown_fields=True):
 # --- looking --------------------------------------------------------------------------------------------------
 
 
-async def listed(face: Face) -> Users:
+async def listed(face: App) -> Users:
     """The accounts, and the users of the configuration, by name. (Nobody lists those of a directory.)"""
     configured = face.known.configured()
     accounts = [_document(face, account) for account in await face.accounts.users()]
@@ -73,7 +73,7 @@ async def listed(face: Face) -> Users:
     return {"users": users, "warnings": _warnings(face) if accounts else []}
 
 
-def _warnings(face: Face) -> list[str]:
+def _warnings(face: App) -> list[str]:
     if face.known.configured().accounts_log_in:
         return []
     return [
@@ -82,7 +82,7 @@ def _warnings(face: Face) -> list[str]:
     ]
 
 
-async def told(face: Face, name: str) -> WholeUser:
+async def told(face: App, name: str) -> WholeUser:
     """One user, whoever knows them, with their groups. Raises `NoSuchUser`."""
     found = await face.known.find(name)
     configured = face.known.configured()
@@ -94,17 +94,17 @@ async def told(face: Face, name: str) -> WholeUser:
         except NoSuchUser:
             if found is None:
                 raise
-            document = {"name": name, "admin": found.admin, "standing": Standing.ACTIVE, "from": "elsewhere"}
+            document = {"name": name, "admin": found.admin, "standing": AccountStatus.ACTIVE, "from": "elsewhere"}
     if found is not None:
         groups = found.groups
     else:
         groups = frozenset(group for group, members in (await face.accounts.memberships()).items() if name in members)
-    in_vain = document["from"] == "database" and document["standing"] is Standing.ACTIVE and found is None
+    in_vain = document["from"] == "database" and document["standing"] is AccountStatus.ACTIVE and found is None
     warnings = _warnings(face) if in_vain else []
     return {**document, "groups": sorted(groups), "can_log_in": found is not None, "warnings": warnings}
 
 
-def _document(face: Face, account: Account) -> UserDocument:
+def _document(face: App, account: Account) -> UserDocument:
     configured = face.known.configured()
     return {
         "name": account.name,
@@ -118,13 +118,13 @@ def _document(face: Face, account: Account) -> UserDocument:
 
 
 def _configured(name: str, admin: bool) -> UserDocument:
-    return {"name": name, "admin": admin, "standing": Standing.ACTIVE, "from": "configuration"}
+    return {"name": name, "admin": admin, "standing": AccountStatus.ACTIVE, "from": "configuration"}
 
 
 # --- making and changing --------------------------------------------------------------------------------------
 
 
-async def added(face: Face, request: Request, who: Identity, wanted: NewUser) -> str | None:
+async def added(face: App, request: Request, who: Identity, wanted: NewUser) -> str | None:
     """Make the account; the password, if pypid made it. Raises `BadRequest`, `NameTaken`."""
     await demand_free(face, wanted.name, inherit=wanted.inherit)
     password = wanted.password if wanted.password is not None else made_password(face)
@@ -136,7 +136,7 @@ async def added(face: Face, request: Request, who: Identity, wanted: NewUser) ->
     return password if wanted.password is None else None
 
 
-async def changed(face: Face, request: Request, who: Identity, name: str, wanted: Change) -> None:
+async def changed(face: App, request: Request, who: Identity, name: str, wanted: Change) -> None:
     """Make somebody an administrator, or no longer; disable an account, or open it. Raises `LastAdmin`, `ChangedElsewhere`."""
     if wanted.admin is msgspec.UNSET and wanted.standing is msgspec.UNSET:
         raise BadRequest("Say what to change: admin (true or false), standing (active or disabled), or both.")
@@ -146,24 +146,24 @@ async def changed(face: Face, request: Request, who: Identity, name: str, wanted
 
     def edited(account: Account) -> Account:
         admin = account.admin if wanted.admin is msgspec.UNSET else wanted.admin
-        standing = account.standing if wanted.standing is msgspec.UNSET else Standing(wanted.standing)
+        standing = account.standing if wanted.standing is msgspec.UNSET else AccountStatus(wanted.standing)
         return evolve(account, admin=admin, standing=standing, changed=face.world.now())
 
     after = edited(account)
-    harmless = wanted.admin is not False and wanted.standing != Standing.DISABLED.value
+    harmless = wanted.admin is not False and wanted.standing != AccountStatus.DISABLED.value
     editing = keeping_an_admin(face, None if harmless else name, face.accounts.edit_user(name, edited))
     said = {"admin": _yes(after.admin), "standing": after.standing.value}
     await recorded(face, request, who, "change-user", name, editing, lambda _: said)
 
 
-async def removed(face: Face, request: Request, who: Identity, name: str) -> None:
+async def removed(face: App, request: Request, who: Identity, name: str) -> None:
     """Take an account away, with its tokens, sessions, rights and memberships. Raises `LastAdmin`, `ChangedElsewhere`."""
     await changeable_account(face, name)
     removing = keeping_an_admin(face, name, face.accounts.remove_user(name))
     await recorded(face, request, who, "remove-user", name, removing)
 
 
-def demand_may_set_password(face: Face, who: Identity, name: str) -> bool:
+def demand_may_set_password(face: App, who: Identity, name: str) -> bool:
     """Raise unless they may set this user's password; whether they do it as an administrator."""
     is_admin = may(face.rules, who, Action.ADMIN)
     if not is_admin and who.scope is not None:
@@ -173,7 +173,7 @@ def demand_may_set_password(face: Face, who: Identity, name: str) -> bool:
     return is_admin
 
 
-async def password_set(face: Face, request: Request, who: Identity, name: str, wanted: NewPassword) -> str | None:
+async def password_set(face: App, request: Request, who: Identity, name: str, wanted: NewPassword) -> str | None:
     """Give somebody a new password; it, if pypid made it. Raises `BadRequest`, and as `demand_may_set_password`."""
     is_admin = demand_may_set_password(face, who, name)
     before = await changeable_account(face, name)
@@ -194,7 +194,7 @@ async def password_set(face: Face, request: Request, who: Identity, name: str, w
     return password if wanted.password is None else None
 
 
-async def set_own_password(face: Face, request: Request, who: Identity, before: Account, password: str) -> None:
+async def set_own_password(face: App, request: Request, who: Identity, before: Account, password: str) -> None:
     """The same for whoever has just shown the password that the account `before` has. Raises `BadRequest`."""
     proper_password(password)
     hashed = await face.known.hash_password(password)
@@ -208,7 +208,7 @@ async def set_own_password(face: Face, request: Request, who: Identity, before: 
     await recorded(face, request, who, "set-password", before.name, editing)
 
 
-async def demand_current(face: Face, request: Request, name: str, current: str | None) -> None:
+async def demand_current(face: App, request: Request, name: str, current: str | None) -> None:
     """Raise `BadRequest` unless `current` is the password of this user."""
     if current is None:
         raise BadRequest("Say your current password too, in the field 'current'.")
@@ -220,7 +220,7 @@ async def demand_current(face: Face, request: Request, name: str, current: str |
         raise BadRequest(NOT_CURRENT)
 
 
-async def changeable_account(face: Face, name: str) -> Account:
+async def changeable_account(face: App, name: str) -> Account:
     """The account. Raises `ChangedElsewhere` for somebody who has none here, `NoSuchUser` for nobody."""
     try:
         return await face.accounts.user(name)
@@ -232,7 +232,7 @@ async def changeable_account(face: Face, name: str) -> Account:
         raise
 
 
-def made_password(face: Face) -> str:
+def made_password(face: App) -> str:
     """A password that nobody guesses."""
     return urlsafe_b64encode(face.world.random(SECRET)).decode("ascii")
 

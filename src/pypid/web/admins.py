@@ -6,13 +6,13 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from pypid.core.errors import LastAdmin, PeopleUnknown
-from pypid.core.people import Standing
-from pypid.web.face import Face
+from pypid.core.people import AccountStatus
+from pypid.web.face import App
 
 T = TypeVar("T")
 
 
-async def keeping_an_admin(face: Face, without: str | None, change: Coroutine[Any, Any, T]) -> T:
+async def keeping_an_admin(face: App, without: str | None, change: Coroutine[Any, Any, T]) -> T:
     """Do the change after which `without` is no administrator any more (None: it takes nothing away).
 
     One such change at a time, so that two administrators cannot remove each other. Raises `LastAdmin`, and `PeopleUnknown`
@@ -27,15 +27,15 @@ async def keeping_an_admin(face: Face, without: str | None, change: Coroutine[An
         change.close()
 
 
-async def _is_admin(face: Face, user: str) -> bool:
+async def _is_admin(face: App, user: str) -> bool:
     """Whether somebody who can log in as `user` is an administrator."""
     found = await face.known.find(user)
     return found is not None and found.admin
 
 
-async def _others(face: Face, without: str) -> bool:
+async def _others(face: App, without: str) -> bool:
     accounts = {
-        account.name for account in await face.accounts.users() if account.admin and account.standing is Standing.ACTIVE
+        account.name for account in await face.accounts.users() if account.admin and account.standing is AccountStatus.ACTIVE
     }
     away: PeopleUnknown | None = None
     for user in sorted((face.known.configured().admins | accounts) - {without}):

@@ -41,7 +41,7 @@ from pypid.web import (
     usage,
     why,
 )
-from pypid.web.face import Face, FaceSettings, app
+from pypid.web.face import App, FaceSettings, app
 from pypid.web.pypicloud import accounts, acl, admin, listing, packages, permissions, posts
 from pypid.web.routes import resource
 from pypid.web.ui import account, assets, deeds, inviting, login, project, register, settings, upload, users, versions
@@ -134,4 +134,4 @@ ROOMS = (
 """The modules whose routes make up the face; importing them is what registers the routes."""
 
 
-__all__ = ["ROOMS", "Face", "FaceSettings", "app", "resource"]
+__all__ = ["ROOMS", "App", "FaceSettings", "app", "resource"]

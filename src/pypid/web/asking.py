@@ -11,19 +11,19 @@ from pypid.core.names import project_name
 from pypid.core.negotiation import Format
 from pypid.core.permissions import Action, Identity, demand
 from pypid.core.via import read_via
-from pypid.index.asking import Asked
-from pypid.web.face import Face
+from pypid.index.asking import RequestContext
+from pypid.web.face import App
 from pypid.web.guard import UNIX
 from pypid.web.request import Request
 
 
-def provenance_below(face: Face, request: Request) -> str | None:
+def provenance_below(face: App, request: Request) -> str | None:
     """The URL below which the provenance objects are, as the client reaches them."""
     base = face.base_url(request)
     return None if base is None else f"{base}/integrity/"
 
 
-def absolute_below(face: Face, request: Request, format: Format, relative: str) -> str:
+def absolute_below(face: App, request: Request, format: Format, relative: str) -> str:
     """The URL that `relative` is on this page: absolute in JSON for clients that do not resolve URLs.
 
     micropip takes the URLs of a JSON page as they are (PEP 691 lets them be relative). It runs in
@@ -37,7 +37,7 @@ def absolute_below(face: Face, request: Request, format: Format, relative: str) 
     return relative if base is None else urljoin(f"{base}{request.path.decode('latin-1')}", relative)
 
 
-def asked_of(face: Face, request: Request, who: Identity, project: str | None = None, *, local: bool = False) -> Asked:
+def asked_of(face: App, request: Request, who: Identity, project: str | None = None, *, local: bool = False) -> RequestContext:
     """On whose behalf the index looks for the project. Raises `BadName`."""
     refusal: PypidError | None = None
     try:
@@ -46,10 +46,10 @@ def asked_of(face: Face, request: Request, who: Identity, project: str | None = 
         refusal = error
     hops = request.requestHeaders.getRawHeaders(b"via")
     via = read_via(value.decode("latin-1") for value in hops) if hops else ()
-    return Asked(via, refusal, local, spend=_spend(face, request, who))
+    return RequestContext(via, refusal, local, spend=_spend(face, request, who))
 
 
-def _spend(face: Face, request: Request, who: Identity) -> Callable[[], None] | None:
+def _spend(face: App, request: Request, who: Identity) -> Callable[[], None] | None:
     """The budget for unknown names of a client that has not logged in."""
     if who.user is not None or who.publisher or who.admin:
         return None

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TypedDict
 
 from pypid.core.errors import NotAvailable
-from pypid.core.people import Deed
+from pypid.core.people import AuditEntry
 from pypid.core.permissions import Action, Identity
 from pypid.core.simple import utc_text
 from pypid.web.describing import Described, Moment
 from pypid.web.documents import send_json
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.guard import guarded
 from pypid.web.query import LARGEST_SERIAL, Parameter, names, number, parameters
 from pypid.web.request import Request
@@ -51,7 +51,7 @@ class Deeds(TypedDict):
 
 @guarded(app, "/api/audit", may=Action.ADMIN)
 @Described(Deeds, asks=ASKS, refuses=(NotAvailable,))
-async def audit(face: Face, request: Request, who: Identity) -> None:
+async def audit(face: App, request: Request, who: Identity) -> None:
     """The lines of the audit log, the newest first."""
     given = parameters(request, *names(ASKS))
     most = number(given, "most", 1, MOST) or USUAL
@@ -64,7 +64,7 @@ async def audit(face: Face, request: Request, who: Identity) -> None:
     send_json(request, document)
 
 
-def _deed(deed: Deed) -> DeedDocument:
+def _deed(deed: AuditEntry) -> DeedDocument:
     return {
         "serial": deed.serial,
         "when": utc_text(deed.when),

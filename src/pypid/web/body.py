@@ -28,7 +28,7 @@ class ClientGone(PypidError):
         return "The client went away before its request was complete."
 
 
-class Tap(Protocol):
+class BodyFeed(Protocol):
     """What a body asks of the connection that it comes from."""
 
     def bodyAsked(self) -> None:
@@ -44,7 +44,7 @@ class RequestBody:
     Iterating raises `ClientGone`, or `BadRequest` where the framing is broken.
     """
 
-    def __init__(self, size: int | None, tap: Tap) -> None:
+    def __init__(self, size: int | None, tap: BodyFeed) -> None:
         self._size = size
         self._tap = tap
         self._pieces: deque[bytes] = deque()

@@ -16,11 +16,11 @@ from pypid.core.permissions import Action, Identity
 from pypid.core.simple import utc_text
 from pypid.core.values import parse_duration
 from pypid.index.purging import purge, stock_of
-from pypid.index.stock import Held
+from pypid.index.stock import InventoryEntry
 from pypid.web.deeds import Details, attempted, listed
 from pypid.web.describing import Described, Moment
 from pypid.web.documents import send_json
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.guard import guarded
 from pypid.web.query import Parameter, flag, names, parameters
 from pypid.web.request import Request
@@ -84,7 +84,7 @@ class _Sums(TypedDict):
 
 @guarded(app, "/api/cache", may=Action.ADMIN)
 @Described(Cache)
-async def projects(face: Face, request: Request, who: Identity) -> None:
+async def projects(face: App, request: Request, who: Identity) -> None:
     """The projects of which files are kept."""
     held = await stock_of(face.index).taken()
     sums = _sums(held)
@@ -99,7 +99,7 @@ async def projects(face: Face, request: Request, who: Identity) -> None:
 
 @guarded(app, "/api/cache/<project>", may=Action.ADMIN)
 @Described(CachedProject)
-async def files(face: Face, request: Request, who: Identity, project: str) -> None:
+async def files(face: App, request: Request, who: Identity, project: str) -> None:
     """What is kept of a project."""
     name = project_name(project)
     held = await stock_of(face.index).taken(project=name)
@@ -112,7 +112,7 @@ async def files(face: Face, request: Request, who: Identity, project: str) -> No
 
 @guarded(app, "/api/cache", may=Action.ADMIN, methods=("DELETE",))
 @Described(Purged, asks=ASKS)
-async def purge_all(face: Face, request: Request, who: Identity) -> None:
+async def purge_all(face: App, request: Request, who: Identity) -> None:
     """Take away all that is kept; with ``?older_than=30d`` what nobody wanted for so long."""
     if request.path.endswith(b"/"):  # a script's /api/cache/$PROJECT, without one
         raise BadRequest("No project is named after the slash. To remove all that is kept: DELETE /api/cache")
@@ -121,20 +121,20 @@ async def purge_all(face: Face, request: Request, who: Identity) -> None:
 
 @guarded(app, "/api/cache/<project>", may=Action.ADMIN, methods=("DELETE",))
 @Described(Purged, asks=ASKS)
-async def purge_project(face: Face, request: Request, who: Identity, project: str) -> None:
+async def purge_project(face: App, request: Request, who: Identity, project: str) -> None:
     """Take away what is kept of a project; with ``?older_than=30d`` what nobody wanted for so long."""
     await _purge(face, request, who, project_name(project))
 
 
 @guarded(app, "/api/cache/<project>/<filename>", may=Action.ADMIN, methods=("DELETE",))
 @Described(Purged, asks=ASKS)
-async def purge_file(face: Face, request: Request, who: Identity, project: str, filename: str) -> None:
+async def purge_file(face: App, request: Request, who: Identity, project: str, filename: str) -> None:
     """Take away what is kept of a file; with ``?older_than=30d`` only if nobody wanted it for so long."""
     await _purge(face, request, who, project_name(project), filename)
 
 
 async def _purge(
-    face: Face, request: Request, who: Identity, name: ProjectName | None = None, filename: str | None = None
+    face: App, request: Request, who: Identity, name: ProjectName | None = None, filename: str | None = None
 ) -> None:
     given = parameters(request, *names(ASKS))  # with a slip in a parameter's name everything would be taken away
     wanted = Purge(name, filename, _older_than(given), force=flag(given, "force"))
@@ -157,7 +157,7 @@ class Purge:
     force: bool = False
 
 
-async def purged(face: Face, request: Request, who: Identity, wanted: Purge) -> tuple[Sequence[Held], int]:
+async def purged(face: App, request: Request, who: Identity, wanted: Purge) -> tuple[Sequence[InventoryEntry], int]:
     """Take it away; what went, and how many files stay whatever their age, since snapshots show them."""
     needed = frozenset[tuple[ProjectName, str]]()
     if not wanted.force:
@@ -167,14 +167,14 @@ async def purged(face: Face, request: Request, who: Identity, wanted: Purge) -> 
     return await attempted(face, request, who, "purge-cache", subject, purging, _purged), len(needed)
 
 
-async def _needed(face: Face, name: ProjectName | None, filename: str | None) -> frozenset[tuple[ProjectName, str]]:
+async def _needed(face: App, name: ProjectName | None, filename: str | None) -> frozenset[tuple[ProjectName, str]]:
     """What snapshots show of it."""
     projects = await face.index.catalog.their_names() if name is None else (name,)
     needed = await face.index.moments.needed(projects)
     return frozenset(pair for pair in needed if filename is None or pair[1] == filename)
 
 
-def _purged(gone: Sequence[Held]) -> Details:
+def _purged(gone: Sequence[InventoryEntry]) -> Details:
     return {"files": listed({f"{file.project}/{file.filename}" for file in gone}), "size": str(_size(gone))}
 
 
@@ -189,15 +189,15 @@ def _older_than(given: Mapping[str, str]) -> timedelta | None:
         raise BadRequest("older_than is a whole number of s, m, h or d (one unit): 30d, for example.") from None
 
 
-def _sums(held: Sequence[Held]) -> _Sums:
+def _sums(held: Sequence[InventoryEntry]) -> _Sums:
     return {"files": sum(file.recorded for file in held), "size": _size(held)}
 
 
-def _size(held: Iterable[Held]) -> int:
+def _size(held: Iterable[InventoryEntry]) -> int:
     return sum(file.size for file in held)
 
 
-def _by_project(held: Sequence[Held]) -> list[HeldProject]:
+def _by_project(held: Sequence[InventoryEntry]) -> list[HeldProject]:
     grouped = [(name, list(files)) for name, files in groupby(held, attrgetter("project"))]
     return [{"name": name, **_sums(files), "wanted": _time(max(file.wanted for file in files))} for name, files in grouped]
 

@@ -10,12 +10,12 @@ from pypid.core.model import Project, Status
 from pypid.core.names import ProjectName
 from pypid.core.permissions import Identity
 from pypid.web.deeds import listed, recorded
-from pypid.web.face import Face, user_of
+from pypid.web.face import App, user_of
 from pypid.web.request import Request
 
 
 async def yank(
-    face: Face, request: Request, who: Identity, name: ProjectName, subject: str, filenames: frozenset[str], reason: str
+    face: App, request: Request, who: Identity, name: ProjectName, subject: str, filenames: frozenset[str], reason: str
 ) -> Project:
     """Yank the files (PEP 592). `subject`: the file, or the release, that was named."""
     said = {"files": listed(filenames), "reason": reason}
@@ -24,7 +24,7 @@ async def yank(
 
 
 async def unyank(
-    face: Face, request: Request, who: Identity, name: ProjectName, subject: str, filenames: frozenset[str]
+    face: App, request: Request, who: Identity, name: ProjectName, subject: str, filenames: frozenset[str]
 ) -> Project:
     """Take the yank off the files."""
     said = {"files": listed(filenames)}
@@ -32,7 +32,7 @@ async def unyank(
     return await recorded(face, request, who, "unyank", f"{name}/{subject}", unyanking, lambda _: said)
 
 
-async def set_status(face: Face, request: Request, who: Identity, name: ProjectName, status: Status, reason: str) -> Project:
+async def set_status(face: App, request: Request, who: Identity, name: ProjectName, status: Status, reason: str) -> Project:
     """Set the project's status (PEP 792)."""
     said = {"status": status.value, "reason": reason}
     setting = face.index.set_status(name, status, reason)
@@ -40,7 +40,7 @@ async def set_status(face: Face, request: Request, who: Identity, name: ProjectN
 
 
 async def delete(
-    face: Face, request: Request, who: Identity, name: ProjectName, what: str, subject: str, filenames: frozenset[str]
+    face: App, request: Request, who: Identity, name: ProjectName, what: str, subject: str, filenames: frozenset[str]
 ) -> Project:
     """Delete the files for good; `what` (``delete-file``, ``delete-release``) and `subject` say it in the audit log."""
     said = {"files": listed(filenames)}
@@ -48,7 +48,7 @@ async def delete(
     return await recorded(face, request, who, what, f"{name}/{subject}", deleting, lambda _: said)
 
 
-async def delete_all(face: Face, request: Request, who: Identity, name: ProjectName) -> tuple[Project, frozenset[str]]:
+async def delete_all(face: App, request: Request, who: Identity, name: ProjectName) -> tuple[Project, frozenset[str]]:
     """Delete all files of the project, whose name stays ours; the project as it is then, and what they were called."""
     before = await face.index.parts.known(name)
     filenames = frozenset(file.filename for file in before.files)
@@ -57,6 +57,6 @@ async def delete_all(face: Face, request: Request, who: Identity, name: ProjectN
     return await recorded(face, request, who, "delete-project", name, deleting, lambda _: said), filenames
 
 
-async def give_back(face: Face, request: Request, who: Identity, name: ProjectName) -> None:
+async def give_back(face: App, request: Request, who: Identity, name: ProjectName) -> None:
     """Give the name of an empty project back: it may then belong to somebody else again."""
     await recorded(face, request, who, "release-name", name, face.index.release_name(name))

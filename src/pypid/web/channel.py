@@ -31,16 +31,16 @@ from pypid.web.connections import ConnectionLimits, ConnectionSettings
 from pypid.web.counting import count_answer, count_received, count_refused
 from pypid.web.deadlines import TimedChannel
 from pypid.web.frontdoor.sending import Send, goes_direct, way_of
-from pypid.web.frontdoor.turning import Turn, shortened
+from pypid.web.frontdoor.turning import ReactorHook, shortened
 from pypid.web.hosts import HostPolicy, host_name, hsts_of
 from pypid.web.ids import HEADER, Ids
-from pypid.web.keeping import Question, SentHead
+from pypid.web.keeping import RequestKey, SentHead
 from pypid.web.proxies import HOST, TrustedProxies
 from pypid.web.request import Request, host_at
 
 if TYPE_CHECKING:
-    from pypid.web.frontdoor.door import FrontDoor
-    from pypid.web.frontdoor.doorway import Doorway, Known
+    from pypid.web.frontdoor.door import FastPath
+    from pypid.web.frontdoor.doorway import CachedChannel, Known
     from pypid.web.frontdoor.files import Passing
 
 READ = 1 << 20
@@ -97,12 +97,12 @@ class Channel(TimedChannel):
     """This connection is to end, after the answer that is under way."""
     _paused = False
     """We have stopped reading, because too much of a body waits unread."""
-    doorway: Doorway | None = None
+    doorway: CachedChannel | None = None
     """Where requests go by that were answered before; None: all are read."""
     idle = False
     """With a `doorway`: nothing has come of the next request, and nothing has to be done before it is answered."""
     _parsing = False
-    _question: Question | None = None
+    _question: RequestKey | None = None
     """What the request that is about to be read asks, if the answer may be kept."""
     known: Known | None = None
     """Whose words came last on this connection, where they had to be looked at more closely. (Never the words.)"""
@@ -193,7 +193,7 @@ class Channel(TimedChannel):
         else:
             self._read_beside(self.doorway, data)
 
-    def _read_beside(self, doorway: Doorway, data: bytes) -> None:
+    def _read_beside(self, doorway: CachedChannel, data: bytes) -> None:
         """Read what the doorway has no answer for, and be ready for the next one if this is answered already."""
         if self.idle:
             self.idle = False
@@ -549,7 +549,7 @@ class Site(server.Site):
         timeout: float = 60,
         trusted_proxies: TrustedProxies = TrustedProxies(),  # noqa: B008  # frozen
         access_log: Callable[[Request], object] | None = None,
-        front_door: FrontDoor | None = None,
+        front_door: FastPath | None = None,
         ids: Ids | None = None,
         public_url: str | None = None,
         limits: ConnectionSettings = ConnectionSettings(),  # noqa: B008  # frozen
@@ -573,7 +573,7 @@ class Site(server.Site):
         """Where requests get theirs."""
         self.tells_ids = ids is not None
         self.front_door = front_door
-        self.turn: Turn | None = None
+        self.turn: ReactorHook | None = None
         """The reactor's turn, as long as it is shortened for the front door."""
         self.channels: set[Channel] = set()
         """The connections that are open."""

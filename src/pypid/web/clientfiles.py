@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pypid.core.clientfiles import CA, FILES, Place
+from pypid.core.clientfiles import CA, FILES, IndexAddress
 from pypid.core.errors import BadRequest
 from pypid.core.permissions import Identity
 from pypid.web.documents import send, send_plain
-from pypid.web.errors import Refusal, send_refusal
-from pypid.web.face import Face, app
+from pypid.web.errors import ErrorResponse, send_refusal
+from pypid.web.face import App, app
 from pypid.web.guard import ANYBODY, guarded
 from pypid.web.legacy import NO_HOST
 from pypid.web.request import Request
@@ -21,36 +21,36 @@ PUBLIC = (
 
 
 @guarded(app, "/config/ca.pem", may=ANYBODY)
-async def ca(face: Face, request: Request, who: Identity) -> None:
+async def ca(face: App, request: Request, who: Identity) -> None:
     """The certificates of the chain that nobody else vouches for: what a client has to trust."""
     found = await _roots(face)
     if not found:
-        return send_refusal(request, Refusal(404, PUBLIC))
+        return send_refusal(request, ErrorResponse(404, PUBLIC))
     return send(request, 200, "application/pem-certificate-chain", found)
 
 
 @guarded(app, "/config/<filename>", may=ANYBODY)
-async def client_file(face: Face, request: Request, who: Identity, filename: str) -> None:
+async def client_file(face: App, request: Request, who: Identity, filename: str) -> None:
     """pip.conf, .pypirc, uv.toml."""
     write = FILES.get(filename)
     if write is None:
-        return send_refusal(request, Refusal(404, f"Here are {', '.join(FILES)} and {CA}."))
+        return send_refusal(request, ErrorResponse(404, f"Here are {', '.join(FILES)} and {CA}."))
     place = await place_of(face, request)
     if place is None:
         raise BadRequest(NO_HOST)
     return send_plain(request, 200, write(place))
 
 
-async def place_of(face: Face, request: Request) -> Place | None:
+async def place_of(face: App, request: Request) -> IndexAddress | None:
     """Where whoever asks finds the index; None where the host that they named may not be believed."""
     base = face.base_url(request)
     if base is None:
         return None
     has_roots = base.startswith("https:") and bool(await _roots(face))
-    return Place(base, has_roots, login=not face.rules.read.everyone)
+    return IndexAddress(base, has_roots, login=not face.rules.read.everyone)
 
 
-async def _roots(face: Face) -> bytes:
+async def _roots(face: App) -> bytes:
     chain = face.settings.certificate
     return b"" if chain is None else await face.world.blocking(roots, chain)
 

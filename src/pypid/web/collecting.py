@@ -13,23 +13,33 @@ from typing import Any
 import msgspec
 from twisted.internet.defer import TimeoutError as TimedOut
 
-from pypid.core.collection import Collected, Event, FileDone, FileReport, Outcome, Problem, Resolved, Resolving, Wishes
+from pypid.core.collection import (
+    Collected,
+    CollectOptions,
+    CollectOutcome,
+    Event,
+    FileDone,
+    FileReport,
+    Problem,
+    Resolved,
+    Resolving,
+)
 from pypid.core.collection_request import FIELDS, JSON, LARGEST, MOST_TEXTS, Parts
 from pypid.core.errors import BadRequest, Busy, NeedsExtra, PypidError, TooSlow
 from pypid.core.model import Checksum, Digests
 from pypid.core.names import ProjectName
 from pypid.core.permissions import Action, Identity, demand
-from pypid.core.targets import Target
+from pypid.core.targets import InstallTarget
 from pypid.flow import shielded, start
-from pypid.index.asking import Asked
+from pypid.index.asking import RequestContext
 from pypid.index.collecting import Collector
 from pypid.ports import Body
 from pypid.web.asking import asked_of
 from pypid.web.body import read_small, refuse_early
 from pypid.web.deeds import listed, note
 from pypid.web.documents import send_json
-from pypid.web.events import Stream, stream_of
-from pypid.web.face import Face, app
+from pypid.web.events import EventStream, stream_of
+from pypid.web.face import App, app
 from pypid.web.forms import Limits, read_form
 from pypid.web.guard import guarded
 from pypid.web.request import Request
@@ -44,7 +54,7 @@ READING = 60.0
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
-class Missing(msgspec.Struct, frozen=True):
+class MissingRequirements(msgspec.Struct, frozen=True):
     """pypicache's answer to a form without requirements."""
 
     error: bool = True
@@ -52,12 +62,12 @@ class Missing(msgspec.Struct, frozen=True):
 
 
 @guarded(app, "/requirements.txt", may=Action.COLLECT, methods=("POST",))
-async def collect(face: Face, request: Request, who: Identity) -> None:
+async def collect(face: App, request: Request, who: Identity) -> None:
     """Keep all the files that are needed, and tell of each what became of it."""
     demand(face.rules, who, Action.READ)
     _refuse_if_busy(face)
     if not _has_fields(header_of(request, "content-type") or ""):
-        return send_json(request, Missing(), 400)  # such a body has no requirements, as pypicache says
+        return send_json(request, MissingRequirements(), 400)  # such a body has no requirements, as pypicache says
     parts = await _read_in_time(face, request)
     _refuse_if_busy(face)
     # Taken only now: a client that sends slowly keeps nobody else waiting. Given back when nothing computes any more.
@@ -65,7 +75,7 @@ async def collect(face: Face, request: Request, who: Identity) -> None:
     try:
         wishes = await face.parser.parse(parts, RUNNING)
         if wishes is None:
-            return send_json(request, Missing(), 400)
+            return send_json(request, MissingRequirements(), 400)
         await _answer(face, request, who, wishes)
     finally:
         face.collecting.release()
@@ -76,7 +86,7 @@ def _has_fields(content_type: str) -> bool:
     return content_type.partition(";")[0].strip().lower() in WITH_FIELDS
 
 
-def _refuse_if_busy(face: Face) -> None:
+def _refuse_if_busy(face: App) -> None:
     if face.collecting.tokens == 0:
         raise Busy("Others are being collected for.", 30)
 
@@ -84,7 +94,7 @@ def _refuse_if_busy(face: Face) -> None:
 # --- what is wanted -------------------------------------------------------------------------------------------
 
 
-async def _read_in_time(face: Face, request: Request) -> Parts:
+async def _read_in_time(face: App, request: Request) -> Parts:
     """Read the body within `READING` seconds. Raises `TooSlow`, `Busy`, `TooLarge`, `BadRequest`."""
     with face.collecting_bodies.counted(request.body) as body:
         reading = start(_read(body, header_of(request, "content-type") or ""))
@@ -120,11 +130,11 @@ class _NoFile:
 # --- doing it -------------------------------------------------------------------------------------------------
 
 
-async def _answer(face: Face, request: Request, who: Identity, wishes: Wishes) -> None:
+async def _answer(face: App, request: Request, who: Identity, wishes: CollectOptions) -> None:
     kind = stream_of(request)
     if kind is None:
         return send_json(request, _document(await _collected(face, request, who, wishes, lambda event: None)))
-    stream = Stream(request, kind)
+    stream = EventStream(request, kind)
     stream.begin()
     try:
         collected = await _collected(face, request, who, wishes, lambda event: stream.say(*_told(event)))
@@ -133,8 +143,8 @@ async def _answer(face: Face, request: Request, who: Identity, wishes: Wishes) -
     return stream.say("result", _document(collected))
 
 
-async def _collected(face: Face, request: Request, who: Identity, wishes: Wishes, tell: Any) -> Collected:
-    def asked(name: ProjectName) -> Asked:
+async def _collected(face: App, request: Request, who: Identity, wishes: CollectOptions, tell: Any) -> Collected:
+    def asked(name: ProjectName) -> RequestContext:
         demand(face.rules, who, Action.READ, name)
         return asked_of(face, request, who, name)
 
@@ -146,10 +156,10 @@ async def _collected(face: Face, request: Request, who: Identity, wishes: Wishes
         return await _kept(face, request, who, Collector(face.index, resolver, asked, tell).collect(wishes))
 
 
-async def _kept(face: Face, request: Request, who: Identity, collecting: Coroutine[Any, Any, Collected]) -> Collected:
+async def _kept(face: App, request: Request, who: Identity, collecting: Coroutine[Any, Any, Collected]) -> Collected:
     """With a line in the audit log, if it went to its end; else what was kept is what anybody's download would have kept."""
     collected = await collecting
-    kept = {f"{report.project}/{report.filename}" for report in collected.files if report.outcome is Outcome.KEPT}
+    kept = {f"{report.project}/{report.filename}" for report in collected.files if report.outcome is CollectOutcome.KEPT}
     if kept:
         await shielded(note(face, request, who, "collect", "requirements", {"files": listed(kept)}))
     return collected
@@ -183,7 +193,7 @@ def _document(collected: Collected) -> dict[str, Any]:
     }
 
 
-def _target(target: Target) -> dict[str, Any]:
+def _target(target: InstallTarget) -> dict[str, Any]:
     return {"platform": target.platform, "python": target.python}
 
 
@@ -194,7 +204,7 @@ def _resolved(resolved: Resolved) -> dict[str, Any]:
 
 def _problems(problems: Sequence[Problem]) -> list[dict[str, Any]]:
     """Each once, with the targets for which it is so; none of them: for all."""
-    where: dict[tuple[str, str], list[Target]] = {}
+    where: dict[tuple[str, str], list[InstallTarget]] = {}
     for problem in problems:
         found = where.setdefault((problem.line, problem.reason), [])
         found += [] if problem.target is None else [problem.target]

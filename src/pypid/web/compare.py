@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TypedDict
 
 from pypid.core.contents import Inner
-from pypid.core.differences import Line, MemberDifferences, Pair
+from pypid.core.differences import DiffLine, MemberDifferences, Pair
 from pypid.core.errors import BadRequest, NoSuchFile
 from pypid.core.fielddifferences import Changed, FieldDifference
 from pypid.core.model import File, Project
@@ -19,7 +19,7 @@ from pypid.web.asking import asked_of
 from pypid.web.contents import WHAT_MAY_HAPPEN
 from pypid.web.describing import Described
 from pypid.web.documents import send_json
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.guard import guarded
 from pypid.web.pages import FEW_FILES
 from pypid.web.query import Parameter, names, parameters
@@ -112,7 +112,7 @@ OF_COMPARISONS = (
 
 @guarded(app, "/api/projects/<project>/compare", may=Action.READ)
 @Described(ComparedDocument, asks=OF_COMPARISONS, refuses=WHAT_MAY_HAPPEN)
-async def compare(face: Face, request: Request, who: Identity, project: str) -> None:
+async def compare(face: App, request: Request, who: Identity, project: str) -> None:
     """What differs between two releases: their metadata, their files, and what lies in two of these."""
     given = parameters(request, *names(OF_COMPARISONS))
     asked = asked_of(face, request, who, project)
@@ -126,7 +126,7 @@ async def compare(face: Face, request: Request, who: Identity, project: str) -> 
     send_json(request, await face.world.blocking(_document, found, compared, text))
 
 
-async def both(face: Face, project: Project, old: str, new: str) -> tuple[Release, Release]:
+async def both(face: App, project: Project, old: str, new: str) -> tuple[Release, Release]:
     """The releases of these versions. Raises `NoSuchFile`."""
     if len(project.files) <= FEW_FILES:
         return _both(project, old, new)
@@ -205,7 +205,7 @@ def _changed(path: str, changed: Changed[Inner]) -> ChangedMember:
 
 
 def _text(text: ComparedText) -> TextDocument:
-    lines: Iterable[Line] = text.lines or ()
+    lines: Iterable[DiffLine] = text.lines or ()
     return {
         "path": text.path,
         "lines": None

@@ -26,7 +26,7 @@ class EntityTag:
     weak: bool = False
 
 
-class Verdict(Enum):
+class ConditionalVerdict(Enum):
     """What the conditions of a request come to."""
 
     SEND = 200
@@ -79,7 +79,7 @@ def names(header: str, etag: str | None, *, weakly: bool) -> bool:
     return any(f'"{tag.opaque}"' == etag and (weakly or not tag.weak) for tag in entity_tags(header))
 
 
-def judge(headers: Mapping[str, str], validators: Validators) -> Verdict:
+def judge(headers: Mapping[str, str], validators: Validators) -> ConditionalVerdict:
     """What to do about the conditions of a GET or HEAD, in the order of RFC 9110, section 13.2.2.
 
     `headers` are those of the request, by lower-case name, several of one name joined by commas. Range and If-Range are not
@@ -87,14 +87,14 @@ def judge(headers: Mapping[str, str], validators: Validators) -> Verdict:
     """
     if (match := headers.get("if-match")) is not None:
         if not names(match, validators.etag, weakly=False):
-            return Verdict.FAILED
+            return ConditionalVerdict.FAILED
     elif (since := headers.get("if-unmodified-since")) is not None and _changed(validators.modified, since) is True:
-        return Verdict.FAILED
+        return ConditionalVerdict.FAILED
     if (none_match := headers.get("if-none-match")) is not None:
-        return Verdict.NOT_MODIFIED if names(none_match, validators.etag, weakly=True) else Verdict.SEND
+        return ConditionalVerdict.NOT_MODIFIED if names(none_match, validators.etag, weakly=True) else ConditionalVerdict.SEND
     if (since := headers.get("if-modified-since")) is not None and _changed(validators.modified, since) is False:
-        return Verdict.NOT_MODIFIED
-    return Verdict.SEND
+        return ConditionalVerdict.NOT_MODIFIED
+    return ConditionalVerdict.SEND
 
 
 def _changed(modified: datetime | None, since: str) -> bool | None:

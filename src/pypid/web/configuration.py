@@ -4,30 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pypid.core.inforce import Said, written
+from pypid.core.inforce import SettingSection, written
 from pypid.core.permissions import Action, Identity
 from pypid.web.describing import Described
 from pypid.web.describing_machine import ConfigurationDocument, KeyDocument
 from pypid.web.documents import send_json
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.guard import guarded
 from pypid.web.request import Request
 
 
 @guarded(app, "/api/configuration", may=Action.ADMIN)
 @Described(ConfigurationDocument)
-async def configuration(face: Face, request: Request, who: Identity) -> None:
+async def configuration(face: App, request: Request, who: Identity) -> None:
     """The configuration in force, without secrets: each value with where it came from."""
     send_json(request, await face.world.thinking(_document, await said(face)))
 
 
-async def said(face: Face) -> Sequence[Said]:
+async def said(face: App) -> Sequence[SettingSection]:
     """The sections as they are in force."""
     return await face.world.thinking(face.configuration)
 
 
-def _document(sections: Sequence[Said]) -> ConfigurationDocument:
-    def keys(section: Said) -> list[KeyDocument]:
+def _document(sections: Sequence[SettingSection]) -> ConfigurationDocument:
+    def keys(section: SettingSection) -> list[KeyDocument]:
         return [
             {
                 "key": line.key,

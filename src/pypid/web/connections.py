@@ -47,7 +47,7 @@ class ConnectionSettings:
         return self.per_client if self.total is None else max(1, min(self.per_client, self.total * 3 // 4))
 
 
-class Connection(Protocol):
+class LimitedConnection(Protocol):
     """A connection as the limits see it."""
 
     heard: float
@@ -66,12 +66,12 @@ class ConnectionLimits:
     """The open connections of one site, by client."""
 
     settings: ConnectionSettings
-    _all: dict[Connection, str | None] = field(factory=dict, init=False, repr=False)
+    _all: dict[LimitedConnection, str | None] = field(factory=dict, init=False, repr=False)
     """Each with its client; None where the client is not limited."""
-    _by_client: dict[str, dict[Connection, None]] = field(factory=dict, init=False, repr=False)
-    _reserved: dict[Connection, None] = field(factory=dict, init=False, repr=False)
+    _by_client: dict[str, dict[LimitedConnection, None]] = field(factory=dict, init=False, repr=False)
+    _reserved: dict[LimitedConnection, None] = field(factory=dict, init=False, repr=False)
 
-    def admit(self, connection: Connection, client: str | None) -> bool:
+    def admit(self, connection: LimitedConnection, client: str | None) -> bool:
         """Take in a new connection, in the place of the oldest idle one where there are too many.
 
         `client` is its address; None for peers without a limit of their own. False: there is no room, and the connection is
@@ -88,7 +88,7 @@ class ConnectionLimits:
             self._by_client.setdefault(client, {})[connection] = None
         return True
 
-    def claim(self, connection: Connection, client: str) -> bool:
+    def claim(self, connection: LimitedConnection, client: str) -> bool:
         """Count a connection of a trusted proxy for the client of its request, until `release`.
 
         False: this client has too many.
@@ -101,18 +101,18 @@ class ConnectionLimits:
         self._all[connection] = client
         return True
 
-    def release(self, connection: Connection) -> None:
+    def release(self, connection: LimitedConnection) -> None:
         """The request that `claim` was called for is answered."""
         if connection in self._all:
             self._leave(connection, self._all[connection])
             self._all[connection] = None
 
-    def discard(self, connection: Connection) -> None:
+    def discard(self, connection: LimitedConnection) -> None:
         """The connection is closed."""
         self._reserved.pop(connection, None)
         self._leave(connection, self._all.pop(connection, None))
 
-    def _leave(self, connection: Connection, client: str | None) -> None:
+    def _leave(self, connection: LimitedConnection, client: str | None) -> None:
         held = self._by_client.get(client) if client is not None else None
         if held is not None and client is not None:
             held.pop(connection, None)
@@ -127,7 +127,7 @@ class ConnectionLimits:
         total = self.settings.total
         return total is None or len(self._all) < total or self._evict(_oldest_idle(self._all))
 
-    def _evict(self, connection: Connection | None) -> bool:
+    def _evict(self, connection: LimitedConnection | None) -> bool:
         """Close it; False where there is none."""
         if connection is None:
             return False
@@ -136,13 +136,15 @@ class ConnectionLimits:
         return True
 
 
-def _oldest_idle(among: dict[Connection, str | None] | dict[Connection, None]) -> Connection | None:
+def _oldest_idle(among: dict[LimitedConnection, str | None] | dict[LimitedConnection, None]) -> LimitedConnection | None:
     """The connection that has been idle for longest, of the first few, which go to the end of the line."""
     first = list(islice(among, SAMPLE))
     _move_to_end(among, first)
     return min((each for each in first if not each.busy), key=lambda each: each.heard, default=None)
 
 
-def _move_to_end(among: dict[Connection, str | None] | dict[Connection, None], some: Iterable[Connection]) -> None:
+def _move_to_end(
+    among: dict[LimitedConnection, str | None] | dict[LimitedConnection, None], some: Iterable[LimitedConnection]
+) -> None:
     for each in some:
         among[each] = among.pop(each)  # type: ignore[assignment]  # the value that it had

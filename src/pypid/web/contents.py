@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NotRequired, TypedDict
 
-from pypid.core.contents import Inner, Listing, Opened, Text, read_text
+from pypid.core.contents import Inner, MemberListing, OpenedMember, Text, read_text
 from pypid.core.errors import (
     Archived,
     BadListing,
@@ -28,11 +28,11 @@ from pypid.core.errors import (
 from pypid.core.model import File
 from pypid.core.names import project_name
 from pypid.core.permissions import Action, Identity
-from pypid.core.tars import Kind
+from pypid.core.tars import TarKind
 from pypid.web.asking import asked_of
 from pypid.web.describing import Described
 from pypid.web.documents import send_json
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.guard import guarded
 from pypid.web.query import Parameter, names, number, parameters
 from pypid.web.request import Request
@@ -85,7 +85,7 @@ OF_CONTENTS = (
 
 @guarded(app, "/api/projects/<project>/files/<filename>/contents", may=Action.READ)
 @Described(ContentsDocument, asks=OF_CONTENTS, refuses=WHAT_MAY_HAPPEN)
-async def contents(face: Face, request: Request, who: Identity, project: str, filename: str) -> None:
+async def contents(face: App, request: Request, who: Identity, project: str, filename: str) -> None:
     """What is inside a wheel, an egg or an sdist; with a path, the text of one member, of which 1 MiB is shown at most."""
     given = parameters(request, *names(OF_CONTENTS))
     skip = number(given, "skip", 0, 1_000_000) or 0
@@ -100,12 +100,12 @@ async def contents(face: Face, request: Request, who: Identity, project: str, fi
     return send_json(request, _opened(found, opened, text))
 
 
-def text_of(opened: Opened) -> Text | None:
+def text_of(opened: OpenedMember) -> Text | None:
     """The text of a member, or None where it is none."""
-    return read_text(opened.data, cut=opened.is_cut) if opened.member.kind is Kind.FILE else None
+    return read_text(opened.data, cut=opened.is_cut) if opened.member.kind is TarKind.FILE else None
 
 
-def _contents(file: File, listing: Listing, skip: int) -> ContentsDocument:
+def _contents(file: File, listing: MemberListing, skip: int) -> ContentsDocument:
     members = listing.members[skip : skip + MOST_LISTED]
     return {
         "filename": file.filename,
@@ -126,7 +126,7 @@ def _member(member: Inner) -> MemberDocument:
     }
 
 
-def _opened(file: File, opened: Opened, text: Text | None) -> ContentsDocument:
+def _opened(file: File, opened: OpenedMember, text: Text | None) -> ContentsDocument:
     return {
         "filename": file.filename,
         "path": opened.member.path,
@@ -135,6 +135,6 @@ def _opened(file: File, opened: Opened, text: Text | None) -> ContentsDocument:
         "link": opened.member.link or None,
         "text": None if text is None else text.text,
         "encoding": None if text is None else text.encoding,
-        "binary": text is None and opened.member.kind is Kind.FILE,
+        "binary": text is None and opened.member.kind is TarKind.FILE,
         "cut": opened.is_cut,
     }

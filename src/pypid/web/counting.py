@@ -10,7 +10,7 @@ from pypid.metrics.counts import Counts
 from pypid.metrics.families import BROKEN_OFF, FRONT_DOOR, RECEIVED, REQUEST_SECONDS, REQUESTS, SENT
 
 if TYPE_CHECKING:
-    from pypid.web.accesslog import Said
+    from pypid.web.accesslog import SharedLogFields
     from pypid.web.request import Request
 
 NONE, OTHER = "none", "other"
@@ -44,7 +44,7 @@ def count_refused(counts: Counts, size: int, status: str = "400") -> None:
     counts.add(SENT, (), size)
 
 
-def count_short(counts: Counts, answers: Iterable[Said]) -> None:
+def count_short(counts: Counts, answers: Iterable[SharedLogFields]) -> None:
     """The front door gave these, at once."""
     kinds: dict[tuple[str, str, str], int] = {}
     size = 0
@@ -58,7 +58,7 @@ def count_short(counts: Counts, answers: Iterable[Said]) -> None:
     counts.add(SENT, (), size)
 
 
-def count_long(counts: Counts, said: Said, size: int, seconds: float) -> None:
+def count_long(counts: Counts, said: SharedLogFields, size: int, seconds: float) -> None:
     """The front door gave this at the client's pace, or `size` bytes of it."""
     counts.add(REQUESTS, said.kind)
     counts.add(FRONT_DOOR)

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 from twisted.internet.defer import CancelledError
 
 from pypid.core.errors import StorageDown
-from pypid.core.people import Deed
+from pypid.core.people import AuditEntry
 from pypid.core.permissions import Identity
 from pypid.flow import shielded
-from pypid.web.face import Face, user_of
+from pypid.web.face import App, user_of
 from pypid.web.request import Request
 
 T = TypeVar("T")
@@ -24,7 +24,7 @@ LONGEST = 500
 
 
 async def recorded(
-    face: Face,
+    face: App,
     request: Request,
     who: Identity,
     what: str,
@@ -41,7 +41,7 @@ async def recorded(
 
 
 async def attempted(
-    face: Face,
+    face: App,
     request: Request,
     who: Identity,
     what: str,
@@ -62,11 +62,11 @@ async def attempted(
     return result
 
 
-async def note(face: Face, request: Request, who: Identity, what: str, subject: str, details: Details | None = None) -> None:
+async def note(face: App, request: Request, who: Identity, what: str, subject: str, details: Details | None = None) -> None:
     """Write down what was done. For what is `shielded` already; all else is `recorded`."""
     if face.registry is None:
         return
-    deed = Deed(
+    deed = AuditEntry(
         when=face.world.now(),
         who=user_of(who),
         what=what,

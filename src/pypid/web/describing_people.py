@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NotRequired, TypedDict
 
-from pypid.core.people import Standing
+from pypid.core.people import AccountStatus
 from pypid.web.describing import Moment
 
 
@@ -44,7 +44,7 @@ UserDocument = TypedDict(
     {
         "name": str,
         "admin": bool,
-        "standing": Standing,
+        "standing": AccountStatus,
         "from": Literal["database", "configuration", "elsewhere"],
         "created": NotRequired[Moment],
         "changed": NotRequired[Moment],

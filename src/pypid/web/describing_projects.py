@@ -7,7 +7,7 @@ from typing import NotRequired, TypedDict
 from pypid.core.model import File, Project, Status
 from pypid.core.simple import utc_text
 from pypid.index.adopting import Result
-from pypid.index.checking import Wrong
+from pypid.index.checking import StorageProblem
 from pypid.web.describing import Moment
 
 
@@ -79,7 +79,7 @@ class FindingDocument(TypedDict):
     """Something wrong in the storage."""
 
     key: str
-    wrong: Wrong
+    wrong: StorageProblem
     advice: str
     swept: bool
     mended: bool

@@ -11,13 +11,13 @@ from typing import TypedDict
 
 from pypid.core.errors import BadListing, BadRequest, Busy, Loop, NoSuchProject, NotAvailable, NotYetKnown, UpstreamDown
 from pypid.core.names import project_name
-from pypid.core.people import Download
+from pypid.core.people import DownloadEntry
 from pypid.core.permissions import Action, Identity
 from pypid.core.simple import utc_text
 from pypid.web.asking import asked_of
 from pypid.web.describing import Described, Moment
 from pypid.web.documents import send_json
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.guard import guarded
 from pypid.web.query import LARGEST_SERIAL, Parameter, names, number, parameters
 from pypid.web.request import Request
@@ -80,7 +80,7 @@ class DownloadsOfProject(TypedDict):
 
 @guarded(app, "/api/downloads", may=Action.ADMIN)
 @Described(DownloadsOf, asks=ASKS, refuses=(NotAvailable,))
-async def downloads(face: Face, request: Request, who: Identity) -> None:
+async def downloads(face: App, request: Request, who: Identity) -> None:
     """Who was given a file, the newest first."""
     asked = parameters(request, *names(ASKS))
     sha256 = asked.get("sha256", "").lower()
@@ -99,7 +99,7 @@ async def downloads(face: Face, request: Request, who: Identity) -> None:
 
 @guarded(app, "/api/projects/<project>/downloads", may=Action.READ)
 @Described(DownloadsOfProject, asks=ASKS_DAYS, refuses=REFUSES)
-async def downloads_of_project(face: Face, request: Request, who: Identity, project: str) -> None:
+async def downloads_of_project(face: App, request: Request, who: Identity, project: str) -> None:
     """How often files of a project were downloaded, by day."""
     name, asked = project_name(project), parameters(request, *names(ASKS_DAYS))
     days = number(asked, "days", 1, MOST_DAYS) or DAYS
@@ -115,7 +115,7 @@ async def downloads_of_project(face: Face, request: Request, who: Identity, proj
     send_json(request, document)
 
 
-def _document(download: Download) -> DownloadDocument:
+def _document(download: DownloadEntry) -> DownloadDocument:
     return {
         "serial": download.serial,
         "when": utc_text(download.when),

@@ -11,7 +11,7 @@ FAR = 5.0
 
 
 @define(eq=False)
-class Epoch:
+class AuthGeneration:
     """Turned whenever somebody may be somebody else from now on, or nobody: by a password, a token, a session, a group."""
 
     changes: int = 0

@@ -23,7 +23,7 @@ from werkzeug.routing import RequestRedirect
 
 from pypid.core import errors
 from pypid.core.errors import PypidError
-from pypid.core.policy import Untold
+from pypid.core.policy import UnknownOwner
 from pypid.web.body import ClientGone
 from pypid.web.heads import Head
 from pypid.web.negotiation import ErrorFormat, choose_error_format
@@ -84,7 +84,7 @@ STATUSES: dict[type[PypidError], int] = {
     errors.UnlistedHost: 502,
     errors.WrongBytes: 502,
     errors.NotThere: 404,
-    Untold: 404,
+    UnknownOwner: 404,
     errors.Loop: 508,
     errors.NotAvailable: 501,
     errors.NeedsExtra: 501,
@@ -149,7 +149,7 @@ class Refused(TypedDict):
 
 
 @frozen
-class Refusal:
+class ErrorResponse:
     """An error as it is answered: the status, the text for people, and header fields of its own."""
 
     status: int
@@ -171,7 +171,7 @@ class Refusal:
         return line if len(line) <= LONGEST_REASON else line[: LONGEST_REASON - 3] + "..."
 
 
-def refusal_of(error: BaseException | None, method: bytes = b"GET") -> Refusal | None:
+def refusal_of(error: BaseException | None, method: bytes = b"GET") -> ErrorResponse | None:
     """What the error is to the client, or None for one that is not meant for it.
 
     A name that cannot be is 404 where it comes in the path (C20), and 400 where it comes in a form (`method` POST or PUT).
@@ -180,15 +180,15 @@ def refusal_of(error: BaseException | None, method: bytes = b"GET") -> Refusal |
         case PypidError():
             return _of_ours(error, method)
         case CancelledError():
-            return Refusal(503, "The request was broken off. Try again.", ((b"Retry-After", b"5"),))
+            return ErrorResponse(503, "The request was broken off. Try again.", ((b"Retry-After", b"5"),))
         case MethodNotAllowed():
             allowed = ", ".join(sorted(error.valid_methods or ("GET", "HEAD")))
             head = ((b"Allow", allowed.encode("ascii", "replace")),)
-            return Refusal(405, f"This address takes {allowed} only.", head)
+            return ErrorResponse(405, f"This address takes {allowed} only.", head)
         case NotFound():
-            return Refusal(404, "There is nothing at this address.")
+            return ErrorResponse(404, "There is nothing at this address.")
         case HTTPException(code=int() as code):
-            return Refusal(code, error.description or HTTPStatus(code).phrase)
+            return ErrorResponse(code, error.description or HTTPStatus(code).phrase)
         case _:
             return None
 
@@ -200,7 +200,7 @@ def status_of(kind: type[BaseException], method: bytes = b"GET") -> int:
     return next((STATUSES[known] for known in kind.__mro__ if known in STATUSES), INTERNAL)
 
 
-def _of_ours(error: PypidError, method: bytes) -> Refusal | None:
+def _of_ours(error: PypidError, method: bytes) -> ErrorResponse | None:
     status = status_of(type(error), method)
     if status is INTERNAL:
         return None
@@ -210,10 +210,10 @@ def _of_ours(error: PypidError, method: bytes) -> Refusal | None:
     retry_after = getattr(error, "retry_after", None)
     if isinstance(retry_after, int):
         head.append((b"Retry-After", b"%d" % retry_after))
-    return Refusal(status, error.text(), tuple(head))
+    return ErrorResponse(status, error.text(), tuple(head))
 
 
-PageOf = Callable[[Refusal, BaseException], bytes]
+PageOf = Callable[[ErrorResponse, BaseException], bytes]
 """Makes the page that a browser gets."""
 
 
@@ -249,7 +249,7 @@ async def respond_error(
     if refusal is None:
         number = getattr(request, "id", None) or random(6).hex()
         _log.failure("an unexpected error, number {number}", failure=failure, number=number)
-        refusal = Refusal(500, f"Something went wrong here. An administrator finds error number {number} in the log.")
+        refusal = ErrorResponse(500, f"Something went wrong here. An administrator finds error number {number} in the log.")
     elif refusal.status in (503, 507) and not isinstance(value, _LOGGED_ELSEWHERE):
         _log.warn(
             "{method} was answered with {status}: {text}",
@@ -273,7 +273,7 @@ def _as_pypicloud(request: Request, chosen: ErrorFormat) -> bool:
     )
 
 
-def send_refusal(request: Request, refusal: Refusal, page: bytes | None = None) -> None:
+def send_refusal(request: Request, refusal: ErrorResponse, page: bytes | None = None) -> None:
     """Write the refusal, whole, in the format that the request accepts; as this `page`, if it is given."""
     chosen = error_format(request)
     asked = choose_error_format(header_of(request, "accept"))
@@ -294,7 +294,7 @@ def send_refusal(request: Request, refusal: Refusal, page: bytes | None = None) 
     write(request, body)
 
 
-def _body(refusal: Refusal, chosen: ErrorFormat, *, as_pypicloud: bool = False) -> bytes:
+def _body(refusal: ErrorResponse, chosen: ErrorFormat, *, as_pypicloud: bool = False) -> bytes:
     match chosen:
         case ErrorFormat.PLAIN:
             return f"{refusal.text}\n".encode("utf-8", "replace")
@@ -308,7 +308,7 @@ def _body(refusal: Refusal, chosen: ErrorFormat, *, as_pypicloud: bool = False) 
             return _html(refusal).encode("utf-8", "replace")
 
 
-def _html(refusal: Refusal) -> str:
+def _html(refusal: ErrorResponse) -> str:
     title = f"{refusal.status} {escape(refusal.title)}"
     lines = "<br>\n".join(escape(_CONTROL.sub(" ", line)) for line in refusal.text.splitlines())
     return (

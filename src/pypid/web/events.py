@@ -24,7 +24,7 @@ def stream_of(request: Request) -> str | None:
 
 
 @frozen
-class Stream:
+class EventStream:
     """The answer. Whoever listens has heard all when ``result`` or ``error`` has come."""
 
     request: Request

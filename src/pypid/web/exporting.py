@@ -13,8 +13,8 @@ from pypid.core.permissions import Action, Identity
 from pypid.web.deeds import attempted
 from pypid.web.describing import Described
 from pypid.web.documents import read_json, send_json
-from pypid.web.events import Stream, stream_of
-from pypid.web.face import Face, app
+from pypid.web.events import EventStream, stream_of
+from pypid.web.face import App, app
 from pypid.web.guard import guarded
 from pypid.web.request import Request
 
@@ -54,7 +54,7 @@ Heard = Callable[[int, int], None]
 
 @guarded(app, "/api/export", may=Action.ADMIN, methods=("POST",))
 @Described(ExportedIndex, takes=Export, refuses=(BadRequest, Busy, NotAvailable), streams=True)
-async def export(face: Face, request: Request, who: Identity) -> None:
+async def export(face: App, request: Request, who: Identity) -> None:
     """Write what somebody may see as files."""
     wanted = _wanted(await read_json(request, Export))
     exports = face.exports
@@ -63,7 +63,7 @@ async def export(face: Face, request: Request, who: Identity) -> None:
     kind = stream_of(request)
     if kind is None:
         return send_json(request, _document(wanted, await _exported(face, request, who, exports(wanted, _nobody), wanted)))
-    stream = Stream(request, kind)
+    stream = EventStream(request, kind)
     stream.begin()
     said = float("-inf")
 
@@ -81,7 +81,7 @@ async def export(face: Face, request: Request, who: Identity) -> None:
     return stream.say("result", _document(wanted, came))
 
 
-async def _exported(face: Face, request: Request, who: Identity, job: Awaitable[Exported], wanted: ExportWanted) -> Exported:
+async def _exported(face: App, request: Request, who: Identity, job: Awaitable[Exported], wanted: ExportWanted) -> Exported:
     def told(came: Exported) -> dict[str, str]:
         return {"as-user": wanted.as_user or "anonymous", "projects": str(came.projects), "delete": str(wanted.clears).lower()}
 

@@ -18,34 +18,34 @@ from pypid.condition import Condition
 from pypid.core.errors import NotAvailable, PypidError
 from pypid.core.exporting import Exported, ExportWanted
 from pypid.core.model import Summary
-from pypid.core.permissions import EVERYONE, NOBODY, Identity, Rules, Sight
+from pypid.core.permissions import EVERYONE, NOBODY, Identity, Rules, Visibility
 from pypid.core.registration import AccountSettings
 from pypid.flow import World
 from pypid.index import Index
-from pypid.metrics.together import Worker, alone
+from pypid.metrics.together import WorkerMetrics, alone
 from pypid.parsing.collections import CollectionParser
 from pypid.ports import Access, Accounts, Downloads, Journal, Publishers, Resolver
 from pypid.rendering.readmes import Readmes
 from pypid.web.body import BodyBudget
-from pypid.web.epoch import Epoch
-from pypid.web.newest import Newest
-from pypid.web.pages import FEW_NAMES, Pages
+from pypid.web.epoch import AuthGeneration
+from pypid.web.newest import NewsCache
+from pypid.web.pages import FEW_NAMES, ProjectPages
 from pypid.web.registry import Registry
 from pypid.web.request import Request
 from pypid.web.rules import without_builders
-from pypid.web.sights import Lists, Sights
-from pypid.web.stock import Stock
-from pypid.web.turnstile import Turnstile
+from pypid.web.sights import Lists, VisibilityCache
+from pypid.web.stock import StoredProjects
+from pypid.web.turnstile import RateLimit
 from pypid.web.unknown_names import NameBudget, UnknownNames
 from pypid.workers.messages import Siblings
 
 if TYPE_CHECKING:
-    from pypid.core.inforce import Said
+    from pypid.core.inforce import SettingSection
     from pypid.index.contents import Contents
     from pypid.search.search import Search
     from pypid.web.measures import Measures
     from pypid.web.then import ThenPages
-    from pypid.web.ui.exhibits import Exhibits
+    from pypid.web.ui.exhibits import ProjectPageCache
 
 LOOKING = 2
 """Archives that are looked through at once: each may take a thread for minutes, and 256 MiB (xz); others need threads, too."""
@@ -57,7 +57,7 @@ COLLECTION_BODIES = 64 << 20
 """Bytes of requests for collections that are read at once: room for three of the largest."""
 
 app = Klein()
-"""All routes. They are functions whose first argument is the `Face`; see `web.guard.guarded`."""
+"""All routes. They are functions whose first argument is the `App`; see `web.guard.guarded`."""
 app.url_map.strict_slashes = False  # each route says itself what it does without its slash
 app.url_map.merge_slashes = False
 without_builders(app.url_map)
@@ -91,14 +91,14 @@ class FaceSettings:
 class Resolvers(Protocol):
     """Opens a resolver that sees the index of `face` as `who` does (`pypid.resolver`). Raises `NeedsExtra`."""
 
-    def __call__(self, face: Face, who: Identity) -> AbstractAsyncContextManager[Resolver]: ...
+    def __call__(self, face: App, who: Identity) -> AbstractAsyncContextManager[Resolver]: ...
 
 
 LOUDNESS = "log-level"
 """The kind of the message that tells all workers which level of the log is wanted: ``level``, None for the one of the file."""
 
 
-class Loudness(Protocol):
+class LogLevelControl(Protocol):
     """From which level on lines of the log are written: the one that the file says, and the one `in_force`."""
 
     configured: str
@@ -113,7 +113,7 @@ async def nobody_else() -> None:
 
 
 @define(slots=False, eq=False)
-class Face:
+class App:
     """Everything that a route needs. `rules` and `access` are looked at by the guard, for every route."""
 
     index: Index
@@ -133,13 +133,13 @@ class Face:
     """Trusted publishing; None, and one that knows no issuer, are the same."""
     closed: PypidError | None = None
     """Why nobody but administrators can be let in: it is not known yet who may do what."""
-    epoch: Epoch = field(factory=Epoch)
+    epoch: AuthGeneration = field(factory=AuthGeneration)
     """For whoever keeps what somebody may see."""
     condition: Condition = field(factory=Condition)
     """For whoever sends clients here, or somewhere else."""
-    configuration: Callable[[], Sequence[Said]] = field(default=tuple, repr=False)
+    configuration: Callable[[], Sequence[SettingSection]] = field(default=tuple, repr=False)
     """The configuration in force, without secrets; takes a tenth of a second where it is long."""
-    loudness: Loudness | None = None
+    loudness: LogLevelControl | None = None
     """None where the log is somebody else's (twistd's, with ``--syslog``)."""
     siblings: Siblings = field(factory=Siblings)
     """The other workers: what one of them is told by its client, all may have to know."""
@@ -149,10 +149,10 @@ class Face:
     """Shows READMEs; as they were written, unless it is given a reactor to start its process with."""
     since: datetime = field(init=False)
     """When this process was put together."""
-    pages: Pages = field(init=False)
-    sights: Sights = field(init=False)
-    stock: Stock = field(init=False)
-    newest: Newest = field(init=False)
+    pages: ProjectPages = field(init=False)
+    sights: VisibilityCache = field(init=False)
+    stock: StoredProjects = field(init=False)
+    newest: NewsCache = field(init=False)
     looking: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(LOOKING), init=False)
     """Held while an archive is looked through."""
     parser: CollectionParser = field(factory=CollectionParser)
@@ -161,30 +161,30 @@ class Face:
     """Counts the requests for collections that are being read."""
     collecting: DeferredSemaphore = field(factory=lambda: DeferredSemaphore(COLLECTIONS), init=False)
     """Held while something is collected."""
-    measured: Callable[[], Awaitable[tuple[str, Sequence[Worker]]]] = field(
+    measured: Callable[[], Awaitable[tuple[str, Sequence[WorkerMetrics]]]] = field(
         default=Factory(lambda face: partial(alone, face.world.counts), takes_self=True), repr=False
     )
     """The number of this worker, and what all workers have counted; raises `OSError`."""
     _lists: Lists = field(factory=Lists, init=False, repr=False)
     _then: ThenPages | None = field(default=None, init=False, repr=False)
     _search: Search | None = field(default=None, init=False, repr=False)
-    _exhibits: Exhibits | None = field(default=None, init=False, repr=False)
+    _exhibits: ProjectPageCache | None = field(default=None, init=False, repr=False)
     _measures: Measures | None = field(default=None, init=False, repr=False)
     _contents: Contents | None = field(default=None, init=False, repr=False)
-    turnstile: Turnstile = field(factory=Turnstile, init=False)
+    turnstile: RateLimit = field(factory=RateLimit, init=False)
     """Whoever registers comes through it."""
     unknown_names: UnknownNames = field(init=False)
     app = app
 
     def __attrs_post_init__(self) -> None:
         self.since = self.world.now()
-        self.pages = Pages(self.index, self.world)
-        self.sights = Sights(self.world)
-        self.stock = Stock(self.index, self.world)
-        self.newest = Newest(self.index)
+        self.pages = ProjectPages(self.index, self.world)
+        self.sights = VisibilityCache(self.world)
+        self.stock = StoredProjects(self.index, self.world)
+        self.newest = NewsCache(self.index)
         self.unknown_names = UnknownNames(self.settings.unknown_names, self.world.clock)
 
-    async def sight(self, who: Identity) -> Sight:
+    async def sight(self, who: Identity) -> Visibility:
         """Which projects they see on a list."""
         return await self.sights.of(self.rules, who)
 
@@ -227,12 +227,12 @@ class Face:
         return self._measures
 
     @property
-    def exhibits(self) -> Exhibits:
+    def exhibits(self) -> ProjectPageCache:
         """What the pages of projects are made of."""
         if self._exhibits is None:
-            from pypid.web.ui.exhibits import Exhibits  # here: no start needs it
+            from pypid.web.ui.exhibits import ProjectPageCache  # here: no start needs it
 
-            self._exhibits = Exhibits(self.index, self.world)
+            self._exhibits = ProjectPageCache(self.index, self.world)
         return self._exhibits
 
     @property

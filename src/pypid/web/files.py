@@ -12,15 +12,15 @@ from pypid.core.model import File, Span
 from pypid.core.names import project_name, same_version
 from pypid.core.permissions import ANONYMOUS, Action, Identity, may
 from pypid.core.simple import finished
-from pypid.index.asking import Asked
+from pypid.index.asking import RequestContext
 from pypid.ports import Body
 from pypid.web.asking import asked_of
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.finished import FinishedPage
 from pypid.web.given import given
 from pypid.web.guard import guarded
-from pypid.web.heads import TEXT, Download
-from pypid.web.keeping import About
+from pypid.web.heads import TEXT, DownloadHead
+from pypid.web.keeping import ResponseDependencies
 from pypid.web.negotiation import qualities
 from pypid.web.redirects import redirect
 from pypid.web.request import Request
@@ -32,12 +32,12 @@ PROVENANCE_TYPES = ("application/vnd.pypi.integrity.v1+json", "application/json"
 
 
 @guarded(app, "/packages/<project>/<filename>", may=Action.READ)
-async def file(face: Face, request: Request, who: Identity, project: str, filename: str) -> None:
+async def file(face: App, request: Request, who: Identity, project: str, filename: str) -> None:
     """The bytes of a file; with ``.metadata`` or ``.asc`` behind its name, what lies beside it."""
     await send_named(face, request, who, project, filename, asked_of(face, request, who, project))
 
 
-async def send_named(face: Face, request: Request, who: Identity, project: str, filename: str, asked: Asked) -> None:
+async def send_named(face: App, request: Request, who: Identity, project: str, filename: str, asked: RequestContext) -> None:
     """Answer with the file of this name, or with what lies beside it, if it is visible."""
     name = project_name(project)
     for suffix in (METADATA, SIGNATURE):
@@ -54,7 +54,7 @@ async def send_named(face: Face, request: Request, who: Identity, project: str, 
     if link is not None:
         where = link.url
         given(face, request, who, found)
-        request.about = About(name, asked, found, until=face.index.given_until(link))
+        request.about = ResponseDependencies(name, asked, found, until=face.index.given_until(link))
         return redirect(request, where, permanent=False, keep_query=False, restricted=face.restricted, storable=False)
     if found.size is None:
         return await _send_unmeasured(face, request, who, found, asked)
@@ -64,12 +64,12 @@ async def send_named(face: Face, request: Request, who: Identity, project: str, 
         given(face, request, who, found)
         return body
 
-    what = Download.of(found, lasting=face.lasting)
-    request.about = About(name, asked, found)
+    what = DownloadHead.of(found, lasting=face.lasting)
+    request.about = ResponseDependencies(name, asked, found)
     return await send_file(request, what, body_of, restricted=face.restricted)
 
 
-async def _send_unmeasured(face: Face, request: Request, who: Identity, found: File, asked: Asked) -> None:
+async def _send_unmeasured(face: App, request: Request, who: Identity, found: File, asked: RequestContext) -> None:
     """A file of which upstream's page does not say how long it is: its bytes do, or nobody does before all of them are here."""
     opened = [await face.index.open(found, None, asked)]
     try:
@@ -83,7 +83,7 @@ async def _send_unmeasured(face: Face, request: Request, who: Identity, found: F
                 return opened.pop()
             return await face.index.open(found, span, asked)
 
-        what = Download.of(replace(found, size=size), lasting=face.lasting)
+        what = DownloadHead.of(replace(found, size=size), lasting=face.lasting)
         await send_file(request, what, body_of, restricted=face.restricted)
     finally:
         for body in opened:
@@ -99,7 +99,7 @@ async def _length(body: Body) -> int:
         return length
 
 
-async def _beside(face: Face, request: Request, found: File, suffix: str, asked: Asked) -> None:
+async def _beside(face: App, request: Request, found: File, suffix: str, asked: RequestContext) -> None:
     if suffix == METADATA and found.metadata_offered and face.settings.redirects_upstream:
         elsewhere = await face.index.elsewhere(found, asked, metadata=True)
         if elsewhere is not None:
@@ -109,13 +109,13 @@ async def _beside(face: Face, request: Request, found: File, suffix: str, asked:
         tag = found.metadata_sha256 or sha256(data).hexdigest()
     else:
         data, tag = await face.index.signature(found), f"{found.sha256}.asc"
-    what = Download(size=len(data), etag=f'"{tag}"', modified=found.uploaded, content_type=TEXT, lasting=face.lasting)
-    request.about = About(found.project, asked)
+    what = DownloadHead(size=len(data), etag=f'"{tag}"', modified=found.uploaded, content_type=TEXT, lasting=face.lasting)
+    request.about = ResponseDependencies(found.project, asked)
     return await send_text(request, data, what, restricted=face.restricted)
 
 
 @guarded(app, "/integrity/<project>/<version>/<filename>/provenance", may=Action.READ)
-async def provenance(face: Face, request: Request, who: Identity, project: str, version: str, filename: str) -> None:
+async def provenance(face: App, request: Request, who: Identity, project: str, version: str, filename: str) -> None:
     """The provenance object of a file (index-hosted attestations)."""
     wishes = qualities(header_of(request, "accept") or "*/*")
     content_type = max(PROVENANCE_TYPES, key=lambda kind: _wish(wishes, kind))

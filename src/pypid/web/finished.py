@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from attrs import Factory, define, evolve, field
 
-from pypid.core.model import Page
+from pypid.core.model import RenderedPage
 from pypid.flow import Blocking, Flights
 from pypid.web.negotiation import Encoding
 
@@ -23,13 +23,13 @@ AT_ONCE = 1 << 15
 
 @define
 class FinishedPage:
-    """A `Page`, and its gzipped form, made when somebody first asks for it, once. `gzip` makes it, where not all do."""
+    """A `RenderedPage`, and its gzipped form, made when somebody first asks for it, once. `gzip` makes it, where not all do."""
 
-    page: Page
+    page: RenderedPage
     _blocking: Blocking = field(repr=False)
-    _gzip: Callable[[Page], Page] = field(default=Factory(lambda: gzipped), repr=False)
-    _gzipped: Page | None = field(default=None, init=False, repr=False)
-    _flights: Flights[None, Page] = field(factory=Flights, init=False, repr=False)
+    _gzip: Callable[[RenderedPage], RenderedPage] = field(default=Factory(lambda: gzipped), repr=False)
+    _gzipped: RenderedPage | None = field(default=None, init=False, repr=False)
+    _flights: Flights[None, RenderedPage] = field(factory=Flights, init=False, repr=False)
 
     def encoding_for(self, wish: Encoding) -> Encoding:
         """How the page travels to a client that wishes this: a small page is never gzipped."""
@@ -43,7 +43,7 @@ class FinishedPage:
             case Encoding.GZIP:
                 return gzipped_etag(self.page.etag)
 
-    async def in_encoding(self, encoding: Encoding) -> Page:
+    async def in_encoding(self, encoding: Encoding) -> RenderedPage:
         """The page in one form."""
         match encoding:
             case Encoding.IDENTITY:
@@ -51,7 +51,7 @@ class FinishedPage:
             case Encoding.GZIP:
                 return await self.gzipped()
 
-    async def gzipped(self) -> Page:
+    async def gzipped(self) -> RenderedPage:
         """The gzipped form. Many may wait for one that is being made."""
         if self._gzipped is None:
             if len(self.page.body) <= AT_ONCE:
@@ -60,11 +60,11 @@ class FinishedPage:
                 self._gzipped = await self._flights.single(None, self._make)
         return self._gzipped
 
-    async def _make(self) -> Page:
+    async def _make(self) -> RenderedPage:
         return await self._blocking(self._gzip, self.page)
 
 
-def gzipped(page: Page) -> Page:
+def gzipped(page: RenderedPage) -> RenderedPage:
     """`page`, gzipped; the same in, the same out (no time is written into it)."""
     made = zlib.compressobj(LEVEL, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
     return evolve(page, body=made.compress(page.body) + made.flush(), etag=gzipped_etag(page.etag))

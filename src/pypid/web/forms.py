@@ -17,10 +17,10 @@ from multipart import MultipartError, MultipartSegment, ParserLimitReached
 
 from pypid.core.errors import BadRequest, TooLarge
 from pypid.core.model import Checksum, Digests
-from pypid.core.upload import Form, checksums_in
+from pypid.core.upload import UploadFields, checksums_in
 from pypid.ports import Body
 from pypid.web.body import refuse_early
-from pypid.web.parts import Parts
+from pypid.web.parts import MultipartParser
 
 MAX_UPLOAD = "[server] max_upload"
 
@@ -85,7 +85,7 @@ def refuse_early_form(size: int | None, limits: Limits) -> None:
         raise TooLarge(limits.content, MAX_UPLOAD)
 
 
-async def read_form(body: Body, content_type: str, *, limits: Limits, spool: Sink, part: str = "content") -> Form:
+async def read_form(body: Body, content_type: str, *, limits: Limits, spool: Sink, part: str = "content") -> UploadFields:
     """The form in `body`; the file in its `part` goes to `spool`, which is finished then. Reads the body to its end.
 
     Raises `BadRequest` for what is not a form, `TooLarge` beyond `limits`, and what body and spool raise. Whether fields make
@@ -107,7 +107,7 @@ def boundary_in(content_type: str) -> bytes:
     return (boundary[1] or boundary[2]).encode("latin-1", "replace")
 
 
-async def _read_urlencoded(body: Body, limits: Limits) -> Form:
+async def _read_urlencoded(body: Body, limits: Limits) -> UploadFields:
     refuse_early(body.size, limits.urlencoded)
     data = bytearray()
     async for piece in body:
@@ -125,8 +125,8 @@ async def _read_urlencoded(body: Body, limits: Limits) -> Form:
     return fields.form(None, None)
 
 
-async def _read_multipart(body: Body, boundary: bytes, limits: Limits, reading: _Reading) -> Form:
-    parts = Parts(boundary, at_most=limits.parts)
+async def _read_multipart(body: Body, boundary: bytes, limits: Limits, reading: _Reading) -> UploadFields:
+    parts = MultipartParser(boundary, at_most=limits.parts)
     room = limits.body
     bare = bytearray()
     try:
@@ -155,7 +155,7 @@ async def _read_multipart(body: Body, boundary: bytes, limits: Limits, reading: 
     return await reading.form()
 
 
-def _registration(data: bytes) -> Form:
+def _registration(data: bytes) -> UploadFields:
     """The form of distutils' ``register``, whose lines end with LF alone in every version: only its action matters.
 
     Raises `BadRequest` for another form like that.
@@ -163,7 +163,7 @@ def _registration(data: bytes) -> Form:
     action = _BARE_ACTION.search(data)
     if action is None or action[1] not in REGISTRATIONS:
         raise BadRequest(BARE_LF)
-    return Form(fields={":action": (action[1].decode("ascii"),)}, filename=None, content_digests=None, signature=None)
+    return UploadFields(fields={":action": (action[1].decode("ascii"),)}, filename=None, content_digests=None, signature=None)
 
 
 def refusal_of_form(error: MultipartError, most: int) -> BadRequest:
@@ -201,11 +201,11 @@ class _Fields:
         else:
             self.texts.setdefault(name, []).append(text_of(value))
 
-    def form(self, filename: str | None, digests: Digests | None) -> Form:
+    def form(self, filename: str | None, digests: Digests | None) -> UploadFields:
         # pdm sends the signature's file name and its bytes as two values, in this order
         signature = next((value for value in reversed(self.signatures) if value), None)
         fields = {name: tuple(values) for name, values in self.texts.items()}
-        return Form(fields=fields, filename=filename, content_digests=digests, signature=signature)
+        return UploadFields(fields=fields, filename=filename, content_digests=digests, signature=signature)
 
 
 class _Reading:
@@ -253,7 +253,7 @@ class _Reading:
         self._text = bytearray()
         self._in_content = False
 
-    async def form(self) -> Form:
+    async def form(self) -> UploadFields:
         digests = None
         if self._has_content:
             self._spool.want(checksums_in(self._fields.texts))  # old distutils sends its MD5 behind the file

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pypid.core.model import File
-from pypid.core.people import Download
+from pypid.core.people import DownloadEntry
 from pypid.core.permissions import Identity
-from pypid.web.face import Face, user_of
+from pypid.web.face import App, user_of
 from pypid.web.request import Request
 
 
-def given(face: Face, request: Request, who: Identity, file: File) -> None:
+def given(face: App, request: Request, who: Identity, file: File) -> None:
     """Remember that the file, or some part of it, is given to somebody now, or an address where they get it.
 
     Also a part, and what breaks off: who has all bytes but one has the file. Not what HEAD asks, which gives nothing; not a
@@ -19,12 +19,12 @@ def given(face: Face, request: Request, who: Identity, file: File) -> None:
         note_given(face, who, request.client_address(), file)
 
 
-def note_given(face: Face, who: Identity, client: str | None, file: File) -> None:
+def note_given(face: App, who: Identity, client: str | None, file: File) -> None:
     """As `given`, to somebody at this address."""
     if face.registry is None or file.sha256 is None:
         return
     face.downloads.note(
-        Download(
+        DownloadEntry(
             when=face.world.now(),
             sha256=file.sha256,
             project=file.project,

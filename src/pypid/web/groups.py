@@ -12,7 +12,7 @@ from pypid.core.permissions import Action, Identity, account_name
 from pypid.web.deeds import recorded
 from pypid.web.describing import Described, Removed
 from pypid.web.documents import read_json, send_json
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.guard import guarded
 from pypid.web.newnames import NewName, new_name
 from pypid.web.request import Request
@@ -51,7 +51,7 @@ NO_GROUP = (NoSuchGroup, ChangedElsewhere, NotAvailable)
 
 @guarded(app, "/api/groups", may=Action.ADMIN)
 @Described(Groups, refuses=(NotAvailable,))
-async def groups(face: Face, request: Request, who: Identity) -> None:
+async def groups(face: App, request: Request, who: Identity) -> None:
     """The groups with their members; of those of the configuration the names. (Nobody lists those of a directory.)"""
     found = [_document(name, members) for name, members in (await face.accounts.memberships()).items()]
     found += [{"name": name, "members": None, "from": "configuration"} for name in face.known.configured().groups]
@@ -61,14 +61,14 @@ async def groups(face: Face, request: Request, who: Identity) -> None:
 
 @guarded(app, GROUP, may=Action.ADMIN)
 @Described(GroupDocument, refuses=NO_GROUP)
-async def group(face: Face, request: Request, who: Identity, name: str) -> None:
+async def group(face: App, request: Request, who: Identity, name: str) -> None:
     """One group with its members."""
     send_json(request, _document(name, await members_of(face, name)))
 
 
 @guarded(app, "/api/groups", may=Action.ADMIN, methods=("POST",))
 @Described(GroupDocument, status=201, takes=NewGroup, refuses=(NameTaken, ChangedElsewhere, NotAvailable))
-async def add(face: Face, request: Request, who: Identity) -> None:
+async def add(face: App, request: Request, who: Identity) -> None:
     """A new group, empty. Rights that its name was given before are its own."""
     name = await added(face, request, who, (await read_json(request, NewGroup)).name)
     send_json(request, _document(name, ()), 201)
@@ -76,7 +76,7 @@ async def add(face: Face, request: Request, who: Identity) -> None:
 
 @guarded(app, GROUP, may=Action.ADMIN, methods=("DELETE",))
 @Described(Removed, refuses=NO_GROUP)
-async def remove(face: Face, request: Request, who: Identity, name: str) -> None:
+async def remove(face: App, request: Request, who: Identity, name: str) -> None:
     """Take the group away, with its rights."""
     await removed(face, request, who, name)
     document: Removed = {"name": name, "removed": True}
@@ -85,7 +85,7 @@ async def remove(face: Face, request: Request, who: Identity, name: str) -> None
 
 @guarded(app, MEMBER, may=Action.ADMIN, methods=("PUT",))
 @Described(GroupDocument, refuses=(*NO_GROUP, BadRequest))
-async def join(face: Face, request: Request, who: Identity, name: str, user: str) -> None:
+async def join(face: App, request: Request, who: Identity, name: str, user: str) -> None:
     """Make somebody a member. A user whom nobody knows (yet) can be one; the answer warns of it."""
     warnings = await joined(face, request, who, name, user)
     document: GroupDocument = {**_document(name, await members_of(face, name)), "warnings": warnings}
@@ -94,7 +94,7 @@ async def join(face: Face, request: Request, who: Identity, name: str, user: str
 
 @guarded(app, MEMBER, may=Action.ADMIN, methods=("DELETE",))
 @Described(GroupDocument, refuses=NO_GROUP)
-async def leave(face: Face, request: Request, who: Identity, name: str, user: str) -> None:
+async def leave(face: App, request: Request, who: Identity, name: str, user: str) -> None:
     """Make somebody no member any more; who is none already stays none."""
     await left(face, request, who, name, user)
     send_json(request, _document(name, await members_of(face, name)))
@@ -103,7 +103,7 @@ async def leave(face: Face, request: Request, who: Identity, name: str, user: st
 # --- what these do, and pages, too ----------------------------------------------------------------------------
 
 
-async def added(face: Face, request: Request, who: Identity, text: str) -> str:
+async def added(face: App, request: Request, who: Identity, text: str) -> str:
     """Make the group; its name. Raises `BadRequest`, `NameTaken`, `ChangedElsewhere`."""
     name = new_name(text)
     demand_changeable(face, name)
@@ -111,14 +111,14 @@ async def added(face: Face, request: Request, who: Identity, text: str) -> str:
     return name
 
 
-async def removed(face: Face, request: Request, who: Identity, name: str) -> None:
+async def removed(face: App, request: Request, who: Identity, name: str) -> None:
     """Take the group away, with its rights. Raises `NoSuchGroup`, `ChangedElsewhere`."""
     members = await members_of(face, name)
     removing = face.accounts.remove_group(name)
     await recorded(face, request, who, "remove-group", name, removing, lambda _: {"members": str(len(members))})
 
 
-async def joined(face: Face, request: Request, who: Identity, name: str, user: str) -> list[str]:
+async def joined(face: App, request: Request, who: Identity, name: str, user: str) -> list[str]:
     """Make them a member; what may not have been meant. Raises `BadRequest`, and as `removed`."""
     before = await members_of(face, name)
     try:
@@ -131,14 +131,14 @@ async def joined(face: Face, request: Request, who: Identity, name: str, user: s
     return [] if is_known else [f"Nobody can log in as {user!r} now: is it spelled right?"]
 
 
-async def left(face: Face, request: Request, who: Identity, name: str, user: str) -> None:
+async def left(face: App, request: Request, who: Identity, name: str, user: str) -> None:
     """Make them no member any more. Raises as `removed`."""
     before = await members_of(face, name)
     leaving = face.accounts.leave(name, user)
     await recorded(face, request, who, "leave-group", f"{name}/{user}", leaving, lambda _: {} if user in before else None)
 
 
-async def members_of(face: Face, name: str) -> frozenset[str]:
+async def members_of(face: App, name: str) -> frozenset[str]:
     """Whoever is in the group. Raises `ChangedElsewhere` for one of the configuration, `NoSuchGroup`."""
     found = (await face.accounts.memberships()).get(name)
     if found is None:
@@ -147,7 +147,7 @@ async def members_of(face: Face, name: str) -> frozenset[str]:
     return found
 
 
-def demand_changeable(face: Face, name: str) -> None:
+def demand_changeable(face: App, name: str) -> None:
     if name in face.known.configured().groups:
         raise ChangedElsewhere(f"the group {name!r}", IN_THE_FILE)
 

@@ -24,7 +24,7 @@ from pypid.web.fields import NO_FORM, is_form, read_fields
 from pypid.web.request import Request
 
 
-class Open(Enum):
+class OpenAction(Enum):
     """For routes that ask for no right; a wrong password is refused there too."""
 
     ANYBODY = "anybody"
@@ -33,7 +33,7 @@ class Open(Enum):
     """For what is everybody's own (passwords, tokens): whoever is logged in."""
 
 
-ANYBODY, SOMEBODY = Open.ANYBODY, Open.SOMEBODY
+ANYBODY, SOMEBODY = OpenAction.ANYBODY, OpenAction.SOMEBODY
 UNIX = "unix"
 """The address of those who come through a unix socket, and of whom no trusted proxy says more: one place, for the throttle."""
 
@@ -68,7 +68,7 @@ class GuardedRoute:
 
     rule: str
     methods: frozenset[str]
-    may: Action | Open
+    may: Action | OpenAction
     entrance: bool = False
     page: bool = False
     form: bool = False
@@ -87,7 +87,7 @@ def guarded(
     app: Klein,
     rule: str,
     *,
-    may: Action | Open,
+    may: Action | OpenAction,
     methods: Sequence[str] = ("GET",),
     entrance: bool = False,
     instead: tuple[Callable[[Request], bool], Action] | None = None,
@@ -108,7 +108,7 @@ def guarded(
     `Forbidden`, `Busy`, `BadName` and, for what changes something, `OtherSite` and `NoCsrfToken`; it sets ``request.identity``
     and ``request.session``. Several may stand above one method, each with its own right.
     """
-    if not isinstance(may, (Action, Open)):
+    if not isinstance(may, (Action, OpenAction)):
         raise TypeError(f"The route {rule!r} must say who may use it: may=Action.READ, for example, or may=ANYBODY.")
     if isinstance(methods, str) or not methods:
         raise TypeError(f"The route {rule!r} must name its methods in a tuple.")
@@ -165,7 +165,7 @@ async def _read_form(request: Request) -> None:
 
 
 async def _admit(
-    guards: Guards, request: Request, may: Action | Open, project: object, *, entrance: bool, later: bool = False
+    guards: Guards, request: Request, may: Action | OpenAction, project: object, *, entrance: bool, later: bool = False
 ) -> Identity:
     """`later`: the route looks for the token against CSRF itself."""
     request.identity = ANONYMOUS

@@ -8,7 +8,7 @@ from functools import lru_cache
 from attrs import frozen
 
 from pypid.core.listed_names import is_mutable
-from pypid.core.model import File, Page
+from pypid.core.model import File, RenderedPage
 from pypid.web.conditional import http_date
 from pypid.web.negotiation import Encoding
 
@@ -31,7 +31,7 @@ _NOTHING_BUT_LINKS = (
 
 
 @frozen(kw_only=True)
-class Download:
+class DownloadHead:
     """What is known of bytes before they are read. `etag` is with its quotes; `size` in bytes.
 
     `lasting`: what lies at this URL never changes, so that caches need not ask again. Not where overwriting is granted.
@@ -44,7 +44,7 @@ class Download:
     lasting: bool = True
 
     @classmethod
-    def of(cls, file: File, *, lasting: bool = True) -> Download:
+    def of(cls, file: File, *, lasting: bool = True) -> DownloadHead:
         """A file of which the `size` is known. The list of a release's variants may change under its name (C37)."""
         if file.size is None:
             raise ValueError(f"the size of {file.filename} is not known")
@@ -53,7 +53,7 @@ class Download:
         return cls(size=file.size, etag=etag, modified=file.uploaded, lasting=lasts)
 
 
-def download_head(what: Download, *, restricted: bool) -> Head:
+def download_head(what: DownloadHead, *, restricted: bool) -> Head:
     """Of a file, or of a 304 for it. `restricted`: not everyone may read it, so that shared caches keep nothing."""
     caching = _lasting(restricted) if what.lasting else _asking(restricted)
     head = [(b"Accept-Ranges", b"bytes"), (b"Cache-Control", caching), *_INERT]
@@ -92,7 +92,7 @@ def page_head(etag: str, *, serial: int | None, restricted: bool) -> Head:
     return tuple(head)
 
 
-def body_head(page: Page, encoding: Encoding) -> Head:
+def body_head(page: RenderedPage, encoding: Encoding) -> Head:
     """What a page's 200 has beside `page_head`; `page` is in `encoding`."""
     head: Head = ((b"Content-Type", page.content_type.encode("latin-1")), (b"Content-Length", b"%d" % len(page.body)))
     if "html" in page.content_type:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pypid.core.permissions import EVERYONE, Identity
 from pypid.web.documents import send_json
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.guard import ANYBODY, guarded
 from pypid.web.request import Request
 from pypid.web.respond import set_head
@@ -14,13 +14,13 @@ AGAIN = 5
 
 
 @guarded(app, "/health", may=ANYBODY)
-async def health(face: Face, request: Request, who: Identity) -> None:
+async def health(face: App, request: Request, who: Identity) -> None:
     """200 as long as the process answers; the condition of its parts is told besides, and how far comparing is."""
     send_json(request, {"status": "ok", **condition_of(face)})
 
 
 @guarded(app, "/ready", may=ANYBODY)
-async def ready(face: Face, request: Request, who: Identity) -> None:
+async def ready(face: App, request: Request, who: Identity) -> None:
     """200 while clients should be sent here, 503 while they should be sent to another one, if there is one."""
     said = condition_of(face)
     if said["ready"]:
@@ -29,7 +29,7 @@ async def ready(face: Face, request: Request, who: Identity) -> None:
     return send_json(request, {"status": "unavailable", **said}, 503)
 
 
-def condition_of(face: Face) -> dict[str, object]:
+def condition_of(face: App) -> dict[str, object]:
     """What is remembered of the parts: nothing here waits for any of them, and nothing tells where they are."""
     condition, under_way = face.condition, face.index.comparing
     access = condition.access() and face.closed is None

@@ -17,7 +17,7 @@ from pypid.core.values import parse_duration
 from pypid.web.deeds import note, recorded
 from pypid.web.describing import Described, Duration, Moment
 from pypid.web.documents import read_json, send_json
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.guard import guarded
 from pypid.web.request import Request
 
@@ -47,7 +47,7 @@ class Withdrawn(TypedDict):
 
 @guarded(app, "/api/invitations", may=Action.ADMIN, methods=("POST",))
 @Described(InvitationDocument, status=201, takes=NewInvitation, refuses=(NotAvailable,))
-async def make(face: Face, request: Request, who: Identity) -> None:
+async def make(face: App, request: Request, who: Identity) -> None:
     """A new invitation, for one account."""
     demand_invitations(face)
     new = await made(face, request, who, (await read_json(request, NewInvitation)).expires)
@@ -55,14 +55,14 @@ async def make(face: Face, request: Request, who: Identity) -> None:
     send_json(request, document, 201)
 
 
-def demand_invitations(face: Face) -> None:
+def demand_invitations(face: App) -> None:
     """Raise `NotAvailable`, or `BadRequest` where nobody registers by invitation."""
     _, mode = face.known, face.settings.people.registration
     if mode is not Registration.TOKEN:
         raise BadRequest("Nobody registers by invitation here. To have that, set [access] registration = token, and reload.")
 
 
-async def made(face: Face, request: Request, who: Identity, expires: str | None) -> Invitation:
+async def made(face: App, request: Request, who: Identity, expires: str | None) -> Invitation:
     """A new one, good for as long (``7d``). Raises `BadRequest`, and as `demand_invitations`."""
     demand_invitations(face)
     new = invite(face.known.session_key, face.world.now(), _lifetime(expires), face.world.random)
@@ -72,13 +72,13 @@ async def made(face: Face, request: Request, who: Identity, expires: str | None)
 
 @guarded(app, "/api/invitations/<id>", may=Action.ADMIN, methods=("DELETE",))
 @Described(Withdrawn, refuses=(BadRequest, NotAvailable))
-async def withdraw(face: Face, request: Request, who: Identity, id: str) -> None:
+async def withdraw(face: App, request: Request, who: Identity, id: str) -> None:
     """Withdraw an invitation: nobody registers by it any more. Whether somebody has done so already the answer tells."""
     document: Withdrawn = {"id": id, "withdrawn": await withdrawn(face, request, who, id)}
     send_json(request, document)
 
 
-async def withdrawn(face: Face, request: Request, who: Identity, id: str) -> bool:
+async def withdrawn(face: App, request: Request, who: Identity, id: str) -> bool:
     """Withdraw it; False if somebody has registered by it already, or it was withdrawn before. Raises `BadRequest`."""
     if not _ID.match(id):
         raise BadRequest(

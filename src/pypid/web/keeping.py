@@ -9,14 +9,14 @@ from attrs import field, frozen
 
 from pypid.core.model import File
 from pypid.core.names import ProjectName
-from pypid.index.asking import DIRECTLY, Asked
+from pypid.index.asking import DIRECT, RequestContext
 
 if TYPE_CHECKING:
     from pypid.web.request import Request
 
 
 @frozen
-class About:
+class ResponseDependencies:
     """What an answer depends on, beside its request, who sends it, and the rules.
 
     The view of a `project`, or the lists of all; by what is `asked`. `file` is what whoever gets the answer is given; it says
@@ -24,12 +24,12 @@ class About:
     """
 
     project: ProjectName | None
-    asked: Asked = DIRECTLY
+    asked: RequestContext = DIRECT
     file: File | None = None
     until: datetime | None = None
 
 
-OF_LISTS = About(None)
+OF_LISTS = ResponseDependencies(None)
 """An answer that any change of any project may change."""
 
 
@@ -41,7 +41,7 @@ class SentHead:
     fields: tuple[tuple[bytes, bytes], ...] = field(repr=False)
 
 
-class Question(Protocol):
+class RequestKey(Protocol):
     """A request, as far as the answer to the next one in the same words may be the same."""
 
     def answered(self, request: Request) -> None:

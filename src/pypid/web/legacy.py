@@ -10,14 +10,14 @@ from pypid.core.model import File, Project
 from pypid.core.names import project_name
 from pypid.core.permissions import Action, Identity
 from pypid.core.releases import choose_release, describing_file
-from pypid.index.asking import Asked
+from pypid.index.asking import RequestContext
 from pypid.web.asking import asked_of
 from pypid.web.body import read_small
 from pypid.web.documents import send, send_plain
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.finished import FinishedPage
 from pypid.web.guard import guarded
-from pypid.web.keeping import About
+from pypid.web.keeping import ResponseDependencies
 from pypid.web.pages import FEW_FILES
 from pypid.web.redirects import redirect
 from pypid.web.request import Request
@@ -27,7 +27,7 @@ NO_HOST = "This index does not know its own address: ask by a host that is in [s
 
 
 @guarded(app, "/pypi/<project>/json", may=Action.READ)
-async def project_json(face: Face, request: Request, who: Identity, project: str) -> None:
+async def project_json(face: App, request: Request, who: Identity, project: str) -> None:
     """A project, described by its newest release (C110)."""
     name = project_name(project)
     if project != name:
@@ -36,7 +36,7 @@ async def project_json(face: Face, request: Request, who: Identity, project: str
 
 
 @guarded(app, "/pypi/<project>/<version>/json", may=Action.READ)
-async def release_json(face: Face, request: Request, who: Identity, project: str, version: str) -> None:
+async def release_json(face: App, request: Request, who: Identity, project: str, version: str) -> None:
     """A release (C110)."""
     name = project_name(project)
     if project != name:
@@ -44,7 +44,7 @@ async def release_json(face: Face, request: Request, who: Identity, project: str
     return await describe(face, request, who, project, version)
 
 
-async def describe(face: Face, request: Request, who: Identity, project: str, version: str | None) -> None:
+async def describe(face: App, request: Request, who: Identity, project: str, version: str | None) -> None:
     """Answer with the project in legacy JSON, told by one release; by its newest without `version`."""
     base_url = face.base_url(request)
     if base_url is None:
@@ -60,7 +60,7 @@ async def describe(face: Face, request: Request, who: Identity, project: str, ve
     if page is None:
         raise NoSuchFile(f"{project} {version}" if version else project)
     if described is None or metadata is not None:  # else it may be had the next time
-        request.about = About(found.name, asked)
+        request.about = ResponseDependencies(found.name, asked)
     await send_page(request, FinishedPage(page, face.world.blocking), serial=found.serial, restricted=face.restricted)
 
 
@@ -70,7 +70,7 @@ def _describing(project: Project, version: str | None) -> File | None:
     return None if release is None else describing_file(project, release)
 
 
-async def _metadata(face: Face, file: File, asked: Asked) -> bytes | None:
+async def _metadata(face: App, file: File, asked: RequestContext) -> bytes | None:
     """What describes the release, or None where that cannot be had."""
     try:
         return await face.index.metadata(file, asked)
@@ -81,7 +81,7 @@ async def _metadata(face: Face, file: File, asked: Asked) -> bytes | None:
 
 
 @guarded(app, "/pypi/", may=Action.READ)
-async def pypi(face: Face, request: Request, who: Identity) -> None:
+async def pypi(face: App, request: Request, who: Identity) -> None:
     """``?:action=list_classifiers`` (C72); else the list of projects is what is meant."""
     if (request.args or {}).get(b":action") == [b"list_classifiers"]:
         from trove_classifiers import sorted_classifiers
@@ -90,7 +90,7 @@ async def pypi(face: Face, request: Request, who: Identity) -> None:
     return redirect(request, "/simple/", permanent=False, restricted=face.restricted)
 
 
-async def answer_call(face: Face, request: Request, who: Identity) -> None:
+async def answer_call(face: App, request: Request, who: Identity) -> None:
     """What bandersnatch asks of a master: the names with their serials, and what changed since one (C112); and searches."""
     from pypid.web.mirrors import SEARCH, answer, read_call  # here: few ask so
 

@@ -10,23 +10,23 @@ from functools import partial
 
 from pypid.core.names import project_name
 from pypid.core.permissions import Action, Identity
-from pypid.index.asking import Asked
+from pypid.index.asking import RequestContext
 from pypid.web.asking import absolute_below, provenance_below
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.files import send_named
 from pypid.web.guard import guarded
-from pypid.web.keeping import OF_LISTS, About
+from pypid.web.keeping import OF_LISTS, ResponseDependencies
 from pypid.web.redirects import redirect
 from pypid.web.request import Request
 from pypid.web.respond import preflight, send_page
 from pypid.web.simple import format_of
 
-STORED = Asked(local=True)
+STORED = RequestContext(local=True)
 """Nobody else's leave is needed for what is here already, so `[access] cache_update` does not matter."""
 
 
 @guarded(app, "/local/", may=Action.READ)
-async def names(face: Face, request: Request, who: Identity) -> None:
+async def names(face: App, request: Request, who: Identity) -> None:
     """The list of projects of which files are stored."""
     if not request.path.endswith(b"/"):
         return redirect(request, "/local/", permanent=True, restricted=face.restricted)
@@ -36,7 +36,7 @@ async def names(face: Face, request: Request, who: Identity) -> None:
 
 
 @guarded(app, "/local/<project>/", may=Action.READ)
-async def project_page(face: Face, request: Request, who: Identity, project: str) -> None:
+async def project_page(face: App, request: Request, who: Identity, project: str) -> None:
     """The stored files of a project; another spelling of its name is sent to the normalised one."""
     name = project_name(project)
     if project != name or not request.path.endswith(b"/"):
@@ -45,12 +45,12 @@ async def project_page(face: Face, request: Request, who: Identity, project: str
     format = format_of(request)
     files_url = absolute_below(face, request, format, "../")
     finished, serial = await face.pages.project(name, format, STORED, files_url=files_url, provenance=provenance)
-    request.about = About(name, STORED)
+    request.about = ResponseDependencies(name, STORED)
     return await send_page(request, finished, serial=serial, restricted=face.restricted)
 
 
 @guarded(app, "/local/<project>/<filename>", may=Action.READ)
-async def file(face: Face, request: Request, who: Identity, project: str, filename: str) -> None:
+async def file(face: App, request: Request, who: Identity, project: str, filename: str) -> None:
     """A stored file; with ``.metadata`` or ``.asc`` behind its name, what lies beside it."""
     await send_named(face, request, who, project, filename, STORED)
 
@@ -58,6 +58,6 @@ async def file(face: Face, request: Request, who: Identity, project: str, filena
 @guarded(app, "/local/", may=Action.READ, methods=("OPTIONS",))
 @guarded(app, "/local/<project>/", may=Action.READ, methods=("OPTIONS",))
 @guarded(app, "/local/<project>/<filename>", may=Action.READ, methods=("OPTIONS",))
-async def options(face: Face, request: Request, who: Identity, project: str = "", filename: str = "") -> None:
+async def options(face: App, request: Request, who: Identity, project: str = "", filename: str = "") -> None:
     """What browsers ask before micropip may read (C116)."""
     preflight(request, restricted=face.restricted)

@@ -11,7 +11,7 @@ from pypid.core.permissions import Action, Identity
 from pypid.web.deeds import recorded
 from pypid.web.describing import Described
 from pypid.web.documents import read_json, send_json
-from pypid.web.face import LOUDNESS, Face, Loudness, app
+from pypid.web.face import LOUDNESS, App, LogLevelControl, app
 from pypid.web.guard import guarded
 from pypid.web.request import Request
 
@@ -33,19 +33,19 @@ class WantedLevel(msgspec.Struct, forbid_unknown_fields=True):
 
 @guarded(app, "/api/log-level", may=Action.ADMIN)
 @Described(LogLevel, refuses=(LogElsewhere,))
-async def log_level(face: Face, request: Request, who: Identity) -> None:
+async def log_level(face: App, request: Request, who: Identity) -> None:
     """From which level on lines are written to the log."""
     send_json(request, _said(_loudness(face)))
 
 
 @guarded(app, "/api/log-level", may=Action.ADMIN, methods=("PUT",))
 @Described(LogLevel, takes=WantedLevel, refuses=(LogElsewhere,))
-async def set_log_level(face: Face, request: Request, who: Identity) -> None:
+async def set_log_level(face: App, request: Request, who: Identity) -> None:
     """Write lines to the log from this level on, in all workers, until pypid ends or the file says another one."""
     send_json(request, await changed(face, request, who, (await read_json(request, WantedLevel)).level))
 
 
-async def changed(face: Face, request: Request, who: Identity, level: Level) -> LogLevel:
+async def changed(face: App, request: Request, who: Identity, level: Level) -> LogLevel:
     """Have all workers go on with it."""
     loudness = _loudness(face)
     was = loudness.in_force
@@ -57,11 +57,11 @@ async def changed(face: Face, request: Request, who: Identity, level: Level) -> 
     return await recorded(face, request, who, "set-log-level", level, change(), lambda _: {"was": was})
 
 
-def _loudness(face: Face) -> Loudness:
+def _loudness(face: App) -> LogLevelControl:
     if face.loudness is None:
         raise LogElsewhere()
     return face.loudness
 
 
-def _said(loudness: Loudness) -> LogLevel:
+def _said(loudness: LogLevelControl) -> LogLevel:
     return {"level": loudness.in_force, "configured": loudness.configured}

@@ -28,7 +28,7 @@ from pypid.web.describing_projects import (
     project_document,
 )
 from pypid.web.documents import read_json, send_json
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.guard import guarded
 from pypid.web.request import Request
 
@@ -54,7 +54,7 @@ class NewStatus(msgspec.Struct, forbid_unknown_fields=True):
 
 @guarded(app, "/api/projects", may=Action.READ)
 @Described(Projects)
-async def projects(face: Face, request: Request, who: Identity) -> None:
+async def projects(face: App, request: Request, who: Identity) -> None:
     """The projects' names."""
     document: Projects = {"projects": [summary.name for summary in await face.names(who)]}
     send_json(request, document)
@@ -62,7 +62,7 @@ async def projects(face: Face, request: Request, who: Identity) -> None:
 
 @guarded(app, PROJECT, may=Action.READ)
 @Described(ProjectDocument, refuses=(*ABSENT, UpstreamDown, BadListing, Loop))
-async def project(face: Face, request: Request, who: Identity, project: str) -> None:
+async def project(face: App, request: Request, who: Identity, project: str) -> None:
     """A project with its files."""
     send_json(request, project_document(await face.index.project(project_name(project), asked_of(face, request, who, project))))
 
@@ -72,22 +72,20 @@ async def project(face: Face, request: Request, who: Identity, project: str) -> 
 
 @guarded(app, PROJECT + "/files/<filename>/yank", may=Action.WRITE, methods=("PUT",))
 @Described(ChangedProject, takes=Reason, refuses=ABSENT)
-async def yank_file(face: Face, request: Request, who: Identity, project: str, filename: str) -> None:
+async def yank_file(face: App, request: Request, who: Identity, project: str, filename: str) -> None:
     """Yank one file."""
     await _yank(face, request, who, project_name(project), filename, frozenset({filename}))
 
 
 @guarded(app, PROJECT + "/releases/<version>/yank", may=Action.WRITE, methods=("PUT",))
 @Described(ChangedProject, takes=Reason, refuses=ABSENT)
-async def yank_release(face: Face, request: Request, who: Identity, project: str, version: str) -> None:
+async def yank_release(face: App, request: Request, who: Identity, project: str, version: str) -> None:
     """Yank all files of a release."""
     name = project_name(project)
     await _yank(face, request, who, name, version, await face.index.release(name, version))
 
 
-async def _yank(
-    face: Face, request: Request, who: Identity, name: ProjectName, subject: str, filenames: frozenset[str]
-) -> None:
+async def _yank(face: App, request: Request, who: Identity, name: ProjectName, subject: str, filenames: frozenset[str]) -> None:
     reason = (await read_json(request, Reason)).reason
     yanked = await changing.yank(face, request, who, name, subject, filenames, reason)
     _changed(face, request, who, yanked, filenames)
@@ -95,28 +93,28 @@ async def _yank(
 
 @guarded(app, PROJECT + "/files/<filename>/yank", may=Action.WRITE, methods=("DELETE",))
 @Described(ChangedProject, refuses=ABSENT)
-async def unyank_file(face: Face, request: Request, who: Identity, project: str, filename: str) -> None:
+async def unyank_file(face: App, request: Request, who: Identity, project: str, filename: str) -> None:
     """Take the yank off one file."""
     await _unyank(face, request, who, project_name(project), filename, frozenset({filename}))
 
 
 @guarded(app, PROJECT + "/releases/<version>/yank", may=Action.WRITE, methods=("DELETE",))
 @Described(ChangedProject, refuses=ABSENT)
-async def unyank_release(face: Face, request: Request, who: Identity, project: str, version: str) -> None:
+async def unyank_release(face: App, request: Request, who: Identity, project: str, version: str) -> None:
     """Take the yank off all files of a release."""
     name = project_name(project)
     await _unyank(face, request, who, name, version, await face.index.release(name, version))
 
 
 async def _unyank(
-    face: Face, request: Request, who: Identity, name: ProjectName, subject: str, filenames: frozenset[str]
+    face: App, request: Request, who: Identity, name: ProjectName, subject: str, filenames: frozenset[str]
 ) -> None:
     _changed(face, request, who, await changing.unyank(face, request, who, name, subject, filenames), filenames)
 
 
 @guarded(app, PROJECT + "/status", may=Action.ADMIN, methods=("PUT",))
 @Described(ChangedProject, takes=NewStatus, refuses=ABSENT)
-async def set_status(face: Face, request: Request, who: Identity, project: str) -> None:
+async def set_status(face: App, request: Request, who: Identity, project: str) -> None:
     """Set the project's status."""
     name = project_name(project)
     wanted = await read_json(request, NewStatus)
@@ -129,21 +127,21 @@ async def set_status(face: Face, request: Request, who: Identity, project: str) 
 
 @guarded(app, PROJECT + "/files/<filename>", may=Action.DELETE, methods=("DELETE",))
 @Described(ChangedProject, refuses=ABSENT)
-async def delete_file(face: Face, request: Request, who: Identity, project: str, filename: str) -> None:
+async def delete_file(face: App, request: Request, who: Identity, project: str, filename: str) -> None:
     """Delete one file for good."""
     await delete_files(face, request, who, project_name(project), "delete-file", filename, frozenset({filename}))
 
 
 @guarded(app, PROJECT + "/releases/<version>", may=Action.DELETE, methods=("DELETE",))
 @Described(ChangedProject, refuses=ABSENT)
-async def delete_release(face: Face, request: Request, who: Identity, project: str, version: str) -> None:
+async def delete_release(face: App, request: Request, who: Identity, project: str, version: str) -> None:
     """Delete all files of a release for good."""
     name = project_name(project)
     await delete_files(face, request, who, name, "delete-release", version, await face.index.release(name, version))
 
 
 async def delete_files(
-    face: Face, request: Request, who: Identity, name: ProjectName, what: str, subject: str, filenames: frozenset[str]
+    face: App, request: Request, who: Identity, name: ProjectName, what: str, subject: str, filenames: frozenset[str]
 ) -> None:
     """Delete them and answer with the project as it is then; `what` and `subject` say it in the audit log."""
     _changed(face, request, who, await changing.delete(face, request, who, name, what, subject, filenames), filenames)
@@ -151,7 +149,7 @@ async def delete_files(
 
 @guarded(app, PROJECT, may=Action.DELETE, methods=("DELETE",))
 @Described(ChangedProject, refuses=ABSENT)
-async def delete_project(face: Face, request: Request, who: Identity, project: str) -> None:
+async def delete_project(face: App, request: Request, who: Identity, project: str) -> None:
     """Delete all files of a project for good; its name stays ours."""
     left, filenames = await changing.delete_all(face, request, who, project_name(project))
     _changed(face, request, who, left, filenames)
@@ -159,7 +157,7 @@ async def delete_project(face: Face, request: Request, who: Identity, project: s
 
 @guarded(app, "/api/names/<project>", may=Action.ADMIN, methods=("DELETE",))
 @Described(Released, refuses=(*ABSENT, BadRequest))
-async def release_name(face: Face, request: Request, who: Identity, project: str) -> None:
+async def release_name(face: App, request: Request, who: Identity, project: str) -> None:
     """Give the name of an empty project back: it may then belong to somebody else again."""
     name = project_name(project)
     await changing.give_back(face, request, who, name)
@@ -167,7 +165,7 @@ async def release_name(face: Face, request: Request, who: Identity, project: str
     send_json(request, document)
 
 
-def _changed(face: Face, request: Request, who: Identity, project: Project, filenames: frozenset[str]) -> None:
+def _changed(face: App, request: Request, who: Identity, project: Project, filenames: frozenset[str]) -> None:
     """The project, after the change. Who may change it but not read it (a token to publish) learns only that it is done."""
     document: ChangedProject = {"name": project.name}
     if may(face.rules, who, Action.READ, project.name):

@@ -11,19 +11,19 @@ from pypid.core.errors import CatalogDown, StorageDown
 from pypid.core.permissions import Action, Identity
 from pypid.metrics.families import BUILD, PROJECTS
 from pypid.web.documents import send
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.guard import guarded
 from pypid.web.request import Request
 from pypid.web.respond import header_of
 
 if TYPE_CHECKING:
-    from pypid.metrics.together import Worker
+    from pypid.metrics.together import WorkerMetrics
 
 _PYTHON = ".".join(map(str, sys.version_info[:3]))
 
 
 @guarded(app, "/metrics", may=Action.METRICS)
-async def metrics(face: Face, request: Request, who: Identity) -> None:
+async def metrics(face: App, request: Request, who: Identity) -> None:
     """The numbers of all workers, in Prometheus' text format, or as OpenMetrics for whoever accepts it."""
     counts = face.world.counts
     counts.set(BUILD, (__version__, _PYTHON), 1)
@@ -40,7 +40,7 @@ async def metrics(face: Face, request: Request, who: Identity) -> None:
     send(request, 200, content_type, page)
 
 
-def _page(workers: Sequence[Worker], here: str, accept: str) -> tuple[bytes, str]:
+def _page(workers: Sequence[WorkerMetrics], here: str, accept: str) -> tuple[bytes, str]:
     """Blocks: Prometheus' library is brought, and the kernel asked for memory and open files."""
     from pypid.metrics.exposition import page
 

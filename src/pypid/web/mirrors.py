@@ -11,7 +11,7 @@ from xml.parsers.expat import ParserCreate
 from xmlrpc.client import Fault, Unmarshaller, dumps
 
 from pypid.core.model import Project, Summary
-from pypid.core.searching import Query, search
+from pypid.core.searching import LegacySearchQuery, search
 from pypid.core.simple import plain
 
 SEARCH = "search"
@@ -73,7 +73,7 @@ def _answer(method: str | None, parameters: tuple[object, ...], names: Sequence[
 
 def _search(projects: Sequence[Project], criteria: object, query_type: object) -> object:
     try:
-        query = Query.read(criteria, query_type)
+        query = LegacySearchQuery.read(criteria, query_type)
     except ValueError as error:
         return Fault(-32602, f"{error}; there are {KNOWN}")
     # control characters would make the answer no XML

@@ -10,11 +10,11 @@ from functools import partial
 
 from attrs import frozen
 
-from pypid.core.moment import Moment, moment_of, parse_moment, settled
+from pypid.core.moment import AsOfTime, moment_of, parse_moment, settled
 from pypid.core.names import project_name
 from pypid.core.permissions import Action, Identity
 from pypid.web.asking import absolute_below, asked_of, provenance_below
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.files import send_named
 from pypid.web.guard import guarded
 from pypid.web.redirects import redirect
@@ -31,36 +31,36 @@ NAMES, PROJECT, FILE = "simple/", "simple/<project>/", "packages/<project>/<file
 class _Where:
     """A moment, and the path of the index there."""
 
-    moment: Moment
+    moment: AsOfTime
     path: str
     is_canonical: bool = True
 
 
-def _at(face: Face, text: str) -> _Where:
+def _at(face: App, text: str) -> _Where:
     """Raises `BadMoment`."""
     moment = settled(parse_moment(text), face.world.now())
     return _Where(moment, f"/at/{moment.text}/", moment.text == text)
 
 
-async def _of_snapshot(face: Face, name: str) -> _Where:
+async def _of_snapshot(face: App, name: str) -> _Where:
     """Raises `NoSuchSnapshot`."""
     snapshot = await face.index.moments.snapshots.find(name)
     return _Where(moment_of(snapshot.moment), f"/snapshots/{name}/")
 
 
 @guarded(app, AT + NAMES, may=Action.READ)
-async def names_then(face: Face, request: Request, who: Identity, moment: str) -> None:
+async def names_then(face: App, request: Request, who: Identity, moment: str) -> None:
     """The projects of which there were files then."""
     await _send_names(face, request, who, _at(face, moment))
 
 
 @guarded(app, SNAPSHOT + NAMES, may=Action.READ)
-async def names_of_snapshot(face: Face, request: Request, who: Identity, snapshot: str) -> None:
+async def names_of_snapshot(face: App, request: Request, who: Identity, snapshot: str) -> None:
     """The same, of a snapshot."""
     await _send_names(face, request, who, await _of_snapshot(face, snapshot))
 
 
-async def _send_names(face: Face, request: Request, who: Identity, where: _Where) -> None:
+async def _send_names(face: App, request: Request, who: Identity, where: _Where) -> None:
     if not where.is_canonical or not request.path.endswith(b"/"):
         return redirect(request, f"{where.path}simple/", permanent=True, restricted=face.restricted)
     finished, serial = await face.then.names(where.moment.before, format_of(request), await face.sight(who))
@@ -68,18 +68,18 @@ async def _send_names(face: Face, request: Request, who: Identity, where: _Where
 
 
 @guarded(app, AT + PROJECT, may=Action.READ)
-async def project_then(face: Face, request: Request, who: Identity, moment: str, project: str) -> None:
+async def project_then(face: App, request: Request, who: Identity, moment: str, project: str) -> None:
     """A project's page, as it was; another spelling of the moment or the project is sent to the canonical one."""
     await _send_project(face, request, who, _at(face, moment), project)
 
 
 @guarded(app, SNAPSHOT + PROJECT, may=Action.READ)
-async def project_of_snapshot(face: Face, request: Request, who: Identity, snapshot: str, project: str) -> None:
+async def project_of_snapshot(face: App, request: Request, who: Identity, snapshot: str, project: str) -> None:
     """The same, of a snapshot."""
     await _send_project(face, request, who, await _of_snapshot(face, snapshot), project)
 
 
-async def _send_project(face: Face, request: Request, who: Identity, where: _Where, project: str) -> None:
+async def _send_project(face: App, request: Request, who: Identity, where: _Where, project: str) -> None:
     name = project_name(project)
     if project != name or not where.is_canonical or not request.path.endswith(b"/"):
         return redirect(request, f"{where.path}simple/{name}/", permanent=True, restricted=face.restricted)
@@ -96,18 +96,18 @@ async def _send_project(face: Face, request: Request, who: Identity, where: _Whe
 
 
 @guarded(app, AT + FILE, may=Action.READ)
-async def file_then(face: Face, request: Request, who: Identity, moment: str, project: str, filename: str) -> None:
+async def file_then(face: App, request: Request, who: Identity, moment: str, project: str, filename: str) -> None:
     """A file that was there then, or what lies beside it: pages name those here that upstream has taken away since."""
     await _send_file(face, request, who, _at(face, moment), project, filename)
 
 
 @guarded(app, SNAPSHOT + FILE, may=Action.READ)
-async def file_of_snapshot(face: Face, request: Request, who: Identity, snapshot: str, project: str, filename: str) -> None:
+async def file_of_snapshot(face: App, request: Request, who: Identity, snapshot: str, project: str, filename: str) -> None:
     """The same, of a snapshot."""
     await _send_file(face, request, who, await _of_snapshot(face, snapshot), project, filename)
 
 
-async def _send_file(face: Face, request: Request, who: Identity, where: _Where, project: str, filename: str) -> None:
+async def _send_file(face: App, request: Request, who: Identity, where: _Where, project: str, filename: str) -> None:
     asked = as_of(asked_of(face, request, who, project), where.moment.before)
     await send_named(face, request, who, project, filename, asked)
     request.about = None  # the front door need not keep what hardly anybody asks for
@@ -120,7 +120,7 @@ async def _send_file(face: Face, request: Request, who: Identity, where: _Where,
 @guarded(app, SNAPSHOT + PROJECT, may=Action.READ, methods=("OPTIONS",))
 @guarded(app, SNAPSHOT + FILE, may=Action.READ, methods=("OPTIONS",))
 async def options(
-    face: Face,
+    face: App,
     request: Request,
     who: Identity,
     moment: str = "",

@@ -11,21 +11,21 @@ from pypid.core.errors import NoSuchProject, NotYetKnown
 from pypid.core.feeds import News, newest_first, news_of
 from pypid.core.model import Project
 from pypid.core.names import ProjectName
-from pypid.core.permissions import Sight
+from pypid.core.permissions import Visibility
 from pypid.core.recent import Recent
 from pypid.flow import Flights
 from pypid.index import Index
-from pypid.index.asking import Asked
+from pypid.index.asking import RequestContext
 from pypid.web.pages import FEW_FILES
 
-STORED = Asked(local=True)
+STORED = RequestContext(local=True)
 """Nobody else is asked for anything."""
 SEERS = 32
 """So many lists are kept, of those who see different things."""
 PROJECTS, RELEASES = 1000, 200_000
 """Of so many projects, and releases together, it is remembered what is new: one has changed, and the lists need a hundred."""
 
-Names = Callable[[Sight, int], Awaitable[Sequence[ProjectName]]]
+Names = Callable[[Visibility, int], Awaitable[Sequence[ProjectName]]]
 """The projects that somebody sees, in the order of what came last; so many. It may lag behind."""
 
 
@@ -36,7 +36,7 @@ class _Kept:
 
 
 @define(eq=False)
-class Newest:
+class NewsCache:
     """The news of one index. Raises `StorageDown`, `CatalogDown`."""
 
     index: Index
@@ -46,7 +46,7 @@ class Newest:
     )
     _flights: Flights[Hashable, tuple[News, ...]] = field(factory=Flights, init=False, repr=False)
 
-    async def releases(self, by: Sight, names: Names, most: int) -> tuple[News, ...]:
+    async def releases(self, by: Visibility, names: Names, most: int) -> tuple[News, ...]:
         """The newest releases of all projects that `by` sees; `names` gives the projects by their newest upload.
 
         Exact as far as `names` is: a release that is among the newest is of a project that is.
@@ -59,7 +59,7 @@ class Newest:
 
         return await self._once(("releases", by, tuple(found), most), gather)
 
-    async def latest(self, by: Sight, names: Names, most: int) -> tuple[News, ...]:
+    async def latest(self, by: Visibility, names: Names, most: int) -> tuple[News, ...]:
         """The newest release of each of the projects in which something is new: for people, whom one project's ten releases of
         a morning would tell nothing of the others. `names` as for `releases`.
         """
@@ -71,7 +71,7 @@ class Newest:
 
         return await self._once(("latest", by, tuple(found), most), gather)
 
-    async def projects(self, by: Sight, names: Names, most: int) -> tuple[News, ...]:
+    async def projects(self, by: Visibility, names: Names, most: int) -> tuple[News, ...]:
         """The first releases of the newest projects; `names` gives the projects by their first upload."""
         found = await names(by, most)
 
@@ -81,7 +81,7 @@ class Newest:
 
         return await self._once(("projects", by, tuple(found), most), gather)
 
-    async def of(self, name: ProjectName, by: Sight) -> tuple[News, ...]:
+    async def of(self, name: ProjectName, by: Visibility) -> tuple[News, ...]:
         """The releases of one project of which files are stored, the newest first; none of one that is not seen (any more)."""
         if not by.sees(name):
             return ()

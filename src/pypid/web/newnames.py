@@ -10,7 +10,7 @@ from msgspec import Meta
 from pypid.core.errors import BadRequest, NameTaken
 from pypid.core.permissions import account_name
 from pypid.core.rights import Whom
-from pypid.web.face import Face
+from pypid.web.face import App
 
 LONGEST = 100
 """Characters of a name that is made here; a directory may have longer ones."""
@@ -40,7 +40,7 @@ def new_name(text: str) -> str:
     return name
 
 
-async def demand_free(face: Face, text: str, *, inherit: bool = False) -> None:
+async def demand_free(face: App, text: str, *, inherit: bool = False) -> None:
     """Raise `BadRequest` or `NameTaken` unless an account can be made under this name.
 
     A name that has rights, or is in a group, already is somebody's, so nobody may take it for himself (registration); an
@@ -59,7 +59,7 @@ async def demand_free(face: Face, text: str, *, inherit: bool = False) -> None:
         raise NameTaken(name, f"{where} gives something to it; {handing}")
 
 
-async def _mentioned(face: Face, name: str) -> str | None:
+async def _mentioned(face: App, name: str) -> str | None:
     """Where something is given to the name, though nobody has it."""
     if name in face.known.configured().mentioned:
         return "the configuration"

@@ -14,7 +14,7 @@ from pypid.core.permissions import Action, Identity
 from pypid.core.simple import finished, utc_text
 from pypid.web.describing import Described, Moment
 from pypid.web.documents import send_json
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.finished import FinishedPage
 from pypid.web.guard import guarded
 from pypid.web.legacy import NO_HOST
@@ -45,24 +45,24 @@ class NewsDocuments(TypedDict):
     projects: list[NewsDocument]
 
 
-async def releases(face: Face, who: Identity, most: int) -> tuple[News, ...]:
+async def releases(face: App, who: Identity, most: int) -> tuple[News, ...]:
     """The newest releases that they see, the newest first."""
     return await face.newest.releases(await face.sight(who), face.search.updated, most)
 
 
-async def latest(face: Face, who: Identity, most: int) -> tuple[News, ...]:
+async def latest(face: App, who: Identity, most: int) -> tuple[News, ...]:
     """The newest release of each of so many projects, the newest first."""
     return await face.newest.latest(await face.sight(who), face.search.updated, most)
 
 
-async def projects(face: Face, who: Identity, most: int) -> tuple[News, ...]:
+async def projects(face: App, who: Identity, most: int) -> tuple[News, ...]:
     """The newest projects that they see, each with its first release."""
     return await face.newest.projects(await face.sight(who), face.search.created, most)
 
 
 @guarded(app, "/api/news", may=Action.READ)
 @Described(NewsDocuments, asks=ASKS, refuses=(NotAvailable,))
-async def news(face: Face, request: Request, who: Identity) -> None:
+async def news(face: App, request: Request, who: Identity) -> None:
     """What is new, of all that is stored and that they may read."""
     most = number(parameters(request, *names(ASKS)), "most", 1, MOST) or FEW
     document: NewsDocuments = {
@@ -73,19 +73,19 @@ async def news(face: Face, request: Request, who: Identity) -> None:
 
 
 @guarded(app, "/rss/updates.xml", may=Action.READ)
-async def updates(face: Face, request: Request, who: Identity) -> None:
+async def updates(face: App, request: Request, who: Identity) -> None:
     """The feed of releases (C114)."""
     await _send(face, request, feed_of_updates(await releases(face, who, UPDATES), _base(face, request), PAGES))
 
 
 @guarded(app, "/rss/packages.xml", may=Action.READ)
-async def packages(face: Face, request: Request, who: Identity) -> None:
+async def packages(face: App, request: Request, who: Identity) -> None:
     """The feed of projects (C114)."""
     await _send(face, request, feed_of_projects(await projects(face, who, PROJECTS), _base(face, request), PAGES))
 
 
 @guarded(app, "/rss/project/<project>/releases.xml", may=Action.READ)
-async def of_project(face: Face, request: Request, who: Identity, project: str) -> None:
+async def of_project(face: App, request: Request, who: Identity, project: str) -> None:
     """The feed of a project's releases (C114), of those of which files are stored."""
     name = project_name(project)
     if project != name:
@@ -95,12 +95,12 @@ async def of_project(face: Face, request: Request, who: Identity, project: str) 
     return await _send(face, request, feed_of_project(name, found[:OF_PROJECT], _base(face, request), PAGES))
 
 
-async def _send(face: Face, request: Request, feed: bytes) -> None:
+async def _send(face: App, request: Request, feed: bytes) -> None:
     page = FinishedPage(finished(feed, CONTENT_TYPE), face.world.blocking)
     await send_page(request, page, restricted=face.restricted)
 
 
-def _base(face: Face, request: Request) -> str:
+def _base(face: App, request: Request) -> str:
     """The links of a feed are absolute: readers know of no others."""
     base = face.base_url(request)
     if base is None:

@@ -15,7 +15,7 @@ from pypid.core.permissions import Identity
 from pypid.web.body import read_small
 from pypid.web.documents import LARGEST, send, send_json
 from pypid.web.errors import refusal_of
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.guard import ANYBODY, guarded
 from pypid.web.negotiation import qualities
 from pypid.web.request import Request
@@ -37,7 +37,7 @@ class Shown(msgspec.Struct):
 
 
 @guarded(app, AUDIENCE, may=ANYBODY)
-async def audience(face: Face, request: Request, who: Identity) -> None:
+async def audience(face: App, request: Request, who: Identity) -> None:
     """For whom identity tokens are to be made. 404 where there is no trusted publishing: clients go on without it."""
     found = None if face.publishers is None else face.publishers.audience
     if found is None:
@@ -47,7 +47,7 @@ async def audience(face: Face, request: Request, who: Identity) -> None:
 
 @guarded(app, MINT, may=ANYBODY, methods=("POST",))
 @guarded(app, "/_/oidc/github/mint-token", may=ANYBODY, methods=("POST",))
-async def mint(face: Face, request: Request, who: Identity) -> None:
+async def mint(face: App, request: Request, who: Identity) -> None:
     """A token for an identity token. Whatever goes wrong is told as clients read it: ``errors``, each with its code."""
     try:
         shown = _shown(await read_small(request.body, LARGEST))
@@ -85,7 +85,7 @@ def _failure(message: str, error: PypidError) -> dict[str, Any]:
 
 
 @guarded(app, "/.well-known/pytp", may=ANYBODY)
-async def discover(face: Face, request: Request, who: Identity) -> None:
+async def discover(face: App, request: Request, who: Identity) -> None:
     """Where the above is, for uploads to the path in ``?discover=`` (PEP 807, a draft): 404 where it is not."""
     accept = header_of(request, "accept")
     wishes = {PYTP: 1.0} if accept is None else qualities(accept)

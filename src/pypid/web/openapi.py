@@ -27,7 +27,7 @@ from pypid.web.describing import FILE_BYTES, Described
 from pypid.web.documents import send_json
 from pypid.web.errors import Refused, status_of
 from pypid.web.events import EVENTS, LINES
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.guard import ANYBODY, SOMEBODY, GuardedRoute, guarded, guarded_routes
 from pypid.web.negotiation import ErrorFormat
 from pypid.web.request import Request
@@ -79,7 +79,7 @@ _SENTENCE = re.compile(r"(.+?)(?:\.( |$)| \()")
 
 @guarded(app, "/api/openapi.json", may=ANYBODY)
 @Described(dict[str, Any])
-async def openapi(face: Face, request: Request, who: Identity) -> None:
+async def openapi(face: App, request: Request, who: Identity) -> None:
     """This document (OpenAPI 3.1). It shows nothing of the index, and is the same for everybody."""
     base = face.base_url(request)
     send_json(request, {**document(secure=request.scheme == "https"), "servers": [{"url": base or "/"}]})

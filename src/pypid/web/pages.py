@@ -8,12 +8,12 @@ from attrs import frozen
 
 from pypid.core.names import ProjectName
 from pypid.core.negotiation import Format
-from pypid.core.permissions import Sight
+from pypid.core.permissions import Visibility
 from pypid.core.recent import Recent
 from pypid.core.simple import render_project
 from pypid.flow import Flights, World
 from pypid.index import Index
-from pypid.index.asking import Asked
+from pypid.index.asking import RequestContext
 from pypid.metrics.families import PAGES
 from pypid.web.finished import FinishedPage
 from pypid.web.patchwork import Patchwork, patched
@@ -40,7 +40,7 @@ class _Kept:
     """Of a list: what the next one is made of."""
 
 
-class Pages:
+class ProjectPages:
     """The pages of one index."""
 
     def __init__(self, index: Index, world: World, limit: int = LIMIT) -> None:
@@ -51,7 +51,7 @@ class Pages:
         self._lists = Lists()
 
     async def project(
-        self, name: ProjectName, format: Format, asked: Asked, *, files_url: str, provenance: Callable[[], str | None]
+        self, name: ProjectName, format: Format, asked: RequestContext, *, files_url: str, provenance: Callable[[], str | None]
     ) -> tuple[FinishedPage, int]:
         """The project's page and its serial. `provenance`: below which URL provenance objects are. Raises as `Index.view`."""
         view = await self._index.view(name, asked)
@@ -65,7 +65,7 @@ class Pages:
 
         return await self._finished(key, view.edition, make, at_once=len(project.files) <= FEW_FILES)
 
-    async def names(self, format: Format, by: Sight) -> tuple[FinishedPage, int]:
+    async def names(self, format: Format, by: Visibility) -> tuple[FinishedPage, int]:
         """The list of projects of which files are stored, ours and theirs, as far as `by` sees them; and its serial.
 
         Not what upstream has beside: that is a list of hundreds of thousands, and no installer asks for it.

@@ -16,7 +16,7 @@ Event: TypeAlias = MultipartSegment | bytes | None
 """A part begins; more of what is in it; its end."""
 
 
-class Parts:
+class MultipartParser:
     """Takes pieces of a body, and gives what is in them."""
 
     def __init__(self, boundary: bytes, *, at_most: int) -> None:

@@ -15,7 +15,7 @@ from itertools import chain, islice, repeat
 
 from attrs import define, evolve, field, frozen
 
-from pypid.core.model import Page
+from pypid.core.model import RenderedPage
 from pypid.core.negotiation import Format
 from pypid.core.simple import finished, names_between, names_frame, names_piece
 from pypid.core.summaries import Run, Summaries
@@ -26,7 +26,7 @@ _GZIP = struct.pack("<4BLBB", 31, 139, 8, 0, 0, 0, 3)
 
 
 @define(eq=False)
-class Piece:
+class ListPiece:
     """What a run of the list is rendered as; `serial` is the highest in it."""
 
     serial: int
@@ -46,20 +46,20 @@ class Patchwork:
 
     format: Format
     serial: int
-    pieces: Mapping[int, tuple[Run, Piece]] = field(repr=False)
+    pieces: Mapping[int, tuple[Run, ListPiece]] = field(repr=False)
     """By the identity of the run, in order."""
 
     def says(self, other: Patchwork) -> bool:
         """Whether it says what the `other` one said. (They may say the same and not know it.)"""
         return (self.format, self.serial) == (other.format, other.serial) and self.pieces.keys() == other.pieces.keys()
 
-    def page(self) -> Page:
+    def page(self) -> RenderedPage:
         """All of it."""
         beginning, end = names_frame(self.serial, self.format)
         texts = [piece.text for _, piece in self.pieces.values()]
         return finished(b"".join((beginning, *_strung(names_between(self.format), texts), end)), self.format.value)
 
-    def gzipped(self, page: Page) -> Page:
+    def gzipped(self, page: RenderedPage) -> RenderedPage:
         """The `page`, compressed: what it is depends on the page alone (a strong tag names bytes), not on how it came to be."""
         beginning, end = names_frame(self.serial, self.format)
         pieces = _strung(_deflate(names_between(self.format)), [piece.deflated() for _, piece in self.pieces.values()])
@@ -73,15 +73,15 @@ def patched(names: Summaries, format: Format, *, serial: int | None = None, last
 
     `serial` is the catalog's last; without it, the highest of the names.
     """
-    known: Mapping[int, tuple[Run, Piece]] = {} if last is None else last.pieces
+    known: Mapping[int, tuple[Run, ListPiece]] = {} if last is None else last.pieces
     pieces = {id(run): known.get(id(run)) or (run, _piece(run, format)) for run in names.runs}
     if serial is None:
         serial = max((piece.serial for _, piece in pieces.values()), default=0)
     return Patchwork(format, serial, pieces)
 
 
-def _piece(run: Run, format: Format) -> Piece:
-    return Piece(max(summary.serial for summary in run), names_piece(run, format))
+def _piece(run: Run, format: Format) -> ListPiece:
+    return ListPiece(max(summary.serial for summary in run), names_piece(run, format))
 
 
 def _strung(between: bytes, pieces: list[bytes]) -> Iterator[bytes]:

@@ -29,7 +29,7 @@ from pypid.web.accounts import (
 from pypid.web.describing import Described, Removed
 from pypid.web.describing_people import MadeUser, Me, NewSecret, Powers, TokenUsed, Users, WholeUser
 from pypid.web.documents import read_json, send_json
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.guard import ANYBODY, SOMEBODY, guarded
 from pypid.web.request import Request
 from pypid.web.tokens import ACTIONS, words_of
@@ -42,7 +42,7 @@ NO_ACCOUNT = (NoSuchUser, ChangedElsewhere, NotAvailable)
 
 @guarded(app, "/api/me", may=ANYBODY)
 @Described(Me)
-async def me(face: Face, request: Request, who: Identity) -> None:
+async def me(face: App, request: Request, who: Identity) -> None:
     """Who asks, and what they may do to some project at least."""
     document: Me = {
         "user": who.user,
@@ -70,14 +70,14 @@ def _token(who: Identity) -> TokenUsed | None:
 
 @guarded(app, "/api/users", may=Action.ADMIN)
 @Described(Users, refuses=(NotAvailable,))
-async def users(face: Face, request: Request, who: Identity) -> None:
+async def users(face: App, request: Request, who: Identity) -> None:
     """The accounts, and the users of the configuration. (Nobody lists those of a directory.)"""
     send_json(request, await listed(face))
 
 
 @guarded(app, USER, may=Action.ADMIN)
 @Described(WholeUser, refuses=(NoSuchUser, NotAvailable))
-async def user(face: Face, request: Request, who: Identity, name: str) -> None:
+async def user(face: App, request: Request, who: Identity, name: str) -> None:
     """One user, whoever knows them, with their groups."""
     send_json(request, await told(face, name))
 
@@ -87,7 +87,7 @@ async def user(face: Face, request: Request, who: Identity, name: str) -> None:
 
 @guarded(app, "/api/users", may=Action.ADMIN, methods=("POST",))
 @Described(MadeUser, status=201, takes=NewUser, refuses=(NameTaken, NotAvailable))
-async def add(face: Face, request: Request, who: Identity) -> None:
+async def add(face: App, request: Request, who: Identity) -> None:
     """A new account."""
     wanted = await read_json(request, NewUser)
     password = await added(face, request, who, wanted)
@@ -99,7 +99,7 @@ async def add(face: Face, request: Request, who: Identity) -> None:
 
 @guarded(app, USER, may=Action.ADMIN, methods=("PATCH",))
 @Described(WholeUser, takes=Change, refuses=(*NO_ACCOUNT, LastAdmin))
-async def change(face: Face, request: Request, who: Identity, name: str) -> None:
+async def change(face: App, request: Request, who: Identity, name: str) -> None:
     """Make somebody an administrator, or no longer; disable an account, or open it again (or for the first time)."""
     await changed(face, request, who, name, await read_json(request, Change))
     send_json(request, await told(face, name))
@@ -107,7 +107,7 @@ async def change(face: Face, request: Request, who: Identity, name: str) -> None
 
 @guarded(app, USER, may=Action.ADMIN, methods=("DELETE",))
 @Described(Removed, refuses=(*NO_ACCOUNT, LastAdmin))
-async def remove(face: Face, request: Request, who: Identity, name: str) -> None:
+async def remove(face: App, request: Request, who: Identity, name: str) -> None:
     """Take an account away, with its tokens, sessions, rights and memberships."""
     await removed(face, request, who, name)
     document: Removed = {"name": name, "removed": True}
@@ -116,7 +116,7 @@ async def remove(face: Face, request: Request, who: Identity, name: str) -> None
 
 @guarded(app, USER + "/password", may=SOMEBODY, methods=("PUT",))
 @Described(NewSecret, takes=NewPassword, refuses=(*NO_ACCOUNT, Forbidden, NotByToken))
-async def set_password(face: Face, request: Request, who: Identity, name: str) -> None:
+async def set_password(face: App, request: Request, who: Identity, name: str) -> None:
     """A new password: somebody's own, or by an administrator."""
     demand_may_set_password(face, who, name)
     password = await password_set(face, request, who, name, await read_json(request, NewPassword))

@@ -12,14 +12,14 @@ from pypid.core.errors import BadRequest, NoSuchFile, TooLarge
 from pypid.core.model import Digests
 from pypid.core.names import Distribution, parse_filename, project_name
 from pypid.core.permissions import Action, Identity
-from pypid.core.upload import Form
+from pypid.core.upload import UploadFields
 from pypid.flow import shielded
 from pypid.ports import Body
 from pypid.spool import Spool
 from pypid.web.asking import asked_of
 from pypid.web.body import refuse_early
 from pypid.web.documents import send_json
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.files import METADATA, SIGNATURE, send_named
 from pypid.web.forms import MAX_UPLOAD, Limits, read_form, refuse_early_form
 from pypid.web.guard import guarded
@@ -32,13 +32,13 @@ PLACE = "/packages/<python>/<letter>/<project>/<filename>"
 """Where the public index once had its files: the Python of the file (``source`` for an sdist), the project's first letter."""
 
 
-class Uploaded(msgspec.Struct, frozen=True):
+class PypicacheUploaded(msgspec.Struct, frozen=True):
     """pypicache's answer to an upload."""
 
     uploaded: str = "ok"
 
 
-class Missing(msgspec.Struct, frozen=True):
+class MissingFile(msgspec.Struct, frozen=True):
     """pypicache's answer to a form without a file."""
 
     error: bool = True
@@ -49,19 +49,19 @@ class Missing(msgspec.Struct, frozen=True):
 
 
 @guarded(app, "/uploadpackage/", may=Action.WRITE, methods=("POST",))
-async def upload(face: Face, request: Request, who: Identity) -> None:
+async def upload(face: App, request: Request, who: Identity) -> None:
     """Publish the file in the part ``sdist`` of the form: a distribution of any kind, as pypicache took them."""
     limits = Limits(content=face.settings.max_upload)
     refuse_early_form(request.body.size, limits)
     content_type = header_of(request, "content-type") or ""
     if not content_type.lower().startswith("multipart/form-data"):
-        return send_json(request, Missing(), 400)  # such a body has no files
+        return send_json(request, MissingFile(), 400)  # such a body has no files
     if await shielded(_taken(face, request, content_type, who, limits)):
-        return send_json(request, Uploaded())
-    return send_json(request, Missing(), 400)
+        return send_json(request, PypicacheUploaded())
+    return send_json(request, MissingFile(), 400)
 
 
-async def _taken(face: Face, request: Request, content_type: str, who: Identity, limits: Limits) -> bool:
+async def _taken(face: App, request: Request, content_type: str, who: Identity, limits: Limits) -> bool:
     """The whole upload, to its end; whether there was a file."""
     async with Spool(face.settings.spool, face.world.blocking) as spool:
         form = await read_form(request.body, content_type, limits=limits, spool=spool, part=PART)
@@ -75,7 +75,7 @@ async def _taken(face: Face, request: Request, content_type: str, who: Identity,
 
 
 @guarded(app, PLACE, may=Action.READ)
-async def file(face: Face, request: Request, who: Identity, python: str, letter: str, project: str, filename: str) -> None:
+async def file(face: App, request: Request, who: Identity, python: str, letter: str, project: str, filename: str) -> None:
     """As ``/packages/<project>/<filename>``, which is where pages link to."""
     distribution = parse_filename(filename.removesuffix(METADATA).removesuffix(SIGNATURE))
     if _place_of(distribution) != _place(distribution, python, letter, project):
@@ -84,7 +84,7 @@ async def file(face: Face, request: Request, who: Identity, python: str, letter:
 
 
 @guarded(app, PLACE, may=Action.WRITE, methods=("PUT",))
-async def put(face: Face, request: Request, who: Identity, python: str, letter: str, project: str, filename: str) -> None:
+async def put(face: App, request: Request, who: Identity, python: str, letter: str, project: str, filename: str) -> None:
     """Publish the body as this file."""
     distribution = parse_filename(filename)
     right = _place_of(distribution)
@@ -92,14 +92,14 @@ async def put(face: Face, request: Request, who: Identity, python: str, letter: 
         raise BadRequest(f"This is not the address of {filename!r}, which is /packages/{'/'.join(right)}/{filename}.")
     refuse_early(request.body.size, face.settings.max_upload, MAX_UPLOAD)
     await shielded(_put(face, request, filename, who))
-    send_json(request, Uploaded())
+    send_json(request, PypicacheUploaded())
 
 
-async def _put(face: Face, request: Request, filename: str, who: Identity) -> None:
+async def _put(face: App, request: Request, filename: str, who: Identity) -> None:
     """The whole upload, to its end."""
     async with Spool(face.settings.spool, face.world.blocking) as spool:
         digests = await _received(request.body, spool, face.settings.max_upload)
-        form = Form(fields={}, filename=filename, content_digests=digests)
+        form = UploadFields(fields={}, filename=filename, content_digests=digests)
         await publish(face, request, form, spool, who, overwriting=False)
 
 

@@ -9,14 +9,14 @@ from pypid.core.values import COOLDOWN, duration_text
 from pypid.web.describing import Described
 from pypid.web.describing_machine import UpstreamDocument
 from pypid.web.documents import send_json
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.guard import guarded
 from pypid.web.request import Request
 
 
 @guarded(app, "/api/upstream", may=Action.ADMIN)
 @Described(UpstreamDocument, refuses=(CatalogDown,))
-async def upstream(face: Face, request: Request, who: Identity) -> None:
+async def upstream(face: App, request: Request, who: Identity) -> None:
     """The other indexes, whether they answer, what may be asked of them, and how much of theirs is kept."""
     policy, outage = face.index.policy, face.index.envoy.outage
     used = await face.measures.usage.told()

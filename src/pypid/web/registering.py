@@ -8,7 +8,7 @@ import msgspec
 
 from pypid.core.choices import Registration
 from pypid.core.errors import BadRequest, NameTaken, NoRiddles, NotAvailable, RegistrationClosed, TooManyRegistrations
-from pypid.core.people import Account, Standing
+from pypid.core.people import Account, AccountStatus
 from pypid.core.permissions import Identity
 from pypid.core.registration import (
     SHORTEST_PASSWORD,
@@ -24,15 +24,15 @@ from pypid.core.rights import Whom
 from pypid.web.deeds import recorded
 from pypid.web.describing import Described
 from pypid.web.documents import read_json, send_json
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.guard import ANYBODY, UNIX, guarded
 from pypid.web.newnames import demand_free
 from pypid.web.request import Request
-from pypid.web.riddles import Riddle, riddle, solved
+from pypid.web.riddles import Captcha, riddle, solved
 
 WELCOME = {
-    Standing.ACTIVE: "The account can be used now.",
-    Standing.PENDING: "The account can be used once an administrator has approved it.",
+    AccountStatus.ACTIVE: "The account can be used now.",
+    AccountStatus.PENDING: "The account can be used once an administrator has approved it.",
 }
 
 
@@ -49,13 +49,13 @@ class Welcome(TypedDict):
     """A new account. `message`: when it can be used."""
 
     user: str
-    standing: Standing
+    standing: AccountStatus
     message: str
 
 
 @guarded(app, "/api/captcha", may=ANYBODY)
-@Described(Riddle, refuses=(NoRiddles, NotAvailable))
-async def captcha(face: Face, request: Request, who: Identity) -> None:
+@Described(Captcha, refuses=(NoRiddles, NotAvailable))
+async def captcha(face: App, request: Request, who: Identity) -> None:
     """A riddle for ALTCHA's widget."""
     if not face.settings.people.captcha:
         raise NoRiddles()
@@ -64,7 +64,7 @@ async def captcha(face: Face, request: Request, who: Identity) -> None:
 
 @guarded(app, "/api/register", may=ANYBODY, methods=("POST",), entrance=True)
 @Described(Welcome, status=201, takes=Applicant, refuses=(RegistrationClosed, NameTaken, TooManyRegistrations, NotAvailable))
-async def register(face: Face, request: Request, who: Identity) -> None:
+async def register(face: App, request: Request, who: Identity) -> None:
     """Make an account. The cheap checks come first, and nothing is used up by a typing error."""
     mode_of(face)
     wanted = await read_json(request, Applicant)
@@ -73,7 +73,7 @@ async def register(face: Face, request: Request, who: Identity) -> None:
     send_json(request, document, 201)
 
 
-def mode_of(face: Face) -> Registration:
+def mode_of(face: App) -> Registration:
     """How people register. Raises `NotAvailable` where there are no accounts, `RegistrationClosed`."""
     _, mode = face.known, face.settings.people.registration
     if mode is Registration.CLOSED:
@@ -81,7 +81,7 @@ def mode_of(face: Face) -> Registration:
     return mode
 
 
-async def enrolled(face: Face, request: Request, who: Identity, wanted: Applicant, invitation: Invitation | None) -> Account:
+async def enrolled(face: App, request: Request, who: Identity, wanted: Applicant, invitation: Invitation | None) -> Account:
     """The account that was made for somebody who may register. Raises as `register`."""
     name, password = registrable(wanted.user), proper_password(wanted.password)
     face.turnstile.let_in(request.client_address() or UNIX, face.world.clock.seconds())
@@ -99,7 +99,7 @@ async def enrolled(face: Face, request: Request, who: Identity, wanted: Applican
     return account
 
 
-async def _add(face: Face, account: Account, invitation: Invitation | None) -> None:
+async def _add(face: App, account: Account, invitation: Invitation | None) -> None:
     """One after the other: two who want names that look alike at the same moment do not both get them."""
     async with face.turnstile.turn:
         await _demand_free(face, account.name)
@@ -108,7 +108,7 @@ async def _add(face: Face, account: Account, invitation: Invitation | None) -> N
         await face.accounts.add_user(account)
 
 
-async def _demand_free(face: Face, name: str) -> None:
+async def _demand_free(face: App, name: str) -> None:
     await demand_free(face, name, inherit=True)  # what is given to it, and where, is not told to strangers: below
     rights = {right.name for right in await face.accounts.rights() if right.whom is Whom.USER}
     members = frozenset[str]().union(*(await face.accounts.memberships()).values())
@@ -116,7 +116,7 @@ async def _demand_free(face: Face, name: str) -> None:
     refuse_taken(name, face.known.configured().mentioned | rights | members | owners)
 
 
-def invitation_of(face: Face, token: str | None) -> Invitation | None:
+def invitation_of(face: App, token: str | None) -> Invitation | None:
     """The invitation by which somebody registers; None where none is needed. Raises `RegistrationClosed`, `BadRequest`."""
     if face.settings.people.registration is not Registration.TOKEN:
         return None
@@ -125,7 +125,7 @@ def invitation_of(face: Face, token: str | None) -> Invitation | None:
     return read_invitation(token, face.known.session_key, face.world.now())
 
 
-async def _use_up_riddle(face: Face, solution: str | None) -> None:
+async def _use_up_riddle(face: App, solution: str | None) -> None:
     if not face.settings.people.captcha:
         return
     found = solved(face.known.session_key, solution)

@@ -15,7 +15,7 @@ from pypid.core.rights import Right
 from pypid.ports import Accounts, Downloads, Journal
 
 
-class NewToken(Protocol):
+class TokenFactory(Protocol):
     """Makes a token, and writes nothing down: its secret, to be shown once, and what is to be stored."""
 
     def __call__(
@@ -34,7 +34,7 @@ class Registry:
     """Who a user is, whichever source knows them. Raises `PeopleUnknown`."""
     hash_password: Callable[[str], Awaitable[str]]
     """Off the reactor thread. Raises `BadRequest` for what cannot be a password, `Busy`."""
-    new_token: NewToken
+    new_token: TokenFactory
     configured: Callable[[], Configured]
     """What the configuration says of people now."""
     session_key: bytes = field(repr=False)

@@ -25,7 +25,7 @@ from pypid.web.proxies import TrustedProxies, client_of, host_of, is_plain, plai
 if TYPE_CHECKING:
     from pypid.web.channel import Channel
     from pypid.web.fields import Fields
-    from pypid.web.keeping import About, Question, SentHead
+    from pypid.web.keeping import RequestKey, ResponseDependencies, SentHead
     from pypid.web.openfile import OpenFile
 
 __all__ = ["ClientGone", "Request", "read_small"]
@@ -45,9 +45,9 @@ class Request(server.Request):
     """Whether it asks for a page of the site: then errors are pages, too."""
     form: Fields | None = None
     """The fields of a form that the guard has read."""
-    question: Question | None = None
+    question: RequestKey | None = None
     """What the front door may keep the answer for."""
-    about: About | None = None
+    about: ResponseDependencies | None = None
     """What the answer depends on, if the route says so: only then it may be kept."""
     whole: bytes = b""
     """The body of an answer that may be kept, as it was sent."""

@@ -17,10 +17,10 @@ from pypid.core.errors import Missing, StorageDown
 from pypid.core.model import Span
 from pypid.flow import PIECE, BytesBody, FileBody
 from pypid.ports import Body
-from pypid.web.conditional import Validators, Verdict, judge
+from pypid.web.conditional import ConditionalVerdict, Validators, judge
 from pypid.web.cors import share, share_preflight
 from pypid.web.finished import FinishedPage
-from pypid.web.heads import Download, Head, body_head, download_head, page_head
+from pypid.web.heads import DownloadHead, Head, body_head, download_head, page_head
 from pypid.web.negotiation import choose_encoding
 from pypid.web.openfile import OpenFile
 from pypid.web.pour import pour, write
@@ -40,7 +40,7 @@ _CONDITIONS = {
 }
 
 
-async def send_file(request: Request, what: Download, body_of: BodyOf, *, restricted: bool = False) -> None:
+async def send_file(request: Request, what: DownloadHead, body_of: BodyOf, *, restricted: bool = False) -> None:
     """Answer GET and HEAD for bytes that never change: 200, 206, 304, 412 or 416.
 
     The bytes are opened, and the first of them read, before the head is written: raises `StorageDown` while an error can still
@@ -50,11 +50,11 @@ async def send_file(request: Request, what: Download, body_of: BodyOf, *, restri
     validators = Validators(what.etag, what.modified)
     head = share(request, download_head(what, restricted=restricted), restricted=restricted)
     match judge(asked, validators):
-        case Verdict.NOT_MODIFIED:
+        case ConditionalVerdict.NOT_MODIFIED:
             return _without_body(request, 304, head)
-        case Verdict.FAILED:
+        case ConditionalVerdict.FAILED:
             return _without_body(request, 412, ((b"Content-Length", b"0"),))
-        case Verdict.SEND:
+        case ConditionalVerdict.SEND:
             pass
     if request.method == b"HEAD":  # a Range has a meaning for GET only
         await _prove(what, body_of)
@@ -66,7 +66,7 @@ async def send_file(request: Request, what: Download, body_of: BodyOf, *, restri
     return await _send_bytes(request, what, part, head, body_of)
 
 
-async def send_text(request: Request, data: bytes, what: Download, *, restricted: bool = False) -> None:
+async def send_text(request: Request, data: bytes, what: DownloadHead, *, restricted: bool = False) -> None:
     """As `send_file`, for bytes that are in memory (core metadata, a signature)."""
 
     async def part_of(span: Span | None) -> Body:
@@ -84,11 +84,11 @@ async def send_page(request: Request, finished: FinishedPage, *, serial: int | N
     etag = finished.etag_in(encoding)
     head = share(request, page_head(etag, serial=serial, restricted=restricted), restricted=restricted)
     match judge(conditions_of(request), Validators(etag)):
-        case Verdict.NOT_MODIFIED:
+        case ConditionalVerdict.NOT_MODIFIED:
             return _without_body(request, 304, head)
-        case Verdict.FAILED:
+        case ConditionalVerdict.FAILED:
             return _without_body(request, 412, ((b"Content-Length", b"0"),))
-        case Verdict.SEND:
+        case ConditionalVerdict.SEND:
             page = await finished.in_encoding(encoding)
             return await _send_body(request, page.body, (*head, *body_head(page, encoding)))
 
@@ -176,7 +176,7 @@ def _without_body(request: Request, status: int, head: Head) -> None:
     write(request, b"")
 
 
-def _begin(request: Request, what: Download, span: Span | None, head: Head) -> None:
+def _begin(request: Request, what: DownloadHead, span: Span | None, head: Head) -> None:
     """The head of a 200 or 206, followed by nothing yet."""
     length = what.size if span is None else span.stop - span.start
     body = ((b"Content-Type", what.content_type.encode("latin-1")), (b"Content-Length", b"%d" % length))
@@ -188,7 +188,7 @@ def _begin(request: Request, what: Download, span: Span | None, head: Head) -> N
         write(request, b"")
 
 
-async def _send_bytes(request: Request, what: Download, span: Span | None, head: Head, body_of: BodyOf) -> None:
+async def _send_bytes(request: Request, what: DownloadHead, span: Span | None, head: Head, body_of: BodyOf) -> None:
     size = what.size if span is None else span.stop - span.start
     body = await _open(body_of, span)
     try:
@@ -206,7 +206,7 @@ async def _send_bytes(request: Request, what: Download, span: Span | None, head:
         await body.aclose()
 
 
-async def _pour(request: Request, what: Download, span: Span | None, head: Head, body: Body) -> None:
+async def _pour(request: Request, what: DownloadHead, span: Span | None, head: Head, body: Body) -> None:
     size = what.size if span is None else span.stop - span.start
     pieces = aiter(body)
     try:
@@ -222,7 +222,7 @@ async def _pour(request: Request, what: Download, span: Span | None, head: Head,
         await _close(pieces)
 
 
-def _begin_if_there(request: Request, what: Download, span: Span | None, head: Head) -> None:
+def _begin_if_there(request: Request, what: DownloadHead, span: Span | None, head: Head) -> None:
     if request.channel is None:  # the client went away while the first bytes were read
         raise CancelledError()
     _begin(request, what, span, head)
@@ -235,7 +235,7 @@ async def _warm(body: FileBody) -> None:
         raise _bytes_are_gone() from error
 
 
-async def _prove(what: Download, body_of: BodyOf) -> None:
+async def _prove(what: DownloadHead, body_of: BodyOf) -> None:
     """Make sure that the bytes are there, for HEAD. One byte is asked for, so that a store far away does not send them all."""
     body = await _open(body_of, Span(0, 1) if what.size > 1 else None)
     await body.aclose()

@@ -39,7 +39,7 @@ class RiddleParameters(TypedDict):
     expiresAt: int
 
 
-class Riddle(TypedDict):
+class Captcha(TypedDict):
     """A riddle of ALTCHA's proof of work, version 2, as its widget takes it."""
 
     parameters: RiddleParameters
@@ -54,13 +54,13 @@ class Solved:
     expires: datetime
 
 
-def riddle(key: bytes, now: datetime, random: Callable[[int], bytes]) -> Riddle:
+def riddle(key: bytes, now: datetime, random: Callable[[int], bytes]) -> Captcha:
     """A new one, as ALTCHA's widget takes it from its URL: ``parameters`` and ``signature``. `key`: 32 bytes."""
     from altcha import create_challenge  # it takes a while to import, which nobody need wait for who asks no riddles
 
     tries = FEWEST + int.from_bytes(random(8)) % (MOST - FEWEST)
     made = create_challenge(ALGORITHM, COST, counter=tries, expires_at=now + LIFETIME, hmac_secret=_secret(key))
-    return cast(Riddle, made.to_dict())
+    return cast(Captcha, made.to_dict())
 
 
 def solved(key: bytes, solution: str | None) -> Solved:

@@ -16,7 +16,7 @@ from pypid.core.rights import NAMED, Right, Whom, claimed, grants_of
 from pypid.web.deeds import recorded
 from pypid.web.describing import Described
 from pypid.web.documents import read_json, send_json
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.guard import guarded
 from pypid.web.request import Request
 
@@ -98,7 +98,7 @@ class AllRights:
         return AllRights(*([right for right in rights if right.project == name] for rights in (self.configured, self.kept)))
 
 
-async def rights_now(face: Face) -> AllRights:
+async def rights_now(face: App) -> AllRights:
     """Those of the configuration, and those of the database."""
     return AllRights(face.known.configured().rights, await face.accounts.rights())
 
@@ -108,19 +108,19 @@ async def rights_now(face: Face) -> AllRights:
 
 @guarded(app, "/api/rights", may=Action.ADMIN)
 @Described(Rights, refuses=(NotAvailable,))
-async def rights(face: Face, request: Request, who: Identity) -> None:
+async def rights(face: App, request: Request, who: Identity) -> None:
     """The defaults, and all rights on single projects."""
     send_json(request, await listed(face))
 
 
 @guarded(app, RIGHTS, may=Action.ADMIN)
 @Described(ProjectRights, refuses=(NotAvailable,))
-async def project(face: Face, request: Request, who: Identity, project: str) -> None:
+async def project(face: App, request: Request, who: Identity, project: str) -> None:
     """The rights of one project, with where each comes from, and what they make together."""
     send_json(request, whole(face, project_name(project), await rights_now(face)))
 
 
-async def listed(face: Face) -> Rights:
+async def listed(face: App) -> Rights:
     """The defaults, and all rights on single projects, by project."""
     found = await rights_now(face)
     rights: list[RightOfProject] = [{"project": right.project, **_document(right, origin)} for right, origin in _each(found)]
@@ -128,7 +128,7 @@ async def listed(face: Face) -> Rights:
     return {"defaults": _defaults(face), "rights": rights}
 
 
-def whole(face: Face, name: ProjectName, all_rights: AllRights) -> ProjectRights:
+def whole(face: App, name: ProjectName, all_rights: AllRights) -> ProjectRights:
     """The rights of one project, with where each comes from, and what they make together."""
     found = all_rights.of(name)
     read, write = effective(face, name, all_rights)
@@ -140,7 +140,7 @@ def whole(face: Face, name: ProjectName, all_rights: AllRights) -> ProjectRights
     }
 
 
-def effective(face: Face, name: ProjectName, all_rights: AllRights) -> tuple[Principals, Principals]:
+def effective(face: App, name: ProjectName, all_rights: AllRights) -> tuple[Principals, Principals]:
     """Who may read the project, and who may write it, by all its rights together, or by the defaults."""
     own = grants_of(all_rights.of(name).whole).get(name)
     return (face.rules.read, face.rules.write) if own is None else (own.read, own.write)
@@ -154,7 +154,7 @@ def _document(right: Right, origin: Origin) -> RightDocument:
     return {"kind": right.whom, "name": right.name, "right": "rw" if right.write else "r", "from": origin}
 
 
-def _defaults(face: Face) -> Defaults:
+def _defaults(face: App) -> Defaults:
     rules = face.rules
     return {
         "read": rules.read.text(),
@@ -172,14 +172,14 @@ def _defaults(face: Face) -> Defaults:
 @guarded(app, MANY, may=Action.ADMIN, methods=("PUT",))
 @guarded(app, ONE, may=Action.ADMIN, methods=("PUT",))
 @Described(ProjectRights, takes=NewRight, refuses=(NotAvailable,))
-async def grant(face: Face, request: Request, who: Identity, project: str, kind: str, name: str = "") -> None:
+async def grant(face: App, request: Request, who: Identity, project: str, kind: str, name: str = "") -> None:
     """Give a right, in place of the one that was there."""
     wanted = await read_json(request, NewRight)
     whom = whom_of(kind, name)
     send_json(request, await granted(face, request, who, Right(project_name(project), whom, name, wanted.right == "rw")))
 
 
-async def granted(face: Face, request: Request, who: Identity, right: Right) -> ProjectRights:
+async def granted(face: App, request: Request, who: Identity, right: Right) -> ProjectRights:
     """Give the right; the rights of its project then, with warnings."""
     before = await rights_now(face)
     warnings = [*_of_the_first(face, right, before), *await _of_nobody(face, right), *_of_the_file(right, before)]
@@ -194,12 +194,12 @@ async def granted(face: Face, request: Request, who: Identity, right: Right) -> 
 @guarded(app, MANY, may=Action.ADMIN, methods=("DELETE",))
 @guarded(app, ONE, may=Action.ADMIN, methods=("DELETE",))
 @Described(ProjectRights, refuses=(BadRequest, ChangedElsewhere, NotAvailable))
-async def withdraw(face: Face, request: Request, who: Identity, project: str, kind: str, name: str = "") -> None:
+async def withdraw(face: App, request: Request, who: Identity, project: str, kind: str, name: str = "") -> None:
     """Take a right away; one that is not there is no error."""
     send_json(request, await withdrawn(face, request, who, (project_name(project), whom_of(kind, name), name)))
 
 
-async def withdrawn(face: Face, request: Request, who: Identity, key: tuple[ProjectName, Whom, str]) -> ProjectRights:
+async def withdrawn(face: App, request: Request, who: Identity, key: tuple[ProjectName, Whom, str]) -> ProjectRights:
     """Take the right away; the rights of its project then, with warnings. Raises `ChangedElsewhere`."""
     before = await rights_now(face)
     gone, fixed = ([right for right in rights if _key(right) == key] for rights in (before.kept, before.configured))
@@ -245,7 +245,7 @@ def _words(right: Right) -> str:
 # --- what an administrator may not expect ---------------------------------------------------------------------
 
 
-def _of_the_first(face: Face, right: Right, before: AllRights) -> list[str]:
+def _of_the_first(face: App, right: Right, before: AllRights) -> list[str]:
     """The first rule takes a project out of the defaults, for everybody."""
     grants = grants_of(before.of(right.project).whole)
     found = []
@@ -260,7 +260,7 @@ def _of_the_first(face: Face, right: Right, before: AllRights) -> list[str]:
     return found
 
 
-async def _of_nobody(face: Face, right: Right) -> list[str]:
+async def _of_nobody(face: App, right: Right) -> list[str]:
     if right.whom is Whom.USER and await face.known.find(right.name) is None:
         return [f"Nobody can log in as {right.name!r} now: is it spelled right?"]
     groups = {*face.known.configured().groups, *await face.accounts.memberships()} if right.whom is Whom.GROUP else ()
@@ -274,7 +274,7 @@ def _of_the_file(right: Right, before: AllRights) -> list[str]:
     return [f"[projects] of the configuration gives {_words(right)} rw, which goes on to hold."] if same else []
 
 
-def _of_the_last(face: Face, name: ProjectName, before: AllRights, after: AllRights) -> list[str]:
+def _of_the_last(face: App, name: ProjectName, before: AllRights, after: AllRights) -> list[str]:
     if not before.of(name).whole or after.of(name).whole:
         return []
     read, write = face.rules.read.text(), face.rules.write.text()

@@ -30,8 +30,8 @@ from pypid.web import simple  # the room that is open from the start
 from pypid.web.channel import ONE_HOST
 from pypid.web.cors import share
 from pypid.web.entrance import go_and_log_in
-from pypid.web.errors import Refusal, error_format, respond_error, send_refusal
-from pypid.web.face import Face, app
+from pypid.web.errors import ErrorResponse, error_format, respond_error, send_refusal
+from pypid.web.face import App, app
 from pypid.web.guard import guarded_routes
 from pypid.web.ids import OF_REQUEST
 from pypid.web.negotiation import ErrorFormat
@@ -129,7 +129,7 @@ def _needs(request: Request) -> Sequence[str]:
     return *SOON, *LATER
 
 
-async def error(face: Face, request: Request, failure: Failure) -> None:
+async def error(face: App, request: Request, failure: Failure) -> None:
     """Every error becomes an answer here, by the one table in `web.errors`."""
     if failure.check(StorageDown):  # type: ignore[no-untyped-call]
         face.condition.doubt()
@@ -142,14 +142,14 @@ async def error(face: Face, request: Request, failure: Failure) -> None:
         await respond_error(request, failure, random=face.world.random, page_of=partial(_page_of, face, request))
 
 
-def _is_to_log_in(face: Face, request: Request) -> bool:
+def _is_to_log_in(face: App, request: Request) -> bool:
     """Whether a browser asks for a page, and has sent no password that would have to be typed again."""
     unknown = face.registry is not None and not request.requestHeaders.hasHeader(b"authorization")
     wants = request.page and request.method in (b"GET", b"HEAD") and request.channel is not None
     return unknown and wants and not request.startedWriting and error_format(request) is ErrorFormat.HTML
 
 
-def _page_of(face: Face, request: Request, refusal: Refusal, error: BaseException) -> bytes:
+def _page_of(face: App, request: Request, refusal: ErrorResponse, error: BaseException) -> bytes:
     from pypid.web.ui.mistakes import page_of  # here: no start needs it
 
     return page_of(face, request, refusal, error)
@@ -164,7 +164,7 @@ class Routes(Resource):
 
     isLeaf = True
 
-    def __init__(self, face: Face) -> None:
+    def __init__(self, face: App) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._face = face
         self._hosts: set[bytes] = set()
@@ -180,7 +180,7 @@ class Routes(Resource):
             request.finish()
         return NOT_DONE_YET
 
-    def _unknowable(self, request: Request) -> Refusal | None:
+    def _unknowable(self, request: Request) -> ErrorResponse | None:
         """What is wrong with the Host, or None."""
         named = request.requestHeaders.getRawHeaders(b"host")
         if not named or named[0] in self._hosts:
@@ -188,7 +188,7 @@ class Routes(Resource):
         try:
             app.url_map.bind(request.getRequestHostname().decode("latin-1"))
         except BadHost:  # IDNA does not know it: an empty label, or a very long one
-            return Refusal(400, ONE_HOST)
+            return ErrorResponse(400, ONE_HOST)
         if len(self._hosts) < MOST and len(named[0]) <= LONGEST:
             self._hosts.add(named[0])
         return None
@@ -266,29 +266,29 @@ def _rest(answering: Coroutine[Any, Any, None], waited: Any) -> Generator[Any, A
         return
 
 
-def _unroutable(request: Request) -> Refusal | None:
+def _unroutable(request: Request) -> ErrorResponse | None:
     """What is wrong with the request line, or None: Klein would log a traceback, or take something for another one."""
     if not request.method.isupper():
-        return Refusal(501, "This method is not known here. (Methods are case-sensitive: GET, not get.)")
+        return ErrorResponse(501, "This method is not known here. (Methods are case-sensitive: GET, not get.)")
     try:
         for segment in request.postpath or ():
             segment.decode()
     except UnicodeDecodeError:  # here alone: of what we have read such an error says nothing about the address
         status = 404 if request.method in (b"GET", b"HEAD") else 400
-        return Refusal(status, "There is nothing here: the address is not text in UTF-8.")
+        return ErrorResponse(status, "There is nothing here: the address is not text in UTF-8.")
     if request.path.endswith(b"//") and request.path.strip(b"/"):  # the relative links of such a page would lead nowhere
-        return Refusal(404, "There is nothing at this address: it ends with two slashes.")
+        return ErrorResponse(404, "There is nothing at this address: it ends with two slashes.")
     return None
 
 
-def _misdirected(request: Request) -> Refusal | None:
+def _misdirected(request: Request) -> ErrorResponse | None:
     """The refusal of a request for a host that is not this index, or None."""
     if request.is_for_us or request.path in EXEMPT_FROM_HOSTS:
         return None
-    return Refusal(421, OTHER_HOST)
+    return ErrorResponse(421, OTHER_HOST)
 
 
-def resource(face: Face) -> Routes:
+def resource(face: App) -> Routes:
     """The root resource. Raises `TypeError` if a route has no guard."""
     guarded_routes(app)
     return Routes(face)

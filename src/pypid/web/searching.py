@@ -10,14 +10,14 @@ from typing import TypedDict
 from attrs import frozen
 
 from pypid.core.errors import BadRequest, Busy
-from pypid.core.finding import Found, Query
+from pypid.core.finding import FoundProject, SearchQuery
 from pypid.core.permissions import Action, Identity
 from pypid.core.places import place_of
 from pypid.core.simple import plain, utc_text
 from pypid.search.search import FARTHEST, MOST, Search
 from pypid.web.describing import Described, Moment
 from pypid.web.documents import send_json
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.guard import guarded
 from pypid.web.query import Parameter, names, number, parameters
 from pypid.web.request import Request
@@ -65,14 +65,14 @@ class SearchDocument(TypedDict):
 class Results:
     """A page of what was found."""
 
-    found: tuple[Found, ...]
+    found: tuple[FoundProject, ...]
     total: int
     page: int
     pages: int
     unread: int
 
 
-async def results(face: Face, request: Request, who: Identity, query: Query, page: int, most: int = FEW) -> Results:
+async def results(face: App, request: Request, who: Identity, query: SearchQuery, page: int, most: int = FEW) -> Results:
     """The page, of what they see. Raises `Busy`."""
     search: Search = face.search
     place = place_of(request.client_address() or "")
@@ -83,14 +83,14 @@ async def results(face: Face, request: Request, who: Identity, query: Query, pag
 
 @guarded(app, "/api/search", may=Action.READ)
 @Described(SearchDocument, asks=ASKS, refuses=(Busy,))
-async def searched(face: Face, request: Request, who: Identity) -> None:
+async def searched(face: App, request: Request, who: Identity) -> None:
     """Projects that fit, the best first, of all that is stored and that they may read."""
     given = parameters(request, *names(ASKS))
     most = number(given, "most", 1, MOST) or FEW
     page = number(given, "page", 1, FARTHEST // most) or 1
     filters = {name: given.get(name, "") for name in ("source", "python", "license", "classifier")}
     try:
-        query = Query.read(given.get("q", ""), **filters)
+        query = SearchQuery.read(given.get("q", ""), **filters)
     except ValueError as error:
         raise BadRequest(str(error)) from None
     found = await results(face, request, who, query, page, most)
@@ -104,7 +104,7 @@ async def searched(face: Face, request: Request, who: Identity) -> None:
     send_json(request, document)
 
 
-def _document(found: Found) -> FoundDocument:
+def _document(found: FoundProject) -> FoundDocument:
     return {
         "name": found.name,
         "version": found.version,

@@ -17,7 +17,7 @@ from pypid.web.credentials import LONGEST_USER
 from pypid.web.deeds import recorded
 from pypid.web.describing import Described, Moment
 from pypid.web.documents import read_json, send_json
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.guard import ANYBODY, UNIX, guarded
 from pypid.web.request import Request
 from pypid.web.turnstile import TooManyLogins
@@ -51,7 +51,7 @@ class LoggedOut(TypedDict):
 
 @guarded(app, "/api/session", may=ANYBODY)
 @Described(SessionDocument, refuses=(NotAvailable,))
-async def session(face: Face, request: Request, who: Identity) -> None:
+async def session(face: App, request: Request, who: Identity) -> None:
     """Who is logged in, by whatever; and of a session its token and its end."""
     found = None
     if request.session is not None:
@@ -61,13 +61,13 @@ async def session(face: Face, request: Request, who: Identity) -> None:
 
 @guarded(app, "/api/session", may=ANYBODY, methods=("POST",), entrance=True)
 @Described(SessionDocument, takes=Login, refuses=(LoginRefused, TooManyLogins, NotAvailable))
-async def log_in(face: Face, request: Request, who: Identity) -> None:
+async def log_in(face: App, request: Request, who: Identity) -> None:
     """Begin a session: always a new one, whatever cookie came along (so that nobody is led into somebody else's)."""
     user, secret, begun = await begin(face, request, await read_json(request, Login))
     send_json(request, _document(user, secret, begun))
 
 
-async def begin(face: Face, request: Request, login: Login) -> tuple[Identity, str, Session]:
+async def begin(face: App, request: Request, login: Login) -> tuple[Identity, str, Session]:
     """Log in, and have the browser keep the cookie of a new session: who that is, the cookie's secret, the session.
 
     Raises `LoginRefused`, `TooManyLogins`, and what `Access.identify` raises.
@@ -94,7 +94,7 @@ async def begin(face: Face, request: Request, login: Login) -> tuple[Identity, s
 
 @guarded(app, "/api/session", may=ANYBODY, methods=("DELETE",))
 @Described(LoggedOut, refuses=(NotAvailable,))
-async def log_out(face: Face, request: Request, who: Identity) -> None:
+async def log_out(face: App, request: Request, who: Identity) -> None:
     """End the session, at once and for good. What has ended already stays so."""
     await end(face, request, who)
     end_session(request)
@@ -102,14 +102,14 @@ async def log_out(face: Face, request: Request, who: Identity) -> None:
     send_json(request, document)
 
 
-async def end(face: Face, request: Request, who: Identity) -> None:
+async def end(face: App, request: Request, who: Identity) -> None:
     """End the session by whose cookie they came, if they did."""
     if request.session is not None:
         ending = face.accounts.end_session(digest_of(request.session, face.known.session_key))
         await recorded(face, request, who, "end-session", str(who.user), ending)
 
 
-async def _begun(face: Face, request: Request, login: Login, begun: Session) -> None:
+async def _begun(face: App, request: Request, login: Login, begun: Session) -> None:
     """Keep the session, unless the password has become another one meanwhile: that ended only those that were there then."""
     await face.accounts.add_session(begun)
     try:
@@ -119,7 +119,7 @@ async def _begun(face: Face, request: Request, login: Login, begun: Session) -> 
         raise
 
 
-async def _proven(face: Face, request: Request, login: Login) -> Identity:
+async def _proven(face: App, request: Request, login: Login) -> Identity:
     """Whoever the name and the password prove. Raises `LoginRefused`, and all else that `Access.identify` does."""
     if login.user in NOT_PEOPLE or len(login.user) > LONGEST_USER or _UNPRINTABLE.search(login.user):
         raise LoginRefused()

@@ -8,7 +8,7 @@ from functools import partial
 from attrs import define, evolve, field
 
 from pypid.core.model import Summary
-from pypid.core.permissions import Identity, Rules, Sight, sight
+from pypid.core.permissions import Identity, Rules, Visibility, sight
 from pypid.core.recent import Recent
 from pypid.core.summaries import Run, Sieve, Summaries
 from pypid.flow import World
@@ -24,16 +24,16 @@ REMEMBERED = 4_000_000
 
 
 @define(eq=False)
-class Sights:
+class VisibilityCache:
     """What is known for one state of the rules."""
 
     world: World
     _rules: Rules | None = field(default=None, init=False)
-    _known: Recent[Identity, Sight] = field(factory=lambda: Recent(PEOPLE, NAMES), init=False)
-    _same: dict[Sight, Sight] = field(factory=dict, init=False)
+    _known: Recent[Identity, Visibility] = field(factory=lambda: Recent(PEOPLE, NAMES), init=False)
+    _same: dict[Visibility, Visibility] = field(factory=dict, init=False)
     """So that those who see the same have the same object: to compare two takes long."""
 
-    async def of(self, rules: Rules, who: Identity) -> Sight:
+    async def of(self, rules: Rules, who: Identity) -> Visibility:
         """What they see by these rules."""
         if rules is not self._rules:
             self._rules, self._known, self._same = rules, Recent(PEOPLE, NAMES), {}
@@ -55,9 +55,9 @@ class Sights:
 class Lists:
     """One list as each sees it: of runs of it that did not change it is remembered what they see."""
 
-    _sieves: Recent[Sight, Sieve] = field(factory=lambda: Recent(PEOPLE, REMEMBERED), init=False, repr=False)
+    _sieves: Recent[Visibility, Sieve] = field(factory=lambda: Recent(PEOPLE, REMEMBERED), init=False, repr=False)
 
-    def sieve(self, by: Sight, names: Summaries) -> Callable[[Summaries], Summaries]:
+    def sieve(self, by: Visibility, names: Summaries) -> Callable[[Summaries], Summaries]:
         """What makes of the list, of about so many `names`, those that they see; any thread may call it."""
         if by.sees_all:
             return _all
@@ -70,12 +70,12 @@ def _all(names: Summaries) -> Summaries:
     return names
 
 
-def _run_seen(by: Sight, run: Run) -> Run:
+def _run_seen(by: Visibility, run: Run) -> Run:
     found = tuple(seen(run, by))
     return run if len(found) == len(run) else found
 
 
-def seen(names: Sequence[Summary], by: Sight) -> Sequence[Summary]:
+def seen(names: Sequence[Summary], by: Visibility) -> Sequence[Summary]:
     """Those of a list that they see; the same object where nothing is hidden."""
     if by.sees_all:
         return names

@@ -9,16 +9,16 @@ from pypid.core.names import project_name
 from pypid.core.negotiation import Format, negotiate
 from pypid.core.permissions import Action, Identity
 from pypid.web.asking import absolute_below, asked_of, provenance_below
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.guard import guarded
-from pypid.web.keeping import OF_LISTS, About
+from pypid.web.keeping import OF_LISTS, ResponseDependencies
 from pypid.web.redirects import redirect
 from pypid.web.request import Request
 from pypid.web.respond import header_of, preflight, send_page
 
 
 @guarded(app, "/simple/", may=Action.READ)
-async def names(face: Face, request: Request, who: Identity) -> None:
+async def names(face: App, request: Request, who: Identity) -> None:
     """The list of projects."""
     if not request.path.endswith(b"/"):
         return redirect(request, "/simple/", permanent=True, restricted=face.restricted)
@@ -28,7 +28,7 @@ async def names(face: Face, request: Request, who: Identity) -> None:
 
 
 @guarded(app, "/simple/<project>/", may=Action.READ)
-async def project_page(face: Face, request: Request, who: Identity, project: str) -> None:
+async def project_page(face: App, request: Request, who: Identity, project: str) -> None:
     """A project's page; another spelling of its name is sent to the normalised one."""
     name = project_name(project)
     if project != name or not request.path.endswith(b"/"):
@@ -37,7 +37,7 @@ async def project_page(face: Face, request: Request, who: Identity, project: str
 
 
 @guarded(app, "/simple/<project>/json", may=Action.READ)
-async def project_json(face: Face, request: Request, who: Identity, project: str) -> None:
+async def project_json(face: App, request: Request, who: Identity, project: str) -> None:
     """The legacy JSON of the project, which pypicloud had here, too."""
     from pypid.web.legacy import describe  # here: nobody asks so while pypid starts
 
@@ -48,21 +48,21 @@ async def project_json(face: Face, request: Request, who: Identity, project: str
 
 
 @guarded(app, "/+simple/<project>/", may=Action.READ)
-async def plus_simple(face: Face, request: Request, who: Identity, project: str) -> None:
+async def plus_simple(face: App, request: Request, who: Identity, project: str) -> None:
     """What hatch asks before it publishes, below the upload URL (C115): always HTML, it reads it with a regular expression."""
     return await send_project(face, request, who, project, Format.TEXT_HTML, "../../packages/")
 
 
 @guarded(app, "/simple/+simple/<project>/", may=Action.READ)
 @guarded(app, "/legacy/+simple/<project>/", may=Action.READ)
-async def plus_simple_below(face: Face, request: Request, who: Identity, project: str) -> None:
+async def plus_simple_below(face: App, request: Request, who: Identity, project: str) -> None:
     """The same below the other upload URLs."""
     return await send_project(face, request, who, project, Format.TEXT_HTML, "../../../packages/")
 
 
 @guarded(app, "/legacy/<project>/", may=Action.READ)
 @guarded(app, "/legacy/<project>/<version>/", may=Action.READ)
-async def published(face: Face, request: Request, who: Identity, project: str, version: str = "") -> None:
+async def published(face: App, request: Request, who: Identity, project: str, version: str = "") -> None:
     """The page that hatch names after publishing (``<upload URL>/<project>/<version>/``)."""
     redirect(request, f"/simple/{project_name(project)}/", permanent=False, restricted=face.restricted)
 
@@ -72,14 +72,12 @@ async def published(face: Face, request: Request, who: Identity, project: str, v
 @guarded(app, "/pypi/<project>/json", may=Action.READ, methods=("OPTIONS",))
 @guarded(app, "/pypi/<project>/<version>/json", may=Action.READ, methods=("OPTIONS",))
 @guarded(app, "/packages/<project>/<filename>", may=Action.READ, methods=("OPTIONS",))
-async def options(
-    face: Face, request: Request, who: Identity, project: str = "", version: str = "", filename: str = ""
-) -> None:
+async def options(face: App, request: Request, who: Identity, project: str = "", version: str = "", filename: str = "") -> None:
     """What browsers ask before micropip may read (C116)."""
     preflight(request, restricted=face.restricted)
 
 
-async def send_project(face: Face, request: Request, who: Identity, project: str, format: Format, files_url: str) -> None:
+async def send_project(face: App, request: Request, who: Identity, project: str, format: Format, files_url: str) -> None:
     """Answer with the project's page; `files_url` leads from it to where files are."""
     name, asked = project_name(project), asked_of(face, request, who, project)
     files_url = absolute_below(face, request, format, files_url)
@@ -90,7 +88,7 @@ async def send_project(face: Face, request: Request, who: Identity, project: str
         files_url=files_url,
         provenance=partial(provenance_below, face, request),
     )
-    request.about = About(name, asked)
+    request.about = ResponseDependencies(name, asked)
     await send_page(request, finished, serial=serial, restricted=face.restricted)
 
 

@@ -15,7 +15,7 @@ from pypid.index.snapshots import snapshot_name
 from pypid.web.deeds import Details, recorded
 from pypid.web.describing import Described, Moment, Removed
 from pypid.web.documents import read_json, send_json
-from pypid.web.face import Face, app, user_of
+from pypid.web.face import App, app, user_of
 from pypid.web.guard import guarded
 from pypid.web.request import Request
 
@@ -47,7 +47,7 @@ class Snapshots(TypedDict):
 
 @guarded(app, "/api/snapshots", may=Action.READ)
 @Described(Snapshots)
-async def snapshots(face: Face, request: Request, who: Identity) -> None:
+async def snapshots(face: App, request: Request, who: Identity) -> None:
     """The snapshots that were made."""
     found = (await face.index.moments.snapshots.all()).values()
     document: Snapshots = {"snapshots": [_document(each, who) for each in sorted(found, key=lambda each: each.name)]}
@@ -56,12 +56,12 @@ async def snapshots(face: Face, request: Request, who: Identity) -> None:
 
 @guarded(app, "/api/snapshots", may=Action.ADMIN, methods=("POST",))
 @Described(Snapshot, status=201, takes=NewSnapshot, refuses=(BadMoment, BadRequest, NameTaken))
-async def make(face: Face, request: Request, who: Identity) -> None:
+async def make(face: App, request: Request, who: Identity) -> None:
     """A new snapshot, of now or of a moment that is over; kept files of upstream's that it shows are not evicted."""
     send_json(request, _document(await made(face, request, who, await read_json(request, NewSnapshot)), who), 201)
 
 
-async def made(face: Face, request: Request, who: Identity, wish: NewSnapshot) -> SnapshotDocument:
+async def made(face: App, request: Request, who: Identity, wish: NewSnapshot) -> SnapshotDocument:
     """Make it."""
     now = face.world.now()
     before = now if wish.moment is None else settled(parse_moment(wish.moment), now).before
@@ -73,14 +73,14 @@ async def made(face: Face, request: Request, who: Identity, wish: NewSnapshot) -
 
 @guarded(app, "/api/snapshots/<snapshot>", may=Action.ADMIN, methods=("DELETE",))
 @Described(Removed, refuses=(NoSuchSnapshot,))
-async def delete(face: Face, request: Request, who: Identity, snapshot: str) -> None:
+async def delete(face: App, request: Request, who: Identity, snapshot: str) -> None:
     """Take the snapshot away; files stay, and so does ``/at/`` of its moment."""
     await deleted(face, request, who, snapshot)
     document: Removed = {"name": snapshot, "removed": True}
     send_json(request, document)
 
 
-async def deleted(face: Face, request: Request, who: Identity, name: str) -> None:
+async def deleted(face: App, request: Request, who: Identity, name: str) -> None:
     """Take it away."""
     await recorded(face, request, who, "delete-snapshot", name, face.index.moments.snapshots.delete(name), _told)
 

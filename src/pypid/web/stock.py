@@ -9,9 +9,9 @@ from collections.abc import Callable, Hashable, Sequence
 
 from attrs import frozen
 
-from pypid.core.model import Page, Presence, Project
+from pypid.core.model import Presence, Project, RenderedPage
 from pypid.core.names import ProjectName
-from pypid.core.permissions import Sight
+from pypid.core.permissions import Visibility
 from pypid.core.policy import may_show_theirs, view
 from pypid.core.recent import Recent
 from pypid.flow import Flights, World
@@ -27,7 +27,7 @@ SEERS = 16
 LIMIT = 64 << 20
 """Bytes of pages that are kept, all together."""
 
-Render = Callable[[Sequence[Project]], Page]
+Render = Callable[[Sequence[Project]], RenderedPage]
 
 
 @frozen
@@ -42,18 +42,18 @@ class _Made:
     page: FinishedPage
 
 
-class Stock:
+class StoredProjects:
     """What is stored in one index."""
 
     def __init__(self, index: Index, world: World) -> None:
         self._index = index
         self._world = world
-        self._kept: Recent[Sight, _Kept] = Recent(SEERS, SEERS)
+        self._kept: Recent[Visibility, _Kept] = Recent(SEERS, SEERS)
         self._made: Recent[Hashable, _Made] = Recent(SEERS, LIMIT)
         self._flights: Flights[Hashable, tuple[Project, ...]] = Flights()
         self._pages: Flights[Hashable, FinishedPage] = Flights()
 
-    async def projects(self, by: Sight) -> tuple[Project, ...]:
+    async def projects(self, by: Visibility) -> tuple[Project, ...]:
         """The projects that `by` sees, by name, each with its visible files that are stored; none without any.
 
         Nobody else is asked for anything. Raises `StorageDown`.
@@ -70,7 +70,7 @@ class Stock:
 
         return await self._flights.single((edition, by), job)
 
-    async def page(self, what: Hashable, by: Sight, render: Render) -> FinishedPage:
+    async def page(self, what: Hashable, by: Visibility, render: Render) -> FinishedPage:
         """What `render` makes of them: kept by `what`, which tells it from other pages."""
         edition = await self._index.edition()
         made = self._made.get((what, by))
@@ -87,7 +87,7 @@ class Stock:
 
         return await self._pages.single((edition, what, by), job)
 
-    async def _gathered(self, by: Sight) -> tuple[Project, ...]:
+    async def _gathered(self, by: Visibility) -> tuple[Project, ...]:
         names = seen(await self._index.stored_names(), by)
         pace, found = Pace(self._world), []
         for summary in names:

@@ -12,15 +12,15 @@ from pypid.core.errors import BadRequest, Busy, PypidError
 from pypid.core.names import ProjectName, project_name
 from pypid.core.permissions import Action, Identity
 from pypid.index.adopting import Adopted, Result
-from pypid.index.checking import Checked
+from pypid.index.checking import CheckReport
 from pypid.index.progress import Tell
 from pypid.index.reconciling import Reconciled
 from pypid.web.deeds import Details, attempted, listed
 from pypid.web.describing import Described
 from pypid.web.describing_projects import CheckedStorage, FindingDocument, Rebuilt
 from pypid.web.documents import read_json, send_json
-from pypid.web.events import Stream, stream_of
-from pypid.web.face import Face, app, user_of
+from pypid.web.events import EventStream, stream_of
+from pypid.web.face import App, app, user_of
 from pypid.web.guard import guarded
 from pypid.web.request import Request
 
@@ -43,19 +43,19 @@ class Checkup(msgspec.Struct, forbid_unknown_fields=True):
 
 @guarded(app, "/api/rebuild", may=Action.ADMIN, methods=("POST",))
 @Described(Rebuilt, refuses=(Busy,), streams=True)
-async def rebuild(face: Face, request: Request, who: Identity) -> None:
+async def rebuild(face: App, request: Request, who: Identity) -> None:
     """Compare with the storage, and take in files without a record."""
     await _told(request, partial(rebuilt, face, request, who, None))
 
 
 @guarded(app, "/api/rebuild/<project>", may=Action.ADMIN, methods=("POST",))
 @Described(Rebuilt, refuses=(Busy,), streams=True)
-async def rebuild_project(face: Face, request: Request, who: Identity, project: str) -> None:
+async def rebuild_project(face: App, request: Request, who: Identity, project: str) -> None:
     """Compare one project with the storage, and take in its files without a record."""
     await _told(request, partial(rebuilt, face, request, who, project_name(project)))
 
 
-async def rebuilt(face: Face, request: Request, who: Identity, name: ProjectName | None, tell: Tell | None = None) -> Came:
+async def rebuilt(face: App, request: Request, who: Identity, name: ProjectName | None, tell: Tell | None = None) -> Came:
     """Compare all, or the project of this name, with the storage; `tell` hears how far it is."""
     job = face.index.rebuild(user_of(who), name, tell=tell)
     return await attempted(face, request, who, "rebuild", name or "storage", job, _counts)
@@ -63,7 +63,7 @@ async def rebuilt(face: Face, request: Request, who: Identity, name: ProjectName
 
 @guarded(app, "/api/adopt", may=Action.ADMIN, methods=("POST",))
 @Described(Rebuilt, takes=Folder, refuses=(Busy,), streams=True)
-async def adopt(face: Face, request: Request, who: Identity) -> None:
+async def adopt(face: App, request: Request, who: Identity) -> None:
     """Take in the files of a folder that lies in the storage."""
     wanted = await read_json(request, Folder)
     prefix = _prefix_of(face, Path(wanted.folder))
@@ -77,7 +77,7 @@ async def adopt(face: Face, request: Request, who: Identity) -> None:
 
 @guarded(app, "/api/check", may=Action.ADMIN, methods=("POST",))
 @Described(CheckedStorage, takes=Checkup, refuses=(Busy,))
-async def check(face: Face, request: Request, who: Identity) -> None:
+async def check(face: App, request: Request, who: Identity) -> None:
     """Look for what is wrong in the storage."""
     found = await checked(face, request, who, await read_json(request, Checkup))
     findings: list[FindingDocument] = [
@@ -99,13 +99,13 @@ async def check(face: Face, request: Request, who: Identity) -> None:
     send_json(request, document)
 
 
-async def checked(face: Face, request: Request, who: Identity, wanted: Checkup, tell: Tell | None = None) -> Checked:
+async def checked(face: App, request: Request, who: Identity, wanted: Checkup, tell: Tell | None = None) -> CheckReport:
     """Look for what is wrong; `tell` hears how far it is."""
     checking = face.index.check(sweep=wanted.sweep, hashes=wanted.hashes, tell=tell)
     return await (attempted(face, request, who, "sweep", "storage", checking, _swept) if wanted.sweep else checking)
 
 
-def _prefix_of(face: Face, folder: Path) -> str:
+def _prefix_of(face: App, folder: Path) -> str:
     """What the keys of the folder's files begin with. Raises `BadRequest`, with advice, for a folder outside the storage."""
     storage = face.settings.storage_folder
     if storage is None:
@@ -125,7 +125,7 @@ async def _told(request: Request, run: Callable[[Tell | None], Awaitable[Came]])
     kind = stream_of(request)
     if kind is None:
         return send_json(request, _rebuilt(*await run(None)))
-    stream = Stream(request, kind)
+    stream = EventStream(request, kind)
     stream.begin()
     try:
         came = await run(lambda said: stream.say("progress", {"said": said}))
@@ -140,7 +140,7 @@ def _counts(came: Came) -> Details:
     return {"changed": str(found.changed), "adopted": str(len(adopted)), "files": listed(adopted)}
 
 
-def _swept(found: Checked) -> Details:
+def _swept(found: CheckReport) -> Details:
     swept = [finding.key for finding in found.findings if finding.swept]
     mended = [finding.key for finding in found.findings if finding.mended]
     details = {"swept": str(len(swept)), "keys": listed(swept)}

@@ -14,12 +14,12 @@ from pypid.core.asof import AsOf
 from pypid.core.model import File
 from pypid.core.names import ProjectName
 from pypid.core.negotiation import Format
-from pypid.core.permissions import Sight
+from pypid.core.permissions import Visibility
 from pypid.core.recent import Recent
 from pypid.core.simple import quoted, render_names, render_project
 from pypid.flow import Flights, World
 from pypid.index import Index
-from pypid.index.asking import Asked
+from pypid.index.asking import RequestContext
 from pypid.web.finished import FinishedPage
 from pypid.web.sights import seen
 
@@ -53,7 +53,7 @@ class ThenPages:
         self,
         name: ProjectName,
         format: Format,
-        asked: Asked,
+        asked: RequestContext,
         called: str,
         *,
         absolute: Callable[[str], str],
@@ -89,7 +89,7 @@ class ThenPages:
 
         return await self._finished(key, looked.edition, make, at_once=len(then.project.files) <= FEW)
 
-    async def names(self, before: datetime, format: Format, by: Sight) -> tuple[FinishedPage, int]:
+    async def names(self, before: datetime, format: Format, by: Visibility) -> tuple[FinishedPage, int]:
         """The list of projects that had a file then, as far as `by` sees them; and its serial."""
         edition, serial = await self._index.edition(), await self._index.catalog.serial()
         key = (before, format, by)
@@ -127,6 +127,6 @@ class ThenPages:
         return kept
 
 
-def as_of(asked: Asked, before: datetime) -> Asked:
+def as_of(asked: RequestContext, before: datetime) -> RequestContext:
     """The same, of the index before the moment."""
     return evolve(asked, before=before)

@@ -10,14 +10,14 @@ import msgspec
 
 from pypid.core.errors import BadRequest, Busy, NotAvailable, PypidError
 from pypid.core.permissions import Action, Identity
-from pypid.core.tiering import Moved, Outcome, Rule, Tiered
+from pypid.core.tiering import Moved, Tiered, TieringOutcome, TieringRule
 from pypid.core.values import parse_duration
 from pypid.index.tiering import Tierer, ignored, tierer
 from pypid.web.deeds import Details, attempted, listed
 from pypid.web.describing import Described, Duration
 from pypid.web.documents import read_json, send_json
-from pypid.web.events import Stream, stream_of
-from pypid.web.face import Face, app
+from pypid.web.events import EventStream, stream_of
+from pypid.web.face import App, app
 from pypid.web.guard import guarded
 from pypid.web.request import Request
 
@@ -32,7 +32,7 @@ class Wanted(msgspec.Struct, forbid_unknown_fields=True):
 
 
 FileMoved = TypedDict(
-    "FileMoved", {"project": str, "filename": str, "size": int, "class": str, "outcome": Outcome, "reason": str | None}
+    "FileMoved", {"project": str, "filename": str, "size": int, "class": str, "outcome": TieringOutcome, "reason": str | None}
 )
 """What became of a file. `class`: where it was."""
 
@@ -50,14 +50,14 @@ class TieredFiles(TypedDict):
 
 @guarded(app, "/api/tier", may=Action.ADMIN, methods=("POST",))
 @Described(TieredFiles, takes=Wanted, refuses=(Busy, NotAvailable), streams=True)
-async def tier(face: Face, request: Request, who: Identity) -> None:
+async def tier(face: App, request: Request, who: Identity) -> None:
     """Move old files into a cheaper storage class, and tell of each that was due what became of it."""
     wanted = await read_json(request, Wanted)
     rule = _rule(wanted)
     kind = stream_of(request)
     if kind is None:
         return send_json(request, _document(await _tiered(face, request, who, wanted, rule, await _tierer(face))))
-    stream = Stream(request, kind)
+    stream = EventStream(request, kind)
     run = await _tierer(
         face, lambda said: stream.say("progress", {"said": said}), lambda moved: stream.say("file", _file(moved))
     )
@@ -69,7 +69,7 @@ async def tier(face: Face, request: Request, who: Identity) -> None:
     return stream.say("result", _document(found))
 
 
-async def _tiered(face: Face, request: Request, who: Identity, wanted: Wanted, rule: Rule, run: Tierer) -> Tiered:
+async def _tiered(face: App, request: Request, who: Identity, wanted: Wanted, rule: TieringRule, run: Tierer) -> Tiered:
     moving = run.tier(rule, dry=wanted.dry_run)
     if wanted.dry_run:
         return await moving
@@ -77,31 +77,31 @@ async def _tiered(face: Face, request: Request, who: Identity, wanted: Wanted, r
 
 
 def _moved(found: Tiered) -> Details:
-    return {"files": listed({f"{moved.project}/{moved.filename}" for moved in found.moved if moved.outcome is Outcome.MOVED})}
+    return {
+        "files": listed({f"{moved.project}/{moved.filename}" for moved in found.moved if moved.outcome is TieringOutcome.MOVED})
+    }
 
 
-async def _tierer(
-    face: Face, tell: Callable[[str], None] | None = None, of_file: Callable[[Moved], object] = ignored
-) -> Tierer:
+async def _tierer(face: App, tell: Callable[[str], None] | None = None, of_file: Callable[[Moved], object] = ignored) -> Tierer:
     return await tierer(face.index.parts, face.index.bucket, tell, of_file)
 
 
-def _rule(wanted: Wanted) -> Rule:
+def _rule(wanted: Wanted) -> TieringRule:
     try:
         age = parse_duration(wanted.older_than)
     except ValueError:
         raise BadRequest("older_than is a whole number of s, m, h or d (one unit): 180d, for example.") from None
-    return Rule(age, wanted.keep, wanted.storage_class)
+    return TieringRule(age, wanted.keep, wanted.storage_class)
 
 
 def _document(found: Tiered) -> TieredFiles:
     counts = Counter(moved.outcome for moved in found.moved)
-    size = sum(moved.size for moved in found.moved if moved.outcome in (Outcome.MOVED, Outcome.WOULD_MOVE))
+    size = sum(moved.size for moved in found.moved if moved.outcome in (TieringOutcome.MOVED, TieringOutcome.WOULD_MOVE))
     return {
         "projects": found.projects,
         "seen": found.files,
         "due": len(found.moved),
-        "outcomes": {outcome.value: counts[outcome] for outcome in Outcome},
+        "outcomes": {outcome.value: counts[outcome] for outcome in TieringOutcome},
         "size": size,
         "files": [_file(moved) for moved in sorted(found.moved, key=lambda moved: (moved.project, moved.filename))],
     }

@@ -17,7 +17,7 @@ from pypid.core.values import GLOB, parse_duration
 from pypid.web.deeds import recorded
 from pypid.web.describing import Described, Moment
 from pypid.web.documents import read_json, send_json
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.guard import SOMEBODY, guarded
 from pypid.web.query import Parameter, flag, names, parameters
 from pypid.web.request import Request
@@ -100,7 +100,7 @@ class Tokens(TypedDict):
 
 @guarded(app, "/api/tokens", may=SOMEBODY)
 @Described(Tokens, asks=ASKS, refuses=(Forbidden, NotAvailable))
-async def tokens(face: Face, request: Request, who: Identity) -> None:
+async def tokens(face: App, request: Request, who: Identity) -> None:
     """The tokens: one's own; an administrator's ``?user=alice`` and ``?all``. By a token: itself."""
     given = parameters(request, *names(ASKS))
     is_admin = may(face.rules, who, Action.ADMIN)
@@ -122,7 +122,7 @@ async def tokens(face: Face, request: Request, who: Identity) -> None:
 
 @guarded(app, "/api/tokens", may=SOMEBODY, methods=("POST",))
 @Described(MadeToken, status=201, takes=NewToken, refuses=(NotByToken, Forbidden, NotAvailable))
-async def make(face: Face, request: Request, who: Identity) -> None:
+async def make(face: App, request: Request, who: Identity) -> None:
     """A new token: one's own, or by an administrator somebody else's. Tokens make no tokens."""
     demand_no_token(who)
     secret, token = await made(face, request, who, await read_json(request, NewToken))
@@ -137,7 +137,7 @@ def demand_no_token(who: Identity) -> str:
     return who.user
 
 
-async def made(face: Face, request: Request, who: Identity, wanted: NewToken) -> tuple[str, Token]:
+async def made(face: App, request: Request, who: Identity, wanted: NewToken) -> tuple[str, Token]:
     """Make the token; its secret, which nobody tells again. Raises `NotByToken`, `Forbidden`, `BadRequest`."""
     own = demand_no_token(who)
     user = own if wanted.user is None else wanted.user
@@ -161,12 +161,12 @@ async def made(face: Face, request: Request, who: Identity, wanted: NewToken) ->
 
 @guarded(app, "/api/tokens/<id>", may=SOMEBODY, methods=("DELETE",))
 @Described(TokenDocument, refuses=(NoSuchToken, NotAvailable))
-async def revoke(face: Face, request: Request, who: Identity, id: str) -> None:
+async def revoke(face: App, request: Request, who: Identity, id: str) -> None:
     """Revoke a token: from now on nobody is anybody by it. Who has only a token may revoke that one."""
     send_json(request, document_of(await revoked(face, request, who, id), face.world.now()))
 
 
-async def revoked(face: Face, request: Request, who: Identity, id: str) -> Token:
+async def revoked(face: App, request: Request, who: Identity, id: str) -> Token:
     """Revoke it; what is left of it. Raises `NoSuchToken`, also for one that is not theirs."""
     token = next((token for token in await face.accounts.tokens() if token.id == id), None)
     if token is None or not _is_theirs(face, who, token):
@@ -175,7 +175,7 @@ async def revoked(face: Face, request: Request, who: Identity, id: str) -> Token
     return await recorded(face, request, who, "revoke-token", id, face.accounts.revoke_token(id), lambda _: said)
 
 
-def _is_theirs(face: Face, who: Identity, token: Token) -> bool:
+def _is_theirs(face: App, who: Identity, token: Token) -> bool:
     if may(face.rules, who, Action.ADMIN):
         return True
     if who.scope is not None:
@@ -239,7 +239,7 @@ def _label(text: str) -> str:
     return text.strip()
 
 
-async def _demand_may(face: Face, user: str, scope: Scope) -> None:
+async def _demand_may(face: App, user: str, scope: Scope) -> None:
     """Raise unless `user` may, somewhere, do all that the token shall do. (What it may do is asked anew at each use.)"""
     whose = await face.known.find(user)
     if whose is None:
@@ -250,7 +250,7 @@ async def _demand_may(face: Face, user: str, scope: Scope) -> None:
         raise Forbidden(user, f"{verb}, so no token of that user may")
 
 
-async def _demand_few(face: Face, user: str, now: datetime) -> None:
+async def _demand_few(face: App, user: str, now: datetime) -> None:
     made = await face.accounts.tokens(user)
     usable = [token for token in made if state_of(token, now) == "usable"]
     if len(usable) >= MOST:

@@ -37,7 +37,7 @@ class _Seen:
 
 
 @define(eq=False)
-class Turnstile:
+class RateLimit:
     """Counts who comes. `turn` is held while a name is looked at and taken."""
 
     turn: DeferredLock = field(factory=DeferredLock, init=False, repr=False)

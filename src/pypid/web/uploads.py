@@ -12,15 +12,15 @@ from pypid.core.errors import BadRequest
 from pypid.core.model import Upload
 from pypid.core.names import Distribution
 from pypid.core.permissions import Action, Identity, demand, may
-from pypid.core.upload import Form, FormAction, action_of, check, distribution_of
+from pypid.core.upload import FormAction, UploadFields, action_of, check, distribution_of
 from pypid.flow import shielded
-from pypid.index.publishing import Outcome
+from pypid.index.publishing import PublishOutcome
 from pypid.metrics.families import UPLOADS
 from pypid.spool import Spool
 from pypid.web.deeds import Details, attempted
 from pypid.web.documents import send_plain
-from pypid.web.errors import Refusal, send_refusal
-from pypid.web.face import Face, app, user_of
+from pypid.web.errors import ErrorResponse, send_refusal
+from pypid.web.face import App, app, user_of
 from pypid.web.forms import Limits, read_form, refuse_early_form
 from pypid.web.guard import guarded
 from pypid.web.request import Request
@@ -31,7 +31,7 @@ REGISTERED = "Projects need not be registered here: publish a file, and the proj
 
 
 @guarded(app, "/legacy/", may=Action.WRITE, methods=("POST",))
-async def upload(face: Face, request: Request, who: Identity) -> None:
+async def upload(face: App, request: Request, who: Identity) -> None:
     """Publish one distribution (200; the same bytes again: 200 and nothing changes)."""
     taken = await take(face, request, who)
     if isinstance(taken, Published):
@@ -45,11 +45,11 @@ class Published:
     """A file that was published, and what became of it, in words."""
 
     upload: Upload
-    outcome: Outcome
+    outcome: PublishOutcome
     words: str
 
 
-async def take(face: Face, request: Request, who: Identity, *, unsaid: str | None = None) -> Published | Refusal | str:
+async def take(face: App, request: Request, who: Identity, *, unsaid: str | None = None) -> Published | ErrorResponse | str:
     """What the upload form asks for, done; what was published, or what else is to be said (`say`). Raises as `publish`.
 
     `unsaid` is what is done where neither the form nor the address says it.
@@ -60,7 +60,7 @@ async def take(face: Face, request: Request, who: Identity, *, unsaid: str | Non
     return await shielded(counted(face, _taken(face, request, who, limits, unsaid)))
 
 
-async def counted(face: Face, taking: Coroutine[Any, Any, T]) -> T:
+async def counted(face: App, taking: Coroutine[Any, Any, T]) -> T:
     """While it is under way it is counted."""
     face.world.counts.add(UPLOADS)
     try:
@@ -69,7 +69,9 @@ async def counted(face: Face, taking: Coroutine[Any, Any, T]) -> T:
         face.world.counts.add(UPLOADS, (), -1)
 
 
-async def _taken(face: Face, request: Request, who: Identity, limits: Limits, unsaid: str | None) -> Published | Refusal | str:
+async def _taken(
+    face: App, request: Request, who: Identity, limits: Limits, unsaid: str | None
+) -> Published | ErrorResponse | str:
     """The whole upload, to its end."""
     async with Spool(face.settings.spool, face.world.blocking) as spool:
         content_type = header_of(request, "content-type") or ""
@@ -80,23 +82,23 @@ async def _taken(face: Face, request: Request, who: Identity, limits: Limits, un
             case FormAction.SUBMIT:
                 return REGISTERED
             case FormAction.DOC_UPLOAD:
-                return Refusal(410, "Documentation is not hosted here.")
+                return ErrorResponse(410, "Documentation is not hosted here.")
             case FormAction.UNKNOWN:
                 raise BadRequest("The form's :action is not known here: file_upload is.")
 
 
-def say(request: Request, answer: Refusal | str) -> None:
+def say(request: Request, answer: ErrorResponse | str) -> None:
     """Answer with what is no publication."""
-    if isinstance(answer, Refusal):
+    if isinstance(answer, ErrorResponse):
         send_refusal(request, answer)
     else:
         send_plain(request, 200, answer)
 
 
 _WORDS = {
-    Outcome.PUBLISHED: "published",
-    Outcome.OVERWRITTEN: "published in place of the older file",
-    Outcome.UNCHANGED: "these very bytes were published before; nothing was changed",
+    PublishOutcome.PUBLISHED: "published",
+    PublishOutcome.OVERWRITTEN: "published in place of the older file",
+    PublishOutcome.UNCHANGED: "these very bytes were published before; nothing was changed",
 }
 
 
@@ -104,7 +106,7 @@ UNVERIFIED = "its attestations were not kept, because nothing on this server can
 
 
 async def publish(
-    face: Face, request: Request, form: Form, spool: Spool, who: Identity, *, overwriting: bool = True
+    face: App, request: Request, form: UploadFields, spool: Spool, who: Identity, *, overwriting: bool = True
 ) -> Published:
     """Check and publish the file in the `spool`, which is finished. To be `shielded`.
 
@@ -120,17 +122,17 @@ async def publish(
     outcome = await attempted(
         face, request, who, "publish-file", subject, publishing, lambda outcome: _published(outcome, upload)
     )
-    unverified = upload.attestations and upload.provenance is None and outcome is not Outcome.UNCHANGED
+    unverified = upload.attestations and upload.provenance is None and outcome is not PublishOutcome.UNCHANGED
     return Published(upload, outcome, f"{_WORDS[outcome]}; {UNVERIFIED}" if unverified else _WORDS[outcome])
 
 
-def _published(outcome: Outcome, upload: Upload) -> Details | None:
-    if outcome is Outcome.UNCHANGED:
+def _published(outcome: PublishOutcome, upload: Upload) -> Details | None:
+    if outcome is PublishOutcome.UNCHANGED:
         return None
     return {"sha256": upload.digests.sha256, "outcome": outcome.value}
 
 
-def _checked(face: Face, form: Form, distribution: Distribution, spool: Spool) -> Upload:
+def _checked(face: App, form: UploadFields, distribution: Distribution, spool: Spool) -> Upload:
     """Blocks: the archive is opened and looked through, and signatures are verified."""
     with spool.inspected() as file:
         upload = check(form, distribution, inspect(file, distribution))
@@ -143,7 +145,7 @@ def _query_action(request: Request) -> str | None:
 
 
 @guarded(app, "/legacy/", may=Action.READ)
-async def wrong_method(face: Face, request: Request, who: Identity) -> None:
+async def wrong_method(face: App, request: Request, who: Identity) -> None:
     """A browser, or an installer that was given the upload URL (C71)."""
     advice = "This is where distributions are uploaded (POST, by twine or uv). To install, use /simple/ as the index URL."
-    send_refusal(request, Refusal(405, advice, ((b"Allow", b"POST"),)))
+    send_refusal(request, ErrorResponse(405, advice, ((b"Allow", b"POST"),)))

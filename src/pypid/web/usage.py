@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pypid.core.errors import CatalogDown
 from pypid.core.permissions import Action, Identity
-from pypid.index.usage import Use
+from pypid.index.usage import ProjectUse
 from pypid.web.describing import Described
 from pypid.web.describing_machine import DiskDocument, StorageDocument, UseDocument
 from pypid.web.documents import send_json
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.guard import guarded
 from pypid.web.measures import Disk
 from pypid.web.query import Parameter, names, number, parameters
@@ -29,7 +29,7 @@ ASKS = (
 
 @guarded(app, "/api/storage", may=Action.ADMIN)
 @Described(StorageDocument, asks=ASKS, refuses=(CatalogDown,))
-async def storage(face: Face, request: Request, who: Identity) -> None:
+async def storage(face: App, request: Request, who: Identity) -> None:
     """What the storage holds, ours and kept, and which projects take most of it."""
     given = parameters(request, *names(ASKS))
     skip = number(given, "skip", 0, LARGEST) or 0
@@ -56,5 +56,5 @@ def _disk(disk: Disk | None) -> DiskDocument | None:
     return None if disk is None else {"total": disk.total, "free": disk.free}
 
 
-def _use(use: Use) -> UseDocument:
+def _use(use: ProjectUse) -> UseDocument:
     return {"name": use.name, "files": use.files, "size": use.size, "kept": use.kept, "kept_size": use.kept_size}

@@ -18,10 +18,10 @@ from pypid.core.permissions import Action, Identity, demand
 from pypid.core.simple import utc_text
 from pypid.core.why import FileWhy, Why
 from pypid.index.explaining import why
-from pypid.index.outage import Outage
+from pypid.index.outage import CircuitBreaker
 from pypid.web.describing import Described, Moment
 from pypid.web.documents import send, send_json
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.guard import guarded
 from pypid.web.request import Request
 
@@ -98,7 +98,7 @@ class OneFileWhy(ProjectWhyCommon):
 
 @guarded(app, "/api/why/<project>", may=Action.WRITE)
 @Described(ProjectWhy, refuses=(NotYetKnown,))
-async def of_project(face: Face, request: Request, who: Identity, project: str) -> None:
+async def of_project(face: App, request: Request, who: Identity, project: str) -> None:
     """What a name is here, what upstream said of it, and each file of it that is hidden."""
     found = await found_of(face, who, project)
     # off the reactor thread: ten thousand files may be hidden, while upstream is away
@@ -108,27 +108,27 @@ async def of_project(face: Face, request: Request, who: Identity, project: str) 
 
 @guarded(app, "/api/why/<project>/<filename>", may=Action.WRITE)
 @Described(OneFileWhy, refuses=(NotYetKnown,))
-async def of_file(face: Face, request: Request, who: Identity, project: str, filename: str) -> None:
+async def of_file(face: App, request: Request, who: Identity, project: str, filename: str) -> None:
     """What a name is here, and why a file of it is visible or hidden, whether there is one of this name or not."""
     found = await found_of(face, who, project)
     document: OneFileWhy = {**_document(found, face.index.envoy.outage), "file": _file(found.file(filename))}
     send_json(request, document)
 
 
-async def found_of(face: Face, who: Identity, project: str) -> Why:
+async def found_of(face: App, who: Identity, project: str) -> Why:
     """All that can be said of the name to somebody who may publish. Raises `Forbidden` for whom may not read it."""
     name = project_name(project)
     demand(face.rules, who, Action.READ, name)  # it tells of files: a token to publish is not enough
     return await why(face.index, name)
 
 
-def _encoded(found: Why, outage: Outage) -> bytes:
+def _encoded(found: Why, outage: CircuitBreaker) -> bytes:
     hidden = [_file(file) for file in found.files if not file.visible]
     document: ProjectWhy = {**_document(found, outage), "hidden": hidden}
     return msgspec.json.encode(document)
 
 
-def _document(found: Why, outage: Outage) -> ProjectWhyCommon:
+def _document(found: Why, outage: CircuitBreaker) -> ProjectWhyCommon:
     said = found.theirs.said
     visible = Counter((file.ours, file.kept) for file in found.files if file.visible)
     return {

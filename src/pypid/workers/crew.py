@@ -13,10 +13,10 @@ from twisted.internet.error import ProcessTerminated
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pypid.workers.member import HEARS, HURRY, ORDER, RELOAD, SCALES, SOCKETS, STOP, TELLS, TEXT, TOLD, Member
+from pypid.workers.member import HEARS, HURRY, ORDER, RELOAD, SCALES, SOCKETS, STOP, TELLS, TEXT, TOLD, WorkerProcess
 from pypid.workers.messages import ENDED, Message, Siblings
 from pypid.workers.scales import Scales
-from pypid.workers.sockets import Socket
+from pypid.workers.sockets import ListeningSocket
 
 _log = Logger()
 
@@ -46,7 +46,7 @@ class _Place:
     """What a worker of one number stands in, and the next one after it."""
 
     number: int
-    member: Member | None = None
+    member: WorkerProcess | None = None
     failures: int = 0
     """How many of them ended soon, one after the other."""
     waiting: Any = None
@@ -54,7 +54,7 @@ class _Place:
 
 
 @define(eq=False)
-class Crew:
+class Supervisor:
     """The workers from 2 to `count`. `write` takes whole lines of their logs."""
 
     count: int
@@ -63,7 +63,7 @@ class Crew:
     scales: Scales
     reactor: Any
     write: Callable[[str], object] = field(repr=False)
-    _sockets: tuple[Socket, ...] = field(default=(), init=False)
+    _sockets: tuple[ListeningSocket, ...] = field(default=(), init=False)
     _places: tuple[_Place, ...] = field(default=(), init=False)
     _reloaded: bool = field(default=False, init=False)
     """Whether the configuration that they start with is not all that is in force."""
@@ -75,7 +75,7 @@ class Crew:
 
     # --- start --------------------------------------------------------------------------------------------------
 
-    def begin(self, sockets: Sequence[Socket]) -> None:
+    def begin(self, sockets: Sequence[ListeningSocket]) -> None:
         """Start them, once; they get these sockets. The reactor runs."""
         if self._places or self._stopped is not None:
             return
@@ -88,7 +88,7 @@ class Crew:
         place.waiting = None
         listening = [{"text": socket.text, "family": socket.family} for socket in self._sockets]
         orders = {**self.command.orders(), "worker": place.number, "sockets": listening}
-        place.member = member = Member(place.number, self, orders, self.write, self.reactor.seconds())
+        place.member = member = WorkerProcess(place.number, self, orders, self.write, self.reactor.seconds())
         try:
             with open(os.devnull, "rb") as nothing:
                 self.reactor.spawnProcess(
@@ -111,7 +111,7 @@ class Crew:
         except OSError as error:  # no process, or no descriptor, is left
             self._replace(place, f"worker {place.number} cannot be started: {error.strerror}", soon=False)
 
-    def is_ready(self, member: Member) -> None:
+    def is_ready(self, member: WorkerProcess) -> None:
         """It answers."""
         _log.info("worker {worker} (process {pid}) answers, too", worker=member.number, pid=member.pid)
         if self._reloaded:
@@ -128,22 +128,22 @@ class Crew:
         for member in self._members():
             member.send({ORDER: what})
 
-    def _members(self) -> list[Member]:
+    def _members(self) -> list[WorkerProcess]:
         return [place.member for place in self._places if place.member is not None]
 
-    def _spread(self, message: Message, teller: Member | None = None) -> None:
+    def _spread(self, message: Message, teller: WorkerProcess | None = None) -> None:
         for member in self._members():
             if member is not teller:
                 member.send({TOLD: message})
 
-    def heard(self, member: Member, message: Message) -> None:
+    def heard(self, member: WorkerProcess, message: Message) -> None:
         """One told all of them something."""
         self._spread(message, member)
         self.siblings.hear(message)
 
     # --- ends ---------------------------------------------------------------------------------------------------
 
-    def has_ended(self, member: Member, reason: Failure) -> None:
+    def has_ended(self, member: WorkerProcess, reason: Failure) -> None:
         """Replace it, unless all are to end."""
         place = self._places[member.number - 2]
         place.member = None
@@ -202,7 +202,7 @@ class Crew:
         self._stopped.callback(None)
 
 
-def _how(member: Member, error: BaseException | None) -> str:
+def _how(member: WorkerProcess, error: BaseException | None) -> str:
     """How it ended, in words."""
     if isinstance(error, ProcessTerminated) and error.signal is not None:
         return f"was ended by {Signals(error.signal).name}"

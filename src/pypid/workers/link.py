@@ -13,22 +13,22 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pypid.workers.member import HEARS, ORDER, READY, STATE, TELLS, TOLD
-from pypid.workers.messages import Garbled, Lines, Message, Siblings
+from pypid.workers.messages import GarbledMessage, Message, MessageParser, Siblings
 from pypid.workers.outlet import Outlet
 
 _log = Logger()
 
 
 def first_orders(descriptor: int = HEARS) -> Message | None:
-    """What the first worker tells before all else; None where it is gone. Blocks until it has come. Raises `Garbled`."""
-    lines = Lines()
+    """What the first worker tells before all else; None where it is gone. Blocks until it has come. Raises `GarbledMessage`."""
+    lines = MessageParser()
     while piece := os.read(descriptor, 1):  # no more than this line: the rest is for the reactor
         for message in lines.feed(piece):
             return message
     return None
 
 
-class Link(Protocol):
+class SupervisorLink(Protocol):
     """`heed` is called with each order; `gone` when there is no first worker any more, or nobody understands it."""
 
     transport: ITransport
@@ -38,7 +38,7 @@ class Link(Protocol):
         self._siblings = siblings
         self._heed = heed
         self._gone = gone
-        self._lines = Lines()
+        self._lines = MessageParser()
 
     def connectionMade(self) -> None:
         self._outlet = Outlet(self.transport, self._full)
@@ -58,7 +58,7 @@ class Link(Protocol):
     def dataReceived(self, data: bytes) -> None:
         try:
             messages = self._lines.feed(data)
-        except Garbled:
+        except GarbledMessage:
             self._gone()
             return
         for message in messages:
@@ -75,6 +75,6 @@ class Link(Protocol):
         self._gone()
 
 
-def connect(link: Link, reactor: Any) -> None:
+def connect(link: SupervisorLink, reactor: Any) -> None:
     """Through the descriptors that the first worker has given. (A pipe whose end is closed is how each system tells.)"""
     cast(Any, stdio).StandardIO(link, HEARS, TELLS, reactor)  # a name that each system defines

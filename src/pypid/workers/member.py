@@ -11,7 +11,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pypid.workers.messages import Garbled, Lines, Message
+from pypid.workers.messages import GarbledMessage, Message, MessageParser
 from pypid.workers.outlet import Outlet
 
 _log = Logger()
@@ -29,25 +29,25 @@ _LONGEST = 1 << 20
 """Bytes of a line of its log that is not waited for any longer."""
 
 
-class Crew(Protocol):
+class WorkerObserver(Protocol):
     """Whom a member tells what became of it."""
 
-    def is_ready(self, member: Member) -> None:
+    def is_ready(self, member: WorkerProcess) -> None:
         """It answers."""
 
-    def heard(self, member: Member, message: Message) -> None:
+    def heard(self, member: WorkerProcess, message: Message) -> None:
         """It told all workers something."""
 
-    def has_ended(self, member: Member, reason: Failure) -> None:
+    def has_ended(self, member: WorkerProcess, reason: Failure) -> None:
         """There is no such process any more, and all that it said was heard."""
 
 
 @define(slots=False, eq=False)
-class Member(ProcessProtocol):
+class WorkerProcess(ProcessProtocol):
     """One process. `write` takes whole lines of its log; what it prints to its standard error is logged."""
 
     number: int
-    crew: Crew
+    crew: WorkerObserver
     orders: Message
     """Its first message: all that it has to know."""
     write: Callable[[str], object] = field(repr=False)
@@ -55,7 +55,7 @@ class Member(ProcessProtocol):
     ready: bool = field(default=False, init=False)
     pid: int | None = field(default=None, init=False)
     _outlet: Outlet | None = field(default=None, init=False, repr=False)
-    _messages: Lines = field(factory=Lines, init=False, repr=False)
+    _messages: MessageParser = field(factory=MessageParser, init=False, repr=False)
     _lines: dict[int, bytes] = field(factory=lambda: {1: b"", 2: b""}, init=False, repr=False)
 
     transport: Any = field(default=None, init=False, repr=False)
@@ -104,7 +104,7 @@ class Member(ProcessProtocol):
     def _hear(self, data: bytes) -> None:
         try:
             messages = self._messages.feed(data)
-        except Garbled as error:
+        except GarbledMessage as error:
             said = "worker {worker} (process {pid}) cannot be understood ({reason}), and is ended"
             _log.error(said, worker=self.number, pid=self.pid, reason=str(error))
             self.kill()

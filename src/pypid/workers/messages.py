@@ -23,7 +23,7 @@ ENDED = "ended"
 """The kind of the message that a worker (``worker``: its number) has ended, whatever the reason; another takes its place."""
 
 
-class Garbled(Exception):
+class GarbledMessage(Exception):
     """What came is no message, or a longer one than any that is sent."""
 
 
@@ -39,16 +39,16 @@ def encode(message: Message) -> bytes:
 
 
 @define
-class Lines:
+class MessageParser:
     """Makes messages of the bytes that come, in whatever pieces."""
 
     _rest: bytes = field(default=b"", init=False, repr=False)
 
     def feed(self, data: bytes) -> list[Message]:
-        """The messages that are complete with this. Raises `Garbled`."""
+        """The messages that are complete with this. Raises `GarbledMessage`."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         if len(self._rest) >= LONGEST or any(len(line) >= LONGEST for line in lines):
-            raise Garbled(f"a line of more than {LONGEST} bytes")
+            raise GarbledMessage(f"a line of more than {LONGEST} bytes")
         return [_decoded(line) for line in lines]
 
 
@@ -56,9 +56,9 @@ def _decoded(line: bytes) -> Message:
     try:
         message = json.loads(line)
     except ValueError:  # UnicodeDecodeError is one, too
-        raise Garbled("no JSON") from None
+        raise GarbledMessage("no JSON") from None
     if not isinstance(message, dict):
-        raise Garbled("no JSON object")
+        raise GarbledMessage("no JSON object")
     return message
 
 

@@ -23,7 +23,7 @@ _SYSTEMD = re.compile(r"systemd:.*", re.DOTALL)
 
 
 @frozen
-class Socket:
+class ListeningSocket:
     """One that listens. `text` is its endpoint, as configured."""
 
     text: str
@@ -31,7 +31,7 @@ class Socket:
     family: int
 
     @classmethod
-    def of(cls, text: str, port: Any) -> Socket:
+    def of(cls, text: str, port: Any) -> ListeningSocket:
         """The socket of a port of Twisted's. Raises `CannotStart` for what is none."""
         try:
             return cls(text, port.fileno(), port.addressFamily)

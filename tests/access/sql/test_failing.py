@@ -18,8 +18,8 @@ from pypid.access.sql import engine, rows, tables, writing
 from pypid.access.sql.accounts import SqlAccounts
 from pypid.access.sql.current import PAUSE
 from pypid.access.sql.place import SqliteFile
-from pypid.access.sql.roll import Roll
-from pypid.access.sql.schema import Part
+from pypid.access.sql.roll import AccountsState
+from pypid.access.sql.schema import SchemaPart
 from pypid.access.sql.tables import PARTS
 from pypid.core.errors import CannotStart, NoSuchUser, PeopleUnknown, StorageFull
 from pypid.flow import start
@@ -220,7 +220,7 @@ class MigrationTests(FileCase):
                 connection.execute(text(statement))
 
         part = PARTS["accounts"]
-        patched = dict(PARTS, accounts=Part(part.name, part.version + 1, part.tables, {part.version: migrate}))
+        patched = dict(PARTS, accounts=SchemaPart(part.name, part.version + 1, part.tables, {part.version: migrate}))
         self.patch(tables, "PARTS", patched)
         self.patch(rows, "PART", patched["accounts"])
         self.patch(writing, "PART", patched["accounts"])
@@ -257,9 +257,9 @@ class ChangeTests(FileCase):
 
     def test_told(self) -> None:
         """Each change is told with the new roll, once it is in force; who fails at it keeps nobody else from hearing."""
-        heard: list[Roll] = []
+        heard: list[AccountsState] = []
 
-        def fail(roll: Roll) -> None:
+        def fail(roll: AccountsState) -> None:
             raise ZeroDivisionError
 
         self.accounts.current.on_change += [fail, heard.append]
@@ -274,7 +274,7 @@ class ChangeTests(FileCase):
     def test_anothers_change(self) -> None:
         """What another process has changed is seen by the next look, and tells of it."""
         other = self.accounts_again()
-        heard: list[Roll] = []
+        heard: list[AccountsState] = []
         self.accounts.current.on_change.append(heard.append)
         self.have(other.add_session(a_session("s")))
         self.have(other.add_group("team"))

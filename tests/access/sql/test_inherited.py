@@ -16,12 +16,12 @@ from pypid.access.sql.database import Database
 from pypid.access.sql.inherited import read_people
 from pypid.access.sql.inheriting import inherit
 from pypid.access.sql.place import SqliteFile
-from pypid.core.acl import Dump, Person, Taken
+from pypid.core.acl import Dump, DumpedPerson, ParsedAcl
 from pypid.core.aclmerged import Merged
 from pypid.core.aclrights import KEPT_CLOSED
 from pypid.core.errors import BadRequest, CannotStart
 from pypid.core.names import project_name
-from pypid.core.people import Standing
+from pypid.core.people import AccountStatus
 from pypid.core.rights import Right, Whom
 from pypid.flow import at_once
 from pypid.testing.accounts import a_session, a_token, an_account
@@ -79,7 +79,7 @@ class ReadTests(SynchronousTestCase):
         self.folder.mkdir()
         self.path = self.folder / "auth.db"
 
-    def read(self, url: str) -> Taken:
+    def read(self, url: str) -> ParsedAcl:
         """What is read."""
         found = read_people(url, self.folder)
         assert found is not None
@@ -196,7 +196,7 @@ class InheritTests(AccountsCase):
         path = pypiclouds(self.folder / "auth.db")
         self.assertEqual(self.inherit(), {"users": "3", "administrators": "1", "waiting": "1", "groups": "3", "rights": "4"})
         carol = have(self.accounts.user("carol"))
-        self.assertEqual((carol.standing, carol.hash), (Standing.PENDING, "$6$c"))
+        self.assertEqual((carol.standing, carol.hash), (AccountStatus.PENDING, "$6$c"))
         self.assertEqual(have(self.accounts.rights()), RIGHTS)
         self.assertEqual(self.names(self.opened()), ["ada", "bob", "carol"])
         path.unlink()
@@ -246,9 +246,9 @@ class InheritTests(AccountsCase):
         self.assertEqual(len(self.names(self.opened())), 3)
 
 
-def person(name: str, **fields: bool) -> Person:
+def person(name: str, **fields: bool) -> DumpedPerson:
     """Somebody with a hash."""
-    return Person(name=name, hash="$6$x", **fields)
+    return DumpedPerson(name=name, hash="$6$x", **fields)
 
 
 class MergeTests(AccountsCase):
@@ -278,7 +278,7 @@ class MergeTests(AccountsCase):
         for account in (
             an_account("ada", admin=True),
             an_account("bob"),
-            an_account("dan", standing=Standing.DISABLED),
+            an_account("dan", standing=AccountStatus.DISABLED),
             an_account("eve"),
         ):
             have(self.accounts.add_user(account))

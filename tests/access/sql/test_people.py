@@ -13,7 +13,7 @@ from pypid.access.passwords import Verifier, hash_password, needs_upgrade
 from pypid.access.sql.accounts import SqlAccounts
 from pypid.access.sql.people import SqlPeople
 from pypid.core.errors import PeopleUnknown, Unauthenticated
-from pypid.core.people import Standing
+from pypid.core.people import AccountStatus
 from pypid.core.permissions import Credential, Identity
 from pypid.flow import start
 from pypid.testing.accounts import a_session, an_account
@@ -73,14 +73,14 @@ class PeopleTests(InFiles, SynchronousTestCase):
 
     def test_standing(self) -> None:
         """Who is not active is told so after the right password only, and is nobody for tokens and sessions."""
-        self.add("new", standing=Standing.PENDING)
-        self.add("gone", standing=Standing.DISABLED)
+        self.add("new", standing=AccountStatus.PENDING)
+        self.add("gone", standing=AccountStatus.DISABLED)
         for user in ("new", "gone"):
             self.assertIsNone(self.have(self.people.find(user)))
             self.assertEqual(self.wrong(user, "wrong"), "The user name or the password is wrong.")
         self.assertIn("approve", self.wrong("new", "right"))
         self.assertIn("disabled", self.wrong("gone", "right"))
-        self.have(self.accounts.edit_user("new", lambda account: evolve(account, standing=Standing.ACTIVE)))
+        self.have(self.accounts.edit_user("new", lambda account: evolve(account, standing=AccountStatus.ACTIVE)))
         self.assertEqual(self.have(self.people.check(Credential("new", "right"))), Identity("new"))
 
     def test_upgrade(self) -> None:

@@ -11,12 +11,12 @@ from pathlib import Path
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from pypid.access.chain import Chain, Source
-from pypid.access.config import ConfigPeople, Settings
+from pypid.access.chain import AccessChain, Source
+from pypid.access.config import ConfigPeople, UsersSettings
 from pypid.access.passwords import Verifier
 from pypid.access.sql.people import SqlPeople
 from pypid.core.errors import Unauthenticated
-from pypid.core.people import Standing
+from pypid.core.people import AccountStatus
 from pypid.core.permissions import Credential, Identity
 from pypid.ports import People
 from pypid.testing.accounts import an_account
@@ -48,9 +48,9 @@ class ChainTests(InFiles, SynchronousTestCase):
         super().setUp()
         self.accounts = self.new_accounts()
         self.verifier = Verifier(self.world)
-        config = ConfigPeople(Settings(users={"root": CHEAP.hash("r")}, state=Path()), self.world, self.verifier)
+        config = ConfigPeople(UsersSettings(users={"root": CHEAP.hash("r")}, state=Path()), self.world, self.verifier)
         sources = [Source(config), Source(SqlPeople(self.accounts, self.verifier, self.world))]
-        self.chain = Chain(sources, self.accounts, self.world, self.verifier, admins=["root"])
+        self.chain = AccessChain(sources, self.accounts, self.world, self.verifier, admins=["root"])
         self.have(self.accounts.add_user(an_account("alice", hash=CHEAP.hash("a"))))
 
     def test_configuration_first(self) -> None:
@@ -77,10 +77,10 @@ class ChainTests(InFiles, SynchronousTestCase):
         self.refused(self.chain.identify(alice), Unauthenticated)
         better = evolve(alice, password="b")
         self.have(self.chain.identify(better))
-        self.have(self.accounts.edit_user("alice", lambda account: evolve(account, standing=Standing.DISABLED)))
+        self.have(self.accounts.edit_user("alice", lambda account: evolve(account, standing=AccountStatus.DISABLED)))
         self.refused(self.chain.identify(better), Unauthenticated)
         self.assertIsNone(self.have(self.chain.find("alice")))
-        self.have(self.accounts.edit_user("alice", lambda account: evolve(account, standing=Standing.ACTIVE)))
+        self.have(self.accounts.edit_user("alice", lambda account: evolve(account, standing=AccountStatus.ACTIVE)))
         self.have(self.chain.identify(better))
         self.have(self.accounts.remove_user("alice"))
         self.refused(self.chain.identify(better), Unauthenticated)

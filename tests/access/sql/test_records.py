@@ -7,20 +7,20 @@ from twisted.trial.unittest import SynchronousTestCase
 from pypid.access.sql.accounts import SqlAccounts
 from pypid.access.sql.place import SqliteFile
 from pypid.blobs.memory import MemoryBlobs
-from pypid.safekeeping.keeping import Safekeeper
+from pypid.safekeeping.keeping import Backup
 from pypid.safekeeping.records import ACCOUNTS
 from pypid.testing.accounts import an_account
 from tests.access.sql.sqlite import InFiles
 
 
 class RecordTests(InFiles, SynchronousTestCase):
-    """`Safekeeper` with what it keeps by default, and accounts that are in use."""
+    """`Backup` with what it keeps by default, and accounts that are in use."""
 
     def test_each_change_is_copied(self) -> None:
         """After each change, a copy gives another machine everybody; a copy after no change writes nothing."""
         blobs = MemoryBlobs(self.world.now)
         here = SqlAccounts(self.database(SqliteFile(self.folder / ACCOUNTS)), self.world)
-        keeper = Safekeeper(blobs, self.folder, "bucket", "s" * 40, self.world)
+        keeper = Backup(blobs, self.folder, "bucket", "s" * 40, self.world)
         self.have(here.open())
         for number in range(3):
             self.have(here.add_user(an_account(f"user{number}")))
@@ -33,7 +33,7 @@ class RecordTests(InFiles, SynchronousTestCase):
             self.assertEqual(self.have(blobs.stat(f".pypid/of-record/{ACCOUNTS}")).etag, etag)
             new = self.folder / f"new{number}"
             new.mkdir()
-            self.have(Safekeeper(blobs, new, "bucket", "s" * 40, self.world).restore())
+            self.have(Backup(blobs, new, "bucket", "s" * 40, self.world).restore())
             there = SqlAccounts(self.database(SqliteFile(new / ACCOUNTS)), self.world)
             self.have(there.open())
             self.assertEqual(self.have(there.users()), self.have(here.users()))

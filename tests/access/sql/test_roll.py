@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from pypid.access.sql.roll import Patch, Roll, key_of, roll_of
+from pypid.access.sql.roll import AccountsState, Patch, key_of, roll_of
 from pypid.core.names import project_name
 from pypid.core.people import Account, Session, Token
 from pypid.core.rights import Right, Whom
@@ -39,13 +39,13 @@ PATCHES = st.builds(
 
 
 class RollTests(SynchronousTestCase):
-    """`Roll.patched`."""
+    """`AccountsState.patched`."""
 
     @given(st.lists(PATCHES, max_size=6))
     @settings(max_examples=30, deadline=None, database=None)
     def test_patched(self, patches: list[Patch]) -> None:
         """Patch after patch, a roll is the one that is made of all that is there; what was not touched is the same object."""
-        roll = Roll()
+        roll = AccountsState()
         accounts: dict[str, Account] = {}
         members: dict[str, frozenset[str]] = {}
         rights: dict[object, Right] = {}

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from attrs import define, evolve, field
 
-from pypid.core.people import Account, Standing
+from pypid.core.people import Account, AccountStatus
 from pypid.core.registration import AccountSettings
 from pypid.web.registry import Configured
 from tests.web.peopled import Peopled, have
@@ -83,7 +83,9 @@ class BrowsedCase(WholeCase):
         self.assertEqual(browser.log_in(user, password).status, 303)
         return browser
 
-    def have_account(self, name: str, password: str = "", *, admin: bool = False, standing: Standing = Standing.ACTIVE) -> None:
+    def have_account(
+        self, name: str, password: str = "", *, admin: bool = False, standing: AccountStatus = AccountStatus.ACTIVE
+    ) -> None:
         """An account of the database."""
         now = self.pypid.world.now()
         account = Account(
@@ -91,7 +93,7 @@ class BrowsedCase(WholeCase):
         )
         have(self.peopled.accounts.add_user(account))
 
-    def standing(self, name: str) -> Standing | None:
+    def standing(self, name: str) -> AccountStatus | None:
         """Of an account; None where there is none."""
         found = [account for account in have(self.peopled.accounts.users()) if account.name == name]
         return found[0].standing if found else None

@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from pypid.core.choices import Registration
-from pypid.core.people import Standing
+from pypid.core.people import AccountStatus
 from pypid.core.permissions import AUTHENTICATED, Rules
 from pypid.core.registration import AccountSettings
 from tests.web.ui.browsing import BROWSER, FORM, OURS, BrowsedCase, Browser
@@ -56,7 +56,7 @@ class LoginTests(BrowsedCase):
 
     def test_no_standing(self) -> None:
         """Who waits to be approved is told so, but only with the right password."""
-        self.have_account("zoe", standing=Standing.PENDING)
+        self.have_account("zoe", standing=AccountStatus.PENDING)
         self.assertNotIn("approve", self.browser.log_in("zoe", "wrong").text)
         self.said_wrong(self.browser.log_in("zoe", "zoe's"), 403, "approve")
 

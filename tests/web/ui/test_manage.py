@@ -8,9 +8,9 @@ from attrs import evolve
 from twisted.internet.defer import Deferred
 
 from pypid.core.errors import CatalogDown, PeopleUnknown, UpstreamDown
-from pypid.core.people import Account, Standing
+from pypid.core.people import Account, AccountStatus
 from pypid.flow import start
-from pypid.index.reconciling import Counted
+from pypid.index.reconciling import ReconcileProgress
 from pypid.testing.worlds import BEGINNING
 from pypid.web import measures
 from pypid.web.measures import Disk, Disks
@@ -88,7 +88,7 @@ class HealthTests(AdministeredCase):
 
     def test_comparing(self) -> None:
         """A comparison tells how far it is; one that never came to its end, what to do."""
-        self.pypid.index.comparing = Counted(41000, 812)
+        self.pypid.index.comparing = ReconcileProgress(41000, 812)
         self.has("Comparison with the storage", "under way", "41,000 objects", "812 projects")
         self.pypid.index.comparing = None
         self.pypid.catalog._complete = False
@@ -136,7 +136,7 @@ class PeopleTests(AdministeredCase):
     def test_pending(self) -> None:
         """Who has registered and waits is told, with the way to the users."""
         self.assertNotIn("registered", self.page("/manage/"))
-        account = Account(name="newcomer", hash="x", standing=Standing.PENDING, created=BEGINNING, changed=BEGINNING)
+        account = Account(name="newcomer", hash="x", standing=AccountStatus.PENDING, created=BEGINNING, changed=BEGINNING)
         self.have(self.peopled.accounts.add_user(account))
         self.assertIn("1 person has registered and waits", self.page("/manage/"))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from pypid.core.names import project_name
-from pypid.core.people import Standing
+from pypid.core.people import AccountStatus
 from pypid.core.permissions import AUTHENTICATED, Rules
 from pypid.core.rights import Right, Whom
 from pypid.web.registry import Configured
@@ -163,12 +163,12 @@ class UserTests(AdminCase):
     def test_pending(self) -> None:
         """Who waits stands at the top, is let in, or refused without typing anything."""
         for name in ("max", "eve"):
-            self.have_account(name, standing=Standing.PENDING)
+            self.have_account(name, standing=AccountStatus.PENDING)
         self.assertIn("2 registrations wait", self.browser.get("/manage/users").text)
         approved = self.browser.post("/manage/users/max/change", standing="active", waiting="yes")
         self.went(approved, "../../../manage/users?done=user-approved")
         self.went(self.browser.post("/manage/users/eve/remove", waiting="yes"), "../../../manage/users?done=user-refused")
-        self.assertEqual((self.standing("max"), self.standing("eve")), (Standing.ACTIVE, None))
+        self.assertEqual((self.standing("max"), self.standing("eve")), (AccountStatus.ACTIVE, None))
         self.assertEqual(self.done(), [("ada", "change-user", "max"), ("ada", "remove-user", "eve")])
 
     def test_elsewhere(self) -> None:

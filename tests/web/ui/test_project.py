@@ -18,14 +18,14 @@ from pypid.core.choices import Mode
 from pypid.core.errors import PeopleUnknown, StorageDown, UpstreamDown
 from pypid.core.model import Status, in_order
 from pypid.core.names import project_name
-from pypid.core.people import Download
+from pypid.core.people import DownloadEntry
 from pypid.core.permissions import AUTHENTICATED, Principals, Rules
 from pypid.core.policy import Policy
 from pypid.core.registration import AccountSettings
 from pypid.core.showing import MOST_FILES
 from pypid.flow import start
 from pypid.ports import Downloads
-from pypid.web.ui.exhibits import FRESH, PATIENCE, Exhibits
+from pypid.web.ui.exhibits import FRESH, PATIENCE, ProjectPageCache
 from tests.distributions import metadata, sdist, sdist_filename, wheel, wheel_filename
 from tests.web.elsewhere import Elsewhere
 from tests.web.registers import Registering
@@ -420,7 +420,9 @@ class PeopleTests(WholeCase):
     def test_plot(self) -> None:
         """Downloads of the last 90 days are drawn, where there were any, and drawn anew after a minute."""
         self.assertNotIn("<svg", self.see())
-        download = Download(when=self.pypid.world.now(), sha256="0" * 64, project=SPAM, filename=wheel_filename(), who="bob")
+        download = DownloadEntry(
+            when=self.pypid.world.now(), sha256="0" * 64, project=SPAM, filename=wheel_filename(), who="bob"
+        )
         self.pypid.face.downloads.note(download)
         self.assertNotIn("<svg", self.see())
         self.pypid.clock.advance(FRESH + 1)
@@ -433,7 +435,7 @@ class PeopleTests(WholeCase):
             async def by_day(name: str, since: object, counting: Deferred[Any] = counting) -> Any:
                 return await counting
 
-            exhibits = Exhibits(self.pypid.index, self.pypid.world)
+            exhibits = ProjectPageCache(self.pypid.index, self.pypid.world)
             drawn = start(exhibits.plot(SPAM, cast(Downloads, SimpleNamespace(by_day=by_day))))
             self.pypid.clock.advance(PATIENCE + 0.1)
             self.assertEqual(self.successResultOf(drawn), "")

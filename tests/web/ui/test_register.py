@@ -6,7 +6,7 @@ import re
 from typing import ClassVar
 
 from pypid.core.choices import Registration
-from pypid.core.people import Standing
+from pypid.core.people import AccountStatus
 from pypid.core.registration import AccountSettings
 from pypid.web import riddles
 from tests.web.test_riddles import Stopped, widget
@@ -84,7 +84,7 @@ class ApprovalTests(BrowsedCase):
         answer = self.browser.post("/account/register", **NEW)
         self.went(answer, "../account/login?done=registered-waiting")
         self.assertIn("approved", self.browser.get("/account/login?done=registered-waiting").text)
-        self.assertEqual(self.standing("zoe"), Standing.PENDING)
+        self.assertEqual(self.standing("zoe"), AccountStatus.PENDING)
         self.said_wrong(self.browser.log_in("zoe", "kiwi-secret"), 403)
 
 

@@ -29,7 +29,7 @@ def _groups(text: str | None) -> str:
 
 
 @frozen(kw_only=True)
-class Settings:
+class LdapSourceSettings:
     """``[ldap]``. The filters are those of `core.ldapfilters`; None, or nothing, stands for its defaults.
 
     `bind_dn` None: the directory is searched by nobody in particular. `group_base_dn` None: groups are below `base_dn`, too.
@@ -50,7 +50,7 @@ class Settings:
     patience: float = 10.0
 
 
-def open(settings: Settings, world: World, reactor: Any) -> LdapPeople:
+def open(settings: LdapSourceSettings, world: World, reactor: Any) -> LdapPeople:
     """The source; the directory itself is not asked yet. Reads a file: call it in a thread, or before the reactor runs.
 
     Raises `CannotStart` where python-ldap is missing, and for certificates that cannot be read.
@@ -63,13 +63,15 @@ def open(settings: Settings, world: World, reactor: Any) -> LdapPeople:
             "Debian first: apt install gcc python3-dev libldap2-dev libsasl2-dev)."
         ) from None
     from pypid.access.ldap.source import LdapPeople
-    from pypid.access.ldap.way import Way, is_encrypted_first
+    from pypid.access.ldap.way import DirectoryRoute, is_encrypted_first
 
     start_tls = is_encrypted_first(settings.url, settings.ca_certificates is not None)
-    return LdapPeople(settings, world, Way(settings.url, _trust(settings), settings.step, reactor, start_tls=start_tls))
+    return LdapPeople(
+        settings, world, DirectoryRoute(settings.url, _trust(settings), settings.step, reactor, start_tls=start_tls)
+    )
 
 
-def _trust(settings: Settings) -> Trust:
+def _trust(settings: LdapSourceSettings) -> Trust:
     file = settings.ca_certificates
     if file is None:
         return Trust()

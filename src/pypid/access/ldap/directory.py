@@ -10,8 +10,8 @@ from typing import Any
 import ldap
 from attrs import define
 
-from pypid.access.ldap import Settings
-from pypid.access.ldap.entries import Entry
+from pypid.access.ldap import LdapSourceSettings
+from pypid.access.ldap.entries import DirectoryEntry
 
 _NOWHERE = "ldapi://%2Fdev%2Fnull%2Fnowhere"
 """What libldap would connect to if it lost the connection that it is given."""
@@ -27,7 +27,7 @@ _MEANT_FOR_THE_USER = (
 
 
 @define
-class Connection:
+class DirectoryConnection:
     """An open connection. Everything raises `ldap.LDAPError`; what takes longer than a step, or is due, `ldap.TIMEOUT`."""
 
     _link: Any
@@ -54,7 +54,7 @@ class Connection:
             return False
         return True
 
-    def search(self, base: str, filter: str, attribute: str, most: int) -> Sequence[Entry]:
+    def search(self, base: str, filter: str, attribute: str, most: int) -> Sequence[DirectoryEntry]:
         """The entries below `base`, with this one attribute. More than `most` are `ldap.SIZELIMIT_EXCEEDED`.
 
         Other servers that might know more (search result references: Active Directory always has some) are not asked.
@@ -64,7 +64,7 @@ class Connection:
             found = self._link.search_ext_s(base, ldap.SCOPE_SUBTREE, filter, [attribute], timeout=seconds, sizelimit=most)
         except ldap.NO_SUCH_OBJECT:
             raise ldap.NO_SUCH_OBJECT({"desc": f"there is no {base!r}, or bind_dn may not see it ([ldap])"}) from None
-        return [Entry.of(dn, attributes) for dn, attributes in found if dn]
+        return [DirectoryEntry.of(dn, attributes) for dn, attributes in found if dn]
 
     def _limit(self) -> float:
         seconds = min(self._step, self._left())
@@ -76,7 +76,7 @@ class Connection:
 
 
 @contextmanager
-def connected(descriptor: int, settings: Settings, left: Callable[[], float]) -> Iterator[Connection]:
+def connected(descriptor: int, settings: LdapSourceSettings, left: Callable[[], float]) -> Iterator[DirectoryConnection]:
     """The connection that `descriptor` is the end of, for as long as `left` (seconds) says, logged in as `bind_dn` if there is
     one. Closes it.
     """
@@ -89,7 +89,7 @@ def connected(descriptor: int, settings: Settings, left: Callable[[], float]) ->
         link.set_option(ldap.OPT_REFERRALS, 0)  # to another server with our password: never
         link.set_option(ldap.OPT_DEREF, ldap.DEREF_NEVER)
         link.set_option(ldap.OPT_RESTART, 1)  # a signal is no reason to give up
-        connection = Connection(link, settings.step, left)
+        connection = DirectoryConnection(link, settings.step, left)
         if settings.bind_dn:
             try:
                 connection.log_in(settings.bind_dn, settings.bind_password or "")

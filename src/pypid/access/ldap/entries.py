@@ -30,14 +30,14 @@ def key_of(dn: str) -> Key:
 
 
 @frozen
-class Entry:
+class DirectoryEntry:
     """An entry: its name, and the values of its attributes by their names in lower case."""
 
     dn: str
     values: Mapping[str, Sequence[bytes]] = field(repr=False)
 
     @classmethod
-    def of(cls, dn: str, values: Mapping[str, Sequence[bytes]]) -> Entry:
+    def of(cls, dn: str, values: Mapping[str, Sequence[bytes]]) -> DirectoryEntry:
         """As python-ldap has it."""
         return cls(dn, {attribute.lower(): given for attribute, given in values.items()})
 
@@ -56,15 +56,17 @@ class Entry:
         return first[0] if first and first[0] in given else None
 
 
-def groups_of(search: Callable[[str], Sequence[Entry]], group_filter: str, dn: str, user: str) -> Sequence[Entry]:
+def groups_of(
+    search: Callable[[str], Sequence[DirectoryEntry]], group_filter: str, dn: str, user: str
+) -> Sequence[DirectoryEntry]:
     """The groups that the user is in, and those that these are in, and so on; each once, also where they go in a circle.
 
     `search` gives the entries for a filter. Raises `ldap.SIZELIMIT_EXCEEDED` beyond `MOST_GROUPS`.
     """
-    known: dict[Key, Entry] = {}
+    known: dict[Key, DirectoryEntry] = {}
     members = [dn]
     for _ in range(DEEPEST):
-        new: dict[Key, Entry] = {}
+        new: dict[Key, DirectoryEntry] = {}
         for start in range(0, len(members), AT_ONCE):
             for entry in search(_any_of(group_filter, members[start : start + AT_ONCE], user)):
                 new.setdefault(key_of(entry.dn), entry)

@@ -11,10 +11,10 @@ from attrs import frozen
 from twisted.internet.defer import DeferredSemaphore, TimeoutError
 from twisted.logger import Logger
 
-from pypid.access.ldap import Settings
-from pypid.access.ldap.directory import Connection, connected
-from pypid.access.ldap.entries import MOST_GROUPS, Entry, Key, groups_of, key_of
-from pypid.access.ldap.way import Pipe, Way
+from pypid.access.ldap import LdapSourceSettings
+from pypid.access.ldap.directory import DirectoryConnection, connected
+from pypid.access.ldap.entries import MOST_GROUPS, DirectoryEntry, Key, groups_of, key_of
+from pypid.access.ldap.way import DirectoryRoute, Pipe
 from pypid.access.passwords import WRONG, is_usable
 from pypid.core.errors import Busy, CannotStart, PeopleUnknown, Unauthenticated, shortened
 from pypid.core.ldapfilters import filled, name_attribute
@@ -56,7 +56,7 @@ class LdapPeople:
 
     _log = Logger()
 
-    def __init__(self, settings: Settings, world: World, way: Way) -> None:
+    def __init__(self, settings: LdapSourceSettings, world: World, way: DirectoryRoute) -> None:
         """Raises `CannotStart` for an `admin_group` that is meant for a distinguished name, and is none."""
         self._world = world
         self._patience = settings.patience
@@ -178,7 +178,7 @@ class LdapPeople:
 class _Question:
     """What is asked of the directory to know one user. Blocks."""
 
-    settings: Settings
+    settings: LdapSourceSettings
     admins: Key | str | None
 
     def ask(self, user: str, password: str | None, left: Callable[[], float], descriptor: int) -> _Person | _Refused | None:
@@ -188,14 +188,14 @@ class _Question:
         """
         with connected(descriptor, self.settings, left) as connection:
             entry = self._entry(connection, user)
-            if not isinstance(entry, Entry):
+            if not isinstance(entry, DirectoryEntry):
                 return entry
             groups = self._groups(connection, entry, user)
             if password is not None and not (is_usable(password) and connection.proves(entry.dn, password)):
                 return _Refused()
             return self._person(user, groups)
 
-    def _entry(self, connection: Connection, user: str) -> Entry | _Refused | None:
+    def _entry(self, connection: DirectoryConnection, user: str) -> DirectoryEntry | _Refused | None:
         settings = self.settings
         attribute = name_attribute(settings.user_filter)
         filter = filled(settings.user_filter, ldap.filter.escape_filter_chars, user=user)
@@ -211,14 +211,14 @@ class _Question:
             return _Refused(f"{entry.dn!r} has no {attribute}, or several and none of them in its distinguished name")
         return entry if name == user else None
 
-    def _groups(self, connection: Connection, entry: Entry, user: str) -> tuple[Entry, ...]:
+    def _groups(self, connection: DirectoryConnection, entry: DirectoryEntry, user: str) -> tuple[DirectoryEntry, ...]:
         settings = self.settings
         base = settings.group_base_dn or settings.base_dn
         return tuple(
             groups_of(lambda filter: connection.search(base, filter, "cn", MOST_GROUPS), settings.group_filter, entry.dn, user)
         )
 
-    def _person(self, user: str, groups: tuple[Entry, ...]) -> _Person:
+    def _person(self, user: str, groups: tuple[DirectoryEntry, ...]) -> _Person:
         names = {group.dn: group.only("cn") for group in groups}
         admin = self.admins is not None and any(
             name == self.admins if isinstance(self.admins, str) else key_of(dn) == self.admins for dn, name in names.items()

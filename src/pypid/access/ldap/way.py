@@ -126,7 +126,7 @@ class Pipe:
         return understood(lost.value)
 
 
-class Way:
+class DirectoryRoute:
     """How the directory is reached. `url` is that of the configuration."""
 
     def __init__(self, url: str, trust: Trust, step: float, reactor: Any, *, start_tls: bool) -> None:

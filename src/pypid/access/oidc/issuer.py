@@ -12,14 +12,14 @@ from twisted.logger import Logger
 from twisted.web.iweb import IAgent
 
 from pypid import __version__
-from pypid.access.oidc.keys import Key, fitting, read_keys
+from pypid.access.oidc.keys import IssuerKey, fitting, read_keys
 from pypid.core.errors import PeopleUnknown
 from pypid.core.idtokens import Unproven, read_object, refused
 from pypid.core.publishers import Allowance, is_safe
 from pypid.flow import Flights, World, whole
 from pypid.reaching.exchange import exchange
 from pypid.reaching.faults import Fault
-from pypid.reaching.incoming import Incoming
+from pypid.reaching.incoming import IncomingBody
 
 _log = Logger()
 
@@ -51,7 +51,7 @@ class _Known:
     """What was heard of an issuer: how it spells itself, its keys, and when it was asked (by the reactor's clock)."""
 
     issuer: str
-    keys: tuple[Key, ...] = field(repr=False)
+    keys: tuple[IssuerKey, ...] = field(repr=False)
     asked: float
 
 
@@ -67,7 +67,7 @@ class Keyring:
     """When it was asked last, whether it answered or not."""
     _flights: Flights[str, _Known] = field(factory=Flights, init=False, repr=False)
 
-    async def keys_for(self, token: Unproven) -> tuple[str, tuple[Key, ...]]:
+    async def keys_for(self, token: Unproven) -> tuple[str, tuple[IssuerKey, ...]]:
         """How the issuer spells itself, and the keys that the token may have been signed with, at least one.
 
         Raises `MintRefused` where it has no such key, `PeopleUnknown` where it cannot be asked.
@@ -145,7 +145,7 @@ async def fetch(agent: IAgent, clock: IReactorTime, url: str) -> bytes:
 async def _get(agent: IAgent, clock: IReactorTime, url: str) -> bytes:
     headers = {"User-Agent": f"pypid/{__version__}", "Accept": "application/json"}
     response = await exchange(agent, clock, "GET", url, headers, None, PATIENCE)
-    body = Incoming(response, clock, PATIENCE)
+    body = IncomingBody(response, clock, PATIENCE)
     if response.code != 200:
         await body.aclose()
         raise Fault(f"it answered with the status {response.code}.")

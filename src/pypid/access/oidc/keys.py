@@ -20,7 +20,7 @@ _CURVES = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}
 
 
 @frozen
-class Key:
+class IssuerKey:
     """One public key: what it is called, and the algorithms that it is for."""
 
     id: str | None
@@ -28,7 +28,7 @@ class Key:
     public: Any = field(repr=False)
 
 
-def read_keys(data: bytes) -> tuple[Key, ...]:
+def read_keys(data: bytes) -> tuple[IssuerKey, ...]:
     """The keys of a JWKS that signatures can be checked with; all others are passed over. Raises `ValueError` if it is none."""
     listed = read_object(data).get("keys")
     if not isinstance(listed, list):
@@ -36,14 +36,14 @@ def read_keys(data: bytes) -> tuple[Key, ...]:
     return tuple(_keys(listed[:MOST]))
 
 
-def _keys(listed: Sequence[object]) -> Iterator[Key]:
+def _keys(listed: Sequence[object]) -> Iterator[IssuerKey]:
     for described in listed:
         if isinstance(described, dict):
             algorithms = _algorithms(described)
             public = _public(described, min(algorithms)) if algorithms else None
             if public is not None:
                 name = described.get("kid")
-                yield Key(name if isinstance(name, str) else None, algorithms, public)
+                yield IssuerKey(name if isinstance(name, str) else None, algorithms, public)
 
 
 def _algorithms(described: Mapping[str, Any]) -> frozenset[str]:
@@ -79,7 +79,7 @@ def _public(described: Mapping[str, Any], algorithm: str) -> Any:
     return public
 
 
-def fitting(keys: Sequence[Key], token: Unproven) -> tuple[Key, ...]:
+def fitting(keys: Sequence[IssuerKey], token: Unproven) -> tuple[IssuerKey, ...]:
     """Those keys that the token may have been signed with; if it names none, the only one there is (OIDC Core, 10.1)."""
     suited = tuple(key for key in keys if token.algorithm in key.algorithms)
     if token.key_id is None:
@@ -87,7 +87,7 @@ def fitting(keys: Sequence[Key], token: Unproven) -> tuple[Key, ...]:
     return tuple(key for key in suited if key.id == token.key_id)
 
 
-def proven_claims(token: Unproven, keys: Sequence[Key]) -> dict[str, Any]:
+def proven_claims(token: Unproven, keys: Sequence[IssuerKey]) -> dict[str, Any]:
     """The claims, signed with one of the keys. Raises `MintRefused`."""
     import jwt
 

@@ -18,13 +18,13 @@ from pypid.access.tokens import new_token
 from pypid.core.errors import Busy, MintRefused
 from pypid.core.idtokens import LEEWAY, Proven, judge, refused, take_apart
 from pypid.core.ini import printable
-from pypid.core.people import Deed, Minted, Token
+from pypid.core.people import AuditEntry, Minted, Token
 from pypid.core.permissions import Action, Scope
 from pypid.core.publishers import allowed_projects, forge_of, parse_allowance, publisher_of, told
 from pypid.core.settings import IssuerSettings
 from pypid.flow import World, shielded
 from pypid.ports import Accounts, Journal, Publishers
-from pypid.reaching.connecting import Connections, connections
+from pypid.reaching.connecting import HttpConnections, connections
 from pypid.reaching.trust import Trust
 
 LIFETIME = timedelta(minutes=15)
@@ -119,9 +119,9 @@ def _no_rule(trusted: Trusted, proven: Proven) -> MintRefused:
     )
 
 
-def _deed(trusted: Trusted, proven: Proven, token: Token, address: str) -> Deed:
+def _deed(trusted: Trusted, proven: Proven, token: Token, address: str) -> AuditEntry:
     details = {"issuer": trusted.url, "projects": " ".join(token.scope.projects), **told(proven.claims)}
-    return Deed(
+    return AuditEntry(
         when=token.created,
         who=token.user,
         what="mint-token",
@@ -135,7 +135,7 @@ def _deed(trusted: Trusted, proven: Proven, token: Token, address: str) -> Deed:
 # --- the way in -------------------------------------------------------------------------------------------------
 
 
-def connected(reactor: Any) -> Connections:
+def connected(reactor: Any) -> HttpConnections:
     """How issuers are reached: verified by the system's authorities (OpenSSL's SSL_CERT_FILE names others)."""
     return connections(reactor, Trust(), 10.0, idle=2, idle_time=30, again=True)
 
@@ -159,7 +159,7 @@ def open(
     accounts: Accounts,
     journal: Journal,
     world: World,
-    reached: Connections,
+    reached: HttpConnections,
 ) -> TrustedPublishing:
     """What goes into `face.publishers`; `reached` is `connected(reactor)`, whoever made it closes it at the end.
 

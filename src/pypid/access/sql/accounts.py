@@ -11,13 +11,13 @@ from attrs import evolve
 
 from pypid.access.sql.current import NAME, Current
 from pypid.access.sql.database import Database
-from pypid.access.sql.roll import KEPT, Roll
+from pypid.access.sql.roll import KEPT, AccountsState
 from pypid.access.sql.texts import LONGEST_NAME, new_name, sound, storable
 from pypid.core.errors import BadRequest, NoSuchGroup, NoSuchToken, NoSuchUser, PeopleUnknown, PypidError
 from pypid.core.names import ProjectName
 from pypid.core.people import Account, Session, Token
 from pypid.core.rights import NAMED, Right, Whom
-from pypid.databases.faults import Away, Unusable
+from pypid.databases.faults import DatabaseAway, DatabaseUnusable
 from pypid.flow import World, shielded
 from pypid.ports import Accounts
 
@@ -128,7 +128,7 @@ class SqlAccounts:
             return True
         try:
             return await self.current.database.read("accounts", _may_inherit)
-        except (Away, Unusable):
+        except (DatabaseAway, DatabaseUnusable):
             raise PeopleUnknown(NAME) from None
 
     async def has_inherited(self) -> bool:
@@ -137,7 +137,7 @@ class SqlAccounts:
             return False
         try:
             return await self.current.database.read("accounts", _has_inherited)
-        except (Away, Unusable):
+        except (DatabaseAway, DatabaseUnusable):
             raise PeopleUnknown(NAME) from None
 
     # --- tokens ---
@@ -247,7 +247,7 @@ def _has_inherited(connection: Connection) -> bool:
     return is_marked(connection, _INHERITED)
 
 
-def _has_ended(roll: Roll, now: datetime) -> bool:
+def _has_ended(roll: AccountsState, now: datetime) -> bool:
     """Whether a sweep would find something, about."""
     if any(session.expires <= now for session in roll.sessions.values()):
         return True

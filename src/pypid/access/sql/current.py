@@ -16,9 +16,9 @@ from twisted.internet.defer import DeferredLock, TimeoutError
 from twisted.logger import Logger
 
 from pypid.access.sql.database import Database
-from pypid.access.sql.roll import Roll
+from pypid.access.sql.roll import AccountsState
 from pypid.core.errors import Busy, CannotStart, PeopleUnknown, PypidError
-from pypid.databases.faults import Away, Unusable
+from pypid.databases.faults import DatabaseAway, DatabaseUnusable
 from pypid.databases.places import Server
 from pypid.flow import Flights, World, shielded, start
 
@@ -41,7 +41,7 @@ PAUSE = 1.0
 """Seconds after a failure in which nobody else waits for the same one."""
 MOST_WAITING = 200
 _FORGET = timedelta(minutes=10)
-_NOBODY = Roll()
+_NOBODY = AccountsState()
 FOR_EVER = float("inf")
 
 
@@ -64,13 +64,13 @@ class Current:
 
     def __init__(self, database: Database, world: World) -> None:
         self.database = database
-        self.on_change: list[Callable[[Roll], Awaitable[object] | None]] = []
+        self.on_change: list[Callable[[AccountsState], Awaitable[object] | None]] = []
         self.on_contact: list[Callable[[], object]] = []
         """Called whenever `until` may be another one."""
         self.on_write: list[Callable[[], object]] = []
         """Called when this process has changed something itself: other nodes look sooner if somebody tells them."""
         self._world = world
-        self._roll: Roll | None = None
+        self._roll: AccountsState | None = None
         self._is_empty = False
         self._heard = 0.0
         self._failed: _Since | None = None
@@ -79,7 +79,7 @@ class Current:
         self._looks: Flights[None, bool] = Flights()
 
     @property
-    def known(self) -> Roll:
+    def known(self) -> AccountsState:
         """What it said last, also while it cannot be asked: for rules, which must not become laxer then."""
         return self._roll or _NOBODY
 
@@ -97,7 +97,7 @@ class Current:
         """Whether there is a database; a server always is one."""
         return self.database.is_there()
 
-    def roll(self) -> Roll:
+    def roll(self) -> AccountsState:
         """What it says. Raises `PeopleUnknown` where that is not certain."""
         if self._is_unknown():
             raise PeopleUnknown(NAME)
@@ -127,8 +127,8 @@ class Current:
         """
         try:
             await self._look()
-        except (Away, Unusable) as error:
-            away = isinstance(error, Away)
+        except (DatabaseAway, DatabaseUnusable) as error:
+            away = isinstance(error, DatabaseAway)
             if away and isinstance(self.database.place, Server):
                 return
             raise CannotStart(f"The accounts database cannot be used: {error}") from None
@@ -154,7 +154,7 @@ class Current:
     async def _see(self) -> bool:
         try:
             await self._look()
-        except (Away, Unusable):
+        except (DatabaseAway, DatabaseUnusable):
             return False
         return True
 
@@ -188,17 +188,17 @@ class Current:
         before = self._trusted
         try:
             roll = await self.database.read(PART, partial(_read, before))
-        except (Away, Unusable) as error:
+        except (DatabaseAway, DatabaseUnusable) as error:
             self._fail(error)
             raise
         await self._hear(roll, began)
 
     @property
-    def _trusted(self) -> Roll | None:
+    def _trusted(self) -> AccountsState | None:
         """The roll, if what came after it can be added to it: not if the database may have been another one meanwhile."""
         return None if self._failed else self._roll
 
-    async def _hear(self, roll: Roll, began: float) -> None:
+    async def _hear(self, roll: AccountsState, began: float) -> None:
         self._heard = began
         if self._failed is not None:
             self._log.info("The accounts database can be used again.")
@@ -207,7 +207,7 @@ class Current:
             await self._replace(roll)
         self._tell_of_contact()
 
-    async def _replace(self, roll: Roll) -> None:
+    async def _replace(self, roll: AccountsState) -> None:
         self._roll = roll
         for callback in list(self.on_change):
             try:
@@ -217,7 +217,7 @@ class Current:
             except Exception:
                 self._log.failure("what follows from a change of the accounts failed")
 
-    def _fail(self, error: Away | Unusable) -> None:
+    def _fail(self, error: DatabaseAway | DatabaseUnusable) -> None:
         if self._failed is None or self._failed.reason != str(error):
             said = "The accounts database cannot be used, which is tried again each second: {error}"
             self._log.error(said, error=str(error))
@@ -237,7 +237,7 @@ class Current:
         """
         now = self._world.now()
 
-        def job(trusted: Roll | None, connection: Connection) -> tuple[T, Roll]:
+        def job(trusted: AccountsState | None, connection: Connection) -> tuple[T, AccountsState]:
             from pypid.access.sql.writing import change
 
             return change(connection, trusted, now, work)
@@ -251,7 +251,7 @@ class Current:
         """Whether nobody said it before. Raises as `change`."""
         now = self._world.now()
 
-        def job(trusted: Roll | None, connection: Connection) -> tuple[bool, Roll]:
+        def job(trusted: AccountsState | None, connection: Connection) -> tuple[bool, AccountsState]:
             from pypid.access.sql.rows import load
             from pypid.access.sql.writing import say_once
 
@@ -265,7 +265,7 @@ class Current:
         if self._roll is None or (self._forgot is not None and seconds < self._forgot + _FORGET.total_seconds()):
             return
 
-        def job(trusted: Roll | None, connection: Connection) -> tuple[None, Roll]:
+        def job(trusted: AccountsState | None, connection: Connection) -> tuple[None, AccountsState]:
             from pypid.access.sql.rows import load
             from pypid.access.sql.writing import forget
 
@@ -276,7 +276,9 @@ class Current:
         with suppress(PypidError):
             await shielded(self._in_turn(job, hears=False))
 
-    async def _in_turn(self, job: Callable[[Roll | None, Connection], tuple[T, Roll]], *, hears: bool = True) -> T:
+    async def _in_turn(
+        self, job: Callable[[AccountsState | None, Connection], tuple[T, AccountsState]], *, hears: bool = True
+    ) -> T:
         if len(self._turn.waiting) >= MOST_WAITING:
             raise Busy("Too many changes of the accounts wait for each other.")
         await self._turn.acquire()
@@ -289,23 +291,23 @@ class Current:
             if hears or trusted is None:
                 await self._hear(roll, began)
             return done
-        except (Away, Unusable) as error:
+        except (DatabaseAway, DatabaseUnusable) as error:
             await self._failed_to_change(error)
             raise PeopleUnknown(NAME) from None
         finally:
             self._turn.release()
 
-    async def _failed_to_change(self, error: Away | Unusable) -> None:
+    async def _failed_to_change(self, error: DatabaseAway | DatabaseUnusable) -> None:
         """Whether it was changed nobody knows, so all of it is read again."""
         self._fail(error)
         if not isinstance(self.database.place, Server):  # perhaps it was only held by somebody else
             try:
                 await self._look_now()
-            except (Away, Unusable):
+            except (DatabaseAway, DatabaseUnusable):
                 return
 
 
-def _read(before: Roll | None, connection: Connection) -> Any:
+def _read(before: AccountsState | None, connection: Connection) -> Any:
     from pypid.access.sql.rows import follow, load
 
     return load(connection) if before is None else follow(connection, before)

@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from pypid.core.errors import StorageFull
-from pypid.databases.faults import Away
+from pypid.databases.faults import DatabaseAway
 from pypid.databases.places import Place, SqliteFile
 from pypid.databases.transacting import no_longer_than, transact
 from pypid.flow import Blocking, shielded
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from pypid.access.sql.engine import Engines
-    from pypid.access.sql.schema import Part
+    from pypid.access.sql.schema import SchemaPart
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ LONGEST = 8.0
 """Seconds after which a server that has not answered gets no more time (its connections are cut)."""
 
 
-class Lived(Protocol):
+class TablesMarker(Protocol):
     """Remembers that a file had tables. Both block."""
 
     def note(self) -> None:
@@ -47,7 +47,12 @@ class Database:
     _log = Logger()
 
     def __init__(
-        self, place: Place, blocking: Blocking, clock: IReactorTime, lived: Lived | None = None, reserve: Reserve | None = None
+        self,
+        place: Place,
+        blocking: Blocking,
+        clock: IReactorTime,
+        lived: TablesMarker | None = None,
+        reserve: Reserve | None = None,
     ) -> None:
         """`lived` remembers that a file had tables: one that is lost is then not begun anew. `reserve`: room on a full disk."""
         self.place = place
@@ -73,13 +78,13 @@ class Database:
             self._lived.refuse_loss()
 
     async def read(self, part: str, work: Callable[[Connection], T]) -> T:
-        """What `work` returns, which sees one state of the part's tables. Raises `Away`, `Unusable`, and what `work` raises."""
+        """What `work` returns, which sees one state of the part's tables. Raises `DatabaseAway`, `Unusable`, and what `work` raises."""
         return await self._run(part, work, False)
 
     async def write(self, part: str, work: Callable[[Connection], T]) -> T:
         """The same, for work that changes something: all of it is durable by then, or nothing, and then that is raised.
 
-        Goes on if whoever waits goes away. Also raises `StorageFull`. After `Away` it may have happened all the same, where
+        Goes on if whoever waits goes away. Also raises `StorageFull`. After `DatabaseAway` it may have happened all the same, where
         the answer to the last word was lost.
         """
         return await shielded(self._run(part, work, True))
@@ -106,7 +111,7 @@ class Database:
                 if not self.make_room():
                     raise
             except OSError as error:  # of an import: no more files can be opened
-                raise Away(f"{type(error).__name__}: {error.strerror}") from None
+                raise DatabaseAway(f"{type(error).__name__}: {error.strerror}") from None
 
     def make_room(self) -> bool:
         """Return whether the reserve gave some of its space."""
@@ -138,7 +143,7 @@ class Database:
                     self._dispose()
         return done
 
-    def _open(self, part: Part) -> Engines:
+    def _open(self, part: SchemaPart) -> Engines:
         from pypid.access.sql.engine import Engines
         from pypid.access.sql.schema import is_new, is_ready, prepare
         from pypid.databases.sqlite import make_file
@@ -153,7 +158,7 @@ class Database:
                 before, self._identity = self._identity, identity
                 if before not in (None, identity):
                     self._dispose()
-                    raise Away(f"{self.place.path} has become another file: it is read anew.")
+                    raise DatabaseAway(f"{self.place.path} has become another file: it is read anew.")
             if self._engines is None:
                 self._is_read_only = False
                 self._engines = Engines(self.place, self)
@@ -180,9 +185,9 @@ class Database:
             self._log.warn("cannot note that accounts exist, the next start tries again: {error}", error=str(error))
 
     def _still_there(self) -> None:
-        """Raise `Away` if what was just written lies in a file that has no name any more."""
+        """Raise `DatabaseAway` if what was just written lies in a file that has no name any more."""
         if isinstance(self.place, SqliteFile) and _identity(self.place) != self._identity:
-            raise Away(f"{self.place.path} was replaced")
+            raise DatabaseAway(f"{self.place.path} was replaced")
 
     def _dispose(self) -> None:
         engines, self._engines = self._engines, None
@@ -195,7 +200,7 @@ def _identity(place: SqliteFile) -> tuple[int, int]:
     try:
         found = place.path.stat()
     except FileNotFoundError:
-        raise Away(
+        raise DatabaseAway(
             f"{place.path} is gone. Put it back: until then nobody in it can log in, and nothing in it can be changed."
         ) from None
     return found.st_dev, found.st_ino

@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from pypid.access.sql.tables import days, uncounted
 from pypid.access.sql.tables import downloads as given
-from pypid.core.people import Download
+from pypid.core.people import DownloadEntry
 
 AT_ONCE = 10_000
 """Lines, and downloads, that are looked at in one transaction."""
@@ -24,7 +24,7 @@ def day_of(moment: datetime) -> int:
     return (moment.astimezone(UTC).date() - _BEGINNING).days
 
 
-def count(connection: Connection, downloads: Sequence[Download]) -> None:
+def count(connection: Connection, downloads: Sequence[DownloadEntry]) -> None:
     """These are there, too."""
     _add(connection, Counter((each.project, day_of(each.when)) for each in downloads))
 

@@ -14,8 +14,8 @@ from twisted.logger import Logger
 from pypid.access.sql.database import Database
 from pypid.access.sql.texts import storable
 from pypid.core.errors import PeopleUnknown, PypidError
-from pypid.core.people import Download
-from pypid.databases.faults import Away, Unusable
+from pypid.core.people import DownloadEntry
+from pypid.databases.faults import DatabaseAway, DatabaseUnusable
 from pypid.flow import Flights, World, start
 from pypid.ports import Downloads
 
@@ -44,7 +44,7 @@ class SqlDownloads:
         self._database = database
         self._world = world
         self._rows = rows
-        self._waiting: deque[Download] = deque()
+        self._waiting: deque[DownloadEntry] = deque()
         self._flights: Flights[str, None] = Flights()
         self._missed = 0
         self._reason: str | None = None
@@ -52,7 +52,7 @@ class SqlDownloads:
         """Whether all are counted by day, those of an older pypid, too."""
         self._closing = False
 
-    def note(self, download: Download) -> None:
+    def note(self, download: DownloadEntry) -> None:
         if len(self._waiting) >= MOST_WAITING:
             self._missed += 1
             return
@@ -70,7 +70,7 @@ class SqlDownloads:
             batch = [self._waiting[at] for at in range(min(AT_ONCE, len(self._waiting)))]
             try:
                 await self._database.write(PART, partial(_insert, batch))
-            except (Away, Unusable, PypidError) as error:
+            except (DatabaseAway, DatabaseUnusable, PypidError) as error:
                 if self._reason != str(error):
                     said = "The downloads cannot be written down, which is tried again: {error}"
                     self._log.error(said, error=str(error))
@@ -82,13 +82,13 @@ class SqlDownloads:
             self._log.info("The downloads are written down again; {count} were not.", count=self._missed)
         self._reason, self._missed = None, 0
 
-    async def of(self, sha256: str, *, most: int = 1000, before: int | None = None) -> Sequence[Download]:
+    async def of(self, sha256: str, *, most: int = 1000, before: int | None = None) -> Sequence[DownloadEntry]:
         await self.flush()
         if not self._database.is_there():
             return ()
         try:
             return await self._database.read(PART, partial(_select, storable(sha256), max(0, min(most, MOST)), before))
-        except (Away, Unusable) as error:
+        except (DatabaseAway, DatabaseUnusable) as error:
             self._log.error("The downloads cannot be read: {error}", error=str(error))
             raise PeopleUnknown(NAME) from None
 
@@ -100,7 +100,7 @@ class SqlDownloads:
             start(self._flights.single("count", self._count))  # what an older pypid left is there soon, and not waited for
         try:
             return await self._database.read(PART, partial(_select_days, storable(project), since))
-        except (Away, Unusable) as error:
+        except (DatabaseAway, DatabaseUnusable) as error:
             self._log.error("The downloads cannot be read: {error}", error=str(error))
             raise PeopleUnknown(NAME) from None
 
@@ -111,7 +111,7 @@ class SqlDownloads:
             while more and not self._closing:
                 more = await self._database.write(PART, _count_older)  # a piece at a time, as below
             self._counted = not more
-        except (Away, Unusable, PypidError) as error:
+        except (DatabaseAway, DatabaseUnusable, PypidError) as error:
             self._log.error("Older downloads cannot be counted, which is tried again: {error}", error=str(error))
 
     async def sweep(self) -> None:
@@ -124,7 +124,7 @@ class SqlDownloads:
         try:
             while await self._database.write(PART, partial(_forget, begin, self._rows)):
                 pass  # a piece at a time, so that nobody else waits long
-        except (Away, Unusable, PypidError) as error:
+        except (DatabaseAway, DatabaseUnusable, PypidError) as error:
             self._log.error("Old downloads cannot be removed, which is tried again: {error}", error=str(error))
 
     async def close(self) -> None:
@@ -139,13 +139,13 @@ class SqlDownloads:
         return
 
 
-def _insert(batch: Sequence[Download], connection: Connection) -> None:
+def _insert(batch: Sequence[DownloadEntry], connection: Connection) -> None:
     from pypid.access.sql.lines import add_downloads
 
     add_downloads(connection, [_storable(download) for download in batch])
 
 
-def _select(sha256: str, most: int, before: int | None, connection: Connection) -> Sequence[Download]:
+def _select(sha256: str, most: int, before: int | None, connection: Connection) -> Sequence[DownloadEntry]:
     from pypid.access.sql.lines import find_downloads
 
     return find_downloads(connection, sha256, most, before)
@@ -171,7 +171,7 @@ def _forget(begin: datetime, rows: int, connection: Connection) -> bool:
     return forget_days(connection, begin, rows) or more
 
 
-def _storable(download: Download) -> Download:
+def _storable(download: DownloadEntry) -> DownloadEntry:
     return evolve(
         download,
         sha256=storable(download.sha256),

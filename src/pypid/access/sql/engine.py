@@ -6,9 +6,9 @@ from sqlalchemy import Engine
 
 from pypid.core.errors import StorageFull
 from pypid.databases.drivers import Trouble, away, trouble
-from pypid.databases.faults import Unusable
+from pypid.databases.faults import DatabaseUnusable
 from pypid.databases.places import Place, Server, SqliteFile
-from pypid.databases.postgresql import Connections
+from pypid.databases.postgresql import PostgresqlConnections
 from pypid.databases.sqlite import BUSY, NoRoom, sqlite_engine
 
 SETTING = "[access] url"
@@ -18,12 +18,12 @@ class Engines:
     """The engine of a place, and the connections that it has open."""
 
     def __init__(self, place: Place, no_room: NoRoom | None = None) -> None:
-        self._connections: Connections | None = None
+        self._connections: PostgresqlConnections | None = None
         match place:
             case SqliteFile():
                 self.engine = _sqlite(place, no_room)
             case Server():
-                self._connections = Connections(place, SETTING)
+                self._connections = PostgresqlConnections(place, SETTING)
                 self.engine = self._connections.engine
 
     def cut(self) -> None:
@@ -41,7 +41,7 @@ def fault(place: Place, error: BaseException) -> Exception:
     """What an exception of SQLAlchemy, of a driver or of the system is to us."""
     match trouble(error):
         case Trouble.DAMAGED:
-            return Unusable(
+            return DatabaseUnusable(
                 "it is damaged. Put a copy of it from a backup in its place; or, if there is none, move it away, and pypid "
                 "begins a new one."
             )

@@ -29,10 +29,10 @@ from sqlalchemy import (
 
 from pypid.access.sql.engine import Engines, fault
 from pypid.access.sql.place import Server, SqliteFile, place_of
-from pypid.core.acl import MOST, OURS, Document, DumpedPackages, DumpedUser, Taken, taken
+from pypid.core.acl import MOST, OURS, AclDocument, DumpedPackages, DumpedUser, ParsedAcl, taken
 from pypid.core.errors import BadRequest, CannotStart, StorageFull
 from pypid.databases.drivers import errors
-from pypid.databases.faults import Unusable
+from pypid.databases.faults import DatabaseUnusable
 from pypid.databases.sqlite import BEGINNING
 
 LOCKED = 5.0
@@ -61,7 +61,7 @@ _KEYVALS = table("pypicloud_keyvals", column("key", Text), column("value", Text)
 _NEEDED = (_USERS, _GROUPS, _MEMBERS, _RIGHTS_OF_USERS, _RIGHTS_OF_GROUPS)
 
 
-def read_people(url: str, *folders: Path) -> Taken | None:
+def read_people(url: str, *folders: Path) -> ParsedAcl | None:
     """What the database says, with all that is odd in it. None for one in memory, of which pypicloud kept nothing either.
 
     A relative path of sqlite begins where pypicloud was started; it is looked for in `folders`. Raises `CannotStart`, without
@@ -72,7 +72,7 @@ def read_people(url: str, *folders: Path) -> Taken | None:
         return None
     try:
         document = _from_file(place) if isinstance(place, SqliteFile) else _from_server(place)
-    except Unusable as error:
+    except DatabaseUnusable as error:
         _refuse(str(error))
     except errors() as error:
         found = fault(place, error)
@@ -120,11 +120,11 @@ def _file(rest: str, folders: tuple[Path, ...]) -> SqliteFile | None:
             _refuse(f"it may be each of {', '.join(map(str, found))}. Write its whole path.")
 
 
-def _from_file(place: SqliteFile) -> Document:
+def _from_file(place: SqliteFile) -> AclDocument:
     """Opened so that nothing of it is written, nor made beside it."""
     with place.path.open("rb") as file:
         if file.read(len(BEGINNING)) != BEGINNING:
-            raise Unusable(f"{place.path} is no database of sqlite.")
+            raise DatabaseUnusable(f"{place.path} is no database of sqlite.")
 
     def connect() -> sqlite3.Connection:
         opened = sqlite3.connect(f"{place.path.as_uri()}?mode=ro", uri=True, timeout=LOCKED, isolation_level=None)
@@ -140,15 +140,15 @@ def _decoded(data: bytes) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError:
-        raise Unusable("there is text in it that is not UTF-8.") from None
+        raise DatabaseUnusable("there is text in it that is not UTF-8.") from None
 
 
-def _from_server(place: Server) -> Document:
+def _from_server(place: Server) -> AclDocument:
     engine = Engines(place).engine
     return _read(engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True))
 
 
-def _read(engine: Engine) -> Document:
+def _read(engine: Engine) -> AclDocument:
     try:
         with engine.connect() as connection:
             if connection.dialect.name == "sqlite":  # one state of all tables; the module would begin none before a SELECT
@@ -158,13 +158,13 @@ def _read(engine: Engine) -> Document:
         engine.dispose()
 
 
-def _document(connection: Connection) -> Document:
+def _document(connection: Connection) -> AclDocument:
     there = set(inspect(connection).get_table_names())
     missing = sorted(each.name for each in _NEEDED if each.name not in there)
     if missing:
-        raise Unusable(f"it has no table {missing[0]}, so it is no pypicloud's.")
+        raise DatabaseUnusable(f"it has no table {missing[0]}, so it is no pypicloud's.")
     if sum(connection.scalar(select(func.count()).select_from(each)) or 0 for each in _NEEDED) > MOST:
-        raise Unusable(f"it names more than {MOST} people, groups and rights.")
+        raise DatabaseUnusable(f"it names more than {MOST} people, groups and rights.")
     users: list[DumpedUser] = []
     pending: list[DumpedUser] = []
     for name, hash, admin, waits in connection.execute(select(_USERS).order_by("username")):
@@ -176,7 +176,7 @@ def _document(connection: Connection) -> Document:
     of_users, of_groups = (_rights(connection, each) for each in (_RIGHTS_OF_USERS, _RIGHTS_OF_GROUPS))
     said = select(_KEYVALS.c.value).where(_KEYVALS.c.key == "allow_register")
     allows = _KEYVALS.name in there and connection.scalar(said) == "true"
-    return Document(
+    return AclDocument(
         users=users,
         pending_users=pending,
         groups=groups,
@@ -199,5 +199,5 @@ def _rights(connection: Connection, of: TableClause) -> dict[str, dict[str, list
 def _text(value: object) -> str:
     """Sqlite lets anything be in any column."""
     if not isinstance(value, str):
-        raise Unusable("there is something in it that is no text where a name has to be.")
+        raise DatabaseUnusable("there is something in it that is no text where a name has to be.")
     return value

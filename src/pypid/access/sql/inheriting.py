@@ -13,7 +13,7 @@ from pypid.core.errors import CannotStart, PeopleUnknown
 from pypid.flow import World
 
 if TYPE_CHECKING:
-    from pypid.core.acl import Taken
+    from pypid.core.acl import ParsedAcl
 
 _log = Logger()
 
@@ -89,7 +89,7 @@ async def _refuse_without_rules(accounts: SqlAccounts, url: str, folders: tuple[
         )
 
 
-def _read(url: str, folders: tuple[Path, ...]) -> Taken | None:
+def _read(url: str, folders: tuple[Path, ...]) -> ParsedAcl | None:
     from pypid.access.sql.inherited import read_people
 
     return read_people(url, *folders)

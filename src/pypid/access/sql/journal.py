@@ -13,8 +13,8 @@ from twisted.logger import Logger
 from pypid.access.sql.database import Database
 from pypid.access.sql.texts import storable
 from pypid.core.errors import PeopleUnknown, PypidError
-from pypid.core.people import Deed
-from pypid.databases.faults import Away, Unusable
+from pypid.core.people import AuditEntry
+from pypid.databases.faults import DatabaseAway, DatabaseUnusable
 from pypid.flow import Flights, World, shielded
 from pypid.ports import Journal
 
@@ -46,11 +46,11 @@ class SqlJournal:
     def __init__(self, database: Database, world: World) -> None:
         self._database = database
         self._world = world
-        self._waiting: deque[Deed] = deque()
+        self._waiting: deque[AuditEntry] = deque()
         self._flights: Flights[None, None] = Flights()
         self._failed: _Failed | None = None
 
-    async def note(self, deed: Deed) -> None:
+    async def note(self, deed: AuditEntry) -> None:
         if len(self._waiting) >= MOST_WAITING:
             self._tell(deed)
             return
@@ -74,7 +74,7 @@ class SqlJournal:
             batch = [self._waiting[at] for at in range(min(AT_ONCE, len(self._waiting)))]
             try:
                 await self._database.write(PART, partial(_insert, batch))
-            except (Away, Unusable, PypidError) as error:
+            except (DatabaseAway, DatabaseUnusable, PypidError) as error:
                 self._fail(str(error))
                 return
             for _ in batch:
@@ -89,7 +89,7 @@ class SqlJournal:
             self._log.error(said, count=len(self._waiting), error=reason)
         self._failed = _Failed(reason)
 
-    def _tell(self, deed: Deed) -> None:
+    def _tell(self, deed: AuditEntry) -> None:
         self._log.error(
             "The audit log could not take this: {when} {who!r} {what} {subject!r} from {where!r}, token {token!r}, {details!r}",
             when=deed.when.isoformat(),
@@ -109,14 +109,14 @@ class SqlJournal:
         who: str | None = None,
         what: str | None = None,
         subject: str | None = None,
-    ) -> Sequence[Deed]:
+    ) -> Sequence[AuditEntry]:
         if not self._database.is_there():
             return ()
         asked = {"who": who, "what": what, "subject": subject}
         wanted = {name: storable(text) for name, text in asked.items() if text is not None}
         try:
             return await self._database.read(PART, partial(_select, before, max(0, min(most, MOST)), wanted))
-        except (Away, Unusable) as error:
+        except (DatabaseAway, DatabaseUnusable) as error:
             self._log.error("The audit log cannot be read: {error}", error=str(error))
             raise PeopleUnknown(NAME) from None
 
@@ -126,7 +126,7 @@ class SqlJournal:
             return False
         try:
             return await self._database.read(PART, partial(_has_any, what))
-        except (Away, Unusable) as error:
+        except (DatabaseAway, DatabaseUnusable) as error:
             self._log.error("The audit log cannot be read: {error}", error=str(error))
             return False
 
@@ -137,7 +137,7 @@ class SqlJournal:
             self._tell(self._waiting.popleft())
 
 
-def _storable(deed: Deed) -> Deed:
+def _storable(deed: AuditEntry) -> AuditEntry:
     details = list(deed.details.items())[:_MOST_DETAILS]
     return evolve(
         deed,
@@ -150,13 +150,13 @@ def _storable(deed: Deed) -> Deed:
     )
 
 
-def _insert(batch: Sequence[Deed], connection: Connection) -> None:
+def _insert(batch: Sequence[AuditEntry], connection: Connection) -> None:
     from pypid.access.sql.lines import add_deeds
 
     add_deeds(connection, batch)
 
 
-def _select(before: int | None, most: int, wanted: dict[str, str], connection: Connection) -> Sequence[Deed]:
+def _select(before: int | None, most: int, wanted: dict[str, str], connection: Connection) -> Sequence[AuditEntry]:
     from pypid.access.sql.lines import find_deeds
 
     return find_deeds(connection, before, most, wanted)

@@ -14,14 +14,14 @@ from pypid.access.sql.schema import take
 from pypid.access.sql.tables import PARTS
 from pypid.access.sql.tables import deeds as log
 from pypid.access.sql.tables import downloads as given
-from pypid.core.people import Deed, Download
+from pypid.core.people import AuditEntry, DownloadEntry
 
 AT_ONCE = 10_000
 """Downloads that are forgotten in one transaction."""
 _ADD = insert(log)
 
 
-def add_deeds(connection: Connection, deeds: Sequence[Deed]) -> None:
+def add_deeds(connection: Connection, deeds: Sequence[AuditEntry]) -> None:
     """With the next serials, in their order: whoever else adds some waits, so that no serial comes after a later one."""
     first = take(connection, PARTS["journal"], len(deeds)) - len(deeds) + 1
     rows = [
@@ -46,7 +46,7 @@ def has_any(connection: Connection, what: Sequence[str]) -> bool:
     return connection.execute(select(log.c.serial).where(log.c.what.in_(what)).limit(1)).first() is not None
 
 
-def find_deeds(connection: Connection, before: int | None, most: int, wanted: Mapping[str, str]) -> Sequence[Deed]:
+def find_deeds(connection: Connection, before: int | None, most: int, wanted: Mapping[str, str]) -> Sequence[AuditEntry]:
     """The newest first. A project as ``subject`` is that of its files, too."""
     found = select(log).order_by(log.c.serial.desc()).limit(most)
     if before is not None:
@@ -54,7 +54,7 @@ def find_deeds(connection: Connection, before: int | None, most: int, wanted: Ma
     for name, text in wanted.items():
         found = found.where(log.c["head" if name == "subject" and "/" not in text else name] == text)
     return [
-        Deed(
+        AuditEntry(
             when=row.when,
             who=row.who,
             what=row.what,
@@ -68,7 +68,7 @@ def find_deeds(connection: Connection, before: int | None, most: int, wanted: Ma
     ]
 
 
-def add_downloads(connection: Connection, downloads: Sequence[Download]) -> None:
+def add_downloads(connection: Connection, downloads: Sequence[DownloadEntry]) -> None:
     """In this order; and they are counted."""
     days.count(connection, downloads)
     rows = [
@@ -86,13 +86,13 @@ def add_downloads(connection: Connection, downloads: Sequence[Download]) -> None
     connection.execute(insert(given), rows)
 
 
-def find_downloads(connection: Connection, sha256: str, most: int, before: int | None) -> Sequence[Download]:
+def find_downloads(connection: Connection, sha256: str, most: int, before: int | None) -> Sequence[DownloadEntry]:
     """Return downloads of a file, newest first; only those with a serial below `before`, if given."""
     found = select(given).where(given.c.sha256 == sha256).order_by(given.c.id.desc()).limit(most)
     if before is not None:
         found = found.where(given.c.id < before)
     return [
-        Download(
+        DownloadEntry(
             when=row.when,
             sha256=row.sha256,
             project=row.project,

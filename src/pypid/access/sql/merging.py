@@ -14,11 +14,11 @@ from sqlalchemy import Connection, Table, and_, insert, select, update
 
 from pypid.access.sql.rows import AT_ONCE, Touch, account_row
 from pypid.access.sql.tables import groups, members, once, rights, users
-from pypid.core.acl import Dump, Oddity, Person
+from pypid.core.acl import Dump, DumpedPerson, Oddity
 from pypid.core.aclmerged import Merged, entered, grown, taken_up
 from pypid.core.aclrights import KEPT_CLOSED
 from pypid.core.errors import BadRequest
-from pypid.core.people import Account, Standing
+from pypid.core.people import Account, AccountStatus
 from pypid.core.rights import Right, Whom
 
 FOR_EVER = datetime(9999, 1, 1, tzinfo=UTC)
@@ -40,9 +40,9 @@ def merge(connection: Connection, now: datetime, dump: Dump, touch: Callable[[To
         row = before.get(person.name)
         if row is None:
             continue
-        if (person.admin and not row.admin) or (not person.pending and row.standing != Standing.ACTIVE.value):
+        if (person.admin and not row.admin) or (not person.pending and row.standing != AccountStatus.ACTIVE.value):
             weaker.append(person.name)
-        elif row.admin != person.admin or (person.pending and row.standing == Standing.ACTIVE.value):
+        elif row.admin != person.admin or (person.pending and row.standing == AccountStatus.ACTIVE.value):
             other.append(person.name)
     return Merged(
         users=tuple(account.name for account in added),
@@ -101,9 +101,9 @@ def _more(these: Set[tuple[str, bool]], those: Set[tuple[str, bool]]) -> bool:
     return any((project, write) not in those and (project, True) not in those for project, write in these)
 
 
-def account_of(person: Person, now: datetime) -> Account:
+def account_of(person: DumpedPerson, now: datetime) -> Account:
     """The account to be."""
-    standing = Standing.PENDING if person.pending else Standing.ACTIVE
+    standing = AccountStatus.PENDING if person.pending else AccountStatus.ACTIVE
     return Account(name=person.name, hash=person.hash, admin=person.admin, standing=standing, created=now, changed=now)
 
 

@@ -9,16 +9,16 @@ from twisted.logger import Logger
 
 from pypid.access.passwords import WRONG, Verifier, hash_password, needs_upgrade
 from pypid.access.sql.accounts import SqlAccounts
-from pypid.access.sql.roll import NO_GROUPS, Roll
+from pypid.access.sql.roll import NO_GROUPS, AccountsState
 from pypid.core.errors import PypidError, Unauthenticated
-from pypid.core.people import Account, Standing
+from pypid.core.people import Account, AccountStatus
 from pypid.core.permissions import Credential, Identity
 from pypid.flow import World, start
 from pypid.ports import People
 
 _NOT_ACTIVE = {
-    Standing.PENDING: "This account waits for an administrator to approve it.",
-    Standing.DISABLED: "This account is disabled. Ask an administrator to enable it.",
+    AccountStatus.PENDING: "This account waits for an administrator to approve it.",
+    AccountStatus.DISABLED: "This account is disabled. Ask an administrator to enable it.",
 }
 """What somebody is told who knows the password."""
 
@@ -39,7 +39,7 @@ class SqlPeople:
         self._resembled: Mapping[str, Account] = {}
         accounts.current.on_change.append(self._resemble)
 
-    def _resemble(self, roll: Roll) -> None:
+    def _resemble(self, roll: AccountsState) -> None:
         """Whom nobody knows shall take as long as one of these."""
         if roll.accounts is not self._resembled:
             self._resembled = roll.accounts
@@ -51,7 +51,7 @@ class SqlPeople:
         if account is None:
             return None
         account = await self._proved(account, credential.password)
-        if account.standing is not Standing.ACTIVE:
+        if account.standing is not AccountStatus.ACTIVE:
             raise Unauthenticated(_NOT_ACTIVE[account.standing])
         self._upgrade(account, credential.password)
         return _identity(account, self._accounts.current.roll().groups.get(user, NO_GROUPS))
@@ -71,7 +71,7 @@ class SqlPeople:
     async def find(self, user: str) -> Identity | None:
         roll = self._accounts.current.roll()
         account = roll.accounts.get(user)
-        if account is None or account.standing is not Standing.ACTIVE:
+        if account is None or account.standing is not AccountStatus.ACTIVE:
             return None
         return _identity(account, roll.groups.get(user, NO_GROUPS))
 

@@ -44,7 +44,7 @@ class Patch:
 
 
 @frozen(kw_only=True, eq=False)
-class Roll:
+class AccountsState:
     """Everybody and everything, after the change with this `serial`.
 
     What a change does not touch is the same object in the next roll: ``new.rights is old.rights`` where no right changed.
@@ -72,12 +72,12 @@ class Roll:
         """Those of the passwords, for `Verifier.resemble`."""
         return [account.hash for account in self.accounts.values() if account.hash]
 
-    def patched(self, patch: Patch) -> Roll:
+    def patched(self, patch: Patch) -> AccountsState:
         """The roll after what the patch says. Takes some milliseconds with ten thousand of each: off the reactor thread."""
         by_id = _with(self.by_id, patch.tokens)
         accounts = _with(self.accounts, patch.accounts)
         by_right = _with(self.by_right, patch.rights)
-        return Roll(
+        return AccountsState(
             serial=patch.serial,
             accounts=accounts,
             members=_with(self.members, patch.members),
@@ -121,7 +121,7 @@ def roll_of(
     rights: Iterable[Right],
     tokens: Iterable[Token],
     sessions: Iterable[Session],
-) -> Roll:
+) -> AccountsState:
     """The roll with all of these."""
     groups: dict[str, set[str]] = {}
     for group, users in members.items():
@@ -130,7 +130,7 @@ def roll_of(
     by_name = _by_name(accounts)
     by_right = {key_of(right): right for right in rights}
     by_id = {token.id: token for token in tokens}
-    return Roll(
+    return AccountsState(
         serial=serial,
         accounts={account.name: account for account in by_name},
         members=members,

@@ -10,13 +10,13 @@ from attrs import frozen
 from sqlalchemy import Column, Connection, Row, Table, select
 
 from pypid.access.sql import tables
-from pypid.access.sql.roll import Patch, RightKey, Roll, roll_of
+from pypid.access.sql.roll import AccountsState, Patch, RightKey, roll_of
 from pypid.access.sql.schema import standing
 from pypid.core.names import ProjectName
-from pypid.core.people import Account, Session, Standing, Token
+from pypid.core.people import Account, AccountStatus, Session, Token
 from pypid.core.permissions import Action, Scope
 from pypid.core.rights import Right, Whom
-from pypid.databases.faults import Unusable
+from pypid.databases.faults import DatabaseUnusable
 
 AT_ONCE = 500
 """Keys in one question: databases allow only so many."""
@@ -56,7 +56,7 @@ def account_of(row: Row[Any]) -> Account:
         name=row.name,
         hash=row.hash,
         admin=row.admin,
-        standing=Standing(row.standing),
+        standing=AccountStatus(row.standing),
         created=row.created,
         changed=row.changed,
     )
@@ -120,8 +120,8 @@ def right_of(row: Row[Any]) -> Right:
 # --- all ---
 
 
-def load(connection: Connection) -> Roll:
-    """Everything. Raises `Unusable`."""
+def load(connection: Connection) -> AccountsState:
+    """Everything. Raises `DatabaseUnusable`."""
     members: dict[str, set[str]] = {name: set() for name in connection.scalars(select(tables.groups.c.name))}
     for group, user in connection.execute(select(tables.members.c.group, tables.members.c.user)):
         members.setdefault(group, set()).add(user)
@@ -138,15 +138,15 @@ def load(connection: Connection) -> Roll:
 def _serial(connection: Connection) -> int:
     found = standing(connection, PART)
     if found is None or found.version != PART.version:
-        raise Unusable("its accounts have changed their version meanwhile. Start pypid again.")
+        raise DatabaseUnusable("its accounts have changed their version meanwhile. Start pypid again.")
     return found.serial
 
 
 # --- what has changed ---
 
 
-def follow(connection: Connection, roll: Roll) -> Roll:
-    """The roll as it is now: the same one if nothing has changed. Raises `Unusable`."""
+def follow(connection: Connection, roll: AccountsState) -> AccountsState:
+    """The roll as it is now: the same one if nothing has changed. Raises `DatabaseUnusable`."""
     serial = _serial(connection)
     if serial == roll.serial:
         return roll

@@ -25,7 +25,7 @@ from sqlalchemy import (
     update,
 )
 
-from pypid.databases.faults import Unusable
+from pypid.databases.faults import DatabaseUnusable
 
 _LOCK = 0x70797069_64
 """PostgreSQL's number for "somebody makes or migrates pypid's tables"."""
@@ -44,7 +44,7 @@ _TAKE = update(parts).where(parts.c.part == bindparam("of")).values(serial=parts
 
 
 @frozen
-class Part:
+class SchemaPart:
     """Some tables that belong together. `migrations` has what leads from each older version to the next one."""
 
     name: str
@@ -54,27 +54,27 @@ class Part:
 
 
 @define
-class Standing:
+class SchemaState:
     """What the row of a part says."""
 
     version: int
     serial: int
 
 
-def standing(connection: Connection, part: Part) -> Standing | None:
-    """What the row says; None where there is no row. Raises `Unusable` where a newer pypid has written it."""
+def standing(connection: Connection, part: SchemaPart) -> SchemaState | None:
+    """What the row says; None where there is no row. Raises `DatabaseUnusable` where a newer pypid has written it."""
     row = connection.execute(_STANDING, {"of": part.name}).one_or_none()
     if row is None:
         return None
     if row.version > part.version:
-        raise Unusable(
+        raise DatabaseUnusable(
             f"its {part.name} are of version {row.version}, and this pypid knows version {part.version}: a newer pypid has "
             "written them. Run that one again, or go back to a copy of the database from before."
         )
-    return Standing(row.version, row.serial)
+    return SchemaState(row.version, row.serial)
 
 
-def is_ready(connection: Connection, part: Part) -> bool:
+def is_ready(connection: Connection, part: SchemaPart) -> bool:
     """Whether the tables are there and up to date. Raises as `standing`."""
     if not inspect(connection).has_table(parts.name):
         return False
@@ -82,12 +82,12 @@ def is_ready(connection: Connection, part: Part) -> bool:
     return found is not None and found.version == part.version
 
 
-def is_new(connection: Connection, part: Part) -> bool:
+def is_new(connection: Connection, part: SchemaPart) -> bool:
     """Return whether the part has no tables of any version. Raises as `standing`."""
     return not inspect(connection).has_table(parts.name) or standing(connection, part) is None
 
 
-def prepare(connection: Connection, part: Part) -> None:
+def prepare(connection: Connection, part: SchemaPart) -> None:
     """Make the tables, or bring them up to date, in the transaction that is under way. Raises as `standing`."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
@@ -102,13 +102,13 @@ def prepare(connection: Connection, part: Part) -> None:
     connection.execute(update(parts).where(parts.c.part == part.name).values(version=part.version))
 
 
-def take(connection: Connection, part: Part, count: int = 1) -> int:
+def take(connection: Connection, part: SchemaPart, count: int = 1) -> int:
     """Make the next `count` serials this transaction's, and whoever wants others wait for its end; the last of them.
 
-    Raises `Unusable` where another version of the tables is there by now.
+    Raises `DatabaseUnusable` where another version of the tables is there by now.
     """
     connection.execute(_TAKE, {"of": part.name, "taken": count})
     found = standing(connection, part)
     if found is None or found.version != part.version:
-        raise Unusable(f"its {part.name} have changed their version meanwhile. Start pypid again.")
+        raise DatabaseUnusable(f"its {part.name} have changed their version meanwhile. Start pypid again.")
     return found.serial

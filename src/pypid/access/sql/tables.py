@@ -23,12 +23,12 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
-from pypid.access.sql.schema import Part
+from pypid.access.sql.schema import SchemaPart
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Moment(TypeDecorator[datetime]):
+class TimestampColumn(TypeDecorator[datetime]):
     """An aware time, as microseconds since 1970: exact, and the same in every database."""
 
     impl = BigInteger
@@ -50,8 +50,8 @@ users = Table(
     Column("hash", Text, nullable=False),
     Column("admin", Boolean, nullable=False),
     Column("standing", Text, nullable=False),
-    Column("created", Moment, nullable=False),
-    Column("changed", Moment, nullable=False),
+    Column("created", TimestampColumn, nullable=False),
+    Column("changed", TimestampColumn, nullable=False),
 )
 groups = Table("pypid_groups", _accounts, Column("name", Text, primary_key=True))
 members = Table(  # not only of users who have an account here
@@ -79,11 +79,11 @@ tokens = Table(
     Column("user", Text, nullable=False, index=True),
     Column("actions", Text, nullable=False),
     Column("projects", Text, nullable=False),
-    Column("created", Moment, nullable=False),
-    Column("expires", Moment),
-    Column("used", Moment),
+    Column("created", TimestampColumn, nullable=False),
+    Column("expires", TimestampColumn),
+    Column("used", TimestampColumn),
     Column("used_from", Text, nullable=False),
-    Column("revoked", Moment),
+    Column("revoked", TimestampColumn),
     Column("publisher", Boolean, nullable=False),
 )
 sessions = Table(
@@ -91,15 +91,15 @@ sessions = Table(
     _accounts,
     Column("digest", Text, primary_key=True),
     Column("user", Text, nullable=False, index=True),
-    Column("created", Moment, nullable=False),
-    Column("expires", Moment, nullable=False),
+    Column("created", TimestampColumn, nullable=False),
+    Column("expires", TimestampColumn, nullable=False),
     Column("address", Text, nullable=False),
 )
 once = Table(
     "pypid_once",
     _accounts,
     Column("digest", Text, primary_key=True),
-    Column("until", Moment, nullable=False, index=True),
+    Column("until", TimestampColumn, nullable=False, index=True),
 )
 changes = Table(  # what each change has touched, so that another node reads that anew and no more
     "pypid_changes",
@@ -117,7 +117,7 @@ deeds = Table(
     "pypid_deeds",
     _journal,
     Column("serial", BigInteger, primary_key=True),
-    Column("when", Moment, nullable=False),
+    Column("when", TimestampColumn, nullable=False),
     Column("who", Text, nullable=False),
     Column("what", Text, nullable=False),
     Column("subject", Text, nullable=False),
@@ -136,7 +136,7 @@ downloads = Table(
     "pypid_downloads",
     _downloads,
     Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
-    Column("when", Moment, nullable=False, index=True),
+    Column("when", TimestampColumn, nullable=False, index=True),
     Column("sha256", Text, nullable=False),
     Column("project", Text, nullable=False),
     Column("filename", Text, nullable=False),
@@ -173,8 +173,8 @@ def _with_days(connection: Connection) -> None:
 PARTS = {
     part.name: part
     for part in (
-        Part("accounts", 1, _accounts),
-        Part("journal", 1, _journal),
-        Part("downloads", 2, _downloads, {1: _with_days}),
+        SchemaPart("accounts", 1, _accounts),
+        SchemaPart("journal", 1, _journal),
+        SchemaPart("downloads", 2, _downloads, {1: _with_days}),
     )
 }

@@ -10,7 +10,7 @@ from attrs import evolve
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, or_, select, update
 
 from pypid.access.sql import merging
-from pypid.access.sql.roll import KEPT, Roll
+from pypid.access.sql.roll import KEPT, AccountsState
 from pypid.access.sql.rows import (
     AT_ONCE,
     MOST_TOUCHED,
@@ -31,7 +31,7 @@ from pypid.core.acl import Dump
 from pypid.core.aclmerged import Merged
 from pypid.core.errors import NameTaken, NoSuchGroup, NoSuchToken, NoSuchUser
 from pypid.core.names import ProjectName
-from pypid.core.people import MOST_SESSIONS, Account, Session, Standing, Token
+from pypid.core.people import MOST_SESSIONS, Account, AccountStatus, Session, Token
 from pypid.core.rights import Right, Whom
 
 REMEMBERED = 10_000
@@ -76,9 +76,9 @@ class Writing:
             new = evolve(new, changed=max(self._now, old.changed))
         self._connection.execute(update(users).where(users.c.name == name).values(account_row(new)))
         self._touch("user", name)
-        if new.hash != old.hash or new.standing is not Standing.ACTIVE:
+        if new.hash != old.hash or new.standing is not AccountStatus.ACTIVE:
             self._end_sessions(sessions.c.user == name)
-        if new.standing is not Standing.ACTIVE:
+        if new.standing is not AccountStatus.ACTIVE:
             self._revoke(name)
         return new
 
@@ -250,7 +250,9 @@ def _right(project: ProjectName, whom: Whom, name: str) -> ColumnElement[bool]:
     return (rights.c.project == project) & (rights.c.whom == whom.value) & (rights.c.name == name)
 
 
-def change(connection: Connection, roll: Roll | None, now: datetime, work: Callable[[Writing], Any]) -> tuple[Any, Roll]:
+def change(
+    connection: Connection, roll: AccountsState | None, now: datetime, work: Callable[[Writing], Any]
+) -> tuple[Any, AccountsState]:
     """Do `work`, and what it returns; with it the roll as it is then. `roll` is the one before, None: there is none yet.
 
     Where nothing was touched the serial stays as it was. Raises what `work` raises, `Unusable`.

@@ -18,14 +18,14 @@ from pypid import __version__
 from pypid.blobs.s3 import refusals
 from pypid.blobs.s3.addresses import Address, Query
 from pypid.blobs.s3.credentials import Credentials
-from pypid.blobs.s3.refusals import Refusal, Remedy, down, refusal
+from pypid.blobs.s3.refusals import Remedy, S3Refusal, down, refusal
 from pypid.blobs.s3.signing import Keys, signed
 from pypid.core.errors import StorageDown, StorageFull
 from pypid.flow import World, is_patient
 from pypid.metrics.families import S3, S3_SECONDS
 from pypid.reaching.exchange import exchange
 from pypid.reaching.faults import Fault
-from pypid.reaching.incoming import Incoming
+from pypid.reaching.incoming import IncomingBody
 from pypid.reaching.outgoing import Payload
 
 TRIES = 6
@@ -44,7 +44,7 @@ _log = Logger()
 
 
 @frozen
-class Question:
+class S3Request:
     """What is asked. `operation` is S3's name for it; `digest` is the SHA-256 of the payload.
 
     `patience` is how many times as long as usual the answer may take.
@@ -66,12 +66,12 @@ class Question:
 
 
 @frozen
-class Answer:
+class S3Response:
     """A success. `headers` by lower-case name. Whoever has it closes `body`."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
-    body: Incoming = field(repr=False)
+    body: IncomingBody = field(repr=False)
 
 
 @frozen
@@ -84,7 +84,7 @@ class Told:
     doubtful: bool = False
 
 
-class Asker:
+class S3Client:
     """Asks the bucket at `address`. `timeout` is how long, in seconds, it may be silent."""
 
     def __init__(self, agent: IAgent, address: Address, credentials: Credentials, world: World, timeout: float) -> None:
@@ -99,8 +99,8 @@ class Asker:
         """How far the store's clock is ahead of ours, as far as we noticed."""
         return self._ahead
 
-    async def ask(self, question: Question) -> Answer:
-        """The answer, of which the body is still to come. Raises `Refusal` and `Fault`, once nothing helps any more."""
+    async def ask(self, question: S3Request) -> S3Response:
+        """The answer, of which the body is still to come. Raises `S3Refusal` and `Fault`, once nothing helps any more."""
         tries = _Tries(self, self._world, question)
         while True:
             keys, ahead = await self.credentials.current(), self._ahead
@@ -110,10 +110,10 @@ class Asker:
                     return answer
                 async with aclosing(answer.body) as body:
                     raise refusal(question.operation, answer.status, answer.headers, await _taken(body, SMALL))
-            except (Refusal, Fault) as problem:
+            except (S3Refusal, Fault) as problem:
                 await tries.again(problem, keys, ahead)
 
-    async def tell(self, question: Question, most: int = SMALL) -> Told:
+    async def tell(self, question: S3Request, most: int = SMALL) -> Told:
         """The answer with all of its body, at most `most` bytes. An error that comes with a 200 is one. Raises as `ask`."""
         tries = _Tries(self, self._world, question)
         while True:
@@ -125,10 +125,10 @@ class Asker:
                 if answer.status >= 300 or _is_error(data):
                     raise refusal(question.operation, answer.status, answer.headers, data)
                 return Told(answer.status, answer.headers, data, tries.doubtful)
-            except (Refusal, Fault) as problem:
+            except (S3Refusal, Fault) as problem:
                 await tries.again(problem, keys, ahead)
 
-    async def _once(self, question: Question, keys: Keys) -> Answer:
+    async def _once(self, question: S3Request, keys: Keys) -> S3Response:
         url = self.address.url(question.key, question.query)
         headers = {**question.headers, "Host": self.address.host}
         at = self._world.now() + self._ahead
@@ -143,9 +143,9 @@ class Asker:
         finally:
             self._world.counts.add(S3, (question.operation, status))
             self._world.counts.observe(S3_SECONDS, (question.operation,), max(0.0, clock.seconds() - began))
-        return Answer(response.code, _headers(response), Incoming(response, clock, patience))
+        return S3Response(response.code, _headers(response), IncomingBody(response, clock, patience))
 
-    def correct_clock(self, problem: Refusal, signed_ahead: timedelta) -> bool:
+    def correct_clock(self, problem: S3Refusal, signed_ahead: timedelta) -> bool:
         """Take the time from an answer that says that ours is wrong. Return whether a new try is signed at another time.
 
         `signed_ahead` is the offset that the refused try was signed with: of several requests that were in flight together,
@@ -160,9 +160,9 @@ class Asker:
         self._ahead = ahead
         return True
 
-    async def explain(self, problem: Refusal) -> None:
+    async def explain(self, problem: S3Refusal) -> None:
         """Find out why a HEAD was refused: ask for a listing, which is refused with a reason if keys or clock are at fault."""
-        question = Question("ListObjectsV2", "GET", query=(("list-type", "2"), ("prefix", ""), ("max-keys", "1")))
+        question = S3Request("ListObjectsV2", "GET", query=(("list-type", "2"), ("prefix", ""), ("max-keys", "1")))
         try:
             answer = await self._once(question, await self.credentials.current())
             async with aclosing(answer.body) as body:
@@ -172,7 +172,7 @@ class Asker:
         if answer.status >= 300 and told.remedy in (Remedy.OTHER_KEYS, Remedy.OTHER_TIME):
             problem.code = told.code
 
-    def failed(self, problem: Refusal | Fault, question: Question) -> StorageDown | StorageFull:
+    def failed(self, problem: S3Refusal | Fault, question: S3Request) -> StorageDown | StorageFull:
         """What to raise in the end; the log gets the cause."""
         _log.error("{operation} in S3 failed: {problem}", operation=question.operation, problem=problem)
         return down(problem)
@@ -181,7 +181,7 @@ class Asker:
 class _Tries:
     """What has been tried for one question."""
 
-    def __init__(self, asker: Asker, world: World, question: Question) -> None:
+    def __init__(self, asker: S3Client, world: World, question: S3Request) -> None:
         self._asker = asker
         self._world = world
         self._clock: IReactorTime = world.clock
@@ -192,13 +192,13 @@ class _Tries:
         self._renewed = False
         self.doubtful = False
 
-    async def again(self, problem: Refusal | Fault, keys: Keys, ahead: timedelta) -> None:
+    async def again(self, problem: S3Refusal | Fault, keys: Keys, ahead: timedelta) -> None:
         """Return when it is time to try again; raise the problem where that is no use."""
         self._count += 1
-        if isinstance(problem, Refusal):
+        if isinstance(problem, S3Refusal):
             problem.doubtful = self.doubtful
         helps = await self._helps(problem, keys, ahead)
-        if not helps and isinstance(problem, Refusal) and problem.is_mute:
+        if not helps and isinstance(problem, S3Refusal) and problem.is_mute:
             await self._asker.explain(problem)
         waited = self._clock.seconds() - self._began
         if not helps or waited > LONGEST or (self._count >= TRIES and not is_patient.get()):
@@ -216,7 +216,7 @@ class _Tries:
             paused: Deferred[None] = deferLater(self._clock, pause)
             await paused
 
-    async def _helps(self, problem: Refusal | Fault, keys: Keys, ahead: timedelta) -> bool:
+    async def _helps(self, problem: S3Refusal | Fault, keys: Keys, ahead: timedelta) -> bool:
         if isinstance(problem, Fault):
             return not problem.lasting
         if problem.remedy is Remedy.AGAIN:
@@ -230,18 +230,18 @@ class _Tries:
             return await self._asker.credentials.renewed(keys) != keys
         return False
 
-    def _pause(self, problem: Refusal | Fault) -> float:
+    def _pause(self, problem: S3Refusal | Fault) -> float:
         """Longer each time, and by chance shorter than that ("full jitter"): who was refused together does not come back so."""
-        if isinstance(problem, Refusal) and problem.remedy is not Remedy.AGAIN:
+        if isinstance(problem, S3Refusal) and problem.remedy is not Remedy.AGAIN:
             return 0.0
         longest = min(LONGEST_PAUSE, SHORTEST_PAUSE * 2.0**self._count)
         chance = int.from_bytes(self._world.random(4), "big") / 2**32
-        asked_for = min(problem.retry_after, LONGEST_PAUSE) if isinstance(problem, Refusal) else 0.0
+        asked_for = min(problem.retry_after, LONGEST_PAUSE) if isinstance(problem, S3Refusal) else 0.0
         least = LEAST_PATIENT_PAUSE if self._count >= TRIES else 0.0
         return max(asked_for, least, longest * chance)
 
 
-def _may_be_done(problem: Refusal | Fault) -> bool:
+def _may_be_done(problem: S3Refusal | Fault) -> bool:
     return problem.heard if isinstance(problem, Fault) else problem.status >= 500 or problem.status == 200
 
 
@@ -260,7 +260,7 @@ def _headers(response: IResponse) -> Mapping[str, str]:
     }
 
 
-async def _taken(body: Incoming, most: int) -> bytes:
+async def _taken(body: IncomingBody, most: int) -> bytes:
     pieces: list[bytes] = []
     size = 0
     async for piece in body:

@@ -11,14 +11,14 @@ from twisted.python.failure import Failure
 
 from pypid.blobs.s3 import multipart
 from pypid.blobs.s3.addresses import quoted
-from pypid.blobs.s3.asking import Asker, Question
+from pypid.blobs.s3.asking import S3Client, S3Request
 from pypid.blobs.s3.listing import unfinished
 from pypid.blobs.s3.looking import CLASS, absent, plain_etag
-from pypid.blobs.s3.multipart import Part, Upload
-from pypid.blobs.s3.payloads import Held, digest
-from pypid.blobs.s3.refusals import Refusal, local, parsed
+from pypid.blobs.s3.multipart import MultipartUpload, UploadPart
+from pypid.blobs.s3.payloads import BytesPayload, digest
+from pypid.blobs.s3.refusals import S3Refusal, local, parsed
 from pypid.core.errors import Archived, BadRequest, StorageDown
-from pypid.core.model import Standing, Unfinished
+from pypid.core.model import ArchiveState, Unfinished
 from pypid.core.tiering import ARCHIVES, STANDARD
 from pypid.flow import Blocking, start
 from pypid.ports import Bucket
@@ -54,18 +54,18 @@ _UNKNOWN_CLASS = ("InvalidStorageClass", "InvalidArgument", "NotImplemented")
 class Classes:
     """The storage classes of the objects below `prefix` in the bucket of that name."""
 
-    asker: Asker
+    asker: S3Client
     bucket: str
     prefix: str
     blocking: Blocking
 
-    async def standing(self, key: str) -> Standing:
+    async def standing(self, key: str) -> ArchiveState:
         """See `ports.Bucket`, as for all here."""
         head = await self._head(key)
         storage_class = head.get(CLASS, STANDARD)
         is_archived = storage_class in ARCHIVES or "x-amz-archive-status" in head
         is_back = 'ongoing-request="false"' in head.get("x-amz-restore", "")
-        return Standing(
+        return ArchiveState(
             storage_class=storage_class, size=int(head.get("content-length", "0")), readable=is_back or not is_archived
         )
 
@@ -77,14 +77,14 @@ class Classes:
         source = {"x-amz-copy-source": f"/{self.bucket}/{quoted(self.prefix + key)}", "x-amz-copy-source-if-match": f'"{etag}"'}
         wanted = {**said, CLASS: storage_class}
         size = int(head.get("content-length", "0"))
-        question = Question("CopyObject", "PUT", self.prefix + key, patience=COPYING)
+        question = S3Request("CopyObject", "PUT", self.prefix + key, patience=COPYING)
         try:
             if size > LARGEST_COPY:
                 await self._copy_in_parts(self.prefix + key, size, source, wanted)
                 return
             headers = {**source, **wanted, "x-amz-metadata-directive": "REPLACE"}
-            await self.asker.tell(Question("CopyObject", "PUT", self.prefix + key, (), headers, patience=COPYING))
-        except Refusal as problem:
+            await self.asker.tell(S3Request("CopyObject", "PUT", self.prefix + key, (), headers, patience=COPYING))
+        except S3Refusal as problem:
             if problem.doubtful and problem.status == 412 and (await self.standing(key)).storage_class == storage_class:
                 return  # an earlier try did it, and its answer was lost
             if problem.status in (400, 501) and problem.code in _UNKNOWN_CLASS:
@@ -100,13 +100,13 @@ class Classes:
             return
         days = "" if head.get(CLASS) == SHELF else f"<Days>{RESTORED_DAYS}</Days>"
         tier = "<GlacierJobParameters><Tier>Standard</Tier></GlacierJobParameters>"
-        body = Held((f'<RestoreRequest xmlns="{multipart.NAMESPACE}">{days}{tier}</RestoreRequest>'.encode(),))
+        body = BytesPayload((f'<RestoreRequest xmlns="{multipart.NAMESPACE}">{days}{tier}</RestoreRequest>'.encode(),))
         hashed = await digest(body, self.blocking)
         headers = {"Content-Type": "application/xml"}
-        question = Question("RestoreObject", "POST", self.prefix + key, (("restore", ""),), headers, body, hashed)
+        question = S3Request("RestoreObject", "POST", self.prefix + key, (("restore", ""),), headers, body, hashed)
         try:
             await self.asker.tell(question)
-        except Refusal as problem:
+        except S3Refusal as problem:
             if problem.code not in (
                 "RestoreAlreadyInProgress",
                 "InvalidObjectState",
@@ -123,22 +123,22 @@ class Classes:
 
     async def abandon(self, upload: Unfinished) -> None:
         """What fails is logged."""
-        await multipart.abort(self.asker, Upload(self.prefix + upload.key, upload.upload))
+        await multipart.abort(self.asker, MultipartUpload(self.prefix + upload.key, upload.upload))
 
     # --- asking ---
 
     async def _head(self, key: str) -> Mapping[str, str]:
-        question = Question("HeadObject", "HEAD", self.prefix + key)
+        question = S3Request("HeadObject", "HEAD", self.prefix + key)
         try:
             return (await self.asker.tell(question)).headers
-        except (Refusal, Fault) as problem:
+        except (S3Refusal, Fault) as problem:
             raise await absent(self.asker, problem, question, key) from problem
 
-    async def _failed(self, problem: Refusal | Fault, question: Question, key: str) -> Exception:
+    async def _failed(self, problem: S3Refusal | Fault, question: S3Request, key: str) -> Exception:
         """What to raise; an archive is nothing for the log."""
-        if isinstance(problem, Refusal) and problem.code in ("InvalidObjectState", "ObjectNotInActiveTierError"):
+        if isinstance(problem, S3Refusal) and problem.code in ("InvalidObjectState", "ObjectNotInActiveTierError"):
             return Archived()
-        if isinstance(problem, Refusal) and problem.status == 412:
+        if isinstance(problem, S3Refusal) and problem.status == 412:
             return StorageDown("other bytes came in place of these meanwhile.")
         return await absent(self.asker, problem, question, key)
 
@@ -147,10 +147,10 @@ class Classes:
     async def _copy_in_parts(self, key: str, size: int, source: Mapping[str, str], wanted: Mapping[str, str]) -> None:
         upload = await multipart.create(self.asker, key, wanted)
         spans = [(first, min(first + COPY_PART, size) - 1) for first in range(0, size, COPY_PART)]
-        parts: list[Part] = []
+        parts: list[UploadPart] = []
         try:
             for begin in range(0, len(spans), AT_ONCE):
-                together: list[Deferred[Part | Failure]] = [
+                together: list[Deferred[UploadPart | Failure]] = [
                     start(self._copy_part(upload, number, source, *span))
                     for number, span in enumerate(spans[begin : begin + AT_ONCE], begin + 1)
                 ]
@@ -160,23 +160,25 @@ class Classes:
             await multipart.abort(self.asker, upload)
             raise
 
-    async def _copy_part(self, upload: Upload, number: int, source: Mapping[str, str], first: int, last: int) -> Part:
+    async def _copy_part(
+        self, upload: MultipartUpload, number: int, source: Mapping[str, str], first: int, last: int
+    ) -> UploadPart:
         query = (("partNumber", str(number)), ("uploadId", upload.upload_id))
         headers = {**source, "x-amz-copy-source-range": f"bytes={first}-{last}"}
-        told = await self.asker.tell(Question("UploadPartCopy", "PUT", upload.key, query, headers, patience=COPYING))
+        told = await self.asker.tell(S3Request("UploadPartCopy", "PUT", upload.key, query, headers, patience=COPYING))
         root = parsed(told.data)
         said = {} if root is None else {local(child): child.text or "" for child in root}
         if not said.get("ETag"):
             raise Fault("it copied a part and gives no ETag for it.")
-        return Part(number, plain_etag(said["ETag"]), said.get("ChecksumSHA256", ""))
+        return UploadPart(number, plain_etag(said["ETag"]), said.get("ChecksumSHA256", ""))
 
 
-def _all(results: Sequence[tuple[bool, Part | Failure]]) -> list[Part]:
+def _all(results: Sequence[tuple[bool, UploadPart | Failure]]) -> list[UploadPart]:
     """The parts, once none of them is under way any more; raises what the first that failed did."""
     for _, result in results:
         if isinstance(result, Failure):
             result.raiseException()
-    return [result for _, result in results if isinstance(result, Part)]
+    return [result for _, result in results if isinstance(result, UploadPart)]
 
 
 _: type[Bucket] = Classes

@@ -45,7 +45,7 @@ class Credentials(Protocol):
 
 
 @frozen
-class Fixed:
+class FixedCredentials:
     """Keys of the configuration."""
 
     keys: Keys
@@ -61,7 +61,7 @@ class Fixed:
         return self.keys
 
 
-class Chain:
+class BotocoreChain:
     """Keys of botocore's standard chain, fetched when they are needed."""
 
     def __init__(self, world: World, session: Any = botocore.session.Session) -> None:
@@ -138,7 +138,7 @@ def of(access: str | None, secret: str | None, token: str | None, world: World) 
     if not access and not secret:
         if token:
             raise ValueError("session_token belongs to access_key and secret_key, which are not set")
-        return Chain(world)
+        return BotocoreChain(world)
     if not access or not secret:
         raise ValueError("access_key and secret_key belong together: set both, or none for the standard AWS chain")
-    return Fixed(Keys(access, secret, token or None))
+    return FixedCredentials(Keys(access, secret, token or None))

@@ -10,10 +10,10 @@ from xml.etree import ElementTree
 from attrs import frozen
 
 from pypid.blobs.keys import parts
-from pypid.blobs.s3.asking import Asker, Question
+from pypid.blobs.s3.asking import S3Client, S3Request
 from pypid.blobs.s3.looking import plain_etag
-from pypid.blobs.s3.multipart import Upload
-from pypid.blobs.s3.refusals import Refusal, local, parsed
+from pypid.blobs.s3.multipart import MultipartUpload
+from pypid.blobs.s3.refusals import S3Refusal, local, parsed
 from pypid.core.errors import StorageDown
 from pypid.core.model import Blob
 from pypid.core.tiering import ARCHIVES
@@ -27,7 +27,7 @@ SCRATCH = ".pypid/tmp/"
 
 
 @frozen
-class Page:
+class ListPage:
     """Some blobs, in order; `folders` is what keys have in common up to a delimiter. `token` asks for the next page, if any."""
 
     blobs: Sequence[Blob]
@@ -38,14 +38,14 @@ class Page:
 class Lister:
     """Lists what lies below `prefix` in the bucket; keys in pages are without it."""
 
-    def __init__(self, asker: Asker, prefix: str, world: World) -> None:
+    def __init__(self, asker: S3Client, prefix: str, world: World) -> None:
         self._asker = asker
         self._prefix = prefix
         self._world = world
 
     async def page(
         self, prefix: str, *, token: str | None = None, after: str | None = None, delimiter: str = "", most: int = 1000
-    ) -> Page:
+    ) -> ListPage:
         """One page of the keys that begin with `prefix`, after the key `after`. Raises `StorageDown`."""
         query = {"list-type": "2", "prefix": self._prefix + prefix, "encoding-type": "url", "max-keys": str(most)}
         if token is not None:
@@ -54,15 +54,15 @@ class Lister:
             query["start-after"] = self._prefix + after
         if delimiter:
             query["delimiter"] = delimiter
-        question = Question("ListObjectsV2", "GET", query=tuple(query.items()))
+        question = S3Request("ListObjectsV2", "GET", query=tuple(query.items()))
         try:
             told = await self._asker.tell(question, LONGEST_PAGE)
             return await self._world.thinking(_page, told.data, self._prefix)
-        except (Refusal, Fault) as problem:
+        except (S3Refusal, Fault) as problem:
             raise self._asker.failed(problem, question) from problem
 
 
-def _page(data: bytes, prefix: str) -> Page:
+def _page(data: bytes, prefix: str) -> ListPage:
     """Reads it; takes some milliseconds. Raises `Fault` where it is no listing."""
     root = _root(data, "ListBucketResult")
     said = {local(child): child.text or "" for child in root}
@@ -77,7 +77,7 @@ def _page(data: bytes, prefix: str) -> Page:
             token = None
         case _:
             raise Fault("its listing does not say whether it ends.")
-    return Page(tuple(blob for blob in found if blob is not None), tuple(filter(None, folders)), token)
+    return ListPage(tuple(blob for blob in found if blob is not None), tuple(filter(None, folders)), token)
 
 
 def _root(data: bytes, name: str) -> ElementTree.Element:
@@ -120,16 +120,16 @@ def _date(text: str) -> datetime | None:
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC).replace(microsecond=0)
 
 
-async def unfinished(asker: Asker, prefix: str) -> AsyncGenerator[tuple[Upload, datetime]]:
+async def unfinished(asker: S3Client, prefix: str) -> AsyncGenerator[tuple[MultipartUpload, datetime]]:
     """The multipart uploads that were begun and neither ended nor taken away, and when. Raises `StorageDown`."""
     marks: dict[str, str] = {}
     while True:
         query = {"uploads": "", "prefix": prefix, "encoding-type": "url", **marks}
-        question = Question("ListMultipartUploads", "GET", query=tuple(query.items()))
+        question = S3Request("ListMultipartUploads", "GET", query=tuple(query.items()))
         try:
             told = await asker.tell(question, LONGEST_PAGE)
             root = _root(told.data, "ListMultipartUploadsResult")
-        except (Refusal, Fault) as problem:
+        except (S3Refusal, Fault) as problem:
             raise asker.failed(problem, question) from problem
         said = {local(child): child.text or "" for child in root}
         is_encoded = said.get("EncodingType", "").lower() == "url"
@@ -140,7 +140,7 @@ async def unfinished(asker: Asker, prefix: str) -> AsyncGenerator[tuple[Upload, 
                 key = _ours(text if is_encoded else unquote(text), prefix, is_encoded)  # radosgw encodes, and does not say so
                 begun = _date(told_of.get("Initiated", ""))
                 if key is not None and begun is not None:
-                    yield Upload(prefix + key, told_of.get("UploadId", "")), begun
+                    yield MultipartUpload(prefix + key, told_of.get("UploadId", "")), begun
         if said.get("IsTruncated") != "true":
             return
         key_mark = said.get("NextKeyMarker", "")

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from attrs import field, frozen
 
-from pypid.blobs.s3.asking import Asker, Question
-from pypid.blobs.s3.refusals import Refusal, http_date
+from pypid.blobs.s3.asking import S3Client, S3Request
+from pypid.blobs.s3.refusals import S3Refusal, http_date
 from pypid.core.errors import Missing, StorageDown
 from pypid.core.model import Blob
 from pypid.core.tiering import ARCHIVES
@@ -23,7 +23,7 @@ META = "x-amz-meta-"
 
 
 @frozen
-class Seen:
+class ObjectHead:
     """An object. `mark` is "" where the store, or another program, set none. `said` is its user metadata, the mark left out."""
 
     blob: Blob
@@ -31,7 +31,7 @@ class Seen:
     said: Mapping[str, str] = field(factory=dict)
 
 
-def seen(key: str, headers: Mapping[str, str]) -> Seen:
+def seen(key: str, headers: Mapping[str, str]) -> ObjectHead:
     """What the head of an answer says of the object. Raises `Fault` where it lacks what every S3 says."""
     length = headers.get("content-length", "")
     modified = http_date(headers.get("last-modified", ""))
@@ -40,7 +40,7 @@ def seen(key: str, headers: Mapping[str, str]) -> Seen:
         raise Fault("its answer lacks an object's length, date or ETag: this is no S3.")
     archived = headers.get(CLASS) in ARCHIVES
     said = {name.removeprefix(META): text for name, text in headers.items() if name.startswith(META) and name != MARK}
-    return Seen(Blob(key, int(length), modified, etag, archived), headers.get(MARK, ""), said)
+    return ObjectHead(Blob(key, int(length), modified, etag, archived), headers.get(MARK, ""), said)
 
 
 def plain_etag(text: str) -> str:
@@ -48,12 +48,12 @@ def plain_etag(text: str) -> str:
     return text.strip().strip('"')
 
 
-async def look(asker: Asker, prefix: str, key: str) -> Seen | None:
+async def look(asker: S3Client, prefix: str, key: str) -> ObjectHead | None:
     """The object, or None where it certainly is not there. Raises `StorageDown`."""
-    question = Question("HeadObject", "HEAD", prefix + key)
+    question = S3Request("HeadObject", "HEAD", prefix + key)
     try:
         return seen(key, (await asker.tell(question)).headers)
-    except Refusal as problem:
+    except S3Refusal as problem:
         if problem.status != 404:
             raise asker.failed(problem, question) from problem
     except Fault as problem:
@@ -62,12 +62,12 @@ async def look(asker: Asker, prefix: str, key: str) -> Seen | None:
     return None
 
 
-async def must_be_there(asker: Asker) -> None:
+async def must_be_there(asker: S3Client) -> None:
     """Raise `StorageDown` unless the bucket is there: without it every object seems to be missing."""
-    question = Question("HeadBucket", "HEAD")
+    question = S3Request("HeadBucket", "HEAD")
     try:
         await asker.tell(question)
-    except Refusal as problem:
+    except S3Refusal as problem:
         if problem.status == 404:
             problem.code = "NoSuchBucket"
         raise asker.failed(problem, question) from problem
@@ -75,9 +75,9 @@ async def must_be_there(asker: Asker) -> None:
         raise asker.failed(problem, question) from problem
 
 
-async def absent(asker: Asker, problem: Refusal | Fault, question: Question, key: str) -> Missing | StorageDown:
+async def absent(asker: S3Client, problem: S3Refusal | Fault, question: S3Request, key: str) -> Missing | StorageDown:
     """What to raise for a refusal to give an object: `Missing` where it certainly is not there."""
-    if isinstance(problem, Refusal) and problem.status == 404:
+    if isinstance(problem, S3Refusal) and problem.status == 404:
         if problem.code in ("NoSuchKey", "NoSuchVersion"):
             return Missing(key)
         if problem.code != "NoSuchBucket":

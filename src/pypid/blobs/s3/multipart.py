@@ -11,10 +11,10 @@ from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from pypid.blobs.s3.asking import Asker, Question, Told
+from pypid.blobs.s3.asking import S3Client, S3Request, Told
 from pypid.blobs.s3.looking import plain_etag
-from pypid.blobs.s3.payloads import Held, digest
-from pypid.blobs.s3.refusals import Refusal, local, parsed
+from pypid.blobs.s3.payloads import BytesPayload, digest
+from pypid.blobs.s3.refusals import S3Refusal, local, parsed
 from pypid.flow import Blocking, start
 from pypid.reaching.faults import Fault
 from pypid.reaching.outgoing import Payload
@@ -28,7 +28,7 @@ _log = Logger()
 
 
 @frozen
-class Upload:
+class MultipartUpload:
     """One that was begun. `key` is the whole one, in the bucket. `checked`: the store keeps checksums of its parts."""
 
     key: str
@@ -37,7 +37,7 @@ class Upload:
 
 
 @frozen
-class Part:
+class UploadPart:
     """One that was sent: its number, from 1, and what the store said of it."""
 
     number: int
@@ -50,20 +50,22 @@ def checksum(digest_: bytes) -> str:
     return b64encode(digest_).decode("ascii")
 
 
-async def create(asker: Asker, key: str, headers: Mapping[str, str]) -> Upload:
-    """Begin. Raises `Refusal` and `Fault`, as all here."""
-    told = await asker.tell(Question("CreateMultipartUpload", "POST", key, (("uploads", ""),), headers))
+async def create(asker: S3Client, key: str, headers: Mapping[str, str]) -> MultipartUpload:
+    """Begin. Raises `S3Refusal` and `Fault`, as all here."""
+    told = await asker.tell(S3Request("CreateMultipartUpload", "POST", key, (("uploads", ""),), headers))
     root = parsed(told.data)
     upload_id = "" if root is None else next((child.text or "" for child in root if local(child) == "UploadId"), "")
     if not upload_id:
         raise Fault("it began a multipart upload and does not say how to go on.")
-    return Upload(key, upload_id, told.headers.get(ALGORITHM, "").upper() == "SHA256")
+    return MultipartUpload(key, upload_id, told.headers.get(ALGORITHM, "").upper() == "SHA256")
 
 
-async def send(asker: Asker, blocking: Blocking, upload: Upload, parts: AsyncIterator[Payload], at_once: int) -> Sequence[Part]:
+async def send(
+    asker: S3Client, blocking: Blocking, upload: MultipartUpload, parts: AsyncIterator[Payload], at_once: int
+) -> Sequence[UploadPart]:
     """All the parts, `at_once` of them at a time. Raises also what the parts raise, and then nothing is under way any more."""
-    under_way: deque[Deferred[Part]] = deque()
-    sent: list[Part] = []
+    under_way: deque[Deferred[UploadPart]] = deque()
+    sent: list[UploadPart] = []
     number = 0
     try:
         async for payload in parts:
@@ -81,40 +83,40 @@ async def send(asker: Asker, blocking: Blocking, upload: Upload, parts: AsyncIte
     return sent
 
 
-async def _first(under_way: deque[Deferred[Part]]) -> Part:
+async def _first(under_way: deque[Deferred[UploadPart]]) -> UploadPart:
     """What the oldest comes to; it stays in the queue while we wait, so that whoever gives up can cancel it."""
     part = await under_way[0]
     under_way.popleft()
     return part
 
 
-async def send_part(asker: Asker, blocking: Blocking, upload: Upload, number: int, payload: Payload) -> Part:
+async def send_part(asker: S3Client, blocking: Blocking, upload: MultipartUpload, number: int, payload: Payload) -> UploadPart:
     """One part."""
     hashed = await digest(payload, blocking)
     query = (("partNumber", str(number)), ("uploadId", upload.upload_id))
     headers = {CHECKSUM: checksum(hashed)} if upload.checked else {}
-    told = await asker.tell(Question("UploadPart", "PUT", upload.key, query, headers, payload, hashed))
+    told = await asker.tell(S3Request("UploadPart", "PUT", upload.key, query, headers, payload, hashed))
     etag = plain_etag(told.headers.get("etag", ""))
     if not etag:
         raise Fault("it took a part and gives no ETag for it.")
-    return Part(number, etag, told.headers.get(CHECKSUM, ""))
+    return UploadPart(number, etag, told.headers.get(CHECKSUM, ""))
 
 
 async def complete(
-    asker: Asker, blocking: Blocking, upload: Upload, parts: Sequence[Part], headers: Mapping[str, str]
+    asker: S3Client, blocking: Blocking, upload: MultipartUpload, parts: Sequence[UploadPart], headers: Mapping[str, str]
 ) -> tuple[Told, str]:
     """Put the parts together: from now on the object is there. Returns the answer and the object's ETag."""
-    body = Held((_manifest(parts),))
+    body = BytesPayload((_manifest(parts),))
     hashed = await digest(body, blocking)
     query = (("uploadId", upload.upload_id),)
     sent = {"Content-Type": "application/xml", **headers}
-    told = await asker.tell(Question("CompleteMultipartUpload", "POST", upload.key, query, sent, body, hashed, ASSEMBLY))
+    told = await asker.tell(S3Request("CompleteMultipartUpload", "POST", upload.key, query, sent, body, hashed, ASSEMBLY))
     root = parsed(told.data)
     etag = "" if root is None else next((child.text or "" for child in root if local(child) == "ETag"), "")
     return told, plain_etag(etag)
 
 
-def _manifest(parts: Sequence[Part]) -> bytes:
+def _manifest(parts: Sequence[UploadPart]) -> bytes:
     pieces = [f'<CompleteMultipartUpload xmlns="{NAMESPACE}">']
     for part in parts:
         kept = f"<ChecksumSHA256>{escape(part.checksum)}</ChecksumSHA256>" if part.checksum else ""
@@ -124,11 +126,11 @@ def _manifest(parts: Sequence[Part]) -> bytes:
     return "".join(pieces).encode()
 
 
-async def abort(asker: Asker, upload: Upload) -> None:
+async def abort(asker: S3Client, upload: MultipartUpload) -> None:
     """Take the parts away; what fails is logged (and found later among those that are unfinished)."""
     try:
-        await asker.tell(Question("AbortMultipartUpload", "DELETE", upload.key, (("uploadId", upload.upload_id),)))
-    except Refusal as problem:
+        await asker.tell(S3Request("AbortMultipartUpload", "DELETE", upload.key, (("uploadId", upload.upload_id),)))
+    except S3Refusal as problem:
         if problem.code != "NoSuchUpload":
             _log.warn("An unfinished upload of {key!r} stays in S3: {problem}", key=upload.key, problem=problem)
     except Fault as problem:

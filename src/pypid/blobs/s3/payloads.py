@@ -32,7 +32,7 @@ AT_ONCE = 1 << 16
 
 
 @frozen
-class Held:
+class BytesPayload:
     """Bytes in memory."""
 
     data: Sequence[bytes] = field(repr=False)
@@ -48,7 +48,7 @@ class Held:
 
 
 @frozen
-class Stretch:
+class FilePayload:
     """The bytes `start` up to `stop` of an open file. Raises `EOFError` where the file is shorter."""
 
     file: Any = field(repr=False)
@@ -75,29 +75,29 @@ class Stretch:
         return piece
 
 
-NOTHING = Held(())
+NOTHING = BytesPayload(())
 
 
 async def digest(payload: Payload, blocking: Blocking) -> bytes:
     """The SHA-256 of a payload of ours."""
     match payload:
-        case Held() if payload.size <= AT_ONCE:
+        case BytesPayload() if payload.size <= AT_ONCE:
             return _held_digest(payload)
-        case Held():
+        case BytesPayload():
             return await blocking(_held_digest, payload)
-        case Stretch():
+        case FilePayload():
             return await blocking(_stretch_digest, payload)
     raise TypeError(f"{type(payload).__name__} is no payload of ours")
 
 
-def _held_digest(held: Held) -> bytes:
+def _held_digest(held: BytesPayload) -> bytes:
     hashing = sha256()
     for data in held.data:
         hashing.update(data)
     return hashing.digest()
 
 
-def _stretch_digest(stretch: Stretch) -> bytes:
+def _stretch_digest(stretch: FilePayload) -> bytes:
     hashing = sha256()
     position = stretch.start
     while position < stretch.stop:
@@ -114,14 +114,14 @@ async def parts_of(body: Body, blocking: Blocking) -> AsyncGenerator[Payload]:
     """
     match body:
         case BytesBody(data=data) if len(data) <= SINGLE:
-            yield Held((data,))
+            yield BytesPayload((data,))
         case FileBody(file=file, span=span) if _has_descriptor(file):
             size = span.stop - span.start
             for start, stop in _cuts(size, FILE_PART):
-                yield Stretch(file, span.start + start, span.start + stop, blocking)
+                yield FilePayload(file, span.start + start, span.start + stop, blocking)
         case BytesBody(data=data):
             for start, stop in _cuts(len(data), FILE_PART):
-                yield Held((data[start:stop],))
+                yield BytesPayload((data[start:stop],))
         case _:
             async with aclosing(_collected(body)) as collected:
                 async for part in collected:
@@ -148,7 +148,7 @@ def _part_size(size: int | None, part: int) -> int:
     return max(part, -(-needed // MEBI) * MEBI)
 
 
-async def _collected(body: Body) -> AsyncGenerator[Held]:
+async def _collected(body: Body) -> AsyncGenerator[BytesPayload]:
     length = _part_size(body.size, HELD_PART)
     held: list[bytes] = []
     missing = length
@@ -156,11 +156,11 @@ async def _collected(body: Body) -> AsyncGenerator[Held]:
         async for piece in source:
             rest = piece
             while len(rest) > missing:
-                yield Held((*held, rest[:missing]))
+                yield BytesPayload((*held, rest[:missing]))
                 held, rest, missing = [], rest[missing:], length
             if not missing:  # only now is it certain that this part is not the last
-                yield Held(tuple(held))
+                yield BytesPayload(tuple(held))
                 held, missing = [], length
             held.append(rest)
             missing -= len(rest)
-    yield Held(tuple(held))
+    yield BytesPayload(tuple(held))

@@ -9,32 +9,32 @@ from attrs import frozen
 from twisted.internet.defer import DeferredList
 
 from pypid.blobs.s3 import multipart
-from pypid.blobs.s3.asking import Asker, Question
+from pypid.blobs.s3.asking import S3Client, S3Request
 from pypid.blobs.s3.multipart import ALGORITHM, CHECKSUM, checksum
-from pypid.blobs.s3.payloads import Held, digest
-from pypid.blobs.s3.refusals import Refusal
+from pypid.blobs.s3.payloads import BytesPayload, digest
+from pypid.blobs.s3.refusals import S3Refusal
 from pypid.blobs.s3.writing import ONLY_IF_ABSENT, Ability
 from pypid.flow import World, start
 from pypid.reaching.faults import Fault
 
-TEXT = Held((b"pypid tries here what this store can do; this may be deleted.\n",))
+TEXT = BytesPayload((b"pypid tries here what this store can do; this may be deleted.\n",))
 RACERS = 4
 """Writers at the same moment, of whom one must win."""
 OPENSTACK = "x-openstack-request-id"
 """Swift says so; and that several who write at once may all be told that they won, we know, and need no luck to find out."""
 
 
-async def probe(asker: Asker, key: str, wishes: Mapping[str, str], world: World) -> Ability:
-    """Try it with the key (the whole one, in the bucket), which nobody else uses. Raises `Refusal` and `Fault`."""
+async def probe(asker: S3Client, key: str, wishes: Mapping[str, str], world: World) -> Ability:
+    """Try it with the key (the whole one, in the bucket), which nobody else uses. Raises `S3Refusal` and `Fault`."""
     probing = _Probing(asker, key, wishes, world)
-    gone = Question("DeleteObject", "DELETE", key)
+    gone = S3Request("DeleteObject", "DELETE", key)
     try:
         once, checksums = await probing.whole()
         once_in_parts, checksums_of_parts = await probing.in_parts()
         deleted = await asker.tell(gone)  # and so it is known whether we may delete
         exact = once and OPENSTACK not in deleted.headers and await probing.races(checksums, gone)
-    except (Refusal, Fault):
-        with suppress(Refusal, Fault):
+    except (S3Refusal, Fault):
+        with suppress(S3Refusal, Fault):
             await asker.tell(gone)
         raise
     await asker.tell(gone)
@@ -43,7 +43,7 @@ async def probe(asker: Asker, key: str, wishes: Mapping[str, str], world: World)
 
 @frozen
 class _Probing:
-    asker: Asker
+    asker: S3Client
     key: str
     wishes: Mapping[str, str]
     world: World
@@ -53,7 +53,7 @@ class _Probing:
         for once, checksums in ((True, True), (True, False), (False, True)):
             try:
                 await self._put(once, checksums)
-            except Refusal as problem:
+            except S3Refusal as problem:
                 if not problem.is_unknown_wish:
                     raise
             else:
@@ -61,7 +61,7 @@ class _Probing:
         await self._put(False, False)
         return False, False
 
-    async def races(self, checksums: bool, gone: Question) -> bool:
+    async def races(self, checksums: bool, gone: S3Request) -> bool:
         """Whether at most one of several at once wins; twice, since the first time they are held up by connecting."""
         first = await self._race(checksums)
         await self.asker.tell(gone)
@@ -76,7 +76,7 @@ class _Probing:
         """Whether a write that is to be the first is told that it was."""
         try:
             await self._put(True, checksums)
-        except Refusal as problem:
+        except S3Refusal as problem:
             if problem.status in (304, 409, 412):
                 return False
             raise
@@ -89,20 +89,20 @@ class _Probing:
             headers[CHECKSUM] = checksum(hashed)
         if once:
             headers.update(ONLY_IF_ABSENT)
-        await self.asker.tell(Question("PutObject", "PUT", self.key, (), headers, TEXT, hashed))
+        await self.asker.tell(S3Request("PutObject", "PUT", self.key, (), headers, TEXT, hashed))
 
     async def in_parts(self) -> tuple[bool, bool]:
         """The same of what is sent in parts. The object is there by now."""
         try:
             upload = await multipart.create(self.asker, self.key, {**self.wishes, ALGORITHM: "SHA256"})
-        except Refusal as problem:
+        except S3Refusal as problem:
             if not problem.is_unknown_wish:
                 raise
             upload = await multipart.create(self.asker, self.key, self.wishes)
         try:
             part = await multipart.send_part(self.asker, self.world.blocking, upload, 1, TEXT)
             await multipart.complete(self.asker, self.world.blocking, upload, (part,), ONLY_IF_ABSENT)
-        except Refusal as problem:
+        except S3Refusal as problem:
             await multipart.abort(self.asker, upload)
             if problem.status in (304, 412) or problem.is_unknown_wish:
                 return not problem.is_unknown_wish, upload.checked

@@ -8,9 +8,9 @@ from contextlib import suppress
 
 from twisted.logger import Logger
 
-from pypid.blobs.s3.asking import Answer, Asker, Question
+from pypid.blobs.s3.asking import S3Client, S3Request, S3Response
 from pypid.blobs.s3.looking import absent, look, plain_etag
-from pypid.blobs.s3.refusals import Refusal
+from pypid.blobs.s3.refusals import S3Refusal
 from pypid.core.errors import Missing, StorageDown
 from pypid.core.model import Span
 from pypid.flow import BytesBody
@@ -24,7 +24,7 @@ _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})\Z"
 _log = Logger()
 
 
-async def read(asker: Asker, prefix: str, key: str, span: Span | None) -> Body:
+async def read(asker: S3Client, prefix: str, key: str, span: Span | None) -> Body:
     """The bytes of the key, or those of `span`. Raises `Missing` and `StorageDown`."""
     if span is not None and span.start == span.stop:
         found = await look(asker, prefix, key)
@@ -34,7 +34,7 @@ async def read(asker: Asker, prefix: str, key: str, span: Span | None) -> Body:
     question = _question(prefix + key, span)
     try:
         answer = await asker.ask(question)
-    except Refusal as problem:
+    except S3Refusal as problem:
         if problem.status == 416:  # it begins behind the end
             raise Missing(key) from None
         raise await absent(asker, problem, question, key) from problem
@@ -47,38 +47,38 @@ async def read(asker: Asker, prefix: str, key: str, span: Span | None) -> Body:
         raise
 
 
-def _opened(asker: Asker, prefix: str, key: str, answer: Answer, span: Span | None) -> Reading:
+def _opened(asker: S3Client, prefix: str, key: str, answer: S3Response, span: Span | None) -> ObjectReader:
     length, etag = answer.body.size, plain_etag(answer.headers.get("etag", ""))
     if length is None or not etag:
         raise StorageDown("its answer lacks an object's length or ETag: this is no S3.")
     if span is None:
         if answer.status != 200:
             raise StorageDown("it answers with a part of what was asked for.")
-        return Reading(asker, prefix + key, answer, Span(0, length), etag)
+        return ObjectReader(asker, prefix + key, answer, Span(0, length), etag)
     first, last, size = _content_range(answer)
     if size is not None and span.stop > size:
         raise Missing(key)
     if (first, last) != (span.start, span.stop - 1) or length != span.stop - span.start:
         raise StorageDown("it answers with another part than was asked for.")
-    return Reading(asker, prefix + key, answer, span, etag)
+    return ObjectReader(asker, prefix + key, answer, span, etag)
 
 
-def _question(full: str, span: Span | None) -> Question:
+def _question(full: str, span: Span | None) -> S3Request:
     headers = {} if span is None else {"Range": f"bytes={span.start}-{span.stop - 1}"}
-    return Question("GetObject", "GET", full, headers=headers)
+    return S3Request("GetObject", "GET", full, headers=headers)
 
 
-def _content_range(answer: Answer) -> tuple[int | None, int | None, int | None]:
+def _content_range(answer: S3Response) -> tuple[int | None, int | None, int | None]:
     match = _CONTENT_RANGE.match(answer.headers.get("content-range", ""))
     if answer.status != 206 or match is None:
         return None, None, None
     return int(match[1]), int(match[2]), int(match[3])
 
 
-class Reading:
+class ObjectReader:
     """A `Body` of the bytes `span` of one version of an object. Raises `StorageDown` rather than ending early."""
 
-    def __init__(self, asker: Asker, full: str, answer: Answer, span: Span, etag: str) -> None:
+    def __init__(self, asker: S3Client, full: str, answer: S3Response, span: Span, etag: str) -> None:
         self._asker = asker
         self._full = full
         self._answer = answer
@@ -122,7 +122,7 @@ class Reading:
         await self._answer.body.aclose()
         try:
             answer = await self._asker.ask(question)
-        except Refusal as refused:
+        except S3Refusal as refused:
             if refused.status in (404, 416) and refused.code != "NoSuchBucket":
                 raise StorageDown(CHANGED) from refused
             raise self._asker.failed(refused, question) from refused

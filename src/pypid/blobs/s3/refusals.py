@@ -68,7 +68,7 @@ class Remedy(Enum):
     OTHER_TIME = "another time"
 
 
-class Refusal(Exception):
+class S3Refusal(Exception):
     """An answer that is none of those that were hoped for. Its text is for the log: no secret, no signature.
 
     `code` is S3's word for it, "" where it said none (as to HEAD). `doubtful`: an earlier try may have been carried out.
@@ -179,7 +179,7 @@ def parsed(data: bytes) -> ElementTree.Element | None:
         return None
 
 
-def refusal(operation: str, status: int, headers: Mapping[str, str], data: bytes) -> Refusal:
+def refusal(operation: str, status: int, headers: Mapping[str, str], data: bytes) -> S3Refusal:
     """What the answer says. `headers` by lower-case name; only what is needed of them is kept."""
     root = parsed(data)
     code = message = region = ""
@@ -189,10 +189,10 @@ def refusal(operation: str, status: int, headers: Mapping[str, str], data: bytes
     kept = {name: headers[name] for name in ("date", "retry-after", "x-amz-bucket-region") if name in headers}
     if region and _CODE.match(region):
         kept.setdefault("x-amz-bucket-region", region)
-    return Refusal(operation, status, code if _CODE.match(code) else "", _printable(message), kept)
+    return S3Refusal(operation, status, code if _CODE.match(code) else "", _printable(message), kept)
 
 
-def down(problem: Refusal | Fault) -> StorageDown | StorageFull:
+def down(problem: S3Refusal | Fault) -> StorageDown | StorageFull:
     """What to raise for it to whoever asked us; the cause is for the log."""
     if isinstance(problem, Fault):
         return StorageDown(problem.reason)

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from attrs import frozen
 from twisted.internet.defer import Deferred
 
-from pypid.blobs.s3.listing import Lister, Page
+from pypid.blobs.s3.listing import Lister, ListPage
 from pypid.core.errors import StorageDown
 from pypid.core.model import Blob
 from pypid.flow import start
@@ -41,7 +41,7 @@ async def listed(lister: Lister, prefix: str) -> AsyncGenerator[Blob]:
                 yield blob
 
 
-async def _pages(lister: Lister, prefix: str) -> AsyncGenerator[Page]:
+async def _pages(lister: Lister, prefix: str) -> AsyncGenerator[ListPage]:
     page = await lister.page(prefix)
     yield page
     if page.token is None:
@@ -60,7 +60,7 @@ async def _pages(lister: Lister, prefix: str) -> AsyncGenerator[Page]:
         spread.stop()
 
 
-async def _following(lister: Lister, prefix: str, token: str | None) -> AsyncGenerator[Page]:
+async def _following(lister: Lister, prefix: str, token: str | None) -> AsyncGenerator[ListPage]:
     while token is not None:
         page = await lister.page(prefix, token=token)
         yield page
@@ -117,20 +117,20 @@ class _Stretch:
 
     after: str
     until: str | None
-    queue: _Queue[Page]
+    queue: _Queue[ListPage]
 
 
 class _Spread:
     """All that follows a first page."""
 
-    def __init__(self, lister: Lister, prefix: str, first: Page) -> None:
+    def __init__(self, lister: Lister, prefix: str, first: ListPage) -> None:
         self._lister = lister
         self._prefix = prefix
         self._first = first
         self._stretches: _Queue[_Stretch] = _Queue(max(1, AT_ONCE - 1))
         self._running: set[Deferred[None]] = set()
 
-    async def pages(self) -> AsyncGenerator[Page]:
+    async def pages(self) -> AsyncGenerator[ListPage]:
         self._run(self._divide(), self._stretches)
         while (stretch := await self._stretches.take()) is not None:
             while (page := await stretch.queue.take()) is not None:
@@ -174,7 +174,7 @@ class _Spread:
         while True:
             within = tuple(blob for blob in page.blobs if stretch.until is None or blob.key <= stretch.until)
             if within:
-                await stretch.queue.put(Page(within, (), None))
+                await stretch.queue.put(ListPage(within, (), None))
             if len(within) < len(page.blobs) or page.token is None:
                 return
             page = await self._lister.page(self._prefix, token=page.token)

@@ -18,25 +18,25 @@ from twisted.internet.defer import TimeoutError as TimedOut
 
 from pypid.blobs.keys import must_be_key, parts
 from pypid.blobs.s3 import addresses, credentials, multipart
-from pypid.blobs.s3.asking import Asker, Question
+from pypid.blobs.s3.asking import S3Client, S3Request
 from pypid.blobs.s3.classes import Classes
 from pypid.blobs.s3.credentials import Credentials
 from pypid.blobs.s3.listing import SCRATCH, Lister, unfinished
-from pypid.blobs.s3.looking import Seen, look, must_be_there
+from pypid.blobs.s3.looking import ObjectHead, look, must_be_there
 from pypid.blobs.s3.naming import content_type, disposition, file_name
 from pypid.blobs.s3.probing import probe
 from pypid.blobs.s3.reading import read
-from pypid.blobs.s3.refusals import Refusal
+from pypid.blobs.s3.refusals import S3Refusal
 from pypid.blobs.s3.signing import CloudFront, cloudfront, presigned
 from pypid.blobs.s3.spreading import listed
 from pypid.blobs.s3.writing import NOTHING_SAID, Writer
 from pypid.core.choices import Addressing, Encryption
 from pypid.core.errors import CannotStart, Missing, StorageDown, StorageFull
-from pypid.core.model import Blob, Link, Span
+from pypid.core.model import Blob, SignedUrl, Span
 from pypid.core.tiering import ARCHIVES
 from pypid.flow import World, start
 from pypid.ports import Blobs, Body, Describing
-from pypid.reaching.connecting import Connections, connections
+from pypid.reaching.connecting import HttpConnections, connections
 from pypid.reaching.faults import Fault
 from pypid.reaching.trust import Trust, certificates
 
@@ -97,12 +97,12 @@ class S3Blobs:
 
     def __init__(
         self,
-        asker: Asker,
+        asker: S3Client,
         classes: Classes,
         prefix: str,
         writer: Writer,
         world: World,
-        reached: Connections,
+        reached: HttpConnections,
         front: CloudFront | None,
     ) -> None:
         self.classes = classes
@@ -138,10 +138,10 @@ class S3Blobs:
     async def delete(self, key: str) -> None:
         if not self._is_possible(key):
             return
-        question = Question("DeleteObject", "DELETE", self._prefix + key)
+        question = S3Request("DeleteObject", "DELETE", self._prefix + key)
         try:
             await self._asker.tell(question)
-        except Refusal as problem:
+        except S3Refusal as problem:
             if problem.status != 404 or problem.code == "NoSuchBucket":
                 raise self._asker.failed(problem, question) from problem
         except Fault as problem:
@@ -153,7 +153,7 @@ class S3Blobs:
     async def description(self, key: str) -> Mapping[str, str]:
         return (await self._seen(key)).said
 
-    async def _seen(self, key: str) -> Seen:
+    async def _seen(self, key: str) -> ObjectHead:
         self._must_be_possible(key)
         found = await look(self._asker, self._prefix, key)
         if found is None:
@@ -167,7 +167,7 @@ class S3Blobs:
             async for blob in found:
                 yield blob
 
-    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> Link | None:
+    async def link(self, key: str, lifetime: timedelta, filename: str | None = None) -> SignedUrl | None:
         """A URL that gives the object to whoever GETs it. It ends earlier where the keys that signed it do.
 
         It is saved as `filename`, or else under the name that the key has.
@@ -178,7 +178,7 @@ class S3Blobs:
         now = self._world.now().replace(microsecond=0)
         if self._front is not None:
             expires = now + lifetime
-            return Link(self._front.link(self._prefix + key, expires), expires, self._front.key_name)
+            return SignedUrl(self._front.link(self._prefix + key, expires), expires, self._front.key_name)
         keys = await self._asker.credentials.current()
         lasting = min(lifetime, LONGEST_LINK, lifetime if keys.expires is None else keys.expires - now)
         seconds = max(1, int(lasting.total_seconds()))
@@ -190,11 +190,11 @@ class S3Blobs:
         url = self._asker.address.url(self._prefix + key, query)
         at = now + self._asker.there()
         signed = presigned(keys, self._asker.address.region, at, url, seconds)
-        return Link(signed, now + timedelta(seconds=seconds), keys.signer)
+        return SignedUrl(signed, now + timedelta(seconds=seconds), keys.signer)
 
     @property
     def signer(self) -> str | None:
-        """Who signs URLs now (`Link.signer`); None while no keys are known."""
+        """Who signs URLs now (`SignedUrl.signer`); None while no keys are known."""
         if self._front is not None:
             return self._front.key_name
         keys = self._asker.credentials.known
@@ -202,7 +202,7 @@ class S3Blobs:
 
     # --- beyond `Blobs` ---
 
-    async def leftovers(self) -> AsyncGenerator[tuple[multipart.Upload, datetime]]:
+    async def leftovers(self) -> AsyncGenerator[tuple[multipart.MultipartUpload, datetime]]:
         """The uploads in parts that a crash left unfinished, and when they began; those under way are among them.
 
         They take up space, and no listing shows them. Raises `StorageDown`. Close it by hand.
@@ -211,7 +211,7 @@ class S3Blobs:
             async for upload in found:
                 yield upload
 
-    async def clear(self, upload: multipart.Upload) -> None:
+    async def clear(self, upload: multipart.MultipartUpload) -> None:
         """Take an unfinished upload away; what fails is logged."""
         await multipart.abort(self._asker, upload)
 
@@ -255,13 +255,13 @@ async def open(settings: S3Settings, world: World, reactor: Any) -> S3Blobs:
     given = _credentials(settings, world)
     address, trust, front = await world.blocking(_prepared, settings)
     reached = connections(reactor, trust, min(CONNECTING, settings.timeout), idle=IDLE, idle_time=IDLE_TIME)
-    asker = Asker(reached.agent, address, given, world, settings.timeout)
+    asker = S3Client(reached.agent, address, given, world, settings.timeout)
     where = f"The bucket {settings.bucket!r} at {urlsplit(address.base).netloc}"
     try:
         await Lister(asker, settings.prefix, world).page("", most=1)
         scratch = f"{settings.prefix}{SCRATCH}{world.random(16).hex()}"
         ability = await probe(asker, scratch, wishes, world)
-    except (Refusal, Fault, StorageDown, StorageFull) as problem:
+    except (S3Refusal, Fault, StorageDown, StorageFull) as problem:
         await reached.close()
         raise CannotStart(f"{where} cannot be used: {problem.__cause__ or problem}") from problem
     except BaseException:

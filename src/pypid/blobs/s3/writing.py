@@ -11,12 +11,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pypid.blobs.s3 import multipart
-from pypid.blobs.s3.asking import Asker, Question, Told
-from pypid.blobs.s3.looking import MARK, META, Seen, look, plain_etag
+from pypid.blobs.s3.asking import S3Client, S3Request, Told
+from pypid.blobs.s3.looking import MARK, META, ObjectHead, look, plain_etag
 from pypid.blobs.s3.multipart import ALGORITHM, CHECKSUM, checksum
 from pypid.blobs.s3.naming import content_type, disposition, file_name
-from pypid.blobs.s3.payloads import NOTHING, Held, digest, parts_of
-from pypid.blobs.s3.refusals import Refusal, http_date
+from pypid.blobs.s3.payloads import NOTHING, BytesPayload, digest, parts_of
+from pypid.blobs.s3.refusals import S3Refusal, http_date
 from pypid.core.errors import Exists, PypidError, StorageDown
 from pypid.core.model import Blob
 from pypid.flow import Locks, World, start
@@ -56,7 +56,7 @@ class Writer:
 
     def __init__(
         self,
-        asker: Asker,
+        asker: S3Client,
         prefix: str,
         wishes: Mapping[str, str],
         ability: Ability,
@@ -80,13 +80,13 @@ class Writer:
             try:
                 if second is None:
                     return await self._put(key, first, replace, said)
-                at_once = AT_ONCE_HELD if isinstance(first, Held) else AT_ONCE_FROM_FILE
+                at_once = AT_ONCE_HELD if isinstance(first, BytesPayload) else AT_ONCE_FROM_FILE
                 chained = _chained([first, second], parts)
                 del first, second
                 async with aclosing(chained):
                     return await self._in_parts(key, chained, replace, at_once, said)
-            except (Refusal, Fault) as problem:
-                raise self._asker.failed(problem, Question("PutObject", "PUT", key)) from problem
+            except (S3Refusal, Fault) as problem:
+                raise self._asker.failed(problem, S3Request("PutObject", "PUT", key)) from problem
 
     async def settled(self) -> None:
         """All that was given up is taken away, too."""
@@ -103,10 +103,10 @@ class Writer:
         if self.ability.once and not replace:
             headers.update(ONLY_IF_ABSENT)
         async with self._alone(key, replace):
-            question = Question("PutObject", "PUT", self._prefix + key, (), headers, payload, hashed)
+            question = S3Request("PutObject", "PUT", self._prefix + key, (), headers, payload, hashed)
             try:
                 told = await self._asker.tell(question)
-            except Refusal as problem:
+            except S3Refusal as problem:
                 return (await self._refused(key, mark, replace, problem)).blob
         return await self._looked_after(key, mark, payload.size, told, plain_etag(told.headers.get("etag", "")))
 
@@ -130,14 +130,14 @@ class Writer:
                 once = ONLY_IF_ABSENT if self.ability.once_in_parts and not replace else {}
                 try:
                     told, etag = await multipart.complete(self._asker, blocking, upload, sent, once)
-                except Refusal as problem:
+                except S3Refusal as problem:
                     return (await self._refused(key, mark, replace, problem)).blob
         except Exception:
             self._abort(upload)
             raise
         return await self._looked_after(key, mark, counted.size, told, etag)
 
-    def _abort(self, upload: multipart.Upload) -> None:
+    def _abort(self, upload: multipart.MultipartUpload) -> None:
         """Nobody waits for that: whoever wanted to write hears at once that it failed."""
         aborting = start(multipart.abort(self._asker, upload))
         self._aborting.add(aborting)
@@ -166,7 +166,7 @@ class Writer:
                 raise Exists(key)
             yield
 
-    async def _refused(self, key: str, mark: str, replace: bool, problem: Refusal) -> Seen:
+    async def _refused(self, key: str, mark: str, replace: bool, problem: S3Refusal) -> ObjectHead:
         """The object, where it was an earlier try of ours that made it (so that this one came too late); else raises."""
         late = problem.status in (304, 409, 412) or problem.code == "NoSuchUpload"
         if not late:

@@ -17,10 +17,10 @@ from twisted.internet.protocol import Factory
 from twisted.internet.ssl import optionsForClientTLS
 from twisted.logger import Logger
 
-from pypid.catalog.engine import Away, Unusable
+from pypid.catalog.engine import DatabaseAway, DatabaseUnusable
 from pypid.catalog.redis.faults import loss
-from pypid.catalog.redis.place import Host, Place
-from pypid.catalog.redis.wire import PATIENCE, Wire
+from pypid.catalog.redis.place import Host, RedisPlace
+from pypid.catalog.redis.wire import PATIENCE, RedisWire
 
 _log = Logger()
 
@@ -36,35 +36,35 @@ OLDEST = 5
 class _Wires(Factory):
     noisy = False
 
-    def __init__(self, place: Place, clock: IReactorTime) -> None:
+    def __init__(self, place: RedisPlace, clock: IReactorTime) -> None:
         self._made = place, clock
 
-    def buildProtocol(self, addr: object) -> Wire:
-        return Wire(*self._made)
+    def buildProtocol(self, addr: object) -> RedisWire:
+        return RedisWire(*self._made)
 
 
-class Connections:
+class RedisConnections:
     """Those of one node. `reactor` makes them; waiting is by `clock`."""
 
-    def __init__(self, place: Place, reactor: Any, clock: IReactorTime) -> None:
+    def __init__(self, place: RedisPlace, reactor: Any, clock: IReactorTime) -> None:
         self.place = place
         self._reactor = reactor
         self._clock = clock
         self._free = DeferredSemaphore(CONNECTIONS)
-        self._idle: list[Wire] = []
-        self._all: set[Wire] = set()
+        self._idle: list[RedisWire] = []
+        self._all: set[RedisWire] = set()
         self._reaching: set[Deferred[Any]] = set()
         self._closings = 0
         self._policy = "noeviction"
 
     @asynccontextmanager
-    async def one(self) -> AsyncIterator[Wire]:
-        """A connection, for as long as it is held. Raises `Away` and `Unusable`, where none can be had."""
+    async def one(self) -> AsyncIterator[RedisWire]:
+        """A connection, for as long as it is held. Raises `DatabaseAway` and `DatabaseUnusable`, where none can be had."""
         turn = self._free.acquire()
         try:
             await turn.addTimeout(PATIENCE, self._clock)
         except TimeoutError:
-            raise Away(f"{self.place.server} does not answer: others wait already") from None
+            raise DatabaseAway(f"{self.place.server} does not answer: others wait already") from None
         closings = self._closings
         try:
             wire = self._kept() or await self.open()
@@ -78,7 +78,7 @@ class Connections:
         finally:
             self._free.release()
 
-    def _kept(self) -> Wire | None:
+    def _kept(self) -> RedisWire | None:
         while self._idle:
             wire = self._idle.pop()
             if wire.is_open and wire.silent_for() < IDLE:
@@ -86,13 +86,13 @@ class Connections:
             wire.cut()
         return None
 
-    def _cut(self, *wires: Wire) -> None:
+    def _cut(self, *wires: RedisWire) -> None:
         self._idle.clear()
         for wire in wires:
             wire.cut()
 
-    async def open(self, patience: float = PATIENCE) -> Wire:
-        """A connection of one's own: `cut` it. Raises `Away` and `Unusable`."""
+    async def open(self, patience: float = PATIENCE) -> RedisWire:
+        """A connection of one's own: `cut` it. Raises `DatabaseAway` and `DatabaseUnusable`."""
         wire = await self._reached()
         self._all.add(wire)
         wire.ended.addCallback(lambda _: self._all.discard(wire))
@@ -103,17 +103,17 @@ class Connections:
             raise
         return wire
 
-    async def _reached(self) -> Wire:
+    async def _reached(self) -> RedisWire:
         closings = self._closings
         reaching: Deferred[Any] = self._endpoint().connect(_Wires(self.place, self._clock))
         self._reaching.add(reaching)
         try:
-            wire: Wire = await reaching.addTimeout(REACHED_WITHIN, self._clock)
+            wire: RedisWire = await reaching.addTimeout(REACHED_WITHIN, self._clock)
             return wire
         except CancelledError:
             if closings == self._closings:  # and not by `close`
                 raise
-            raise Away("it was closed") from None
+            raise DatabaseAway("it was closed") from None
         except Exception as error:
             raise loss(self.place, error) from None
         finally:
@@ -126,7 +126,7 @@ class Connections:
         endpoint = HostnameEndpoint(self._reactor, server.name, server.port, timeout=REACHED_WITHIN)
         return wrapClientTLS(optionsForClientTLS(server.name), endpoint) if server.tls else endpoint
 
-    async def _enter(self, wire: Wire, patience: float) -> None:
+    async def _enter(self, wire: RedisWire, patience: float) -> None:
         """Say who we are, and hear which process that is."""
         place = self.place
         if place.password:
@@ -138,11 +138,11 @@ class Connections:
         said = dict(re.findall(r"^(\w+):(.*?)\r?$", text, re.MULTILINE))
         wire.run = said.get("run_id", "")
         if not wire.run or not said.get("redis_version", "0").partition(".")[0].isdecimal():
-            raise Unusable(
+            raise DatabaseUnusable(
                 "it does not say which process it is (INFO, run_id), so nobody could tell whether it lost something."
             )
         if int(said["redis_version"].partition(".")[0]) < OLDEST:
-            raise Unusable(f"it is a Redis {said['redis_version'][:20]}. Use Redis {OLDEST} or later.")
+            raise DatabaseUnusable(f"it is a Redis {said['redis_version'][:20]}. Use Redis {OLDEST} or later.")
         self._note_policy(said.get("maxmemory_policy", "noeviction"))
 
     def _note_policy(self, policy: str) -> None:
@@ -155,7 +155,7 @@ class Connections:
             )
 
     async def close(self) -> None:
-        """End all of them. Those who wait for an answer get `Away`."""
+        """End all of them. Those who wait for an answer get `DatabaseAway`."""
         self._closings += 1
         for reaching in list(self._reaching):
             reaching.cancel()

@@ -17,30 +17,30 @@ from pypid.catalog.engine import (
     MOST_BYTES,
     MOST_ROWS,
     Anew,
-    Away,
     Beat,
-    Change,
+    CatalogRow,
     Conflict,
+    DatabaseAway,
+    DatabaseFull,
+    DatabaseUnusable,
     Engine,
+    EngineState,
     Feed,
-    Full,
-    Kind,
     Position,
-    Row,
+    RowChange,
+    RowKind,
     Slice,
-    State,
-    Unusable,
 )
 from pypid.catalog.hearing import SILENCE
 from pypid.catalog.redis import scripts
-from pypid.catalog.redis.connections import Connections
+from pypid.catalog.redis.connections import RedisConnections
 from pypid.catalog.redis.faults import Lost, refusal
 from pypid.catalog.redis.feed import Looked, StreamFeed
-from pypid.catalog.redis.place import Place
+from pypid.catalog.redis.place import RedisPlace
 from pypid.catalog.redis.scripts import Script
-from pypid.catalog.redis.wire import PATIENCE, Wire, Word
+from pypid.catalog.redis.wire import PATIENCE, RedisWire, Word
 from pypid.core.errors import CannotStart
-from pypid.core.model import Link
+from pypid.core.model import SignedUrl
 from pypid.core.names import ProjectName
 from pypid.flow import World, shielded
 
@@ -57,25 +57,25 @@ _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK = timedelta(microseconds=1)
 LONGEST_TIME = 18
 """Digits of a moment in microseconds, and more."""
-_KINDS = frozenset(kind.value for kind in Kind)
+_KINDS = frozenset(kind.value for kind in RowKind)
 _HELD = re.compile(rb"(?P<serial>[0-9]{1,18})(?P<mark>[+-])")
-_LOST = State("", 0, 0, False, 0)
+_LOST = EngineState("", 0, 0, False, 0)
 """What is there is not to be believed, or nothing is: `open` begins anew. No copy is of this epoch."""
 
 
 class RedisEngine:
     """An `Engine`. Cheap to make: it connects when it is used."""
 
-    def __init__(self, place: Place, world: World, reactor: Any) -> None:
+    def __init__(self, place: RedisPlace, world: World, reactor: Any) -> None:
         self._place = place
         self._world = world
-        self._connections = Connections(place, reactor, world.clock)
+        self._connections = RedisConnections(place, reactor, world.clock)
         self._prefix = b"{%s}:" % place.prefix.encode()
         self._keys = [self._prefix + name for name in (b"standing", b"lines", b"order", b"gone", b"news")]
         self._known: tuple[str, int] | None = None
         """Whose rows they are, and their serial when they were opened."""
 
-    async def open(self, identity: str, serial: int = 0) -> State:
+    async def open(self, identity: str, serial: int = 0) -> EngineState:
         gap = 0 if self._known is None else GAP
         epoch = self._epoch()
         answer = await self._write(scripts.OPEN, identity, serial + gap, epoch, GAP)
@@ -83,13 +83,13 @@ class RedisEngine:
         self._known = identity, max(serial, state.serial)
         return state
 
-    async def state(self) -> State:
+    async def state(self) -> EngineState:
         try:
             return _state(await self._read(scripts.STATE))
         except Anew:
             return _LOST
 
-    async def row(self, kind: Kind, name: ProjectName) -> Row | None:
+    async def row(self, kind: RowKind, name: ProjectName) -> CatalogRow | None:
         answer = await self._read(scripts.ROW, _field(kind, name))
         row = _row(kind, name, *answer[1:]) if answer[1:] else None
         return None if row is None or row.line is None else row
@@ -102,7 +102,7 @@ class RedisEngine:
         position = Position(since.epoch, int(versions[-1])) if versions else since
         return Slice(rows, position, answer[1] == b"1")
 
-    async def swap(self, epoch: str, change: Change) -> Row | Conflict:
+    async def swap(self, epoch: str, change: RowChange) -> CatalogRow | Conflict:
         if change.line is None and not change.expected:
             raise ValueError(f"{change.name} is taken out of where it is not")
         wanted = b"-" if change.line is None else b"+" + change.line
@@ -110,15 +110,15 @@ class RedisEngine:
         answer = await self._repeated(scripts.SWAP, epoch, where, change.expected, int(change.seen), wanted)
         if answer[0] == b"CONFLICT":
             return Conflict(_row(change.kind, change.name, *answer[1:]) if answer[1:] else None)
-        return Row(change.kind, change.name, int(answer[1]), int(answer[2]), change.line)
+        return CatalogRow(change.kind, change.name, int(answer[1]), int(answer[2]), change.line)
 
-    async def say_complete(self, epoch: str) -> State:
+    async def say_complete(self, epoch: str) -> EngineState:
         return _state(await self._repeated(scripts.SAY_COMPLETE, epoch))
 
-    async def note_rights(self) -> State:
+    async def note_rights(self) -> EngineState:
         return _state(await self._anyhow(scripts.NOTE_RIGHTS))
 
-    async def clear(self) -> State:
+    async def clear(self) -> EngineState:
         return _state(await self._anyhow(scripts.CLEAR, self._epoch()))
 
     async def tidy(self, tombstones: int = 10_000) -> None:
@@ -132,12 +132,12 @@ class RedisEngine:
     async def release(self, name: str, holder: str) -> None:
         await self._alone(scripts.RELEASE, b"lease:" + name.encode(), holder)
 
-    async def link(self, key: str, good_after: datetime) -> Link | None:
+    async def link(self, key: str, good_after: datetime) -> SignedUrl | None:
         held = await self._with_one(lambda wire: wire.ask("GET", self._prefix + b"link:" + key.encode()))
         link = None if held is None else _link(held)
         return None if link is None or link.expires <= good_after else link
 
-    async def keep_link(self, key: str, link: Link, good_after: datetime) -> Link:
+    async def keep_link(self, key: str, link: SignedUrl, good_after: datetime) -> SignedUrl:
         # counted from here, and not as a time of the day: the server's clock may be another one
         milliseconds = max(1, (link.expires - self._world.now()) // timedelta(milliseconds=1))
         written = b"%d %s" % (_ticks(link.expires), link.url.encode())
@@ -151,14 +151,14 @@ class RedisEngine:
 
     # --- asking ---
 
-    async def _look(self, wire: Wire) -> Looked:
+    async def _look(self, wire: RedisWire) -> Looked:
         try:
             answer = await self._on(wire, scripts.STATE, patience=SILENCE)
         except Anew:
             return _LOST, b"$"
         return _state(answer), answer[6]
 
-    async def _with_one(self, job: Callable[[Wire], Awaitable[T]]) -> T:
+    async def _with_one(self, job: Callable[[RedisWire], Awaitable[T]]) -> T:
         """What comes of it on a connection; again, at once, where that turns out to be closed. (All may be done twice.)"""
         for again in (True, False):
             try:
@@ -183,9 +183,9 @@ class RedisEngine:
     async def _twice(self, script: Script, *words: Word) -> list[Any]:
         try:
             return await self._read(script, *words)
-        except Full:
+        except DatabaseFull:
             raise
-        except Away:
+        except DatabaseAway:
             await deferLater(self._world.clock, ONCE_MORE)
             return await self._read(script, *words)
 
@@ -196,18 +196,18 @@ class RedisEngine:
                 return await self._repeated(script, *words)
             except Anew:
                 if self._known is None:
-                    raise Away("nobody has opened it yet") from None
+                    raise DatabaseAway("nobody has opened it yet") from None
                 try:
                     await self.open(*self._known)
                 except CannotStart as error:
-                    raise Unusable(str(error)) from None
-        raise Away("it is begun anew again and again")
+                    raise DatabaseUnusable(str(error)) from None
+        raise DatabaseAway("it is begun anew again and again")
 
     async def _alone(self, script: Script, key: bytes, *words: Word) -> Any:
         """A script about one key, which has nothing to do with rows."""
         return await shielded(self._with_one(lambda wire: wire.run_script(script, [self._prefix + key], *words)))
 
-    async def _on(self, wire: Wire, script: Script, *words: Word, patience: float = PATIENCE) -> list[Any]:
+    async def _on(self, wire: RedisWire, script: Script, *words: Word, patience: float = PATIENCE) -> list[Any]:
         """The answer of a script about rows. Raises `Anew` where they are not to be believed, too."""
         answer: list[Any] = await wire.run_script(script, self._keys, scripts.SCHEMA, wire.run, *words, patience=patience)
         match answer[0]:
@@ -216,7 +216,7 @@ class RedisEngine:
             case b"ANEW":
                 raise Anew
             case b"SCHEMA":
-                raise Unusable(
+                raise DatabaseUnusable(
                     f"it was begun anew by another version of pypid, with keys of version {answer[1].decode()} (this one: "
                     f"{scripts.SCHEMA}). Run the same version everywhere, and start this one again."
                 )
@@ -234,40 +234,40 @@ class RedisEngine:
         return self._world.random(12).hex()
 
 
-def _state(answer: list[Any]) -> State:
+def _state(answer: list[Any]) -> EngineState:
     _, epoch, version, serial, complete, rights, _ = answer
     try:
-        return State(epoch.decode(), int(version), int(serial), complete == b"1", int(rights))
+        return EngineState(epoch.decode(), int(version), int(serial), complete == b"1", int(rights))
     except (ValueError, AttributeError):
-        raise Unusable(
+        raise DatabaseUnusable(
             "it holds what no pypid has written. Take its keys away (or a ?prefix=), and it is filled anew."
         ) from None
 
 
-def _field(kind: Kind, name: ProjectName) -> bytes:
+def _field(kind: RowKind, name: ProjectName) -> bytes:
     return f"{kind.value}/{name}".encode()
 
 
-def _unfield(field: bytes) -> tuple[Kind, ProjectName] | None:
+def _unfield(field: bytes) -> tuple[RowKind, ProjectName] | None:
     """What `_field` made of these; None for what it never makes."""
     kind, _, name = field.decode(errors="replace").partition("/")
-    return None if kind not in _KINDS else (Kind(kind), ProjectName(name))
+    return None if kind not in _KINDS else (RowKind(kind), ProjectName(name))
 
 
-def _row(kind: Kind, name: ProjectName, version: bytes, held: bytes) -> Row:
+def _row(kind: RowKind, name: ProjectName, version: bytes, held: bytes) -> CatalogRow:
     """`held` is the row's serial, and ``+`` with its line, or ``-``; what is damaged is a line that nobody can read."""
     match = _HELD.match(held)
     if match is None:
-        return Row(kind, name, int(version), 0, held)
+        return CatalogRow(kind, name, int(version), 0, held)
     line = held[match.end() :] if match["mark"] == b"+" else None
-    return Row(kind, name, int(version), int(match["serial"]), line)
+    return CatalogRow(kind, name, int(version), int(match["serial"]), line)
 
 
-def _link(held: bytes) -> Link:
+def _link(held: bytes) -> SignedUrl:
     ends, _, url = held.partition(b" ")
     if not (ends.isdigit() and len(ends) < LONGEST_TIME):  # nobody of us has written it: it has ended long ago
-        return Link("", _BEGINNING)
-    return Link(url.decode(errors="replace"), _BEGINNING + int(ends) * _TICK)
+        return SignedUrl("", _BEGINNING)
+    return SignedUrl(url.decode(errors="replace"), _BEGINNING + int(ends) * _TICK)
 
 
 def _ticks(moment: datetime) -> int:

@@ -7,8 +7,8 @@ from service_identity import VerificationError
 from twisted.internet import error as network
 from twisted.internet.defer import TimeoutError
 
-from pypid.catalog.engine import Away, Full, Unusable
-from pypid.catalog.redis.place import Place
+from pypid.catalog.engine import DatabaseAway, DatabaseFull, DatabaseUnusable
+from pypid.catalog.redis.place import RedisPlace
 
 _NOT_ALLOWED = "its user may not do what is needed. Give it the keys and commands that docs/scale.rst names (ACL SETUSER)."
 _UNUSABLE = {
@@ -44,43 +44,45 @@ _AWAY = {
 }
 
 
-class Lost(Away):
+class Lost(DatabaseAway):
     """The connection was closed, perhaps long before it was used: what was asked may be asked again at once."""
 
 
 _NO_ROOM = "OOM command not allowed"
 
 
-def refusal(place: Place, text: str) -> Exception:
+def refusal(place: RedisPlace, text: str) -> Exception:
     """The exception that says what an error of the server says."""
     if _NO_ROOM in text:
-        return Full("it has no memory left (maxmemory). Give it more: a catalog needs about twice the bytes of its lines")
+        return DatabaseFull(
+            "it has no memory left (maxmemory). Give it more: a catalog needs about twice the bytes of its lines"
+        )
     for word, reason in _UNUSABLE.items():
         if word in text:
-            return Unusable(reason)
+            return DatabaseUnusable(reason)
     for word, reason in _AWAY.items():
         if word in text:
-            return Away(reason)
-    return Away(_short(place, f"it refused: {text}"))
+            return DatabaseAway(reason)
+    return DatabaseAway(_short(place, f"it refused: {text}"))
 
 
-def loss(place: Place, error: BaseException) -> Exception:
+def loss(place: RedisPlace, error: BaseException) -> Exception:
     """The exception that says that a connection was not made, or is lost."""
     if isinstance(error, VerificationError) or (isinstance(error, SSL.Error) and "certificate" in repr(error.args)):
-        return Unusable(
+        return DatabaseUnusable(
             f"the certificate of {place.server} is not believed: it has to be that of the host in [cache] url, and of one of "
             "the system's authorities (Debian: /usr/local/share/ca-certificates, update-ca-certificates)."
         )
     if isinstance(error, SSL.Error):
-        return Away(_short(place, f"TLS with {place.server} failed: {error.args}. Is this port one for TLS?"))
+        return DatabaseAway(_short(place, f"TLS with {place.server} failed: {error.args}. Is this port one for TLS?"))
     if isinstance(error, TimeoutError | network.TimeoutError):
-        return Away(f"{place.server} does not answer")
+        return DatabaseAway(f"{place.server} does not answer")
     if isinstance(error, network.ConnectionDone | network.ConnectionLost) and not isinstance(error, network.ConnectionAborted):
         return Lost(f"{place.server} closed the connection")
     if isinstance(error, network.ConnectionAborted):
-        return Away(f"the connection to {place.server} was closed here")
-    return Away(_short(place, f"{place.server} cannot be reached: {type(error).__name__}: {error}"))
+        return DatabaseAway(f"the connection to {place.server} was closed here")
+    return DatabaseAway(_short(place, f"{place.server} cannot be reached: {type(error).__name__}: {error}"))
 
 
-def _short(place: Place, text: str) -> str:
+def _short(place: RedisPlace, text: str) -> str:
     return place.clean(text).partition("\n")[0][:300]

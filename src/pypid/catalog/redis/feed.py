@@ -13,16 +13,16 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from pypid.catalog import engine
-from pypid.catalog.engine import HEARTBEAT, Away, Beat, State, Unusable
+from pypid.catalog.engine import HEARTBEAT, Beat, DatabaseAway, DatabaseUnusable, EngineState
 from pypid.catalog.hearing import AGAIN, SILENCE, Hearing
-from pypid.catalog.redis.connections import Connections
-from pypid.catalog.redis.wire import Wire
+from pypid.catalog.redis.connections import RedisConnections
+from pypid.catalog.redis.wire import RedisWire
 from pypid.flow import start
 
 BREATH = 0.01
 """Seconds between two looks: in a storm of changes nobody needs to hear of each."""
 
-Looked = tuple[State, bytes]
+Looked = tuple[EngineState, bytes]
 """The state, and the last entry of the stream."""
 
 
@@ -31,9 +31,9 @@ class StreamFeed:
 
     def __init__(
         self,
-        connections: Connections,
+        connections: RedisConnections,
         news: bytes,
-        look: Callable[[Wire], Awaitable[Looked]],
+        look: Callable[[RedisWire], Awaitable[Looked]],
         clock: IReactorTime,
         heard: Callable[[Beat], None],
     ) -> None:
@@ -59,7 +59,7 @@ class StreamFeed:
             except CancelledError:
                 if not self._hearing.stopped:
                     raise
-            except (Away, Unusable) as error:
+            except (DatabaseAway, DatabaseUnusable) as error:
                 self._hearing.lose(error)
             except Exception:
                 self._hearing.fail()

@@ -38,7 +38,7 @@ class Host:
 
 
 @frozen
-class Socket:
+class UnixServer:
     """A server on this machine."""
 
     path: str
@@ -48,10 +48,10 @@ class Socket:
 
 
 @frozen
-class Place:
+class RedisPlace:
     """A database of a server. All keys begin with `{prefix}:`, so that they are in one slot of a Redis Cluster."""
 
-    server: Host | Socket
+    server: Host | UnixServer
     user: str = ""
     password: str = field(default="", repr=False)
     database: int = 0
@@ -64,7 +64,7 @@ class Place:
         return text
 
 
-def place_of(url: str) -> Place:
+def place_of(url: str) -> RedisPlace:
     """The place that `[cache] url` names. Raises `CannotStart`, without a word of the URL in it."""
     scheme, _, rest = url.partition("://")
     if scheme not in ("redis", "rediss", "unix") or not rest or re.search(r"[\x00-\x20\x7f]", url):
@@ -91,18 +91,18 @@ def place_of(url: str) -> Place:
     if not _PREFIX.fullmatch(prefix):
         raise CannotStart("The prefix in the URL of the shared catalog is to be letters, digits, dots, - and _, 64 at most.")
     if scheme == "unix":
-        return Place(_socket(parts.netloc, parts.path), user, password, _database(words, ""), prefix)
+        return RedisPlace(_socket(parts.netloc, parts.path), user, password, _database(words, ""), prefix)
     name = parts.hostname or ""
     if not _HOST.fullmatch(name) or port == 0:
         raise _unreadable()
     server = Host(name, PORT if port is None else port, scheme == "rediss")
-    return Place(server, user, password, _database(words, parts.path.strip("/")), prefix)
+    return RedisPlace(server, user, password, _database(words, parts.path.strip("/")), prefix)
 
 
-def _socket(authority: str, path: str) -> Socket:
+def _socket(authority: str, path: str) -> UnixServer:
     if authority.rpartition("@")[2] or not path.strip("/") or path.endswith("/"):
         raise CannotStart(f"The URL of the shared catalog names no socket: an absolute path is to follow unix://. {_ADVICE}")
-    return Socket(unquote(path))
+    return UnixServer(unquote(path))
 
 
 def _database(words: Mapping[str, str], path: str) -> int:

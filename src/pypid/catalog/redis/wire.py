@@ -21,9 +21,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
-from pypid.catalog.engine import Away, Full
+from pypid.catalog.engine import DatabaseAway, DatabaseFull
 from pypid.catalog.redis.faults import loss, refusal
-from pypid.catalog.redis.place import Place
+from pypid.catalog.redis.place import RedisPlace
 from pypid.catalog.redis.scripts import Script
 
 PATIENCE = 5.0
@@ -32,15 +32,15 @@ PATIENCE = 5.0
 Word = bytes | str | int
 
 
-class Wire(txredisapi.HiredisProtocol):  # type: ignore[misc]  # it is not annotated
+class RedisWire(txredisapi.HiredisProtocol):  # type: ignore[misc]  # it is not annotated
     """One question at a time. `run`: the process that answers (its ``run_id``), where somebody has asked for it.
 
-    What is asked raises `Away`, `Unusable` and `Full`; who goes away while he waits, or waits too long, cuts the connection.
+    What is asked raises `DatabaseAway`, `Unusable` and `DatabaseFull`; who goes away while he waits, or waits too long, cuts the connection.
     """
 
     run = ""
 
-    def __init__(self, place: Place, clock: IReactorTime) -> None:
+    def __init__(self, place: RedisPlace, clock: IReactorTime) -> None:
         super().__init__(charset=None, convertNumbers=False)
         self.place = place
         self.ended: Deferred[None] = Deferred()
@@ -87,7 +87,7 @@ class Wire(txredisapi.HiredisProtocol):  # type: ignore[misc]  # it is not annot
 
     def _refused(self, error: Exception) -> Exception:
         found = refusal(self.place, str(error))
-        if isinstance(found, Away) and not isinstance(found, Full):
+        if isinstance(found, DatabaseAway) and not isinstance(found, DatabaseFull):
             self.cut()  # perhaps another server answers at that address by now
         return found
 

@@ -15,21 +15,21 @@ from twisted.logger import Logger
 from pypid.catalog.engine import (
     MOST_ROWS,
     Anew,
-    Away,
     Beat,
-    Change,
+    CatalogRow,
     Conflict,
+    DatabaseAway,
+    DatabaseFull,
     Engine,
+    EngineState,
     Feed,
-    Full,
-    Kind,
     Position,
-    Row,
+    RowChange,
+    RowKind,
     Slice,
-    State,
 )
 from pypid.catalog.sql.grouping import Grouping
-from pypid.core.model import Link
+from pypid.core.model import SignedUrl
 from pypid.core.names import ProjectName
 from pypid.databases.places import Place, Server, SqliteFile
 from pypid.databases.transacting import no_longer_than, transact
@@ -74,7 +74,7 @@ class SqlEngine:
         self._driver: Sqlite | Postgresql | None = None
         self._grouping = Grouping(self._swap, world.clock, LONGEST)
 
-    async def open(self, identity: str, serial: int = 0) -> State:
+    async def open(self, identity: str, serial: int = 0) -> EngineState:
         from pypid.catalog.sql.schema import SCHEMA, prepare
 
         epoch = self._epoch()
@@ -88,12 +88,12 @@ class SqlEngine:
             )
         return state
 
-    async def state(self) -> State:
+    async def state(self) -> EngineState:
         from pypid.catalog.sql import rows
 
         return await self._read(rows.read)
 
-    async def row(self, kind: Kind, name: ProjectName) -> Row | None:
+    async def row(self, kind: RowKind, name: ProjectName) -> CatalogRow | None:
         from pypid.catalog.sql import rows
 
         return await self._read(lambda connection: rows.row(connection, kind, name))
@@ -103,27 +103,27 @@ class SqlEngine:
 
         return await self._read(lambda connection: rows.changes(connection, since, most))
 
-    async def swap(self, epoch: str, change: Change) -> Row | Conflict:
+    async def swap(self, epoch: str, change: RowChange) -> CatalogRow | Conflict:
         if change.line is None and not change.expected:
             raise ValueError(f"{change.name} is taken out of where it is not")
         return await self._grouping.swap(epoch, change)
 
-    async def _swap(self, epoch: str, changes: Sequence[Change]) -> list[Row | Conflict]:
+    async def _swap(self, epoch: str, changes: Sequence[RowChange]) -> list[CatalogRow | Conflict]:
         from pypid.catalog.sql import rows
 
         return await self._repeated(lambda connection: [rows.swap(connection, epoch, change) for change in changes])
 
-    async def say_complete(self, epoch: str) -> State:
+    async def say_complete(self, epoch: str) -> EngineState:
         from pypid.catalog.sql import rows
 
         return await self._repeated(lambda connection: rows.say_complete(connection, epoch))
 
-    async def note_rights(self) -> State:
+    async def note_rights(self) -> EngineState:
         from pypid.catalog.sql import rows
 
         return await _whatever_epoch(self._repeated(rows.note_rights))
 
-    async def clear(self) -> State:
+    async def clear(self) -> EngineState:
         from pypid.catalog.sql import rows
 
         epoch = self._epoch()
@@ -145,12 +145,12 @@ class SqlEngine:
 
         await _whatever_epoch(self._write(lambda connection: rows.release(connection, name, holder)))
 
-    async def link(self, key: str, good_after: datetime) -> Link | None:
+    async def link(self, key: str, good_after: datetime) -> SignedUrl | None:
         from pypid.catalog.sql import rows
 
         return await _whatever_epoch(self._read(lambda connection: rows.link(connection, key, good_after)))
 
-    async def keep_link(self, key: str, link: Link, good_after: datetime) -> Link:
+    async def keep_link(self, key: str, link: SignedUrl, good_after: datetime) -> SignedUrl:
         from pypid.catalog.sql import rows
 
         return await _whatever_epoch(self._write(lambda connection: rows.keep_link(connection, key, link, good_after)))
@@ -182,9 +182,9 @@ class SqlEngine:
     async def _twice(self, work: Callable[[Connection], T]) -> T:
         try:
             return await self._run(work, writing=True)
-        except Full:
+        except DatabaseFull:
             raise
-        except Away:
+        except DatabaseAway:
             await deferLater(self._world.clock, ONCE_MORE)
             return await self._run(work, writing=True)
 
@@ -197,7 +197,7 @@ class SqlEngine:
         try:
             await turn
         except TimeoutError:
-            raise Away("others change it, and this one's turn did not come") from None
+            raise DatabaseAway("others change it, and this one's turn did not come") from None
         try:
             return await self._ask(work, writing=True, making=making)
         finally:
@@ -252,7 +252,7 @@ async def _whatever_epoch(asked: Coroutine[Any, Any, T]) -> T:
     try:
         return await asked
     except Anew:
-        raise Away("it is to be begun anew") from None
+        raise DatabaseAway("it is to be begun anew") from None
 
 
 def _driver(place: Place) -> Sqlite | Postgresql:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from pypid.catalog.engine import Anew, Full, Unusable
+from pypid.catalog.engine import Anew, DatabaseFull, DatabaseUnusable
 from pypid.databases.drivers import Trouble, away, trouble
 from pypid.databases.places import Place, SqliteFile
 
@@ -13,14 +13,18 @@ def fault(place: Place, error: BaseException) -> Exception:
     """The exception of `catalog.engine` that says the same."""
     match trouble(error):
         case Trouble.DAMAGED:
-            return Unusable("its file is damaged. Stop pypid, delete the file (it is made again from the storage), and start.")
+            return DatabaseUnusable(
+                "its file is damaged. Stop pypid, delete the file (it is made again from the storage), and start."
+            )
         case Trouble.FULL:
             disk = "disk" if isinstance(place, SqliteFile) else "server's disk"
-            return Full(f"there is no room on its {disk}.")
+            return DatabaseFull(f"there is no room on its {disk}.")
         case Trouble.NO_TABLE:
             return Anew()
         case Trouble.OTHER_COLUMNS:
-            return Unusable("the tables whose names begin with pypid_catalog are not pypid's: give it a database of its own.")
+            return DatabaseUnusable(
+                "the tables whose names begin with pypid_catalog are not pypid's: give it a database of its own."
+            )
         case Trouble.AWAY:
             return away(place, error)
         case unknown:

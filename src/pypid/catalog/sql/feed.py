@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
 from pypid.catalog import engine
-from pypid.catalog.engine import Anew, Away, Beat, Unusable
+from pypid.catalog.engine import Anew, Beat, DatabaseAway, DatabaseUnusable
 from pypid.catalog.hearing import AGAIN, SILENCE, Hearing
 from pypid.flow import Blocking, start
 
@@ -23,7 +23,7 @@ class Looking(Protocol):
         """Seconds between two looks."""
 
     def look(self) -> Beat:
-        """The state, soon after it changed, or after `HEARTBEAT` at the latest. Raises `Away`, `Unusable` and `Anew`."""
+        """The state, soon after it changed, or after `HEARTBEAT` at the latest. Raises `DatabaseAway`, `DatabaseUnusable` and `Anew`."""
 
     def cut(self) -> None:
         """Have `look` wait no longer. Called in another thread; does not block."""
@@ -60,7 +60,7 @@ class LookingFeed:
         late = self._clock.callLater(SILENCE, self._looking.cut)
         try:
             beat = await self._feeding(self._looking.look)
-        except (Away, Unusable, Anew) as error:
+        except (DatabaseAway, DatabaseUnusable, Anew) as error:
             self._hearing.lose(error)
             await self._let_go()
         except Exception:

@@ -14,22 +14,22 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from pypid.catalog.engine import Away, Change, Conflict, Full, Row
+from pypid.catalog.engine import CatalogRow, Conflict, DatabaseAway, DatabaseFull, RowChange
 from pypid.flow import start
 
 MOST_CHANGES = 64
 MOST_BYTES = 4 << 20
 """Of the lines of one transaction, but for one line that is longer by itself."""
 
-Made: TypeAlias = Row | Conflict
-Make: TypeAlias = Callable[[str, Sequence[Change]], Coroutine[Any, Any, list[Made]]]
+Made: TypeAlias = CatalogRow | Conflict
+Make: TypeAlias = Callable[[str, Sequence[RowChange]], Coroutine[Any, Any, list[Made]]]
 """Makes changes, all in one transaction and one after the other; what came of each."""
 
 
 @define(eq=False)
 class _Wanted:
     epoch: str
-    change: Change
+    change: RowChange
     made: Deferred[Made] = field(factory=lambda: Deferred(canceller=lambda _: None), init=False)
     patience: IDelayedCall | None = field(default=None, init=False)
     """While it waits for its turn."""
@@ -53,7 +53,7 @@ class Grouping:
     _waiting: deque[_Wanted] = field(factory=deque, init=False, repr=False)
     _is_busy: bool = field(default=False, init=False)
 
-    async def swap(self, epoch: str, change: Change) -> Made:
+    async def swap(self, epoch: str, change: RowChange) -> Made:
         """As `Engine.swap`. Goes on if whoever waits goes away."""
         wanted = _Wanted(epoch, change)
         self._waiting.append(wanted)
@@ -67,7 +67,7 @@ class Grouping:
     def _give_up(self, wanted: _Wanted) -> None:
         wanted.patience = None
         self._waiting.remove(wanted)
-        wanted.settle(Failure(Away("others change it, and this one's turn did not come")))  # type: ignore[no-untyped-call]
+        wanted.settle(Failure(DatabaseAway("others change it, and this one's turn did not come")))  # type: ignore[no-untyped-call]
 
     async def _work(self) -> None:
         try:
@@ -97,7 +97,7 @@ class Grouping:
     async def _group(self, group: list[_Wanted]) -> None:
         try:
             made = await self.make(group[0].epoch, [wanted.change for wanted in group])
-        except Full:
+        except DatabaseFull:
             if len(group) > 1:  # there may be room for some of them
                 for wanted in group:
                     await self._group([wanted])

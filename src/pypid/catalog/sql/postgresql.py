@@ -14,14 +14,14 @@ from pypid.catalog.sql.feed import Looking
 from pypid.catalog.sql.rows import CHANNEL, read
 from pypid.databases.drivers import errors
 from pypid.databases.places import Server
-from pypid.databases.postgresql import STATEMENT_WITHIN, Connections, cut, server_engine
+from pypid.databases.postgresql import STATEMENT_WITHIN, PostgresqlConnections, cut, server_engine
 
 SETTING = "[cache] url"
 PAUSE = 0.02
 """Seconds: so many looks, and not more, follow a storm of changes."""
 
 
-class Postgresql(Connections):
+class Postgresql(PostgresqlConnections):
     """The connections to a server."""
 
     def __init__(self, place: Server) -> None:
@@ -37,10 +37,10 @@ class Postgresql(Connections):
 
     def looking(self, clock: IReactorTime) -> Looking:
         """What a feed looks with."""
-        return Listening(self.place, clock)
+        return PostgresqlListener(self.place, clock)
 
 
-class Listening:
+class PostgresqlListener:
     """Listens (``LISTEN``), and asks for the state after each notification, and from time to time without any.
 
     So a notification that is lost, or that a pooler keeps, costs `HEARTBEAT` and nothing else.
@@ -86,4 +86,4 @@ class Listening:
                 connection.close()
 
 
-_: type[Looking] = Listening
+_: type[Looking] = PostgresqlListener

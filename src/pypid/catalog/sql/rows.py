@@ -9,9 +9,19 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Double, and_, cast, delete, func, or_, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from pypid.catalog.engine import MOST_BYTES, Anew, Change, Conflict, Kind, Position, Row, Slice, State
+from pypid.catalog.engine import (
+    MOST_BYTES,
+    Anew,
+    CatalogRow,
+    Conflict,
+    EngineState,
+    Position,
+    RowChange,
+    RowKind,
+    Slice,
+)
 from pypid.catalog.sql.schema import begin_anew, leases, links, rows, standing, standing_of
-from pypid.core.model import Link
+from pypid.core.model import SignedUrl
 from pypid.core.names import ProjectName
 
 CHANNEL = "pypid_catalog"
@@ -21,19 +31,19 @@ _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK = timedelta(microseconds=1)
 
 
-def read(connection: Connection) -> State:
+def read(connection: Connection) -> EngineState:
     """As `Engine.state`."""
     return standing_of(connection).state
 
 
-def row(connection: Connection, kind: Kind, name: ProjectName) -> Row | None:
+def row(connection: Connection, kind: RowKind, name: ProjectName) -> CatalogRow | None:
     """As `Engine.row`."""
     standing_of(connection)
     found = _row(connection, kind, name)
     return None if found is None or found.line is None else found
 
 
-def _row(connection: Connection, kind: Kind, name: ProjectName) -> Row | None:
+def _row(connection: Connection, kind: RowKind, name: ProjectName) -> CatalogRow | None:
     found = connection.execute(select(rows).where(_is(kind, name))).one_or_none()
     return None if found is None else _made(found)
 
@@ -64,10 +74,10 @@ def _that_fit(sizes: Sequence[int]) -> int:
     return len(sizes)
 
 
-def swap(connection: Connection, epoch: str, change: Change) -> Row | Conflict:
+def swap(connection: Connection, epoch: str, change: RowChange) -> CatalogRow | Conflict:
     """As `Engine.swap`."""
     now = standing_of(connection, epoch, take=True).state
-    new = Row(change.kind, change.name, now.version + 1, now.serial + change.seen, change.line)
+    new = CatalogRow(change.kind, change.name, now.version + 1, now.serial + change.seen, change.line)
     if not change.seen:
         new = _unseen(connection, new)
     written = _replace(connection, new, change.expected) if change.expected else _add(connection, new)
@@ -81,13 +91,13 @@ def swap(connection: Connection, epoch: str, change: Change) -> Row | Conflict:
     return new
 
 
-def _unseen(connection: Connection, new: Row) -> Row:
+def _unseen(connection: Connection, new: CatalogRow) -> CatalogRow:
     """The row with the serial that it had."""
     serial = connection.execute(select(rows.c.serial).where(_is(new.kind, new.name))).scalar_one_or_none() or 0
-    return Row(new.kind, new.name, new.version, serial, new.line)
+    return CatalogRow(new.kind, new.name, new.version, serial, new.line)
 
 
-def _replace(connection: Connection, new: Row, expected: int) -> bool:
+def _replace(connection: Connection, new: CatalogRow, expected: int) -> bool:
     """Write it in place of the one that is expected; not where nothing would change."""
     there = and_(_is(new.kind, new.name), rows.c.version == expected, rows.c.line.is_not(None))
     if new.line is not None:
@@ -96,13 +106,13 @@ def _replace(connection: Connection, new: Row, expected: int) -> bool:
     return connection.execute(update(rows).where(there).values(**values)).rowcount > 0
 
 
-def _add(connection: Connection, new: Row) -> bool:
+def _add(connection: Connection, new: CatalogRow) -> bool:
     """Write it where there is none, or one that was taken out."""
     values = {"version": new.version, "serial": new.serial, "line": new.line}
     return _upsert(connection, rows, {"kind": new.kind.value, "name": new.name, **values}, values, rows.c.line.is_(None))
 
 
-def say_complete(connection: Connection, epoch: str) -> State:
+def say_complete(connection: Connection, epoch: str) -> EngineState:
     """As `Engine.say_complete`."""
     standing_of(connection, epoch, take=True)
     connection.execute(update(standing).values(complete=True))
@@ -110,7 +120,7 @@ def say_complete(connection: Connection, epoch: str) -> State:
     return read(connection)
 
 
-def note_rights(connection: Connection) -> State:
+def note_rights(connection: Connection) -> EngineState:
     """As `Engine.note_rights`."""
     standing_of(connection, take=True)
     connection.execute(update(standing).values(rights=standing.c.rights + 1))
@@ -118,7 +128,7 @@ def note_rights(connection: Connection) -> State:
     return read(connection)
 
 
-def clear(connection: Connection, epoch: str) -> State:
+def clear(connection: Connection, epoch: str) -> EngineState:
     """As `Engine.clear`; `epoch` is the new one."""
     now = standing_of(connection, take=True).state
     connection.execute(delete(rows))
@@ -155,15 +165,15 @@ def release(connection: Connection, name: str, holder: str) -> None:
     connection.execute(delete(leases).where(leases.c.name == name, leases.c.holder == holder))
 
 
-def link(connection: Connection, key: str, good_after: datetime) -> Link | None:
+def link(connection: Connection, key: str, good_after: datetime) -> SignedUrl | None:
     """As `Engine.link`."""
     standing_of(connection)
     asked = select(links.c.url, links.c.ends).where(links.c.key == key, links.c.ends > _ticks(good_after))
     found = connection.execute(asked).one_or_none()
-    return None if found is None else Link(found.url, _BEGINNING + found.ends * _TICK)
+    return None if found is None else SignedUrl(found.url, _BEGINNING + found.ends * _TICK)
 
 
-def keep_link(connection: Connection, key: str, new: Link, good_after: datetime) -> Link:
+def keep_link(connection: Connection, key: str, new: SignedUrl, good_after: datetime) -> SignedUrl:
     """As `Engine.keep_link`."""
     standing_of(connection)
     values = {"url": new.url, "ends": _ticks(new.expires)}
@@ -181,13 +191,13 @@ def _upsert(connection: Connection, table: Any, values: dict[str, Any], others: 
     return done.rowcount > 0
 
 
-def _is(kind: Kind, name: ProjectName) -> ColumnElement[bool]:
+def _is(kind: RowKind, name: ProjectName) -> ColumnElement[bool]:
     return and_(rows.c.kind == kind.value, rows.c.name == name)
 
 
-def _made(found: Any) -> Row:
+def _made(found: Any) -> CatalogRow:
     line = None if found.line is None else bytes(found.line)
-    return Row(Kind(found.kind), ProjectName(found.name), found.version, found.serial, line)
+    return CatalogRow(RowKind(found.kind), ProjectName(found.name), found.version, found.serial, line)
 
 
 def _clock(connection: Connection) -> ColumnElement[float]:

@@ -27,7 +27,7 @@ from sqlalchemy import (
     update,
 )
 
-from pypid.catalog.engine import Anew, State, Unusable
+from pypid.catalog.engine import Anew, DatabaseUnusable, EngineState
 from pypid.core.errors import CannotStart
 
 SCHEMA = 1
@@ -88,32 +88,32 @@ _TAKE = _READ.with_for_update()
 
 
 @define
-class Standing:
+class CatalogSchemaState:
     """What the one row says, beside the state."""
 
-    state: State
+    state: EngineState
     lost: int
 
 
-def standing_of(connection: Connection, epoch: str | None = None, *, take: bool = False) -> Standing:
+def standing_of(connection: Connection, epoch: str | None = None, *, take: bool = False) -> CatalogSchemaState:
     """What the row says; `take`: and nobody else changes anything before the end of this transaction.
 
-    Raises `Anew` where it is of another epoch, and `Unusable` where it is of another version.
+    Raises `Anew` where it is of another epoch, and `DatabaseUnusable` where it is of another version.
     """
     found = connection.execute(_TAKE if take else _READ).one_or_none()
     if found is None:
         raise Anew
     if found.schema != SCHEMA:
-        raise Unusable(
+        raise DatabaseUnusable(
             f"it was begun anew by another version of pypid, with tables of version {found.schema} (this one: {SCHEMA}). Run "
             "the same version everywhere, and start this one again."
         )
     if found.place != _place(connection) or epoch not in (None, found.epoch):
         raise Anew
-    return Standing(_state(found), found.lost)
+    return CatalogSchemaState(_state(found), found.lost)
 
 
-def prepare(connection: Connection, identity: str, serial: int, epoch: str) -> tuple[State, int | None]:
+def prepare(connection: Connection, identity: str, serial: int, epoch: str) -> tuple[EngineState, int | None]:
     """Make the tables where they are not there, or of another version, in the transaction that is under way.
 
     Returns the state, and the version that they were of before, if that was another one. `epoch` is one that was never used.
@@ -161,11 +161,13 @@ def _place(connection: Connection) -> str:
 
 
 def _check(connection: Connection) -> None:
-    """Raise `Unusable` where SQLite has made one of two files."""
+    """Raise `DatabaseUnusable` where SQLite has made one of two files."""
     found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
     if found != "ok":
-        raise Unusable("its file was replaced while it was in use. Stop pypid, delete it with its -wal and -shm, and start.")
+        raise DatabaseUnusable(
+            "its file was replaced while it was in use. Stop pypid, delete it with its -wal and -shm, and start."
+        )
 
 
-def _state(found: Row) -> State:  # type: ignore[type-arg]
-    return State(found.epoch, found.version, found.serial, found.complete, found.rights)
+def _state(found: Row) -> EngineState:  # type: ignore[type-arg]
+    return EngineState(found.epoch, found.version, found.serial, found.complete, found.rights)

@@ -13,14 +13,14 @@ from sqlalchemy import Connection, Engine, Pool, event
 from sqlalchemy.exc import DisconnectionError
 from twisted.internet.interfaces import IReactorTime
 
-from pypid.catalog.engine import HEARTBEAT, Anew, Beat, State
+from pypid.catalog.engine import HEARTBEAT, Anew, Beat, EngineState
 from pypid.catalog.sql.faults import fault
 from pypid.catalog.sql.feed import Looking
 from pypid.catalog.sql.rows import read
 from pypid.catalog.sql.schema import PLACE
 from pypid.databases.drivers import errors
 from pypid.databases.places import SqliteFile
-from pypid.databases.sqlite import BUSY, Opened, make_file, sqlite_engine
+from pypid.databases.sqlite import BUSY, SqliteConnection, make_file, sqlite_engine
 
 POLL = 0.1
 PRAGMAS: Mapping[str, str | int] = {
@@ -66,7 +66,7 @@ class Sqlite:
 def _follow_the_name(pool: Pool, path: Path) -> None:
     """Have connections to a file that has lost its name thrown away."""
 
-    def connected(driver: Opened, record: Any) -> None:
+    def connected(driver: SqliteConnection, record: Any) -> None:
         record.info[PLACE] = str(driver.file[1])
 
     def taken(driver: Any, record: Any, proxy: Any) -> None:
@@ -112,7 +112,7 @@ class Polling:
         self._engine: Engine | None = None
         self._connection: Connection | None = None
         self._identity: str | None = None
-        self._seen: tuple[int, State] | None = None
+        self._seen: tuple[int, EngineState] | None = None
 
     def look(self) -> Beat:
         try:
@@ -128,7 +128,7 @@ class Polling:
             found = fault(self._place, error)
         raise found
 
-    def _state(self, connection: Connection) -> State:
+    def _state(self, connection: Connection) -> EngineState:
         version: int = connection.exec_driver_sql("PRAGMA data_version").scalar_one()
         if self._seen is None or self._seen[0] != version:
             self._seen = version, read(connection)

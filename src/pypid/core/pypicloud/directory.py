@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-from pypid.core.ini import Entry
+from pypid.core.ini import IniEntry
 from pypid.core.ldapfilters import name_attribute, user_filter
 from pypid.core.pypicloud.ledger import Ledger
 from pypid.core.pypicloud.people import may_be_called
-from pypid.core.pypicloud.settings import Settings, asbool
+from pypid.core.pypicloud.settings import PypicloudSettings, asbool
 from pypid.core.values import DN, is_readable_on_the_way
 
 NO_GROUPS = "(&(objectClass=pypicloudKnowsNoGroups)(member={dn}))"
@@ -16,7 +16,7 @@ NO_GROUPS = "(&(objectClass=pypicloudKnowsNoGroups)(member={dn}))"
 _L = "auth.ldap."
 
 
-def directory(settings: Settings, ledger: Ledger, *, in_file: bool) -> None:
+def directory(settings: PypicloudSettings, ledger: Ledger, *, in_file: bool) -> None:
     """Say where people are looked for, and which of them administer. `in_file`: groups and rights are those of the file."""
     _copied(settings, ledger, "url", "url")
     url = settings.found.get(f"{_L}url")
@@ -42,13 +42,13 @@ def directory(settings: Settings, ledger: Ledger, *, in_file: bool) -> None:
             settings.entry(f"{_L}{key}")  # what it says is so
 
 
-def _copied(settings: Settings, ledger: Ledger, ours: str, theirs: str) -> None:
+def _copied(settings: PypicloudSettings, ledger: Ledger, ours: str, theirs: str) -> None:
     said = settings.entry(f"{_L}{theirs}")
     if said is not None and said[1].text.strip():
         ledger.say("ldap", ours, said[1].text.strip(), said[1], said[0])
 
 
-def _user_filter(settings: Settings, ledger: Ledger) -> str | None:
+def _user_filter(settings: PypicloudSettings, ledger: Ledger) -> str | None:
     """The filter, ours; None if there is none."""
     said = settings.entry(f"{_L}user_search_filter")
     if said is not None and said[1].text.strip():
@@ -65,7 +65,7 @@ def _user_filter(settings: Settings, ledger: Ledger) -> str | None:
     return text
 
 
-def _admins(settings: Settings, ledger: Ledger, found: str | None, *, in_file: bool) -> bool:
+def _admins(settings: PypicloudSettings, ledger: Ledger, found: str | None, *, in_file: bool) -> bool:
     """Say who administers, where that can be said here; returns whether a group of the directory's does."""
     field, value = settings.entry(f"{_L}admin_field"), settings.entry(f"{_L}admin_value")
     if field is None or value is None:
@@ -83,7 +83,7 @@ def _admins(settings: Settings, ledger: Ledger, found: str | None, *, in_file: b
     return False
 
 
-def _leave(ledger: Ledger, entry: Entry, *keys: str) -> None:
+def _leave(ledger: Ledger, entry: IniEntry, *keys: str) -> None:
     reason = (
         "an attribute makes nobody an administrator here: name them in [access] admins (PYPID_ACCESS_ADMINS), or their group in"
         " [ldap] admin_group"

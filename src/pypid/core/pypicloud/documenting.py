@@ -13,7 +13,7 @@ from pypid.core.pypicloud.keys import (
     STORAGE,
     UPSTREAM,
     Fate,
-    Known,
+    KnownKey,
 )
 
 _HEAD = """\
@@ -83,7 +83,7 @@ All keys
 
 *Refused* means: where the file chooses that storage or those people; otherwise the key has no effect, and is left out.
 """
-_TITLES: tuple[tuple[str, tuple[Known, ...]], ...] = (
+_TITLES: tuple[tuple[str, tuple[KnownKey, ...]], ...] = (
     ("What is not ours", UPSTREAM),
     ("People and rights", ACCESS),
     ("LDAP", DIRECTORY),
@@ -109,7 +109,7 @@ def page() -> str:
     return "\n".join(parts)
 
 
-def _table(known: Iterable[Known]) -> str:
+def _table(known: Iterable[KnownKey]) -> str:
     rows = ["", ".. list-table::", "   :header-rows: 1", "   :widths: 40 60", "", "   * - pypicloud", "     - pypid"]
     for one in known:
         name = _FAMILIES.get(one.name) or (f"{one.name}*" if one.name.endswith(".") else one.name)

@@ -21,7 +21,7 @@ class Fate(Enum):
 
 
 @frozen
-class Known:
+class KnownKey:
     """One key, or all that begin with `name` if it ends in a dot. `text`: what it becomes in our configuration, or why not.
 
     `since`: which pypicloud had it, where 1.3 has not.
@@ -51,20 +51,20 @@ _GCS = "Google Cloud Storage is not had here: copy the bucket"
 _AZURE = "Azure Blob Storage is not had here: copy the container"
 
 
-def _all(fate: Fate, text: str, names: str, since: str = "") -> Iterator[Known]:
+def _all(fate: Fate, text: str, names: str, since: str = "") -> Iterator[KnownKey]:
     for name in names.split():
-        yield Known(name, fate, text, since)
+        yield KnownKey(name, fate, text, since)
 
 
-def _becomes(text: str, names: str, since: str = "") -> Iterator[Known]:
+def _becomes(text: str, names: str, since: str = "") -> Iterator[KnownKey]:
     return _all(Fate.TRANSLATED, text, names, since)
 
 
-def _ignored(text: str, names: str, since: str = "") -> Iterator[Known]:
+def _ignored(text: str, names: str, since: str = "") -> Iterator[KnownKey]:
     return _all(Fate.IGNORED, text, names, since)
 
 
-def _refused(text: str, names: str, since: str = "") -> Iterator[Known]:
+def _refused(text: str, names: str, since: str = "") -> Iterator[KnownKey]:
     return _all(Fate.REFUSED, text, names, since)
 
 
@@ -74,7 +74,7 @@ _SHOW_UPSTREAM = (
 )
 _DOWNLOAD_URL = "it was a text on pypicloud's home page; pypid shows the address that was asked, or [server] public_url"
 
-UPSTREAM: tuple[Known, ...] = (
+UPSTREAM: tuple[KnownKey, ...] = (
     *_becomes("[upstream] mode", "pypi.fallback"),
     *_becomes("[upstream] mode", "pypi.use_fallback", _OLDEST),
     *_ignored(_SHOW_UPSTREAM, "pypi.always_show_upstream"),
@@ -82,7 +82,7 @@ UPSTREAM: tuple[Known, ...] = (
     *_ignored("pypid reads whatever a Simple API gives", "pypi.use_json_scraper"),
     *_becomes("[upstream] reserved", "pypi.disallow_fallback"),
 )
-ACCESS: tuple[Known, ...] = (
+ACCESS: tuple[KnownKey, ...] = (
     *_becomes("[access] backend", "pypi.auth"),
     *_becomes("[access] backend", "pypi.access_backend", _PRE_1_0),
     *_becomes("[access] read", "pypi.default_read"),
@@ -105,7 +105,7 @@ ACCESS: tuple[Known, ...] = (
     *_becomes("read once, at the first start, into pypid's own accounts database", "auth.db.url"),
     *_ignored("pypid has a database of its own ([access] url)", "auth.db."),
 )
-DIRECTORY: tuple[Known, ...] = (
+DIRECTORY: tuple[KnownKey, ...] = (
     *_becomes("[ldap] url", "auth.ldap.url"),
     *_becomes("[ldap] bind_dn", "auth.ldap.service_dn"),
     *_becomes("[ldap] bind_password", "auth.ldap.service_password"),
@@ -127,12 +127,12 @@ DIRECTORY: tuple[Known, ...] = (
     *_ignored("a name that several entries have is nobody's", "auth.ldap.ignore_multiple_results"),
     *_ignored("what the directory says is believed for a short while", "auth.ldap.cache_time auth.ldap.ignore_referrals"),
 )
-OTHER_PEOPLE: tuple[Known, ...] = (
+OTHER_PEOPLE: tuple[KnownKey, ...] = (
     *_refused(_REMOTE, "auth.backend_server auth.user auth.password auth.uri."),
     *_refused(_SECRETS, "auth.secret_id auth.kms_key_id auth.region_name auth.profile_name"),
     *_refused(_SECRETS, "auth.aws_access_key_id auth.aws_secret_access_key auth.aws_session_token"),
 )
-STORAGE: tuple[Known, ...] = (
+STORAGE: tuple[KnownKey, ...] = (
     *_becomes("[storage] backend", "pypi.storage"),
     *_becomes("[storage] path", "storage.dir"),
     *_becomes("[storage] bucket", "storage.bucket"),
@@ -179,13 +179,13 @@ STORAGE: tuple[Known, ...] = (
     *_becomes("as storage.*", "aws.cloud_front_domain aws.cloud_front_key_id aws.cloud_front_key_file", _PRE_1_0),
     *_refused("as storage.cloud_front_key_string", "aws.cloud_front_key_string", _PRE_1_0),
 )
-OTHER_STORAGES: tuple[Known, ...] = (
+OTHER_STORAGES: tuple[KnownKey, ...] = (
     *_refused(_GCS, "storage.gcp_service_account_json_filename storage.gcp_use_iam_signer storage.gcp_project_id"),
     *_refused(_GCS, "storage.iam_signer_service_account_email storage.gcp_api_endpoint"),
     *_refused(_AZURE, "storage.storage_account_name storage.storage_account_key"),
     *_refused(_AZURE, "storage.storage_container_name storage.storage_account_url"),
 )
-NOT_NEEDED: tuple[Known, ...] = (
+NOT_NEEDED: tuple[KnownKey, ...] = (
     *_ignored(_CACHE, "pypi.db db."),
     *_ignored(_CACHE, "pypi.db. sqlalchemy. redis.", _OLDEST),
     *_ignored(_SESSION, "session. beaker."),
@@ -196,7 +196,7 @@ NOT_NEEDED: tuple[Known, ...] = (
     *_ignored(_FRAMEWORK, "pyramid. jinja2. mako. debugtoolbar. tm. retry. exclog."),
     *_ignored(_FRAMEWORK, "cache.", _OLDEST),
 )
-KEYS: tuple[Known, ...] = (*UPSTREAM, *ACCESS, *DIRECTORY, *OTHER_PEOPLE, *STORAGE, *OTHER_STORAGES, *NOT_NEEDED)
+KEYS: tuple[KnownKey, ...] = (*UPSTREAM, *ACCESS, *DIRECTORY, *OTHER_PEOPLE, *STORAGE, *OTHER_STORAGES, *NOT_NEEDED)
 """All, in the order of the documentation. A whole name comes before the family that it is of."""
 
 _BY_NAME = {known.name: known for known in KEYS}
@@ -216,7 +216,7 @@ SWEPT = ("auth.db.", "session.", "db.")
 """Families of which environment variables may say any key, as in pypicloud."""
 
 
-def known(name: str) -> Known | None:
+def known(name: str) -> KnownKey | None:
     """What becomes of the key of that name; None for a key that no pypicloud had."""
     return _BY_NAME.get(name) or next((family for family in _FAMILIES if name.startswith(family.name)), None)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from attrs import define, field, frozen
 
 from pypid.core.errors import ConfigProblem
-from pypid.core.ini import Entry, Section, printable
+from pypid.core.ini import IniEntry, IniSection, printable
 
 DEFAULT = "pypicloud's default"
 """Where a value comes from that the file does not say."""
@@ -27,10 +27,10 @@ class Note:
 
 
 @frozen
-class Said:
+class TranslatedValue:
     """A value of ours, and the keys of pypicloud's that it comes from."""
 
-    entry: Entry
+    entry: IniEntry
     keys: tuple[str, ...]
 
 
@@ -39,24 +39,24 @@ class Ledger:
     """Collects what a translation says. `filename` is for messages."""
 
     filename: str
-    said: dict[str, dict[str, Said]] = field(factory=dict)
+    said: dict[str, dict[str, TranslatedValue]] = field(factory=dict)
     problems: list[ConfigProblem] = field(factory=list)
-    accounts: Entry | None = None
+    accounts: IniEntry | None = None
     """The URL of pypicloud's accounts database."""
-    _notes: dict[str, tuple[dict[str, None], Entry]] = field(factory=dict)
+    _notes: dict[str, tuple[dict[str, None], IniEntry]] = field(factory=dict)
     """Keys by reason, and where the first of them stands."""
 
-    def say(self, section: str, key: str, text: str, entry: Entry | None = None, *keys: str) -> None:
+    def say(self, section: str, key: str, text: str, entry: IniEntry | None = None, *keys: str) -> None:
         """That our key has this value; it stands in `entry`, or is pypicloud's default."""
-        where = Entry(text, DEFAULT) if entry is None else Entry(text, entry.where, entry.line)
-        self.said.setdefault(section, {})[key] = Said(where, keys)
+        where = IniEntry(text, DEFAULT) if entry is None else IniEntry(text, entry.where, entry.line)
+        self.said.setdefault(section, {})[key] = TranslatedValue(where, keys)
 
-    def note(self, reason: str, entry: Entry | None, *keys: str) -> None:
+    def note(self, reason: str, entry: IniEntry | None, *keys: str) -> None:
         """That keys are not taken over, or not as they are; those with the same reason become one note."""
-        found, _ = self._notes.setdefault(reason, ({}, entry or Entry("", self.filename)))
+        found, _ = self._notes.setdefault(reason, ({}, entry or IniEntry("", self.filename)))
         found.update(dict.fromkeys(keys))
 
-    def refuse(self, message: str, entry: Entry, key: str, section: str = "") -> None:
+    def refuse(self, message: str, entry: IniEntry, key: str, section: str = "") -> None:
         """That something stops the start."""
         self.problems.append(ConfigProblem(entry.where, entry.line, printable(section), printable(key), message))
 
@@ -75,13 +75,13 @@ class Ledger:
         ]
         return tuple(note for _, note in sorted(made, key=lambda pair: (pair[0].line is None, pair[0].line or 0)))
 
-    def sections(self) -> Mapping[str, Section]:
+    def sections(self) -> Mapping[str, IniSection]:
         """As `ini.read` gives them."""
         return {
-            name: Section(min((one.entry.line or 1 for one in said.values()), default=1), _entries(said.items()))
+            name: IniSection(min((one.entry.line or 1 for one in said.values()), default=1), _entries(said.items()))
             for name, said in self.said.items()
         }
 
 
-def _entries(said: Iterable[tuple[str, Said]]) -> Mapping[str, Entry]:
+def _entries(said: Iterable[tuple[str, TranslatedValue]]) -> Mapping[str, IniEntry]:
     return {key: one.entry for key, one in said}

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from attrs import define, field, frozen
 
-from pypid.core.ini import Document, Entry, Section, printable
+from pypid.core.ini import IniDocument, IniEntry, IniSection, printable
 from pypid.core.pypicloud import LEADING
 from pypid.core.pypicloud.ledger import Ledger
 
@@ -34,7 +34,7 @@ PREFIX_FILTER = "egg:PasteDeploy#prefix"
 class App:
     """What was found: settings with values filled in, why some could not be, and the sections that were looked at."""
 
-    found: Mapping[str, Entry]
+    found: Mapping[str, IniEntry]
     broken: Mapping[str, str]
     looked_at: frozenset[str]
 
@@ -43,14 +43,14 @@ class App:
 class Paste:
     """A file of PasteDeploy's. `here`: the folder that it is in, absolute; `file`: its own path."""
 
-    document: Document
+    document: IniDocument
     ledger: Ledger
     here: str
     file: str
     _looked_at: set[str] = field(factory=lambda: {"DEFAULT"})
     _set: dict[str, tuple[str, str]] = field(factory=dict)
     """What is set for all, and in which section."""
-    _found: dict[str, Entry] = field(factory=dict)
+    _found: dict[str, IniEntry] = field(factory=dict)
     _broken: dict[str, str] = field(factory=dict)
 
     def app(self) -> App | None:
@@ -60,7 +60,7 @@ class Paste:
             return None
         return App(self._found, self._broken, frozenset(self._looked_at))
 
-    def values(self, section: str) -> tuple[Mapping[str, Entry], Mapping[str, str]]:
+    def values(self, section: str) -> tuple[Mapping[str, IniEntry], Mapping[str, str]]:
         """The keys of any section, with their values filled in as far as that can be, and why some cannot be."""
         self._looked_at.add(section)
         filled, broken = {}, {}
@@ -68,7 +68,7 @@ class Paste:
             text = self._filled(entry.text, section)
             if isinstance(text, _Broken):
                 broken[key] = text.reason
-            filled[key] = entry if isinstance(text, _Broken) else Entry(text, entry.where, entry.line)
+            filled[key] = entry if isinstance(text, _Broken) else IniEntry(text, entry.where, entry.line)
         return filled, broken
 
     # --- which section -----------------------------------------------------------------------------------------
@@ -112,7 +112,7 @@ class Paste:
             return self._composite(entries, name)
         return self._inherit(entries, name)
 
-    def _inherit(self, entries: dict[str, Entry], name: str) -> bool:
+    def _inherit(self, entries: dict[str, IniEntry], name: str) -> bool:
         use = _text(entries, "use")
         scheme, colon, _ = use.partition(":")
         mine = {key: entry for key, entry in entries.items() if key not in _SYNTAX}
@@ -135,7 +135,7 @@ class Paste:
             return self._refuse(name, f"there is no app called {printable(wanted)!r} in this file")
         return self._follow(found[0])
 
-    def _composite(self, entries: dict[str, Entry], name: str) -> bool:
+    def _composite(self, entries: dict[str, IniEntry], name: str) -> bool:
         paths = {path: entry.text.strip() for path, entry in entries.items() if path.startswith(("/", "http"))}
         ours = [path for path, app in paths.items() if self._leads_to_pypicloud(app)]
         if len(ours) != 1:
@@ -182,8 +182,8 @@ class Paste:
             advice = "pypid cannot run it; if it keeps nobody out, take it out of the file"
             self._refuse(name, f"before pypicloud stood the filter {printable(use)!r}: {advice}")
 
-    def _prefix(self, entries: Mapping[str, Entry], section: str) -> None:
-        here = Entry("", self.ledger.filename, self.document.sections[section].line)
+    def _prefix(self, entries: Mapping[str, IniEntry], section: str) -> None:
+        here = IniEntry("", self.ledger.filename, self.document.sections[section].line)
         self.ledger.note(
             "pypicloud believed the X-Forwarded-* headers of everybody; name your proxies in [server] trusted_proxies"
             " (PYPID_SERVER_TRUSTED_PROXIES), then theirs are believed",
@@ -199,12 +199,12 @@ class Paste:
 
     # --- values ------------------------------------------------------------------------------------------------
 
-    def _local(self, name: str) -> dict[str, Entry]:
+    def _local(self, name: str) -> dict[str, IniEntry]:
         """The settings of one section: without what is for all, and with what it gets from there."""
         defaults = self._defaults()
-        local: dict[str, Entry] = {}
-        got: dict[str, Entry] = {}
-        for_all = self.document.sections.get("DEFAULT", Section(0, {})).entries
+        local: dict[str, IniEntry] = {}
+        got: dict[str, IniEntry] = {}
+        for_all = self.document.sections.get("DEFAULT", IniSection(0, {})).entries
         entries = self.document.sections[name].entries
         for key, entry in {**{k: e for k, e in for_all.items() if k.startswith(("get ", "set "))}, **entries}.items():
             word, _, rest = key.partition(" ")
@@ -224,17 +224,17 @@ class Paste:
             local[key] = self._made(key, entry, f"%({wanted})s" if text is None else text, where)
         return local
 
-    def _made(self, key: str, entry: Entry, text: str, name: str) -> Entry:
+    def _made(self, key: str, entry: IniEntry, text: str, name: str) -> IniEntry:
         """The entry with its value filled in; what cannot be is `broken`."""
         filled = self._filled(text, name)
         self._broken.pop(key, None)
         if isinstance(filled, _Broken):
             self._broken[key] = filled.reason
             return entry
-        return Entry(filled, entry.where, entry.line)
+        return IniEntry(filled, entry.where, entry.line)
 
     def _defaults(self) -> Mapping[str, str]:
-        section = self.document.sections.get("DEFAULT", Section(0, {}))
+        section = self.document.sections.get("DEFAULT", IniSection(0, {}))
         return {"here": self.here, "__file__": self.file, **{key: entry.text for key, entry in section.entries.items()}}
 
     def _filled(self, text: str, name: str, depth: int = 0) -> str | _Broken:
@@ -266,10 +266,10 @@ class Paste:
 
     def _refuse(self, name: str, message: str, key: str = "") -> bool:
         section = self.document.sections[name]
-        self.ledger.refuse(message, section.entries.get(key, Entry("", self.ledger.filename, section.line)), key, name)
+        self.ledger.refuse(message, section.entries.get(key, IniEntry("", self.ledger.filename, section.line)), key, name)
         return False
 
-    def rest(self, looked_at: frozenset[str]) -> Iterator[tuple[str, Section]]:
+    def rest(self, looked_at: frozenset[str]) -> Iterator[tuple[str, IniSection]]:
         """The sections that nobody has looked at."""
         return ((name, section) for name, section in self.document.sections.items() if name not in looked_at | self._looked_at)
 
@@ -287,5 +287,5 @@ def _kind(name: str) -> tuple[str, str]:
     return kind, rest.strip()
 
 
-def _text(entries: Mapping[str, Entry], key: str) -> str:
+def _text(entries: Mapping[str, IniEntry], key: str) -> str:
     return entries[key].text.strip() if key in entries else ""

@@ -10,7 +10,7 @@ from attrs import frozen
 from pypid.core.ini import printable
 from pypid.core.permissions import WORDS, account_name
 from pypid.core.pypicloud.ledger import Ledger
-from pypid.core.pypicloud.settings import Settings
+from pypid.core.pypicloud.settings import PypicloudSettings
 
 HASHES = ("$6$", "$5$", "$pbkdf2-sha512$", "$pbkdf2-sha256$", "$2a$", "$2b$", "$2y$", "$argon2id$", "$argon2i$", "$argon2d$")
 """What the hashes begin with that pypicloud made, and that can be verified here (`access.passwords`; a test compares)."""
@@ -22,7 +22,7 @@ _ALL_HAVE = EVERYONE | AUTHENTICATED
 
 
 @frozen
-class Groups:
+class PypicloudGroups:
     """The groups of the file: members by pypicloud's name, and our names. `others`: there may be more, in a database."""
 
     members: Mapping[str, tuple[str, ...]]
@@ -45,7 +45,7 @@ def may_be_called(name: str) -> bool:
     return True
 
 
-def users(settings: Settings, ledger: Ledger) -> frozenset[str]:
+def users(settings: PypicloudSettings, ledger: Ledger) -> frozenset[str]:
     """Say who can log in; returns their names. Who could not log in before, or cannot be called so here, is left out."""
     there = set()
     for name, entry in settings.family("user."):
@@ -61,7 +61,7 @@ def users(settings: Settings, ledger: Ledger) -> frozenset[str]:
     return frozenset(there)
 
 
-def groups(settings: Settings, ledger: Ledger) -> Groups:
+def groups(settings: PypicloudSettings, ledger: Ledger) -> PypicloudGroups:
     """Say who is in which group. A group with a name that none can have here gets another one."""
     members: dict[str, tuple[str, ...]] = {}
     names: dict[str, str] = {}
@@ -81,10 +81,10 @@ def groups(settings: Settings, ledger: Ledger) -> Groups:
         members[group] = tuple(dict.fromkeys(word for word in words if word not in odd))
         names[group] = ours
         ledger.say("groups", ours, " ".join(members[group]), entry, key)
-    return Groups(members, names)
+    return PypicloudGroups(members, names)
 
 
-def admins(settings: Settings, ledger: Ledger, there: frozenset[str]) -> frozenset[str]:
+def admins(settings: PypicloudSettings, ledger: Ledger, there: frozenset[str]) -> frozenset[str]:
     """Say who administers, of those who can log in; returns them."""
     said = settings.entry("auth.admins")
     if said is None:

@@ -12,23 +12,23 @@ from attrs import frozen
 
 from pypid.core.choices import Mode
 from pypid.core.errors import BadName
-from pypid.core.ini import Entry, printable
+from pypid.core.ini import IniEntry, printable
 from pypid.core.names import ProjectName, project_name
 from pypid.core.pypicloud.ledger import Ledger
-from pypid.core.pypicloud.people import AUTHENTICATED, EVERYONE, Groups, may_be_called
-from pypid.core.pypicloud.settings import Settings, asbool, is_boolean
+from pypid.core.pypicloud.people import AUTHENTICATED, EVERYONE, PypicloudGroups, may_be_called
+from pypid.core.pypicloud.settings import PypicloudSettings, asbool, is_boolean
 
 SHUT = "pypicloud-nobody"
 """A group without members: whom a project is for whose rules let in nobody."""
 
 
 @frozen
-class Listed:
+class ListedGroups:
     """Groups in a list of pypicloud's, as it has them. `words`: specials and names of groups."""
 
     words: tuple[str, ...]
 
-    def text(self, groups: Groups, *, admin: bool) -> str:
+    def text(self, groups: PypicloudGroups, *, admin: bool) -> str:
         """As ``[access]`` spells it; what names nobody is left out. `admin`: that word means administrators, too."""
         found: list[str] = []
         for word in self.words:
@@ -42,12 +42,12 @@ class Listed:
                 found.extend([f"group:{group}"] if group is not None else [])
         return " ".join(dict.fromkeys(found)) or "nobody"
 
-    def unknown(self, groups: Groups, *, admin: bool) -> list[str]:
+    def unknown(self, groups: PypicloudGroups, *, admin: bool) -> list[str]:
         """What names nobody."""
-        return [word for word in self.words if Listed((word,)).text(groups, admin=admin) == "nobody"]
+        return [word for word in self.words if ListedGroups((word,)).text(groups, admin=admin) == "nobody"]
 
 
-def defaults(settings: Settings, ledger: Ledger, groups: Groups, mode: Mode | None) -> None:
+def defaults(settings: PypicloudSettings, ledger: Ledger, groups: PypicloudGroups, mode: Mode | None) -> None:
     """Say what holds for projects without rules.
 
     Version 0.1 knew no rules: everyone could read, and every user could publish.
@@ -73,9 +73,9 @@ def defaults(settings: Settings, ledger: Ledger, groups: Groups, mode: Mode | No
     ledger.say("access", "delete_needs", "write")
 
 
-def _list(settings: Settings, ledger: Ledger, groups: Groups, ours: str, key: str, default: str) -> None:
+def _list(settings: PypicloudSettings, ledger: Ledger, groups: PypicloudGroups, ours: str, key: str, default: str) -> None:
     said = settings.entry(key)
-    listed = Listed(tuple((said[1].text if said else default).split()))
+    listed = ListedGroups(tuple((said[1].text if said else default).split()))
     admin = ours not in ("read", "write")
     unknown = listed.unknown(groups, admin=admin)
     if said and unknown:
@@ -85,7 +85,7 @@ def _list(settings: Settings, ledger: Ledger, groups: Groups, ours: str, key: st
     ledger.say("access", ours, listed.text(groups, admin=admin), *((said[1], key) if said else ()))
 
 
-def _changes(settings: Settings, ledger: Ledger, groups: Groups, ours: str, old: str, default: str) -> None:
+def _changes(settings: PypicloudSettings, ledger: Ledger, groups: PypicloudGroups, ours: str, old: str, default: str) -> None:
     """Overwriting and deleting: by a list of groups, or by the older yes or no."""
     key = f"{old}_groups"
     said = settings.entry(old) if old in settings.found and key not in settings.found else None
@@ -117,7 +117,7 @@ class _Rule:
     """One entry of a package's. `whom`: ``user`` or ``group``, as pypicloud spells it."""
 
     key: str
-    entry: Entry
+    entry: IniEntry
     package: str
     whom: str
     name: str
@@ -131,7 +131,7 @@ class _Rule:
         return frozenset(word for letter, word in (("r", "read"), ("w", "write")) if letter in text)
 
 
-def projects(settings: Settings, ledger: Ledger, groups: Groups) -> None:
+def projects(settings: PypicloudSettings, ledger: Ledger, groups: PypicloudGroups) -> None:
     """Say the rules of projects."""
     by_package: dict[str, list[_Rule]] = {}
     for rest, entry in settings.family("package."):
@@ -155,7 +155,7 @@ def projects(settings: Settings, ledger: Ledger, groups: Groups) -> None:
             _odd(settings, ledger, groups, project, [rule for rules in spellings.values() for rule in rules])
 
 
-def _rule(rest: str, entry: Entry, ledger: Ledger) -> _Rule | None:
+def _rule(rest: str, entry: IniEntry, ledger: Ledger) -> _Rule | None:
     key, pieces = f"package.{rest}", rest.split(".")
     if len(pieces) != 3 or pieces[1] not in ("user", "group"):
         reason = (
@@ -167,7 +167,9 @@ def _rule(rest: str, entry: Entry, ledger: Ledger) -> _Rule | None:
     return _Rule(key, entry, *pieces)
 
 
-def _odd(settings: Settings, ledger: Ledger, groups: Groups, project: ProjectName, rules: list[_Rule]) -> None:
+def _odd(
+    settings: PypicloudSettings, ledger: Ledger, groups: PypicloudGroups, project: ProjectName, rules: list[_Rule]
+) -> None:
     """Rules for a spelling that no name is normalised to: pypicloud heeded them before 0.4, and later the defaults held.
 
     Nobody gets more than by both.
@@ -184,18 +186,18 @@ def _odd(settings: Settings, ledger: Ledger, groups: Groups, project: ProjectNam
     _say(ledger, groups, project, _narrowed(rules, lists, groups))
 
 
-def _words(settings: Settings, key: str, default: str) -> frozenset[str]:
+def _words(settings: PypicloudSettings, key: str, default: str) -> frozenset[str]:
     return frozenset((settings.found[key].text if key in settings.found else default).split())
 
 
 def _narrowed(
-    rules: Iterable[_Rule], lists: Mapping[str, frozenset[str]], groups: Groups
+    rules: Iterable[_Rule], lists: Mapping[str, frozenset[str]], groups: PypicloudGroups
 ) -> Iterator[tuple[_Rule, frozenset[str]]]:
     for rule in rules:
         yield rule, frozenset(word for word in rule.can if _within(rule, lists[word], groups))
 
 
-def _within(rule: _Rule, listed: frozenset[str], groups: Groups) -> bool:
+def _within(rule: _Rule, listed: frozenset[str], groups: PypicloudGroups) -> bool:
     """Whether all whom the rule names are in one of the groups of the list."""
     if listed & EVERYONE:
         return True
@@ -208,9 +210,9 @@ def _within(rule: _Rule, listed: frozenset[str], groups: Groups) -> bool:
     return any(rule.name in groups.members.get(group.removeprefix("group:"), ()) for group in listed)
 
 
-def _say(ledger: Ledger, groups: Groups, project: ProjectName, rules: Iterable[tuple[_Rule, frozenset[str]]]) -> None:
+def _say(ledger: Ledger, groups: PypicloudGroups, project: ProjectName, rules: Iterable[tuple[_Rule, frozenset[str]]]) -> None:
     said = False
-    entry, keys = Entry("", ledger.filename), []
+    entry, keys = IniEntry("", ledger.filename), []
     for rule, can in rules:
         entry = rule.entry
         keys.append(rule.key)
@@ -231,7 +233,7 @@ def _say(ledger: Ledger, groups: Groups, project: ProjectName, rules: Iterable[t
         ledger.say("projects", f"{project}.group.{shut}", "r", entry, *keys)
 
 
-def _whom(rule: _Rule, groups: Groups) -> str | None:
+def _whom(rule: _Rule, groups: PypicloudGroups) -> str | None:
     if rule.whom == "user":
         return f"user.{rule.name}" if may_be_called(rule.name) else None
     if rule.name in EVERYONE:

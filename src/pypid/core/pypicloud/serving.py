@@ -9,7 +9,7 @@ from posixpath import join, normpath
 
 from attrs import frozen
 
-from pypid.core.ini import Entry, printable
+from pypid.core.ini import IniEntry, printable
 from pypid.core.pypicloud.ledger import Ledger
 from pypid.core.pypicloud.paste import Paste
 from pypid.core.values import NETWORK
@@ -33,7 +33,7 @@ class _Server:
     """The keys of the section, by name, and why some values cannot be had."""
 
     name: str
-    found: Mapping[str, Entry]
+    found: Mapping[str, IniEntry]
     broken: Mapping[str, str]
 
     def text(self, key: str) -> str:
@@ -48,12 +48,12 @@ def serve(paste: Paste, ledger: Ledger, cwd: str) -> frozenset[str]:
     chosen = next(iter(named or (servers if len(servers) == 1 else [])), None)
     for name in servers:
         if name != chosen:
-            where = Entry("", ledger.filename, sections[name].line)
+            where = IniEntry("", ledger.filename, sections[name].line)
             ledger.note("pserve listens where [server:main] says, if it is not told otherwise", where, f"[{name}]")
     if chosen is not None:
         _server(_Server(chosen, *paste.values(chosen)), ledger, cwd)
         if "uwsgi" in sections:
-            where = Entry("", ledger.filename, sections["uwsgi"].line)
+            where = IniEntry("", ledger.filename, sections["uwsgi"].line)
             ledger.note(f"[{chosen}] says where to listen", where, "[uwsgi]")
     elif "uwsgi" in sections:  # its % are its own
         _uwsgi(_Server("uwsgi", sections["uwsgi"].entries, {}), ledger, cwd)

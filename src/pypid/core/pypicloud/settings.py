@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 from attrs import define, field
 
-from pypid.core.ini import Entry
+from pypid.core.ini import IniEntry
 from pypid.core.pypicloud.keys import PEOPLE, SWEPT, Fate, known, names
 from pypid.core.pypicloud.ledger import Ledger
 
@@ -42,18 +42,18 @@ def is_boolean(text: str) -> bool:
 
 
 @define
-class Settings:
+class PypicloudSettings:
     """The keys of the app, by name. Whatever is asked for counts as accounted for."""
 
     ledger: Ledger
-    found: Mapping[str, Entry]
+    found: Mapping[str, IniEntry]
     broken: Mapping[str, str]
     """Why the value of a key cannot be had, where it cannot (interpolation)."""
     is_first_generation: bool = False
     """Whether the names are those of pypicloud 0.1 (`keys.are_first_generation`)."""
     _used: set[str] = field(factory=set)
 
-    def entry(self, *spellings: str) -> tuple[str, Entry] | None:
+    def entry(self, *spellings: str) -> tuple[str, IniEntry] | None:
         """The value of the first of these keys that is there, and that key; one that cannot be had is refused."""
         there = [name for name in spellings if name in self.found]
         self._used.update(there)
@@ -72,7 +72,7 @@ class Settings:
         said = self.entry(*spellings)
         return said[1].text.strip() if said else ""
 
-    def family(self, prefix: str) -> Iterator[tuple[str, Entry]]:
+    def family(self, prefix: str) -> Iterator[tuple[str, IniEntry]]:
         """All keys that begin so, by what is left of their names; those that cannot be had are refused."""
         for name in self.found:
             if name.startswith(prefix) and (said := self.entry(name)):
@@ -104,14 +104,14 @@ class Settings:
                 self.ledger.note("not taken over: it is of a storage or of people that this file does not choose", entry, name)
 
 
-def of_environment(environ: Mapping[str, str], ledger: Ledger) -> dict[str, Entry]:
+def of_environment(environ: Mapping[str, str], ledger: Ledger) -> dict[str, IniEntry]:
     """What ``PPC_*`` variables say, by key. Users, groups and rights on packages come from the file only, as in pypicloud."""
     meant = {variable(name): name for name in names()}
-    found: dict[str, Entry] = {}
+    found: dict[str, IniEntry] = {}
     for name, value in sorted(environ.items()):
         if not name.startswith(PREFIX):
             continue
-        entry = Entry(value, name)
+        entry = IniEntry(value, name)
         if name in meant:
             found[meant[name]] = entry
         elif any(name.startswith(variable(family)) for family in PEOPLE):

@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from posixpath import join, normpath
 
-from pypid.core.ini import Entry, printable
+from pypid.core.ini import IniEntry, printable
 from pypid.core.pypicloud.ledger import Ledger
-from pypid.core.pypicloud.settings import Settings, asbool, without_comment
+from pypid.core.pypicloud.settings import PypicloudSettings, asbool, without_comment
 
 _CLASSES = {
     "FileStorage": "file",
@@ -34,7 +34,7 @@ _FORMATS = {
 _OLD_REGIONS = {"EU": "eu-west-1", "US": "us-east-1", "": "us-east-1"}
 
 
-def storage(settings: Settings, ledger: Ledger, environ: Mapping[str, str], cwd: str) -> None:
+def storage(settings: PypicloudSettings, ledger: Ledger, environ: Mapping[str, str], cwd: str) -> None:
     """Say where files lie, and that those of pypid's own lie so that pypicloud finds them. Paths begin at `cwd`, as with it."""
     kind = _kind(settings, ledger)
     match kind:
@@ -49,7 +49,7 @@ def storage(settings: Settings, ledger: Ledger, environ: Mapping[str, str], cwd:
     ledger.say("storage", "layout", "pypicloud")
 
 
-def _kind(settings: Settings, ledger: Ledger) -> str | None:
+def _kind(settings: PypicloudSettings, ledger: Ledger) -> str | None:
     said = settings.entry("pypi.storage")
     if said is None:
         if "pypi.storage" in settings.found:
@@ -73,11 +73,11 @@ def _kind(settings: Settings, ledger: Ledger) -> str | None:
     return kind
 
 
-def _files(settings: Settings, ledger: Ledger, cwd: str) -> None:
+def _files(settings: PypicloudSettings, ledger: Ledger, cwd: str) -> None:
     said = settings.entry("storage.dir")
     if said is None or not said[1].text.strip():
         if "storage.dir" not in settings.broken:
-            where = said[1] if said else Entry("", ledger.filename)
+            where = said[1] if said else IniEntry("", ledger.filename)
             ledger.refuse("it has to say in which folder the files are; pypicloud does not start either", where, "storage.dir")
         return
     key, entry = said
@@ -89,11 +89,11 @@ def _files(settings: Settings, ledger: Ledger, cwd: str) -> None:
     ledger.say("storage", "path", normpath(join(cwd, text)), entry, key)
 
 
-def _of(settings: Settings, name: str) -> tuple[Entry, str] | tuple[()]:
+def _of(settings: PypicloudSettings, name: str) -> tuple[IniEntry, str] | tuple[()]:
     return (settings.found[name], name) if name in settings.found else ()
 
 
-def _bucket(settings: Settings, ledger: Ledger, environ: Mapping[str, str], cwd: str) -> None:
+def _bucket(settings: PypicloudSettings, ledger: Ledger, environ: Mapping[str, str], cwd: str) -> None:
     ledger.say("storage", "backend", "s3", *_of(settings, "pypi.storage"))
     for ours, theirs in (
         ("bucket", ("storage.bucket", "aws.bucket")),
@@ -118,7 +118,7 @@ def _bucket(settings: Settings, ledger: Ledger, environ: Mapping[str, str], cwd:
         _authorities(verify, ledger, cwd)
 
 
-def _swapped(said: tuple[str, Entry] | None) -> tuple[Entry, str] | tuple[()]:
+def _swapped(said: tuple[str, IniEntry] | None) -> tuple[IniEntry, str] | tuple[()]:
     return (said[1], said[0]) if said else ()
 
 
@@ -126,7 +126,7 @@ def _word(value: bool) -> str:
     return "yes" if value else "no"
 
 
-def _place(settings: Settings, ledger: Ledger, environ: Mapping[str, str]) -> None:
+def _place(settings: PypicloudSettings, ledger: Ledger, environ: Mapping[str, str]) -> None:
     """Region, endpoint and addressing."""
     said = settings.entry("storage.region_name", "storage.region", "aws.region")
     host = settings.entry("storage.host", "aws.host")
@@ -139,7 +139,7 @@ def _place(settings: Settings, ledger: Ledger, environ: Mapping[str, str]) -> No
     elif amazon is not None and amazon["region"] and host is not None:
         ledger.say("storage", "region", amazon["region"], host[1], host[0])
     elif environ.get("AWS_DEFAULT_REGION"):
-        ledger.say("storage", "region", environ["AWS_DEFAULT_REGION"], Entry("", "AWS_DEFAULT_REGION"), "AWS_DEFAULT_REGION")
+        ledger.say("storage", "region", environ["AWS_DEFAULT_REGION"], IniEntry("", "AWS_DEFAULT_REGION"), "AWS_DEFAULT_REGION")
     if endpoint is not None and endpoint[1].text.strip():
         ledger.say("storage", "endpoint_url", endpoint[1].text.strip(), endpoint[1], endpoint[0])
     elif host is not None and amazon is None and host[1].text.strip():
@@ -155,7 +155,7 @@ def _place(settings: Settings, ledger: Ledger, environ: Mapping[str, str]) -> No
         ledger.note("URLs name the bucket as S3 has it; say storage.addressing_style = path or virtual", form[1], form[0])
 
 
-def _lifetimes(settings: Settings, ledger: Ledger) -> None:
+def _lifetimes(settings: PypicloudSettings, ledger: Ledger) -> None:
     said = settings.entry("storage.expire_after", "aws.expire_after")
     seconds = 86400
     if said is not None and said[1].text.strip():
@@ -176,7 +176,7 @@ def _lifetimes(settings: Settings, ledger: Ledger) -> None:
         ledger.say("storage", "buffer_time", str(seconds // 4), *_swapped(said))
 
 
-def _encryption(settings: Settings, ledger: Ledger) -> None:
+def _encryption(settings: PypicloudSettings, ledger: Ledger) -> None:
     said = settings.entry("storage.server_side_encryption", "aws.server_side_encryption")
     if said is None:
         return
@@ -187,7 +187,7 @@ def _encryption(settings: Settings, ledger: Ledger) -> None:
     ledger.say("storage", "server_side_encryption", "AES256" if asbool(text) else text, entry, key)
 
 
-def _authorities(said: tuple[str, Entry], ledger: Ledger, cwd: str) -> None:
+def _authorities(said: tuple[str, IniEntry], ledger: Ledger, cwd: str) -> None:
     key, entry = said
     text = entry.text.strip()
     if text.lower() in ("f", "false", "n", "no", "off", "0"):
@@ -197,7 +197,7 @@ def _authorities(said: tuple[str, Entry], ledger: Ledger, cwd: str) -> None:
         ledger.say("storage", "ca_certificates", normpath(join(cwd, text)), entry, key)
 
 
-def _cloudfront(settings: Settings, ledger: Ledger, cwd: str) -> None:
+def _cloudfront(settings: PypicloudSettings, ledger: Ledger, cwd: str) -> None:
     """CloudFront with signed URLs; without a key for them, S3's own signed URLs do it."""
     domain = settings.entry("storage.cloud_front_domain", "aws.cloud_front_domain")
     key_id = settings.entry("storage.cloud_front_key_id", "aws.cloud_front_key_id")

@@ -10,15 +10,15 @@ from attrs import evolve, field, frozen
 
 from pypid.core import ini
 from pypid.core.errors import ConfigProblem
-from pypid.core.ini import Document, Entry, printable
+from pypid.core.ini import IniDocument, IniEntry, printable
 from pypid.core.pypicloud.directory import directory
 from pypid.core.pypicloud.keys import are_first_generation
-from pypid.core.pypicloud.ledger import Ledger, Note, Said
+from pypid.core.pypicloud.ledger import Ledger, Note, TranslatedValue
 from pypid.core.pypicloud.paste import App, Paste
-from pypid.core.pypicloud.people import Groups, admins, groups, users
+from pypid.core.pypicloud.people import PypicloudGroups, admins, groups, users
 from pypid.core.pypicloud.rules import defaults, projects
 from pypid.core.pypicloud.serving import serve
-from pypid.core.pypicloud.settings import Settings, of_environment
+from pypid.core.pypicloud.settings import PypicloudSettings, of_environment
 from pypid.core.pypicloud.storage import storage
 from pypid.core.pypicloud.upstream import upstream
 from pypid.core.settings import FREE, SECTIONS
@@ -43,8 +43,8 @@ _LOGGING = re.compile(r"(loggers|handlers|formatters|(logger|handler|formatter)_
 class Translation:
     """What a config.ini says in our words. `accounts`: the URL of pypicloud's accounts database, if people are there."""
 
-    document: Document
-    said: Mapping[str, Mapping[str, Said]] = field(repr=False)
+    document: IniDocument
+    said: Mapping[str, Mapping[str, TranslatedValue]] = field(repr=False)
     notes: tuple[Note, ...]
     accounts: str | None = field(default=None, repr=False)
 
@@ -67,21 +67,21 @@ def translate(text: bytes | str, *, filename: str, environ: Mapping[str, str], c
     ledger = Ledger(filename, problems=list(document.problems))
     for twice in document.repeated:
         reason = f"{twice.message.partition(';')[0]}; this one holds, as with the pypiclouds that started with it"
-        ledger.note(reason, Entry("", filename, twice.line), twice.key or f"[{twice.section}]")
+        ledger.note(reason, IniEntry("", filename, twice.line), twice.key or f"[{twice.section}]")
     paste = Paste(document, ledger, dirname(file), file)
     app = paste.app()
     accounts = None
     if app is not None:
         accounts = _translated(app, ledger, environ, cwd)
         _other_sections(paste, app, ledger, cwd)
-    return Translation(Document(ledger.sections(), tuple(ledger.problems)), ledger.said, ledger.notes, accounts)
+    return Translation(IniDocument(ledger.sections(), tuple(ledger.problems)), ledger.said, ledger.notes, accounts)
 
 
 def _translated(app: App, ledger: Ledger, environ: Mapping[str, str], cwd: str) -> str | None:
     of_variables = of_environment(environ, ledger)
     broken = {key: reason for key, reason in app.broken.items() if key not in of_variables}
     found = {**app.found, **of_variables}
-    settings = Settings(ledger, found, broken, are_first_generation(found))
+    settings = PypicloudSettings(ledger, found, broken, are_first_generation(found))
     storage(settings, ledger, environ, cwd)
     mode = upstream(settings, ledger)
     accounts, there = _people(settings, ledger)
@@ -91,9 +91,9 @@ def _translated(app: App, ledger: Ledger, environ: Mapping[str, str], cwd: str) 
     return accounts
 
 
-def _people(settings: Settings, ledger: Ledger) -> tuple[str | None, Groups]:
+def _people(settings: PypicloudSettings, ledger: Ledger) -> tuple[str | None, PypicloudGroups]:
     """Say who there is, and the rights on projects; returns the accounts database, and the groups that there are."""
-    nobody = Groups({}, {})
+    nobody = PypicloudGroups({}, {})
     said = settings.entry("pypi.auth", "pypi.access_backend")
     if said is None and {"pypi.auth", "pypi.access_backend"} & set(settings.found):
         return None, nobody  # refused already
@@ -112,7 +112,7 @@ def _people(settings: Settings, ledger: Ledger) -> tuple[str | None, Groups]:
         case "sql":
             ledger.say("access", "backend", "config sql", *came)
             settings.ignore("pypicloud does not look at it with pypi.auth = sql", "user.", "group.", "package.", "auth.admins")
-            return _accounts(settings, ledger, entry), Groups({}, {}, others=True)
+            return _accounts(settings, ledger, entry), PypicloudGroups({}, {}, others=True)
         case "ldap":
             return None, _ldap(settings, ledger, came)
         case "remote":
@@ -129,11 +129,11 @@ def _people(settings: Settings, ledger: Ledger) -> tuple[str | None, Groups]:
     return None, nobody
 
 
-def _accounts(settings: Settings, ledger: Ledger, entry: Entry | None) -> str | None:
+def _accounts(settings: PypicloudSettings, ledger: Ledger, entry: IniEntry | None) -> str | None:
     said = settings.entry("auth.db.url")
     if said is None or not said[1].text.strip():
         if "auth.db.url" not in settings.broken:
-            where = said[1] if said else entry or Entry("", ledger.filename)
+            where = said[1] if said else entry or IniEntry("", ledger.filename)
             ledger.refuse("pypi.auth = sql needs the URL of pypicloud's accounts database", where, "auth.db.url")
         return None
     reason = "pypicloud's accounts are read from there once, at the first start, and never written; pypid has its own database"
@@ -141,7 +141,7 @@ def _accounts(settings: Settings, ledger: Ledger, entry: Entry | None) -> str | 
     return said[1].text.strip()
 
 
-def _ldap(settings: Settings, ledger: Ledger, came: tuple[Entry, str] | tuple[()]) -> Groups:
+def _ldap(settings: PypicloudSettings, ledger: Ledger, came: tuple[IniEntry, str] | tuple[()]) -> PypicloudGroups:
     in_file = settings.text("auth.ldap.fallback") == "config"
     keys = ["auth.ldap.fallback"] if in_file else []
     ledger.say("access", "backend", "ldap", came[0] if came else None, *came[1:], *keys)
@@ -152,10 +152,10 @@ def _ldap(settings: Settings, ledger: Ledger, came: tuple[Entry, str] | tuple[()
         projects(settings, ledger, there)
         return there
     settings.ignore("pypicloud looks at it with auth.ldap.fallback = config only", "group.", "package.")
-    return Groups({}, {})
+    return PypicloudGroups({}, {})
 
 
-def _plugins(settings: Settings, ledger: Ledger) -> None:
+def _plugins(settings: PypicloudSettings, ledger: Ledger) -> None:
     """Code that ran in pypicloud, and may have kept people out."""
     for key in ("pyramid.includes", "pyramid.tweens"):
         said = settings.entry(key)
@@ -173,7 +173,7 @@ def _other_sections(paste: Paste, app: App, ledger: Ledger, cwd: str) -> None:
     seen = app.looked_at | serve(paste, ledger, cwd)
     ours = {*SECTIONS, *FREE}
     for name, section in paste.rest(seen):
-        where = Entry("", ledger.filename, section.line)
+        where = IniEntry("", ledger.filename, section.line)
         if _LOGGING.match(name):
             reason = "pypid writes its log to standard output; PYPID_LOG_LEVEL and PYPID_LOG_FORMAT say how"
         elif name in ours:

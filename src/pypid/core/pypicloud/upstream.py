@@ -9,7 +9,7 @@ from pypid.core.choices import Mode
 from pypid.core.ini import printable
 from pypid.core.names import LONGEST_NAME
 from pypid.core.pypicloud.ledger import Ledger
-from pypid.core.pypicloud.settings import Settings, asbool, without_comment
+from pypid.core.pypicloud.settings import PypicloudSettings, asbool, without_comment
 
 _MODES = {
     "redirect": Mode.REDIRECT,
@@ -22,7 +22,7 @@ _GONE = "pypi.python.org"
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\Z")
 
 
-def upstream(settings: Settings, ledger: Ledger) -> Mode | None:
+def upstream(settings: PypicloudSettings, ledger: Ledger) -> Mode | None:
     """Say what is done about names that are not ours; returns that, or None where it cannot be known."""
     mode = _mode(settings, ledger)
     _url(settings, ledger)
@@ -31,7 +31,7 @@ def upstream(settings: Settings, ledger: Ledger) -> Mode | None:
     return mode
 
 
-def _mode(settings: Settings, ledger: Ledger) -> Mode | None:
+def _mode(settings: PypicloudSettings, ledger: Ledger) -> Mode | None:
     said = settings.entry("pypi.fallback")
     old = settings.entry("pypi.use_fallback")
     if said is None and "pypi.fallback" in settings.found:
@@ -53,7 +53,7 @@ def _mode(settings: Settings, ledger: Ledger) -> Mode | None:
     return _MODES[text]
 
 
-def _url(settings: Settings, ledger: Ledger) -> None:
+def _url(settings: PypicloudSettings, ledger: Ledger) -> None:
     said = settings.entry("pypi.fallback_base_url", "pypi.fallback_url")
     if said is None or not said[1].text.strip():
         return
@@ -69,7 +69,7 @@ def _url(settings: Settings, ledger: Ledger) -> None:
     ledger.say("upstream", "url", url if key == "pypi.fallback_url" else f"{url}/simple", entry, key)
 
 
-def _reserved(settings: Settings, ledger: Ledger) -> None:
+def _reserved(settings: PypicloudSettings, ledger: Ledger) -> None:
     said = settings.entry("pypi.disallow_fallback")
     if said is None:
         return
@@ -87,7 +87,7 @@ def _reserved(settings: Settings, ledger: Ledger) -> None:
         ledger.say("upstream", "reserved", " ".join(names), entry, key)
 
 
-def _always_show(settings: Settings, ledger: Ledger) -> None:
+def _always_show(settings: PypicloudSettings, ledger: Ledger) -> None:
     said = settings.entry("pypi.always_show_upstream")
     if said is not None and asbool(said[1].text):
         reason = (

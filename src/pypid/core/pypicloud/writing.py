@@ -8,7 +8,7 @@ from posixpath import basename
 from pypid.core import ini
 from pypid.core.errors import BadConfig, ConfigProblem
 from pypid.core.ini import printable
-from pypid.core.pypicloud.ledger import Said
+from pypid.core.pypicloud.ledger import TranslatedValue
 from pypid.core.pypicloud.translation import Translation
 from pypid.core.settings import FREE, SECTIONS, keys
 
@@ -39,7 +39,7 @@ def _order() -> Iterator[str]:
             yield from FREE
 
 
-def _lines(key: str, said: Said) -> Iterator[str]:
+def _lines(key: str, said: TranslatedValue) -> Iterator[str]:
     where = printable(basename(said.entry.origin))
     named = ", ".join(printable(name) for name in said.keys if name not in where)
     yield f"; {where}{': ' if named else ''}{named}"

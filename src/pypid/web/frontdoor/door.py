@@ -10,12 +10,12 @@ from twisted.web.http import datetimeToString
 
 from pypid.index.standing import stands
 from pypid.ports import Glance
-from pypid.web.accesslog import AccessLog, Asker, Said, entry_of
+from pypid.web.accesslog import AccessLog, LogClient, SharedLogFields, entry_of
 from pypid.web.counting import count_long, count_short
-from pypid.web.face import Face
-from pypid.web.frontdoor.doorway import LINES, Doorway
+from pypid.web.face import App
+from pypid.web.frontdoor.doorway import LINES, CachedChannel
 from pypid.web.frontdoor.files import OpenFiles
-from pypid.web.frontdoor.kept import Answer, Store, Variant
+from pypid.web.frontdoor.kept import CachedResponse, ResponseCache, ResponseVariant
 from pypid.web.given import note_given
 from pypid.web.guard import UNIX
 
@@ -26,23 +26,23 @@ STEP = 1.0
 LATER = 0.1
 """Seconds that the lines of the access log wait at most."""
 
-Line = tuple[str, str | None, Asker, Said]
+Line = tuple[str, str | None, LogClient, SharedLogFields]
 SAID = itemgetter(3)
 
 
-class FrontDoor:
+class FastPath:
     """The front door of one face. `access_log` as the site's; None: nothing is logged.
 
     For a catalog that is a `Glance`. `close` it, or let the site `drain`, so that the last lines are written.
     """
 
-    def __init__(self, face: Face, glance: Glance, access_log: AccessLog | None = None, *, limit: int = LIMIT) -> None:
+    def __init__(self, face: App, glance: Glance, access_log: AccessLog | None = None, *, limit: int = LIMIT) -> None:
         self.face = face
         self.glance = glance
-        self.store = Store(limit)
+        self.store = ResponseCache(limit)
         self.files = OpenFiles(face.world.clock, self.store.drop)
         self.log: list[Any] = []
-        """What waits to be written and counted: each a `Line`; or a `Said`, where nothing is written."""
+        """What waits to be written and counted: each a `Line`; or a `SharedLogFields`, where nothing is written."""
         self.writes = access_log is not None
         self._counts = face.world.counts
         self._counts.before.append(self.flush)
@@ -65,15 +65,15 @@ class FrontDoor:
         self.rules = face.rules
         self.claimed = self.claims.names
         self._access_log = access_log
-        self._doorways: dict[tuple[bool, bool, bool], Doorway] = {}
+        self._doorways: dict[tuple[bool, bool, bool], CachedChannel] = {}
         self.due = False
         self._later: IDelayedCall | None = None
 
-    def doorway(self, secure: bool, trusted: bool, strict_host: bool = False) -> Doorway:
+    def doorway(self, secure: bool, trusted: bool, strict_host: bool = False) -> CachedChannel:
         """The one for connections with TLS or without, of trusted proxies or not, with unknown hosts refused or not."""
         kind = (secure, trusted, strict_host)
         if kind not in self._doorways:
-            self._doorways[kind] = Doorway(self, kind)
+            self._doorways[kind] = CachedChannel(self, kind)
         return self._doorways[kind]
 
     # --- what is so now ---
@@ -102,7 +102,7 @@ class FrontDoor:
         self.claimed = self.claims.names
         self.seen += 1
 
-    def still_holds(self, answer: Answer) -> bool:
+    def still_holds(self, answer: CachedResponse) -> bool:
         """Whether it would be made again as it is, though something has changed."""
         if answer.rights != self.rights:
             return False
@@ -150,7 +150,7 @@ class FrontDoor:
         self.due = False
         self.flush()
 
-    def note_line(self, begun: float, client: str | None, asker: Asker, said: Said, size: int) -> None:
+    def note_line(self, begun: float, client: str | None, asker: LogClient, said: SharedLogFields, size: int) -> None:
         """A long answer has gone out, or this much of it. Its line does not wait: pypid may be about to stop."""
         count_long(self._counts, said, size, self.seconds() - begun)
         if self._access_log is not None:
@@ -167,7 +167,7 @@ class FrontDoor:
         self.flush()
         self.files.close()
 
-    def note_use(self, variant: Variant, client: str | None) -> None:
+    def note_use(self, variant: ResponseVariant, client: str | None) -> None:
         """A token was used: once a second that is noted for each, and from each address."""
         noted = (self.date, client)
         if variant.noted != noted and self.face.registry is not None and variant.token is not None:
@@ -175,7 +175,7 @@ class FrontDoor:
             self.quiet = False
             self.face.accounts.token_used(variant.token, client or UNIX)
 
-    def note_given(self, answer: Answer, variant: Variant, client: str | None) -> None:
+    def note_given(self, answer: CachedResponse, variant: ResponseVariant, client: str | None) -> None:
         """A file was given: once a second that is noted, of one after the other to the same client."""
         noted = (self.date, client, variant)
         if answer.noted != noted and answer.file is not None:

@@ -12,7 +12,7 @@ from attrs import define, field, frozen
 
 from pypid.web.conditional import names
 from pypid.web.frontdoor.files import pass_on
-from pypid.web.frontdoor.kept import Answer, Sent, Variant
+from pypid.web.frontdoor.kept import CachedResponse, ResponseVariant, Sent
 from pypid.web.frontdoor.learning import learn
 from pypid.web.frontdoor.pouring import pour_on, sent_at_once
 from pypid.web.frontdoor.strict import LONGEST, cut, is_tags, read_line
@@ -20,7 +20,7 @@ from pypid.web.request import Request
 
 if TYPE_CHECKING:
     from pypid.web.channel import Channel
-    from pypid.web.frontdoor.door import FrontDoor
+    from pypid.web.frontdoor.door import FastPath
 
 LINES = 2000
 """Lines of the access log that wait at most."""
@@ -29,18 +29,18 @@ KEYED = sys.hash_info.algorithm.startswith("siphash") and sys.hash_info.width >=
 """Whether Python's hash of bytes is SipHash with a key of this process: then nobody finds other words with the hash of some
 that they do not know. So what a connection said last may be told by it, without the words; all else is told by BLAKE2."""
 
-Known = tuple[int, Variant, bytes | None]
+Known = tuple[int, ResponseVariant, bytes | None]
 """Python's hash of a block, who asks in it, and what they have already."""
 
 
 @define(eq=False)
-class Doorway:
+class CachedChannel:
     """The way in for one kind of connections: what is said there in the same words means the same."""
 
-    door: FrontDoor
+    door: FastPath
     kind: tuple[bool, bool, bool]
-    public: dict[bytes, Variant] = field(factory=dict, repr=False)
-    secret: dict[bytes, Variant] = field(factory=dict, repr=False)
+    public: dict[bytes, ResponseVariant] = field(factory=dict, repr=False)
+    secret: dict[bytes, ResponseVariant] = field(factory=dict, repr=False)
     """By a keyed hash of the words."""
 
     def answer(self, channel: Channel, data: bytes) -> bool:
@@ -119,7 +119,7 @@ class Doorway:
         pour_on(channel, said.body, blocking, told)
         return False
 
-    def _recognised(self, channel: Channel, block: bytes) -> tuple[Variant | None, bytes | None]:
+    def _recognised(self, channel: Channel, block: bytes) -> tuple[ResponseVariant | None, bytes | None]:
         """Who asks in these words, and what they have already; the connection remembers it."""
         words, tag = cut(block)
         variant = self.public.get(words) or self._secretly(words)
@@ -127,10 +127,10 @@ class Doorway:
             channel.known = (hash(block), variant, tag)
         return variant, tag
 
-    def _secretly(self, block: bytes) -> Variant | None:
+    def _secretly(self, block: bytes) -> ResponseVariant | None:
         return self.secret.get(self.hashed(block)) if self.secret else None
 
-    def _let_go(self, answer: Answer, variant: Variant, now: float) -> None:
+    def _let_go(self, answer: CachedResponse, variant: ResponseVariant, now: float) -> None:
         """Keep no longer what is over."""
         door = self.door
         if now >= answer.until or answer.seen != door.seen:
@@ -138,7 +138,7 @@ class Doorway:
         if variant.proven and (variant.epoch != door.epoch.changes or now >= variant.until):
             door.store.drop(variant)
 
-    def _conditionally(self, answer: Answer, etag: bytes, tag: bytes, data: bytes) -> Sent | None:
+    def _conditionally(self, answer: CachedResponse, etag: bytes, tag: bytes, data: bytes) -> Sent | None:
         """What is said to somebody who has something already, and perhaps not the same."""
         if len(data) > LONGEST or not is_tags(tag):
             return None
@@ -166,7 +166,7 @@ class Doorway:
 class Asking:
     """A request that is on its way through Klein's path: its line and its words, and how things were when it came."""
 
-    doorway: Doorway
+    doorway: CachedChannel
     line: bytes
     block: bytes = field(repr=False)
     seen: int

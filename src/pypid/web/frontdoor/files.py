@@ -19,7 +19,7 @@ from pypid.web.sendfile import WINDOW, proceed
 
 if TYPE_CHECKING:
     from pypid.web.channel import Channel
-    from pypid.web.frontdoor.kept import Answer
+    from pypid.web.frontdoor.kept import CachedResponse
 
 OPEN_FOR = 10.0
 """Seconds that a file stays open: so long it takes room on the disk after it was deleted."""
@@ -65,8 +65,8 @@ class OpenFiles:
     """The answers that have a file open: `MOST_OPEN`, each for `OPEN_FOR` seconds; then `drop` is called."""
 
     clock: IReactorTime
-    drop: Callable[[Answer], None]
-    _until: dict[Answer, float] = field(factory=dict, init=False, repr=False)
+    drop: Callable[[CachedResponse], None]
+    _until: dict[CachedResponse, float] = field(factory=dict, init=False, repr=False)
     _closing: IDelayedCall | None = field(default=None, init=False)
 
     @property
@@ -74,7 +74,7 @@ class OpenFiles:
         """Whether no more may be open."""
         return len(self._until) >= MOST_OPEN
 
-    def add(self, answer: Answer) -> None:
+    def add(self, answer: CachedResponse) -> None:
         """There is one more, or another file of one."""
         until = self.clock.seconds() + OPEN_FOR
         self._until.pop(answer, None)
@@ -100,7 +100,7 @@ class OpenFiles:
         while self._until:
             self._close(next(iter(self._until)))
 
-    def _close(self, answer: Answer) -> None:
+    def _close(self, answer: CachedResponse) -> None:
         del self._until[answer]
         self.drop(answer)
 

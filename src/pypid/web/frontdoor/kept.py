@@ -10,9 +10,9 @@ from attrs import define, field
 
 from pypid.core.model import File
 from pypid.core.permissions import Identity
-from pypid.index.standing import Standing
-from pypid.web.accesslog import Asker, Said
-from pypid.web.frontdoor.sending import Pages
+from pypid.index.standing import Validity
+from pypid.web.accesslog import LogClient, SharedLogFields
+from pypid.web.frontdoor.sending import MemoryFile
 from pypid.web.keeping import SentHead
 from pypid.web.openfile import OpenFile
 
@@ -31,7 +31,7 @@ class Sent:
     after: bytes = field(repr=False)
     body: bytes = field(repr=False)
     """What follows `after`, if it is too long to be copied each second."""
-    said: Said
+    said: SharedLogFields
     gives: bool
     """Whether the file that the answer is about is given by it."""
     file: OpenFile | None = field(default=None, repr=False)
@@ -39,7 +39,7 @@ class Sent:
     date: bytes = b""
     head: bytes = field(default=b"", repr=False)
     """All but `body`, with this date."""
-    pages: Pages | None = field(default=None, repr=False)
+    pages: MemoryFile | None = field(default=None, repr=False)
     """`body` again, for the kernel."""
 
     def renew(self, date: bytes) -> None:
@@ -47,7 +47,7 @@ class Sent:
         self.date, self.head = date, self.before + date + self.after
 
 
-def sent(head: SentHead, body: bytes, said: Said, *, gives: bool, file: OpenFile | None = None) -> Sent | None:
+def sent(head: SentHead, body: bytes, said: SharedLogFields, *, gives: bool, file: OpenFile | None = None) -> Sent | None:
     """The answer that was sent so; None where its date is not where it should be."""
     dates = [at for at, (name, _) in enumerate(head.fields) if name == b"Date"]
     if len(dates) != 1:
@@ -60,14 +60,14 @@ def sent(head: SentHead, body: bytes, said: Said, *, gives: bool, file: OpenFile
     return Sent(first, rest, body, said, gives, file)
 
 
-class Shelf(dict[bytes, "Answer"]):
+class SharedResponses(dict[bytes, "CachedResponse"]):
     """The answers for everybody of one kind, by request line."""
 
     __slots__ = ("__weakref__",)
 
 
 @define(eq=False)
-class Held:
+class LruEntry:
     """Something that is kept until it is the one that was used longest ago."""
 
     weight: int
@@ -75,15 +75,15 @@ class Held:
 
 
 @define(eq=False)
-class Answer(Held):
+class CachedResponse(LruEntry):
     """What one request line is answered with, for one kind of askers."""
 
     line: bytes = field(repr=False)
-    shelf: Shelf = field(repr=False)
+    shelf: SharedResponses = field(repr=False)
     rights: int
     """Which rules it was made by."""
     changes: int
-    standing: Standing | None
+    standing: Validity | None
     """What holds of its project; None: it is of all projects, as they were after so many `changes`."""
     until: float
     """When it ends by itself, on the reactor's clock."""
@@ -96,7 +96,7 @@ class Answer(Held):
     """The whole of it."""
     same: Sent | None = None
     """What says that it is what the client has already."""
-    noted: tuple[bytes, str | None, Variant] | None = field(default=None, repr=False)
+    noted: tuple[bytes, str | None, ResponseVariant] | None = field(default=None, repr=False)
     """At which date, and to whom, it was last noted that the file was given."""
 
     def drop(self) -> None:
@@ -106,14 +106,14 @@ class Answer(Held):
 
 
 @define(eq=False)
-class Variant(Held):
+class ResponseVariant(LruEntry):
     """Somebody who asks, in these words."""
 
     words: bytes = field(repr=False)
     """Themselves, or a keyed hash of them."""
-    among: dict[bytes, Variant] = field(repr=False)
-    shelf: Shelf = field(repr=False)
-    asker: Asker
+    among: dict[bytes, ResponseVariant] = field(repr=False)
+    shelf: SharedResponses = field(repr=False)
+    asker: LogClient
     client: str | None
     """The address, where the words say it; "" where the connection does."""
     identity: Identity
@@ -132,32 +132,32 @@ class Variant(Held):
 
 
 @define(eq=False)
-class Store:
+class ResponseCache:
     """All that is kept, no more than `limit` bytes; what was used longest ago goes first, to the second."""
 
     limit: int
-    shelves: WeakValueDictionary[object, Shelf] = field(factory=WeakValueDictionary, init=False, repr=False)
+    shelves: WeakValueDictionary[object, SharedResponses] = field(factory=WeakValueDictionary, init=False, repr=False)
     weight: int = field(default=0, init=False)
-    _held: set[Answer | Variant] = field(factory=set, init=False, repr=False)
+    _held: set[CachedResponse | ResponseVariant] = field(factory=set, init=False, repr=False)
 
     def __len__(self) -> int:
         return len(self._held)
 
-    def shelf(self, kind: object) -> Shelf:
+    def shelf(self, kind: object) -> SharedResponses:
         """The answers for askers of this kind."""
         found = self.shelves.get(kind)
         if found is None:
-            found = self.shelves[kind] = Shelf()
+            found = self.shelves[kind] = SharedResponses()
         return found
 
-    def add(self, held: Answer | Variant) -> None:
+    def add(self, held: CachedResponse | ResponseVariant) -> None:
         """Keep it; others may have to go."""
         self._held.add(held)
         self.weight += held.weight
         if self.weight > self.limit:
             self._make_room()
 
-    def grow(self, held: Answer, weight: int) -> None:
+    def grow(self, held: CachedResponse, weight: int) -> None:
         """There is more of it; others may have to go."""
         held.weight += weight
         if held in self._held:
@@ -165,7 +165,7 @@ class Store:
             if self.weight > self.limit:
                 self._make_room()
 
-    def drop(self, held: Answer | Variant) -> None:
+    def drop(self, held: CachedResponse | ResponseVariant) -> None:
         """Keep it no longer."""
         if held in self._held:
             self._held.discard(held)

@@ -5,20 +5,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pypid.core.permissions import ANONYMOUS
-from pypid.index.standing import Standing, standing_of
-from pypid.web.accesslog import AccessLog, Asker, Said
+from pypid.index.standing import Validity, standing_of
+from pypid.web.accesslog import AccessLog, LogClient, SharedLogFields
 from pypid.web.counting import kind_of
-from pypid.web.frontdoor.kept import COST, FOR_EVER, Answer, Sent, Variant, seconds_until, sent, weight_of
+from pypid.web.frontdoor.kept import (
+    COST,
+    FOR_EVER,
+    CachedResponse,
+    ResponseVariant,
+    Sent,
+    seconds_until,
+    sent,
+    weight_of,
+)
 from pypid.web.frontdoor.strict import read_block
-from pypid.web.keeping import About
+from pypid.web.keeping import ResponseDependencies
 from pypid.web.request import Request
 
 if TYPE_CHECKING:
-    from pypid.web.frontdoor.door import FrontDoor
+    from pypid.web.frontdoor.door import FastPath
     from pypid.web.frontdoor.doorway import Asking
 
 
-def learn(asking: Asking, request: Request, about: About) -> None:
+def learn(asking: Asking, request: Request, about: ResponseDependencies) -> None:
     """Keep the answer that was given."""
     door = asking.doorway.door
     if door.look() != asking.seen or door.epoch.changes != asking.epoch or door.face.closed is not None:
@@ -34,7 +43,14 @@ def learn(asking: Asking, request: Request, about: About) -> None:
         _keep(asking, request, about, standing, variant, given)
 
 
-def _keep(asking: Asking, request: Request, about: About, standing: Standing | None, variant: Variant, given: Sent) -> None:
+def _keep(
+    asking: Asking,
+    request: Request,
+    about: ResponseDependencies,
+    standing: Validity | None,
+    variant: ResponseVariant,
+    given: Sent,
+) -> None:
     door = asking.doorway.door
     now = door.face.world.now()
     ends = [about.until, None if standing is None else standing.until]
@@ -44,7 +60,7 @@ def _keep(asking: Asking, request: Request, about: About, standing: Standing | N
     if answer is None or answer.etag != etag or answer.seen != door.seen or answer.standing != standing:
         if answer is not None:
             door.store.drop(answer)
-        answer = Answer(
+        answer = CachedResponse(
             weight=COST,
             used=door.seconds(),
             line=asking.line,
@@ -71,7 +87,7 @@ def _keep(asking: Asking, request: Request, about: About, standing: Standing | N
     door.store.grow(answer, weight_of((answer.full, answer.same)) - old)
 
 
-def _sent(door: FrontDoor, request: Request) -> Sent | None:
+def _sent(door: FastPath, request: Request) -> Sent | None:
     head, file = request.head, request.opened
     if head is None or request.code not in (200, 302, 304) or request.cookies:
         return None
@@ -84,12 +100,12 @@ def _sent(door: FrontDoor, request: Request) -> Sent | None:
         if file is not None and door.files.full:
             return None
     entry = AccessLog(door.face.world.now, door.seconds).entry(request)
-    said = Said(entry.method, entry.path, entry.protocol, entry.status, entry.size, kind_of(request))
+    said = SharedLogFields(entry.method, entry.path, entry.protocol, entry.status, entry.size, kind_of(request))
     whole = request.whole if request.code == 200 else b""
     return sent(head, whole, said, gives=request.method == b"GET" and request.code != 304, file=file)
 
 
-def _variant(asking: Asking, request: Request) -> Variant | None:
+def _variant(asking: Asking, request: Request) -> ResponseVariant | None:
     """Who asks; None for somebody of whom it is not clear."""
     door = asking.doorway.door
     read = read_block(asking.block)
@@ -112,13 +128,13 @@ def _variant(asking: Asking, request: Request) -> Variant | None:
         door.store.drop(old)
     now = door.seconds()
     ends = seconds_until(who.until, door.face.world.now(), door.seconds)
-    variant = Variant(
+    variant = ResponseVariant(
         weight=COST + len(words),
         used=now,
         words=words,
         among=among,
         shelf=shelf,
-        asker=Asker(who.user, read.agent[:200]),
+        asker=LogClient(who.user, read.agent[:200]),
         client=client,
         identity=who,
         token=who.token,

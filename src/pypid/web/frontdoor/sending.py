@@ -23,7 +23,7 @@ LARGE = 1 << 16
 MOST_PAGES = 64
 
 
-class Pages:
+class MemoryFile:
     """A body as a file that is nowhere but in memory."""
 
     there: ClassVar[int] = 0
@@ -31,25 +31,25 @@ class Pages:
 
     def __init__(self, descriptor: int, size: int) -> None:
         self.descriptor, self.size = descriptor, size
-        Pages.there += 1
+        MemoryFile.there += 1
 
     def __del__(self) -> None:
-        Pages.there -= 1
+        MemoryFile.there -= 1
         os.close(self.descriptor)
 
 
-def pages_of(body: bytes) -> Pages | None:
+def pages_of(body: bytes) -> MemoryFile | None:
     """The body as a file; None where such files are not to be had, or are too many already."""
-    if Pages.there >= MOST_PAGES or not hasattr(os, "memfd_create") or not hasattr(os, "sendfile"):
+    if MemoryFile.there >= MOST_PAGES or not hasattr(os, "memfd_create") or not hasattr(os, "sendfile"):
         return None
     try:
-        pages = Pages(os.memfd_create("page"), len(body))
+        pages = MemoryFile(os.memfd_create("page"), len(body))
         return pages if os.pwrite(pages.descriptor, body, 0) == len(body) else None
     except OSError:
         return None
 
 
-def send_pages(transport: Any, head: bytes, pages: Pages) -> int:
+def send_pages(transport: Any, head: bytes, pages: MemoryFile) -> int:
     """As `send_direct`, of a body that lies in a file."""
     if transport._tempDataBuffer or transport.dataBuffer:
         transport.write(head)

@@ -41,7 +41,7 @@ _ffi: Any = getattr(SSL, "_ffi", None)
 
 
 def fits() -> bool:
-    """Whether Twisted and pyOpenSSL are as `Wire` knows them."""
+    """Whether Twisted and pyOpenSSL are as `TlsWire` knows them."""
     return (
         _ffi is not None
         and all(hasattr(BufferingTLSTransport, name) for name in _OF_LAYER)
@@ -50,9 +50,9 @@ def fits() -> bool:
 
 
 def quicken(factory: object) -> None:
-    """Have the connections that this factory accepts from now on speak TLS by `Wire`, if it is Twisted's and `fits`."""
+    """Have the connections that this factory accepts from now on speak TLS by `TlsWire`, if it is Twisted's and `fits`."""
     if isinstance(factory, TLSMemoryBIOFactory) and factory.protocol is BufferingTLSTransport and fits():
-        factory.protocol = Wire
+        factory.protocol = TlsWire
 
 
 if fits():
@@ -64,7 +64,7 @@ if fits():
     _plain = _ffi.new("char[]", _RECORD)
 
 
-class Wire(_Layer):  # type: ignore[misc]
+class TlsWire(_Layer):  # type: ignore[misc]
     """The server's end of a connection with TLS."""
 
     _usual = False

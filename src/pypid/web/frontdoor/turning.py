@@ -27,13 +27,13 @@ except ImportError:  # no Linux
 
 if TYPE_CHECKING:
     from pypid.web.channel import Channel
-    from pypid.web.frontdoor.doorway import Doorway
+    from pypid.web.frontdoor.doorway import CachedChannel
 
 _OF_REACTORS = ("_disconnectSelectable", "_doReadOrWrite", "_poller", "_selectables", "doIteration")
 _NOBODY: tuple[Any, None] = (None, None)
 
 
-class Turn:
+class ReactorHook:
     """What a reactor does in place of its own `doIteration`, until all who wanted it have called `release`."""
 
     def __init__(self, reactor: Any) -> None:
@@ -42,7 +42,7 @@ class Turn:
         self._guests: dict[int, tuple[Callable[[int], bytes], Channel]] = {}
         """By the number of their socket: how to read from it."""
 
-    def begin(self) -> Turn:
+    def begin(self) -> ReactorHook:
         """One more wants it."""
         self._users += 1
         self._reactor.doIteration = self
@@ -84,7 +84,7 @@ class Turn:
                 data = error = None
                 try:
                     data = receive(LONGEST)
-                    doorway: Doorway = guest.doorway  # type: ignore[assignment]  # who is idle has one
+                    doorway: CachedChannel = guest.doorway  # type: ignore[assignment]  # who is idle has one
                     door = doorway.door
                     if looked is not door or not door.quiet:
                         door.look_around()
@@ -117,11 +117,11 @@ class Turn:
         self._reactor._disconnectSelectable(guest.transport, why, True)
 
 
-def shortened(reactor: Any) -> Turn | None:
+def shortened(reactor: Any) -> ReactorHook | None:
     """Shorten this reactor's turn; None where that cannot be done."""
     turn = getattr(reactor, "doIteration", None)
-    if isinstance(turn, Turn):
+    if isinstance(turn, ReactorHook):
         return turn.begin()
     if EPollReactor is None or type(reactor) is not EPollReactor or not all(hasattr(reactor, name) for name in _OF_REACTORS):
         return None
-    return Turn(reactor).begin()
+    return ReactorHook(reactor).begin()

@@ -29,7 +29,7 @@ from pypid.web.describing import Described
 from pypid.web.describing_people import NewSecret
 from pypid.web.documents import send_json
 from pypid.web.entrance import LOGIN
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.guard import ANYBODY, SOMEBODY, UNIX, guarded
 from pypid.web.negotiation import ErrorFormat, choose_error_format
 from pypid.web.pour import write
@@ -92,7 +92,7 @@ class LoggedIn(TypedDict):
 @guarded(app, "/api/user/<name>", may=ANYBODY, methods=("PUT",), entrance=True)
 @guarded(app, "/api/user/password", may=ANYBODY, methods=("PUT",), entrance=True)  # somebody may be called so
 @Described(Welcome, takes=NewAccount, refuses=(RegistrationClosed, TooManyRegistrations, NotAvailable))
-async def register(face: Face, request: Request, who: Identity, name: str = "password") -> None:
+async def register(face: App, request: Request, who: Identity, name: str = "password") -> None:
     """Make an account for oneself, if ``[access] registration`` lets people."""
     mode_of(face)
     wanted = await arguments(request, NewAccount)
@@ -100,20 +100,20 @@ async def register(face: Face, request: Request, who: Identity, name: str = "pas
 
 
 @guarded(app, "/acct/login", may=ANYBODY, methods=("PUT",), entrance=True)
-async def register_by_form(face: Face, request: Request, who: Identity) -> None:
+async def register_by_form(face: App, request: Request, who: Identity) -> None:
     """The same, the name among the arguments."""
     mode_of(face)
     wanted = await arguments(request, NamedAccount)
     await _register(face, request, who, wanted.username, wanted)
 
 
-async def _register(face: Face, request: Request, who: Identity, name: str, wanted: NewAccount) -> None:
+async def _register(face: App, request: Request, who: Identity, name: str, wanted: NewAccount) -> None:
     applicant = Applicant(user=name.strip(), password=wanted.password, captcha=wanted.captcha, token=wanted.token)
     invitation = invitation_of(face, wanted.token)
     await _enrol(face, request, who, applicant, invitation)
 
 
-async def _enrol(face: Face, request: Request, who: Identity, wanted: Applicant, invitation: Invitation | None) -> None:
+async def _enrol(face: App, request: Request, who: Identity, wanted: Applicant, invitation: Invitation | None) -> None:
     """As pypicloud, a name that is taken is 400."""
     if len(wanted.password) > LONGEST:
         raise BadRequest(f"Password cannot exceed {LONGEST} characters")
@@ -126,7 +126,7 @@ async def _enrol(face: Face, request: Request, who: Identity, wanted: Applicant,
 
 
 @guarded(app, "/acct/tokenRegister", may=ANYBODY, methods=("PUT",), entrance=True)
-async def register_by_token(face: Face, request: Request, who: Identity) -> None:
+async def register_by_token(face: App, request: Request, who: Identity) -> None:
     """Make an account by a token that an administrator has made for this name (``GET /admin/token/NAME``), and log in."""
     known = face.known
     if face.settings.people.registration is not Registration.TOKEN:
@@ -153,7 +153,7 @@ async def register_by_token(face: Face, request: Request, who: Identity) -> None
     takes=OwnPassword,
     refuses=(LoginRefused, NotByToken, NoSuchUser, ChangedElsewhere, PeopleFixed, NotAvailable),
 )
-async def set_password(face: Face, request: Request, who: Identity) -> None:
+async def set_password(face: App, request: Request, who: Identity) -> None:
     """Change one's own password: the old one has to be said, too."""
     if who.scope is not None or who.user is None:
         raise NotByToken()
@@ -170,7 +170,7 @@ async def set_password(face: Face, request: Request, who: Identity) -> None:
     send_json(request, document)
 
 
-def demand_changing(face: Face) -> None:
+def demand_changing(face: App) -> None:
     """Raise `PeopleFixed` where the people stand in the configuration alone: pypicloud failed then (500)."""
     if not face.known.configured().accounts_log_in:
         raise PeopleFixed()
@@ -180,19 +180,19 @@ def demand_changing(face: Face) -> None:
 
 
 @guarded(app, "/acct/login", may=ANYBODY)
-async def login_page(face: Face, request: Request, who: Identity) -> None:
+async def login_page(face: App, request: Request, who: Identity) -> None:
     """The page where one logs in is another one now."""
     _go(request, _home(request) + LOGIN.encode())
 
 
 @guarded(app, "/acct/login", may=ANYBODY, methods=("POST",), entrance=True)
-async def log_in(face: Face, request: Request, who: Identity) -> None:
+async def log_in(face: App, request: Request, who: Identity) -> None:
     """Begin a session."""
     wanted = await arguments(request, PypicloudLogin)
     await _log_in(face, request, wanted.username, wanted.password)
 
 
-async def _log_in(face: Face, request: Request, name: str, password: str) -> None:
+async def _log_in(face: App, request: Request, name: str, password: str) -> None:
     _, secret, _ = await begin(face, request, Login(user=name, password=password))
     if choose_error_format(header_of(request, "accept")) is ErrorFormat.HTML:
         return _go_home(request)
@@ -201,7 +201,7 @@ async def _log_in(face: Face, request: Request, name: str, password: str) -> Non
 
 
 @guarded(app, "/acct/logout", may=ANYBODY, methods=("POST",))
-async def log_out(face: Face, request: Request, who: Identity) -> None:
+async def log_out(face: App, request: Request, who: Identity) -> None:
     """End the session, at once and for good. A form of another site's comes without the cookie, and takes none away."""
     await end(face, request, who)
     if credential_of_cookie(request) is not None:

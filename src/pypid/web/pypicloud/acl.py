@@ -11,14 +11,14 @@ from pypid.core import acl, aclmerged
 from pypid.core.aclrights import KEPT_CLOSED
 from pypid.core.choices import Registration
 from pypid.core.errors import BadRequest, NotAvailable, NotByToken, PeopleFixed
-from pypid.core.people import Account, Standing
+from pypid.core.people import Account, AccountStatus
 from pypid.core.permissions import Action, Identity
 from pypid.core.rights import Whom
 from pypid.web.body import read_small
 from pypid.web.deeds import note, recorded
 from pypid.web.describing import Described
 from pypid.web.documents import send, send_json
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.guard import guarded
 from pypid.web.pypicloud.accounts import demand_changing
 from pypid.web.pypicloud.permissions import in_force
@@ -48,15 +48,15 @@ class Import(TypedDict):
     oddities: list[OddityDocument]
 
 
-async def _dump(face: Face) -> acl.Dump:
+async def _dump(face: App) -> acl.Dump:
     """Everybody whom the configuration or the accounts database has. Who cannot log in here waits for approval there."""
     configured, known = face.known.configured(), await face.accounts.users()
 
     def is_active(account: Account) -> bool:
-        return configured.accounts_log_in and account.standing is Standing.ACTIVE
+        return configured.accounts_log_in and account.standing is AccountStatus.ACTIVE
 
     users = {
-        account.name: acl.Person(
+        account.name: acl.DumpedPerson(
             name=account.name,
             hash=account.hash,
             admin=is_active(account) and (account.admin or account.name in configured.admins),
@@ -65,7 +65,7 @@ async def _dump(face: Face) -> acl.Dump:
         for account in known
     }
     for name, hash in configured.hashes.items():  # asked first, so it is these who log in
-        users[name] = acl.Person(name=name, hash=hash, admin=name in configured.admins)
+        users[name] = acl.DumpedPerson(name=name, hash=hash, admin=name in configured.admins)
     groups = {name: frozenset(members) for name, members in (await face.accounts.memberships()).items()}
     for name, members in configured.members.items():
         groups[name] = groups.get(name, frozenset()) | members
@@ -77,7 +77,7 @@ async def _dump(face: Face) -> acl.Dump:
     )
 
 
-async def _exported(face: Face, request: Request, who: Identity) -> Any:
+async def _exported(face: App, request: Request, who: Identity) -> Any:
     """The document, with the hashes of all passwords: a token, which may be lying about somewhere, does not get them."""
     if who.scope is not None:
         raise NotByToken()
@@ -87,7 +87,7 @@ async def _exported(face: Face, request: Request, who: Identity) -> Any:
 
 
 @guarded(app, f"/admin/{FILENAME}", may=Action.ADMIN)
-async def download(face: Face, request: Request, who: Identity) -> None:
+async def download(face: App, request: Request, who: Identity) -> None:
     """The dump as ``ppc-import`` reads it."""
     packed = await face.world.thinking(acl.write_dump, await _exported(face, request, who))
     disposition = f'attachment; filename="{FILENAME}"'.encode()
@@ -97,14 +97,14 @@ async def download(face: Face, request: Request, who: Identity) -> None:
 
 @guarded(app, "/api/acl", may=Action.ADMIN)
 @Described(dict[str, Any], refuses=(NotByToken, NotAvailable))
-async def export(face: Face, request: Request, who: Identity) -> None:
+async def export(face: App, request: Request, who: Identity) -> None:
     """All people and rights as pypicloud dumps them, with the hashes of the passwords."""
     send_json(request, await _exported(face, request, who))
 
 
 @guarded(app, "/api/acl", may=Action.ADMIN, methods=("POST",))
-@Described(Import, takes=acl.Document, refuses=(NotByToken, PeopleFixed, NotAvailable))
-async def take_in(face: Face, request: Request, who: Identity) -> None:
+@Described(Import, takes=acl.AclDocument, refuses=(NotByToken, PeopleFixed, NotAvailable))
+async def take_in(face: App, request: Request, who: Identity) -> None:
     """Take over a dump of a pypicloud: what is missing here is added, and whoever is here stays as he is."""
     if who.scope is not None:
         raise NotByToken()
@@ -133,7 +133,7 @@ async def take_in(face: Face, request: Request, who: Identity) -> None:
     send_json(request, document)
 
 
-def _beside_the_file(face: Face, taken: acl.Taken) -> acl.Taken:
+def _beside_the_file(face: App, taken: acl.ParsedAcl) -> acl.ParsedAcl:
     """Without the users and groups that the configuration has: it is asked first. Raises `BadRequest` where a group that shall
     be empty has members there."""
     configured, oddities, users = face.known.configured(), list(taken.oddities), []
@@ -164,4 +164,4 @@ def _beside_the_file(face: Face, taken: acl.Taken) -> acl.Taken:
         if missing:
             done += f"; not there: {' '.join(sorted(missing)[:20])}"
         oddities.append(acl.Oddity(f"the group {name!r} stands in the configuration", done, bool(missing)))
-    return acl.Taken(evolve(taken.dump, users=tuple(users), groups=groups), tuple(oddities))
+    return acl.ParsedAcl(evolve(taken.dump, users=tuple(users), groups=groups), tuple(oddities))

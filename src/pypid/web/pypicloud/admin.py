@@ -14,14 +14,14 @@ from attrs import evolve
 
 from pypid.core.choices import Registration
 from pypid.core.errors import BadRequest, ChangedElsewhere, NoSuchGroup, NoSuchUser
-from pypid.core.people import Account, Standing
+from pypid.core.people import Account, AccountStatus
 from pypid.core.permissions import Action, Identity, account_name
 from pypid.core.simple import utc_text
 from pypid.web.accounts import changeable_account
 from pypid.web.admins import keeping_an_admin
 from pypid.web.deeds import note, recorded
 from pypid.web.documents import send_json
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.groups import demand_changeable
 from pypid.web.guard import guarded
 from pypid.web.newnames import demand_free, new_name
@@ -53,7 +53,7 @@ class Whole(Listed):
     groups: list[str]
 
 
-class NewUser(msgspec.Struct, forbid_unknown_fields=True):
+class NewUserArguments(msgspec.Struct, forbid_unknown_fields=True):
     """The arguments of a new user."""
 
     password: str
@@ -90,25 +90,25 @@ guarded(app, "/admin/rebuild", may=Action.ADMIN, methods=("POST",))(rebuild)
 # --- users ------------------------------------------------------------------------------------------------------
 
 
-async def people(face: Face) -> dict[str, bool]:
+async def people(face: App) -> dict[str, bool]:
     """Everybody who can log in and can be listed, and whether they are administrators; sorted."""
     configured = face.known.configured()
     found = {name: name in configured.admins for name in configured.users}
     for account in await face.accounts.users() if configured.accounts_log_in else ():
-        if account.standing is Standing.ACTIVE:
+        if account.standing is AccountStatus.ACTIVE:
             found.setdefault(account.name, account.admin or account.name in configured.admins)
     return dict(sorted(found.items()))
 
 
 @guarded(app, USERS, may=Action.ADMIN)
-async def users(face: Face, request: Request, who: Identity) -> None:
+async def users(face: App, request: Request, who: Identity) -> None:
     """Those who can log in, but for those of a directory."""
     document: list[Listed] = [{"username": name, "admin": admin} for name, admin in (await people(face)).items()]
     send_json(request, document)
 
 
 @guarded(app, USER, may=Action.ADMIN)
-async def user(face: Face, request: Request, who: Identity, name: str) -> None:
+async def user(face: App, request: Request, who: Identity, name: str) -> None:
     """One; null for nobody, and for somebody who cannot log in (yet)."""
     found = await face.known.find(name)
     document: Whole | None = None
@@ -118,16 +118,16 @@ async def user(face: Face, request: Request, who: Identity, name: str) -> None:
 
 
 @guarded(app, "/admin/pending_users", may=Action.ADMIN)
-async def pending_users(face: Face, request: Request, who: Identity) -> None:
+async def pending_users(face: App, request: Request, who: Identity) -> None:
     """Who has registered and waits for approval."""
-    send_json(request, [account.name for account in await face.accounts.users() if account.standing is Standing.PENDING])
+    send_json(request, [account.name for account in await face.accounts.users() if account.standing is AccountStatus.PENDING])
 
 
 @guarded(app, USER, may=Action.ADMIN, methods=("PUT",))
-async def add_user(face: Face, request: Request, who: Identity, name: str) -> None:
+async def add_user(face: App, request: Request, who: Identity, name: str) -> None:
     """A new account, which can be used at once."""
     demand_changing(face)
-    password = (await arguments(request, NewUser)).password
+    password = (await arguments(request, NewUserArguments)).password
     await demand_free(face, name)
     now, hashed = face.world.now(), await face.known.hash_password(password)
     adding = face.accounts.add_user(Account(name=name, hash=hashed, created=now, changed=now))
@@ -136,7 +136,7 @@ async def add_user(face: Face, request: Request, who: Identity, name: str) -> No
 
 
 @guarded(app, USER, may=Action.ADMIN, methods=("DELETE",))
-async def remove_user(face: Face, request: Request, who: Identity, name: str) -> None:
+async def remove_user(face: App, request: Request, who: Identity, name: str) -> None:
     """Take an account away, with its tokens, sessions, rights and memberships."""
     demand_changing(face)
     with suppress(NoSuchUser):
@@ -147,26 +147,26 @@ async def remove_user(face: Face, request: Request, who: Identity, name: str) ->
 
 
 @guarded(app, USER + "/approve", may=Action.ADMIN, methods=("POST",))
-async def approve(face: Face, request: Request, who: Identity, name: str) -> None:
+async def approve(face: App, request: Request, who: Identity, name: str) -> None:
     """Let somebody in who has registered."""
     demand_changing(face)
     account = await changeable_account(face, name)
-    if account.standing is Standing.DISABLED:
+    if account.standing is AccountStatus.DISABLED:
         raise BadRequest(f"The account {name!r} was disabled, and does not wait: open it with `pypid user enable`.")
 
     def approved(account: Account) -> Account:
-        if account.standing is not Standing.PENDING:
+        if account.standing is not AccountStatus.PENDING:
             return account
-        return evolve(account, standing=Standing.ACTIVE, changed=face.world.now())
+        return evolve(account, standing=AccountStatus.ACTIVE, changed=face.world.now())
 
-    if account.standing is Standing.PENDING:
+    if account.standing is AccountStatus.PENDING:
         said = {"admin": "yes" if account.admin else "no", "standing": "active"}
         await recorded(face, request, who, "change-user", name, face.accounts.edit_user(name, approved), lambda _: said)
     done(request)
 
 
 @guarded(app, USER + "/admin", may=Action.ADMIN, methods=("POST",))
-async def set_admin(face: Face, request: Request, who: Identity, name: str) -> None:
+async def set_admin(face: App, request: Request, who: Identity, name: str) -> None:
     """Make somebody an administrator, or no longer."""
     demand_changing(face)
     admin = truth("admin", (await arguments(request, AdminFlag)).admin)
@@ -187,7 +187,7 @@ async def set_admin(face: Face, request: Request, who: Identity, name: str) -> N
 
 
 @guarded(app, "/admin/register", may=Action.ADMIN, methods=("POST",))
-async def allow_register(face: Face, request: Request, who: Identity) -> None:
+async def allow_register(face: App, request: Request, who: Identity) -> None:
     """Whether people may register, says the configuration: this can only confirm it."""
     demand_changing(face)
     allow = truth("allow", (await arguments(request, Allow)).allow)
@@ -200,7 +200,7 @@ async def allow_register(face: Face, request: Request, who: Identity) -> None:
 
 
 @guarded(app, "/admin/token/<name>", may=Action.ADMIN)
-async def token(face: Face, request: Request, who: Identity, name: str) -> None:
+async def token(face: App, request: Request, who: Identity, name: str) -> None:
     """A token by which one account of this name can be made. Nothing is stored before it is used; the audit log tells of it."""
     demand_changing(face)
     if face.settings.people.registration is not Registration.TOKEN:
@@ -215,13 +215,13 @@ async def token(face: Face, request: Request, who: Identity, name: str) -> None:
 
 
 @guarded(app, "/admin/group", may=Action.ADMIN)
-async def groups(face: Face, request: Request, who: Identity) -> None:
+async def groups(face: App, request: Request, who: Identity) -> None:
     """Their names, but for those of a directory."""
     send_json(request, sorted({*await face.accounts.memberships(), *face.known.configured().groups}))
 
 
 @guarded(app, GROUP, may=Action.ADMIN, methods=("PUT",))
-async def add_group(face: Face, request: Request, who: Identity, name: str) -> None:
+async def add_group(face: App, request: Request, who: Identity, name: str) -> None:
     """A new group, empty."""
     demand_changing(face)
     if name in MANY:
@@ -232,7 +232,7 @@ async def add_group(face: Face, request: Request, who: Identity, name: str) -> N
 
 
 @guarded(app, GROUP, may=Action.ADMIN, methods=("DELETE",))
-async def remove_group(face: Face, request: Request, who: Identity, name: str) -> None:
+async def remove_group(face: App, request: Request, who: Identity, name: str) -> None:
     """Take a group away, with its rights."""
     demand_changing(face)
     members = (await face.accounts.memberships()).get(name)
@@ -246,7 +246,7 @@ async def remove_group(face: Face, request: Request, who: Identity, name: str) -
 
 
 @guarded(app, USER + "/group/<group>", may=Action.ADMIN, methods=("PUT",))
-async def join(face: Face, request: Request, who: Identity, name: str, group: str) -> None:
+async def join(face: App, request: Request, who: Identity, name: str, group: str) -> None:
     """Make somebody a member of a group."""
     demand_changing(face)
     try:
@@ -257,13 +257,13 @@ async def join(face: Face, request: Request, who: Identity, name: str, group: st
 
 
 @guarded(app, USER + "/group/<group>", may=Action.ADMIN, methods=("DELETE",))
-async def leave(face: Face, request: Request, who: Identity, name: str, group: str) -> None:
+async def leave(face: App, request: Request, who: Identity, name: str, group: str) -> None:
     """Make somebody no member of a group any more."""
     demand_changing(face)
     await _member(face, request, who, group, name, joins=False)
 
 
-async def _member(face: Face, request: Request, who: Identity, group: str, user: str, *, joins: bool) -> None:
+async def _member(face: App, request: Request, who: Identity, group: str, user: str, *, joins: bool) -> None:
     members = (await face.accounts.memberships()).get(group)
     if members is None:
         demand_changeable(face, group)

@@ -8,7 +8,7 @@ from typing import Annotated, TypedDict
 import msgspec
 from msgspec import Meta
 
-from pypid.core.model import File, Page, Project
+from pypid.core.model import File, Project, RenderedPage
 from pypid.core.simple import finished, quoted
 
 PREFIX = "/api/package/"
@@ -105,17 +105,17 @@ def seconds_of(file: File) -> int | None:
     return None if moment is None else int(moment.timestamp())
 
 
-def overview_page(projects: Sequence[Project]) -> Page:
+def overview_page(projects: Sequence[Project]) -> RenderedPage:
     """``?verbose=true``."""
     return _page([_overview(project) for project in projects])
 
 
-def names_page(projects: Sequence[Project]) -> Page:
+def names_page(projects: Sequence[Project]) -> RenderedPage:
     """Without it."""
     return _page([project.name for project in projects])
 
 
-def _page(packages: list[str | Overview]) -> Page:
+def _page(packages: list[str | Overview]) -> RenderedPage:
     document: Listed = {"packages": packages}
     return finished(msgspec.json.encode(document), JSON)
 

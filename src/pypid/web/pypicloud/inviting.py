@@ -7,7 +7,7 @@ from hashlib import blake2b
 
 from pypid.core.errors import BadRequest
 from pypid.core.registration import USUAL_INVITATION, Invitation, invite, read_invitation, registrable
-from pypid.web.face import Face
+from pypid.web.face import App
 
 _NOT_ONE = "This is no token that pypid has made. Ask an administrator for a new one (GET /admin/token/NAME)."
 
@@ -17,7 +17,7 @@ def _key(key: bytes, name: str) -> bytes:
     return blake2b(name.encode(), digest_size=32, key=key, person=b"pypid named inv.").digest()
 
 
-def token_for(face: Face, name: str) -> tuple[str, Invitation]:
+def token_for(face: App, name: str) -> tuple[str, Invitation]:
     """A new token, which begins with the name as pypicloud's do. Raises `BadRequest` for a name that nobody can choose."""
     known = face.known
     made = invite(_key(known.session_key, registrable(name)), face.world.now(), USUAL_INVITATION, face.world.random)

@@ -9,7 +9,7 @@ from werkzeug.exceptions import MethodNotAllowed, NotFound
 from pypid.core.names import project_name
 from pypid.core.permissions import Action, Identity
 from pypid.core.simple import render_every_file
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.guard import guarded
 from pypid.web.redirects import redirect
 from pypid.web.request import Request
@@ -28,7 +28,7 @@ may be called: no other index hears of them, and no monitor takes a project's pa
 
 
 @guarded(app, "/packages/", may=Action.READ)
-async def every_file(face: Face, request: Request, who: Identity) -> None:
+async def every_file(face: App, request: Request, who: Identity) -> None:
     """Every stored file of every project that they may read, on one page (``pip install --find-links``, buildout)."""
     if not request.path.endswith(b"/"):
         return redirect(request, "/packages/", permanent=True, restricted=face.restricted)
@@ -37,13 +37,13 @@ async def every_file(face: Face, request: Request, who: Identity) -> None:
 
 
 @guarded(app, "/pypi/<project>/", may=Action.READ)
-async def at_pypi(face: Face, request: Request, who: Identity, project: str) -> None:
+async def at_pypi(face: App, request: Request, who: Identity, project: str) -> None:
     """As ``/simple/<project>/``."""
     await _page(face, request, who, project, "/pypi/", "../../packages/")
 
 
 @guarded(app, "/<project>/", may=Action.READ)
-async def at_the_root(face: Face, request: Request, who: Identity, project: str) -> None:
+async def at_the_root(face: App, request: Request, who: Identity, project: str) -> None:
     """The same, for whoever gave the index's own address to an installer; whatever else begins so comes first."""
     others = _addresses().get(project)
     if others:
@@ -54,7 +54,7 @@ async def at_the_root(face: Face, request: Request, who: Identity, project: str)
     await _page(face, request, who, project, "/", "../packages/")
 
 
-async def _page(face: Face, request: Request, who: Identity, project: str, below: str, files_url: str) -> None:
+async def _page(face: App, request: Request, who: Identity, project: str, below: str, files_url: str) -> None:
     name = project_name(project)
     if project != name or not request.path.endswith(b"/"):
         return redirect(request, f"{below}{name}/", permanent=True, restricted=face.restricted)

@@ -28,13 +28,13 @@ from pypid.core.names import ProjectName, project_name
 from pypid.core.permissions import Action, Identity, demand, may
 from pypid.core.upload import distribution_of
 from pypid.flow import shielded
-from pypid.index.publishing import Outcome
+from pypid.index.publishing import PublishOutcome
 from pypid.spool import Spool
 from pypid.web.asking import asked_of
 from pypid.web.describing import FILE_BYTES, Described
 from pypid.web.describing_projects import ChangedProject
 from pypid.web.documents import send
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.files import send_named
 from pypid.web.forms import Limits, read_form, refuse_early_form
 from pypid.web.guard import guarded
@@ -71,7 +71,7 @@ _NO = frozenset({"false", "f", "no", "n", "off", "0", ""})
 
 @guarded(app, PREFIX, may=Action.READ)
 @Described(Listed, asks=(VERBOSE,))
-async def listed(face: Face, request: Request, who: Identity) -> None:
+async def listed(face: App, request: Request, who: Identity) -> None:
     """The projects of which files are stored."""
     if not request.path.endswith(b"/"):
         return redirect(request, PREFIX, permanent=True, restricted=face.restricted)
@@ -91,7 +91,7 @@ def _asked(text: str) -> bool:
 
 @guarded(app, PREFIX + "<project>/", may=Action.READ)
 @Described(Packages, refuses=(NotYetKnown,))
-async def versions(face: Face, request: Request, who: Identity, project: str) -> None:
+async def versions(face: App, request: Request, who: Identity, project: str) -> None:
     """The files of a project that are stored; none of a project that there is not."""
     if not request.path.endswith(b"/"):
         return redirect(request, f"{PREFIX}{project}/", permanent=True, restricted=face.restricted)
@@ -113,7 +113,7 @@ def _packages(files: Sequence[File], base: str, *, write: bool) -> bytes:
 
 @guarded(app, FILE, may=Action.READ)
 @Described(FILE_BYTES, refuses=(NoSuchFile, NotYetKnown, UpstreamDown, BadListing, WrongBytes, Loop))
-async def download(face: Face, request: Request, who: Identity, project: str, filename: str) -> None:
+async def download(face: App, request: Request, who: Identity, project: str, filename: str) -> None:
     """A file, as below ``/packages/``: its bytes, or where they are to be had; what is upstream's is fetched and kept."""
     await send_named(face, request, who, project, filename, asked_of(face, request, who, project))
 
@@ -123,7 +123,7 @@ async def download(face: Face, request: Request, who: Identity, project: str, fi
 
 @guarded(app, FILE, may=Action.WRITE, methods=("POST",))
 @Described(Uploaded, form=UploadForm, refuses=(UploadRejected, AlreadyThere, NameUsedUp, ProjectClosed, Busy, NotYetKnown))
-async def upload(face: Face, request: Request, who: Identity, project: str, filename: str) -> None:
+async def upload(face: App, request: Request, who: Identity, project: str, filename: str) -> None:
     """Publish the file in the part ``content`` of the form. The file's own name counts, not the one in the address."""
     limits = Limits(content=face.settings.max_upload)
     refuse_early_form(request.body.size, limits)
@@ -131,7 +131,7 @@ async def upload(face: Face, request: Request, who: Identity, project: str, file
     await send_uploaded(face, request, who, published)
 
 
-async def _taken(face: Face, request: Request, who: Identity, name: ProjectName, limits: Limits) -> Published:
+async def _taken(face: App, request: Request, who: Identity, name: ProjectName, limits: Limits) -> Published:
     """The whole upload, to its end."""
     async with Spool(face.settings.spool, face.world.blocking) as spool:
         form = await read_form(request.body, header_of(request, "content-type") or "", limits=limits, spool=spool)
@@ -142,14 +142,14 @@ async def _taken(face: Face, request: Request, who: Identity, name: ProjectName,
             published = await publish(face, request, form, spool, who)
         except AlreadyExists as error:
             raise AlreadyThere(error.filename, error.blake2b_256) from None
-        if published.outcome is Outcome.UNCHANGED and not may(face.rules, who, Action.OVERWRITE, name):
+        if published.outcome is PublishOutcome.UNCHANGED and not may(face.rules, who, Action.OVERWRITE, name):
             raise AlreadyThere(distribution.filename)
         return published
 
 
 @guarded(app, FILE, may=Action.DELETE, methods=("DELETE",))
 @Described(ChangedProject, refuses=(BadRequest, Busy, NotYetKnown))
-async def delete(face: Face, request: Request, who: Identity, project: str, filename: str) -> None:
+async def delete(face: App, request: Request, who: Identity, project: str, filename: str) -> None:
     """Delete one file for good. Takes the right to publish as well, as with pypicloud."""
     name = project_name(project)
     demand(face.rules, who, Action.WRITE, name)

@@ -17,7 +17,7 @@ from pypid.core.permissions import Action, Identity, account_name
 from pypid.core.rights import Right, Whom
 from pypid.web.deeds import recorded
 from pypid.web.documents import send_json
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.guard import guarded
 from pypid.web.pypicloud.accounts import demand_changing
 from pypid.web.pypicloud.admin import GROUP, USER, done
@@ -80,7 +80,7 @@ def in_force(*all_rights: Iterable[Right]) -> dict[Key, Right]:
     return {_key(right): right for right in sorted_rights(found.values())}
 
 
-async def _rights(face: Face) -> dict[Key, Right]:
+async def _rights(face: App) -> dict[Key, Right]:
     return in_force(face.known.configured().rights, await face.accounts.rights())
 
 
@@ -88,7 +88,7 @@ async def _rights(face: Face) -> dict[Key, Right]:
 
 
 @guarded(app, USER + "/permissions", may=Action.ADMIN)
-async def of_user(face: Face, request: Request, who: Identity, name: str) -> None:
+async def of_user(face: App, request: Request, who: Identity, name: str) -> None:
     """What somebody may do by rights of their own."""
     send_json(request, _packages(await _rights(face), Whom.USER, name))
 
@@ -100,7 +100,7 @@ def _packages(rights: dict[Key, Right], whom: Whom, name: str) -> list[OfPackage
 
 
 @guarded(app, GROUP, may=Action.ADMIN)
-async def of_group(face: Face, request: Request, who: Identity, name: str) -> None:
+async def of_group(face: App, request: Request, who: Identity, name: str) -> None:
     """A group: its members, and what they may do by it."""
     nobody = frozenset[str]()
     members = (await face.accounts.memberships()).get(name, nobody) | face.known.configured().members.get(name, nobody)
@@ -110,7 +110,7 @@ async def of_group(face: Face, request: Request, who: Identity, name: str) -> No
 
 
 @guarded(app, PACKAGE, may=Action.ADMIN)
-async def of_package(face: Face, request: Request, who: Identity, project: str) -> None:
+async def of_package(face: App, request: Request, who: Identity, project: str) -> None:
     """Who may do what with a package by rights of its own."""
     rights = [right for right in (await _rights(face)).values() if right.project == project_name(project)]
     document: Permissions = {
@@ -145,7 +145,7 @@ def _asked(project: str, kind: str, name: str, permission: str) -> tuple[Key, bo
 
 
 @guarded(app, PERMISSION, may=Action.ADMIN, methods=("PUT",))
-async def grant(face: Face, request: Request, who: Identity, project: str, kind: str, name: str, permission: str) -> None:
+async def grant(face: App, request: Request, who: Identity, project: str, kind: str, name: str, permission: str) -> None:
     """Give a right, beside the one that is there."""
     demand_changing(face)
     key, write = _asked(project, kind, name, permission)
@@ -169,7 +169,7 @@ def _all_read(rights: dict[Key, Right], key: Key) -> bool:
 
 
 @guarded(app, PERMISSION, may=Action.ADMIN, methods=("DELETE",))
-async def withdraw(face: Face, request: Request, who: Identity, project: str, kind: str, name: str, permission: str) -> None:
+async def withdraw(face: App, request: Request, who: Identity, project: str, kind: str, name: str, permission: str) -> None:
     """Take a right away: the one to read takes the one to write with it."""
     demand_changing(face)
     key, write = _asked(project, kind, name, permission)
@@ -178,7 +178,7 @@ async def withdraw(face: Face, request: Request, who: Identity, project: str, ki
     done(request)
 
 
-async def _withdraw(face: Face, request: Request, who: Identity, key: Key, address: str, *, write: bool) -> None:
+async def _withdraw(face: App, request: Request, who: Identity, key: Key, address: str, *, write: bool) -> None:
     kept = in_force(await face.accounts.rights()).get(key)
     fixed = in_force(face.known.configured().rights).get(key)
     if fixed is not None and (fixed.write or not write):

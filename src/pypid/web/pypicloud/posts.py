@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from pypid.core.model import File, Upload
 from pypid.core.permissions import Action, Identity, may
 from pypid.web.documents import send_json
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.guard import guarded
 from pypid.web.legacy import answer_call
 from pypid.web.pypicloud.documents import Uploaded, package_of
@@ -38,13 +38,13 @@ def _kind_of(request: Request) -> str:
 
 
 @guarded(app, "/", may=Action.WRITE, methods=("POST",))
-async def at_the_root(face: Face, request: Request, who: Identity) -> None:
+async def at_the_root(face: App, request: Request, who: Identity) -> None:
     """Publish one distribution."""
     await _upload(face, request, who)
 
 
 @guarded(app, "/simple/", may=Action.WRITE, methods=("POST",), instead=(is_call, Action.READ))
-async def at_simple(face: Face, request: Request, who: Identity) -> None:
+async def at_simple(face: App, request: Request, who: Identity) -> None:
     """Publish one distribution; or search, as ``pip search --index`` with the index URL does."""
     if is_call(request):
         return await answer_call(face, request, who)
@@ -52,14 +52,14 @@ async def at_simple(face: Face, request: Request, who: Identity) -> None:
 
 
 @guarded(app, "/pypi/", may=Action.READ, methods=("POST",), instead=(is_form, Action.WRITE))
-async def at_pypi(face: Face, request: Request, who: Identity) -> None:
+async def at_pypi(face: App, request: Request, who: Identity) -> None:
     """An XML-RPC call, whatever it says that it is; a form is an upload."""
     if is_form(request):
         return await _upload(face, request, who)
     return await answer_call(face, request, who)
 
 
-async def _upload(face: Face, request: Request, who: Identity) -> None:
+async def _upload(face: App, request: Request, who: Identity) -> None:
     taken = await take(face, request, who, unsaid="file_upload")
     if isinstance(taken, Published):
         await send_uploaded(face, request, who, taken)
@@ -67,7 +67,7 @@ async def _upload(face: Face, request: Request, who: Identity) -> None:
         say(request, taken)
 
 
-async def send_uploaded(face: Face, request: Request, who: Identity, published: Published) -> None:
+async def send_uploaded(face: App, request: Request, who: Identity, published: Published) -> None:
     """Answer with the document of the file that was published, as whoever published it may see it."""
     file = await _published_file(face, who, published.upload)
     package = package_of(file, face.base_url(request) or "")
@@ -75,7 +75,7 @@ async def send_uploaded(face: Face, request: Request, who: Identity, published: 
     send_json(request, document)
 
 
-async def _published_file(face: Face, who: Identity, upload: Upload) -> File:
+async def _published_file(face: App, who: Identity, upload: Upload) -> File:
     """The file as it is listed; for whoever may not read (a token to publish) no more than they have sent."""
     name, filename = upload.distribution.project, upload.distribution.filename
     sent = File(

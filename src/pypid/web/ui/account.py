@@ -11,7 +11,7 @@ from pypid.core.registration import SHORTEST_PASSWORD, proper_password
 from pypid.web.accounts import IN_THE_FILE, NOT_CURRENT, NewPassword, changeable_account, demand_current, password_set
 from pypid.web.cookies import end_session
 from pypid.web.entrance import LOGIN
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.fields import Fields
 from pypid.web.guard import SOMEBODY, guarded
 from pypid.web.request import Request
@@ -33,14 +33,14 @@ say(
 
 
 @guarded(app, "/account/", may=SOMEBODY, page=True)
-async def account(face: Face, request: Request, who: Identity) -> None:
+async def account(face: App, request: Request, who: Identity) -> None:
     """Who one is, what one may do, and all that is one's own."""
     if not await has_no_accounts(face, request, who):
         await _page(face, request, who)
 
 
 async def _page(
-    face: Face,
+    face: App,
     request: Request,
     who: Identity,
     *,
@@ -67,7 +67,7 @@ async def _page(
     )
 
 
-async def _tokens(face: Face, who: Identity) -> Sequence[Token]:
+async def _tokens(face: App, who: Identity) -> Sequence[Token]:
     """One's own, the newest first; whoever comes by a token sees that one."""
     found = await face.accounts.tokens(who.user)
     if who.scope is not None:
@@ -75,7 +75,7 @@ async def _tokens(face: Face, who: Identity) -> Sequence[Token]:
     return [token for token in found[::-1] if not token.publisher]
 
 
-async def _fixed(face: Face, who: Identity) -> str | None:
+async def _fixed(face: App, who: Identity) -> str | None:
     """Why the password cannot be changed here, if so."""
     name = str(who.user)
     if who.scope is not None:
@@ -90,7 +90,7 @@ async def _fixed(face: Face, who: Identity) -> str | None:
 
 
 @guarded(app, "/account/password", may=SOMEBODY, methods=("POST",), page=True, form=True)
-async def set_password(face: Face, request: Request, who: Identity) -> None:
+async def set_password(face: App, request: Request, who: Identity) -> None:
     """Change one's own password; the current one has to be said, also by administrators."""
     name, said = demand_no_token(who), sent(request)
     try:
@@ -113,7 +113,7 @@ async def set_password(face: Face, request: Request, who: Identity) -> None:
 
 
 @guarded(app, "/account/tokens", may=SOMEBODY, methods=("POST",), page=True, form=True)
-async def make_token(face: Face, request: Request, who: Identity) -> None:
+async def make_token(face: App, request: Request, who: Identity) -> None:
     """Make a token, and show its secret on this one answer."""
     demand_no_token(who)
     said = sent(request)
@@ -128,7 +128,7 @@ async def make_token(face: Face, request: Request, who: Identity) -> None:
 
 
 @guarded(app, "/account/tokens/revoke", may=SOMEBODY, methods=("POST",), page=True, form=True)
-async def revoke_token(face: Face, request: Request, who: Identity) -> None:
+async def revoke_token(face: App, request: Request, who: Identity) -> None:
     """Revoke one of one's own tokens."""
     await revoked(face, request, who, sent(request).text("id"))
     go(request, "account/", done="token-revoked")

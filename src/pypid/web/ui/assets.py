@@ -11,7 +11,7 @@ from attrs import field, frozen
 from werkzeug.exceptions import NotFound
 
 from pypid.core.permissions import Identity
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.guard import ANYBODY, guarded
 from pypid.web.negotiation import Encoding, choose_encoding
 from pypid.web.pour import write
@@ -58,7 +58,7 @@ DIGEST = sha256(b"\0".join(asset.plain for asset in ASSETS.values())).hexdigest(
 
 
 @guarded(app, "/_/ui/<digest>/<name>", may=ANYBODY)
-async def asset(face: Face, request: Request, who: Identity, digest: str, name: str) -> None:
+async def asset(face: App, request: Request, who: Identity, digest: str, name: str) -> None:
     """A file of the site."""
     found = ASSETS.get(name)
     if found is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from pypid.core.permissions import Action, Identity
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.fields import asked
 from pypid.web.guard import guarded
 from pypid.web.query import LARGEST_SERIAL
@@ -19,7 +19,7 @@ FILTERS = ("who", "what", "subject")
 
 
 @guarded(app, "/manage/audit", may=Action.ADMIN, page=True)
-async def audit(face: Face, request: Request, who: Identity) -> None:
+async def audit(face: App, request: Request, who: Identity) -> None:
     """The newest lines first, of those that fit, before the one of a serial."""
     if await has_no_accounts(face, request, who):
         return

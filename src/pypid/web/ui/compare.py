@@ -9,7 +9,7 @@ from typing import Any
 from attrs import frozen
 
 from pypid.core.contents import Inner, visible
-from pypid.core.differences import Line, MemberDifferences, Pair, choose_pair, pairs_of
+from pypid.core.differences import DiffLine, MemberDifferences, Pair, choose_pair, pairs_of
 from pypid.core.errors import NoSuchFile, Opaque
 from pypid.core.fielddifferences import Changed, FieldDifference
 from pypid.core.model import Project
@@ -19,7 +19,7 @@ from pypid.core.releases import Release, choose_release, releases
 from pypid.index.differing import ComparedText, Comparison
 from pypid.web.asking import asked_of
 from pypid.web.compare import both
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.fields import asked
 from pypid.web.guard import guarded
 from pypid.web.pages import FEW_FILES
@@ -76,7 +76,7 @@ class TextLine:
 
 
 @guarded(app, "/project/<project>/-/compare", may=Action.READ, page=True)
-async def compare(face: Face, request: Request, who: Identity, project: str) -> None:
+async def compare(face: App, request: Request, who: Identity, project: str) -> None:
     """Two releases compared; without their versions the newest with the one before it."""
     name = project_name(project)
     if project != name or request.path.endswith(b"/"):
@@ -111,7 +111,7 @@ async def compare(face: Face, request: Request, who: Identity, project: str) -> 
 
 
 async def _show_text(
-    face: Face, request: Request, who: Identity, comparison: Comparison, old: Release, new: Release, values: dict[str, Any]
+    face: App, request: Request, who: Identity, comparison: Comparison, old: Release, new: Release, values: dict[str, Any]
 ) -> None:
     """The lines of one member that differ."""
     given = asked(request)
@@ -139,7 +139,7 @@ def _why_not(pairs: Sequence[Pair], kind: str) -> str:
     return "Only one of the two releases has such a file."
 
 
-def _shown(lines: Sequence[Line]) -> list[TextLine]:
+def _shown(lines: Sequence[DiffLine]) -> list[TextLine]:
     return [_line(line) for line in lines[:MOST_LINES]]
 
 
@@ -197,7 +197,7 @@ def sorts_of(members: MemberDifferences) -> list[Sort]:
     return [*one_side, Sort("changed", lines, len(changed))]
 
 
-def _line(line: Line) -> TextLine:
+def _line(line: DiffLine) -> TextLine:
     kind = {"+": "added", "-": "removed", "@": "gap"}.get(line.mark, "same")
     text = line.text.removesuffix("\r") if kind == "same" else line.text
     return TextLine(kind, line.old, line.new, line_of(text))

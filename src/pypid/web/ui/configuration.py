@@ -7,10 +7,10 @@ from typing import get_args
 
 from attrs import frozen
 
-from pypid.core.inforce import Line, Said
+from pypid.core.inforce import SettingLine, SettingSection
 from pypid.core.permissions import Action, Identity
 from pypid.web.configuration import said
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.fields import Fields
 from pypid.web.guard import guarded
 from pypid.web.loglevel import Level, changed
@@ -26,22 +26,22 @@ say_done(log_level_set="From now on the log is written from that level on, until
 
 
 @frozen
-class Section:
+class ShownSection:
     """A section, as far as it is shown; `more` lines are not."""
 
     name: str
-    lines: Sequence[Line]
+    lines: Sequence[SettingLine]
     more: int
 
 
 @guarded(app, "/manage/configuration", may=Action.ADMIN, page=True)
-async def configuration(face: Face, request: Request, who: Identity) -> None:
+async def configuration(face: App, request: Request, who: Identity) -> None:
     """What is in force, and where it stands."""
     await _page(face, request, who)
 
 
 @guarded(app, "/manage/log-level", may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def set_log_level(face: Face, request: Request, who: Identity) -> None:
+async def set_log_level(face: App, request: Request, who: Identity) -> None:
     """Write lines to the log from this level on."""
     wanted = (request.form or Fields()).text("level")
     for level in get_args(Level):
@@ -51,7 +51,7 @@ async def set_log_level(face: Face, request: Request, who: Identity) -> None:
     return await _page(face, request, who, problems=[f"A level is one of {', '.join(LEVELS)}."])
 
 
-async def _page(face: Face, request: Request, who: Identity, problems: Sequence[str] = ()) -> None:
+async def _page(face: App, request: Request, who: Identity, problems: Sequence[str] = ()) -> None:
     sections = await said(face)
     waiting = [f"[{section.section}] {line.key}" for section in sections for line in section.lines if line.waits]
     loudness = face.loudness
@@ -70,5 +70,5 @@ async def _page(face: Face, request: Request, who: Identity, problems: Sequence[
     )
 
 
-def _shown(section: Said) -> Section:
-    return Section(section.section, section.lines[:MOST], max(0, len(section.lines) - MOST))
+def _shown(section: SettingSection) -> ShownSection:
+    return ShownSection(section.section, section.lines[:MOST], max(0, len(section.lines) - MOST))

@@ -9,20 +9,20 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
-from pypid.core.contents import Folder, Inner, Listing, Opened, look_in, visible
+from pypid.core.contents import ArchiveFolder, Inner, MemberListing, OpenedMember, look_in, visible
 from pypid.core.errors import NoSuchMember, Opaque
 from pypid.core.model import File
 from pypid.core.names import project_name
 from pypid.core.permissions import Action, Identity
-from pypid.core.tars import Kind
+from pypid.core.tars import TarKind
 from pypid.web.asking import asked_of
 from pypid.web.contents import text_of
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.fields import asked
 from pypid.web.guard import guarded
 from pypid.web.redirects import redirect
 from pypid.web.request import Request
-from pypid.web.ui.leaves import Leaf, leaf_of
+from pypid.web.ui.leaves import ListSlice, leaf_of
 from pypid.web.ui.pages import part, show
 
 MEMBERS, LINES = 200, 1000
@@ -34,7 +34,7 @@ LONGEST_LINE = 2000
 
 
 @frozen
-class Entry:
+class ContentsEntry:
     """A line of a list: what it is asked for by (``path`` or ``in``), its path, and how it is named there; sizes in bytes.
 
     `members`: of a folder; `mark`: what a member is that is no file.
@@ -49,7 +49,7 @@ class Entry:
 
 
 @frozen
-class Shown:
+class ShownMember:
     """What a page shows of a member. `lines` of the text, with what cannot be seen spelled out; None: it is no text."""
 
     lines: Sequence[str] | None
@@ -57,7 +57,7 @@ class Shown:
 
 
 @guarded(app, "/project/<project>/-/contents/<filename>", may=Action.READ, page=True)
-async def contents(face: Face, request: Request, who: Identity, project: str, filename: str) -> None:
+async def contents(face: App, request: Request, who: Identity, project: str, filename: str) -> None:
     """The members of a file, or one of them."""
     name = project_name(project)
     if project != name or request.path.endswith(b"/"):
@@ -78,11 +78,11 @@ async def contents(face: Face, request: Request, who: Identity, project: str, fi
     return await _show_list(face, request, who, file, listing)
 
 
-async def _show_list(face: Face, request: Request, who: Identity, file: File, listing: Listing) -> None:
+async def _show_list(face: App, request: Request, who: Identity, file: File, listing: MemberListing) -> None:
     given = asked(request)
     wanted, folder = given.text("find").strip(), given.text("in")
     if wanted:
-        entries: Sequence[Folder | Inner] = _filtered(listing.members, wanted)
+        entries: Sequence[ArchiveFolder | Inner] = _filtered(listing.members, wanted)
     else:
         is_long = len(listing.members) > FEW_MEMBERS
         looked = face.world.thinking(look_in, listing.members, folder) if is_long else None
@@ -90,7 +90,7 @@ async def _show_list(face: Face, request: Request, who: Identity, file: File, li
         entries = [*folders, *here]
     if folder and not entries:
         raise NoSuchMember(file.filename, folder)
-    leaf: Leaf[Folder | Inner] = leaf_of(entries, request, "find", "in", most=MEMBERS)
+    leaf: ListSlice[ArchiveFolder | Inner] = leaf_of(entries, request, "find", "in", most=MEMBERS)
     lines = [_entry(entry, "" if wanted else folder) for entry in leaf.lines]  # and not of all the twenty thousand
     await show(
         face,
@@ -113,13 +113,13 @@ def _filtered(members: Sequence[Inner], wanted: str) -> Sequence[Inner]:
     return [member for member in members if wanted in member.path.casefold()]
 
 
-def _entry(entry: Folder | Inner, folder: str) -> Entry:
+def _entry(entry: ArchiveFolder | Inner, folder: str) -> ContentsEntry:
     name = entry.path.removeprefix(folder) or "/"
     match entry:
-        case Folder(path=path, members=members, size=size):
-            return Entry("in", path, name, size, members)
+        case ArchiveFolder(path=path, members=members, size=size):
+            return ContentsEntry("in", path, name, size, members)
         case Inner(path=path, size=size, kind=kind):
-            return Entry("path", path, name, size, 0, "" if kind is Kind.FILE else kind.value)
+            return ContentsEntry("path", path, name, size, 0, "" if kind is TarKind.FILE else kind.value)
 
 
 def steps_to(folder: str) -> list[tuple[str, str]]:
@@ -128,8 +128,10 @@ def steps_to(folder: str) -> list[tuple[str, str]]:
     return [("/".join(parts[: length + 1]) + "/", name) for length, name in enumerate(parts)]
 
 
-async def _show_member(face: Face, request: Request, who: Identity, file: File, opened: Opened, shown: Shown) -> None:
-    leaf: Leaf[str] = leaf_of(shown.lines or (), request, "path", most=LINES)
+async def _show_member(
+    face: App, request: Request, who: Identity, file: File, opened: OpenedMember, shown: ShownMember
+) -> None:
+    leaf: ListSlice[str] = leaf_of(shown.lines or (), request, "path", most=LINES)
     member = opened.member
     await show(
         face,
@@ -138,7 +140,7 @@ async def _show_member(face: Face, request: Request, who: Identity, file: File, 
         "member.html",
         file=file,
         member=member,
-        is_file=member.kind is Kind.FILE,
+        is_file=member.kind is TarKind.FILE,
         is_text=shown.lines is not None,
         encoding=shown.encoding,
         is_cut=opened.is_cut,
@@ -149,14 +151,14 @@ async def _show_member(face: Face, request: Request, who: Identity, file: File, 
     )
 
 
-def _shown(opened: Opened) -> Shown:
+def _shown(opened: OpenedMember) -> ShownMember:
     text = text_of(opened)
     if text is None:
-        return Shown(None)
+        return ShownMember(None)
     lines = text.text.split("\n")
     if not lines[-1]:
         lines.pop()
-    return Shown([line_of(line.removesuffix("\r")) for line in lines], text.encoding)
+    return ShownMember([line_of(line.removesuffix("\r")) for line in lines], text.encoding)
 
 
 def line_of(line: str) -> str:

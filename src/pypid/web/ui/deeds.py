@@ -9,7 +9,7 @@ from pypid.core.model import Project, Status
 from pypid.core.names import ProjectName, project_name
 from pypid.core.permissions import Action, Identity, may
 from pypid.web import changing
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.fields import Fields
 from pypid.web.guard import guarded
 from pypid.web.request import Request
@@ -38,7 +38,7 @@ say(
 
 
 @guarded(app, ADDRESS + "yank", may=Action.WRITE, methods=("POST",), page=True, form=True)
-async def yank(face: Face, request: Request, who: Identity, project: str) -> None:
+async def yank(face: App, request: Request, who: Identity, project: str) -> None:
     """Yank a release or a file."""
     name, fields = project_name(project), _fields(request)
 
@@ -50,7 +50,7 @@ async def yank(face: Face, request: Request, who: Identity, project: str) -> Non
 
 
 @guarded(app, ADDRESS + "unyank", may=Action.WRITE, methods=("POST",), page=True, form=True)
-async def unyank(face: Face, request: Request, who: Identity, project: str) -> None:
+async def unyank(face: App, request: Request, who: Identity, project: str) -> None:
     """Take the yank off a release or a file."""
     name, fields = project_name(project), _fields(request)
 
@@ -62,7 +62,7 @@ async def unyank(face: Face, request: Request, who: Identity, project: str) -> N
 
 
 @guarded(app, ADDRESS + "delete", may=Action.DELETE, methods=("POST",), page=True, form=True)
-async def delete(face: Face, request: Request, who: Identity, project: str) -> None:
+async def delete(face: App, request: Request, who: Identity, project: str) -> None:
     """Delete a file, a release, or all files of the project, whose name was typed."""
     name, fields = project_name(project), _fields(request)
 
@@ -78,7 +78,7 @@ async def delete(face: Face, request: Request, who: Identity, project: str) -> N
 
 
 @guarded(app, ADDRESS + "status", may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def set_status(face: Face, request: Request, who: Identity, project: str) -> None:
+async def set_status(face: App, request: Request, who: Identity, project: str) -> None:
     """Set the status of the project."""
     name, fields = project_name(project), _fields(request)
 
@@ -93,7 +93,7 @@ async def set_status(face: Face, request: Request, who: Identity, project: str) 
 
 
 @guarded(app, ADDRESS + "release-name", may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def release_name(face: Face, request: Request, who: Identity, project: str) -> None:
+async def release_name(face: App, request: Request, who: Identity, project: str) -> None:
     """Give the name of an empty project back."""
     name, fields = project_name(project), _fields(request)
 
@@ -117,7 +117,7 @@ def _meant(fields: Fields, *kinds: str) -> tuple[str, str]:
     return said[0]
 
 
-async def _chosen(face: Face, name: ProjectName, fields: Fields) -> tuple[str, frozenset[str]]:
+async def _chosen(face: App, name: ProjectName, fields: Fields) -> tuple[str, frozenset[str]]:
     """The file or release that is meant, and the names of its files. Raises `NoSuchProject`, `NoSuchFile`."""
     kind, subject = _meant(fields, FILE, RELEASE)
     return subject, frozenset({subject}) if kind == FILE else await face.index.release(name, subject)
@@ -131,7 +131,7 @@ def _confirm(fields: Fields, *words: str) -> None:
         raise BadRequest(f"Nothing was changed: type {shortened(words[0])!r} to confirm it; {said}.")
 
 
-async def _answer(face: Face, request: Request, who: Identity, name: ProjectName, doing: Awaitable[Done]) -> None:
+async def _answer(face: App, request: Request, who: Identity, name: ProjectName, doing: Awaitable[Done]) -> None:
     """Do it, and lead back to where the form stood, or show it again with what is wrong with it."""
     fields = _fields(request)
     back, page = fields.text(BACK) or None, fields.text(PAGE)

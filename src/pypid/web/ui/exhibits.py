@@ -19,13 +19,13 @@ from pypid.core.model import File, Project
 from pypid.core.names import ProjectName
 from pypid.core.plot import bars
 from pypid.core.recent import Recent
-from pypid.core.showing import FileLine, Lines, Shown, all_lines, is_pkg_info, shown
+from pypid.core.showing import FileLine, ReleaseLines, ShownRelease, all_lines, is_pkg_info, shown
 from pypid.core.signers import Signer, signers_in
 from pypid.flow import Flights, World, start
 from pypid.index import Index
-from pypid.index.asking import Asked
+from pypid.index.asking import RequestContext
 from pypid.index.contents import Contents
-from pypid.index.together import Together
+from pypid.index.together import JobGroup
 from pypid.index.views import View
 from pypid.ports import Downloads
 from pypid.web.pages import FEW_FILES
@@ -54,15 +54,17 @@ LISTS = 16 << 20
 
 
 @define(eq=False)
-class Exhibits:
+class ProjectPageCache:
     """The project pages of one index."""
 
     index: Index
     world: World
-    _shown: Recent[tuple[ProjectName, str | None], tuple[Hashable, Shown]] = field(
+    _shown: Recent[tuple[ProjectName, str | None], tuple[Hashable, ShownRelease]] = field(
         factory=lambda: Recent(MOST, LINES), init=False, repr=False
     )
-    _lines: Recent[ProjectName, tuple[Hashable, Lines]] = field(factory=lambda: Recent(MOST, LINES), init=False, repr=False)
+    _lines: Recent[ProjectName, tuple[Hashable, ReleaseLines]] = field(
+        factory=lambda: Recent(MOST, LINES), init=False, repr=False
+    )
     _facts: Recent[Hashable, Facts] = field(factory=lambda: Recent(MOST, FACTS), init=False, repr=False)
     _signers: Recent[Hashable, tuple[Signer, ...]] = field(factory=lambda: Recent(MOST * 4, MOST * 4), init=False, repr=False)
     _plots: Recent[ProjectName, tuple[float, str]] = field(factory=lambda: Recent(MOST, PLOTS), init=False, repr=False)
@@ -70,7 +72,7 @@ class Exhibits:
     _flights: Flights[Hashable, Facts] = field(factory=Flights, init=False, repr=False)
     _drawings: Flights[ProjectName, str] = field(factory=Flights, init=False, repr=False)
 
-    async def shown(self, view: View, version: str | None) -> Shown | None:
+    async def shown(self, view: View, version: str | None) -> ShownRelease | None:
         """The release as its page shows it; None where there is none of this version."""
         key = view.project.name, version
         kept = self._shown.get(key)
@@ -81,7 +83,7 @@ class Exhibits:
             self._shown.put(key, (view.edition, found), 1 + len(found.files) + len(found.lines))
         return found
 
-    async def lines(self, view: View) -> Lines:
+    async def lines(self, view: View) -> ReleaseLines:
         """All its releases."""
         kept = self._lines.get(view.project.name)
         if kept is not None and kept[0] == view.edition:
@@ -93,7 +95,7 @@ class Exhibits:
     async def _made(self, project: Project, make: Callable[[], T]) -> T:
         return make() if len(project.files) <= FEW_FILES else await self.world.thinking(make)
 
-    async def listed(self, view: View, found: Shown, root: str, write: Callable[[], str]) -> str:
+    async def listed(self, view: View, found: ShownRelease, root: str, write: Callable[[], str]) -> str:
         """The list of the release's files as HTML, written by `write` for pages from where `root` leads to the root."""
         key = found.name, found.line.version, root
         kept = self._lists.get(key)
@@ -103,7 +105,7 @@ class Exhibits:
         self._lists.put(key, (view.edition, written), len(written))
         return written
 
-    async def facts(self, file: File | None, asked: Asked) -> Facts | None:
+    async def facts(self, file: File | None, asked: RequestContext) -> Facts | None:
         """What the metadata of the file says; None where it cannot be had. Raises as `Index.metadata` for files of ours."""
         if file is None:
             return None
@@ -154,7 +156,7 @@ class Exhibits:
     async def signers(self, files: Sequence[FileLine]) -> Mapping[str, tuple[Signer, ...]]:
         """Who signed them, by file name: of the first ones that have a provenance object here."""
         found: dict[str, tuple[Signer, ...]] = {}
-        together = Together(AT_ONCE)
+        together = JobGroup(AT_ONCE)
         for file in [line.file for line in files if line.file.attested][:SIGNED]:
 
             async def read(file: File = file) -> None:

@@ -17,7 +17,7 @@ from pypid.core.errors import (
 )
 from pypid.core.permissions import Identity
 from pypid.web.errors import refusal_of
-from pypid.web.face import Face
+from pypid.web.face import App
 from pypid.web.fields import Fields
 from pypid.web.request import Request
 from pypid.web.ui.pages import show
@@ -58,7 +58,7 @@ def demand_typed(said: Fields, word: str) -> None:
         raise BadRequest(f"Nothing was changed. To confirm it, type {word} into the field.")
 
 
-async def has_no_accounts(face: Face, request: Request, who: Identity) -> bool:
+async def has_no_accounts(face: App, request: Request, who: Identity) -> bool:
     """Whether this pypid writes no people down; then a page has said so."""
     if face.registry is not None:
         return False

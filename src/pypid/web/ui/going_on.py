@@ -13,7 +13,7 @@ from markupsafe import escape
 from pypid.core.errors import PypidError, StorageDown
 from pypid.core.permissions import Identity
 from pypid.index.progress import Repeated, Tell
-from pypid.web.face import Face
+from pypid.web.face import App
 from pypid.web.pour import write
 from pypid.web.request import Request
 from pypid.web.respond import set_head
@@ -28,7 +28,7 @@ STILL = 10.0
 
 
 async def show_meanwhile(
-    face: Face, request: Request, who: Identity, template: str, run: Callable[[Tell], Awaitable[Any]], **values: Any
+    face: App, request: Request, who: Identity, template: str, run: Callable[[Tell], Awaitable[Any]], **values: Any
 ) -> None:
     """Answer with the page, of which what stands before `HERE` is sent at once, and the rest when `run` has ended.
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pypid.core.errors import NoSuchGroup, PypidError
 from pypid.core.permissions import Action, Identity
 from pypid.core.rights import Whom
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.fields import Fields, asked
 from pypid.web.groups import IN_THE_FILE, added, joined, left, removed
 from pypid.web.guard import guarded
@@ -31,14 +31,14 @@ say(
 
 
 @guarded(app, GROUPS, may=Action.ADMIN, page=True)
-async def groups(face: Face, request: Request, who: Identity) -> None:
+async def groups(face: App, request: Request, who: Identity) -> None:
     """All groups. (Nobody lists those of a directory.)"""
     if not await has_no_accounts(face, request, who):
         await _list(face, request, who)
 
 
 async def _list(
-    face: Face, request: Request, who: Identity, *, status: int = 200, problems: Sequence[str] = (), name: str = ""
+    face: App, request: Request, who: Identity, *, status: int = 200, problems: Sequence[str] = (), name: str = ""
 ) -> None:
     configured, kept = face.known.configured(), await face.accounts.memberships()
     found = [(group, len(members), "database") for group, members in kept.items()]
@@ -50,7 +50,7 @@ async def _list(
 
 
 @guarded(app, GROUPS, may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def add(face: Face, request: Request, who: Identity) -> None:
+async def add(face: App, request: Request, who: Identity) -> None:
     """A new group."""
     text = sent(request).text("name").strip()
     try:
@@ -62,14 +62,14 @@ async def add(face: Face, request: Request, who: Identity) -> None:
 
 
 @guarded(app, GROUP, may=Action.ADMIN, page=True)
-async def group(face: Face, request: Request, who: Identity, name: str) -> None:
+async def group(face: App, request: Request, who: Identity, name: str) -> None:
     """One group."""
     if not await has_no_accounts(face, request, who):
         await _one(face, request, who, name)
 
 
 async def _one(
-    face: Face,
+    face: App,
     request: Request,
     who: Identity,
     name: str,
@@ -101,7 +101,7 @@ async def _one(
 
 
 @guarded(app, GROUP + "/join", may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def join(face: Face, request: Request, who: Identity, name: str) -> None:
+async def join(face: App, request: Request, who: Identity, name: str) -> None:
     """Make somebody a member."""
     said = sent(request)
     try:
@@ -114,7 +114,7 @@ async def join(face: Face, request: Request, who: Identity, name: str) -> None:
 
 
 @guarded(app, GROUP + "/leave", may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def leave(face: Face, request: Request, who: Identity, name: str) -> None:
+async def leave(face: App, request: Request, who: Identity, name: str) -> None:
     """Make somebody no member any more."""
     try:
         await left(face, request, who, name, sent(request).text("user"))
@@ -124,7 +124,7 @@ async def leave(face: Face, request: Request, who: Identity, name: str) -> None:
 
 
 @guarded(app, GROUP + "/remove", may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def remove(face: Face, request: Request, who: Identity, name: str) -> None:
+async def remove(face: App, request: Request, who: Identity, name: str) -> None:
     """Take the group away."""
     try:
         demand_typed(sent(request), name)
@@ -134,7 +134,7 @@ async def remove(face: Face, request: Request, who: Identity, name: str) -> None
     return go(request, "manage/groups", done="group-removed")
 
 
-async def _again(face: Face, request: Request, who: Identity, name: str, error: PypidError, said: Fields | None = None) -> None:
+async def _again(face: App, request: Request, who: Identity, name: str, error: PypidError, said: Fields | None = None) -> None:
     """The page of the group once more, with what was wrong. Raises the error where there is no such group."""
     if isinstance(error, NoSuchGroup):
         raise error

@@ -7,7 +7,7 @@ from pypid.core.errors import ListIncomplete
 from pypid.core.permissions import Action, Identity
 from pypid.core.snippets import to_install, to_publish
 from pypid.web.clientfiles import place_of
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.guard import guarded
 from pypid.web.news import latest, projects
 from pypid.web.request import Request
@@ -18,7 +18,7 @@ RELEASES, PROJECTS = 10, 6
 
 
 @guarded(app, "/", may=Action.READ, page=True)
-async def home(face: Face, request: Request, who: Identity) -> None:
+async def home(face: App, request: Request, who: Identity) -> None:
     """What is new, and how to connect: with commands for this host, and for whoever asks."""
     place = await place_of(face, request)
     try:

@@ -9,7 +9,7 @@ from attrs import frozen
 
 from pypid.core.errors import BadRequest
 from pypid.core.permissions import Action, Identity
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.guard import guarded
 from pypid.web.invitations import made, withdrawn
 from pypid.web.request import Request
@@ -29,7 +29,7 @@ say(
 
 
 @frozen
-class Open:
+class OpenInvitation:
     """An invitation that somebody may still register by, as the audit log tells of it."""
 
     id: str
@@ -38,13 +38,15 @@ class Open:
     expires: datetime
 
 
-async def open_invitations(face: Face) -> Sequence[Open]:
+async def open_invitations(face: App) -> Sequence[OpenInvitation]:
     """The newest first. Nothing is stored of one that was not used, so it is the audit log that knows of them."""
     made, taken, used = [
         await face.journal.deeds(what=what, most=MOST) for what in ("make-invitation", "withdraw-invitation", "register-user")
     ]
     over = {deed.subject for deed in taken} | {deed.details.get("invitation") for deed in used}
-    found = [Open(deed.subject, deed.who, deed.when, _moment(deed.details.get("expires", ""), deed.when)) for deed in made]
+    found = [
+        OpenInvitation(deed.subject, deed.who, deed.when, _moment(deed.details.get("expires", ""), deed.when)) for deed in made
+    ]
     return [each for each in found if each.id not in over and each.expires > face.world.now()]
 
 
@@ -56,7 +58,7 @@ def _moment(text: str, instead: datetime) -> datetime:
 
 
 @guarded(app, "/manage/invitations", may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def invite(face: Face, request: Request, who: Identity) -> None:
+async def invite(face: App, request: Request, who: Identity) -> None:
     """A new invitation, which is on this one answer."""
     expires = sent(request).text("expires", "7d")
     if expires not in EXPIRES:
@@ -69,7 +71,7 @@ async def invite(face: Face, request: Request, who: Identity) -> None:
 
 
 @guarded(app, "/manage/invitations/withdraw", may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def withdraw(face: Face, request: Request, who: Identity) -> None:
+async def withdraw(face: App, request: Request, who: Identity) -> None:
     """Take an invitation back."""
     done = await withdrawn(face, request, who, sent(request).text("id").strip())
     go(request, "manage/users", done="invitation-withdrawn" if done else "invitation-used")

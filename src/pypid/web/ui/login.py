@@ -8,7 +8,7 @@ from pypid.core.errors import LoginRefused, TooManyAttempts
 from pypid.core.permissions import ANONYMOUS, Action, Identity, may
 from pypid.web.cookies import credential_of_cookie, end_session
 from pypid.web.entrance import LOGIN, way_back
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.fields import asked
 from pypid.web.guard import ANYBODY, guarded
 from pypid.web.request import Request
@@ -18,7 +18,7 @@ from pypid.web.ui.pages import go, show
 
 
 @guarded(app, "/account/login", may=ANYBODY, page=True)
-async def login_page(face: Face, request: Request, who: Identity) -> None:
+async def login_page(face: App, request: Request, who: Identity) -> None:
     """A form for people; whoever is logged in is sent on."""
     back = way_back(asked(request).text("next"))
     if who.user is not None:
@@ -29,7 +29,7 @@ async def login_page(face: Face, request: Request, who: Identity) -> None:
 
 
 @guarded(app, "/account/login", may=ANYBODY, methods=("POST",), entrance=True, page=True, form=True)
-async def log_in(face: Face, request: Request, who: Identity) -> None:
+async def log_in(face: App, request: Request, who: Identity) -> None:
     """Begin a session, and go where they wanted to go."""
     said = sent(request)
     user, back = said.text("user").strip(), way_back(said.text("next"))
@@ -42,7 +42,7 @@ async def log_in(face: Face, request: Request, who: Identity) -> None:
 
 
 @guarded(app, "/account/logout", may=ANYBODY, methods=("POST",), page=True, form=True)
-async def log_out(face: Face, request: Request, who: Identity) -> None:
+async def log_out(face: App, request: Request, who: Identity) -> None:
     """End the session, at once and for good."""
     await end(face, request, who)
     if credential_of_cookie(request) is not None:
@@ -52,7 +52,7 @@ async def log_out(face: Face, request: Request, who: Identity) -> None:
 
 
 async def _form(
-    face: Face,
+    face: App,
     request: Request,
     who: Identity,
     back: str,

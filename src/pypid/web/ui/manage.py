@@ -9,9 +9,9 @@ from attrs import frozen
 from pypid.core.choices import Mode
 from pypid.core.errors import BadName, PypidError
 from pypid.core.names import project_name
-from pypid.core.people import Deed, Standing
+from pypid.core.people import AccountStatus, AuditEntry
 from pypid.core.permissions import Action, Identity
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.fields import asked
 from pypid.web.guard import guarded
 from pypid.web.health import condition_of
@@ -25,7 +25,7 @@ LAST = 10
 
 
 @frozen
-class Part:
+class MachinePart:
     """A part of the machine: how it is, in a word (on a badge of this `kind`) and in a sentence; what to do about it."""
 
     name: str
@@ -36,7 +36,7 @@ class Part:
 
 
 @guarded(app, "/manage/", may=Action.ADMIN, page=True)
-async def manage(face: Face, request: Request, who: Identity) -> None:
+async def manage(face: App, request: Request, who: Identity) -> None:
     """How each part is."""
     used, _ = await used_of(face)
     usage, measures = face.measures.usage, face.measures
@@ -58,7 +58,7 @@ async def manage(face: Face, request: Request, who: Identity) -> None:
 
 
 @guarded(app, "/manage/why", may=Action.ADMIN, page=True)
-async def ask_why(face: Face, request: Request, who: Identity) -> None:
+async def ask_why(face: App, request: Request, who: Identity) -> None:
     """To the page that tells why a name is as it is here."""
     typed, problems = asked(request).text("name").strip(), []
     try:
@@ -71,7 +71,7 @@ async def ask_why(face: Face, request: Request, who: Identity) -> None:
 # --- the parts ----------------------------------------------------------------------------------------------------
 
 
-def _parts(face: Face) -> Iterator[Part]:
+def _parts(face: App) -> Iterator[MachinePart]:
     said = condition_of(face)
     yield from _readiness(face, bool(said["ready"]))
     yield _accounts() if said["access"] else _accounts_away()
@@ -81,102 +81,116 @@ def _parts(face: Face) -> Iterator[Part]:
     yield _upstream(face)
 
 
-def _accounts() -> Part:
-    return Part("Accounts", "well", "good", "They say who somebody is.")
+def _accounts() -> MachinePart:
+    return MachinePart("Accounts", "well", "good", "They say who somebody is.")
 
 
-def _accounts_away() -> Part:
+def _accounts_away() -> MachinePart:
     says = "Nobody can be asked who somebody is. Administrators whom the configuration names get in all the same."
     todo = "See whether the accounts database ([access] url) answers, and what the log says of it."
-    return Part("Accounts", "away", "bad", says, f"{todo} It is asked again and again.")
+    return MachinePart("Accounts", "away", "bad", says, f"{todo} It is asked again and again.")
 
 
-def _catalog(face: Face) -> Part:
-    return Part("Catalog", "well", "good", "What is known of the projects can be asked." if face.index.shared else "In memory.")
+def _catalog(face: App) -> MachinePart:
+    return MachinePart(
+        "Catalog", "well", "good", "What is known of the projects can be asked." if face.index.shared else "In memory."
+    )
 
 
-def _catalog_away() -> Part:
+def _catalog_away() -> MachinePart:
     says = "The shared catalog cannot be asked: nothing can be published, and pages go on for [cache] stale_for."
-    return Part("Catalog", "away", "bad", says, "See whether its server ([cache] url) answers, and what the log says of it.")
+    return MachinePart(
+        "Catalog", "away", "bad", says, "See whether its server ([cache] url) answers, and what the log says of it."
+    )
 
 
-def _storage(face: Face, *, is_well: bool) -> Part:
+def _storage(face: App, *, is_well: bool) -> MachinePart:
     place = face.settings.place
     if is_well:
-        return Part("Storage", "well", "good", f"It answers: {place}")
+        return MachinePart("Storage", "well", "good", f"It answers: {place}")
     todo = "Is the disk mounted, and not full? Does the bucket answer, with the keys of [storage]?"
-    return Part("Storage", "away", "bad", f"It does not answer: {place}", f"{todo} It is asked every five seconds.")
+    return MachinePart("Storage", "away", "bad", f"It does not answer: {place}", f"{todo} It is asked every five seconds.")
 
 
-def _readiness(face: Face, is_ready: bool) -> Iterator[Part]:
+def _readiness(face: App, is_ready: bool) -> Iterator[MachinePart]:
     if face.condition.stopping:
-        yield Part("Clients", "stopping", "warn", "It was asked to stop: nobody new is let in.")
+        yield MachinePart("Clients", "stopping", "warn", "It was asked to stop: nobody new is let in.")
     elif not is_ready:
         says = "A part is missing that reading needs, and load balancers are told so (/ready)."
-        yield Part("Clients", "turned away", "bad", says, "See below which part it is.")
+        yield MachinePart("Clients", "turned away", "bad", says, "See below which part it is.")
     else:
-        yield Part("Clients", "welcome", "good", "Load balancers are told to send them here (/ready).")
+        yield MachinePart("Clients", "welcome", "good", "Load balancers are told to send them here (/ready).")
 
 
-def _comparison(face: Face) -> Part:
+def _comparison(face: App) -> MachinePart:
     under_way, name = face.index.comparing, "Comparison with the storage"
     if under_way is not None:
         far = f"Under way: {under_way.objects:,} objects were listed, and {under_way.projects:,} projects read."
-        return Part(name, "under way", "warn", f"{far} A project that is not known yet is looked up when somebody asks for it.")
+        return MachinePart(
+            name, "under way", "warn", f"{far} A project that is not known yet is looked up when somebody asks for it."
+        )
     if face.index.catalog.was_complete:
-        return Part(name, "complete", "good", "All that lies in the storage has been compared since the start.")
+        return MachinePart(name, "complete", "good", "All that lies in the storage has been compared since the start.")
     says = "Not all that lies in the storage has been compared since the start: what is not known is looked up when asked."
-    return Part(name, "not complete", "bad", says, "See the log for the reason; then compare it with the form under Storage.")
+    return MachinePart(
+        name, "not complete", "bad", says, "See the log for the reason; then compare it with the form under Storage."
+    )
 
 
-def _upstream(face: Face) -> Part:
+def _upstream(face: App) -> MachinePart:
     outage = face.index.envoy.outage
     if face.index.policy.mode is Mode.OFFLINE:
-        return Part("Upstream", "offline", "", "No other index is asked ([upstream] mode).")
+        return MachinePart("Upstream", "offline", "", "No other index is asked ([upstream] mode).")
     if outage.error is None:
-        return Part("Upstream", "well", "good", "It answered the last time that it was asked, or was not asked yet.")
+        return MachinePart("Upstream", "well", "good", "It answered the last time that it was asked, or was not asked yet.")
     since = "" if outage.since is None else f" Since {outage.since:%-d %b %Y %H:%M} UTC."
     todo = "See whether the other index can be reached from here. Until it answers, what is stored is served."
-    return Part("Upstream", "away", "bad", f"{outage.error}{since}", todo)
+    return MachinePart("Upstream", "away", "bad", f"{outage.error}{since}", todo)
 
 
-def _disks(face: Face, disks: dict[str, Disk | None]) -> Iterator[Part]:
+def _disks(face: App, disks: dict[str, Disk | None]) -> Iterator[MachinePart]:
     names = {"state": "Disk of the state folder", "storage": "Disk of the storage"}
     needed = {"state": True, "storage": face.settings.storage_folder is not None}
     for which, disk in disks.items():
         if disk is None and needed[which]:
             todo = "See whether the disk, or the network that it is reached by, works."
-            yield Part(names[which], "unknown", "warn", "It did not say in a second how full it is.", todo)
+            yield MachinePart(names[which], "unknown", "warn", "It did not say in a second how full it is.", todo)
         elif disk is not None:
             says = f"{size(disk.free)} of {size(disk.total)} are free."
             todo = "Make room: uploads are refused, and files of upstream's not kept, once it is full."
-            yield Part(names[which], "short", "bad", says, todo) if disk.is_short else Part(names[which], "well", "good", says)
+            yield (
+                MachinePart(names[which], "short", "bad", says, todo)
+                if disk.is_short
+                else MachinePart(names[which], "well", "good", says)
+            )
 
 
-async def _workers(face: Face) -> list[Part]:
+async def _workers(face: App) -> list[MachinePart]:
     try:
         number, workers = await face.measured()
     except OSError:
-        return [Part("Processes", "unknown", "warn", "What they have counted cannot be read.", "See the log for the reason.")]
+        return [
+            MachinePart("Processes", "unknown", "warn", "What they have counted cannot be read.", "See the log for the reason.")
+        ]
     alive = [worker for worker in workers if worker.number]
     many = f"{len(alive)} processes answer; this is number {number}." if len(alive) > 1 else "One process answers."
-    return [Part("Processes", str(len(alive)), "", many)]
+    return [MachinePart("Processes", str(len(alive)), "", many)]
 
 
 # --- people -------------------------------------------------------------------------------------------------------
 
 
-async def _pending(face: Face) -> int | None:
+async def _pending(face: App) -> int | None:
     """How many have registered and wait for somebody; None where that is not known."""
     if face.registry is None:
         return None
     try:
-        return sum(1 for account in await face.accounts.users() if account.standing is Standing.PENDING)
+        return sum(1 for account in await face.accounts.users() if account.standing is AccountStatus.PENDING)
     except PypidError:
         return None
 
 
-async def _deeds(face: Face) -> Sequence[Deed] | None:
+async def _deeds(face: App) -> Sequence[AuditEntry] | None:
     """What was done last, the newest first; None where that is not known."""
     if face.registry is None:
         return None

@@ -10,21 +10,21 @@ from attrs import frozen
 from pypid.core.errors import LoginRefused, NoCsrfToken, NoSuchFile, NoSuchProject, OtherSite, Unauthenticated
 from pypid.core.permissions import Action, may
 from pypid.web.entrance import login_address
-from pypid.web.errors import Refusal
-from pypid.web.face import Face
+from pypid.web.errors import ErrorResponse
+from pypid.web.face import App
 from pypid.web.request import Request
 from pypid.web.ui.pages import common, environment
 
 
 @frozen
-class Way:
+class NextStep:
     """Something to do next: a link, by its path from the root, or mere advice."""
 
     words: str
     path: str | None = None
 
 
-def page_of(face: Face, request: Request, refusal: Refusal, error: BaseException) -> bytes:
+def page_of(face: App, request: Request, refusal: ErrorResponse, error: BaseException) -> bytes:
     """The page that tells of the error, as bytes of HTML."""
     values = common(face, request, request.identity)
     text = (
@@ -42,27 +42,27 @@ def page_of(face: Face, request: Request, refusal: Refusal, error: BaseException
     return text.encode("utf-8", "replace")
 
 
-def _ways(face: Face, request: Request, refusal: Refusal, error: BaseException) -> Iterator[Way]:
+def _ways(face: App, request: Request, refusal: ErrorResponse, error: BaseException) -> Iterator[NextStep]:
     who = request.identity
     match error:
         case NoCsrfToken():
-            yield Way("Go back, load the page anew, and send the form again: it was open while you logged in or out.")
+            yield NextStep("Go back, load the page anew, and send the form again: it was open while you logged in or out.")
         case NoSuchProject(name=str() as name) if may(face.rules, who, Action.READ):
-            yield Way(f"Search for {name}", f"search?q={quote(name, safe='')}")
+            yield NextStep(f"Search for {name}", f"search?q={quote(name, safe='')}")
         case NoSuchFile() if may(face.rules, who, Action.READ):
-            yield Way("Search the index", "search")
+            yield NextStep("Search the index", "search")
         case _:
             pass
     logging_in_helps = who.user is None and face.registry is not None and not isinstance(error, LoginRefused)
     if isinstance(error, OtherSite):
-        yield Way("Load the page anew from the address of this index, and send the form again.")
+        yield NextStep("Load the page anew from the address of this index, and send the form again.")
     elif refusal.status in (401, 403) and logging_in_helps:
-        yield Way("Log in", login_address(request))
+        yield NextStep("Log in", login_address(request))
     elif refusal.status == 403 and who.user is not None:
-        yield Way(f"You are logged in as {who.user}. Ask an administrator for the right, or log in as somebody else.")
+        yield NextStep(f"You are logged in as {who.user}. Ask an administrator for the right, or log in as somebody else.")
     if refusal.status in (429, 502, 503, 504):
-        yield Way("Wait a moment and load the page again.")
+        yield NextStep("Wait a moment and load the page again.")
     if refusal.status == 500:
-        yield Way("Try it again; if it happens again, tell an administrator the number below, which stands in the log.")
+        yield NextStep("Try it again; if it happens again, tell an administrator the number below, which stands in the log.")
     if not isinstance(error, Unauthenticated):
-        yield Way("Go to the first page", "")
+        yield NextStep("Go to the first page", "")

@@ -22,7 +22,7 @@ from pypid.core.sessions import csrf_token
 from pypid.core.simple import utc_text
 from pypid.web.entrance import root_of, see_other
 from pypid.web.errors import POLICY
-from pypid.web.face import Face
+from pypid.web.face import App
 from pypid.web.fields import asked
 from pypid.web.heads import Head
 from pypid.web.negotiation import Encoding, choose_encoding
@@ -61,7 +61,7 @@ _compiled: set[str] = set()
 """The templates that are programs by now, with all that they include."""
 
 
-async def show(face: Face, request: Request, who: Identity, template: str, *, status: int = 200, **values: Any) -> None:
+async def show(face: App, request: Request, who: Identity, template: str, *, status: int = 200, **values: Any) -> None:
     """Answer with the page: the template, filled in with `values` and what every page has (`common`)."""
     if template not in _compiled:  # a tenth of a second, the first time
         await face.world.blocking(_compile, template)
@@ -82,7 +82,7 @@ def _compile(template: str) -> None:
     _compiled.update(seen)
 
 
-async def send_html(face: Face, request: Request, text: str, *, status: int = 200) -> None:
+async def send_html(face: App, request: Request, text: str, *, status: int = 200) -> None:
     """Answer with these words of a page, which nobody keeps."""
     body, zips = text.encode("utf-8", "replace"), _zips(request)
     plain = len(body)
@@ -109,7 +109,7 @@ def page_head(request: Request) -> Head:
     )
 
 
-def common(face: Face, request: Request, who: Identity) -> dict[str, Any]:
+def common(face: App, request: Request, who: Identity) -> dict[str, Any]:
     """What the layout, and so every page, is given."""
     return {
         "root": root_of(request),

@@ -8,18 +8,18 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from pypid.core.clientfiles import Place
+from pypid.core.clientfiles import IndexAddress
 from pypid.core.errors import NoSuchFile
 from pypid.core.facts import NOTHING, Facts
 from pypid.core.model import Project, Status
 from pypid.core.names import ProjectName, project_name
 from pypid.core.permissions import ANONYMOUS, Action, Identity, may
-from pypid.core.showing import Age, Shown
+from pypid.core.showing import Age, ShownRelease
 from pypid.core.snippets import Snippet, to_install
-from pypid.index.views import Seen
+from pypid.index.views import ViewSources
 from pypid.web.asking import asked_of
 from pypid.web.entrance import root_of
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.guard import guarded
 from pypid.web.redirects import redirect
 from pypid.web.request import Request
@@ -33,7 +33,7 @@ STATUS_WORDS = {
 
 
 @guarded(app, "/project/<project>/", may=Action.READ, page=True)
-async def project_page(face: Face, request: Request, who: Identity, project: str) -> None:
+async def project_page(face: App, request: Request, who: Identity, project: str) -> None:
     """A project, by the release that installers would choose."""
     name = project_name(project)
     if project != name or not request.path.endswith(b"/"):
@@ -42,7 +42,7 @@ async def project_page(face: Face, request: Request, who: Identity, project: str
 
 
 @guarded(app, "/project/<project>/<version>/", may=Action.READ, page=True)
-async def release_page(face: Face, request: Request, who: Identity, project: str, version: str) -> None:
+async def release_page(face: App, request: Request, who: Identity, project: str, version: str) -> None:
     """One release of a project."""
     name = project_name(project)
     if project != name or not request.path.endswith(b"/"):
@@ -50,7 +50,7 @@ async def release_page(face: Face, request: Request, who: Identity, project: str
     return await _show(face, request, who, project, version)
 
 
-async def _show(face: Face, request: Request, who: Identity, project: str, version: str | None) -> None:
+async def _show(face: App, request: Request, who: Identity, project: str, version: str | None) -> None:
     asked = asked_of(face, request, who, project)
     seen = await face.index.seen(project_name(project), asked)
     found = await face.exhibits.shown(seen.view, version)
@@ -83,7 +83,7 @@ async def _show(face: Face, request: Request, who: Identity, project: str, versi
     )
 
 
-async def _quarantined(face: Face, who: Identity, facts: Facts) -> frozenset[ProjectName]:
+async def _quarantined(face: App, who: Identity, facts: Facts) -> frozenset[ProjectName]:
     """Return the local projects in quarantine that the release depends on, as far as `who` sees them."""
     groups = [facts.needs.needed, *(group for _, group in facts.needs.extras)]
     wanted = {need.project for group in groups for need in group if need.project is not None}
@@ -91,7 +91,7 @@ async def _quarantined(face: Face, who: Identity, facts: Facts) -> frozenset[Pro
     return await face.index.quarantined(name for name in wanted if by.sees(name))
 
 
-def project_values(face: Face, who: Identity, seen: Seen) -> dict[str, Any]:
+def project_values(face: App, who: Identity, seen: ViewSources) -> dict[str, Any]:
     """What each page about a project is given."""
     project = seen.view.project
     return {
@@ -104,12 +104,12 @@ def project_values(face: Face, who: Identity, seen: Seen) -> dict[str, Any]:
     }
 
 
-def _spelled(found: Shown, facts: Facts) -> str:
+def _spelled(found: ShownRelease, facts: Facts) -> str:
     """The name as its authors write it, if it is this project's: metadata from elsewhere may say anything."""
     return facts.name if facts.name is not None and project_name(facts.name) == found.name else found.name
 
 
-async def _files(face: Face, request: Request, seen: Seen, found: Shown) -> str:
+async def _files(face: App, request: Request, seen: ViewSources, found: ShownRelease) -> str:
     """The list of files as HTML: it is most of the page, and the same for everybody."""
     root, signers = root_of(request), await face.exhibits.signers(found.files)
     template = environment().get_template("project_files.html")
@@ -117,7 +117,7 @@ async def _files(face: Face, request: Request, seen: Seen, found: Shown) -> str:
     return await face.exhibits.listed(seen.view, found, root, write)
 
 
-async def _description(face: Face, found: Shown, facts: Facts) -> Any:
+async def _description(face: App, found: ShownRelease, facts: Facts) -> Any:
     """The README as HTML that was made safe; "" where there is none."""
     file = found.describing or found.inside
     if not facts.description.strip() or file is None:
@@ -127,17 +127,17 @@ async def _description(face: Face, found: Shown, facts: Facts) -> Any:
     return marked_up(rendered.html)
 
 
-async def _plot(face: Face, project: Project) -> str:
+async def _plot(face: App, project: Project) -> str:
     return "" if face.registry is None else await face.exhibits.plot(project.name, face.downloads)
 
 
-def requirement(found: Shown, *, pinned: bool) -> str:
+def requirement(found: ShownRelease, *, pinned: bool) -> str:
     """What installers are told: the name, and an exact version where they would choose another one."""
     exact = pinned or found.age is not Age.CHOSEN or found.line.is_yanked or found.line.is_prerelease
     return f"{found.name}=={found.line.version}" if exact else found.name
 
 
-def _commands(face: Face, request: Request, who: Identity, what: str, *, login: bool) -> tuple[Snippet, ...]:
+def _commands(face: App, request: Request, who: Identity, what: str, *, login: bool) -> tuple[Snippet, ...]:
     """How clients install it; none where the host that was asked may not be believed."""
     base = face.base_url(request)
-    return () if base is None else to_install(Place(base, login=login), who.user, what)
+    return () if base is None else to_install(IndexAddress(base, login=login), who.user, what)

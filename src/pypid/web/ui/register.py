@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from pypid.core.choices import Registration
 from pypid.core.errors import BadRequest
-from pypid.core.people import Standing
+from pypid.core.people import AccountStatus
 from pypid.core.permissions import Identity
 from pypid.core.registration import LONGEST_NAME, SHORTEST_PASSWORD
 from pypid.web.entrance import LOGIN
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.fields import Fields, asked
 from pypid.web.guard import ANYBODY, guarded
 from pypid.web.registering import Applicant, enrolled, invitation_of, mode_of
@@ -33,14 +33,14 @@ say(
 
 
 @guarded(app, "/account/register", may=ANYBODY, page=True)
-async def register_page(face: Face, request: Request, who: Identity) -> None:
+async def register_page(face: App, request: Request, who: Identity) -> None:
     """A form, or why there is none."""
     if not await has_no_accounts(face, request, who):
         await _form(face, request, who, Fields({"token": asked(request).all("token")}))
 
 
 @guarded(app, "/account/register", may=ANYBODY, methods=("POST",), entrance=True, page=True, form=True)
-async def register(face: Face, request: Request, who: Identity) -> None:
+async def register(face: App, request: Request, who: Identity) -> None:
     """Make the account, and say what comes next."""
     said = sent(request)
     try:
@@ -51,10 +51,10 @@ async def register(face: Face, request: Request, who: Identity) -> None:
         status, problems = refused(request, error)
         problems = [UNREAD if "/api/captcha" in line else line for line in problems]
         return await _form(face, request, who, said, status=status, problems=problems)
-    return go(request, LOGIN, done="registered" if account.standing is Standing.ACTIVE else "registered-waiting")
+    return go(request, LOGIN, done="registered" if account.standing is AccountStatus.ACTIVE else "registered-waiting")
 
 
-def _wanted(face: Face, said: Fields) -> Applicant:
+def _wanted(face: App, said: Fields) -> Applicant:
     if said.text("password") != said.text("again"):
         raise BadRequest(DIFFERENT)
     if face.settings.people.captcha and not said.text("captcha"):
@@ -68,7 +68,7 @@ def _wanted(face: Face, said: Fields) -> Applicant:
 
 
 async def _form(
-    face: Face, request: Request, who: Identity, said: Fields, *, status: int = 200, problems: Sequence[str] = ()
+    face: App, request: Request, who: Identity, said: Fields, *, status: int = 200, problems: Sequence[str] = ()
 ) -> None:
     people = face.settings.people
     values = {

@@ -10,7 +10,7 @@ from pypid.core.names import ProjectName, project_name
 from pypid.core.permissions import Action, Identity, Principals, together
 from pypid.core.rights import NAMED, Right, Whom
 from pypid.web.asking import asked_of
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.fields import Fields, asked
 from pypid.web.guard import guarded
 from pypid.web.request import Request
@@ -38,7 +38,7 @@ say(right_given="The right was given.", right_taken="The right was taken away.")
 
 
 @guarded(app, "/manage/rights", may=Action.ADMIN, page=True)
-async def rights(face: Face, request: Request, who: Identity) -> None:
+async def rights(face: App, request: Request, who: Identity) -> None:
     """The defaults, and all rights on single projects."""
     if await has_no_accounts(face, request, who):
         return
@@ -60,14 +60,14 @@ async def rights(face: Face, request: Request, who: Identity) -> None:
 
 
 @guarded(app, PROJECT, may=Action.ADMIN, page=True)
-async def project(face: Face, request: Request, who: Identity, project: str) -> None:
+async def project(face: App, request: Request, who: Identity, project: str) -> None:
     """The rights of one project."""
     if not await has_no_accounts(face, request, who):
         await _one(face, request, who, project_name(project))
 
 
 async def _one(
-    face: Face,
+    face: App,
     request: Request,
     who: Identity,
     name: ProjectName,
@@ -99,7 +99,7 @@ async def _one(
     )
 
 
-async def _is_there(face: Face, request: Request, who: Identity, name: ProjectName) -> bool:
+async def _is_there(face: App, request: Request, who: Identity, name: ProjectName) -> bool:
     """Whether the project has a page: a name can have rights before anything is published under it."""
     try:
         await face.index.project(name, asked_of(face, request, who, name, local=True))
@@ -108,7 +108,7 @@ async def _is_there(face: Face, request: Request, who: Identity, name: ProjectNa
     return True
 
 
-async def _names(face: Face) -> Sequence[str]:
+async def _names(face: App) -> Sequence[str]:
     """Names of groups and users, for who types one."""
     configured = face.known.configured()
     groups = {*configured.groups, *await face.accounts.memberships()}
@@ -117,7 +117,7 @@ async def _names(face: Face) -> Sequence[str]:
 
 
 @guarded(app, PROJECT, may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def change(face: Face, request: Request, who: Identity, project: str) -> None:
+async def change(face: App, request: Request, who: Identity, project: str) -> None:
     """Give a right, or take one away (``do=withdraw``); what may not have been meant is said at once."""
     name, said = project_name(project), sent(request)
     taking = said.text("do") == "withdraw"
@@ -138,7 +138,7 @@ async def change(face: Face, request: Request, who: Identity, project: str) -> N
     return go(request, f"project/{name}/-/rights", done="right-taken" if taking else "right-given")
 
 
-async def _demand_confirmed(face: Face, right: tuple[ProjectName, Whom, str], said: Fields) -> None:
+async def _demand_confirmed(face: App, right: tuple[ProjectName, Whom, str], said: Fields) -> None:
     """Raise `BadRequest` if this would remove the last right and the form did not say so.
 
     Another administrator may have removed the others since the form was made.

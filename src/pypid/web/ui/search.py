@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from urllib.parse import urlencode
 
-from pypid.core.finding import Query
+from pypid.core.finding import SearchQuery
 from pypid.core.permissions import Action, Identity
 from pypid.search.search import FARTHEST
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.fields import asked
 from pypid.web.guard import guarded
 from pypid.web.request import Request
@@ -21,7 +21,7 @@ NONE = Results((), 0, 1, 1, 0)
 
 
 @guarded(app, "/search", may=Action.READ, page=True)
-async def search(face: Face, request: Request, who: Identity) -> None:
+async def search(face: App, request: Request, who: Identity) -> None:
     """What was looked for, and what was found."""
     given = asked(request)
     typed = {name: given.text(name).strip() for name in ("q", *FILTERS)}
@@ -29,7 +29,7 @@ async def search(face: Face, request: Request, who: Identity) -> None:
     page = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 1
     page, problems = min(max(page, 1), FARTHEST // FEW), list[str]()
     try:
-        query = Query.read(typed["q"], **{name: typed[name] for name in FILTERS})
+        query = SearchQuery.read(typed["q"], **{name: typed[name] for name in FILTERS})
     except ValueError as error:
         problems.append(str(error))
         found = NONE

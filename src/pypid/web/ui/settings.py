@@ -14,7 +14,7 @@ from pypid.core.permissions import Action, Identity, demand, may
 from pypid.core.releases import Release, release_of, releases
 from pypid.index.managing import LONGEST_REASON
 from pypid.web.errors import refusal_of
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.fields import Fields
 from pypid.web.guard import guarded
 from pypid.web.pages import FEW_FILES
@@ -42,7 +42,7 @@ MEANINGS = {
 
 
 @frozen(kw_only=True)
-class Line:
+class ReleaseSettings:
     """A release, with what is said of its files together."""
 
     version: str
@@ -61,20 +61,20 @@ class Line:
 
 
 @frozen(kw_only=True)
-class Listed:
+class ProjectSettings:
     """What of a project is on the page."""
 
     project: Project
-    release: Line | None
+    release: ReleaseSettings | None
     """The one whose files are shown; None: the releases are."""
-    releases: Sequence[Line]
+    releases: Sequence[ReleaseSettings]
     files: Sequence[File]
     page: int
     pages: int
 
 
 @guarded(app, ADDRESS + "settings", may=Action.WRITE, page=True)
-async def settings(face: Face, request: Request, who: Identity, project: str) -> None:
+async def settings(face: App, request: Request, who: Identity, project: str) -> None:
     """What can be changed of a project of ours by whoever asks."""
     name = project_name(project)
     if project != name or request.path.endswith(b"/"):
@@ -85,7 +85,7 @@ async def settings(face: Face, request: Request, who: Identity, project: str) ->
 
 
 async def show_settings(
-    face: Face,
+    face: App,
     request: Request,
     who: Identity,
     name: ProjectName,
@@ -121,7 +121,7 @@ async def show_settings(
     )
 
 
-def listing(project: Project, version: str | None, page: str) -> Listed:
+def listing(project: Project, version: str | None, page: str) -> ProjectSettings:
     """The lines of a page, the newest first; a page that is not there is the first or the last. Raises `NoSuchFile`."""
     release = None if version is None else release_of(project, version)
     if version is not None and release is None:
@@ -130,7 +130,7 @@ def listing(project: Project, version: str | None, page: str) -> Listed:
     pages = max(1, -(-len(lines) // LINES))
     number = min(max(1, int(page)), pages) if page.isascii() and page.isdigit() and len(page) < 10 else 1
     part = lines[(number - 1) * LINES : number * LINES]
-    return Listed(
+    return ProjectSettings(
         project=project,
         release=None if release is None else _line(release),
         releases=[_line(line) for line in part if isinstance(line, Release)],
@@ -140,8 +140,8 @@ def listing(project: Project, version: str | None, page: str) -> Listed:
     )
 
 
-def _line(release: Release) -> Line:
-    return Line(
+def _line(release: Release) -> ReleaseSettings:
+    return ReleaseSettings(
         version=release.version,
         count=len(release.files),
         yanked=sum(file.yanked is not None for file in release.files),

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pypid.core.errors import BadMoment, BadRequest, NameTaken, NoSuchSnapshot, shortened
 from pypid.core.permissions import Action, Identity
 from pypid.core.records import SnapshotDocument
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.fields import Fields
 from pypid.web.guard import guarded
 from pypid.web.request import Request
 from pypid.web.snapshots import NewSnapshot, deleted, made
-from pypid.web.ui.leaves import Leaf, leaf_of
+from pypid.web.ui.leaves import ListSlice, leaf_of
 from pypid.web.ui.pages import go, show
 from pypid.web.ui.said import say
 
@@ -20,13 +20,13 @@ say(snapshot_made="The snapshot was made.", snapshot_deleted="The snapshot was d
 
 
 @guarded(app, "/manage/snapshots", may=Action.ADMIN, page=True)
-async def snapshots(face: Face, request: Request, who: Identity) -> None:
+async def snapshots(face: App, request: Request, who: Identity) -> None:
     """The snapshots that there are."""
     await _page(face, request, who)
 
 
 @guarded(app, "/manage/snapshots", may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def make(face: Face, request: Request, who: Identity) -> None:
+async def make(face: App, request: Request, who: Identity) -> None:
     """A new one."""
     fields = request.form or Fields()
     wish = NewSnapshot(fields.text("name").strip(), fields.text("moment").strip() or None, fields.text("note").strip())
@@ -38,7 +38,7 @@ async def make(face: Face, request: Request, who: Identity) -> None:
 
 
 @guarded(app, "/manage/snapshots/delete", may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def delete(face: Face, request: Request, who: Identity) -> None:
+async def delete(face: App, request: Request, who: Identity) -> None:
     """Take one away, whose name was typed."""
     fields = request.form or Fields()
     name = fields.text("name")
@@ -53,11 +53,11 @@ async def delete(face: Face, request: Request, who: Identity) -> None:
 
 
 async def _page(
-    face: Face, request: Request, who: Identity, *, problems: Sequence[str] = (), wish: NewSnapshot | None = None
+    face: App, request: Request, who: Identity, *, problems: Sequence[str] = (), wish: NewSnapshot | None = None
 ) -> None:
     found = (await face.index.moments.snapshots.all()).values()
     newest_first = sorted(found, key=lambda each: (each.made, each.name), reverse=True)
-    leaf: Leaf[SnapshotDocument] = leaf_of(newest_first, request)
+    leaf: ListSlice[SnapshotDocument] = leaf_of(newest_first, request)
     await show(
         face,
         request,

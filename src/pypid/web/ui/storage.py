@@ -13,14 +13,14 @@ from pypid.core.permissions import Action, Identity
 from pypid.index.adopting import Adopted, Result
 from pypid.index.checking import Finding
 from pypid.index.progress import Tell
-from pypid.index.usage import Use, Used
-from pypid.web.face import Face, app
+from pypid.index.usage import ProjectUse, Used
+from pypid.web.face import App, app
 from pypid.web.fields import Fields
 from pypid.web.guard import guarded
 from pypid.web.request import Request
 from pypid.web.storage import Checkup, checked, rebuilt
 from pypid.web.ui.going_on import show_meanwhile
-from pypid.web.ui.leaves import Leaf, leaf_of
+from pypid.web.ui.leaves import ListSlice, leaf_of
 from pypid.web.ui.pages import show
 
 MOST_TOLD = 500
@@ -30,13 +30,13 @@ SWEEP = "sweep"
 
 
 @guarded(app, "/manage/storage", may=Action.ADMIN, page=True)
-async def storage(face: Face, request: Request, who: Identity) -> None:
+async def storage(face: App, request: Request, who: Identity) -> None:
     """What is used, and by which projects."""
     await _page(face, request, who)
 
 
 @guarded(app, "/manage/rebuild", may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def rebuild(face: Face, request: Request, who: Identity) -> None:
+async def rebuild(face: App, request: Request, who: Identity) -> None:
     """Compare with the storage; the page tells how far it is."""
     typed = (request.form or Fields()).text("project").strip()
     try:
@@ -44,15 +44,15 @@ async def rebuild(face: Face, request: Request, who: Identity) -> None:
     except PypidError as error:
         return await _page(face, request, who, problems=[str(error)], project=typed)
 
-    async def run(tell: Tell) -> Rebuilt:
+    async def run(tell: Tell) -> RebuildOutcome:
         found, adopted = await rebuilt(face, request, who, name, tell)
-        return Rebuilt(found.projects, found.changed, *await face.world.thinking(_sorted, adopted))
+        return RebuildOutcome(found.projects, found.changed, *await face.world.thinking(_sorted, adopted))
 
     return await show_meanwhile(face, request, who, "rebuild.html", run, project=name, most=MOST_TOLD)
 
 
 @guarded(app, "/manage/check", may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def check(face: Face, request: Request, who: Identity) -> None:
+async def check(face: App, request: Request, who: Identity) -> None:
     """Look for what is wrong; the page tells how far it is."""
     form = request.form or Fields()
     wanted = Checkup(sweep=form.flag("sweep"), hashes=form.flag("hashes"))
@@ -60,16 +60,16 @@ async def check(face: Face, request: Request, who: Identity) -> None:
         problem = f"To remove what is left over, type {SWEEP} into the field beside the box. Nothing was looked at."
         return await _page(face, request, who, problems=[problem], sweep=True, hashes=wanted.hashes)
 
-    async def run(tell: Tell) -> Found:
+    async def run(tell: Tell) -> CheckOutcome:
         found = await checked(face, request, who, wanted, tell)
         counts = Counter(finding.wrong.value for finding in found.findings)
-        return Found(found.objects, found.files, found.kept, counts, found.findings)
+        return CheckOutcome(found.objects, found.files, found.kept, counts, found.findings)
 
     return await show_meanwhile(face, request, who, "check.html", run, wanted=wanted, most=MOST_TOLD)
 
 
 @frozen
-class Rebuilt:
+class RebuildOutcome:
     """What came of a comparison, for the page: what was taken in, and what needs a look first."""
 
     projects: int
@@ -81,7 +81,7 @@ class Rebuilt:
 
 
 @frozen
-class Found:
+class CheckOutcome:
     """What came of a check, for the page."""
 
     objects: int
@@ -99,7 +99,7 @@ def _sorted(adopted: Sequence[Adopted]) -> tuple[list[Adopted], list[Adopted], C
 
 
 async def _page(
-    face: Face,
+    face: App,
     request: Request,
     who: Identity,
     *,
@@ -109,7 +109,7 @@ async def _page(
     hashes: bool = False,
 ) -> None:
     used, failure = await used_of(face)
-    leaf: Leaf[Use] = leaf_of(() if used is None else used.by_size, request)
+    leaf: ListSlice[ProjectUse] = leaf_of(() if used is None else used.by_size, request)
     usage, measures = face.measures.usage, face.measures
     await show(
         face,
@@ -133,7 +133,7 @@ async def _page(
     )
 
 
-async def used_of(face: Face) -> tuple[Used | None, str]:
+async def used_of(face: App) -> tuple[Used | None, str]:
     """What all take, and why that is not known: a page of an administrator is there also where the catalog is not."""
     try:
         return await face.measures.usage.told(), ""

@@ -13,15 +13,15 @@ from multipart import MultipartError, MultipartSegment
 from pypid.core.errors import BadRequest, PypidError, TooLarge, UploadRejected, shortened
 from pypid.core.names import parse_filename
 from pypid.core.permissions import Identity
-from pypid.core.upload import Form
+from pypid.core.upload import UploadFields
 from pypid.flow import shielded
 from pypid.spool import Spool
 from pypid.web.body import refuse_early
 from pypid.web.cookies import FIELD, credential_of_cookie, demand_csrf_token
 from pypid.web.errors import refusal_of
-from pypid.web.face import Face
+from pypid.web.face import App
 from pypid.web.forms import CUT_OFF, MAX_UPLOAD, boundary_in, file_name_in, refusal_of_form, text_of
-from pypid.web.parts import Event, Parts
+from pypid.web.parts import Event, MultipartParser
 from pypid.web.request import Request
 from pypid.web.respond import header_of
 from pypid.web.uploads import Published, counted, publish
@@ -39,12 +39,12 @@ _FRAME = 1 << 20
 
 
 @frozen(kw_only=True)
-class Taken:
+class ReceivedFile:
     """What became of one file."""
 
     filename: str
     outcome: str
-    """A value of `index.publishing.Outcome`, or ``refused``."""
+    """A value of `index.publishing.PublishOutcome`, or ``refused``."""
     words: str
     problems: tuple[str, ...] = ()
     """All that is wrong with it."""
@@ -55,10 +55,10 @@ class Taken:
 
 
 @define
-class Taking:
+class MultiUpload:
     """What became of a form: of its files in their order, and what is wrong with the form itself, if anything is."""
 
-    files: list[Taken] = field(factory=list)
+    files: list[ReceivedFile] = field(factory=list)
     problem: PypidError | None = None
 
     @property
@@ -70,7 +70,7 @@ class Taking:
         return 200 if not bad else bad.pop() if len(bad) == 1 else 400
 
 
-async def take(face: Face, request: Request, who: Identity) -> Taking:
+async def take(face: App, request: Request, who: Identity) -> MultiUpload:
     """Publish the files of the form, one after the other; to the end, even if the client goes away.
 
     Raises `NoCsrfToken` before anything is stored, `TooLarge` and `BadRequest` for what is no such form at all, `ClientGone`.
@@ -85,9 +85,9 @@ async def take(face: Face, request: Request, who: Identity) -> Taking:
     return await shielded(counted(face, _taken(face, request, who, boundary)))
 
 
-async def _taken(face: Face, request: Request, who: Identity, boundary: bytes) -> Taking:
+async def _taken(face: App, request: Request, who: Identity, boundary: bytes) -> MultiUpload:
     reading = _Reading(face, request, who)
-    parts = Parts(boundary, at_most=MOST_FILES + _BESIDE)
+    parts = MultipartParser(boundary, at_most=MOST_FILES + _BESIDE)
     room = MOST_FILES * face.settings.max_upload + _FRAME
     try:
         async for piece in request.body:
@@ -112,8 +112,8 @@ async def _taken(face: Face, request: Request, who: Identity, boundary: bytes) -
 class _Reading:
     """Where we are in the form."""
 
-    def __init__(self, face: Face, request: Request, who: Identity) -> None:
-        self.taking = Taking()
+    def __init__(self, face: App, request: Request, who: Identity) -> None:
+        self.taking = MultiUpload()
         self._face, self._request, self._who = face, request, who
         self._is_trusted = request.session is None
         self._overwriting = False
@@ -181,11 +181,11 @@ class _Reading:
         self.taking.files.append(await self._published(filename))
         await self.discard()
 
-    async def _published(self, filename: str) -> Taken:
+    async def _published(self, filename: str) -> ReceivedFile:
         try:
             if self._failure is not None or self._spool is None:
                 raise self._failure or BadRequest(CUT_OFF)
-            form = Form(fields={}, filename=filename, content_digests=await self._spool.finish())
+            form = UploadFields(fields={}, filename=filename, content_digests=await self._spool.finish())
             request, who, overwriting = self._request, await self._still(), self._overwriting
             return published(await publish(self._face, request, form, self._spool, who, overwriting=overwriting))
         except PypidError as error:
@@ -216,10 +216,10 @@ class _Reading:
             await spool.discard()
 
 
-def published(done: Published) -> Taken:
+def published(done: Published) -> ReceivedFile:
     """What is said of a file that is there now."""
     distribution = done.upload.distribution
-    return Taken(
+    return ReceivedFile(
         filename=distribution.filename,
         outcome=done.outcome.value,
         words=done.words[:1].upper() + done.words[1:] + ".",
@@ -228,12 +228,12 @@ def published(done: Published) -> Taken:
     )
 
 
-def refused(filename: str, error: PypidError) -> Taken:
+def refused(filename: str, error: PypidError) -> ReceivedFile:
     """What is said of a file that was not published. Raises the error if it is not meant for anybody."""
     refusal = refusal_of(error, b"POST")
     if refusal is None:
         raise error
-    return Taken(
+    return ReceivedFile(
         filename=shortened(filename),
         outcome="refused",
         words="Not published.",

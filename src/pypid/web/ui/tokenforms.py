@@ -33,7 +33,7 @@ _NOWHERE = "https://INDEX"
 
 
 @frozen
-class Line:
+class TokenLine:
     """A token as a list shows it."""
 
     id: str
@@ -50,7 +50,7 @@ class Line:
 
 
 @frozen
-class Use:
+class TokenUse:
     """How some program is told the token."""
 
     program: str
@@ -58,10 +58,10 @@ class Use:
     text: str
 
 
-def lines_of(tokens: Iterable[Token], now: datetime) -> list[Line]:
+def lines_of(tokens: Iterable[Token], now: datetime) -> list[TokenLine]:
     """The tokens, as a list shows them."""
     return [
-        Line(
+        TokenLine(
             id=token.id,
             name=token.name,
             user=token.user,
@@ -108,7 +108,7 @@ def _expiry(said: Fields) -> str | None:
     return f"{day}T23:59:59Z" if _DAY.match(day) else day
 
 
-def uses_of(base: str | None, secret: str, actions: Collection[Action]) -> list[Use]:
+def uses_of(base: str | None, secret: str, actions: Collection[Action]) -> list[TokenUse]:
     """How the token is told to twine, uv and pip, as far as it is good for what they do. `base`: the index's URL."""
     index = base or _NOWHERE
     machine = urlsplit(index).hostname or index
@@ -116,11 +116,11 @@ def uses_of(base: str | None, secret: str, actions: Collection[Action]) -> list[
     if Action.WRITE in actions:
         pypirc = f"[distutils]\nindex-servers = ours\n\n[ours]\nrepository = {index}/legacy/\n"
         pypirc += f"username = {TOKEN_USER}\npassword = {secret}"
-        found.append(Use("twine", "In ~/.pypirc (chmod 600); then: twine upload -r ours dist/*", pypirc))
+        found.append(TokenUse("twine", "In ~/.pypirc (chmod 600); then: twine upload -r ours dist/*", pypirc))
         uv = f"export UV_PUBLISH_URL={index}/legacy/\nexport UV_PUBLISH_TOKEN={secret}\nuv publish"
-        found.append(Use("uv publish", "In the environment, as in CI where it is a secret variable.", uv))
+        found.append(TokenUse("uv publish", "In the environment, as in CI where it is a secret variable.", uv))
     if Action.READ in actions:
         netrc = f"machine {machine}\nlogin {TOKEN_USER}\npassword {secret}"
         words = f"In ~/.netrc (chmod 600), which both read; then: pip install --index-url {index}/simple/ PROJECT"
-        found.append(Use("pip and uv", words, netrc))
+        found.append(TokenUse("pip and uv", words, netrc))
     return found

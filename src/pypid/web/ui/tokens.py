@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pypid.core.permissions import Action, Identity
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.fields import asked
 from pypid.web.guard import guarded
 from pypid.web.request import Request
@@ -18,7 +18,7 @@ STATES = ("usable", "expired", "revoked", "all")
 
 
 @guarded(app, "/manage/tokens", may=Action.ADMIN, page=True)
-async def tokens(face: Face, request: Request, who: Identity) -> None:
+async def tokens(face: App, request: Request, who: Identity) -> None:
     """The tokens of everybody, the newest first."""
     if await has_no_accounts(face, request, who):
         return
@@ -37,7 +37,7 @@ async def tokens(face: Face, request: Request, who: Identity) -> None:
 
 
 @guarded(app, "/manage/tokens/revoke", may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def revoke(face: Face, request: Request, who: Identity) -> None:
+async def revoke(face: App, request: Request, who: Identity) -> None:
     """Revoke anybody's token."""
     await revoked(face, request, who, sent(request).text("id"))
     go(request, "manage/tokens", done="token-revoked")

@@ -12,13 +12,13 @@ from pypid.core.snippets import to_publish
 from pypid.web.clientfiles import place_of
 from pypid.web.documents import send_json
 from pypid.web.errors import error_format, refusal_of
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.guard import guarded
 from pypid.web.negotiation import ErrorFormat
 from pypid.web.request import Request
 from pypid.web.sights import MANY
 from pypid.web.ui.pages import show
-from pypid.web.ui.taking import FILES, MOST_FILES, OVERWRITE, Taken, Taking, take
+from pypid.web.ui.taking import FILES, MOST_FILES, OVERWRITE, MultiUpload, ReceivedFile, take
 
 MOST_NAMES = 20
 """Names of projects that somebody is told who may publish these alone."""
@@ -44,13 +44,13 @@ class FormTaken(TypedDict):
 
 
 @guarded(app, "/upload", may=Action.WRITE, page=True)
-async def form(face: Face, request: Request, who: Identity) -> None:
+async def form(face: App, request: Request, who: Identity) -> None:
     """The form."""
-    await _show(face, request, who, Taking())
+    await _show(face, request, who, MultiUpload())
 
 
 @guarded(app, "/upload", may=Action.WRITE, methods=("POST",), page=True, multipart=True)
-async def upload(face: Face, request: Request, who: Identity) -> None:
+async def upload(face: App, request: Request, who: Identity) -> None:
     """Publish the files of the form; answers with what became of each, as a page, or as JSON for who accepts that.
 
     In JSON each file has a status of its own, so that the answer as a whole is 200 where the form was read to its end.
@@ -62,7 +62,7 @@ async def upload(face: Face, request: Request, who: Identity) -> None:
         await _show(face, request, who, taking)
 
 
-async def _show(face: Face, request: Request, who: Identity, taking: Taking) -> None:
+async def _show(face: App, request: Request, who: Identity, taking: MultiUpload) -> None:
     names, place = await _only_these(face, who), await place_of(face, request)
     await show(
         face,
@@ -83,11 +83,11 @@ async def _show(face: Face, request: Request, who: Identity, taking: Taking) -> 
     )
 
 
-def _document(taking: Taking) -> FormTaken:
+def _document(taking: MultiUpload) -> FormTaken:
     return {"files": [_file_document(file) for file in taking.files], "problems": _problems(taking)}
 
 
-def _file_document(file: Taken) -> FileTaken:
+def _file_document(file: ReceivedFile) -> FileTaken:
     return {
         "filename": file.filename,
         "outcome": file.outcome,
@@ -99,14 +99,14 @@ def _file_document(file: Taken) -> FileTaken:
     }
 
 
-def _problems(taking: Taking) -> list[str]:
+def _problems(taking: MultiUpload) -> list[str]:
     refusal = None if taking.problem is None else refusal_of(taking.problem, b"POST")
     if refusal is not None:
         return [refusal.text]
     return []
 
 
-async def _only_these(face: Face, who: Identity) -> Sequence[ProjectName] | None:
+async def _only_these(face: App, who: Identity) -> Sequence[ProjectName] | None:
     """The projects that they may publish, where that is not any; None where it is, or may be what nobody has listed."""
     rules = face.rules
     if (who.scope is not None) or who.admin or rules.write.include(who):

@@ -13,14 +13,14 @@ from pypid.core.names import project_name
 from pypid.core.permissions import Action, Identity
 from pypid.core.values import duration_text, parse_duration
 from pypid.index.progress import Tell
-from pypid.index.usage import Use
+from pypid.index.usage import ProjectUse
 from pypid.web.cached import Purge, purged
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.fields import Fields
 from pypid.web.guard import guarded
 from pypid.web.request import Request
 from pypid.web.ui.going_on import show_meanwhile
-from pypid.web.ui.leaves import Leaf, leaf_of
+from pypid.web.ui.leaves import ListSlice, leaf_of
 from pypid.web.ui.pages import show
 from pypid.web.ui.storage import used_of
 
@@ -37,7 +37,7 @@ MOST_GLOBS = 200
 
 
 @frozen
-class Rule:
+class UpstreamRule:
     """A rule of ``[upstream]``: its key, what it says for people, and its names and globs (the first ones)."""
 
     key: str
@@ -57,13 +57,13 @@ class Gone:
 
 
 @guarded(app, "/manage/upstream", may=Action.ADMIN, page=True)
-async def upstream(face: Face, request: Request, who: Identity) -> None:
+async def upstream(face: App, request: Request, who: Identity) -> None:
     """How upstream is, what may be asked of it, and what is kept."""
     await _page(face, request, who)
 
 
 @guarded(app, "/manage/upstream/purge", may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def purge(face: Face, request: Request, who: Identity) -> None:
+async def purge(face: App, request: Request, who: Identity) -> None:
     """Take away what is kept: of a project, what nobody wanted for long, or all."""
     fields = request.form or Fields()
     try:
@@ -114,10 +114,10 @@ def _age(unwanted: timedelta | None) -> str:
 
 
 async def _page(
-    face: Face, request: Request, who: Identity, *, problems: Sequence[str] = (), fields: Fields | None = None
+    face: App, request: Request, who: Identity, *, problems: Sequence[str] = (), fields: Fields | None = None
 ) -> None:
     policy, used = face.index.policy, (await used_of(face))[0]
-    leaf: Leaf[Use] = leaf_of(() if used is None else used.by_kept, request)
+    leaf: ListSlice[ProjectUse] = leaf_of(() if used is None else used.by_kept, request)
     await show(
         face,
         request,
@@ -144,7 +144,7 @@ async def _page(
     )
 
 
-def _rules(face: Face) -> list[Rule]:
+def _rules(face: App) -> list[UpstreamRule]:
     policy = face.index.policy
     said = (
         ("reserved", "Never asked upstream:", policy.reserved),
@@ -152,10 +152,10 @@ def _rules(face: Face) -> list[Rule]:
         ("deny", "May not come from upstream:", policy.deny),
         ("blend", "Ours, and upstream's files may stand beside them:", policy.blend),
     )
-    return [Rule(key, says, globs[:MOST_GLOBS], max(0, len(globs) - MOST_GLOBS)) for key, says, globs in said if globs]
+    return [UpstreamRule(key, says, globs[:MOST_GLOBS], max(0, len(globs) - MOST_GLOBS)) for key, says, globs in said if globs]
 
 
-async def _snapshots(face: Face) -> int | None:
+async def _snapshots(face: App) -> int | None:
     """How many there are, for their files stay; None where that is not known now."""
     try:
         return len(await face.index.moments.snapshots.all())

@@ -7,7 +7,7 @@ from typing import Any, Literal, cast
 
 from pypid.core.choices import Registration
 from pypid.core.errors import BadRequest, NoSuchUser
-from pypid.core.people import Standing
+from pypid.core.people import AccountStatus
 from pypid.core.permissions import Action, Identity, may
 from pypid.core.rights import Whom
 from pypid.web.accounts import (
@@ -24,7 +24,7 @@ from pypid.web.accounts import (
     told,
 )
 from pypid.web.describing_people import WholeUser
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.fields import Fields, asked
 from pypid.web.guard import guarded
 from pypid.web.request import Request
@@ -52,14 +52,14 @@ say(
 
 
 @guarded(app, USERS, may=Action.ADMIN, page=True)
-async def users(face: Face, request: Request, who: Identity) -> None:
+async def users(face: App, request: Request, who: Identity) -> None:
     """All who can be listed, and above them whoever waits to be approved."""
     if not await has_no_accounts(face, request, who):
         await _list(face, request, who)
 
 
 async def _list(
-    face: Face,
+    face: App,
     request: Request,
     who: Identity,
     *,
@@ -68,7 +68,7 @@ async def _list(
     said: Fields | None = None,
 ) -> None:
     found, wanted = await listed(face), asked(request).text("q").strip()
-    pending = [user for user in found["users"] if user["standing"] is Standing.PENDING]
+    pending = [user for user in found["users"] if user["standing"] is AccountStatus.PENDING]
     matching = [user for user in found["users"] if wanted.casefold() in user["name"].casefold()]
     by_invitation = face.settings.people.registration is Registration.TOKEN
     await show(
@@ -91,7 +91,7 @@ async def _list(
 
 
 @guarded(app, USERS, may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def add(face: Face, request: Request, who: Identity) -> None:
+async def add(face: App, request: Request, who: Identity) -> None:
     """A new account; a password that pypid makes for it is on this one answer."""
     said = sent(request)
     name = said.text("name").strip()
@@ -107,14 +107,14 @@ async def add(face: Face, request: Request, who: Identity) -> None:
 
 
 @guarded(app, USER, may=Action.ADMIN, page=True)
-async def user(face: Face, request: Request, who: Identity, name: str) -> None:
+async def user(face: App, request: Request, who: Identity, name: str) -> None:
     """One user, and what can be done to the account."""
     if not await has_no_accounts(face, request, who):
         await _one(face, request, who, name)
 
 
 async def _one(
-    face: Face, request: Request, who: Identity, name: str, *, status: int = 200, problems: Sequence[str] = ()
+    face: App, request: Request, who: Identity, name: str, *, status: int = 200, problems: Sequence[str] = ()
 ) -> None:
     them = await told(face, name)
     tokens = lines_of(await face.accounts.tokens(name), face.world.now())[::-1]
@@ -147,7 +147,7 @@ def _where(them: WholeUser) -> str | None:
             return None
 
 
-async def _powers(face: Face, name: str) -> list[tuple[str, bool]]:
+async def _powers(face: App, name: str) -> list[tuple[str, bool]]:
     """What they may do, to some project at least; empty where they cannot log in."""
     found = await face.known.find(name)
     if found is None:
@@ -155,7 +155,7 @@ async def _powers(face: Face, name: str) -> list[tuple[str, bool]]:
     return [(MEANS[word], may(face.rules, found, action)) for word, action in ACTIONS.items()]
 
 
-async def _rights(face: Face, them: WholeUser) -> Sequence[Any]:
+async def _rights(face: App, them: WholeUser) -> Sequence[Any]:
     """The rights that name the user, or a group that the user is in."""
 
     def is_theirs(kind: Whom, name: str) -> bool:
@@ -166,7 +166,7 @@ async def _rights(face: Face, them: WholeUser) -> Sequence[Any]:
 
 
 @guarded(app, USER + "/change", may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def change(face: Face, request: Request, who: Identity, name: str) -> None:
+async def change(face: App, request: Request, who: Identity, name: str) -> None:
     """Disable the account, or open it; make its user an administrator, or no longer."""
     said = sent(request)
     wanted = Change()
@@ -186,7 +186,7 @@ async def change(face: Face, request: Request, who: Identity, name: str) -> None
 
 
 @guarded(app, USER + "/password", may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def set_password(face: Face, request: Request, who: Identity, name: str) -> None:
+async def set_password(face: App, request: Request, who: Identity, name: str) -> None:
     """A new password for somebody: the one that was typed, or one that pypid makes, which is on this one answer."""
     wanted = NewPassword(password=sent(request).text("password") or None)
     try:
@@ -199,11 +199,11 @@ async def set_password(face: Face, request: Request, who: Identity, name: str) -
 
 
 @guarded(app, USER + "/remove", may=Action.ADMIN, methods=("POST",), page=True, form=True)
-async def remove(face: Face, request: Request, who: Identity, name: str) -> None:
+async def remove(face: App, request: Request, who: Identity, name: str) -> None:
     """Take the account away; whoever was never let in is refused without further ado."""
     said = sent(request)
     try:
-        waits = said.flag("waiting") and (await face.accounts.user(name)).standing is Standing.PENDING
+        waits = said.flag("waiting") and (await face.accounts.user(name)).standing is AccountStatus.PENDING
         if not waits:
             demand_typed(said, name)
         await removed(face, request, who, name)
@@ -212,7 +212,7 @@ async def remove(face: Face, request: Request, who: Identity, name: str) -> None
     return go(request, "manage/users", done="user-refused" if waits else "user-removed")
 
 
-async def _again(face: Face, request: Request, who: Identity, name: str, error: Any) -> None:
+async def _again(face: App, request: Request, who: Identity, name: str, error: Any) -> None:
     """The page of the user once more, with what was wrong. Raises the error where there is no such user."""
     if isinstance(error, NoSuchUser):
         raise error

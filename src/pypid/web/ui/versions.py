@@ -7,7 +7,7 @@ from urllib.parse import parse_qs
 from pypid.core.names import project_name
 from pypid.core.permissions import Action, Identity
 from pypid.web.asking import asked_of
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.guard import guarded
 from pypid.web.redirects import redirect
 from pypid.web.request import Request
@@ -19,7 +19,7 @@ LINES = 100
 
 
 @guarded(app, "/project/<project>/-/versions", may=Action.READ, page=True)
-async def versions(face: Face, request: Request, who: Identity, project: str) -> None:
+async def versions(face: App, request: Request, who: Identity, project: str) -> None:
     """All releases of a project, the newest first."""
     name = project_name(project)
     if project != name or request.path.endswith(b"/"):

@@ -8,17 +8,17 @@ from pypid.core.model import Project
 from pypid.core.names import project_name
 from pypid.core.permissions import Action, Identity
 from pypid.core.why import FileWhy
-from pypid.web.face import Face, app
+from pypid.web.face import App, app
 from pypid.web.guard import guarded
 from pypid.web.redirects import redirect
 from pypid.web.request import Request
-from pypid.web.ui.leaves import Leaf, leaf_of
+from pypid.web.ui.leaves import ListSlice, leaf_of
 from pypid.web.ui.pages import show
 from pypid.web.why import found_of
 
 
 @guarded(app, "/project/<project>/-/why", may=Action.WRITE, page=True)
-async def why(face: Face, request: Request, who: Identity, project: str) -> None:
+async def why(face: App, request: Request, who: Identity, project: str) -> None:
     """What the name is, what upstream said of it, and each file that is hidden."""
     name = project_name(project)
     if project != name or request.path.endswith(b"/"):
@@ -26,7 +26,7 @@ async def why(face: Face, request: Request, who: Identity, project: str) -> None
     found = await found_of(face, who, project)
     hidden = [file for file in found.files if not file.visible]
     visible = Counter((file.ours, file.kept) for file in found.files if file.visible)
-    leaf: Leaf[FileWhy] = leaf_of(hidden, request)
+    leaf: ListSlice[FileWhy] = leaf_of(hidden, request)
     return await show(
         face,
         request,
